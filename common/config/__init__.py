@@ -1,0 +1,18 @@
+"""The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
+
+from common.config.schema import (
+    CohortConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RunConfig,
+    RunSection,
+    StrategyConfig,
+    TrainConfig,
+)
+from common.config.sources import flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
+
+__all__ = [
+    "CohortConfig", "DataConfig", "EvaluationConfig", "ModelConfig", "RunConfig", "RunSection", "StrategyConfig",
+    "TrainConfig", "flatten", "from_assignments", "from_toml", "known_keys", "resolve", "to_flower", "to_toml",
+]

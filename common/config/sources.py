@@ -1,0 +1,111 @@
+"""Where a configuration comes from: TOML, flags, `--set`, Flower's flat run config. One meaning for all.
+
+The common form is flat: {"train.lr": 0.05}. Every source is turned into it; later sources win;
+one function validates.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from common.config.schema import RunConfig
+from common.errors import ConfigError
+
+Scalar = bool | int | float | str
+Flat = dict[str, Any]
+
+
+def known_keys() -> dict[str, Any]:
+    """All keys with their default values, in the order of the schema: {"data.dataset": "shelf", ...}."""
+    return flatten(RunConfig())
+
+
+def flatten(config: RunConfig) -> Flat:
+    """The flat form with native values (class lists are tuples)."""
+    return {f"{section}.{key}": value for section, values in config.model_dump().items() for key, value in values.items()}
+
+
+def to_flower(config: RunConfig) -> dict[str, Scalar]:
+    """Flower's flat run config: bool, int, float and str only; lists are comma-separated."""
+    return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
+
+
+def to_toml(config: RunConfig) -> str:
+    """The fully resolved configuration as TOML; `from_toml` reads it back unchanged."""
+    return tomli_w.dumps(config.model_dump(mode="json"))
+
+
+def from_toml(path: Path) -> Flat:
+    """Read a TOML file into the flat form. Raises ConfigError if it is missing or not TOML."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read configuration {path}: {error.strerror}. Check the path given to --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    flat: Flat = {}
+    for section, values in document.items():
+        if isinstance(values, Mapping):
+            flat |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            flat[section] = values
+    return flat
+
+
+def from_assignments(assignments: Iterable[str]) -> Flat:
+    """Parse `--set` values such as "train.lr=0.05". Values stay text; `resolve` gives them their type."""
+    flat: Flat = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set got {assignment!r}; expected KEY=VALUE, for example train.lr=0.05.")
+        flat[key.strip()] = value.strip()
+    return flat
+
+
+def resolve(*sources: Mapping[str, Any]) -> RunConfig:
+    """Merge flat sources, later ones winning, into one validated configuration.
+
+    Raises ConfigError naming the key, what was got, what is allowed and, for an unknown key, the
+    nearest valid one.
+    """
+    merged = {key: value for source in sources for key, value in source.items()}
+    defaults = known_keys()
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in merged.items():
+        if key not in defaults:
+            raise ConfigError(_unknown(key, list(defaults)))
+        section, _, name = key.partition(".")
+        nested.setdefault(section, {})[name] = _listed(value) if isinstance(defaults[key], tuple) else value
+    try:
+        return RunConfig.model_validate(nested)
+    except ValidationError as error:
+        raise ConfigError(_invalid(error)) from None
+
+
+def _listed(value: Any) -> Any:
+    """Text becomes a list at its commas; other values are left for validation."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _unknown(key: str, keys: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
+    if not nearest:
+        nearest = [candidate for candidate in keys if candidate.partition(".")[2] == key.rpartition(".")[2]]
+    hint = f" Did you mean {nearest[0]}?" if nearest else " Sections are " + ", ".join(RunConfig.model_fields) + "."
+    return f"Unknown setting {key!r}.{hint}"
+
+
+def _invalid(error: ValidationError) -> str:
+    """One sentence for the first problem: key, got, allowed, meaning."""
+    problem = error.errors()[0]
+    section, name = str(problem["loc"][0]), str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
+    model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
+    meaning = model.model_fields[name].description if name in model.model_fields else ""
+    allowed = problem["msg"].replace("Input should be ", "").removeprefix("a ")
+    return f"Setting {section}.{name} got {problem['input']!r}; allowed: {allowed}. It means: {meaning}."

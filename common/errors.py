@@ -1,0 +1,41 @@
+"""What can go wrong through no fault of the code, as one small tree.
+
+Every error here is shown to a person as one sentence: what was got, what was expected, what to do.
+The command line turns it into `exit_code`; a programmer's mistake is an assertion instead.
+"""
+
+
+class FedshelfError(Exception):
+    """Base of all errors that a user can cause or mend."""
+
+    exit_code = 1
+
+
+class ConfigError(FedshelfError):
+    """A flag, a TOML key or a run-config key that cannot be used as given."""
+
+    exit_code = 2
+
+
+class DataError(FedshelfError):
+    """Images, folders or data sets that are missing or unusable."""
+
+    exit_code = 3
+
+
+class RunError(FedshelfError):
+    """A run directory or checkpoint that cannot be used, or a run that cannot go on."""
+
+    exit_code = 4
+
+
+class StoresError(FedshelfError):
+    """Too few stores joined or answered."""
+
+    exit_code = 5
+
+
+class NetworkError(FedshelfError):
+    """A port, a server or a store that cannot be reached or used."""
+
+    exit_code = 6

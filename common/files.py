@@ -1,0 +1,66 @@
+"""Files that are never half-written: temporary file, fsync, rename."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+
+    A reader sees the old file or the new one, also after a power cut. Raises OSError (disk full,
+    permission); the old file is then untouched and the temporary one removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically. Raises OSError."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically. Raises OSError; ValueError for NaN or infinity."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames in `directory` durable (POSIX; a no-op where directories cannot be opened)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cache_directory() -> Path:
+    """The one directory outside a run directory that Fedshelf writes to.
+
+    `FEDSHELF_CACHE` if set, else `$XDG_CACHE_HOME/fedshelf`, else `~/.cache/fedshelf`.
+    """
+    if chosen := os.environ.get("FEDSHELF_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedshelf"
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,47 @@
+"""Images in memory: one uint8 array, and rows of it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images, as a selection of rows of a shared array that is never copied.
+
+    pixels: uint8 [M, height, width, channels], often memory-mapped
+    labels: int64 [M], an index into the classes that the owner of the images keeps
+    rows:   int64 [N], the rows of `pixels` that belong to this set, in order
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    @classmethod
+    def whole(cls, pixels: Tensor, labels: Tensor) -> "Images":
+        """All rows of the array."""
+        assert pixels.dtype == torch.uint8 and pixels.ndim == 4, (pixels.dtype, pixels.shape)
+        assert labels.dtype == torch.int64 and labels.shape == pixels.shape[:1], (labels.dtype, labels.shape)
+        return cls(pixels, labels, torch.arange(len(labels), device=labels.device))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, positions: Tensor) -> "Images":
+        """The images at these positions (int64 [K], counted within this set)."""
+        return Images(self.pixels, self.labels, self.rows[positions])
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Copies of pixels (uint8 [K, H, W, C]) and labels (int64 [K]) at these positions."""
+        rows = self.rows[positions]
+        return self.pixels[rows], self.labels[rows]
+
+    def targets(self) -> Tensor:
+        """Labels of all images of this set: int64 [N]."""
+        return self.labels[self.rows]
+
+    def to(self, device: torch.device) -> "Images":
+        """The same set with its whole array on `device`."""
+        return Images(self.pixels.to(device), self.labels.to(device), self.rows.to(device))

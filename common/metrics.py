@@ -1,0 +1,90 @@
+"""Mergeable counts: a confusion matrix and a summed loss. Averages are derived, never averaged."""
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What an evaluation counted; a commutative monoid under `+`.
+
+    confusion: int64 [C, C], row = true class, column = predicted class
+    loss_sum:  sum over images of the loss
+    """
+
+    confusion: NDArray[np.int64]
+    loss_sum: float
+
+    @classmethod
+    def zero(cls, num_classes: int) -> "Counts":
+        """Nothing counted yet."""
+        return cls(np.zeros((num_classes, num_classes), dtype=np.int64), 0.0)
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum)
+
+    @property
+    def num_examples(self) -> int:
+        """Images counted."""
+        return int(self.confusion.sum())
+
+    @property
+    def loss(self) -> float:
+        """Mean loss per image; nan without images."""
+        return self.loss_sum / self.num_examples if self.num_examples else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified rightly; nan without images."""
+        return float(np.trace(self.confusion)) / self.num_examples if self.num_examples else float("nan")
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Per class [C]: right among the images of the class; 0 where the class has none."""
+        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Per class [C]: right among the images predicted as the class; 0 where there are none."""
+        return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Per class [C]: harmonic mean of precision and recall, 2 TP / (true + predicted)."""
+        return _ratio(2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1))
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Per class [C]: whether it occurs, as truth or as prediction; macro means run over these."""
+        return (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) > 0
+
+    @property
+    def macro_f1(self) -> float:
+        """Unweighted mean of F1 over the classes that occur; nan if none does."""
+        return float(self.f1[self.present].mean()) if self.present.any() else float("nan")
+
+    def scalars(self) -> dict[str, float]:
+        """The three numbers that history and summary carry: accuracy, macro_f1, loss."""
+        return {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "loss": self.loss}
+
+    def per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Precision, recall, F1 and number of images by class name."""
+        images = self.confusion.sum(axis=1)
+        return {
+            name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+            for name, p, r, f, n in zip(classes, self.precision, self.recall, self.f1, images, strict=True)
+        }
+
+
+def merge(counts: list[Counts], num_classes: int) -> Counts:
+    """Sum in the order given (integers commute exactly; the loss sum is reduced in this order)."""
+    return reduce(Counts.__add__, counts, Counts.zero(num_classes))
+
+
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(whole), dtype=np.float64), where=whole > 0)
+    return result

@@ -1,0 +1,39 @@
+"""What a network is, in plain values: enough to build it anywhere and to feed it images."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network's description; `model.json` and every order carry it.
+
+    classes:    ordered names of the outputs
+    image_size: pixels, side of the square input
+    channels:   1 (grey) or 3 (RGB)
+    mean, std:  per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
+    norm:       "default" (the model's own layers), "batch" or "group"
+    dropout:    probability before the last layer
+    freeze:     whether only the head trains and travels
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    norm: Literal["default", "batch", "group"] = "default"
+    dropout: float = 0.0
+    freeze: bool = False
+
+    def to_json(self) -> str:
+        """JSON with sorted keys; `from_json` reads it back unchanged."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """Inverse of `to_json`."""
+        values = json.loads(text)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

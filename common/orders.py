@@ -1,0 +1,110 @@
+"""What a server asks of stores and what they answer, free of any transport.
+
+A parameter vector is float32 [P]: all that trains, then the floating-point buffers, in the fixed
+order of `common.params.Layout`. Integer buffers and frozen parameters are not part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from common.config import RunConfig
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays the same during a run, at the server and at every store.
+
+    frozen: float32 [F], parameters that do not train, or None; sent to a store once.
+    """
+
+    run_id: str
+    config: RunConfig
+    spec: ModelSpec
+    frozen: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Train locally from `params` (float32 [P]); `extras` is what the strategy's server half adds."""
+
+    plan: Plan
+    round: int
+    params: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluateOrder:
+    """Judge `params` (float32 [P]) on the images a store holds out."""
+
+    plan: Plan
+    round: int
+    params: Tensor
+    split: Literal["validation", "test"] = "validation"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a store returns from training.
+
+    params:       float32 [P], the locally trained vector itself, not a difference
+    num_examples: images trained on (of the store's training split, not times epochs)
+    loss:         mean training loss per image over the last local epoch
+    seconds:      wall time of the local training
+    extras:       what the strategy's client half adds
+    """
+
+    store: str
+    round: int
+    params: Tensor
+    num_examples: int
+    loss: float
+    seconds: float
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a store returns from evaluation."""
+
+    store: str
+    round: int
+    counts: Counts
+
+
+FailureCode = Literal[
+    "data", "unknown-class", "no-images", "out-of-memory", "timeout", "unavailable", "refused", "invalid", "error"
+]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a store did not answer as asked. `reason` is plain words without paths or file names."""
+
+    store: str
+    code: FailureCode
+    reason: str
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store says of itself when it joins.
+
+    counts: training images per class name of the store's own folders
+    validation, test: images held out
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    validation: int
+    test: int
+
+    @property
+    def num_examples(self) -> int:
+        """Training images."""
+        return sum(self.counts.values())

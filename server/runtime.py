@@ -1,0 +1,19 @@
+"""The runtime: all that the round loop knows of where and how stores work."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+
+
+class Runtime(Protocol):
+    """Stores that can be asked to train and to evaluate, whatever carries the orders to them."""
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """The stores present now, by name."""
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
+        """One answer per store asked, in any order; bounded by `cohort.timeout`."""
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
+        """One answer per store asked, in any order; bounded by `cohort.timeout`."""
