@@ -1,1 +1,105 @@
+"""How a simulation splits a data set over stores: a registry of published ways, chosen by a short text.
 
+A partition is one file with a function `deal(task, ...)` that returns the store of each image, and one
+line in `FAMILIES`.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from common.errors import ConfigError
+from common.seeding import rng
+from simulations.partitions import dirichlet, iid, labels, quantity, shards
+from simulations.partitions.types import Labels, Owners, Rows, Task
+
+__all__ = ["FAMILIES", "FOLDER", "parse", "partition"]
+
+FOLDER = "folder"
+"""The partition that exists already: each sub-folder of the data set is a store."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A way to split; `deal` takes the task and one parameter, named and exemplified here, or none."""
+
+    deal: Callable[..., Owners]
+    parameter: str = ""
+    example: float | int = 0
+
+    def form(self, name: str) -> str:
+        """How it is written: "dirichlet:ALPHA"."""
+        return f"{name}:{self.parameter.upper()}" if self.parameter else name
+
+
+FAMILIES = {
+    "iid": Family(iid.deal),
+    "dirichlet": Family(dirichlet.deal, "alpha", 0.5),
+    "shards": Family(shards.deal, "k", 2),
+    "labels": Family(labels.deal, "k", 2),
+    "quantity": Family(quantity.deal, "alpha", 0.5),
+}
+
+
+def parse(spec: str) -> Callable[[Task], Owners] | None:
+    """The function that `spec` ("dirichlet:0.5") names, or None for "folder", where the folders decide.
+
+    Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of range.
+    """
+    name, _, text = spec.partition(":")
+    if spec == FOLDER:
+        return None
+    if name not in FAMILIES:
+        forms = ", ".join([*(family.form(known) for known, family in FAMILIES.items()), FOLDER])
+        nearest = difflib.get_close_matches(name, [*FAMILIES, FOLDER], n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(f"Unknown partition {spec!r}; allowed: {forms}.{hint}")
+    family = FAMILIES[name]
+    if not family.parameter:
+        if text:
+            raise ConfigError(f"Partition {spec!r} takes no parameter; write {name}.")
+        return family.deal
+    return partial(family.deal, **{family.parameter: _number(spec, text, family)})
+
+
+def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed: int) -> list[Rows]:
+    """Split images by their labels (int64 [N]): for each store the ascending rows that it gets (int64).
+
+    Every row goes to exactly one store; the same arguments give the same split. Raises ConfigError
+    for a bad `spec`, or if a store would get fewer than `minimum` images.
+    """
+    deal = parse(spec)
+    assert deal is not None, "the folder partition is made by opening the folders"
+    if len(labels) < stores * minimum:
+        raise ConfigError(
+            f"{len(labels)} training images cannot give {stores} stores at least {minimum} each; "
+            "lower data.stores or data.min_images."
+        )
+    owners = deal(Task(labels, stores, minimum, rng(seed, "partition")))
+    sizes = np.bincount(owners, minlength=stores)
+    if sizes.min() < minimum:
+        raise ConfigError(
+            f"Partition {spec} over {stores} stores leaves one with {sizes.min()} images; "
+            f"lower data.min_images (now {minimum}) or data.stores."
+        )
+    return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes)[:-1])
+
+
+def _number(spec: str, text: str, family: Family) -> float | int:
+    kind = type(family.example)
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(0)
+    if not (value > 0 and math.isfinite(value)):
+        name = spec.partition(":")[0]
+        expected = "a whole number from 1" if kind is int else "a number above 0"
+        raise ConfigError(
+            f"Partition {spec!r} got {family.parameter.upper()}={text!r}; allowed: {expected}, "
+            f"for example {name}:{family.example}."
+        )
+    return value

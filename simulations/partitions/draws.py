@@ -1,0 +1,52 @@
+"""What the partitions that draw proportions share: whole images, and no store without its minimum."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulations.partitions.types import Owners, Task
+
+DRAWS = 20
+
+
+def portions(images: int, alpha: float, takers: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
+    """How many of `images` each store gets (int64 [stores]), in proportions ~ Dir(alpha) among the takers."""
+    shares = random.dirichlet(np.full(len(takers), alpha)) * takers
+    if not shares.sum() > 0:  # in the limit of a tiny alpha all goes to one store, which may not be a taker
+        shares = np.zeros(len(takers))
+        shares[random.choice(np.flatnonzero(takers))] = 1
+    ends = np.cumsum(shares)
+    counts: NDArray[np.int64] = np.diff(np.floor(ends / ends[-1] * images).astype(np.int64), prepend=0)
+    return counts
+
+
+def redraw(task: Task, draw: Callable[[], Owners]) -> Owners:
+    """The first of `DRAWS` draws that gives every store `task.minimum` images, else the last one topped up.
+
+    Published code draws until the minimum is met. With hundreds of stores, or a small alpha, that
+    never happens; so the last draw is mended, changing as few images as possible. There must be
+    `task.stores * task.minimum` images.
+    """
+    for _ in range(DRAWS):
+        owners = draw()
+        if np.bincount(owners, minlength=task.stores).min() >= task.minimum:
+            return owners
+    return _top_up(owners, task)
+
+
+def _top_up(owners: Owners, task: Task) -> Owners:
+    """Move random images from the largest stores, levelling these, to the stores below the minimum."""
+    sizes = np.bincount(owners, minlength=task.stores)
+    missing = np.maximum(task.minimum - sizes, 0)
+    # at_least[t]: stores with t images or more; above[t]: images that stores hold beyond their first t
+    at_least = np.bincount(sizes)[::-1].cumsum()[::-1]
+    above = at_least[::-1].cumsum()[::-1] - at_least
+    level = int(np.flatnonzero(above >= missing.sum())[-1])
+    shuffled = task.random.permutation(len(owners))
+    grouped = shuffled[np.argsort(owners[shuffled], kind="stable")]
+    rank = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    movable = task.random.permutation(grouped[rank >= level])[: missing.sum()]
+    mended = owners.copy()
+    mended[movable] = np.repeat(np.arange(task.stores), missing)
+    return mended

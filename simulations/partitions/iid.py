@@ -1,0 +1,14 @@
+"""Independent and identically distributed: shuffle, then deal equal parts.
+
+McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
+section 3 (arXiv:1602.05629).
+"""
+
+import numpy as np
+
+from simulations.partitions.types import Owners, Task
+
+
+def deal(task: Task) -> Owners:
+    """The store of each image: int64 [N]; sizes differ by one image at most."""
+    return task.random.permutation(np.arange(len(task.labels)) % task.stores)

@@ -1,0 +1,26 @@
+"""What a partition is asked, and what it answers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int64]
+Owners = NDArray[np.int64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Deal images to stores.
+
+    labels:  int64 [N], the class of each image
+    stores:  how many stores there are; an answer holds numbers 0..stores-1
+    minimum: images, the least a store should get
+    random:  the generator to draw from
+    """
+
+    labels: Labels
+    stores: int
+    minimum: int
+    random: np.random.Generator
