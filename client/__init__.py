@@ -1,1 +1,1 @@
-
+"""The store: its data, its work, its process, and `flower-client`."""

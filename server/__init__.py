@@ -1,1 +1,1 @@
-
+"""The server: rounds, cohort, screening, checkpoints, reports, and `flower-server`."""

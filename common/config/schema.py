@@ -75,7 +75,7 @@ class StrategyConfig(Section):
     name: str = Field("fedavg", description="federated algorithm")
     weighting: Literal["images", "uniform"] = Field("images", description="weight of a store's update: its number of images, or the same for all")
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
-    server_lr: Positive = Field(1.0, description="fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server")
+    server_lr: NonNegative = Field(0.0, description="fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for fedavgm, 0.1 for the others")
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedavgm: momentum of the server")
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedadam, fedyogi: decay of the first moment")
     beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="fedadam, fedyogi: decay of the second moment")

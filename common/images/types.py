@@ -45,3 +45,12 @@ class Images:
     def to(self, device: torch.device) -> "Images":
         """The same set with its whole array on `device`."""
         return Images(self.pixels.to(device), self.labels.to(device), self.rows.to(device))
+
+
+@dataclass(frozen=True)
+class StoreData:
+    """The images of one store; each part may be empty."""
+
+    train: Images
+    validation: Images
+    test: Images

@@ -1,1 +1,55 @@
+"""The federated algorithms by name. Adding one: a file beside this one, and a line in STRATEGIES."""
 
+import difflib
+from collections.abc import Mapping
+
+from common.config import StrategyConfig
+from common.errors import ConfigError
+from common.strategies.base import LocalRun, Strategy
+from common.strategies.fedadagrad import FedAdagrad
+from common.strategies.fedadam import FedAdam
+from common.strategies.fedavg import FedAvg
+from common.strategies.fedavgm import FedAvgM
+from common.strategies.fedprox import FedProx
+from common.strategies.fedyogi import FedYogi
+from common.strategies.krum import Krum
+from common.strategies.median import Median
+from common.strategies.multi_krum import MultiKrum
+from common.strategies.trimmed_mean import TrimmedMean
+
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fedavgm": FedAvgM,
+    "fedadam": FedAdam,
+    "fedyogi": FedYogi,
+    "fedadagrad": FedAdagrad,
+    "median": Median,
+    "trimmed-mean": TrimmedMean,
+    "krum": Krum,
+    "multi-krum": MultiKrum,
+}
+
+
+def build(config: StrategyConfig) -> Strategy:
+    """The strategy that `config` names.
+
+    Raises ConfigError for an unknown name, and for a setting that differs from its default but that
+    this strategy does not use: a run must never ignore what it was told.
+    """
+    if config.name not in STRATEGIES:
+        nearest = difflib.get_close_matches(config.name, STRATEGIES, n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}")
+    chosen = STRATEGIES[config.name]
+    for key, field in StrategyConfig.model_fields.items():
+        if key != "name" and key not in chosen.uses and getattr(config, key) != field.default:
+            users = [name for name, strategy in STRATEGIES.items() if key in strategy.uses]
+            raise ConfigError(
+                f"Setting strategy.{key} got {getattr(config, key)!r}, but {config.name} does not use it; "
+                f"it is for {', '.join(users)}."
+            )
+    return chosen(config)
+
+
+__all__ = ["STRATEGIES", "LocalRun", "Strategy", "build"]

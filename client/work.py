@@ -1,0 +1,104 @@
+"""What a store does with an order: open its data, train or evaluate, answer."""
+
+import time
+from typing import Protocol
+
+import torch
+
+from client.states import StateStore
+from common import strategies
+from common.config import RunConfig
+from common.errors import DataError
+from common.images.types import Images, StoreData
+from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.training import Network, Task, evaluate, fit
+
+
+class DataSource(Protocol):
+    """Where a store's images come from."""
+
+    def describe(self, config: RunConfig) -> StoreInfo:
+        """What the store has, under its own class names. Raises DataError."""
+
+    def open(self, plan: Plan) -> StoreData:
+        """Its images, labelled by the plan's classes. Raises DataError."""
+
+
+class Trainer:
+    """A resident network on one device, for one store or for many in turn.
+
+    Building a network, compiling kernels and moving images to a device is paid once per plan.
+    """
+
+    def __init__(self, device: torch.device, states: StateStore) -> None:
+        self._device, self._states = device, states
+        self._network: tuple[Plan, Network] | None = None
+        self._resident: tuple[int, Images] | None = None
+
+    def train(self, order: TrainOrder, store: str, images: Images) -> Update:
+        """Train on a store's `images`. Raises DataError if there are none."""
+        if not len(images):
+            raise DataError(f"{store} has no training images.")
+        began = time.perf_counter()
+        config = order.plan.config
+        state = self._states.load(store, order.round)
+        task = Task(
+            config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state
+        )
+        fitted = fit(self.network(order.plan), self._on_device(images), task)
+        if fitted.state:
+            self._states.save(store, order.round, fitted.state)
+        seconds = time.perf_counter() - began
+        return Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, seconds, fitted.extras)
+
+    def evaluate(self, order: EvaluateOrder, store: str, images: Images) -> Evaluation:
+        """Judge the order's model on a store's `images` (none: empty counts)."""
+        network = self.network(order.plan)
+        network.load(order.params)
+        counts = evaluate(network, self._on_device(images), order.plan.config.evaluation.batch_size)
+        return Evaluation(store, order.round, counts)
+
+    def network(self, plan: Plan) -> Network:
+        """The resident network of `plan`, built when a plan is first seen."""
+        if self._network is None or (self._network[0].run_id, self._network[0].spec) != (plan.run_id, plan.spec):
+            network = Network(plan.spec, self._device)
+            if plan.frozen is not None:
+                network.load_frozen(plan.frozen)
+            self._network = (plan, network)
+        return self._network[1]
+
+    def _on_device(self, images: Images) -> Images:
+        """The images with their whole array on the device, moved when the array changes."""
+        if images.pixels.device == self._device or self._device.type == "cpu":
+            return images
+        if self._resident is None or self._resident[0] != images.pixels.data_ptr():
+            self._resident = (images.pixels.data_ptr(), images.to(self._device))
+        array = self._resident[1]
+        return Images(array.pixels, array.labels, images.rows.to(self._device))
+
+
+class StoreWorker:
+    """One store: its name, its data, a trainer."""
+
+    def __init__(self, name: str, source: DataSource, trainer: Trainer) -> None:
+        self.name, self._source, self._trainer = name, source, trainer
+        self._opened: tuple[str, StoreData] | None = None
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """What the store has. Raises DataError."""
+        return self._source.describe(config)
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train on the training images. Raises DataError, ConfigError."""
+        return self._trainer.train(order, self.name, self._data(order.plan).train)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge on the images held out. Raises DataError."""
+        data = self._data(order.plan)
+        return self._trainer.evaluate(order, self.name, data.validation if order.split == "validation" else data.test)
+
+    def _data(self, plan: Plan) -> StoreData:
+        """Opened once per run."""
+        if self._opened is None or self._opened[0] != plan.run_id:
+            self._opened = (plan.run_id, self._source.open(plan))
+        return self._opened[1]

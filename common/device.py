@@ -1,0 +1,27 @@
+"""Which device trains."""
+
+import torch
+
+from common.errors import ConfigError
+
+
+def pick(name: str) -> torch.device:
+    """The device for `name`; "auto" is CUDA, else MPS, else the CPU. Raises ConfigError if it is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"Device got {name!r}; allowed: auto, cpu, mps, cuda or cuda:N.") from None
+    present = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+    }
+    if not present.get(device.type, False):
+        raise ConfigError(
+            f"Device {name!r} is not on this machine (CUDA devices: {torch.cuda.device_count()}); use --device auto."
+        )
+    return device

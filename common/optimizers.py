@@ -1,0 +1,79 @@
+"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and term.
+
+They work in place on vectors of any leading shape, and importing them costs nothing, where the
+first torch.optim optimizer imports the compiler.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from common.config import TrainConfig
+
+
+class Optimizer(Protocol):
+    """Moves weights against a gradient; made anew for every local training."""
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
+        """Change `weights` [T] in place; may use `gradient` [T] as scratch space."""
+
+
+class SGD:
+    """b <- momentum b + (g + decay w), starting at the first gradient;  w <- w - lr b."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._momentum, self._decay = config.momentum, config.weight_decay
+        self._buffer: Tensor | None = None
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
+        """See `Optimizer.step`."""
+        if self._decay:
+            gradient.add_(weights, alpha=self._decay)
+        if self._momentum:
+            if self._buffer is None:
+                self._buffer = gradient.clone()
+            else:
+                self._buffer.mul_(self._momentum).add_(gradient)
+            gradient = self._buffer
+        weights.add_(gradient, alpha=-lr)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with beta 0.9 and 0.999, eps 1e-8; AdamW (Loshchilov and Hutter 2019) if decoupled.
+
+    g <- g + decay w, or decoupled: w <- (1 - lr decay) w;
+    m <- 0.9 m + 0.1 g;  v <- 0.999 v + 0.001 g^2;
+    w <- w - lr (m / (1 - 0.9^t)) / (sqrt(v / (1 - 0.999^t)) + eps)
+    """
+
+    BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+    def __init__(self, config: TrainConfig, *, decoupled: bool = False) -> None:
+        self._decay, self._decoupled = config.weight_decay, decoupled
+        self._steps = 0
+        self._first: Tensor | None = None
+        self._second: Tensor | None = None
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
+        """See `Optimizer.step`."""
+        if self._decoupled:
+            weights.mul_(1 - lr * self._decay)
+        elif self._decay:
+            gradient.add_(weights, alpha=self._decay)
+        if self._first is None or self._second is None:
+            self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
+        self._steps += 1
+        self._first.lerp_(gradient, 1 - self.BETA1)
+        self._second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
+        root = (self._second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
+        weights.addcdiv_(self._first, root, value=-lr / (1 - self.BETA1**self._steps))
+
+
+OPTIMIZERS: Mapping[str, Callable[[TrainConfig], Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": partial(Adam, decoupled=True),
+}

@@ -1,0 +1,102 @@
+"""Parameters as one flat vector, and the arithmetic that strategies share.
+
+A network's trainable parameters and floating-point buffers are views of one float32 vector, so an
+optimizer step, an update and an aggregate are each one operation on it, and a message carries one
+array. Integer buffers (counters) stay where they are: a mean of them has no meaning.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each named tensor lies in the vector: the trainable ones first, then the buffers.
+
+    names, shapes: of the module's state dict, in vector order
+    trainable:     floats that an optimizer moves; the rest, up to `size`, are buffers
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    trainable: int
+    size: int
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Layout":
+        """The layout of what travels of `module`: no frozen parameter, no buffer of a frozen layer."""
+        weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        tensors = weights | _moving_buffers(module)
+        return cls(
+            names=tuple(tensors),
+            shapes=tuple(tensor.shape for tensor in tensors.values()),
+            trainable=sum(p.numel() for p in weights.values()),
+            size=sum(tensor.numel() for tensor in tensors.values()),
+        )
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Name -> view of `vector` (float32 [P]) in the tensor's own shape."""
+        assert vector.shape == (self.size,), (vector.shape, self.size)
+        pieces = vector.split([shape.numel() for shape in self.shapes])
+        return {name: piece.view(shape) for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)}
+
+
+def bind(module: nn.Module, layout: Layout) -> Tensor:
+    """Move what `layout` names into one new float32 vector [P] and make `module` use views of it."""
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
+    for name, view in layout.views(vector).items():
+        owner_name, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        if leaf in owner._parameters:
+            state[name].data = view
+        else:
+            owner._buffers[leaf] = view
+    return vector
+
+
+def frozen_vector(module: nn.Module, layout: Layout) -> Tensor | None:
+    """A copy of all floats that `layout` leaves out: float32 [F], or None if there are none."""
+    pieces = [tensor.detach().reshape(-1).float() for tensor in _left_out(module, layout)]
+    return torch.cat(pieces) if pieces else None
+
+
+def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
+    """Inverse of `frozen_vector`."""
+    targets = _left_out(module, layout)
+    with torch.no_grad():
+        for target, piece in zip(targets, frozen.split([t.numel() for t in targets]), strict=True):
+            target.copy_(piece.view(target.shape))
+
+
+def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P]."""
+    total = float(sum(weights))
+    assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
+    mean = vectors[0] * (weights[0] / total)
+    for vector, weight in zip(vectors[1:], weights[1:], strict=True):
+        mean.add_(vector, alpha=weight / total)
+    return mean
+
+
+def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Floating-point buffers of layers that train (of all layers without parameters if nothing is frozen)."""
+    whole = all(p.requires_grad for p in module.parameters())
+    buffers = {}
+    for prefix, layer in module.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if any(p.requires_grad for p in own) or (whole and not own):
+            for name, buffer in layer.named_buffers(prefix, recurse=False):
+                if buffer.is_floating_point():
+                    buffers[name] = buffer
+    return buffers
+
+
+def _left_out(module: nn.Module, layout: Layout) -> list[Tensor]:
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return [tensor for name, tensor in state.items() if name not in layout.names and tensor.is_floating_point()]

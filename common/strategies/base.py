@@ -1,0 +1,80 @@
+"""What every federated algorithm is: a client half that hooks into `fit`, a server half that combines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from common.config import StrategyConfig
+from common.orders import Update
+from common.params import Tensors, weighted_mean
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a local training did, for the client half's last word.
+
+    start, end:   float32 [T], the trainable part of the vector before and after
+    steps:        optimizer steps taken
+    lr:           learning rate of the round
+    num_examples: training images
+    """
+
+    start: Tensor
+    end: Tensor
+    steps: int
+    lr: float
+    num_examples: int
+
+
+class Strategy:
+    """FedAvg's skeleton; an algorithm overrides the hooks in which it differs.
+
+    The trainable part of a parameter vector has T elements, the whole P >= T. Client hooks see
+    the trainable part only. A store may keep `state` between its rounds, the server likewise; both
+    are named tensors and survive a restart.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
+
+    def __init__(self, config: StrategyConfig) -> None:
+        self.config = config
+
+    # --- client half -------------------------------------------------------------------------------
+
+    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+        """What stays constant during one local training from `start` [T]; passed to `correct`."""
+        return {}
+
+    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+        """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step."""
+
+    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """After training: what travels to the server beside the weights, and the store's new state."""
+        return {}, state
+
+    # --- server half -------------------------------------------------------------------------------
+
+    def initial(self, params: Tensor, trainable: int) -> Tensors:
+        """The server's state before round 1, given the global model [P] and T."""
+        return {}
+
+    def extras(self, state: Tensors) -> Tensors:
+        """What the server sends to the cohort beside the global model."""
+        return {}
+
+    def aggregate(
+        self, params: Tensor, updates: Sequence[Update], state: Tensors, trainable: int
+    ) -> tuple[Tensor, Tensors]:
+        """The next global model [P] and server state from a cohort's updates, given in store order."""
+        return self.advance(params, self.combine(updates), state, trainable)
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        """One vector [P] out of the updates' vectors: their mean, weighted by images or uniformly."""
+        by_images = self.config.weighting == "images"
+        return weighted_mean([u.params for u in updates], [u.num_examples if by_images else 1 for u in updates])
+
+    def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
+        """The next global model from the present one and the combined updates: here, the latter."""
+        return combined, state

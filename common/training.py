@@ -1,0 +1,224 @@
+"""Local training and evaluation: the only loops over batches there are.
+
+Every runtime trains a store through `fit` and judges one through `evaluate`, so one seed gives one
+result wherever the store runs.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common import models
+from common.config import DataConfig, RunConfig, TrainConfig
+from common.images.augment import augment, normalise
+from common.images.types import Images
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+from common.optimizers import OPTIMIZERS
+from common.params import Layout, Tensors, bind, frozen_vector, load_frozen
+from common.seeding import derive, rng
+from common.strategies import LocalRun, Strategy
+
+
+class Network:
+    """A module on a device whose travelling tensors are views of one vector.
+
+    vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
+    """
+
+    def __init__(self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0) -> None:
+        self.spec, self.device = spec, device
+        self.module = models.build(spec, weights=weights, seed=seed).to(device)
+        self.layout = Layout.of(self.module)
+        self.vector = bind(self.module, self.layout)
+        self.weights = self.vector[: self.layout.trainable]
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self._gradient = torch.empty_like(self.weights)
+        self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
+
+    def load(self, params: Tensor) -> None:
+        """Copy `params` (float32 [P], any device) into the network."""
+        assert params.shape == self.vector.shape, (params.shape, self.vector.shape)
+        self.vector.copy_(params)
+
+    def frozen(self) -> Tensor | None:
+        """What does not travel: float32 [F], or None."""
+        return frozen_vector(self.module, self.layout)
+
+    def load_frozen(self, frozen: Tensor) -> None:
+        """Inverse of `frozen`."""
+        load_frozen(self.module, self.layout, frozen)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Class scores [B, C] of normalised images [B, channels, H, W]."""
+        scores: Tensor = self.module(pixels)
+        return scores
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """dloss/dweights as one vector [T]; the same storage is used again at the next call."""
+        pieces = torch.autograd.grad(loss, self._parameters)
+        return torch.cat([piece.reshape(-1) for piece in pieces], out=self._gradient)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One store's local training: what is asked, by which rules, under which address.
+
+    start:  float32 [P], the global model
+    extras: what the strategy's server half sent along
+    state:  what the strategy's client half kept from the store's earlier rounds
+    """
+
+    config: RunConfig
+    strategy: Strategy
+    store: str
+    round: int
+    start: Tensor
+    extras: Tensors = field(default_factory=dict)
+    state: Tensors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of a local training.
+
+    params: float32 [P] on the CPU, a copy
+    loss:   mean training loss per image over the last epoch
+    """
+
+    params: Tensor
+    loss: float
+    num_examples: int
+    extras: Tensors
+    state: Tensors
+
+
+def learning_rate(config: TrainConfig, round: int, rounds: int) -> float:
+    """Learning rate of `round` (from 1) of `rounds`.
+
+    step:   lr factor^floor((round - 1) / step_rounds)
+    cosine: from lr in the first round to final_lr * lr in the last (Loshchilov and Hutter 2017, Equation 5)
+    """
+    if config.schedule == "step":
+        return config.lr * config.step_factor ** ((round - 1) // config.step_rounds)
+    if config.schedule == "cosine":
+        progress = (round - 1) / max(1, rounds - 1)
+        return config.lr * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
+    return config.lr
+
+
+def fit(network: Network, images: Images, task: Task) -> Fitted:
+    """Train `network` on a store's `images` from `task.start` and return what it became.
+
+    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
+    smaller than the others; with batch norm it is never a single image if there are more.
+    """
+    assert len(images) > 0, "a store without training images is left out before"
+    config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
+    lr = learning_rate(config, task.round, task.config.run.rounds)
+    network.load(task.start)
+    start = network.weights.clone()
+    local = strategy.begin(start, task.extras, task.state)
+    optimizer = OPTIMIZERS[config.optimizer](config)
+    torch.manual_seed(derive(seed, "dropout", task.round, task.store))
+    order, draws = rng(seed, "order", task.round, task.store), rng(seed, "augment", task.round, task.store)
+    _training_mode(network, len(images))
+    steps, loss_sum = 0, torch.zeros((), device=network.device)
+    for _ in range(config.epochs):
+        loss_sum.zero_()
+        for positions in batches(order.permutation(len(images)), config.batch_size, network.has_batch_norm):
+            pixels, targets = _inputs(network, images, positions, task.config.data, draws)
+            with _arithmetic(config, network.device):
+                loss = objective(network.logits(pixels), targets, config)
+            gradient = network.gradient(loss)
+            _regularise(gradient, network.weights, config)
+            strategy.correct(gradient, network.weights, local)
+            optimizer.step(network.weights, gradient, lr)
+            loss_sum += loss.detach() * len(positions)
+            steps += 1
+    run = LocalRun(start, network.weights, steps, lr, len(images))
+    extras, state = strategy.end(run, local, task.state)
+    return Fitted(network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state)
+
+
+def evaluate(network: Network, images: Images, batch_size: int) -> Counts:
+    """Judge the network's present weights on `images`: confusion matrix and summed cross-entropy.
+
+    The loss is summed per batch in float32 and over batches in float64, always in the same order.
+    """
+    models.set_training(network.module, mode=False)
+    num_classes = len(network.spec.classes)
+    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=network.device)
+    loss_sum = 0.0
+    with torch.inference_mode():
+        for positions in torch.arange(len(images)).split(batch_size):
+            pixels, targets = _inputs(network, images, positions.numpy())
+            logits = network.logits(pixels).float()
+            loss_sum += float(functional.cross_entropy(logits, targets, reduction="sum"))
+            cells = targets * num_classes + logits.argmax(dim=1)
+            confusion += torch.bincount(cells, minlength=num_classes * num_classes)
+    return Counts(confusion.view(num_classes, num_classes).cpu().numpy(), loss_sum)
+
+
+def objective(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
+    """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
+    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
+
+    logits [B, C], targets int64 [B].
+    """
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    smoothed = hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
+    return functional.mse_loss(logits.softmax(dim=1), smoothed)
+
+
+def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:  # noqa: FBT001
+    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it."""
+    stops = list(range(size, len(order), size))
+    if keep_pairs and stops and len(order) - stops[-1] == 1:
+        stops.pop()
+    yield from np.split(order, stops)
+
+
+def _training_mode(network: Network, num_images: int) -> None:
+    """Training mode; batch norm has no statistics to take from one single image, so it then uses its own."""
+    models.set_training(network.module, mode=True)
+    if num_images == 1 and network.has_batch_norm:
+        for layer in network.module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+
+
+def _inputs(
+    network: Network,
+    images: Images,
+    positions: np.ndarray,
+    augmentation: DataConfig | None = None,
+    draws: np.random.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Normalised pixels [B, channels, H, W] and targets [B] on the network's device."""
+    pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
+    pixels, targets = pixels.to(network.device), targets.to(network.device)
+    if augmentation is not None and draws is not None:
+        pixels = augment(pixels, augmentation, draws)
+    return normalise(pixels, network.spec.mean, network.spec.std), targets
+
+
+def _arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """bfloat16 where asked for and where it pays, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
+
+
+def _regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
+    """Add the L1 term l1 sign(w), then scale the gradient [T] down to `clip_norm`, in place."""
+    if config.l1:
+        gradient.add_(weights.sign(), alpha=config.l1)
+    if config.clip_norm:
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))
