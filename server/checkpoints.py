@@ -1,0 +1,117 @@
+"""Checkpoints: everything that changes during a run, one file a round, never half-written."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from common.errors import RunError
+from common.files import write_atomic
+from common.params import Tensors
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far: its round, the value of `evaluation.metric`, the accuracy, and on what."""
+
+    round: int
+    value: float
+    accuracy: float
+    on: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the rounds so far. seconds: per phase; bytes: of parameters, down to and up from stores."""
+
+    images: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """A run between two rounds.
+
+    round:    rounds completed
+    params:   float32 [P], the global model
+    strategy: the server half's state
+    stale:    evaluations since the best one
+    record:   the last round's line of the history, so that one file is the only point of commit
+    """
+
+    round: int
+    params: Tensor
+    strategy: Tensors
+    best: Best | None = None
+    stale: int = 0
+    totals: Totals = Totals()
+    record: Mapping[str, Any] | None = None
+
+
+class Checkpoints:
+    """`round-000012.safetensors` files in one directory: the latest few and the best."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory, self._keep = directory, keep
+
+    def save(self, state: State) -> None:
+        """Write the state atomically, then drop what is no longer needed. Raises OSError."""
+        tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
+        meta = {
+            "round": state.round,
+            "best": asdict(state.best) if state.best else None,
+            "stale": state.stale,
+            "totals": asdict(state.totals),
+            "record": state.record,
+        }
+        content = save({name: t.contiguous() for name, t in tensors.items()}, metadata={"state": json.dumps(meta)})
+        write_atomic(self._path(state.round), lambda file: file.write(content))
+        for round in self.rounds()[: -self._keep]:
+            if state.best is None or round != state.best.round:
+                self._path(round).unlink(missing_ok=True)
+
+    def rounds(self) -> list[int]:
+        """Rounds that have a checkpoint, ascending."""
+        return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
+
+    def latest(self) -> State | None:
+        """The newest state, or None. Raises RunError if it cannot be read."""
+        rounds = self.rounds()
+        return self.load(rounds[-1]) if rounds else None
+
+    def load(self, round: int) -> State:
+        """The state after `round`. Raises RunError if it is missing or damaged."""
+        path = self._path(round)
+        try:
+            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+                meta = json.loads(file.metadata()["state"])
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            best = Best(**meta["best"]) if meta["best"] else None
+            strategy = {name.removeprefix("strategy."): t for name, t in tensors.items() if name != "params"}
+            totals = Totals(**meta["totals"])
+            return State(meta["round"], tensors["params"], strategy, best, meta["stale"], totals, meta["record"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunError(f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one.") from error
+
+    def _path(self, round: int) -> Path:
+        return self._directory / f"round-{round:06d}.safetensors"
+
+
+def add_round(state: State, totals: Totals, **changes: object) -> State:
+    """The state with one more round's sums added."""
+    old = state.totals
+    phases = {*old.seconds, *totals.seconds}
+    summed = Totals(
+        old.images + totals.images,
+        old.bytes_down + totals.bytes_down,
+        old.bytes_up + totals.bytes_up,
+        {phase: old.seconds.get(phase, 0.0) + totals.seconds.get(phase, 0.0) for phase in sorted(phases)},
+    )
+    return replace(state, totals=summed, **changes)  # type: ignore[arg-type]

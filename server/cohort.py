@@ -1,0 +1,54 @@
+"""Which stores take part in a round."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from common.config import CohortConfig
+from common.errors import StoresError
+from common.orders import StoreInfo
+from common.seeding import rng
+from server.runtime import Runtime
+
+POLL_SECONDS = 0.2
+
+
+def assemble(
+    runtime: Runtime, config: CohortConfig, note: Callable[[str], None], stop: Callable[[], bool]
+) -> Mapping[str, StoreInfo]:
+    """The stores present once there is a quorum, or as they are when `stop` says so.
+
+    Raises StoresError after `cohort.wait` seconds without a quorum.
+    """
+    deadline = time.monotonic() + config.wait
+    told = -1
+    while len(present := runtime.stores()) < config.min_stores and not stop():
+        if time.monotonic() >= deadline:
+            raise StoresError(
+                f"{len(present)} of the {config.min_stores} stores needed joined within {config.wait:g} s"
+                f" ({_names(present)}); start the others, or lower cohort.min_stores."
+            )
+        if len(present) != told:
+            told = len(present)
+            note(f"Waiting for stores: {told} of {config.min_stores} joined ({_names(present)}).")
+        time.sleep(POLL_SECONDS)
+    return present
+
+
+def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0) -> list[str]:
+    """The cohort of `round`, in store order: `fraction` of those present, at least the quorum.
+
+    Depends on the names present, the seed, the round and the attempt alone.
+    """
+    names = sorted(present)
+    size = min(len(names), max(config.min_stores, round_half_up(config.fraction * len(names)), 1))
+    chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[:size]
+    return [names[i] for i in sorted(chosen)]
+
+
+def round_half_up(value: float) -> int:
+    """2.5 becomes 3, where Python's round gives 2."""
+    return int(value + 0.5)
+
+
+def _names(present: Iterable[str]) -> str:
+    return ", ".join(sorted(present)) or "none"

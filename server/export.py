@@ -1,0 +1,46 @@
+"""The model as people use it: `model.safetensors` and `model.json`."""
+
+import importlib.metadata
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from common.files import write_atomic, write_json
+from common.orders import Plan
+from common.training import Network
+from server.checkpoints import State
+
+
+def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any]) -> None:
+    """Write the global model of `state` and all that is needed to use it, atomically. Raises OSError.
+
+    model.safetensors: the whole state dict by torch names, and the spec in its metadata
+    model.json:        architecture, classes, image size, normalisation; provenance and test result
+    """
+    network = Network(plan.spec, torch.device("cpu"))
+    if plan.frozen is not None:
+        network.load_frozen(plan.frozen)
+    network.load(state.params)
+    tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
+    content = save(tensors, metadata={"spec": plan.spec.to_json()})
+    write_atomic(directory / "model.safetensors", lambda file: file.write(content))
+    write_json(directory / "model.json", json.loads(plan.spec.to_json()) | {"provenance": _provenance(plan, state, summary)})
+
+
+def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:
+    test = summary["test"]
+    return {
+        "run_id": plan.run_id,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "round": state.round,
+        "dataset": plan.config.data.dataset,
+        "strategy": plan.config.strategy.name,
+        "stores": summary["stores"],
+        "test": {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None,
+        "weights_sha256": summary["weights_sha256"],
+        "versions": {name: importlib.metadata.version(name) for name in ("fedshelf", "torch", "torchvision", "flwr")},
+    }

@@ -1,0 +1,55 @@
+"""What a run starts from: the agreed plan and the initial global model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common import models
+from common.config import RunConfig, flatten, resolve
+from common.errors import DataError
+from common.orders import Plan, StoreInfo
+from common.training import Network
+
+
+@dataclass(frozen=True)
+class Start:
+    """A plan, the initial model (float32 [P]) and how many of its parameters train (T)."""
+
+    plan: Plan
+    params: Tensor
+    trainable: int
+
+
+def agree_on_classes(given: tuple[str, ...], stores: Mapping[str, StoreInfo]) -> tuple[str, ...]:
+    """The ordered classes of a run: as given, else all that the stores have, sorted.
+
+    Raises DataError if there are fewer than two.
+    """
+    classes = given or tuple(sorted({name for info in stores.values() for name in info.counts}))
+    if len(classes) < 2:
+        raise DataError(
+            f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
+            " give --classes, or sub-folders of photos for each class at the stores."
+        )
+    return classes
+
+
+def settle_image_size(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
+    """The configuration with `data.image_size` settled for its model. Raises ConfigError."""
+    spec = models.specify(
+        config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
+    )
+    return resolve(flatten(config), {"data.image_size": spec.image_size})
+
+
+def prepare(config: RunConfig, classes: tuple[str, ...], channels: int, run_id: str) -> Start:
+    """Build the initial model of a settled configuration. Raises ConfigError, DataError."""
+    config = resolve(flatten(config), {"data.classes": list(classes)})
+    spec = models.specify(
+        config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels
+    )
+    network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
+    plan = Plan(run_id, config, spec, network.frozen())
+    return Start(plan, network.vector.detach().clone(), network.layout.trainable)

@@ -1,0 +1,115 @@
+"""The run directory: what a training leaves behind, and what it resumes from."""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common.config import RunConfig, from_toml, resolve, to_toml
+from common.errors import ConfigError, RunError
+from common.files import write_json, write_text
+
+Record = dict[str, Any]
+
+# What may differ when a run is resumed: none of these changes the rounds already done.
+CHANGEABLE = frozenset({"run.rounds", "run.workers", "run.device", "run.keep_checkpoints", "evaluation.patience"})
+
+
+class RunDirectory:
+    """Files of one run below `path`, locked against a second process while in use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """A new run directory with its configuration. Raises RunError if it exists and is not empty."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"Cannot make run directory {path}: {error.strerror}.") from error
+        directory = cls(path)
+        directory._acquire()
+        write_text(path / "config.toml", to_toml(config))
+        return directory
+
+    @classmethod
+    def resume(cls, path: Path, overrides: dict[str, Any]) -> tuple["RunDirectory", RunConfig]:
+        """An existing run and its configuration, with overrides of what may change.
+
+        Raises RunError if there is no run, ConfigError if an override would change rounds already done.
+        """
+        if not (path / "config.toml").is_file():
+            raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
+        stored = from_toml(path / "config.toml")
+        config = resolve(stored, overrides)
+        before = resolve(stored)
+        for key in sorted(overrides):
+            section, _, name = key.partition(".")
+            was, now = getattr(getattr(before, section), name), getattr(getattr(config, section), name)
+            if was != now and key not in CHANGEABLE:
+                raise ConfigError(f"Setting {key} got {now!r}, but the run in {path} has {was!r}; start a new run for it.")
+        directory = cls(path)
+        directory._acquire()
+        write_text(path / "config.toml", to_toml(config))
+        return directory, config
+
+    def history(self) -> list[Record]:
+        """The rounds on record; an unfinished last line (from a kill) is not one."""
+        if not self._history.exists():
+            return []
+        lines = self._history.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def mend_history(self, last: Mapping[str, Any] | None) -> list[Record]:
+        """Make the history end with `last`, the record that the checkpoint carries; returns what it holds then.
+
+        A kill between checkpoint and history, or within a line, leaves it one round short.
+        """
+        kept = [record for record in self.history() if last is not None and record["round"] < last["round"]]
+        kept += [dict(last)] if last is not None else []
+        write_text(self._history, "".join(_line(record) for record in kept))
+        return kept
+
+    def append(self, record: Record) -> None:
+        """Add one round to the history, durably. Raises OSError."""
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def run_id(self) -> str:
+        """The identity of the run, made with it and kept through every resume."""
+        path = self.path / "run-id"
+        if not path.exists():
+            write_text(path, uuid.uuid4().hex)
+        return path.read_text(encoding="utf-8")
+
+    def write(self, name: str, value: Any) -> None:
+        """Write one JSON file atomically. Raises OSError."""
+        write_json(self.path / name, value)
+
+    def close(self) -> None:
+        """Let others use the directory."""
+        self._lock.release()
+
+    @property
+    def _history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,170 @@
+"""One training from start or resume to its end: rounds, checkpoints, model, summary, report."""
+
+import hashlib
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import torch
+
+from common.errors import FedshelfError
+from common.metrics import Counts, merge
+from server.checkpoints import Checkpoints, State
+from server.export import write_model
+from server.plan import Start
+from server.report.events import EventLog
+from server.rounds import Judge, Rounds, Scores, Watcher, described
+from server.run_directory import Record, RunDirectory
+from server.runtime import Runtime
+
+
+class StopRequest:
+    """Whether the run has been asked to end: by SIGINT or SIGTERM, or by `request`."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._asked, self._watcher = False, watcher
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def request(self) -> None:
+        """Ask for an end after this round."""
+        self._asked = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """The first signal asks for an end after this round, the second one ends at once."""
+        previous = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self.request()
+        self._watcher.note("Stopping after this round; once more to stop at once (saved up to the last round).")
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that one training needs.
+
+    startup_seconds: from the start of the process to the first round
+    """
+
+    start: Start
+    runtime: Runtime
+    judge: Judge | None
+    watcher: Watcher
+    directory: RunDirectory
+    startup_seconds: float
+
+    def run(self, stop: StopRequest) -> dict[str, Any]:
+        """Train to the end and write all of the run directory; returns the summary.
+
+        Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
+        """
+        config = self.start.plan.config
+        rounds = Rounds(
+            self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop
+        )
+        checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
+        state = checkpoints.latest() or rounds.begin(self.start.params)
+        self._recall(state)
+        events = EventLog(self.directory.path)
+        try:
+            while not self._is_over(state) and not stop():
+                state, record = rounds.play(state)
+                state = replace(state, record=record)
+                checkpoints.save(state)
+                self.directory.append(record)
+                events.add(record)
+                self.watcher.row(record)
+        except FedshelfError as error:
+            self._write_failure(state, str(error))
+            raise
+        finally:
+            events.close()
+        return self._finish(rounds, checkpoints, state)
+
+    def _is_over(self, state: State) -> bool:
+        patience = self.start.plan.config.evaluation.patience
+        return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
+
+    def _recall(self, state: State) -> None:
+        """Bring the history in line with the checkpoint and show what is on record."""
+        for record in self.directory.mend_history(state.record):
+            self.watcher.row(record)
+
+    def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
+        """Deliver the last model, or the best one after early stopping."""
+        stopped_early = state.round < self.start.plan.config.run.rounds
+        delivered = state
+        if self._is_over(state) and stopped_early and state.best is not None:
+            delivered = checkpoints.load(state.best.round)
+        scores = rounds.scores(delivered)
+        sha = weights_sha256(self.start, delivered)
+        summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
+        summary |= {"weights_sha256": sha, "delivered_round": delivered.round, **judged(self.start, scores)}
+        write_model(self.directory.path, self.start.plan, delivered, summary)
+        self.directory.write("summary.json", summary)
+        return summary
+
+    def _write_failure(self, state: State, reason: str) -> None:
+        nothing: dict[str, Any] = {"weights_sha256": weights_sha256(self.start, state), "test": None, "per_store": None}
+        self.directory.write("summary.json", self._summary(state, "failed", reason) | nothing)
+
+    def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
+        """What is known of a run's outcome without judging its model."""
+        totals = state.totals
+        seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
+        return {
+            "status": status,
+            "reason": reason,
+            "rounds": state.round,
+            "best": {"round": state.best.round, "accuracy": state.best.accuracy, "on": state.best.on}
+            if state.best
+            else None,
+            "seconds": {"startup": self.startup_seconds, **seconds, "total": seconds["total"] + self.startup_seconds},
+            "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
+            "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
+            "stores": len(self.runtime.stores()),
+            "parameters": len(state.params),
+        }
+
+
+def judged(start: Start, scores: Scores) -> dict[str, Any]:
+    """The summary's test part, on the server's images or else on the stores', and the result of each store."""
+    on, counts = ("server", scores.test) if scores.test is not None else ("stores", merged(scores))
+    return {
+        "test": None if counts is None else _described_fully(start.plan.spec.classes, counts) | {"on": on},
+        "per_store": {name: described(counts) for name, counts in scores.stores.items()} or None,
+    }
+
+
+def merged(scores: Scores) -> Counts | None:
+    """The stores' counts as one."""
+    counts = list(scores.stores.values())
+    return merge(counts, len(counts[0].confusion)) if counts else None
+
+
+def weights_sha256(start: Start, state: State) -> str:
+    """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
+    frozen = start.plan.frozen if start.plan.frozen is not None else torch.empty(0)
+    digest = hashlib.sha256()
+    for vector in (frozen, state.params):
+        digest.update(vector.numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _described_fully(classes: tuple[str, ...], counts: Counts) -> Mapping[str, Any]:
+    return described(counts) | {"per_class": counts.per_class(classes), "confusion": counts.confusion.tolist()}
+
+
+__all__ = ["Record", "StopRequest", "Training"]
