@@ -1,47 +1,36 @@
 """Orders and results as Flower records, and back. No other module knows a record's keys.
 
-A record dict holds one ConfigRecord "header" of plain values and, where tensors travel, one
-ArrayRecord "arrays" with one array per vector: each array costs several HTTP requests, so a model
-is one array (11 million floats: 7 s a round as one array, 36 s as 122). Arrays are raw
-little-endian bytes under a type name of ours, so nothing is unpickled and Flower parses nothing.
-
-Orders are self-contained, except that frozen parameters travel as their SHA-256 alone; a store
-that lacks them answers `NeedsFrozen` and gets its order again with the array attached.
+Each array costs several HTTP requests, so a model travels as one (11 million floats: 7 s a round as
+one array, 36 s as 122). Orders are self-contained, except that frozen parameters travel as their
+SHA-256 alone; a store that lacks them answers `NeedsFrozen` and gets its order again with them.
 """
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Protocol, get_args
 
-import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from flwr.app import RecordDict
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from common.config import RunConfig
-from common.errors import NetworkError
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
+from common.records import MessageError, Reader, Value, pack, raw_bytes
 
-FORMAT = 1  # raised whenever a header or an array changes its meaning
-_RAW = "fedshelf.raw"  # Flower's name for how an array's bytes are to be read
+FORMAT = 1  # raised whenever a field or an array changes its meaning
 _EXTRA = "extra."
 
 
-class MessageError(NetworkError):
-    """A message that does not say what an order or a result must say."""
-
-
 class FrozenMissingError(MessageError):
-    """The order names frozen parameters (their SHA-256) that are neither attached nor known."""
+    """The order names frozen parameters that are neither attached nor kept; `sha256` says which."""
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"The frozen parameters {sha256[:12]} are not here yet; the server must send them.")
+        super().__init__(f"The frozen parameters {sha256[:12]} are not here; the server has to send them.")
         self.sha256 = sha256
 
 
@@ -77,57 +66,53 @@ class FrozenStore(Protocol):
 
 
 def frozen_sha256(vector: Tensor) -> str:
-    """SHA-256 of a float32 vector's little-endian bytes, in hexadecimal."""
-    return hashlib.sha256(_bytes(vector, "<f4")).hexdigest()
+    """SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
+    return hashlib.sha256(raw_bytes(vector)).hexdigest()
 
 
 def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
-    """The order as records; frozen parameters only if `attach_frozen`."""
+    """The order as records, with its frozen parameters only if `attach_frozen`."""
     if isinstance(order, Query):
-        header = {"kind": "query", "run_id": order.run_id, "config": _json(order.config), "notice": order.notice}
-        return _records(header, {})
+        config = order.config.model_dump_json()
+        return _pack("query", {"run_id": order.run_id, "config": config, "notice": order.notice})
     plan = order.plan
-    header = {
-        "kind": "train" if isinstance(order, TrainOrder) else "evaluate",
+    header: dict[str, Value] = {
         "run_id": plan.run_id,
-        "config": _json(plan.config),
+        "config": plan.config.model_dump_json(),
         "spec": plan.spec.to_json(),
         "frozen_sha256": "" if plan.frozen is None else frozen_sha256(plan.frozen),
         "round": order.round,
     }
-    arrays = {"params": _array(order.params, "<f4")}
-    if isinstance(order, TrainOrder):
-        arrays |= _extra_arrays(order.extras)
-    else:
-        header["split"] = order.split
+    tensors = {"params": order.params}
     if attach_frozen and plan.frozen is not None:
-        arrays["frozen"] = _array(plan.frozen, "<f4")
-    return _records(header, arrays)
+        tensors["frozen"] = plan.frozen
+    if isinstance(order, TrainOrder):
+        return _pack("train", header, tensors | _prefixed(order.extras))
+    return _pack("evaluate", {**header, "split": order.split}, tensors)
 
 
-def decode_order(content: RecordDict, frozen: FrozenStore) -> Order:
-    """Inverse of `encode_order`.
+def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
+    """Inverse of `encode_order`; frozen parameters come from the message or from `kept`, and go there.
 
-    Raises MessageError for anything that is not an order of this format, FrozenMissingError if its
-    frozen parameters are neither attached nor kept in `frozen`.
+    Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
     """
-    header, arrays = _open(content)
-    kind = header.text("kind")
-    run_id, config = header.text("run_id"), header.parsed("config", RunConfig.model_validate_json)
+    reader = _open(content)
+    kind = reader.choice("kind", ("train", "evaluate", "query"))
+    run_id, config = reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json)
     if kind == "query":
-        order: Order = Query(run_id, config, header.text("notice"))
-    elif kind in ("train", "evaluate"):
-        spec = header.parsed("spec", _spec)
-        plan = Plan(run_id, config, spec, _frozen(header.text("frozen_sha256"), arrays.pop("frozen", None), frozen))
-        round_number, params = header.count("round"), arrays.take("params", "<f4", 1)
-        if kind == "train":
-            order = TrainOrder(plan, round_number, params, arrays.extras())
-        else:
-            order = EvaluateOrder(plan, round_number, params, header.choice("split", ("validation", "test")))
+        query = Query(run_id, config, reader.text("notice"))
+        reader.close()
+        return query
+    spec, number = reader.parsed("spec", _spec), reader.count("round")
+    params = reader.tensor("params", torch.float32, ndim=1)
+    frozen = _frozen(reader, kept)
+    plan = Plan(run_id, config, spec, frozen)
+    order: Order
+    if kind == "train":
+        order = TrainOrder(plan, number, params, reader.tensors(_EXTRA))
     else:
-        raise MessageError(f"Got an order of kind {kind!r}; expected train, evaluate or query.")
-    header.close()
-    arrays.close()
+        order = EvaluateOrder(plan, number, params, reader.choice("split", ("validation", "test")))
+    reader.close()
     return order
 
 
@@ -135,118 +120,96 @@ def encode_result(result: Result) -> RecordDict:
     """The result as records."""
     match result:
         case Update():
-            header = {"kind": "update", "store": result.store, "round": result.round, "seconds": result.seconds}
-            header |= {"num_examples": result.num_examples, "loss": result.loss}
-            return _records(header, {"params": _array(result.params, "<f4"), **_extra_arrays(result.extras)})
+            header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
+            header |= {"num_examples": result.num_examples, "loss": float(result.loss)}
+            return _pack("update", header, {"params": result.params, **_prefixed(result.extras)})
         case Evaluation():
-            header = {"kind": "evaluation", "store": result.store, "round": result.round}
-            header |= {"loss_sum": result.counts.loss_sum}
-            return _records(header, {"confusion": _array(torch.from_numpy(result.counts.confusion), "<i8")})
+            header = {"store": result.store, "round": result.round, "loss_sum": float(result.counts.loss_sum)}
+            return _pack("evaluation", header, {"confusion": torch.from_numpy(result.counts.confusion)})
         case Failure():
-            return _records({"kind": "failure", "store": result.store, "code": result.code, "reason": result.reason}, {})
+            return _pack("failure", {"store": result.store, "code": result.code, "reason": result.reason})
         case NeedsFrozen():
-            return _records({"kind": "needs-frozen", "store": result.store, "sha256": result.sha256}, {})
+            return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case StoreInfo():
-            header = {"kind": "info", "store": result.name, "classes": list(result.counts)}
-            header |= {"counts": list(result.counts.values()), "validation": result.validation, "test": result.test}
-            return _records(header, {})
+            header = {"store": result.name, "validation": result.validation, "test": result.test}
+            header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
+            return _pack("info", header)
 
 
 def decode_result(content: RecordDict) -> Result:
     """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format."""
-    header, arrays = _open(content)
-    kind, store = header.text("kind"), header.text("store")
+    reader = _open(content)
+    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info"))
+    store = reader.text("store")
     result: Result
     match kind:
         case "update":
-            numbers = (header.count("num_examples"), header.number("loss"), header.number("seconds"))
-            result = Update(store, header.count("round"), arrays.take("params", "<f4", 1), *numbers, arrays.extras())
+            params = reader.tensor("params", torch.float32, ndim=1)
+            examples, loss, seconds = reader.count("num_examples"), reader.number("loss"), reader.number("seconds")
+            result = Update(store, reader.count("round"), params, examples, loss, seconds, reader.tensors(_EXTRA))
         case "evaluation":
-            confusion = arrays.take("confusion", "<i8", 2).numpy()
-            if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
-                raise MessageError(f"Got a confusion matrix {confusion.shape}; expected a square of counts.")
-            result = Evaluation(store, header.count("round"), Counts(confusion, header.number("loss_sum")))
+            result = Evaluation(store, reader.count("round"), _counts(reader))
         case "failure":
-            result = Failure(store, header.choice("code", get_args(FailureCode)), header.text("reason"))
+            result = Failure(store, reader.choice("code", get_args(FailureCode)), reader.text("reason"))
         case "needs-frozen":
-            result = NeedsFrozen(store, header.text("sha256"))
+            result = NeedsFrozen(store, reader.text("sha256"))
         case "info":
-            result = StoreInfo(store, header.table("classes", "counts"), header.count("validation"), header.count("test"))
-        case _:
-            raise MessageError(f"Got a result of kind {kind!r}; expected update, evaluation, failure or info.")
-    header.close()
-    arrays.close()
+            counts = reader.table("classes", "counts")
+            result = StoreInfo(store, counts, reader.count("validation"), reader.count("test"))
+    reader.close()
     return result
 
 
-Parsed = TypeVar("Parsed")
-Choice = TypeVar("Choice", bound=str)
+def _pack(kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None) -> RecordDict:
+    return pack({"format": FORMAT, "kind": kind, **header}, tensors or {})
 
 
-class _Header:
-    """A ConfigRecord read once, field by field; every field must be of its type, none may be left."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def _take(self, key: str, kind: type | tuple[type, ...]) -> Any:
-        if key not in self._values:
-            raise MessageError(f"The header lacks {key!r}.")
-        value = self._values.pop(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise MessageError(f"Header field {key!r} got {type(value).__name__}; it has another type.")
-        return value
-
-    def text(self, key: str) -> str:
-        value: str = self._take(key, str)
-        return value
-
-    def number(self, key: str) -> float:
-        return float(self._take(key, (int, float)))
-
-    def count(self, key: str) -> int:
-        value: int = self._take(key, int)
-        if value < 0:
-            raise MessageError(f"Header field {key!r} got {value}; expected zero or more.")
-        return value
-
-    def choice(self, key: str, allowed: tuple[Choice, ...]) -> Choice:
-        value = self._take(key, str)
-        for candidate in allowed:
-            if candidate == value:
-                return candidate
-        raise MessageError(f"Header field {key!r} got {value!r}; expected one of {', '.join(allowed)}.")
-
-    def parsed(self, key: str, parse: Callable[[str], Parsed]) -> Parsed:
-        try:
-            return parse(self.text(key))
-        except (ValidationError, ValueError, TypeError) as error:
-            raise MessageError(f"Header field {key!r} cannot be used: {str(error).splitlines()[0]}.") from error
-
-    def table(self, keys: str, values: str) -> dict[str, int]:
-        names, counts = self._take(keys, list), self._take(values, list)
-        good = all(isinstance(name, str) for name in names) and all(type(n) is int and n >= 0 for n in counts)
-        if not good or len(names) != len(counts) or len(set(names)) != len(names):
-            raise MessageError(f"Header fields {keys!r} and {values!r} are not one count per name.")
-        return dict(zip(names, counts, strict=True))
-
-    def close(self) -> None:
-        if self._values:
-            raise MessageError(f"The header has unknown fields: {', '.join(sorted(self._values))}.")
+def _open(content: RecordDict) -> Reader:
+    reader = Reader.open(content)
+    if (number := reader.count("format")) != FORMAT:
+        raise MessageError(f"Got a message of format {number}, expected {FORMAT}; install one version on both sides.")
+    return reader
 
 
-class _Arrays(dict[str, Array]):
-    """The arrays of a message, taken out one by one."""
+def _prefixed(extras: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{_EXTRA}{name}": tensor for name, tensor in extras.items()}
 
-    def take(self, key: str, dtype: str, ndim: int) -> Tensor:
-        if key not in self:
-            raise MessageError(f"The message lacks the array {key!r}.")
-        return _tensor(key, self.pop(key), dtype, ndim)
 
-    def extras(self) -> dict[str, Tensor]:
-        names = [key for key in self if key.startswith(_EXTRA)]
-        return {key.removeprefix(_EXTRA): self.take(key, "<f4", self[key].shape.__len__()) for key in names}
+def _counts(reader: Reader) -> Counts:
+    confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
+    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
+        raise MessageError(f"Array 'confusion' of shape {confusion.shape} is not a square of counts.")
+    return Counts(confusion, reader.number("loss_sum"))
 
-    def close(self) -> None:
-        if self:
-            raise MessageError(f"The message has unknown arrays: {', '.join(sorted(self))}.")
+
+def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:
+    sha256 = reader.text("frozen_sha256")
+    if reader.has_array("frozen"):
+        vector = reader.tensor("frozen", torch.float32, ndim=1)
+        if frozen_sha256(vector) != sha256:
+            raise MessageError("Array 'frozen' is not the one that the order names by its SHA-256.")
+        kept.put(sha256, vector)
+        return vector
+    if not sha256:
+        return None
+    if (vector_or_none := kept.get(sha256)) is None:
+        raise FrozenMissingError(sha256)
+    return vector_or_none
+
+
+def _spec(text: str) -> ModelSpec:
+    """A specification from JSON. Raises ValueError unless it has all fields, of their types, and consistent."""
+    values = json.loads(text)
+    if not isinstance(values, dict) or set(values) != {field.name for field in fields(ModelSpec)}:
+        raise ValueError("a model's specification has other fields")
+    spec = _SPEC.validate_python(values)
+    if not spec.classes or len(set(spec.classes)) != len(spec.classes):
+        raise ValueError("classes must be named, each once")
+    if spec.channels not in (1, 3) or not len(spec.mean) == len(spec.std) == spec.channels or min(spec.std) <= 0:
+        raise ValueError("mean and std need one value per channel, std above 0")
+    if not 1 <= spec.image_size <= 1024:
+        raise ValueError("image_size must be 1 to 1024 pixels")
+    return spec
+
+
+_SPEC = TypeAdapter(ModelSpec)

@@ -1,0 +1,97 @@
+"""The store as a Flower ClientApp: one message in, one answer out.
+
+The app is thin: it decodes the order, lets a worker do it and encodes the answer. The same app runs
+in `flower-client`, in Flower's simulation and under Flower's own SuperNode; they differ in how a
+worker comes to its images.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.failures import failure_of
+from client.frozen import FrozenCache
+from common.config import RunConfig
+from common.messages import (
+    FrozenMissingError,
+    FrozenStore,
+    NeedsFrozen,
+    Query,
+    Result,
+    decode_order,
+    encode_result,
+)
+from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class Worker(Protocol):
+    """What does a store's work; `client.work.StoreWorker` is the one that is used.
+
+    Each method may raise a FedshelfError; `client.failures` decides what of it leaves the store.
+    """
+
+    name: str
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """What the store holds under this configuration."""
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train locally as ordered."""
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge the order's parameters on images held out."""
+
+
+def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDict:
+    """Do what the records in `content` order. Never raises: what goes wrong is the answer."""
+    result: Result
+    try:
+        match order := decode_order(content, frozen):
+            case TrainOrder():
+                result = worker.train(order)
+            case EvaluateOrder():
+                result = worker.evaluate(order)
+            case Query():
+                if order.notice:
+                    LOG.warning(order.notice)
+                result = worker.info(order.config)
+    except FrozenMissingError as missing:
+        result = NeedsFrozen(worker.name, missing.sha256)
+    except Exception as error:
+        result = failure_of(worker.name, error)
+        unexpected = result.code == "error"
+        LOG.error("Could not do as asked: %s", error, exc_info=error if unexpected else None)
+    return encode_result(result)
+
+
+def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None = None) -> ClientApp:
+    """A ClientApp whose messages are answered by the worker of the node they reach.
+
+    `worker_for` is called for every message and should return the same worker for the same node,
+    so that model and images stay where they are.
+    """
+    kept = frozen or FrozenCache()
+    app = ClientApp()
+
+    def handle(message: Message, context: Context) -> Message:
+        return Message(answer(worker_for(context), message.content, kept), reply_to=message)
+
+    app.query()(handle)
+    app.train()(handle)
+    app.evaluate()(handle)
+    return app
+
+
+def _configured_worker(context: Context) -> Worker:
+    """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
+    from client.resident import worker_of
+
+    return worker_of(context.node_config)
+
+
+app = make_app(_configured_worker)

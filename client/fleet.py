@@ -1,0 +1,259 @@
+"""A store's line to the server: the Fleet API of Flower's SuperLink, spoken by one long-lived process.
+
+Flower's own SuperNode starts a new Python process for every message, polls every 3 s and runs what
+the server ships. This module speaks with the HTTP client that the SuperNode uses, polls quickly
+while there is work, and answers every message with an installed ClientApp: the code that a run
+ships is never fetched. (The SuperNode's `http_request_response` would be fewer names, but it sends
+this process a SIGINT when the server was started afresh, and kills it 5 s after a failed join.)
+
+All private names of flwr in Fedshelf are in this file; `pyproject.toml` pins flwr, and a contract
+test holds the line to the stock SuperNode.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+import httpx
+from flwr.app import Context, Message, RecordDict
+from flwr.app.message import remove_content_from_message
+from flwr.clientapp import ClientApp
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from common.errors import NetworkError
+
+HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
+FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last message
+LONGEST_RETRY = 5.0  # seconds between two attempts at a server that does not answer
+_AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
+
+LOG = logging.getLogger("fedshelf.store")
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Narrator(Protocol):
+    """Who is told what happens on the line."""
+
+    def joined(self) -> None:
+        """The server knows this store and may send orders."""
+
+    def lost(self, reason: str) -> None:
+        """The server stopped answering, or does not answer yet; the line keeps trying."""
+
+    def found(self) -> None:
+        """The server answers again."""
+
+
+class _UnknownError(Exception):
+    """The server does not know this node (any more): it was started afresh."""
+
+
+class _RunOverError(Exception):
+    """The run that a message belongs to has ended."""
+
+
+def serve(server: str, app: ClientApp, narrator: Narrator, wait: float) -> None:
+    """Answer the messages of the server at `server` (HOST:PORT, plain HTTP) until KeyboardInterrupt.
+
+    Once joined, it outlives any restart of the server. On KeyboardInterrupt it takes leave and
+    raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds.
+    """
+    patience = time.monotonic() + wait
+    while True:
+        try:
+            with _Line(server, narrator, patience) as line:
+                patience = float("inf")
+                _answer_all(line, app)
+        except _UnknownError:
+            narrator.lost("it was started afresh")
+        except NetworkError as error:
+            if patience < float("inf"):
+                raise
+            narrator.lost(str(error))
+            time.sleep(LONGEST_RETRY)
+
+
+def _answer_all(line: "_Line", app: ClientApp) -> None:
+    last_message = time.monotonic()
+    while True:
+        try:
+            if (message := line.receive()) is not None:
+                began = time.monotonic()
+                context = Context(message.metadata.run_id, line.node_id, {}, RecordDict(), {})
+                line.send(app(message, context), time.monotonic() - began)
+                last_message = time.monotonic()
+                continue
+        except _RunOverError:
+            LOG.info("The run ended before the answer could be sent.")
+        except httpx.HTTPStatusError as error:
+            LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+        time.sleep(min(max(0.1 * (time.monotonic() - last_message), FASTEST), SLOWEST))
+
+
+class _Line:
+    """One registration of this process with a server. Every call waits until the server answers."""
+
+    def __init__(self, server: str, narrator: Narrator, patience: float) -> None:
+        private_key, public_key = generate_key_pairs()
+        self._public_key = public_key_to_bytes(public_key)
+        self._client = FleetHttpClient.from_server_address(
+            server,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(private_key, public_key),
+            ],
+        )
+        self._server, self._narrator, self._patience = server, narrator, patience
+        self._closed = threading.Event()
+        self._node = Node()
+
+    @property
+    def node_id(self) -> int:
+        """What the server calls this registration."""
+        return int(self._node.node_id)
+
+    def __enter__(self) -> Self:
+        try:
+            self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
+            activate = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
+            self._node = Node(node_id=self._call(self._client.ActivateNode, activate).node_id)
+        except (httpx.HTTPStatusError, _UnknownError, _RunOverError) as error:
+            status = getattr(getattr(error, "response", None), "status_code", 401)
+            raise NetworkError(
+                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); "
+                "check --server and that the clocks of both machines agree."
+            ) from error
+        self._patience = float("inf")
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._narrator.joined()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        try:  # one attempt each: a server that is not there forgets the node by itself
+            self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
+            self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
+        except (httpx.HTTPError, ValueError):
+            pass
+        self._client.close()
+
+    def receive(self) -> Message | None:
+        """The next message for this node, or None if there is none now."""
+        reply = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
+        if not reply.messages_list:
+            return None
+        head, tree = message_from_proto(reply.messages_list[0]), reply.message_object_trees[0]
+        run_id = head.metadata.run_id
+        objects = {each.object_id: self._pull(run_id, each.object_id) for each in iterate_object_tree(tree)}
+        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+        self._call(self._client.ConfirmMessageReceived, confirm)
+        message = inflate_object_from_contents(tree.object_id, objects)
+        assert isinstance(message, Message), type(message)
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        return message
+
+    def send(self, reply: Message, seconds: float) -> None:
+        """Push a reply and its arrays; `seconds` is what the work took."""
+        run_id = reply.metadata.run_id
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
+            push = fleet.PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[tree],
+                clientapp_runtime_list=[seconds],
+            )
+            accepted = self._call(self._client.PushMessages, push)
+            for object_id in accepted.objects_to_push:
+                content = objects[object_id].deflate()
+                part = PushObjectRequest(
+                    node=self._node,
+                    run_id=run_id,
+                    object_id=object_id,
+                    object_content=content,
+                    session_id=accepted.session_id,
+                )
+                self._call(self._client.PushObject, part)
+
+    def _pull(self, run_id: int, object_id: str) -> bytes:
+        """One part of a message, waited for until the other side has uploaded it."""
+        request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
+        while True:
+            reply = self._call(self._client.PullObject, request)
+            if not reply.object_found:
+                raise _RunOverError
+            if reply.object_available:
+                return bytes(reply.object_content)
+            time.sleep(FASTEST / 2)
+
+    def _beat(self) -> None:
+        """Heartbeats for as long as the line is open, also while the main thread trains."""
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
+        while not self._closed.wait(HEARTBEAT / 2):
+            try:
+                self._client.SendNodeHeartbeat(request)
+            except (httpx.HTTPError, RuntimeError, ValueError):
+                continue  # the main thread learns the same from its next call and says so
+
+    def _call(self, method: Callable[[Request], Reply], request: Request) -> Reply:
+        """Call the server again and again until it answers.
+
+        Raises _UnknownError, _RunOverError, httpx.HTTPStatusError for any other refusal, and
+        NetworkError if the store has not joined yet and its patience is at an end.
+        """
+        pause, away = FASTEST, False
+        while True:
+            try:
+                reply = method(request)
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                reason = _reason(error)
+            else:
+                if away:
+                    self._narrator.found()
+                return reply
+            if not away:
+                self._narrator.lost(reason)
+                away = True
+            if time.monotonic() > self._patience:
+                raise NetworkError(f"No server at {self._server}: {reason}. Is it running, and is the address right?")
+            time.sleep(min(pause, max(self._patience - time.monotonic(), 0.0)))
+            pause = min(2 * pause, LONGEST_RETRY)
+
+
+def _reason(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+    """Why the server does not answer just now; raises if trying again is of no use."""
+    if isinstance(error, httpx.TransportError):
+        return "no connection"
+    match error.response.status_code:
+        case 401:
+            raise _UnknownError from error
+        case 403:
+            raise _RunOverError from error
+        case code if code in _AWAY:
+            return "it is starting"
+        case _:
+            raise error
