@@ -22,8 +22,10 @@ class Images:
     @classmethod
     def whole(cls, pixels: Tensor, labels: Tensor) -> "Images":
         """All rows of the array."""
-        assert pixels.dtype == torch.uint8 and pixels.ndim == 4, (pixels.dtype, pixels.shape)
-        assert labels.dtype == torch.int64 and labels.shape == pixels.shape[:1], (labels.dtype, labels.shape)
+        assert pixels.dtype == torch.uint8, pixels.dtype
+        assert labels.dtype == torch.int64, labels.dtype
+        assert pixels.ndim == 4, pixels.shape
+        assert labels.shape == pixels.shape[:1], (labels.shape, pixels.shape)
         return cls(pixels, labels, torch.arange(len(labels), device=labels.device))
 
     def __len__(self) -> int:

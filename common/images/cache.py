@@ -1,0 +1,194 @@
+"""Photos decoded once: a file of pixels on disk, memory-mapped, named after all that decides them.
+
+`images/KEY.pixels` holds the rows, then a JSON trailer, its length and a magic number. KEY is a hash
+of the contents of all files in order and of the pixel format, so a file can never be stale; class names are
+not in it. It is written under a temporary name and renamed, so it is whole or absent, and two
+processes that build it at once write the same bytes. `images/ROOT.json` remembers, for one folder,
+the hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.errors import DataError
+from common.files import cache_directory, write_atomic
+from common.images import contents
+from common.images.decode import NotUsableError, PixelFormat, decode
+from common.images.parallel import in_order
+
+Progress = Callable[[int, int], None]
+
+_MAGIC = b"fedshelf"
+MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+_STALE_SECONDS = 24 * 3600  # no build takes a day; what is left from one was interrupted
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Files and their pixels.
+
+    pixels:  uint8 [M, S, S, C], memory-mapped; the files that are usable, in order
+    digests: per file its content's hash, or the reason why it is not usable
+    """
+
+    pixels: Tensor
+    digests: tuple[bytes | NotUsableError, ...]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A pixel file: `unusable` maps the hashes of files without a row to the reason."""
+
+    pixels: NDArray[np.uint8]
+    digests: list[str]
+    unusable: dict[str, str]
+
+    def rows(self) -> dict[str, int]:
+        """Hash -> row."""
+        return {digest: row for row, digest in enumerate(d for d in self.digests if d not in self.unusable)}
+
+
+def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None) -> Decoded:
+    """The pixels of these files of the folder (or CSV file) `root`, decoding what was not decoded before.
+
+    `progress` gets (done, total) while files are decoded; if none has to be, it is not called.
+    Raises DataError if the cache cannot be written or a file changes while it is read.
+    """
+    directory = cache_directory() / "images"
+    index_path = directory / f"{_hash(str(root.resolve()))}.json"
+    index = _read_index(index_path)
+    read = contents.read(paths, index["files"], time.time_ns())
+    files = [(path, digest) for path, digest in zip(paths, read.digests, strict=True) if isinstance(digest, bytes)]
+    digests = [digest.hex() for _, digest in files]
+    pixel_path = directory / f"{_hash(form.tag, *digests)}.pixels"
+    earlier_path = directory / index["pixels"].get(form.tag, pixel_path.name)
+    stored = _open(pixel_path, form)
+    try:
+        if stored is None or stored.digests != digests:
+            _remove_interrupted(directory)
+            earlier = _open(earlier_path, form)
+            write_atomic(pixel_path, lambda file: _write(file, files, form, earlier, progress))
+            stored = _open(pixel_path, form)
+            if stored is None:
+                raise DataError(f"The image cache {pixel_path} was removed while it was being built; try again.")
+        updated = {"files": read.known, "pixels": index["pixels"] | {form.tag: pixel_path.name}}
+        if updated != index:
+            write_atomic(index_path, lambda file: file.write(json.dumps(updated).encode()))
+        if earlier_path != pixel_path:
+            earlier_path.unlink(missing_ok=True)  # whoever has it mapped keeps it
+    except OSError as error:
+        raise DataError(
+            f"Cannot write the image cache in {directory}: {error.strerror or error}. "
+            "Make room there, or set FEDSHELF_CACHE to a folder that can be written."
+        ) from error
+    reasons = {digest: NotUsableError(reason) for digest, reason in stored.unusable.items()}
+    results = tuple(reasons.get(d.hex(), d) if isinstance(d, bytes) else d for d in read.digests)
+    return Decoded(torch.from_numpy(stored.pixels), results)
+
+
+def _write(
+    file: BinaryIO,
+    files: Sequence[tuple[Path, bytes]],
+    form: PixelFormat,
+    earlier: _Stored | None,
+    progress: Progress | None,
+) -> None:
+    """Rows in order, copied from `earlier` where it has them; then the trailer."""
+    rows = earlier.rows() if earlier else {}
+    unusable = dict(earlier.unusable) if earlier else {}
+    fresh = [(path, digest, form) for path, digest in files if digest.hex() not in rows.keys() | unusable.keys()]
+    decoded = _counted(in_order(_decode, fresh), len(fresh), progress)
+    waiting = {digest for _, digest, _ in fresh}
+    for _, digest in files:
+        if digest in waiting:
+            result = next(decoded)
+            if isinstance(result, NotUsableError):
+                unusable[digest.hex()] = str(result)
+            else:
+                file.write(result.data)
+        elif (row := rows.get(digest.hex())) is not None:
+            assert earlier is not None
+            file.write(earlier.pixels[row].data)
+    digests = [digest.hex() for _, digest in files]
+    kept = {digest: unusable[digest] for digest in digests if digest in unusable}
+    trailer = json.dumps({"format": form.tag, "digests": digests, "unusable": kept}).encode()
+    file.write(trailer + len(trailer).to_bytes(8, "little") + _MAGIC)
+
+
+def _decode(item: tuple[Path, bytes, PixelFormat]) -> NDArray[np.uint8] | NotUsableError:
+    path, digest, form = item
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return NotUsableError(f"larger than {MAX_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except OSError:
+        data = b""
+    if contents.digest_of(data) != digest:
+        raise DataError(f"{path} changed while its folder was being read; try again when copying has finished.")
+    try:
+        return decode(data, form)
+    except NotUsableError as error:
+        return error
+
+
+def _counted(results: Iterator[Any], total: int, progress: Progress | None) -> Iterator[Any]:
+    for done, result in enumerate(results, start=1):
+        if progress:
+            progress(done, total)
+        yield result
+
+
+def _open(path: Path, form: PixelFormat) -> _Stored | None:
+    """Map a pixel file, or None if it is absent, cut off or not what its name says."""
+    tail = 8 + len(_MAGIC)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - tail))
+            end = file.read()
+            length = int.from_bytes(end[:8], "little")
+            if end[8:] != _MAGIC or length > size - tail:
+                return None
+            file.seek(size - tail - length)
+            trailer = json.loads(file.read(length))
+            digests, unusable = trailer["digests"], trailer["unusable"]
+            shape = (sum(digest not in unusable for digest in digests), *form.shape)
+            if trailer["format"] != form.tag or int(np.prod(shape)) != size - tail - length:
+                return None
+            # Mode "c": private to this process and writable, so torch takes it without copying or warning.
+            pixels = np.memmap(file, np.uint8, "c", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Stored(pixels, digests, unusable)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = json.loads(path.read_bytes())
+        files = {name: (list(fingerprint), str(digest)) for name, (fingerprint, digest) in index["files"].items()}
+        return {"files": files, "pixels": dict(index["pixels"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"files": {}, "pixels": {}}
+
+
+def _remove_interrupted(directory: Path) -> None:
+    """Remove temporary files of builds that were killed long ago."""
+    for left in directory.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be removing it too
+            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
+                left.unlink()
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()

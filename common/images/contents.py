@@ -1,0 +1,84 @@
+"""What files hold, as hashes; files that did not change since the last time are not read again.
+
+A file is taken as unchanged if its size, modification time, change time and inode are those
+remembered. The change time is the kernel's: unlike the modification time nobody can set it back.
+Like Git with its index ("racy Git", https://git-scm.com/docs/racy-git), we do not trust a file that
+had just changed when it was hashed: a second change within one tick of the clock would not show.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.images.decode import NotUsableError
+from common.images.parallel import in_order
+
+DIGEST_BYTES = 20
+SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
+
+Known = Mapping[str, tuple[list[int], str]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was read.
+
+    digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be read
+    known:   path -> (size, modification, change, inode), hash; what `read` wants the next time
+    """
+
+    digests: tuple[bytes | NotUsableError, ...]
+    known: Known
+
+
+def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
+    """Hash files, except those that `known` tells are unchanged. `now_ns`: the time at the start (Unix, ns)."""
+    paths = list(paths)
+    found: dict[Path, bytes | NotUsableError] = {}
+    remembered: dict[str, tuple[list[int], str]] = {}
+    changed = []
+    for path in dict.fromkeys(paths):
+        entry = known.get(str(path))
+        if entry is not None and _fingerprint_now(path) == entry[0]:
+            found[path], remembered[str(path)] = bytes.fromhex(entry[1]), entry
+        else:
+            changed.append(path)
+    for path, (digest, fingerprint) in zip(changed, in_order(_hash, changed), strict=True):
+        found[path] = digest
+        if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
+            remembered[str(path)] = fingerprint, digest.hex()
+    return Contents(tuple(found[path] for path in paths), remembered)
+
+
+def digest_of(data: bytes) -> bytes:
+    """The hash of a file that holds `data`."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
+    """A file's hash and fingerprint; the fingerprint is empty if the file changed meanwhile."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: a named pipe would wait for ever
+            return NotUsableError("not a file"), []
+        with path.open("rb") as file:
+            before = _fingerprint(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
+            after = _fingerprint(os.fstat(file.fileno()))
+    except OSError as error:
+        broken = path.is_symlink() and isinstance(error, FileNotFoundError)
+        return NotUsableError("a link that leads nowhere" if broken else f"unreadable: {error.strerror}"), []
+    return digest, after if before == after else []
+
+
+def _fingerprint_now(path: Path) -> list[int]:
+    try:
+        return _fingerprint(path.stat())
+    except OSError:
+        return []
+
+
+def _fingerprint(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

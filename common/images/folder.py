@@ -1,0 +1,144 @@
+"""A store's photos, opened: scanned, decoded, split, and told in plain words."""
+
+import difflib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from common.errors import DataError
+from common.images.cache import Progress, open_pixels
+from common.images.decode import NotUsableError, PixelFormat
+from common.images.scan import LAYOUT, Photo, scan
+from common.images.split import SPLITS, Split, split_of
+from common.images.types import Images
+
+_NAMED = 10  # files that a summary names before it only counts them
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Photos ready for training.
+
+    classes:    names of the classes that have usable photos, sorted; labels count from 0 in this order
+    splits:     train, validation and test, each possibly empty, sharing one memory-mapped array
+    left_out:   (name relative to the folder, reason) of what could not be used, sorted
+    duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
+                unless the folder's own sub-folders separate them)
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[Split, Images]
+    left_out: tuple[tuple[str, str], ...]
+    duplicates: int
+
+    def summary(self) -> str:
+        """One sentence or two for a person."""
+        sizes = {split: len(images) for split, images in self.splits.items()}
+        parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
+        text = (
+            f"{_counted(sum(sizes.values()), 'image')} in {_counted(len(self.classes), 'class', 'classes')} ({parts})"
+        )
+        if self.duplicates:
+            text += f"; {self.duplicates} of them are copies of others"
+        return text + (f"; left out {_listed(self.left_out)}" if self.left_out else "") + "."
+
+
+def open_folder(
+    path: Path, *, image_size: int, channels: int, denoise: int = 0, progress: Progress | None = None
+) -> Folder:
+    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache` for the cost.
+
+    Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
+    `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 by content;
+    if there are some but none for validation, a tenth of train becomes validation. The order of images
+    depends on names only. `progress` gets (done, total) while photos are decoded.
+
+    Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
+    """
+    found = scan(path)
+    decoded = open_pixels(
+        path, [photo.path for photo in found.photos], PixelFormat(image_size, channels, denoise), progress
+    )
+    usable, digests, left_out = [], [], list(found.left_out)
+    for photo, digest in zip(found.photos, decoded.digests, strict=True):
+        if isinstance(digest, NotUsableError):
+            left_out.append((photo.name, str(digest)))
+        else:
+            usable.append(photo)
+            digests.append(digest)
+    classes = tuple(sorted({photo.label for photo in usable}))
+    left_out += [(label, "empty class") for label in found.labels - set(classes)]
+    if not usable:
+        raise DataError(_nothing(path, left_out))
+    numbers = {label: number for number, label in enumerate(classes)}
+    whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
+    splits = _splits(usable, digests)
+    return Folder(
+        classes=classes,
+        splits={
+            name: whole.select(torch.tensor([split == name for split in splits]).nonzero()[:, 0]) for name in SPLITS
+        },
+        left_out=tuple(sorted(left_out)),
+        duplicates=len(digests) - len(set(digests)),
+    )
+
+
+def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
+    """The same photos with labels that index the run's ordered class list `to`.
+
+    Raises DataError naming the first class of the folder that is not in the list, and the nearest that is.
+    """
+    numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(to)}
+    for name in folder.classes:
+        if name not in numbers:
+            raise DataError(_unknown(name, to))
+    table = torch.tensor([numbers[name] for name in folder.classes])
+    shared = table[next(iter(folder.splits.values())).labels]
+    return replace(
+        folder, classes=to, splits={k: replace(images, labels=shared) for k, images in folder.splits.items()}
+    )
+
+
+def _splits(photos: list[Photo], digests: list[bytes]) -> list[Split]:
+    """The split of each photo."""
+    given = {photo.split for photo in photos} - {None}
+    test = 0.0 if given else 0.1
+    validation = 0.0 if "validation" in given else 0.1
+    return [
+        photo.split if photo.split in ("validation", "test") else split_of(digest, validation=validation, test=test)
+        for photo, digest in zip(photos, digests, strict=True)
+    ]
+
+
+def _unknown(name: str, to: tuple[str, ...]) -> str:
+    by_folded = {known.casefold(): known for known in to}
+    nearest = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.4)
+    hint = f"; the nearest is {by_folded[nearest[0]]!r}" if nearest else f"; they are {', '.join(to)}"
+    return (
+        f"Class {name!r} is not one of the run's {len(to)} classes{hint}. "
+        "Rename or move that folder, or have the server add the class."
+    )
+
+
+def _nothing(path: Path, left_out: list[tuple[str, str]]) -> str:
+    found = _listed(tuple(sorted(left_out))) if left_out else "nothing"
+    return f"No usable image in {path}: expected {LAYOUT.format(path.name)}; found {found}."
+
+
+def _listed(left_out: tuple[tuple[str, str], ...]) -> str:
+    """Names and reasons, at most ten; of the rest, how many for which reason."""
+    names = ", ".join(f"{name} ({reason})" for name, reason in left_out[:_NAMED])
+    reasons = Counter(reason for _, reason in left_out[_NAMED:]).most_common()
+    more = "".join(
+        f" and {count} more ({reason})" if i == 0 else f", {count} ({reason})"
+        for i, (reason, count) in enumerate(reasons)
+    )
+    return f"{len(left_out)}: {names}{more}"
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
