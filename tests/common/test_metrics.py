@@ -1,0 +1,56 @@
+"""Counts against numbers by hand and against torchmetrics."""
+
+import math
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as draw
+from hypothesis.extra import numpy as arrays
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_precision, multiclass_recall
+
+from common.metrics import Counts, merge
+
+# three classes: of 4 images of class 0, 3 right and one taken for class 1; both images of class 1 right;
+# no image of class 2
+BY_HAND = Counts(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), loss_sum=3.0)
+
+matrices = arrays.arrays(np.int64, (4, 4), elements=draw.integers(0, 50))
+
+
+def test_numbers_by_hand() -> None:
+    assert BY_HAND.num_examples == 6
+    assert BY_HAND.accuracy == 5 / 6
+    assert BY_HAND.loss == 0.5
+    np.testing.assert_allclose(BY_HAND.recall, [3 / 4, 1, 0])
+    np.testing.assert_allclose(BY_HAND.precision, [1, 2 / 3, 0])
+    np.testing.assert_allclose(BY_HAND.f1, [6 / 7, 4 / 5, 0])
+    assert BY_HAND.macro_f1 == (6 / 7 + 4 / 5) / 2  # class 2 does not occur
+
+
+def test_nothing_counted_is_not_a_number() -> None:
+    zero = Counts.zero(3)
+    assert all(math.isnan(value) for value in zero.scalars().values())
+
+
+@given(draw.lists(matrices, min_size=1, max_size=4))
+def test_merging_in_parts_equals_counting_at_once(parts: list[np.ndarray]) -> None:
+    merged = merge([Counts(part, 1.5) for part in parts], 4)
+    np.testing.assert_array_equal(merged.confusion, np.sum(parts, axis=0))
+    assert merged.loss_sum == 1.5 * len(parts)
+
+
+def test_agrees_with_torchmetrics() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = torch.from_numpy(rng.integers(0, 5, 400)), torch.from_numpy(rng.integers(0, 5, 400))
+    confusion = np.zeros((5, 5), dtype=np.int64)
+    np.add.at(confusion, (truth.numpy(), predicted.numpy()), 1)
+    counts = Counts(confusion, 0.0)
+    for ours, theirs in (
+        (counts.precision, multiclass_precision),
+        (counts.recall, multiclass_recall),
+        (counts.f1, multiclass_f1_score),
+    ):
+        np.testing.assert_allclose(ours, theirs(predicted, truth, num_classes=5, average="none").numpy(), rtol=1e-5)
+    assert np.isclose(counts.macro_f1, multiclass_f1_score(predicted, truth, num_classes=5, average="macro").item())
+    assert np.isclose(counts.accuracy, multiclass_accuracy(predicted, truth, num_classes=5, average="micro").item())
