@@ -1,0 +1,25 @@
+"""Colours that tell things apart for everyone, in the pictures and on the page."""
+
+import colorsys
+
+# Petroff, "Accessible Color Sequences for Data Visualization" (arXiv:2107.02270): ten colours chosen for
+# colour-vision deficiency and for print.
+TEN = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+
+# One colour per curve; the page has its own shades of the same hues for light and dark.
+CURVES = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
+
+
+def class_colours(number: int) -> list[str]:
+    """One colour per class. Beyond ten, hues a golden angle apart, so that neighbours always differ."""
+    if number <= len(TEN):
+        return list(TEN[:number])
+    return [_spread(index) for index in range(number)]
+
+
+def _spread(index: int) -> str:
+    lightness = (0.42, 0.56, 0.70)[index % 3]
+    red, green, blue = colorsys.hls_to_rgb(index * 0.618034 % 1, lightness, 0.55)
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"

@@ -1,0 +1,183 @@
+"""What a person sees while a run goes on: a live table in a terminal, one line per round elsewhere."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from server.report.words import counted, decimal, duration, outcome, percent, printable
+
+MOST_ROWS = 15
+CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
+REFRESH_SECONDS = 1 / 8
+# Drawing takes some 10 ms; waiting so many times as long until the next keeps it below 1% of the run.
+IDLE_FACTOR = 150
+RECENT_ROUNDS = 20  # whose mean time predicts the rest
+
+
+class RoundTable:
+    """Shows the rounds of a run: a context manager that is told of each round once.
+
+    With a terminal: a live table of the latest rounds above a progress bar. Without one: per round one line
+    of key=value pairs, always in the same order, absent where not measured:
+
+        round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10 failed=store-04:timeout seconds=0.310 eta=5
+    """
+
+    def __init__(self, total_rounds: int, first_round: int = 1, *, console: Console | None = None) -> None:
+        self._total = total_rounds
+        self._done = first_round - 1
+        self._answered, self._sampled = 0, 0  # of the round under way
+        self._rows: deque[Mapping[str, Any]] = deque(maxlen=MOST_ROWS)
+        self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
+        self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
+        self._next_draw = 0.0
+        self._started = time.monotonic()
+        self._console = console or Console()
+        lively = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = Live(console=self._console, auto_refresh=False, transient=False) if lively else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+            self._draw()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._sampled = 0
+            self._draw()
+            self._live.stop()
+
+    def row(self, record: Mapping[str, Any]) -> None:
+        """Show a completed round, given as its history record."""
+        self._done, self._answered, self._sampled = record["round"], 0, 0
+        self._seconds.append(record["seconds"]["total"])
+        self._rows.append(record)
+        if (accuracy := _judged(record) or 0.0) > self._best[0]:
+            self._best = (accuracy, record["round"])
+        if self._live:
+            self._draw_if_due()
+        else:
+            self._print(plain_line(record, self._total, self._left()))
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Show how many of a round's stores have answered; without a terminal, nothing."""
+        if self._live:
+            self._done, self._answered, self._sampled = round - 1, done, sampled
+            self._draw_if_due()
+
+    def note(self, text: str) -> None:
+        """Print a line among the rounds."""
+        self._print(printable(text))
+
+    def _print(self, text: str) -> None:
+        if self._live:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:  # a tenth of the cost, and nothing to lay out
+            print(text, file=self._console.file, flush=True)
+
+    def _left(self) -> float:
+        """Seconds until the last round, at the pace of the latest ones."""
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
+        return mean * (self._total - self._completed())
+
+    def _completed(self) -> float:
+        """Rounds completed, the one under way as the share of its stores that answered."""
+        return self._done + (self._answered / self._sampled if self._sampled else 0.0)
+
+    def _draw_if_due(self) -> None:
+        if time.monotonic() >= self._next_draw:
+            self._draw()
+
+    def _draw(self) -> None:
+        assert self._live
+        started = time.monotonic()
+        self._live.update(Group(self._table(), self._progress()), refresh=True)
+        finished = time.monotonic()
+        self._next_draw = finished + max(REFRESH_SECONDS, IDLE_FACTOR * (finished - started))
+
+    def _table(self) -> Table:
+        rows = list(self._rows)[-max(1, min(MOST_ROWS, self._console.height - CHROME_ROWS)) :]
+        judged = [name for name in ("test", "validation") if any(record[name] for record in rows)]
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        for heading in ("round", "train loss", *(f"{name} accuracy" for name in judged), "stores", "seconds"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("failed", justify="left", no_wrap=True, overflow="ellipsis")
+        for record in rows:
+            best = "bold green" if record["round"] == self._best[1] else ""
+            table.add_row(
+                str(record["round"]),
+                decimal(record["train"]["loss"], 4),
+                *(Text(percent(record[name]["accuracy"]) if record[name] else "", style=best) for name in judged),
+                f"{len(record['stores'])}/{len(record['sampled'])}",
+                f"{record['seconds']['total']:.2f}",
+                Text(_failed(record, " "), style="red"),
+            )
+        return table
+
+    def _progress(self) -> Table:
+        parts = [duration(time.monotonic() - self._started)]
+        if self._seconds and self._done < self._total:
+            parts.append(f"{duration(self._left())} left")
+        if self._best[1]:
+            parts.append(f"best {percent(self._best[0])} in round {self._best[1]}")
+        if self._sampled:
+            parts.append(f"{self._answered} of {counted(self._sampled, 'store')} answered")
+        grid = Table.grid(padding=(1, 2, 0, 0))
+        grid.add_row(
+            ProgressBar(total=self._total, completed=self._completed(), width=24),
+            Text(f"{self._done}/{self._total} rounds", no_wrap=True),
+            Text(" · ".join(parts), style="dim", overflow="ellipsis", no_wrap=True),
+        )
+        return grid
+
+
+def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
+    """A round as key=value pairs in a fixed order; `left` in seconds."""
+    pairs = [("round", f"{record['round']}/{total}"), ("loss", _number(record["train"]["loss"]))]
+    pairs += [(name, _number(record[name]["accuracy"])) for name in ("test", "validation") if record[name]]
+    pairs.append(("stores", f"{len(record['stores'])}/{len(record['sampled'])}"))
+    if record["failed"]:
+        pairs.append(("failed", _failed(record, ",").replace(" ", "_")))
+    pairs += [("seconds", f"{record['seconds']['total']:.3f}"), ("eta", f"{left:.0f}")]
+    return " ".join(f"{key}={value}" for key, value in pairs)
+
+
+def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = None) -> None:
+    """Print the outcome; the last line says where the model is, or that there is none."""
+    console = console or Console()
+    report, model = out / "report.html", out / "model.safetensors"
+    lines = [printable(line) for line in outcome(summary)]
+    if report.exists():
+        lines.append(f"Report: {report}")
+    lines.append(f"Model: {model}" if model.exists() else "Model: none was written")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _judged(record: Mapping[str, Any]) -> float | None:
+    """The accuracy that tells rounds apart: on validation images if there are any, else on test images."""
+    found = record["validation"] or record["test"]
+    return found["accuracy"] if found else None
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4f}"
+
+
+def _failed(record: Mapping[str, Any], separator: str, most: int = 3) -> str:
+    """ "store-04:timeout" for the first few failures, "+7" for the rest."""
+    named = [f"{printable(store)}:{failure['code']}" for store, failure in list(record["failed"].items())[:most]]
+    more = len(record["failed"]) - len(named)
+    return separator.join([*named, f"+{more}"] if more else named)

@@ -1,0 +1,64 @@
+"""What a run directory holds, read back: all that a report is made from."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a run directory as plain values; a file that is not there reads as empty.
+
+    history:   one record per round, in order
+    summary:   the outcome; empty while the run goes on or after it was killed
+    config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
+    partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
+    """
+
+    directory: Path
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    config: dict[str, dict[str, Any]]
+    partition: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The run's name: as configured, else its directory's."""
+        return str(self.config.get("run", {}).get("name") or self.directory.resolve().name)
+
+    @property
+    def per_store(self) -> dict[str, dict[str, Any]]:
+        """The final results by store, else those of the last validation, else none."""
+        if found := self.summary.get("per_store"):
+            return dict(found)
+        validations = [record["validation"] for record in self.history if record.get("validation")]
+        return dict(validations[-1].get("stores") or {}) if validations else {}
+
+
+def read(directory: Path) -> Contents:
+    """Read a run directory. Raises OSError, and ValueError for a file that is damaged."""
+    config = directory / "config.toml"
+    return Contents(
+        directory=directory,
+        history=_read_lines(directory / "history.jsonl"),
+        summary=_read_json(directory / "summary.json") or {},
+        config=tomllib.loads(config.read_text(encoding="utf-8")) if config.exists() else {},
+        partition=_read_json(directory / "partition.json"),
+    )
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Records of a file that a killed run may have left with half a last line, which is passed over."""
+    if not path.exists():
+        return []
+    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    return [json.loads(line) for line in complete.split("\n") if line.strip()]

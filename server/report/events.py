@@ -1,0 +1,63 @@
+"""The history as TensorBoard events, written by TensorBoard's own record writer.
+
+That import takes 0.1 s once torch is loaded, where torch.utils.tensorboard takes 0.6 s, and a round 0.2 ms.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+PREFIX = "events.out.tfevents."
+
+
+class EventLog:
+    """Appends rounds to a TensorBoard event file in `directory`; the step is the round.
+
+    A file is named by the first round it holds. A run that resumes at round r replaces the files that start
+    at r or later, and opens its own with a session start at step r: by TensorBoard's protocol this takes
+    back what earlier files hold from r on, so no round shows twice.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._writer: RecordWriter | None = None
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Write the curves of one history record; readers see it at once. Raises OSError."""
+        if self._writer is None:
+            self._writer = self._open(record["round"])
+        values = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(record)]
+        self._write(self._writer, step=record["round"], summary=summary_pb2.Summary(value=values))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file, if a round was written."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, first: int) -> RecordWriter:
+        for path in self._directory.glob(f"{PREFIX}*"):
+            if path.name.removeprefix(PREFIX) >= f"{first:010d}":
+                path.unlink()
+        writer = RecordWriter((self._directory / f"{PREFIX}{first:010d}").open("wb"))
+        self._write(writer, file_version="brain.Event:2")
+        self._write(writer, step=first, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        return writer
+
+    def _write(self, writer: RecordWriter, **fields: Any) -> None:
+        writer.write(event_pb2.Event(wall_time=time.time(), **fields).SerializeToString())
+
+
+def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The curves of a history record: ("test/accuracy", 0.83), ...; what is null or per store is left out."""
+    yield "train/lr", record["lr"]
+    yield "stores/used", len(record["stores"])
+    yield "stores/failed", len(record["failed"])
+    for group in ("train", "test", "validation", "seconds", "bytes"):
+        for name, value in (record.get(group) or {}).items():
+            if isinstance(value, int | float):
+                yield f"{group}/{name}", value

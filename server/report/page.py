@@ -1,0 +1,62 @@
+"""`report.html`: one file that shows a run to a person, made from the files in the run directory alone."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from common.files import write_text
+from server.report import sections, words
+from server.report.contents import Contents, read
+from server.report.heatmap import heat_map
+from server.report.stacks import stacks
+
+
+def write_report(run_directory: Path) -> Path:
+    """Write `report.html` into a run directory and return its path; it may be written again at any time.
+
+    The page asks nothing of the network. Raises OSError, and ValueError for a file that is damaged.
+    """
+    path = run_directory / "report.html"
+    write_text(path, render(read(run_directory)))
+    return path
+
+
+def render(run: Contents) -> str:
+    """The page as text. Names and reasons come from stores and are escaped, everywhere."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "decimal": words.decimal,
+        "whole": words.whole,
+        "size": words.size,
+    }
+    test = run.summary.get("test")
+    classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
+        outcome=[words.printable(line) for line in words.outcome(run.summary)],
+        tiles=sections.tiles(run),
+        accuracy=sections.accuracy_chart(run),
+        loss=sections.loss_chart(run),
+        stores=sections.stores(run),
+        confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
+        per_class=_weakest_first(test["per_class"]) if test and test.get("per_class") else [],
+        partition=stacks(run.partition) if run.partition else None,
+        attendance=sections.attendance_chart(run),
+        troubles=sections.troubles(run),
+        phases=sections.phases(run),
+        round_seconds=sections.seconds_chart(run),
+        settings=sections.settings(run),
+    )
+
+
+def _weakest_first(per_class: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
+    return sorted(((words.printable(name), found) for name, found in per_class.items()), key=lambda item: item[1]["f1"])

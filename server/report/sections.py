@@ -1,0 +1,246 @@
+"""What each section of the page shows, computed from a run directory's contents. No markup here."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from common.config import RunConfig
+from common.config.schema import Section
+from server.report import words
+from server.report.charts import LineChart, Point, line_chart, nice_ticks
+from server.report.contents import Contents
+
+PHASES = ("startup", "train", "aggregate", "evaluate")
+LISTED_STORES = 40
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline number with its name and a remark."""
+
+    name: str
+    value: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class StoreRow:
+    """One store's result; `share` places its accuracy on a bar (0..1)."""
+
+    name: str
+    share: float
+    macro_f1: float | None
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Stores within a range of accuracy; `height` is relative to the fullest bin (0..1)."""
+
+    range: str
+    stores: int
+    height: float
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Accuracy over the stores: everyone if they are few, else the distribution and the weakest ones."""
+
+    total: int
+    median: float
+    rows: list[StoreRow]
+    bins: list[Bin]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting, with its default if it was changed."""
+
+    key: str
+    value: str
+    default: str | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What kept a store from taking part, and when."""
+
+    store: str
+    what: str
+    reason: str
+    rounds: str
+    times: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run's time; `share` of the total (0..1)."""
+
+    name: str
+    text: str
+    share: float
+
+
+def tiles(run: Contents) -> list[Tile]:
+    """The numbers on top of the page; what is not known is left out."""
+    summary = run.summary
+    test, best, seconds = summary.get("test"), summary.get("best"), summary.get("seconds") or {}
+    found = []
+    if test:
+        found.append(
+            Tile("Test accuracy", words.percent(test["accuracy"]), f"macro F1 {words.decimal(test['macro_f1'])}")
+        )
+    if best:
+        found.append(Tile("Best round", f"{best['round']}", f"{words.percent(best['accuracy'])} in {best['on']}"))
+    if "total" in seconds:
+        speed = summary.get("images_per_second")
+        found.append(Tile("Time", words.duration(seconds["total"]), f"{words.whole(speed)} images/s" if speed else ""))
+    if "stores" in summary:
+        failing = {name for record in run.history for name in record["failed"]}
+        found.append(
+            Tile(
+                "Stores", words.whole(summary["stores"]), f"{len(failing):,} had failures" if failing else "no failures"
+            )
+        )
+    if traffic := summary.get("bytes"):
+        found.append(Tile("Traffic", words.size(traffic["down"] + traffic["up"]), "to and from the stores"))
+    if "model" in summary:
+        found.append(
+            Tile("Model", words.printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
+        )
+    return found
+
+
+def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
+    """One curve: (round, value) of every record that has the value."""
+    found = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
+    return [(number, value) for number, value in found if value is not None]
+
+
+def accuracy_chart(run: Contents) -> LineChart | None:
+    """Accuracy on test and validation images over rounds, the best round marked."""
+    series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
+    best = run.summary.get("best")
+    mark = (best["round"], f"best: {best['round']}") if best else None
+    return line_chart("Accuracy", series, words.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark)
+
+
+def loss_chart(run: Contents) -> LineChart | None:
+    """Loss on training, test and validation images over rounds."""
+    series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
+    return line_chart("Loss", series, words.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
+
+
+def seconds_chart(run: Contents) -> LineChart | None:
+    """Wall time of the rounds."""
+    return line_chart(
+        "Time of a round", {"total": points(run.history, "seconds", "total")}, words.duration, from_zero=True
+    )
+
+
+def attendance_chart(run: Contents) -> LineChart | None:
+    """Stores asked and used in each round; only of interest if some failed."""
+    if not any(record["failed"] for record in run.history):
+        return None
+    series = {
+        name: [(record["round"], len(record[key])) for record in run.history]
+        for name, key in (("asked", "sampled"), ("used", "stores"))
+    }
+    return line_chart(
+        "Stores in a round",
+        series,
+        words.whole,
+        tick=lambda value: f"{value:g}" if value == int(value) else "",
+        from_zero=True,
+    )
+
+
+def stores(run: Contents) -> Stores | None:
+    """Accuracy per store, weakest first."""
+    known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
+    if not known:
+        return None
+    rows = [
+        StoreRow(words.printable(name), found["accuracy"], found.get("macro_f1"), found.get("images"))
+        for name, found in sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
+    ]
+    many = len(rows) > LISTED_STORES
+    return Stores(
+        len(rows), median(row.share for row in rows), rows[:10] if many else rows, _bins(rows) if many else []
+    )
+
+
+def _bins(rows: Sequence[StoreRow], about: int = 15) -> list[Bin]:
+    edges = nice_ticks(rows[0].share, rows[-1].share, about)
+    counts = [0] * (len(edges) - 1)
+    for row in rows:
+        counts[min(len(counts) - 1, bisect_right(edges, row.share) - 1)] += 1
+    return [
+        Bin(f"{100 * low:.4g}–{100 * high:.4g}%", count, count / max(counts))
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
+
+
+def troubles(run: Contents) -> list[Trouble]:
+    """Failures of the same kind at the same store as one line, the most frequent first."""
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for record in run.history:
+        for name, failure in record["failed"].items():
+            found.setdefault((name, failure["code"]), []).append((record["round"], failure["reason"]))
+    return [
+        Trouble(
+            words.printable(name),
+            words.FAILURES.get(code, code),
+            words.printable(times[-1][1]),
+            words.rounds(number for number, _ in times),
+            len(times),
+        )
+        for (name, code), times in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def settings(run: Contents) -> dict[str, list[Setting]]:
+    """The configuration by section, each setting with its meaning from the schema."""
+    return {
+        section: [_setting(section, key, value) for key, value in values.items()]
+        for section, values in run.config.items()
+    }
+
+
+def _setting(section: str, key: str, value: Any) -> Setting:
+    default, meaning = _known(section).get(key, (None, ""))
+    value = tuple(value) if isinstance(value, list) else value
+    return Setting(key, _shown(value), _shown(default) if value != default else None, meaning)
+
+
+def _known(section: str) -> dict[str, tuple[Any, str]]:
+    """Default and meaning of each setting of a section; nothing for a section that is not ours."""
+    if section not in RunConfig.model_fields:
+        return {}
+    defaults: Section = RunConfig.model_fields[section].default
+    fields = type(defaults).model_fields
+    return {key: (getattr(defaults, key), field.description or "") for key, field in fields.items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.printable(
+        (", ".join(value) if isinstance(value, tuple) else value) or ("0" if value == 0 else "(empty)")
+    )
+
+
+def phases(run: Contents) -> list[Phase]:
+    """Where the time went; what no phase accounts for is called other."""
+    seconds = run.summary.get("seconds") or {}
+    total = seconds.get("total")
+    if not total:
+        return []
+    known = [(name, seconds.get(name) or 0.0) for name in PHASES]
+    known.append(("other", max(0.0, total - sum(value for _, value in known))))
+    return [
+        Phase(name, f"{words.duration(value)} ({words.percent(value / total)})", value / total) for name, value in known
+    ]

@@ -1,0 +1,87 @@
+"""Geometry of the partition picture: one column per store, one colour per class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.report.charts import BOX, Tick, nice_ticks
+from server.report.colours import class_colours
+from server.report.words import counted, printable
+
+COLUMN = 10  # units from one column to the next
+MOST_PIECES = 12_000  # keeps the page small: 150 stores of 80 classes, 300 of 10
+MOST_STORES = 300
+NAMED = 12  # up to so many stores, there is room for their names
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One class in all columns: its name, images in all stores, colour and outline."""
+
+    name: str
+    images: int
+    colour: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Stacked columns in a box `width` x BOX units; `columns` are the stores shown with what they hold."""
+
+    width: int
+    total_stores: int
+    layers: list[Layer]
+    columns: list[tuple[str, str]]
+    y_ticks: list[Tick]
+    named: bool
+
+
+def stacks(partition: Mapping[str, Any]) -> Stacks | None:
+    """Lay out {"classes": [C], "stores": {name: [C counts]}}; of very many stores evenly chosen ones are shown."""
+    classes: list[str] = [printable(name) for name in partition["classes"]]
+    everyone: list[tuple[str, Sequence[int]]] = list(partition["stores"].items())
+    shown = chosen(everyone, min(MOST_STORES, MOST_PIECES // max(1, len(classes))))
+    if not shown or not any(sum(counts) for _, counts in shown):
+        return None
+    ticks = nice_ticks(0, max(sum(counts) for _, counts in shown))
+    return Stacks(
+        width=COLUMN * len(shown),
+        total_stores=len(everyone),
+        layers=_layers(classes, everyone, shown, ticks[-1]),
+        columns=[(printable(name), _described(printable(name), classes, counts)) for name, counts in shown],
+        y_ticks=[Tick(100 - 100 * tick / ticks[-1], f"{tick:,.0f}") for tick in ticks],
+        named=len(shown) <= NAMED,
+    )
+
+
+def chosen(stores: Sequence[tuple[str, Any]], most: int) -> list[tuple[str, Any]]:
+    """All stores, or `most` of them at even distances."""
+    number = min(len(stores), most)
+    return [stores[index * len(stores) // number] for index in range(number)]
+
+
+def _layers(
+    classes: list[str],
+    everyone: list[tuple[str, Sequence[int]]],
+    shown: list[tuple[str, Sequence[int]]],
+    top: float,
+) -> list[Layer]:
+    bar = COLUMN - (1 if len(shown) > 60 else 2)
+    base = [0] * len(shown)
+    layers = []
+    for index, (name, colour) in enumerate(zip(classes, class_colours(len(classes)), strict=True)):
+        path = ""
+        for place, (_, counts) in enumerate(shown):
+            upper, lower = (round(BOX - BOX * edge / top) for edge in (base[place] + counts[index], base[place]))
+            if upper < lower:
+                path += f"M{place * COLUMN + 1} {upper}h{bar}V{lower}h-{bar}z"
+            base[place] += counts[index]
+        layers.append(Layer(name, sum(counts[index] for _, counts in everyone), colour, path))
+    return layers
+
+
+def _described(store: str, classes: list[str], counts: Sequence[int], most: int = 6) -> str:
+    held = sorted(((count, name) for count, name in zip(counts, classes, strict=True) if count), reverse=True)
+    named = ", ".join(f"{name} {count:,}" for count, name in held[:most])
+    more = f" and {len(held) - most} more classes" if len(held) > most else ""
+    return f"{store}: {counted(sum(counts), 'image')}" + (f" ({named}{more})" if held else "")

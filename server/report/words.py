@@ -1,0 +1,129 @@
+"""Numbers and outcomes in plain words, the same on the console and on the page.
+
+Every function takes None for "not known" and says so with a dash.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+UNKNOWN = "–"
+
+STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
+
+FAILURES = {
+    "data": "its photos could not be read",
+    "unknown-class": "it has a product class that the run does not know",
+    "no-images": "it had no images to work on",
+    "out-of-memory": "its device ran out of memory",
+    "timeout": "it did not answer in time",
+    "unavailable": "it could not be reached",
+    "refused": "it declined to take part",
+    "invalid": "its answer could not be used",
+    "error": "something went wrong at the store",
+}
+
+
+def printable(text: object) -> str:
+    """Names and reasons come from stores: keep what can be printed on one line, so none can steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+
+
+def percent(share: float | None) -> str:
+    """0.8342 -> "83.4%"."""
+    return UNKNOWN if share is None else f"{100 * share:.1f}%"
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """1.23456 -> "1.235"; large and tiny values in powers of ten."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.{digits}f}" if value == 0 or 10**-digits <= abs(value) < 10_000 else f"{value:.{digits}g}"
+
+
+def whole(value: float | None) -> str:
+    """12345.6 -> "12,346"."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def counted(number: int, thing: str) -> str:
+    """(1, "round") -> "1 round"; (1500, "round") -> "1,500 rounds"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(number: float | None) -> str:
+    """Bytes in decimal units: 12_345_678 -> "12.3 MB"."""
+    if number is None:
+        return UNKNOWN
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.1f} {unit}"
+    return f"{number:.0f} B"
+
+
+def rounds(numbers: Iterable[int], most: int = 8) -> str:
+    """[1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only announced."""
+    stretches: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if stretches and number == stretches[-1][1] + 1:
+            stretches[-1][1] = number
+        else:
+            stretches.append([number, number])
+    named = [f"{first}" if first == last else f"{first}–{last}" for first, last in stretches[:most]]
+    return ", ".join(named) + (", …" if len(stretches) > most else "")
+
+
+def outcome(summary: Mapping[str, Any]) -> list[str]:
+    """A summary in a few sentences: what happened, how good the model is, how fast it went."""
+    return [line for line in (_what_happened(summary), _how_good(summary), _how_fast(summary)) if line]
+
+
+def _what_happened(summary: Mapping[str, Any]) -> str:
+    if not summary:
+        return "Unfinished: the run is still going on, or was killed."
+    status = STATUS.get(str(summary.get("status")), "Ended")
+    line = (
+        f"{status}: {counted(summary.get('rounds') or 0, 'round')} with {counted(summary.get('stores') or 0, 'store')}"
+    )
+    if (total := (summary.get("seconds") or {}).get("total")) is not None:
+        line += f" in {duration(total)}"
+    reason = printable(summary.get("reason") or "").rstrip(".")
+    return f"{line}. Reason: {reason}." if reason else f"{line}."
+
+
+def _how_good(summary: Mapping[str, Any]) -> str:
+    test, best = summary.get("test"), summary.get("best")
+    parts = []
+    if test and test.get("accuracy") is not None:
+        where = "the server's" if test.get("on") == "server" else "the stores'"
+        images = f"{test['images']:,} " if test.get("images") else ""
+        parts.append(f"{percent(test['accuracy'])} accuracy on {where} {images}test images")
+    if best and best.get("accuracy") is not None:
+        where = "test images" if best.get("on") == "test" else "validation images"
+        parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
+    return _sentence(parts)
+
+
+def _how_fast(summary: Mapping[str, Any]) -> str:
+    parts = []
+    if summary.get("images_per_second"):
+        parts.append(f"{whole(summary['images_per_second'])} training images a second")
+    if traffic := summary.get("bytes"):
+        parts.append(f"{size(traffic.get('down'))} sent to the stores and {size(traffic.get('up'))} received")
+    return _sentence(parts)
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
