@@ -1,0 +1,66 @@
+"""What the three command lines share: settings, and errors as one sentence with an exit code."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import typer
+
+from common.errors import FedshelfError
+
+# Nothing that we build on may report home, update itself or install at run time.
+QUIET_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def command_line(help: str) -> typer.Typer:
+    """A typer application in the house's manner: plain errors, no completion commands."""
+    app = typer.Typer(help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)  # so that a single command is still a sub-command
+    return app
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0 on success, else one sentence on stderr and the error's code."""
+    os.environ.update(QUIET_ENVIRONMENT)
+    try:
+        code = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
+    except FedshelfError as error:
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else ""
+        _fail(f"{error.format_message()} See {command} --help.", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Stopped.", 130)
+    except BrokenPipeError:
+        os._exit(1)  # the reader of our output went away; there is nobody left to tell
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        _fail(f"Cannot use{where}: {error.strerror or error}. What was saved before is intact.", FedshelfError.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Flat settings from a TOML file, then flags that were given, then `--set`; later ones win.
+
+    Raises ConfigError for a file that cannot be read or an assignment that is none.
+    """
+    from common.config import from_assignments, from_toml
+
+    settings = from_toml(config) if config else {}
+    settings |= {key: value for key, value in flags.items() if value is not None}
+    return settings | from_assignments(assignments)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"Error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(code)
