@@ -1,0 +1,99 @@
+"""One meaning from every source, and errors that name key, value, what is allowed and the nearest key."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as draw
+
+from common.config import RunConfig, flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
+from common.errors import ConfigError
+
+
+def test_all_sources_have_one_meaning(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('[train]\nlr = 0.3\nepochs = 2\n[data]\nclasses = ["a", "b"]\nflip = false\n')
+    native = {"train.lr": 0.3, "train.epochs": 2, "data.classes": ["a", "b"], "data.flip": False}
+    text = ["train.lr=0.3", "train.epochs=2", "data.classes=a, b", "data.flip=false"]
+    flower = {"train.lr": 0.3, "train.epochs": 2, "data.classes": "a,b", "data.flip": False}
+    assert resolve(from_toml(file)) == resolve(native) == resolve(from_assignments(text)) == resolve(flower)
+
+
+def test_later_sources_win() -> None:
+    assert resolve({"train.lr": 0.3}, {"train.lr": 0.2}).train.lr == 0.2
+
+
+def test_every_form_reads_back_unchanged(tmp_path: Path) -> None:
+    config = resolve({"data.classes": ["Käse", "x y"], "train.lr": 1e-7, "run.seed": 2**62, "model.weights": "a=b.safetensors"})
+    (tmp_path / "c.toml").write_text(to_toml(config))
+    assert resolve(from_toml(tmp_path / "c.toml")) == config
+    assert resolve(to_flower(config)) == config
+    assert resolve(flatten(config)) == config
+
+
+def test_flower_form_holds_what_flower_allows() -> None:
+    assert {type(value) for value in to_flower(RunConfig()).values()} <= {bool, int, float, str}
+
+
+def test_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().train.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"train.lrr": 1}, ["'train.lrr'", "Did you mean train.lr?"]),
+        ({"lr": 1}, ["'lr'", "train.lr"]),
+        ({"momentum": 1}, ["'momentum'", "train.momentum"]),
+        ({"quux.zzz": 1}, ["'quux.zzz'"]),
+        ({"train.lr": "fast"}, ["train.lr", "'fast'", "number", "learning rate"]),
+        ({"train.lr": 0}, ["train.lr", "0", "greater than 0"]),
+        ({"train.lr": float("nan")}, ["train.lr", "nan", "finite"]),
+        ({"train.epochs": 1.5}, ["train.epochs", "1.5", "integer"]),
+        ({"train.optimizer": "sdg"}, ["train.optimizer", "'sdg'", "'sgd', 'adam' or 'adamw'"]),
+        ({"cohort.fraction": 1.5}, ["cohort.fraction", "1.5", "less than or equal to 1"]),
+        ({"data.denoise": 4}, ["data.denoise", "4", "0, 3 or 5"]),
+        ({"data.flip": "maybe"}, ["data.flip", "'maybe'", "boolean"]),
+        ({"run.seed": -1}, ["run.seed", "-1", "greater than or equal to 0"]),
+    ],
+)
+def test_errors_say_what_was_got_and_what_is_allowed(settings: dict, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(settings)
+    for part in parts:
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("assignment", ["train.lr", "train.lr 0.1", ""])
+def test_an_assignment_needs_an_equals_sign(assignment: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected KEY=VALUE, for example train\.lr=0\.05"):
+        from_assignments([assignment])
+
+
+def test_toml_errors_name_the_file(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[train\nlr = ")
+    with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
+        from_toml(bad)
+    bad.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
+        from_toml(bad)
+    with pytest.raises(ConfigError, match=r"Cannot read configuration .*missing\.toml"):
+        from_toml(tmp_path / "missing.toml")
+
+
+def test_every_setting_has_a_meaning_and_a_unit_or_range() -> None:
+    for section in RunConfig.model_fields.values():
+        for name, field in section.annotation.model_fields.items():
+            assert field.description, name
+            assert len(field.description) > 10, name
+
+
+@given(draw.dictionaries(draw.sampled_from(sorted(known_keys())), draw.text(max_size=6), max_size=3))
+def test_any_text_is_a_value_or_one_clear_error(settings: dict[str, str]) -> None:
+    try:
+        assert isinstance(resolve(settings), RunConfig)
+    except ConfigError as error:
+        assert str(error).startswith("Setting ")

@@ -1,0 +1,65 @@
+"""A checkpoint is everything that changes, and never half of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import RunError
+from server.checkpoints import Best, Checkpoints, State, Totals, add_round
+from tests.server.conftest import vector
+
+STATE = State(
+    round=4,
+    params=vector(1.5, -2.0),
+    strategy={"velocity": vector(0.25, 0.5), "steps": torch.tensor(4)},
+    best=Best(3, 0.9, 0.9, "test"),
+    stale=1,
+    totals=Totals(100, 8, 16, {"train": 1.5}),
+    record={"round": 4, "stores": {"Süd": {"loss": 0.5}}},
+)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    checkpoints.save(STATE)
+    back = checkpoints.latest()
+    assert back is not None
+    assert torch.equal(back.params, STATE.params)
+    assert back.strategy["steps"] == 4
+    assert torch.equal(back.strategy["velocity"], STATE.strategy["velocity"])
+    assert (back.best, back.stale, back.totals, back.record) == (STATE.best, STATE.stale, STATE.totals, STATE.record)
+
+
+def test_keeps_the_latest_and_the_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for round in range(1, 8):
+        checkpoints.save(replace(STATE, round=round))  # the best is round 3
+    assert checkpoints.rounds() == [3, 6, 7]
+
+
+def test_none_yet(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path, keep=2).latest() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"\xff" * 8 + b"{}"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "round-000005.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"round-000005\.safetensors cannot be read"):
+        Checkpoints(tmp_path, keep=2).latest()
+
+
+def test_what_a_kill_leaves_behind_is_not_a_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(STATE)
+    (tmp_path / ".round-000005.safetensors.x1.tmp").write_bytes(b"half")
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.round == 4
+
+
+def test_sums_over_rounds() -> None:
+    state = add_round(STATE, Totals(50, 1, 2, {"train": 0.5, "total": 3.0}), round=5)
+    assert state.totals == Totals(150, 9, 18, {"total": 3.0, "train": 2.0})
+    assert state.round == 5

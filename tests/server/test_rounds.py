@@ -1,0 +1,117 @@
+"""The round loop over stores whose answers can be worked out by hand."""
+
+import re
+
+import pytest
+import torch
+
+from common.errors import StoresError
+from common.metrics import Counts
+from common.orders import Failure, Update
+from server.rounds import Rounds
+from tests.server.conftest import Notes, Targets, plan_of, vector
+
+
+def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:
+    return Rounds(plan_of(**settings), 1, runtime, judge, notes, lambda: False)
+
+
+def test_a_round_averages_what_came_back(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
+    state, record = rounds.play(rounds.begin(vector(0.0)))
+    assert state.params.tolist() == [3.0]  # halves: 2 and 4
+    assert (state.round, record["round"], record["sampled"]) == (1, 1, ["a", "b"])
+    assert record["train"] == {"loss": 1.0, "images": 20}
+    assert record["bytes"] == {"down": 2 * 4, "up": 2 * 4}
+
+
+def test_failures_are_named_and_the_others_count_as_if_they_were_alone(notes: Notes) -> None:
+    runtime = Targets({"a": 4.0, "b": 8.0, "c": 100.0})
+    runtime.broken = {"c": Failure("c", "timeout", "no answer in time")}
+    rounds = rounds_of(runtime, notes)
+    state, record = rounds.play(rounds.begin(vector(0.0)))
+    assert state.params.tolist() == [3.0]
+    assert record["failed"] == {"c": {"code": "timeout", "reason": "no answer in time"}}
+    assert list(record["stores"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (Update("c", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1), "not finite"),
+        (Update("c", 1, torch.tensor([float("inf")]), 10, 1.0, 0.1), "not finite"),
+        (Update("c", 7, torch.tensor([1.0]), 10, 1.0, 0.1), "answers round 7, not round 1"),
+        (Update("c", 1, torch.tensor([1.0, 2.0]), 10, 1.0, 0.1), r"shape \(2,\)"),
+        (Update("c", 1, torch.tensor([1.0]).double(), 10, 1.0, 0.1), "float64"),
+        (Update("c", 1, torch.tensor([1.0]), -9, 1.0, 0.1), "claims -9 images"),
+        (Update("c", 1, torch.tensor([1.0]), 10, 1.0, 0.1, {"x": torch.tensor([float("nan")])}), "not finite"),
+    ],
+)
+def test_bad_updates_are_dropped_with_a_reason(notes: Notes, bad: Update, reason: str) -> None:
+    runtime = Targets({"a": 4.0, "b": 8.0, "c": 100.0})
+    runtime.broken = {"c": bad}
+    rounds = rounds_of(runtime, notes)
+    state, record = rounds.play(rounds.begin(vector(0.0)))
+    assert state.params.tolist() == [3.0]
+    assert record["failed"]["c"]["code"] == "invalid"
+    assert re.search(reason, record["failed"]["c"]["reason"])
+
+
+def test_a_stranger_and_a_repeated_answer_do_not_count(notes: Notes) -> None:
+    class Echo(Targets):
+        def train(self, order, stores):
+            for answer in super().train(order, stores):
+                yield answer
+                yield answer
+            yield Update("stranger", order.round, torch.tensor([1e6]), 10**9, 0.0, 0.0)
+
+    rounds = rounds_of(Echo({"a": 4.0, "b": 8.0}), notes)
+    assert rounds.play(rounds.begin(vector(0.0)))[0].params.tolist() == [3.0]
+
+
+def test_silence_is_a_timeout(notes: Notes) -> None:
+    class Mute(Targets):
+        def train(self, order, stores):
+            return (answer for answer in super().train(order, stores) if answer.store != "b")
+
+    rounds = rounds_of(Mute({"a": 4.0, "b": 8.0}), notes)
+    _, record = rounds.play(rounds.begin(vector(0.0)))
+    assert record["failed"]["b"]["code"] == "timeout"
+
+
+def test_without_a_quorum_the_run_ends_and_names_the_missing(notes: Notes) -> None:
+    runtime = Targets({"a": 4.0, "b": 8.0})
+    runtime.broken = {"b": Failure("b", "data", "the store's images cannot be used")}
+    rounds = rounds_of(runtime, notes, cohort__min_stores=2)
+    with pytest.raises(StoresError, match="Round 1 did not reach the quorum of 2 stores: b: the store's images"):
+        rounds.play(rounds.begin(vector(0.0)))
+    assert len(runtime.asked) == 3  # it was tried again before
+
+
+def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 4.0}), notes, cohort__min_stores=3, cohort__wait=0)
+    with pytest.raises(StoresError, match=r"1 of the 3 stores needed joined within 0 s \(a\)"):
+        rounds.play(rounds.begin(vector(0.0)))
+
+
+def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, judge=lambda params: Counts.zero(2))
+    state = rounds.begin(vector(0.0))
+    for _ in range(3):
+        state, record = rounds.play(state)  # params 4, 6, 7: as many of 8 right
+    assert record["validation"]["accuracy"] == 7 / 8
+    assert state.best is not None
+    assert (state.best.round, state.best.accuracy, state.best.on, state.stale) == (3, 7 / 8, "validation", 0)
+    rounds.runtime.targets["a"] = 0.0  # from here it gets worse
+    for _ in range(2):
+        state, _ = rounds.play(state)
+    assert (state.best.round, state.stale) == (3, 2)
+
+
+def test_evaluation_keeps_its_rhythm_and_the_last_round(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, evaluation__every=2, run__rounds=5)
+    state, seen = rounds.begin(vector(0.0)), []
+    for _ in range(5):
+        state, record = rounds.play(state)
+        seen.append(record["validation"] is not None)
+    assert seen == [False, True, False, True, True]

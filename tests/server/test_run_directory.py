@@ -1,0 +1,71 @@
+"""The run directory: one owner, one meaning, nothing lost."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from common.config import resolve
+from common.errors import ConfigError, RunError
+from server.run_directory import RunDirectory, free_name
+
+
+def record(round: int) -> dict:
+    return {"round": round, "train": {"loss": 0.5}}
+
+
+def test_configuration_survives(tmp_path: Path) -> None:
+    config = resolve({"train.lr": 0.3, "data.classes": ["Käse", "milk"]})
+    RunDirectory.open(tmp_path / "x", config).close()
+    assert RunDirectory.stored(tmp_path / "x", {}) == config
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(RunError, match="exists already; use --resume"):
+        RunDirectory.check_new(tmp_path)
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run to resume"):
+        RunDirectory.stored(tmp_path / "nowhere", {})
+
+
+def test_what_is_done_cannot_be_changed_but_more_rounds_can(tmp_path: Path) -> None:
+    RunDirectory.open(tmp_path, resolve({"train.lr": 0.3, "run.rounds": 5})).close()
+    with pytest.raises(ConfigError, match=r"train\.lr got 0\.1, but the run in .* has 0\.3"):
+        RunDirectory.stored(tmp_path, {"train.lr": "0.1"})
+    assert RunDirectory.stored(tmp_path, {"run.rounds": 9, "train.lr": 0.3}).run.rounds == 9
+
+
+def test_two_processes_cannot_share_a_run(tmp_path: Path) -> None:
+    with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):
+        RunDirectory.open(tmp_path, resolve())
+    RunDirectory.open(tmp_path, resolve()).close()
+
+
+def test_history_follows_the_checkpoint(tmp_path: Path) -> None:
+    directory = RunDirectory.open(tmp_path, resolve())
+    for round in (1, 2, 3):
+        directory.append(record(round))
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"round": 4, "tra')  # killed while writing
+    assert [r["round"] for r in directory.history()] == [1, 2, 3]
+    assert [r["round"] for r in directory.mend_history(record(2))] == [1, 2]
+    assert [r["round"] for r in directory.mend_history(record(3))] == [1, 2, 3]
+    assert directory.mend_history(None) == []
+
+
+def test_a_run_keeps_its_identity(tmp_path: Path) -> None:
+    first = RunDirectory.open(tmp_path, resolve())
+    identity = first.run_id()
+    first.close()
+    assert RunDirectory.open(tmp_path, resolve()).run_id() == identity
+
+
+def test_free_names_count_up(tmp_path: Path) -> None:
+    assert free_name(tmp_path / "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert free_name(tmp_path / "demo") == tmp_path / "demo-3"
