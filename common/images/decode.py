@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
 VERSION = 1  # raise it when a change here changes pixels: every cache is then built anew
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # MPO: JPEGs of phones with several lenses
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
 
 # EXIF orientation -> how to turn the stored pixels upright (EXIF 2.32, tag 0x0112).
@@ -25,8 +25,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Sizes are checked here; Pillow's warning about them would reach the person's screen.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter: off a person's screen with them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class NotUsableError(Exception):

@@ -43,7 +43,7 @@ class Folder:
             f"{_counted(sum(sizes.values()), 'image')} in {_counted(len(self.classes), 'class', 'classes')} ({parts})"
         )
         if self.duplicates:
-            text += f"; {self.duplicates} of them are copies of others"
+            text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
         return text + (f"; left out {_listed(self.left_out)}" if self.left_out else "") + "."
 
 
@@ -60,9 +60,8 @@ def open_folder(
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
     found = scan(path)
-    decoded = open_pixels(
-        path, [photo.path for photo in found.photos], PixelFormat(image_size, channels, denoise), progress
-    )
+    form = PixelFormat(image_size, channels, denoise)
+    decoded = open_pixels(path, [photo.path for photo in found.photos], form, progress)
     usable, digests, left_out = [], [], list(found.left_out)
     for photo, digest in zip(found.photos, decoded.digests, strict=True):
         if isinstance(digest, NotUsableError):
@@ -77,11 +76,10 @@ def open_folder(
     numbers = {label: number for number, label in enumerate(classes)}
     whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
     splits = _splits(usable, digests)
+    members = {name: [row for row, split in enumerate(splits) if split == name] for name in SPLITS}
     return Folder(
         classes=classes,
-        splits={
-            name: whole.select(torch.tensor([split == name for split in splits]).nonzero()[:, 0]) for name in SPLITS
-        },
+        splits={name: whole.select(torch.tensor(rows, dtype=torch.int64)) for name, rows in members.items()},
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
     )
@@ -98,9 +96,8 @@ def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
             raise DataError(_unknown(name, to))
     table = torch.tensor([numbers[name] for name in folder.classes])
     shared = table[next(iter(folder.splits.values())).labels]
-    return replace(
-        folder, classes=to, splits={k: replace(images, labels=shared) for k, images in folder.splits.items()}
-    )
+    splits = {split: replace(images, labels=shared) for split, images in folder.splits.items()}
+    return replace(folder, classes=to, splits=splits)
 
 
 def _splits(photos: list[Photo], digests: list[bytes]) -> list[Split]:
@@ -132,12 +129,9 @@ def _nothing(path: Path, left_out: list[tuple[str, str]]) -> str:
 def _listed(left_out: tuple[tuple[str, str], ...]) -> str:
     """Names and reasons, at most ten; of the rest, how many for which reason."""
     names = ", ".join(f"{name} ({reason})" for name, reason in left_out[:_NAMED])
-    reasons = Counter(reason for _, reason in left_out[_NAMED:]).most_common()
-    more = "".join(
-        f" and {count} more ({reason})" if i == 0 else f", {count} ({reason})"
-        for i, (reason, count) in enumerate(reasons)
-    )
-    return f"{len(left_out)}: {names}{more}"
+    reasons = Counter(reason for _, reason in left_out[_NAMED:])
+    more = f" and {reasons.total()} more: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return f"{len(left_out)}: {names}{more if reasons else ''}"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -124,7 +124,6 @@ def _files(folder: Path, name: str, seen: set[tuple[int, int]], findings: _Findi
         name, folder = waiting.pop()
         identity = _identity(folder)
         if identity in seen:
-            findings.left_out.append((name, "a link to a folder already read"))
             continue
         seen.add(identity)
         for entry, path, is_folder in reversed(_entries(folder, name, findings)):
