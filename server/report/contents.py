@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.report.words import printable
+
 Record = Mapping[str, Any]
 
 
@@ -29,7 +31,7 @@ class Contents:
     @property
     def name(self) -> str:
         """The run's name: as configured, else its directory's."""
-        return str(self.config.get("run", {}).get("name") or self.directory.resolve().name)
+        return printable(self.config.get("run", {}).get("name") or self.directory.resolve().name)
 
     @property
     def per_store(self) -> dict[str, dict[str, Any]]:

@@ -53,11 +53,11 @@ class EventLog:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The curves of a history record: ("test/accuracy", 0.83), ...; what is null or per store is left out."""
+    """The curves of a history record: ("test/accuracy", 0.83), ...; neither nulls nor what is told per store."""
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])
     for group in ("train", "test", "validation", "seconds", "bytes"):
         for name, value in (record.get(group) or {}).items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and name != "images":
                 yield f"{group}/{name}", value

@@ -36,7 +36,7 @@ LEGEND = 24  # up to so many classes are named beside the partition
 NAMED = 24  # up to so many stores are named along an axis
 
 
-def draw_all(run_directory: Path) -> list[Path]:
+def write_pictures(run_directory: Path) -> list[Path]:
     """Draw what the run directory has the numbers for, and return the pictures' paths.
 
     Raises OSError, and ValueError for a file that is damaged.

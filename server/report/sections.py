@@ -193,7 +193,7 @@ def troubles(run: Contents) -> list[Trouble]:
     return [
         Trouble(
             words.printable(name),
-            words.FAILURES.get(code, code),
+            words.FAILURES.get(code, words.printable(code)),
             words.printable(times[-1][1]),
             words.rounds(number for number, _ in times),
             len(times),

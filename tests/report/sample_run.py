@@ -1,0 +1,133 @@
+"""A run directory as the server leaves it, with numbers that look like a training, drawn from a seed."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from common.config import resolve, to_toml
+
+PRODUCTS = ("shirt", "t-shirt", "trousers", "dress", "shoe", "bag", "watch", "lamp", "cup", "chair")
+PHASES = {"aggregate": 0.02, "evaluate": 0.2, "checkpoint": 0.01}
+
+
+def class_names(number: int) -> list[str]:
+    return list(PRODUCTS) if number == len(PRODUCTS) else [f"product {index:02d}" for index in range(number)]
+
+
+def scores(accuracy: float, images: int | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "loss": 2.3 * (1 - accuracy) + 0.1}
+    return found if images is None else found | {"images": images}
+
+
+def history(stores: list[str], rounds: int, *, failures: bool = True, seed: int = 0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    quality = {store: draw.gauss(0, 0.04) for store in stores}
+    records = []
+    for number in range(1, rounds + 1):
+        level = 0.86 - 0.72 * 2.718 ** (-6 * number / rounds) + draw.gauss(0, 0.006)
+        sampled = sorted(draw.sample(stores, max(1, len(stores) // (1 if len(stores) <= 20 else 10))))
+        failed = {store: trouble(draw) for store in sampled[1:] if failures and draw.random() < 0.04}
+        used = {
+            store: {"images": 500, "loss": 2 - 2 * level, "seconds": 0.31} for store in sampled if store not in failed
+        }
+        each = {store: scores(min(1.0, max(0.0, level + shift)), 50) for store, shift in quality.items()}
+        train = 1.2 + draw.random() / 5
+        records.append(
+            {
+                "round": number, "lr": 0.05, "sampled": sampled, "stores": used, "failed": failed,
+                "train": {"loss": 2.2 * (1 - level) + draw.gauss(0, 0.02), "images": 500 * len(used)},
+                "test": scores(level),
+                "validation": scores(level - 0.012, 50 * len(stores)) | {"stores": each},
+                "seconds": {"train": train, "total": train + 0.25} | PHASES,
+                "bytes": {"down": 248_024 * len(sampled), "up": 248_024 * len(used)},
+            }
+        )  # fmt: skip
+    return records
+
+
+def trouble(draw: random.Random) -> dict[str, str]:
+    return draw.choice(
+        [
+            {"code": "timeout", "reason": "no answer within 30 s"},
+            {"code": "out-of-memory", "reason": "CUDA ran out of memory at batch size 256"},
+            {"code": "invalid", "reason": "the update contains values that are not finite"},
+        ]
+    )
+
+
+def confusion(classes: int, images: int, seed: int = 0) -> list[list[int]]:
+    draw = random.Random(seed)
+    matrix = [[0] * classes for _ in range(classes)]
+    for index in range(images):
+        truth = index % classes
+        near = (truth + draw.choice((1, 1, 2, classes // 2))) % classes
+        matrix[truth][
+            truth
+            if draw.random() < 0.75 + 0.2 * (truth % 3) / 2
+            else near
+            if draw.random() < 0.6
+            else draw.randrange(classes)
+        ] += 1
+    return matrix
+
+
+def per_class(classes: list[str], matrix: list[list[int]]) -> dict[str, dict[str, float]]:
+    found = {}
+    for index, name in enumerate(classes):
+        right, images, guessed = matrix[index][index], sum(matrix[index]), sum(row[index] for row in matrix)
+        precision, recall = (right / whole if whole else 0.0 for whole in (guessed, images))
+        found[name] = {
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * right / max(1, images + guessed),
+            "images": images,
+        }
+    return found
+
+
+def summary(
+    records: list[dict[str, Any]], stores: list[str], classes: list[str], images: int = 10_000
+) -> dict[str, Any]:
+    matrix = confusion(len(classes), images)
+    best = max(records, key=lambda record: record["validation"]["accuracy"])
+    accuracy = sum(matrix[index][index] for index in range(len(classes))) / images
+    phases = {
+        phase: sum(record["seconds"][phase] for record in records) for phase in ("train", "aggregate", "evaluate")
+    }
+    test = scores(accuracy, images) | {"on": "server", "per_class": per_class(classes, matrix), "confusion": matrix}
+    return {
+        "status": "finished", "reason": None, "rounds": len(records), "test": test,
+        "best": {"round": best["round"], "accuracy": best["validation"]["accuracy"], "on": "validation"},
+        "seconds": {"startup": 2.1} | phases | {"total": sum(phases.values()) + 4.2}, "images_per_second": 3512.4,
+        "bytes": {way: sum(record["bytes"][way] for record in records) for way in ("down", "up")},
+        "stores": len(stores), "parameters": 62_006, "weights_sha256": "9f" * 32,
+        "model": {"name": "niid-cnn", "classes": classes, "image_size": 32},
+        "per_store": {name: values | {"images": 60} for name, values in records[-1]["validation"]["stores"].items()},
+    }  # fmt: skip
+
+
+def partition(stores: list[str], classes: list[str], seed: int = 0) -> dict[str, Any]:
+    draw = random.Random(seed)
+    weights = {store: [draw.gammavariate(0.4, 1) for _ in classes] for store in stores}
+    return {
+        "classes": classes,
+        "stores": {store: [int(130 * weight) for weight in row] for store, row in weights.items()},
+    }
+
+
+def write_history(directory: Path, records: list[dict[str, Any]]) -> None:
+    (directory / "history.jsonl").write_text("".join(json.dumps(record, allow_nan=False) + "\n" for record in records))
+
+
+def make_run(directory: Path, *, stores: int = 10, rounds: int = 20, classes: int = 10) -> Path:
+    """Write a complete, finished run of that size; returns the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    names, products = [f"store-{index:02d}" for index in range(stores)], class_names(classes)
+    records = history(names, rounds)
+    write_history(directory, records)
+    (directory / "summary.json").write_text(json.dumps(summary(records, names, products), allow_nan=False))
+    (directory / "partition.json").write_text(json.dumps(partition(names, products)))
+    config = resolve({"data.partition": "dirichlet:0.4", "data.stores": stores, "run.rounds": rounds, "train.lr": 0.01})
+    (directory / "config.toml").write_text(to_toml(config))
+    return directory

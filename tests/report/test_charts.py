@@ -1,0 +1,109 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.report.charts import LABEL_HEIGHT, line_chart, nice_ticks, round_ticks, thin
+from server.report.colours import class_colours
+from server.report.heatmap import heat_map
+from server.report.stacks import stacks
+
+finite = st.floats(-1e9, 1e9, allow_nan=False)
+
+
+def test_ticks_are_round_numbers() -> None:
+    assert nice_ticks(0.0, 1.9) == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert nice_ticks(0.33, 0.86) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert round_ticks(1, 5) == [1, 2, 3, 4, 5]
+    assert round_ticks(1, 1500) == [1, 250, 500, 750, 1000, 1250, 1500]
+
+
+@given(finite, finite)
+def test_ticks_enclose_the_values(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    ticks = nice_ticks(low, high)
+    slack = 1e-6 * max(abs(low), abs(high))
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= high - slack
+    assert 2 <= len(ticks) <= 8
+    assert ticks == sorted(set(ticks))
+
+
+@given(st.lists(finite, min_size=1, max_size=2000))
+def test_thinning_keeps_ends_and_extremes(values: list[float]) -> None:
+    points = list(enumerate(values))
+    kept = thin(points, most=100)
+    assert len(kept) <= max(100, 2)
+    assert kept == sorted(set(kept) & set(points))
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert min(value for _, value in kept) == min(values)
+    assert max(value for _, value in kept) == max(values)
+
+
+def test_a_line_from_corner_to_corner() -> None:
+    chart = line_chart(
+        "Accuracy", {"test": [(1, 0.0), (3, 1.0)], "validation": []}, lambda value: f"{value:.1f}", mark=(2, "best")
+    )
+    assert chart is not None
+    assert [(line.name, line.path, line.label.text) for line in chart.lines] == [("test", "M0 1000L1000 0", "1.0")]
+    assert [tick.text for tick in chart.x_ticks] == ["1", "2", "3"]
+    assert [hover.text for hover in chart.hovers] == ["Round 1 · test 0.0", "Round 3 · test 1.0"]
+    assert chart.mark is not None
+    assert chart.mark.at == 50
+
+
+def test_no_points_no_chart() -> None:
+    assert line_chart("Accuracy", {"test": []}, str) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+def test_end_labels_keep_apart(ends: list[float]) -> None:
+    chart = line_chart("Loss", {f"curve{index}": [(1, 0.5), (2, end)] for index, end in enumerate(ends)}, str)
+    assert chart is not None
+    places = sorted(line.label.at for line in chart.lines)
+    assert all(below - above >= LABEL_HEIGHT - 1e-6 for above, below in pairwise(places))
+    assert places[-1] <= 100
+
+
+def test_confusion_names_the_most_frequent_mistake() -> None:
+    picture = heat_map(["cup", "lamp", "bag"], [[8, 2, 0], [0, 10, 0], [1, 0, 3]])
+    assert [(mistake.truth, mistake.guess, mistake.count, mistake.share) for mistake in picture.mistakes] == [
+        ("cup", "lamp", 2, 0.2),
+        ("bag", "cup", 1, 0.25),
+    ]
+    tips = {(cell.row, cell.column): (cell.tip, cell.number) for cell in picture.cells}
+    assert tips[0, 1] == ("cup taken for lamp: 2 of 10 (20.0%)", "20")
+    assert tips[1, 1] == ("lamp recognised: 10 of 10 (100.0%)", "100")
+    assert len(tips) == 5
+    assert {(shade.kind, shade.strength) for shade in picture.shades} == {
+        ("right", 0.9), ("right", 1.0), ("wrong", 0.5),
+    }  # fmt: skip
+
+
+def test_partition_columns_stack_to_what_a_store_holds() -> None:
+    picture = stacks({"classes": ["cup", "lamp"], "stores": {"a": [30, 10], "b": [0, 20]}})
+    assert picture is not None
+    assert [tick.text for tick in picture.y_ticks] == ["0", "10", "20", "30", "40"]
+    cup, lamp = picture.layers
+    assert (cup.images, lamp.images) == (30, 30)
+    assert cup.path == "M1 250h8V1000h-8z"  # 30 of 40
+    assert lamp.path == "M1 0h8V250h-8zM11 500h8V1000h-8z"  # 10 on top of 30; 20 of 40
+    assert picture.columns == [("a", "a: 40 images (cup 30, lamp 10)"), ("b", "b: 20 images (lamp 20)")]
+
+
+def test_of_very_many_stores_some_are_drawn() -> None:
+    picture = stacks({"classes": ["cup"], "stores": {f"store-{index}": [5] for index in range(1000)}})
+    assert picture is not None
+    assert (len(picture.columns), picture.total_stores) == (300, 1000)
+    assert picture.layers[0].images == 5000
+
+
+def test_a_partition_without_images_is_no_picture() -> None:
+    assert stacks({"classes": [], "stores": {}}) is None
+    assert stacks({"classes": ["cup"], "stores": {"a": [0]}}) is None
+
+
+@pytest.mark.parametrize("number", [0, 1, 10, 11, 80])
+def test_every_class_has_its_own_colour(number: int) -> None:
+    assert len(set(class_colours(number))) == number

@@ -1,0 +1,219 @@
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import confusion, make_run, per_class, write_history
+
+from server.report.page import write_report
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with attributes, texts, and whether every tag is closed in order."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "link"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+    @property
+    def sections(self) -> list[str | None]:
+        return [attributes.get("id") for tag, attributes in self.tags if tag == "section"]
+
+
+def page_of(directory: Path) -> tuple[str, Page]:
+    markup = write_report(directory).read_text(encoding="utf-8")
+    page = Page(markup)
+    assert page.open == []
+    return markup, page
+
+
+def change_summary(directory: Path, **changes: Any) -> None:
+    path = directory / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_finished_run_has_every_section(finished_run: Path) -> None:
+    _, page = page_of(finished_run)
+    assert page.sections == [
+        "curves", "stores", "confusion", "classes", "partition", "failures", "time", "configuration",
+    ]  # fmt: skip
+
+
+def test_the_page_asks_nothing_of_the_network(finished_run: Path) -> None:
+    markup, page = page_of(finished_run)
+    assert not re.search(r"https?:|url\(|@import|//[a-z]", markup)
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "link"] == ["data:,"]
+    policy = next(found["content"] for _, found in page.tags if found.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_numbers_are_there(finished_run: Path) -> None:
+    summary = json.loads((finished_run / "summary.json").read_text())
+    _, page = page_of(finished_run)
+    assert f"{100 * summary['test']['accuracy']:.1f}%" in page.texts
+    assert str(summary["best"]["round"]) in page.texts
+    for name, found in summary["per_store"].items():
+        assert page.texts.count(name) >= 1
+        assert f"{100 * found['accuracy']:.1f}%" in page.texts
+    for found in summary["test"]["per_class"].values():
+        assert f"{100 * found['f1']:.1f}%" in page.texts
+    assert summary["weights_sha256"] in page.texts
+    assert "its device ran out of memory" in page.texts
+
+
+def test_the_curves_pass_through_the_history(finished_run: Path) -> None:
+    _, page = page_of(finished_run)
+    lines = [found["d"] or "" for tag, found in page.tags if tag == "path" and found.get("class") == "line test"]
+    assert len(lines) == 2  # accuracy and loss
+    assert all(line.count("L") == 19 for line in lines)
+    heights = [int(point.split()[1]) for point in re.split("[ML]", lines[0])[1:]]
+    accuracies = [
+        json.loads(line)["test"]["accuracy"] for line in (finished_run / "history.jsonl").read_text().splitlines()
+    ]
+    # The axis runs from 20% to 100%, drawn from 1000 up to 0.
+    assert heights == pytest.approx([1000 * (1 - accuracy) / 0.8 for accuracy in accuracies], abs=0.51)
+
+
+def test_settings_that_were_changed_are_marked_with_their_default(finished_run: Path) -> None:
+    _, page = page_of(finished_run)
+    assert sum(tag == "tr" and found.get("class") == "changed" for tag, found in page.tags) == 3
+    assert "default: 0.05" in page.texts
+    assert "learning rate of the first round" in page.texts
+    assert page.texts.count("1 changed") == 3  # the partition, the learning rate, the rounds
+
+
+def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
+    evil = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>\u202e{{ 7*7 }}"""
+    directory = make_run(tmp_path / "run", stores=3, rounds=4, classes=2)
+    for name in ("summary.json", "partition.json", "history.jsonl"):
+        content = (directory / name).read_text()
+        for victim in ("store-01", "product 01"):
+            content = content.replace(json.dumps(victim), json.dumps(evil))
+        (directory / name).write_text(content)
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    records[0]["failed"] = {evil: {"code": evil, "reason": evil}}
+    write_history(directory, records)
+    change_summary(directory, reason=evil, status="failed")
+    markup, page = page_of(directory)
+    assert not {tag for tag, _ in page.tags} & {"script", "img"}
+    assert not any(name.startswith("on") for _, found in page.tags for name in found)
+    assert "<script>alert(1)</script>" in " ".join(page.texts)
+    assert "{{ 7*7 }}" in markup
+    assert "\u202e" not in markup  # right-to-left override
+
+
+def test_a_long_run_of_many_stores_and_classes_stays_small(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", stores=60, rounds=300, classes=80)
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["validation"]["stores"]
+    write_history(
+        directory, [record | {"round": 300 * lap + record["round"]} for lap in range(5) for record in records]
+    )
+    markup, page = page_of(directory)
+    assert len(markup.encode()) < 700_000
+    assert "The weakest stores" in page.texts
+    assert "The other 60 classes" in page.texts
+
+
+@pytest.mark.parametrize("classes", [1, 2, 12, 13, 80])
+@pytest.mark.parametrize("stores", [1, 41])
+def test_sizes(tmp_path: Path, stores: int, classes: int) -> None:
+    _, page = page_of(make_run(tmp_path / "run", stores=stores, rounds=1, classes=classes))
+    assert len(page.sections) == 8
+
+
+def test_an_empty_directory_is_an_unfinished_run(tmp_path: Path) -> None:
+    _, page = page_of(tmp_path)
+    assert "Unfinished" in page.texts
+    assert page.sections == ["curves", "failures"]
+
+
+def test_a_run_that_failed_before_its_first_round(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run")
+    (directory / "history.jsonl").unlink()
+    (directory / "partition.json").unlink()
+    nothing = {"test": None, "best": None, "per_store": None, "rounds": 0}
+    change_summary(directory, status="failed", reason="only 1 of 3 stores joined within 600 s", **nothing)
+    _, page = page_of(directory)
+    assert "Failed" in page.texts
+    assert any("Reason: only 1 of 3 stores joined within 600 s." in text for text in page.texts)
+    assert page.sections == ["curves", "failures", "time", "configuration"]
+
+
+def test_a_run_without_test_set_and_validation(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run")
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    write_history(directory, [record | {"test": None, "validation": None} for record in records])
+    change_summary(directory, test=None, best=None, per_store=None)
+    _, page = page_of(directory)
+    assert page.sections == ["curves", "partition", "failures", "time", "configuration"]
+    assert [found["class"] for tag, found in page.tags if tag == "path" and "line" in (found.get("class") or "")] == [
+        "line train", "line asked", "line used", "line total",
+    ]  # fmt: skip
+
+
+def test_half_a_last_line_from_a_kill_is_passed_over(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=5)
+    path = directory / "history.jsonl"
+    path.write_bytes(path.read_bytes()[:-40])
+    (directory / "summary.json").unlink()
+    _, page = page_of(directory)
+    line = next(found["d"] for tag, found in page.tags if tag == "path" and found.get("class") == "line train")
+    assert line is not None
+    assert line.count("L") == 3  # four rounds
+
+
+def test_a_loss_that_exploded_and_values_that_are_null(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=5)
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    records[2]["train"]["loss"] = 1e30
+    records[3]["train"]["loss"] = None
+    records[4]["test"] |= {"loss": None, "macro_f1": None}
+    write_history(directory, records)
+    change_summary(directory, per_store={"store-00": {"accuracy": None, "macro_f1": None, "loss": None, "images": 0}})
+    _, page = page_of(directory)
+    assert "stores" not in page.sections
+
+
+def test_a_class_without_test_images(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", classes=10)
+    classes = ["a", "b", "c"]
+    matrix = [*confusion(2, 10), [0, 0]]
+    matrix = [[*row, 0] for row in matrix]
+    test = json.loads((directory / "summary.json").read_text())["test"]
+    change_summary(
+        directory,
+        test=test | {"confusion": matrix, "per_class": per_class(classes, matrix)},
+        model={"name": "cnn", "classes": classes},
+    )
+    _, page = page_of(directory)
+    assert "confusion" in page.sections
+
+
+def test_a_damaged_history_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text('{"round": 1}\nnonsense\n')
+    with pytest.raises(ValueError, match="Expecting value"):
+        write_report(tmp_path)

@@ -1,0 +1,92 @@
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.orders import FailureCode
+from server.report import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"), (0, "0 ms"), (0.0123, "12 ms"), (0.9996, "1.0 s"), (3.21, "3.2 s"), (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"), (192, "3 min 12 s"), (3599.6, "1 h 0 min"), (7500, "2 h 5 min"),
+    ],
+)  # fmt: skip
+def test_duration(seconds: float | None, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, "–"), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (2e12, "2.0 TB")],
+)
+def test_size(number: float | None, text: str) -> None:
+    assert words.size(number) == text
+
+
+def test_numbers() -> None:
+    assert words.percent(0.8342) == "83.4%"
+    assert words.decimal(1.23456) == "1.235"
+    assert words.decimal(1e30) == "1e+30"
+    assert words.whole(12345.6) == "12,346"
+    assert words.counted(1, "round") == "1 round"
+    assert words.counted(1500, "round") == "1,500 rounds"
+
+
+def test_rounds_are_named_as_stretches() -> None:
+    assert words.rounds([1, 2, 3, 7]) == "1–3, 7"
+    assert words.rounds([7, 3, 1, 2, 2]) == "1–3, 7"
+    assert words.rounds(range(1, 30, 2), most=3) == "1, 3, 5, …"
+
+
+@given(st.sets(st.integers(1, 60), min_size=1))
+def test_rounds_lose_none(numbers: set[int]) -> None:
+    named: set[int] = set()
+    for stretch in words.rounds(numbers, most=60).split(", "):
+        first, _, last = stretch.partition("–")
+        named |= set(range(int(first), int(last or first) + 1))
+    assert named == numbers
+
+
+@given(st.text())
+def test_printable_text_cannot_steer_a_terminal(text: str) -> None:
+    shown = words.printable(text)
+    assert len(shown) == len(text)
+    assert shown.isprintable()
+
+
+def test_every_failure_code_has_words() -> None:
+    assert set(words.FAILURES) == set(get_args(FailureCode))
+
+
+def test_outcome_of_a_run_that_was_killed() -> None:
+    assert words.outcome({}) == ["Unfinished: the run is still going on, or was killed."]
+
+
+def test_outcome_of_a_failed_run() -> None:
+    summary = {
+        "status": "failed",
+        "reason": "only 1 of 3 stores joined.",
+        "rounds": 0,
+        "stores": 1,
+        "test": None,
+        "best": None,
+    }
+    assert words.outcome(summary) == ["Failed: 0 rounds with 1 store. Reason: only 1 of 3 stores joined."]
+
+
+def test_outcome_of_a_finished_run() -> None:
+    summary = {
+        "status": "finished", "reason": None, "rounds": 20, "stores": 10, "seconds": {"total": 192.0},
+        "test": {"accuracy": 0.834, "images": 10_000, "on": "server"},
+        "best": {"round": 18, "accuracy": 0.839, "on": "validation"},
+        "images_per_second": 1234.4, "bytes": {"down": 12_300_000, "up": 11_000_000},
+    }  # fmt: skip
+    assert words.outcome(summary) == [
+        "Finished: 20 rounds with 10 stores in 3 min 12 s.",
+        "83.4% accuracy on the server's 10,000 test images; best round 18 with 83.9% on validation images.",
+        "1,234 training images a second; 12.3 MB sent to the stores and 11.0 MB received.",
+    ]
