@@ -19,6 +19,7 @@ from common.messages import (
     FrozenMissingError,
     FrozenStore,
     NeedsFrozen,
+    Notice,
     Query,
     Result,
     decode_order,
@@ -57,9 +58,10 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDi
             case EvaluateOrder():
                 result = worker.evaluate(order)
             case Query():
-                if order.notice:
-                    LOG.warning(order.notice)
                 result = worker.info(order.config)
+            case Notice():
+                LOG.info("From the server: %s", order.text)
+                result = StoreInfo(worker.name, {}, 0, 0)
     except FrozenMissingError as missing:
         result = NeedsFrozen(worker.name, missing.sha256)
     except Exception as error:
@@ -89,7 +91,7 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
 
 def _configured_worker(context: Context) -> Worker:
     """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
-    from client.resident import worker_of
+    from client.resident import worker_of  # loads torch and torchvision
 
     return worker_of(context.node_config)
 

@@ -36,11 +36,17 @@ class FrozenMissingError(MessageError):
 
 @dataclass(frozen=True)
 class Query:
-    """Asks a store what it holds under this configuration; `notice`, if any, is for the store's operator."""
+    """Asks a store what it holds under this configuration."""
 
     run_id: str
     config: RunConfig
-    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Words for the person who runs the store."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class NeedsFrozen:
     sha256: str
 
 
-Order = TrainOrder | EvaluateOrder | Query
+Order = TrainOrder | EvaluateOrder | Query | Notice
 Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen
 
 
@@ -72,9 +78,10 @@ def frozen_sha256(vector: Tensor) -> str:
 
 def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     """The order as records, with its frozen parameters only if `attach_frozen`."""
+    if isinstance(order, Notice):
+        return _pack("notice", {"text": order.text})
     if isinstance(order, Query):
-        config = order.config.model_dump_json()
-        return _pack("query", {"run_id": order.run_id, "config": config, "notice": order.notice})
+        return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
     plan = order.plan
     header: dict[str, Value] = {
         "run_id": plan.run_id,
@@ -97,21 +104,16 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
     Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
     """
     reader = _open(content)
-    kind = reader.choice("kind", ("train", "evaluate", "query"))
-    run_id, config = reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json)
-    if kind == "query":
-        query = Query(run_id, config, reader.text("notice"))
-        reader.close()
-        return query
-    spec, number = reader.parsed("spec", _spec), reader.count("round")
-    params = reader.tensor("params", torch.float32, ndim=1)
-    frozen = _frozen(reader, kept)
-    plan = Plan(run_id, config, spec, frozen)
     order: Order
-    if kind == "train":
-        order = TrainOrder(plan, number, params, reader.tensors(_EXTRA))
-    else:
-        order = EvaluateOrder(plan, number, params, reader.choice("split", ("validation", "test")))
+    match reader.choice("kind", ("train", "evaluate", "query", "notice")):
+        case "notice":
+            order = Notice(reader.text("text"))
+        case "query":
+            order = Query(reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json))
+        case "train":
+            order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA))
+        case "evaluate":
+            order = EvaluateOrder(*_common(reader, kept), reader.choice("split", ("validation", "test")))
     reader.close()
     return order
 
@@ -173,6 +175,14 @@ def _open(content: RecordDict) -> Reader:
 
 def _prefixed(extras: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{_EXTRA}{name}": tensor for name, tensor in extras.items()}
+
+
+def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
+    """What orders to train and to evaluate have in common: plan, round, parameters."""
+    run_id, config = reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json)
+    spec, number = reader.parsed("spec", _spec), reader.count("round")
+    params = reader.tensor("params", torch.float32, ndim=1)
+    return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
 
 
 def _counts(reader: Reader) -> Counts:

@@ -15,6 +15,9 @@ from common.metrics import Counts
 from common.models.spec import ModelSpec
 
 
+STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
+
+
 @dataclass(frozen=True)
 class Plan:
     """What stays the same during a run, at the server and at every store.

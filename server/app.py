@@ -1,0 +1,103 @@
+"""The server as a Flower ServerApp: the same rounds as everywhere, over stores reached by Flower.
+
+`flower-server` submits it with a run directory that it has prepared; the app takes all settings from
+there. Whoever submits it by other means (`flwr run`) gives settings as Flower's run config.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.config import RunConfig, to_toml
+from common.files import write_text
+from common.orders import STORE_CHANNELS, Plan
+from server import cohort, plan
+from server.desk import Desk
+from server.grid import GridRuntime
+from server.relay import RelayWriter
+from server.rounds import Judge, Watcher
+from server.run_directory import RunDirectory
+from server.training_run import StopRequest, Training
+
+app = ServerApp()
+
+
+class DeskStop(StopRequest):
+    """A stop request that also looks at the desk."""
+
+    def __init__(self, watcher: Watcher, desk: Desk) -> None:
+        super().__init__(watcher)
+        self._desk = desk
+
+    def __call__(self) -> bool:
+        """Whether a signal or the desk asks for an end."""
+        return super().__call__() or self._desk.is_stop_asked()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train the run that `flower-server` has prepared in the directory `run.out`."""
+    out = Path(str(context.run_config["run.out"]))
+    desk = Desk(out)
+    with desk.at_work():
+        watcher = RelayWriter(desk.events)
+        config = RunDirectory.stored(out, {})
+        with closing(RunDirectory.open(out, config)) as directory:
+            training = GridTraining(config, directory, watcher, folder_judge, desk.began)
+            desk.finish(training.run(grid, DeskStop(watcher, desk)))
+
+
+@dataclass(frozen=True)
+class GridTraining:
+    """A training over whatever Flower's grid reaches.
+
+    judge_for: makes the server's own test from the agreed plan; it may answer None
+    began:     seconds since the epoch when the start-up began
+    """
+
+    config: RunConfig
+    directory: RunDirectory
+    watcher: Watcher
+    judge_for: Callable[[Plan], Judge | None]
+    began: float
+
+    def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
+        """Wait for the quorum, agree on the classes, train to the end; returns the summary.
+
+        Raises FedshelfError if the run cannot start or go on.
+        """
+        config, run_id = plan.settle_image_size(self.config, None, STORE_CHANNELS), self.directory.run_id()
+        runtime = GridRuntime(grid, config, run_id, self.watcher.note)
+        present = cohort.assemble(runtime, config.cohort, self.watcher.note, stop)
+        self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
+        classes = plan.agree_on_classes(config.data.classes, present)
+        start = plan.prepare(config, classes, STORE_CHANNELS, run_id)
+        write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
+        judge, startup = self.judge_for(start.plan), time.time() - self.began
+        summary = Training(start, runtime, judge, self.watcher, self.directory, startup).run(stop)
+        runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
+        return summary
+
+
+def folder_judge(agreed: Plan) -> Judge | None:
+    """Judges on the photos in `evaluation.test_data`, if that is set. Raises DataError."""
+    if not agreed.config.evaluation.test_data:
+        return None
+    from common.device import pick
+    from common.images.folder import open_folder, relabel
+    from common.images.types import Images
+    from server.judge import ServerTest
+
+    folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
+    denoise = agreed.config.data.denoise
+    opened = open_folder(folder, image_size=spec.image_size, channels=spec.channels, denoise=denoise)
+    test = relabel(opened, spec.classes).splits["test"]
+    if not (folder / "test").is_dir():  # a folder of test photos only: all of them are for testing
+        test = Images.whole(test.pixels, test.labels)
+    return ServerTest(agreed, test, pick(agreed.config.run.device))

@@ -1,0 +1,143 @@
+"""One deployed training, from settings to a run directory: starts Flower, shows what happens, judges the outcome."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from common.config import RunConfig, resolve
+from common.errors import RunError
+from common.orders import STORE_CHANNELS
+from server.desk import Desk, Outcome
+from server.launch import Address, FlowerServer, join_command
+from server.plan import settle_image_size
+from server.relay import RelayReader
+from server.report import console as screen
+from server.run_directory import RunDirectory, free_name
+
+APP_STARTUP = 120.0  # seconds for the submitted app to begin its work
+ATTEMPTS = 4  # starts of the app before a run that always dies is given up
+LOOK = 0.2  # seconds between two looks at the app and the processes
+STOPPED = 130  # exit code of a run that a person stopped
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    settings: flat settings, merged in the order of their precedence
+    began:    seconds since the epoch when the process started
+    """
+
+    settings: dict[str, Any]
+    host: str
+    port: int
+    resume: bool
+    began: float
+
+
+def conduct(request: Request) -> int:
+    """Train with real stores; returns the exit code: 0 only if the model was trained to the end.
+
+    Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
+    """
+    path, config = _place(request)
+    settle_image_size(config, None, STORE_CHANNELS)  # a model that cannot be built is better known now
+    desk, address = Desk(path), Address(request.host, request.port)
+    RunDirectory.open(path, config).close()
+    desk.clear(request.began)
+    with FlowerServer(desk.directory, address) as flower, screen.RoundTable(config.run.rounds) as table:
+        table.note(f"The server is up. On each store's machine, run:\n\n    {join_command(address)}\n")
+        with _stop_on_signals(desk, table):
+            outcome = Conductor(path, desk, flower, table).see_through()
+    if outcome.summary is None:
+        raise _Failed(outcome.error, outcome.exit_code)
+    screen.closing(outcome.summary, path)
+    return _exit_code(path, outcome.summary)
+
+
+class _Failed(RunError):  # noqa: N818 - not an error of its own, but the app's
+    """What ended the app, with the exit code of its own kind of error."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class Conductor:
+    """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome."""
+
+    def __init__(self, path: Path, desk: Desk, flower: FlowerServer, table: screen.RoundTable) -> None:
+        self._path, self._desk, self._flower, self._table = path, desk, flower, table
+        self._relay = RelayReader(desk.events, table)
+
+    def see_through(self) -> Outcome:
+        """The outcome of the run. Raises RunError if the app does not start, or dies again and again."""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._table.note("The server's app died; it starts again from the last round that was saved.")
+            self._flower.submit(self._path)
+            self._until(self._has_begun, APP_STARTUP)
+            self._until(self._has_ended)
+            self._relay.play()
+            if (outcome := self._desk.outcome()) is not None:
+                return outcome
+        raise RunError(f"The server's app died {ATTEMPTS} times; see {self._flower.children.log('superexec')}.")
+
+    def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RunError(f"The server's app did not start; see {self._flower.children.log('superexec')}.")
+            self._relay.play()
+            for name in self._flower.revive():
+                self._table.note(f"Flower's {name} ended and was started again.")
+            time.sleep(LOOK)
+
+    def _has_begun(self) -> bool:
+        return self._desk.is_app_at_work() or self._desk.outcome() is not None
+
+    def _has_ended(self) -> bool:
+        return not self._desk.is_app_at_work()
+
+
+def _place(request: Request) -> tuple[Path, RunConfig]:
+    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    config = resolve(request.settings)
+    name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
+    if request.resume:
+        path = Path(config.run.out or f"runs/{name}")
+        return path, RunDirectory.stored(path, request.settings)
+    path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
+    RunDirectory.check_new(path)
+    return path, resolve(request.settings, {"run.out": str(path)})
+
+
+@contextmanager
+def _stop_on_signals(desk: Desk, table: screen.RoundTable) -> Iterator[None]:
+    """The first signal asks the app to save and end after its round; the second ends everything at once."""
+
+    def signalled(_number: int, _frame: FrameType | None) -> None:
+        if desk.is_stop_asked():
+            raise KeyboardInterrupt
+        desk.ask_to_stop()
+        table.note("Stopping after this round; once more to stop at once (saved up to the last round).")
+
+    previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
+    """By what is there, never by what Flower says: a model, made by stores, of a run that went to its end."""
+    if summary["status"] == "stopped":
+        return STOPPED
+    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / "model.safetensors").is_file()
+    return 0 if summary["status"] == "finished" and trained else RunError.exit_code

@@ -1,0 +1,86 @@
+"""Files through which `flower-server` and the app that Flower runs for it talk, in `<run>/flower/`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common.errors import FedshelfError
+from common.files import write_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an app's work ended: with a run's summary, or with an error's sentence and exit code."""
+
+    summary: Mapping[str, Any] | None
+    error: str = ""
+    exit_code: int = 0
+
+
+class Desk:
+    """The talk about the run in `run_directory`.
+
+    events: what the app has to say, see `server.relay`
+    began:  seconds since the epoch at which the person's command started
+    """
+
+    def __init__(self, run_directory: Path) -> None:
+        self.directory = run_directory / "flower"
+        self.events = self.directory / "events.jsonl"
+        self._outcome = self.directory / "outcome.json"
+        self._began = self.directory / "began.json"
+        self._stop = self.directory / "stop"
+        self._lock = self.directory / "app.lock"
+
+    def clear(self, began: float) -> None:
+        """Forget what an earlier app was told and said; a command that started at `began` takes over."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        for path in (self.events, self._outcome, self._stop):
+            path.unlink(missing_ok=True)
+        write_json(self._began, began)
+
+    @property
+    def began(self) -> float:
+        """See above."""
+        return float(json.loads(self._began.read_text(encoding="utf-8")))
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """For the app: hold the desk, and leave the outcome there if it is one that trying again cannot change."""
+        with FileLock(self._lock):
+            try:
+                yield
+            except FedshelfError as error:
+                write_json(self._outcome, {"summary": None, "error": str(error), "exit_code": error.exit_code})
+                raise
+
+    def is_app_at_work(self) -> bool:
+        """Whether a living app holds the desk."""
+        try:
+            with FileLock(self._lock, blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """For the app: the run has this summary."""
+        write_json(self._outcome, {"summary": summary, "error": "", "exit_code": 0})
+
+    def outcome(self) -> Outcome | None:
+        """How it ended, or None if it has not, or the app died."""
+        if not self._outcome.exists():
+            return None
+        return Outcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
+
+    def ask_to_stop(self) -> None:
+        """Ask the app to save and end after its round."""
+        self._stop.touch()
+
+    def is_stop_asked(self) -> bool:
+        """Whether the app has been asked to end."""
+        return self._stop.exists()

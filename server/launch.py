@@ -1,0 +1,207 @@
+"""Flower's server side as child processes: SuperLink, SuperExec, door, and the run submitted to them.
+
+Command lines alone, no private name of flwr. All that Flower writes goes below `<run>/flower/`.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from common.cli import QUIET_ENVIRONMENT
+from common.errors import NetworkError, RunError
+from common.files import write_json, write_text
+from server.processes import Children, end_leftovers
+
+STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
+LOOPBACK = "127.0.0.1"
+_CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
+
+# Set before Python starts, for every child, beside what keeps Flower quiet.
+_ENVIRONMENT = QUIET_ENVIRONMENT | {
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+    "NO_COLOR": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where stores come in: a host name or number, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class FlowerServer:
+    """SuperLink, SuperExec and door of one run, with their state in `directory` (made if need be).
+
+    A context manager: whatever happens inside, all processes are gone afterwards.
+    """
+
+    def __init__(self, directory: Path, address: Address) -> None:
+        self._directory, self._address = directory.resolve(), address
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home")}
+        self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
+        self.children = Children(self._directory, self._environment)
+        self._port = 0
+
+    def __enter__(self) -> "FlowerServer":
+        self._clear_leftovers()
+        _check_free(self._address)
+        self._port = _free_port()
+        secret, home = self._directory / "superexec.secret", self._directory / "home"
+        home.mkdir(mode=0o700, exist_ok=True)
+        _write_private(secret, secrets.token_urlsafe(48))
+        connection = {"address": f"{LOOPBACK}:{self._port}", "insecure": True}
+        write_text(
+            home / "config.toml", tomli_w.dumps({"superlink": {"default": _CONNECTION, _CONNECTION: connection}})
+        )
+        try:
+            self._spawn(secret)
+            self._remember()
+            self._await_health()
+        except BaseException:
+            self.children.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.children.stop()
+        self._record.unlink(missing_ok=True)
+
+    def submit(self, run_directory: Path) -> None:
+        """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words."""
+        bundle = self._write_bundle(run_directory)
+        command = [_script("flwr"), "run", str(bundle), _CONNECTION, "--format", "json"]
+        try:
+            done = subprocess.run(
+                command, env=self._environment, cwd=bundle, capture_output=True, text=True, timeout=STARTUP, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise RunError(f"Flower did not accept the run within {STARTUP:g} s; see {self._directory}.") from None
+        answer = _last_json(done.stdout)
+        if not answer.get("success"):
+            words = answer.get("error-message") or (done.stdout + done.stderr).strip()[-500:]
+            raise RunError(f"Flower did not accept the run: {words}")
+
+    def revive(self) -> list[str]:
+        """Start again what has died (the SuperLink's database outlives it); the names of these."""
+        if revived := self.children.revive():
+            self._remember()
+        return revived
+
+    def _spawn(self, secret: Path) -> None:
+        link, guarded = f"{LOOPBACK}:{self._port}", ["--insecure", "--superexec-auth-secret-file", str(secret)]
+        superlink = [_script("flower-superlink"), *guarded, "--host", LOOPBACK, "--port", str(self._port)]
+        superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
+        self.children.spawn("superlink", [*superlink, "--disable-runtime-dependency-installation"])
+        door = ["-m", "server.door", self._address.host, str(self._address.port), str(self._port)]
+        self.children.spawn("door", [sys.executable, *door])
+        self.children.spawn("superexec", [_script("flower-superexec"), *guarded, "--runtime-api-address", link])
+
+    def _await_health(self) -> None:
+        """Wait until the SuperLink answers through the door. Raises NetworkError."""
+        until = time.monotonic() + STARTUP
+        while not _answers(f"http://{self._address}/health"):
+            for name in ("superlink", "door"):
+                if (status := self.children.exited(name)) is not None:
+                    raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
+            if time.monotonic() > until:
+                raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")
+            time.sleep(0.1)
+
+    def _write_bundle(self, run_directory: Path) -> Path:
+        """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
+        bundle = self._directory / "app"
+        components = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+        app = {
+            "publisher": "fedshelf",
+            "components": components,
+            "config": {"run": {"out": str(run_directory.resolve())}},
+        }
+        project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}
+        write_text(bundle / "pyproject.toml", tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}))
+        return bundle
+
+    @property
+    def _record(self) -> Path:
+        return self._directory / "processes.json"
+
+    def _remember(self) -> None:
+        """Note which processes are ours, for a next start after this process was killed."""
+        write_json(self._record, {"groups": list(self.children.groups().values()), "port": self._port})
+
+    def _clear_leftovers(self) -> None:
+        if self._record.exists():
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            end_leftovers(record["groups"], [str(self._directory), f"{LOOPBACK}:{record['port']}", "server.door"])
+            self._record.unlink()
+
+
+def join_command(address: Address) -> str:
+    """What a store has to run, but for its folder and name."""
+    return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
+
+
+def _script(name: str) -> str:
+    """The path of an installed command of this very environment."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_free(address: Address) -> None:
+    """Raises NetworkError if nothing can listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            raise NetworkError(
+                f"Port {address.port} on {address.host} cannot be used ({error.strerror}); "
+                "stop what uses it or choose another --port."
+            ) from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    """A file that only this user can read, from its first byte on."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _last_json(output: str) -> Mapping[str, object]:
+    """The JSON object in a command's output; empty if there is none."""
+    try:
+        found = json.loads(output[output.index("{") :])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,27 @@
+"""Becomes another program, one that gets SIGTERM when its parent dies (on Linux; elsewhere it just becomes it).
+
+    python -I -S mortal.py PARENT_PID COMMAND ...
+
+Run as a script by itself, so that nothing but the standard library is loaded.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    """Ask for the signal, make sure that the parent has not died before, become the command."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit(1)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

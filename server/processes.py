@@ -1,0 +1,94 @@
+"""Child processes that never outlive their purpose: restarted when they die, gone when we go."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_MORTAL = Path(__file__).with_name("mortal.py")
+PATIENCE = 8.0  # seconds a child gets to end by itself before it is killed
+
+
+class Children:
+    """Named child processes, each the leader of a process group of its own, so that Ctrl-C reaches only us.
+
+    Their output goes to `directory/<name>.log`; files they make are for our eyes only (umask 077).
+    On Linux they get SIGTERM when this process dies, however it dies; spawn them from the main thread.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self._directory, self._environment = directory, dict(environment)
+        self._commands: dict[str, Sequence[str]] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def spawn(self, name: str, command: Sequence[str]) -> None:
+        """Start `command` as `name`."""
+        self._commands[name] = command
+        with self.log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command],
+                cwd=self._directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=0o077,
+            )
+
+    def groups(self) -> dict[str, int]:
+        """The process group of each child."""
+        return {name: child.pid for name, child in self._running.items()}
+
+    def exited(self, name: str) -> int | None:
+        """The exit status of a child that has ended, or None."""
+        return self._running[name].poll()
+
+    def revive(self) -> list[str]:
+        """Start again what has died; the names of these."""
+        dead = [name for name in self._running if self.exited(name) is not None]
+        for name in dead:
+            self.spawn(name, self._commands[name])
+        return dead
+
+    def log(self, name: str) -> Path:
+        """Where the output of a child goes."""
+        return self._directory / f"{name}.log"
+
+    def stop(self) -> None:
+        """End all of them and all they started: SIGTERM in reverse order of start, SIGKILL after PATIENCE."""
+        for group in reversed(self.groups().values()):
+            _signal_group(group, signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        for child in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(until - time.monotonic(), 0.1))
+        for child in self._running.values():
+            _signal_group(child.pid, signal.SIGKILL)  # also what a child left behind in its group
+            child.wait()
+        self._running.clear()
+
+
+def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
+    """Kill what a killed launcher left in these process groups; returns how many processes that were.
+
+    A process counts as left over only if its command line contains one of `marks`: numbers of
+    processes are used again, by programs that are none of our business.
+    """
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True)
+    ended = 0
+    for line in listing.stdout.splitlines():
+        pid, group, command = line.split(maxsplit=2)
+        if int(group) in groups and any(mark in command for mark in marks):
+            os.kill(int(pid), signal.SIGKILL)
+            ended += 1
+    return ended
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all gone; macOS: only unreaped ones left
+        os.killpg(group, number)

@@ -1,0 +1,63 @@
+"""What the server's app has to say, passed to the launcher that a person watches, through a file.
+
+The app runs in a process of Flower's, whose output Flower keeps; so it appends one JSON line per
+event, and the launcher plays them to its own watcher.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from server.rounds import Watcher
+from server.run_directory import Record
+
+
+class RelayWriter:
+    """A watcher that writes what it is told to `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def row(self, record: Record) -> None:
+        """A round is done."""
+        self._write(row=record)
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        self._write(note=text)
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Within a round: `done` of `sampled` stores have answered."""
+        self._write(training=[round, done, sampled])
+
+    def _write(self, **event: Any) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+class RelayReader:
+    """Plays what was written to `path` since the last look; a line still being written is left for the next."""
+
+    def __init__(self, path: Path, watcher: Watcher) -> None:
+        self._path, self._watcher, self._read = path, watcher, 0
+
+    def play(self) -> None:
+        """Tell the watcher all that is new. Nothing happens while there is no file."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read += len(line)
+                self._tell(json.loads(line))
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"row": record}:
+                self._watcher.row(record)
+            case {"note": text}:
+                self._watcher.note(text)
+            case {"training": [round, done, sampled]}:
+                self._watcher.training(round, done, sampled)
