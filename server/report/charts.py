@@ -13,7 +13,7 @@ Point = tuple[int, float]
 BOX = 1000
 MOST_POINTS = 240
 MOST_HOVERS = 80
-LABEL_HEIGHT = 9.0  # percent of the chart's height that one line of type takes
+LABEL_HEIGHT = 11.0  # percent of the chart's height that one line of type takes
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def round_ticks(first: int, last: int, about: int = 6) -> list[int]:
+def round_ticks(first: int, last: int, about: int = 5) -> list[int]:
     """Whole rounds for the axis: the first one, and multiples of a round step up to the last."""
     if last - first <= about:
         return list(range(first, last + 1))
