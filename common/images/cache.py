@@ -107,7 +107,8 @@ def _write(
     """Rows in order, copied from `earlier` where it has them; then the trailer."""
     rows = earlier.rows() if earlier else {}
     unusable = dict(earlier.unusable) if earlier else {}
-    fresh = [(path, digest, form) for path, digest in files if digest.hex() not in rows.keys() | unusable.keys()]
+    known = rows.keys() | unusable.keys()
+    fresh = [(path, digest, form) for path, digest in files if digest.hex() not in known]
     decoded = _counted(in_order(_decode, fresh), len(fresh), progress)
     waiting = {digest for _, digest, _ in fresh}
     for _, digest in files:

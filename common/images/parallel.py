@@ -9,9 +9,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_AHEAD = 4  # results per thread that may wait to be taken
+
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, a thread per core, and never more than a few results waiting.
+    """Results in the order of the items, a thread per core, and never more than a few of them waiting.
 
     Threads, because hashing, decoding and resizing release the interpreter's lock. Raises what `function` raises.
     """
@@ -20,7 +22,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= 16 * workers:
+            if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -84,7 +84,8 @@ def _scan_folder(root: Path) -> Scan:
     findings = _Findings()
     top = _entries(root, root.name, findings)
     splits = [entry for entry in top if entry.is_folder and entry.name.casefold() in _SPLIT_FOLDERS]
-    if not _hold_classes(splits):
+    others = any(entry.is_folder for entry in top if entry not in splits)
+    if not _hold_classes(splits) and (others or len(splits) < 2):
         _scan_classes(top, "", None, (root,), findings)
         return findings.scan()
     for name, path, is_folder in top:

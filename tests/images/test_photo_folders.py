@@ -151,6 +151,12 @@ def test_train_can_be_a_class_of_toys(tmp_path: Path) -> None:
     assert opened(store(tmp_path / "toys", {"train": 2, "car": 3})).classes == ("car", "train")
 
 
+def test_splits_without_class_folders_are_no_classes(tmp_path: Path) -> None:
+    root = store(tmp_path / "store", {"train": 2, "test": 1})
+    with pytest.raises(DataError, match=r"found 3: test/000\.png \(not in a class folder\)"):
+        opened(root)
+
+
 def test_links_are_followed(tmp_path: Path) -> None:
     elsewhere = store(tmp_path / "elsewhere", {"boots": 2})
     root = store(tmp_path / "store", {"shoes": 1})

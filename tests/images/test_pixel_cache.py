@@ -15,10 +15,12 @@ from photo_files import encoded, noise, save, store
 from common.errors import DataError
 from common.images import contents
 from common.images.folder import Folder, open_folder
+from common.images.parallel import cores
 
 BUILD = """
 import sys
 from pathlib import Path
+from common.images.parallel import cores
 from common.images.folder import open_folder
 
 def report(done, total):
@@ -234,6 +236,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, c
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(cache_folder.iterdir()) == []
     assert pixels(Decoded().open(root, image_size=128)).shape == (12, 128, 128, 3)
+
+
+def test_a_photo_that_changes_while_its_folder_is_read_is_an_error(tmp_path: Path, cache_folder: Path) -> None:
+    count = 8 * cores()  # more than are decoded ahead
+    last = store(tmp_path / "store", {"a": count}) / "a" / f"{count - 1:03}.png"
+    with pytest.raises(DataError, match=rf"{last.name} changed while its folder was being read; try again"):
+        open_folder(
+            tmp_path / "store", image_size=8, channels=3, progress=lambda *_: save(last, noise(10_000)) and None
+        )
+    assert list(cache_folder.iterdir()) == []
 
 
 def test_pixels_equal_those_decoded_one_by_one(tmp_path: Path) -> None:
