@@ -31,7 +31,9 @@ class StateStore:
         try:
             return load_file(max(earlier)[1])
         except (SafetensorError, OSError) as error:
-            raise RunError(f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}.") from error
+            raise RunError(
+                f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}."
+            ) from error
 
     def save(self, store: str, round: int, state: Tensors) -> None:
         """Keep `state` as that of `round`. Raises OSError."""

@@ -5,10 +5,10 @@ from typing import Protocol
 
 import torch
 
+from client.failures import StoreError
 from client.states import StateStore
 from common import strategies
 from common.config import RunConfig
-from common.errors import DataError
 from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network, Task, evaluate, fit
@@ -36,15 +36,13 @@ class Trainer:
         self._resident: tuple[int, Images] | None = None
 
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
-        """Train on a store's `images`. Raises DataError if there are none."""
+        """Train on a store's `images`. Raises StoreError if there are none."""
         if not len(images):
-            raise DataError(f"{store} has no training images.")
+            raise StoreError("no-images", "it has no training images")
         began = time.perf_counter()
         config = order.plan.config
         state = self._states.load(store, order.round)
-        task = Task(
-            config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state
-        )
+        task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
         fitted = fit(self.network(order.plan), self._on_device(images), task)
         if fitted.state:
             self._states.save(store, order.round, fitted.state)

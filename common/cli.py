@@ -45,7 +45,9 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         os._exit(1)  # the reader of our output went away; there is nobody left to tell
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        _fail(f"Cannot use{where}: {error.strerror or error}. What was saved before is intact.", FedshelfError.exit_code)
+        _fail(
+            f"Cannot use{where}: {error.strerror or error}. What was saved before is intact.", FedshelfError.exit_code
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

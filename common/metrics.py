@@ -60,7 +60,8 @@ class Counts:
     @property
     def present(self) -> NDArray[np.bool_]:
         """Per class [C]: whether it occurs, as truth or as prediction; macro means run over these."""
-        return (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) > 0
+        occurs: NDArray[np.bool_] = (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) > 0
+        return occurs
 
     @property
     def macro_f1(self) -> float:

@@ -14,7 +14,6 @@ from common.config import RunConfig
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 
-
 STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
 
 

@@ -143,7 +143,9 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
             steps += 1
     run = LocalRun(start, network.weights, steps, lr, len(images))
     extras, state = strategy.end(run, local, task.state)
-    return Fitted(network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state)
+    return Fitted(
+        network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state
+    )
 
 
 def evaluate(network: Network, images: Images, batch_size: int) -> Counts:
@@ -178,7 +180,7 @@ def objective(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
     return functional.mse_loss(logits.softmax(dim=1), smoothed)
 
 
-def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:  # noqa: FBT001
+def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
     """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it."""
     stops = list(range(size, len(order), size))
     if keep_pairs and stops and len(order) - stops[-1] == 1:

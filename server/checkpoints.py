@@ -90,7 +90,7 @@ class Checkpoints:
         """The state after `round`. Raises RunError if it is missing or damaged."""
         path = self._path(round)
         try:
-            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, framework="pt") as file:
                 meta = json.loads(file.metadata()["state"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             best = Best(**meta["best"]) if meta["best"] else None
@@ -98,7 +98,9 @@ class Checkpoints:
             totals = Totals(**meta["totals"])
             return State(meta["round"], tensors["params"], strategy, best, meta["stale"], totals, meta["record"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one.") from error
+            raise RunError(
+                f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."
+            ) from error
 
     def _path(self, round: int) -> Path:
         return self._directory / f"round-{round:06d}.safetensors"

@@ -28,7 +28,9 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
     write_atomic(directory / "model.safetensors", lambda file: file.write(content))
-    write_json(directory / "model.json", json.loads(plan.spec.to_json()) | {"provenance": _provenance(plan, state, summary)})
+    write_json(
+        directory / "model.json", json.loads(plan.spec.to_json()) | {"provenance": _provenance(plan, state, summary)}
+    )
 
 
 def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ LOOPBACK = {"127.0.0.1", "localhost"}
 
 
 @app.command()
-def start(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def start(
     stores: Annotated[int | None, typer.Option(help="Quorum: a round counts only with this many stores.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     model: Annotated[str | None, typer.Option(help="A model of ours, or any torchvision classification model.")] = None,

@@ -47,9 +47,7 @@ def settle_image_size(config: RunConfig, native_size: int | None, channels: int)
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int, run_id: str) -> Start:
     """Build the initial model of a settled configuration. Raises ConfigError, DataError."""
     config = resolve(flatten(config), {"data.classes": list(classes)})
-    spec = models.specify(
-        config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels
-    )
+    spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     plan = Plan(run_id, config, spec, network.frozen())
     return Start(plan, network.vector.detach().clone(), network.layout.trainable)

@@ -66,6 +66,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to `phase`."""
         began = time.perf_counter()
         try:
             yield
@@ -120,9 +121,7 @@ class Rounds:
         """Judge a state's model on the server's test set and on what the stores hold out as `split`."""
         return self._scores(state.round, state.params, split)
 
-    def _train(
-        self, state: State, number: int
-    ) -> tuple[TrainOrder, list[str], list[Update], dict[str, Failure]]:
+    def _train(self, state: State, number: int) -> tuple[TrainOrder, list[str], list[Update], dict[str, Failure]]:
         order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy))
         quorum = self.config.cohort.min_stores
         failed: dict[str, Failure] = {}

@@ -1,6 +1,8 @@
 """The run directory: what a training leaves behind, and what it resumes from."""
 
+import itertools
 import json
+import math
 import os
 import uuid
 from collections.abc import Mapping
@@ -9,14 +11,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.config import RunConfig, from_toml, resolve, to_toml
+from common.config import RunConfig, flatten, from_toml, resolve, to_toml
 from common.errors import ConfigError, RunError
 from common.files import write_json, write_text
 
 Record = dict[str, Any]
 
 # What may differ when a run is resumed: none of these changes the rounds already done.
-CHANGEABLE = frozenset({"run.rounds", "run.workers", "run.device", "run.keep_checkpoints", "evaluation.patience"})
+CHANGEABLE = frozenset(
+    {"run.out", "run.rounds", "run.workers", "run.device", "run.keep_checkpoints", "evaluation.patience"}
+)
 
 
 class RunDirectory:
@@ -26,40 +30,41 @@ class RunDirectory:
         self.path = path
         self._lock = FileLock(path / ".lock")
 
-    @classmethod
-    def create(cls, path: Path, config: RunConfig) -> "RunDirectory":
-        """A new run directory with its configuration. Raises RunError if it exists and is not empty."""
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raises RunError if `path` exists and is not an empty folder."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"Cannot make run directory {path}: {error.strerror}.") from error
-        directory = cls(path)
-        directory._acquire()
-        write_text(path / "config.toml", to_toml(config))
-        return directory
 
-    @classmethod
-    def resume(cls, path: Path, overrides: dict[str, Any]) -> tuple["RunDirectory", RunConfig]:
-        """An existing run and its configuration, with overrides of what may change.
+    @staticmethod
+    def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
+        """The configuration of the run in `path`, with overrides of what may change.
 
         Raises RunError if there is no run, ConfigError if an override would change rounds already done.
         """
         if not (path / "config.toml").is_file():
             raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
         stored = from_toml(path / "config.toml")
-        config = resolve(stored, overrides)
-        before = resolve(stored)
-        for key in sorted(overrides):
-            section, _, name = key.partition(".")
-            was, now = getattr(getattr(before, section), name), getattr(getattr(config, section), name)
-            if was != now and key not in CHANGEABLE:
-                raise ConfigError(f"Setting {key} got {now!r}, but the run in {path} has {was!r}; start a new run for it.")
-        directory = cls(path)
-        directory._acquire()
-        write_text(path / "config.toml", to_toml(config))
-        return directory, config
+        before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
+        for key in overrides:
+            if before[key] != after[key] and key not in CHANGEABLE:
+                raise ConfigError(
+                    f"Setting {key} got {after[key]!r}, but the run in {path} has {before[key]!r};"
+                    " leave it out to resume, or start a new run."
+                )
+        return resolve(stored, overrides)
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig) -> "RunDirectory":
+        """The directory at `path`, made if need be, locked, with `config` written. Raises RunError."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            directory = cls(path)
+            directory._acquire()
+            write_text(path / "config.toml", to_toml(config))
+        except OSError as error:
+            raise RunError(f"Cannot write run directory {path}: {error.strerror}.") from error
+        return directory
 
     def history(self) -> list[Record]:
         """The rounds on record; an unfinished last line (from a kill) is not one."""
@@ -94,7 +99,7 @@ class RunDirectory:
 
     def write(self, name: str, value: Any) -> None:
         """Write one JSON file atomically. Raises OSError."""
-        write_json(self.path / name, value)
+        write_json(self.path / name, _finite(value))
 
     def close(self) -> None:
         """Let others use the directory."""
@@ -111,5 +116,20 @@ class RunDirectory:
             raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
 
 
+def free_name(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not name.exists())
+
+
 def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: a loss that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

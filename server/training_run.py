@@ -1,6 +1,7 @@
 """One training from start or resume to its end: rounds, checkpoints, model, summary, report."""
 
 import hashlib
+import json
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class StopRequest:
         self._asked, self._watcher = False, watcher
 
     def __call__(self) -> bool:
+        """Whether it has been asked."""
         return self._asked
 
     def request(self) -> None:
@@ -71,13 +73,11 @@ class Training:
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
         config = self.start.plan.config
-        rounds = Rounds(
-            self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop
-        )
+        rounds = Rounds(self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop)
         checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
         state = checkpoints.latest() or rounds.begin(self.start.params)
-        self._recall(state)
         events = EventLog(self.directory.path)
+        self._recall(state, events)
         try:
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
@@ -97,10 +97,13 @@ class Training:
         patience = self.start.plan.config.evaluation.patience
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
-    def _recall(self, state: State) -> None:
-        """Bring the history in line with the checkpoint and show what is on record."""
-        for record in self.directory.mend_history(state.record):
+    def _recall(self, state: State, events: EventLog) -> None:
+        """Bring history and curves in line with the checkpoint, and show what is on record."""
+        recorded = self.directory.mend_history(state.record)
+        for record in recorded:
             self.watcher.row(record)
+        for record in recorded[-1:]:
+            events.add(record)  # a kill may have come between history and curves; the log drops a repetition
 
     def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
         """Deliver the last model, or the best one after early stopping."""
@@ -114,11 +117,24 @@ class Training:
         summary |= {"weights_sha256": sha, "delivered_round": delivered.round, **judged(self.start, scores)}
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
+        self._report()
         return summary
+
+    def _report(self) -> None:
+        """Draw pictures and page. What a person looks at must never cost the run that it is about."""
+        from server.report.page import write_report
+        from server.report.pictures import write_pictures
+
+        try:
+            write_pictures(self.directory.path)
+            write_report(self.directory.path)
+        except Exception as error:
+            self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
 
     def _write_failure(self, state: State, reason: str) -> None:
         nothing: dict[str, Any] = {"weights_sha256": weights_sha256(self.start, state), "test": None, "per_store": None}
         self.directory.write("summary.json", self._summary(state, "failed", reason) | nothing)
+        self._report()
 
     def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
         """What is known of a run's outcome without judging its model."""
@@ -136,6 +152,7 @@ class Training:
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
             "parameters": len(state.params),
+            "model": json.loads(self.start.plan.spec.to_json()),
         }
 
 
@@ -163,7 +180,7 @@ def weights_sha256(start: Start, state: State) -> str:
     return digest.hexdigest()
 
 
-def _described_fully(classes: tuple[str, ...], counts: Counts) -> Mapping[str, Any]:
+def _described_fully(classes: tuple[str, ...], counts: Counts) -> dict[str, Any]:
     return described(counts) | {"per_class": counts.per_class(classes), "confusion": counts.confusion.tolist()}
 
 

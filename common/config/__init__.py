@@ -13,6 +13,19 @@ from common.config.schema import (
 from common.config.sources import flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
 
 __all__ = [
-    "CohortConfig", "DataConfig", "EvaluationConfig", "ModelConfig", "RunConfig", "RunSection", "StrategyConfig",
-    "TrainConfig", "flatten", "from_assignments", "from_toml", "known_keys", "resolve", "to_flower", "to_toml",
+    "CohortConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "RunConfig",
+    "RunSection",
+    "StrategyConfig",
+    "TrainConfig",
+    "flatten",
+    "from_assignments",
+    "from_toml",
+    "known_keys",
+    "resolve",
+    "to_flower",
+    "to_toml",
 ]

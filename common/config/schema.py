@@ -24,18 +24,33 @@ class DataConfig(Section):
 
     dataset: str = Field("shelf", description="name of a data set, or a folder of images or parquet files")
     stores: Count = Field(10, description="stores to split the data set over (simulation)")
-    partition: str = Field("iid", description="how the data set is split: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder")
+    partition: str = Field(
+        "iid", description="split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"
+    )
     min_images: Count = Field(1, description="images: the least a store gets from a partition")
-    holdout: Fraction = Field(0.0, description="share of each store's training images kept for validation, where the data has no validation split of its own")
+    holdout: Fraction = Field(
+        0.0,
+        description="share of each store's training images kept for validation, where the data has no such split",
+    )
     classes: tuple[str, ...] = Field((), description="ordered product classes; empty: gathered from the data")
-    image_size: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="pixels: side of the square image the model sees; 0: chosen from model and data")
+    image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="pixels: side of the square image the model sees; 0: chosen from model and data"
+    )
     denoise: Literal[0, 3, 5] = Field(0, description="pixels: side of the median filter applied when decoding; 0: none")
     flip: bool = Field(True, description="augmentation: mirror left-right at random")
-    crop: Annotated[int, Field(ge=0, le=64)] = Field(0, description="augmentation, pixels: reflect-pad by this much and crop at random; 0: off")
-    rotation: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="augmentation, degrees: rotate by up to this much either way")
+    crop: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="augmentation, pixels: reflect-pad by this much and crop at random; 0: off"
+    )
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
+        0.0, description="augmentation, degrees: rotate by up to this much either way"
+    )
     translate: Fraction = Field(0.0, description="augmentation: shift by up to this share of the side")
-    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="augmentation: zoom by a factor within 1 plus or minus this")
-    brightness: Fraction = Field(0.0, description="augmentation: multiply intensity by a factor within 1 plus or minus this")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="augmentation: zoom by a factor within 1 plus or minus this"
+    )
+    brightness: Fraction = Field(
+        0.0, description="augmentation: multiply intensity by a factor within 1 plus or minus this"
+    )
     contrast: Fraction = Field(0.0, description="augmentation: scale contrast by a factor within 1 plus or minus this")
 
 
@@ -43,10 +58,14 @@ class ModelConfig(Section):
     """The network."""
 
     name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
-    norm: Literal["default", "batch", "group"] = Field("default", description="normalisation layers: the model's own, batch norm, or group norm in their place")
+    norm: Literal["default", "batch", "group"] = Field(
+        "default", description="normalisation layers: the model's own, batch norm, or group norm in their place"
+    )
     weights: str = Field("none", description="initial weights: none, torchvision, or a local .safetensors file")
     freeze: bool = Field(False, description="train only the head; the backbone stays as it is and does not travel")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="probability of dropping a feature before the last layer")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="probability of dropping a feature before the last layer"
+    )
 
 
 class TrainConfig(Section):
@@ -59,28 +78,43 @@ class TrainConfig(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
     weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
     l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the target spread over all classes")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the target spread over all classes"
+    )
     clip_norm: NonNegative = Field(0.0, description="largest L2 norm of a gradient; 0: no clipping")
-    loss: Literal["cross-entropy", "squared"] = Field("cross-entropy", description="cross-entropy, or squared error between softmax output and one-hot target")
+    loss: Literal["cross-entropy", "squared"] = Field(
+        "cross-entropy", description="cross-entropy, or squared error between softmax output and one-hot target"
+    )
     schedule: Literal["constant", "step", "cosine"] = Field("constant", description="learning rate over rounds")
     step_rounds: Count = Field(10, description="rounds between two drops of the step schedule")
-    step_factor: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="factor of each drop of the step schedule")
+    step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="factor of each drop of the step schedule"
+    )
     final_lr: Fraction = Field(0.01, description="where the cosine schedule ends, as a share of lr")
-    precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA (float32 elsewhere)")
+    precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA")
 
 
 class StrategyConfig(Section):
     """The federated algorithm and its settings; a setting that the chosen one does not use is an error."""
 
     name: str = Field("fedavg", description="federated algorithm")
-    weighting: Literal["images", "uniform"] = Field("images", description="weight of a store's update: its number of images, or the same for all")
+    weighting: Literal["images", "uniform"] = Field(
+        "images", description="weight of a store's update: its number of images, or the same for all"
+    )
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
-    server_lr: NonNegative = Field(0.0, description="fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for fedavgm, 0.1 for the others")
+    server_lr: NonNegative = Field(
+        0.0,
+        description="fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for fedavgm, else 0.1",
+    )
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedavgm: momentum of the server")
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedadam, fedyogi: decay of the first moment")
     beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="fedadam, fedyogi: decay of the second moment")
-    tau: Positive = Field(1e-3, description="fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second moment)")
-    trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.2, description="trimmed-mean: share of the values cut off at each end")
+    tau: Positive = Field(
+        1e-3, description="fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second moment)"
+    )
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.2, description="trimmed-mean: share of the values cut off at each end"
+    )
     malicious: Annotated[int, Field(ge=0)] = Field(0, description="krum, multi-krum: stores assumed malicious")
     keep: Annotated[int, Field(ge=0)] = Field(0, description="multi-krum: updates averaged; 0: all but the malicious")
 
@@ -99,8 +133,13 @@ class EvaluationConfig(Section):
 
     every: Count = Field(1, description="rounds between two evaluations; the last round is always evaluated")
     stores: bool = Field(True, description="also evaluate at the stores, on images they hold out")
-    metric: Literal["accuracy", "macro_f1", "loss"] = Field("accuracy", description="decides the best round and early stopping")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="evaluations without improvement before stopping early, with the best model; 0: off")
+    test_data: str = Field("", description="deployment: folder of test images that the server keeps; empty: none")
+    metric: Literal["accuracy", "macro_f1", "loss"] = Field(
+        "accuracy", description="decides the best round and early stopping"
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0, description="evaluations without improvement before stopping with the best model; 0: off"
+    )
     batch_size: Count = Field(256, description="images per evaluation batch")
 
 
@@ -112,7 +151,9 @@ class RunSection(Section):
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="the one number all randomness derives from")
     engine: str = Field("sequential", description="what executes the stores of a simulation")
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="worker processes of the sequential engine; 0: one per core on a CPU")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="worker processes of the sequential engine; 0: one per core on a CPU"
+    )
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
     keep_checkpoints: Count = Field(3, description="latest checkpoints kept (the best is always kept)")
 

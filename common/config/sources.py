@@ -27,7 +27,9 @@ def known_keys() -> dict[str, Any]:
 
 def flatten(config: RunConfig) -> Flat:
     """The flat form with native values (class lists are tuples)."""
-    return {f"{section}.{key}": value for section, values in config.model_dump().items() for key, value in values.items()}
+    return {
+        f"{section}.{key}": value for section, values in config.model_dump().items() for key, value in values.items()
+    }
 
 
 def to_flower(config: RunConfig) -> dict[str, Scalar]:
@@ -45,7 +47,9 @@ def from_toml(path: Path) -> Flat:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"Cannot read configuration {path}: {error.strerror}. Check the path given to --config.") from error
+        raise ConfigError(
+            f"Cannot read configuration {path}: {error.strerror}. Check the path given to --config."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     flat: Flat = {}

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -34,6 +36,5 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Inverse of `to_json`."""
-        values = json.loads(text)
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        """Inverse of `to_json`. Raises ValueError (pydantic's) for what is no specification."""
+        return TypeAdapter(cls).validate_json(text)

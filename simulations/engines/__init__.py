@@ -1,1 +1,36 @@
+"""What executes the stores of a simulation, by name. Adding one: a file, and a line in ENGINES."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from common.errors import ConfigError
+from common.metrics import Counts
+from server.plan import Start
+from server.runtime import Runtime
+from simulations.engines.sequential import SequentialEngine
+from simulations.federation import Federation
+
+
+class Engine(Runtime, Protocol):
+    """A runtime whose stores live on this machine."""
+
+    def judge(self, params: Tensor) -> Counts:
+        """Counts of a model on the federation's test set."""
+
+    def close(self) -> None:
+        """Let go of processes and devices."""
+
+
+ENGINES: Mapping[str, Callable[[Federation, Start, Path], Engine]] = {
+    "sequential": SequentialEngine,
+}
+
+
+def build(name: str, federation: Federation, start: Start, states: Path) -> Engine:
+    """The engine `name`. Raises ConfigError for an unknown one."""
+    if name not in ENGINES:
+        raise ConfigError(f"Setting run.engine got {name!r}; allowed: {', '.join(ENGINES)}.")
+    return ENGINES[name](federation, start, states)

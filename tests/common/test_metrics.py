@@ -7,7 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score, multiclass_precision, multiclass_recall
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from common.metrics import Counts, merge
 

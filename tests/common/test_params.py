@@ -18,7 +18,14 @@ def small() -> nn.Sequential:
 def test_layout_puts_trainable_first_and_leaves_integers_out() -> None:
     layout = Layout.of(small())
     assert layout.names == (
-        "0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias", "1.running_mean", "1.running_var",
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+        "3.weight",
+        "3.bias",
+        "1.running_mean",
+        "1.running_var",
     )
     assert (layout.trainable, layout.size) == (4 + 4 + 9, 4 + 4 + 9 + 4)
 

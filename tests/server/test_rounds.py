@@ -95,7 +95,7 @@ def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> No
 
 
 def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Notes) -> None:
-    rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, judge=lambda params: Counts.zero(2))
+    rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, judge=lambda _: Counts.zero(2))
     state = rounds.begin(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)  # params 4, 6, 7: as many of 8 right

@@ -19,7 +19,9 @@ def updates(*rows: tuple[int, list[float]]) -> list[Update]:
     return [Update(f"s{i}", 1, torch.tensor(values), images, 0.0, 0.0) for i, (images, values) in enumerate(rows)]
 
 
-def step(name: str, params: list[float], cohort: list[Update], trainable: int | None = None, **settings: float) -> list[float]:
+def step(
+    name: str, params: list[float], cohort: list[Update], trainable: int | None = None, **settings: float
+) -> list[float]:
     strategy = strategies.build(StrategyConfig(name=name, **settings))
     start = torch.tensor(params)
     size = len(params) if trainable is None else trainable
@@ -130,7 +132,7 @@ def test_fedavg_lies_within_its_updates(weights: list[int], offset: float) -> No
 
 
 def test_unknown_strategy_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="fedprx.*Did you mean fedprox"):
+    with pytest.raises(ConfigError, match=r"fedprx.*Did you mean fedprox"):
         strategies.build(StrategyConfig(name="fedprx"))
 
 

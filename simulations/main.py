@@ -1,0 +1,88 @@
+"""`flower-simulation`: many stores on one machine."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.cli import command_line, merge_settings
+from common.cli import run as run_command_line
+
+BEGAN = time.perf_counter()
+
+app = command_line("Train across simulated stores on this machine, to find what works before any store joins.")
+
+
+@app.command()
+def run(
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="shelf, cifar10, fashion-mnist, a folder of photos or parquet files, or OWNER/NAME at Hugging Face."
+        ),
+    ] = None,
+    stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            help="iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, or folder (each sub-folder is a store)."
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
+    fraction: Annotated[float | None, typer.Option(help="Share of the stores sampled for a round.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over a store's images per round.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, or a torchvision model.")
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, median, trimmed-mean, krum or multi-krum."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What executes the stores: sequential.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any setting, for example train.momentum=0.5; may be given again."
+        ),
+    ] = None,
+) -> None:
+    """Simulate a federated training and write a run directory with model and report."""
+    flags: dict[str, Any] = {
+        "data.dataset": dataset,
+        "data.stores": stores,
+        "data.partition": partition,
+        "run.rounds": rounds,
+        "cohort.fraction": fraction,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "model.name": model,
+        "strategy.name": strategy,
+        "run.seed": seed,
+        "run.engine": engine,
+        "run.device": device,
+        "run.out": str(out) if out else None,
+    }
+    settings = merge_settings(config, flags, assignments or [])
+    from rich.console import Console
+
+    from simulations.run import Request, simulate
+
+    simulate(Request(settings, resume, BEGAN), Console())
+
+
+def main() -> None:
+    """Entry point of `flower-simulation`."""
+    run_command_line(app)

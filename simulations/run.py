@@ -1,0 +1,74 @@
+"""One simulated training, from settings to a run directory."""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from common import device
+from common.config import RunConfig, flatten, resolve
+from server.plan import prepare, settle_image_size
+from server.report import console as screen
+from server.report.pictures import draw_partition
+from server.run_directory import RunDirectory, free_name
+from server.training_run import StopRequest, Training
+from simulations import datasets, engines, federation
+from simulations.tables import partition_table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    settings: flat settings, merged in the order of their precedence
+    began:    time.perf_counter() when the process started
+    """
+
+    settings: dict[str, Any]
+    resume: bool
+    began: float
+
+
+def simulate(request: Request, console: Console) -> dict[str, Any]:
+    """Run or resume one simulation; returns the summary. Raises FedshelfError."""
+    path, config = _place(request)
+    config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
+    source = datasets.find(config.data)
+    config = settle_image_size(config, source.native_size, source.channels)
+    stores = federation.build(config, source)
+    with closing(RunDirectory.open(path, config)) as directory:
+        table = {"classes": list(stores.classes), "stores": stores.table}
+        directory.write("partition.json", table)
+        if not request.resume:
+            console.print(partition_table(stores))
+            draw_partition(table, path / "partition.png")
+        start = prepare(config, stores.classes, source.channels, directory.run_id())
+        with closing(engines.build(config.run.engine, stores, start, path / "stores")) as engine:
+            judge = engine.judge if stores.test is not None else None
+            rounds = screen.RoundTable(config.run.rounds, console=console)
+            stop = StopRequest(rounds)
+            training = Training(start, engine, judge, rounds, directory, time.perf_counter() - request.began)
+            with rounds, stop.on_signals():
+                summary = training.run(stop)
+        screen.closing(summary, path, console=console)
+        return summary
+
+
+def _place(request: Request) -> tuple[Path, RunConfig]:
+    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    config = resolve(request.settings)
+    if request.resume:
+        path = Path(config.run.out or f"runs/{_name(config)}")
+        return path, RunDirectory.stored(path, request.settings)
+    if not config.run.out:
+        config = resolve(request.settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
+    path = Path(config.run.out)
+    RunDirectory.check_new(path)
+    return path, config
+
+
+def _name(config: RunConfig) -> str:
+    return config.run.name or "-".join([Path(config.data.dataset).name, config.model.name, config.strategy.name])
