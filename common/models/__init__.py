@@ -1,1 +1,150 @@
+"""Networks by name: ours, one file each, and every torchvision classification model.
 
+A new network is one file with a function `build(classes, image_size, channels) -> nn.Module` that
+maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`.
+"""
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.config import ModelConfig
+from common.errors import ConfigError
+from common.models.source import Source
+from common.models.spec import ModelSpec
+from common.seeding import derive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PHOTO_SIZE = 64  # pixels: what our networks see of photos, which have no common size of their own
+
+# name -> where its builder is, and the smallest image it takes (pixels)
+OURS: dict[str, tuple[str, int]] = {
+    "cnn": ("common.models.cnn:build", 8),
+    "niid-cnn": ("common.models.niid_cnn:build", 16),
+    "mcmahan-cnn": ("common.models.mcmahan_cnn:build", 4),
+    "moderate-cnn": ("common.models.moderate_cnn:build", 8),
+    "fashion-cnn": ("common.models.fashion_cnn:build", 8),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Our own networks; torchvision's come on top."""
+    return tuple(OURS)
+
+
+def specify(
+    config: ModelConfig, classes: tuple[str, ...], *, image_size: int, native_size: int | None, channels: int
+) -> ModelSpec:
+    """Settle what is left open: image size and normalisation.
+
+    image_size:  pixels, as asked for; 0: `native_size` if the network takes it, else its usual one
+    native_size: pixels, side of the data set's images, or None if they have no common one
+    channels:    1 (grey) or 3 (RGB)
+
+    Raises ConfigError for an unknown network and for a size that it does not take.
+    """
+    source = _find(config.name)
+    size = image_size or native_size or source.usual_size
+    if not source.takes(size):
+        if image_size:
+            raise ConfigError(
+                f"Model {config.name} takes images of {source.sizes()}, but data.image_size is {image_size};"
+                f" set another size, or 0 to let the model choose."
+            )
+        size = source.usual_size
+    return ModelSpec(
+        name=config.name,
+        classes=classes,
+        image_size=size,
+        channels=channels,
+        mean=_per_channel(source.mean, channels),
+        std=_per_channel(source.std, channels),
+        norm=config.norm,
+        dropout=config.dropout,
+        freeze=config.freeze,
+    )
+
+
+def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Module":
+    """The network on the CPU: float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
+
+    weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see `weights.load_fitting`)
+
+    The global random generator is left as it was. Raises ConfigError if `weights` or the norm does
+    not go with the network, DataError if the weights cannot be had or do not fit.
+    """
+    import torch
+
+    source = _find(spec.name)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(derive(seed, "init"))
+        module = source.build(len(spec.classes), spec.image_size, spec.channels)
+        _adapt(module, spec)
+    if weights != "none":
+        _load(module, spec, weights)
+    return module
+
+
+def set_training(module: "nn.Module", mode: bool) -> None:
+    """Like `module.train(mode)`, but the frozen part of a network stays in evaluation mode."""
+    from common.models import head
+
+    head.set_training(module, mode)
+
+
+def _find(name: str) -> Source:
+    if name in OURS:
+        address, least_size = OURS[name]
+        return Source(build=_imported(address), usual_size=PHOTO_SIZE, least_size=least_size)
+    from common.models import zoo
+
+    known = zoo.names()
+    if name in known:
+        return zoo.find(name)
+    nearest = difflib.get_close_matches(name, [*OURS, *known], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"ours are {', '.join(OURS)}."
+    raise ConfigError(f"Unknown model {name!r}: expected one of ours or a torchvision classification model; {hint}")
+
+
+def _imported(address: str) -> Callable[..., Any]:
+    module, _, function = address.partition(":")
+    builder: Callable[..., Any] = getattr(import_module(module), function)
+    return builder
+
+
+def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return rgb if channels == 3 else (sum(rgb) / 3,)
+
+
+def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
+    """Norms, dropout and freezing, in place."""
+    from common.models.head import drop_before_head, freeze_backbone
+    from common.models.norms import replace_norms
+
+    if spec.norm != "default" and not replace_norms(module, spec.norm):
+        raise ConfigError(
+            f"Model {spec.name} has no batch or group norm to turn into model.norm={spec.norm}; leave it at default."
+        )
+    if spec.dropout:
+        drop_before_head(module, spec.dropout)
+    if spec.freeze:
+        freeze_backbone(module)
+
+
+def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
+    from common.models.weights import load_fitting, read
+
+    if weights == "torchvision":
+        if spec.name in OURS:
+            raise ConfigError(f"Model {spec.name} is not torchvision's; set model.weights to none or a file.")
+        from common.models import zoo
+
+        load_fitting(module, zoo.pretrained(spec.name), "torchvision")
+    elif weights.endswith(".safetensors"):
+        load_fitting(module, read(Path(weights)), weights)
+    else:
+        raise ConfigError(f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file.")

@@ -1,0 +1,22 @@
+"""The three-convolution network that tutorials train on Fashion-MNIST: 241,546 parameters at 28x28x1.
+
+No single source: the usual stack (Chollet 2017, "Deep Learning with Python", section 5.1, has one)
+of 3x3 convolutions with doubling channels (32, 64, 128), each followed by 2x2 max pooling, then a
+dense layer of 128 units. One such network is reported at 90.25% on Fashion-MNIST after 5 epochs of
+Adam with batches of 64.
+"""
+
+from torch import nn
+
+
+def build(classes: int, image_size: int, channels: int) -> nn.Module:
+    """Float32 [N, channels, image_size, image_size] -> logits [N, classes]; at least 8 px."""
+    side = image_size // 8
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128 * side**2, 128), nn.ReLU(),
+        nn.Linear(128, classes),
+    )  # fmt: skip

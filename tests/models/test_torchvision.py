@@ -1,0 +1,190 @@
+"""torchvision's models under our roof: head, norms, freezing, grey images, weights from files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from common import models
+from common.config import ModelConfig
+from common.errors import DataError
+from common.models.head import head_name
+from common.models.spec import ModelSpec
+from common.models.zoo import modern_name
+
+
+def described(name: str, *, classes: int = 4, size: int = 0, channels: int = 3, **settings: object) -> ModelSpec:
+    config = ModelConfig.model_validate({"name": name, **settings})
+    labels = tuple(f"class {index}" for index in range(classes))
+    return models.specify(config, labels, image_size=size, native_size=None, channels=channels)
+
+
+def torchvision_state(name: str, seed: int = 5) -> dict[str, Tensor]:
+    """What torchvision would publish for `name`: its state dict with 1000 classes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        options = {"init_weights": True} if name == "googlenet" else {}
+        state = torchvision.models.get_model(name, weights=None, **options).state_dict()
+    return {key: tensor.clone() for key, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def resnet18_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(torchvision_state("resnet18"), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("resnet18", "fc"),
+        ("vgg16", "classifier.6"),
+        ("mobilenet_v3_small", "classifier.3"),
+        ("efficientnet_b0", "classifier.1"),
+        ("squeezenet1_1", "classifier.1"),
+        ("densenet121", "classifier"),
+        ("inception_v3", "fc"),
+        ("googlenet", "fc"),
+        ("vit_b_16", "heads.head"),
+        ("swin_t", "head"),
+        ("convnext_tiny", "classifier.2"),
+        ("shufflenet_v2_x0_5", "fc"),
+    ],
+)
+def test_the_head_has_one_output_a_class(name: str, head: str) -> None:
+    spec = described(name)
+    with torch.device("meta"):  # shapes without the minutes and gigabytes of drawing 138M weights
+        module = models.zoo.find(name).build(len(spec.classes), spec.image_size, 3)
+    assert head_name(module) == head
+    assert module.get_submodule(head).weight.shape[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 32), ("mobilenet_v3_small", 32), ("squeezenet1_1", 32), ("inception_v3", 75), ("densenet121", 32)],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_plain_tensor_comes_out_in_training(name: str, size: int, channels: int) -> None:
+    module = models.build(described(name, size=size, channels=channels))
+    models.set_training(module, mode=True)
+    assert module(torch.rand(2, channels, size, size)).shape == (2, 4)
+
+
+def test_a_grey_image_counts_as_rgb_of_three_equal_channels() -> None:
+    grey = models.build(described("squeezenet1_1", size=32, channels=1)).eval()
+    colour = models.build(described("squeezenet1_1", size=32)).eval()
+    pixels = torch.rand(2, 1, 32, 32)
+    assert torch.equal(grey(pixels), colour(pixels.repeat(1, 3, 1, 1)))
+
+
+def test_same_seed_same_weights_and_the_global_generator_stays() -> None:
+    before = torch.get_rng_state()
+    first, again = (models.build(described("mobilenet_v3_small"), seed=3).state_dict() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_group_norm_leaves_no_batch_norm_and_no_statistics(name: str) -> None:
+    module = models.build(described(name, norm="group", size=32))
+    assert not [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert not list(module.buffers())
+    models.set_training(module, mode=True)
+    assert module(torch.rand(1, 3, 32, 32)).shape == (1, 4)
+
+
+class TestFrozen:
+    def test_only_the_head_trains(self) -> None:
+        module = models.build(described("resnet18", freeze=True))
+        assert [name for name, p in module.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
+
+    def test_statistics_of_the_backbone_do_not_move(self) -> None:
+        module = models.build(described("resnet18", freeze=True, size=32))
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        models.set_training(module, mode=True)
+        module(torch.rand(4, 3, 32, 32))
+        assert all(torch.equal(before[name], buffer) for name, buffer in module.named_buffers())
+        assert module.fc.training
+
+    def test_statistics_move_when_nothing_is_frozen(self) -> None:
+        module = models.build(described("resnet18", size=32))
+        models.set_training(module, mode=True)
+        module(torch.rand(4, 3, 32, 32))
+        assert module.bn1.num_batches_tracked == 1
+
+    def test_the_head_of_squeezenet_is_a_convolution(self) -> None:
+        module = models.build(described("squeezenet1_1", freeze=True))
+        trainable = [name for name, p in module.named_parameters() if p.requires_grad]
+        assert trainable == ["classifier.1.weight", "classifier.1.bias"]
+
+
+class TestWeightsFromAFile:
+    def test_everything_but_the_head_is_loaded(self, resnet18_file: Path) -> None:
+        fresh = models.build(described("resnet18"), seed=1).state_dict()
+        loaded = models.build(described("resnet18"), weights=str(resnet18_file), seed=1).state_dict()
+        published = torchvision_state("resnet18")
+        assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("fc."))
+        assert torch.equal(loaded["fc.weight"], fresh["fc.weight"])
+
+    def test_group_norm_and_freezing_take_them_too(self, resnet18_file: Path) -> None:
+        module = models.build(described("resnet18", norm="group", freeze=True), weights=str(resnet18_file))
+        assert torch.equal(module.conv1.weight, torchvision_state("resnet18")["conv1.weight"])
+        assert not module.conv1.weight.requires_grad
+
+    def test_auxiliary_classifiers_in_the_file_are_left_out(self, tmp_path: Path) -> None:
+        save_file(torchvision_state("googlenet"), tmp_path / "googlenet.safetensors")
+        module = models.build(described("googlenet"), weights=str(tmp_path / "googlenet.safetensors"))
+        assert torch.equal(module.conv1.conv.weight, torchvision_state("googlenet")["conv1.conv.weight"])
+
+    @pytest.mark.parametrize("name", models.names())
+    def test_our_own_model_comes_back_whole(self, name: str, tmp_path: Path) -> None:
+        spec = described(name, size=32)
+        trained = models.build(spec, seed=1).state_dict()
+        save_file(trained, tmp_path / "model.safetensors")
+        back = models.build(spec, weights=str(tmp_path / "model.safetensors"), seed=2).state_dict()
+        assert all(torch.equal(trained[key], back[key]) for key in trained)
+
+    def test_another_number_of_classes_gets_a_fresh_head(self, tmp_path: Path) -> None:
+        trained = models.build(described("cnn", classes=4), seed=1).state_dict()
+        save_file(trained, tmp_path / "model.safetensors")
+        spec = described("cnn", classes=7)
+        back = models.build(spec, weights=str(tmp_path / "model.safetensors"), seed=2).state_dict()
+        fresh = models.build(spec, seed=2).state_dict()
+        *backbone, weight, bias = list(back)
+        assert all(torch.equal(back[name], trained[name]) for name in backbone)
+        assert all(torch.equal(back[name], fresh[name]) for name in (weight, bias))
+
+    @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
+    def test_another_network_is_refused_with_counts(self, name: str, resnet18_file: Path) -> None:
+        with pytest.raises(DataError, match=r"resnet18.safetensors fit \d+ of the \d+ tensors of the model's backbone"):
+            models.build(described(name), weights=str(resnet18_file))
+
+    def test_a_larger_relative_is_refused_though_all_names_fit(self, tmp_path: Path) -> None:
+        save_file(torchvision_state("resnet34"), tmp_path / "resnet34.safetensors")
+        with pytest.raises(DataError, match=r"fit 100 of the 100 tensors .* and hold \d+ that it lacks"):
+            models.build(described("resnet18"), weights=str(tmp_path / "resnet34.safetensors"))
+
+    def test_a_missing_file_and_a_file_of_another_kind_are_one_sentence(self, tmp_path: Path) -> None:
+        pickled = tmp_path / "pickled.safetensors"
+        torch.save({"fc.weight": torch.zeros(2)}, pickled)
+        for path in (tmp_path / "missing.safetensors", pickled):
+            with pytest.raises(DataError, match=f"Cannot read model.weights={path}"):
+                models.build(described("cnn"), weights=str(path))
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(DataError, match=r"pass model.weights=squeezenet1_1.safetensors"):
+        models.build(described("squeezenet1_1"), weights="torchvision")
+
+
+def test_published_densenet_names_are_brought_up_to_date() -> None:
+    assert modern_name("features.denseblock1.denselayer2.norm.1.weight") == (
+        "features.denseblock1.denselayer2.norm1.weight"
+    )
+    assert modern_name("features.1.conv.0.0.weight") == "features.1.conv.0.0.weight"
