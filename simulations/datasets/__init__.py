@@ -1,1 +1,76 @@
+"""The data sets of simulations: by name, by folder, or by their name on the Hugging Face hub.
 
+A data set is one module with a function `source(name)` and one line in `NAMED`.
+"""
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+
+from common.config import DataConfig
+from common.errors import DataError
+from common.images.decode import PixelFormat
+from simulations.datasets import places
+from simulations.datasets.assemble import relabel
+from simulations.datasets.types import Dataset, Source
+
+__all__ = ["NAMED", "Dataset", "Source", "find", "load"]
+
+NAMED = {
+    "shelf": "simulations.datasets.shelf",
+    "cifar10": "simulations.datasets.cifar10",
+    "fashion-mnist": "simulations.datasets.fashion_mnist",
+}
+
+
+def find(config: DataConfig) -> Source:
+    """Find `data.dataset` without decoding it: its name, native image size and channels.
+
+    Raises DataError if it is not there and cannot be fetched.
+    """
+    name = config.dataset
+    if name in NAMED:
+        source: Source = importlib.import_module(NAMED[name]).source(name)
+        return source
+    from simulations.datasets import folder, parquet
+
+    path = Path(name)
+    if path.is_dir() and parquet.layout(path):
+        return parquet.source(path, path.resolve().name)
+    if path.exists():
+        return folder.source(path)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return _from_hub(name)
+    nearest = difflib.get_close_matches(name, NAMED, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    raise DataError(
+        f"Data set {name!r} is neither known ({', '.join(NAMED)}) nor a folder, CSV file or "
+        f"OWNER/NAME of the Hugging Face hub.{hint}"
+    )
+
+
+def load(config: DataConfig, form: PixelFormat) -> Dataset:
+    """Find and decode `data.dataset`, its labels counted in `data.classes` if these are given. Raises DataError."""
+    dataset = find(config).load(form)
+    if not config.classes:
+        return dataset
+    splits = {
+        split: None if images is None else relabel(images, dataset.classes, config.classes, config.dataset)
+        for split, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+    }
+    assert splits["train"] is not None
+    return Dataset(config.classes, splits["train"], splits["validation"], splits["test"], dataset.left_out)
+
+
+def _from_hub(repository: str) -> Source:
+    from simulations.datasets import parquet
+
+    name = repository.replace("/", "--")
+    folders = [folder for folder in places.candidates(name) if parquet.layout(folder)]
+    folder = folders[0] if folders else places.fetch(repository, name)
+    if folder is None:
+        raise DataError(places.not_here(name, repository))
+    if not parquet.layout(folder):
+        raise DataError(f"{repository} has no {parquet.EXPECTED}; save it as such and give its folder.")
+    return parquet.source(folder, repository)

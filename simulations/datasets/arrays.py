@@ -1,0 +1,49 @@
+"""Data sets that come as plain arrays of pixels rather than as encoded images."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from common.images.decode import PixelFormat
+from common.images.parallel import in_order
+from simulations.datasets.assemble import assemble
+from simulations.datasets.cache import Chunk, Part, decoded
+from simulations.datasets.types import Dataset
+
+CHUNK = 256
+
+Arrays = Mapping[str, Chunk]
+"""Split -> pixels (uint8 [N, height, width, channels]) and labels (int64 [N])."""
+
+
+def load(name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat) -> Dataset:
+    """The data set that `read` reads, in the pixel format wanted, through the cache under `key`."""
+
+    def parts() -> dict[str, Part]:
+        return {split: Part(len(chunk[1]), _chunks(chunk, form)) for split, chunk in read().items()}
+
+    return assemble(name, classes, decoded(key, form, parts))
+
+
+def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
+    pixels, labels = arrays
+    pieces = (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
+    return in_order(lambda piece: (convert(pixels[piece], form), labels[piece]), pieces)
+
+
+def convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
+    """Resize, change channels and denoise as `common.images.decode` does: uint8 [n, S, S, C]."""
+    if pixels.shape[1:] == form.shape and not form.denoise:
+        return pixels
+    return np.stack([*map(partial(_convert, form=form), pixels)])
+
+
+def _convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).convert(form.mode)
+    image = image.resize((form.image_size, form.image_size), Image.Resampling.BILINEAR)
+    if form.denoise:
+        image = image.filter(ImageFilter.MedianFilter(form.denoise))
+    return np.asarray(image, dtype=np.uint8).reshape(form.shape)

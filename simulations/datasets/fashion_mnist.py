@@ -1,0 +1,68 @@
+"""Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): 28x28 grey photos of clothing, 10 classes.
+
+Read from parquet files, or from its original files (https://github.com/zalandoresearch/fashion-mnist) in
+the IDX format of http://yann.lecun.com/exdb/mnist, compressed or not.
+"""
+
+import gzip
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError
+from simulations.datasets import arrays, parquet, places
+from simulations.datasets.cache import Chunk, key_of
+from simulations.datasets.types import Source
+
+REPOSITORY = "zalando-datasets/fashion_mnist"
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+SPLITS = {"train": "train", "test": "t10k"}
+
+
+def source(name: str) -> Source:
+    """Fashion-MNIST from the first place that has it. Raises DataError saying where to put which files."""
+    for folder in places.candidates(name):
+        if parquet.layout(folder):
+            return parquet.source(folder, name)
+        if found := _files(folder):
+            key = key_of(path for pair in found.values() for path in pair)
+            return Source(name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found)))
+    if fetched := places.fetch(REPOSITORY, name):
+        return parquet.source(fetched, name)
+    raise DataError(places.not_here(name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions"))
+
+
+def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Split -> files of images and labels; empty unless all four are there."""
+    found = {}
+    for split, prefix in SPLITS.items():
+        pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+        present = [p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()]
+        if len(present) >= len(pair):
+            found[split] = (present[0], present[-1])
+    return found if len(found) == len(SPLITS) else {}
+
+
+def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:
+    return {
+        split: (read_idx(images)[..., None], read_idx(labels).astype(np.int64))
+        for split, (images, labels) in files.items()
+    }
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """An array of bytes: two zeros, type 8, dimensions, the size of each (big-endian), data. Raises DataError."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"Cannot read {path}: {error}; download it again.") from error
+    shape = np.frombuffer(data[4 : 4 + 4 * data[3]], ">u4").tolist() if data[:3] == b"\0\0\x08" else []
+    start = 4 + 4 * len(shape)
+    if not shape or len(data) - start != int(np.prod(shape)):
+        raise DataError(f"{path} is not a whole IDX file of bytes; download it again.")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,41 @@
+"""Where a data set that is known by name is looked for, and fetched to."""
+
+import os
+from pathlib import Path
+
+from common.errors import DataError
+from common.files import cache_directory
+
+
+def candidates(name: str) -> list[Path]:
+    """Folders to look in: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the cache directory."""
+    roots = [Path(os.environ["FEDSHELF_DATA"])] if os.environ.get("FEDSHELF_DATA") else []
+    return [root / name for root in (*roots, Path("data"), cache_directory() / "data")]
+
+
+def fetch(repository: str, name: str) -> Path | None:
+    """Download the parquet files of a Hugging Face data set; None if `huggingface_hub` is not installed.
+
+    Raises DataError if it cannot be fetched.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        return None
+    folder = cache_directory() / "data" / name
+    try:
+        snapshot_download(repository, repo_type="dataset", allow_patterns="*.parquet", local_dir=folder)
+    except Exception as error:  # its errors have no common base: network, HTTP status, names, disk
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{not_here(name, repository)} Fetching it failed: {reason}") from error
+    return folder
+
+
+def not_here(name: str, repository: str, files: str = "") -> str:
+    """The sentence that says where to put which files."""
+    looked = ", ".join(str(folder) for folder in candidates(name))
+    return (
+        f"Data set {name} is not on this machine (looked in {looked}). Put its parquet files "
+        f"(huggingface.co/datasets/{repository}){files} into one of these folders, "
+        "or give another with --dataset FOLDER."
+    )

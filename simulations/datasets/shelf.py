@@ -1,0 +1,47 @@
+"""`shelf`: ten kinds of products on shelves, drawn by the program itself; needs no download.
+
+The pictures are part of Fedshelf: 4,000 for training and 1,000 for testing, the same on every machine.
+They are drawn at the size that the model wants, 32x32 by default.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from common.images.decode import PixelFormat
+from common.images.parallel import in_order
+from common.seeding import rng
+from simulations.datasets import drawing, products
+from simulations.datasets.arrays import convert
+from simulations.datasets.assemble import assemble
+from simulations.datasets.cache import Chunk, Part, decoded, key_of
+from simulations.datasets.types import Dataset, Source
+
+CLASSES = tuple(products.PRODUCTS)
+NATIVE_SIZE = 32
+PER_CLASS = {"train": 400, "test": 100}
+CHUNK = 50  # pictures drawn at once: few enough for their planes to stay in a processor's cache
+
+
+def source(name: str) -> Source:
+    """The embedded data set."""
+    return Source(name, NATIVE_SIZE, 3, partial(_load, name))
+
+
+def _load(name: str, form: PixelFormat) -> Dataset:
+    # What is drawn depends on these files alone; their content is the data set's key.
+    key = key_of(Path(path) for path in (__file__, drawing.__file__, products.__file__))
+    return assemble(name, CLASSES, decoded(key, form, lambda: {split: _part(split, form) for split in PER_CLASS}))
+
+
+def _part(split: str, form: PixelFormat) -> Part:
+    chunks = range(PER_CLASS[split] // CHUNK)
+    tasks = [(split, label, chunk, form) for label in range(len(CLASSES)) for chunk in chunks]
+    return Part(CHUNK * len(tasks), in_order(_draw, tasks))
+
+
+def _draw(task: tuple[str, int, int, PixelFormat]) -> Chunk:
+    split, label, chunk, form = task
+    pixels = drawing.draw(CLASSES[label], CHUNK, form.image_size, rng(0, "shelf", split, label, chunk))
+    return convert(pixels, form), np.full(CHUNK, label)
