@@ -27,7 +27,8 @@ def join_as_store(server: str, data: Path, name: str, device: str, wait: float) 
     say(f"Store {name}: {folder_summary(data)}")
     worker = worker_of({"store": name, "data": str(data.resolve()), "device": device})
     app = make_app(lambda _: TellingWorker(worker))
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     say(f"Waiting for the server at {server}.")
     try:
         serve(server, app, TellingNarrator(), wait)
@@ -103,7 +104,7 @@ def say(text: str) -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM asks for the same as Ctrl-C."""
+    """Also where a shell starts us in the background, which switches Ctrl-C off."""
     raise KeyboardInterrupt
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from common.config import RunConfig, resolve
+from common.config import STORES_OWN, RunConfig, resolve
 from common.errors import RunError
 from common.orders import STORE_CHANNELS
 from server.desk import Desk, Outcome
@@ -51,7 +51,8 @@ def conduct(request: Request) -> int:
     RunDirectory.open(path, config).close()
     desk.clear(request.began)
     with FlowerServer(desk.directory, address) as flower, screen.RoundTable(config.run.rounds) as table:
-        table.note(f"The server is up. On each store's machine, run:\n\n    {join_command(address)}\n")
+        table.note("The server is up. Each store joins with:")
+        table.note(join_command(address))
         with _stop_on_signals(desk, table):
             outcome = Conductor(path, desk, flower, table).see_through()
     if outcome.summary is None:
@@ -107,14 +108,14 @@ class Conductor:
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
-    config = resolve(request.settings)
+    config = resolve({"data.dataset": STORES_OWN}, request.settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     if request.resume:
         path = Path(config.run.out or f"runs/{name}")
         return path, RunDirectory.stored(path, request.settings)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
-    return path, resolve(request.settings, {"run.out": str(path)})
+    return path, resolve({"data.dataset": STORES_OWN}, request.settings, {"run.out": str(path)})
 
 
 @contextmanager

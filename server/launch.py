@@ -56,7 +56,8 @@ class FlowerServer:
     def __init__(self, directory: Path, address: Address) -> None:
         self._directory, self._address = directory.resolve(), address
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home")}
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+        environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
         self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
         self.children = Children(self._directory, self._environment)
         self._port = 0
