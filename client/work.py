@@ -41,11 +41,11 @@ class Trainer:
             raise StoreError("no-images", "it has no training images")
         began = time.perf_counter()
         config = order.plan.config
-        state = self._states.load(store, order.round)
+        state = self._states.load(order.plan.run_id, store, order.round)
         task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
         fitted = fit(self.network(order.plan), self._on_device(images), task)
         if fitted.state:
-            self._states.save(store, order.round, fitted.state)
+            self._states.save(order.plan.run_id, store, order.round, fitted.state)
         seconds = time.perf_counter() - began
         return Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, seconds, fitted.extras)
 

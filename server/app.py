@@ -49,7 +49,7 @@ def main(grid: Grid, context: Context) -> None:
         watcher = RelayWriter(desk.events)
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
-            training = GridTraining(config, directory, watcher, folder_judge, desk.began)
+            training = GridTraining(config, directory, watcher, folder_judge, desk.began, config.cohort.min_stores)
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
 
 
@@ -59,6 +59,8 @@ class GridTraining:
 
     judge_for: makes the server's own test from the agreed plan; it may answer None
     began:     seconds since the epoch when the start-up began
+    expected:  stores to wait for before round 1
+    channels:  of the stores' images
     """
 
     config: RunConfig
@@ -66,18 +68,20 @@ class GridTraining:
     watcher: Watcher
     judge_for: Callable[[Plan], Judge | None]
     began: float
+    expected: int
+    channels: int = STORE_CHANNELS
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
 
         Raises FedshelfError if the run cannot start or go on.
         """
-        config, run_id = plan.settle_image_size(self.config, None, STORE_CHANNELS), self.directory.run_id()
+        config, run_id = plan.settle_image_size(self.config, None, self.channels), self.directory.run_id()
         runtime = GridRuntime(grid, config, run_id, self.watcher.note)
-        present = cohort.assemble(runtime, config.cohort, self.watcher.note, stop)
+        present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config.data.classes, present)
-        start = plan.prepare(config, classes, STORE_CHANNELS, run_id)
+        start = plan.prepare(config, classes, self.channels, run_id)
         write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
         judge, startup = self.judge_for(start.plan), time.time() - self.began
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup).run(stop)

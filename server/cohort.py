@@ -13,23 +13,23 @@ POLL_SECONDS = 0.2
 
 
 def assemble(
-    runtime: Runtime, config: CohortConfig, note: Callable[[str], None], stop: Callable[[], bool]
+    runtime: Runtime, quorum: int, wait: float, note: Callable[[str], None], stop: Callable[[], bool]
 ) -> Mapping[str, StoreInfo]:
-    """The stores present once there is a quorum, or as they are when `stop` says so.
+    """The stores present once there are `quorum`, or as they are when `stop` says so.
 
-    Raises StoresError after `cohort.wait` seconds without a quorum.
+    Raises StoresError after `wait` seconds without a quorum.
     """
-    deadline = time.monotonic() + config.wait
+    deadline = time.monotonic() + wait
     told = -1
-    while len(present := runtime.stores()) < config.min_stores and not stop():
+    while len(present := runtime.stores()) < quorum and not stop():
         if time.monotonic() >= deadline:
             raise StoresError(
-                f"{len(present)} of the {config.min_stores} stores needed joined within {config.wait:g} s"
+                f"{len(present)} of the {quorum} stores needed joined within {wait:g} s"
                 f" ({_names(present)}); start the others, or lower cohort.min_stores."
             )
         if len(present) != told:
             told = len(present)
-            note(f"Waiting for stores: {told} of {config.min_stores} joined ({_names(present)}).")
+            note(f"Waiting for stores: {told} of {quorum} joined ({_names(present)}).")
         time.sleep(POLL_SECONDS)
     return present
 

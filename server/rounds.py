@@ -126,7 +126,8 @@ class Rounds:
         quorum = self.config.cohort.min_stores
         failed: dict[str, Failure] = {}
         for attempt in range(ATTEMPTS):
-            present = cohort.assemble(self.runtime, self.config.cohort, self._watcher.note, self._stop)
+            wait = self.config.cohort.wait
+            present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
             answers = self._counted(number, len(sampled), self.runtime.train(order, sampled))
             updates, failed = screening.screen_updates(answers, order, sampled)

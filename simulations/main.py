@@ -10,6 +10,7 @@ from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
 
 BEGAN = time.perf_counter()
+STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
 
 app = command_line("Train across simulated stores on this machine, to find what works before any store joins.")
 
@@ -80,7 +81,8 @@ def run(
 
     from simulations.run import Request, simulate
 
-    simulate(Request(settings, resume, BEGAN), Console())
+    summary = simulate(Request(settings, resume, BEGAN), Console())
+    raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
 
 def main() -> None:

@@ -38,12 +38,14 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
     source = datasets.find(config.data)
     config = settle_image_size(config, source.native_size, source.channels)
-    stores = federation.build(config, source)
+    stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     with closing(RunDirectory.open(path, config)) as directory:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         if not request.resume:
             console.print(partition_table(stores))
+            if stores.left_out:
+                console.print(stores.left_out, markup=False)
             draw_partition(table, path / "partition.png")
         start = prepare(config, stores.classes, source.channels, directory.run_id())
         with closing(engines.build(config.run.engine, stores, start, path / "stores")) as engine:

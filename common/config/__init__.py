@@ -1,6 +1,7 @@
 """The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
 
 from common.config.schema import (
+    STORES_OWN,
     CohortConfig,
     DataConfig,
     EvaluationConfig,
@@ -13,6 +14,7 @@ from common.config.schema import (
 from common.config.sources import flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
 
 __all__ = [
+    "STORES_OWN",
     "CohortConfig",
     "DataConfig",
     "EvaluationConfig",

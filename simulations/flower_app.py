@@ -1,0 +1,125 @@
+"""The app for Flower's own tools: `flwr run .`, in Flower's simulation (Ray) or against a SuperLink.
+
+In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-simulation` deals them,
+so the same seed gives the same model. Nodes whose configuration names a folder are real stores.
+"""
+
+import time
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+
+from client.app import Worker, make_app
+from client.resident import worker_of
+from client.states import StateStore
+from client.work import Trainer
+from common.config import STORES_OWN, RunConfig, flatten, resolve
+from common.device import pick
+from common.files import cache_directory
+from common.images.types import StoreData
+from common.orders import STORE_CHANNELS, EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from server.app import GridTraining
+from server.judge import ServerTest
+from server.plan import settle_image_size
+from server.report import console as screen
+from server.rounds import Judge
+from server.run_directory import RunDirectory, free_name
+from server.training_run import StopRequest
+from simulations import datasets, federation
+
+server_app = ServerApp()
+
+
+@server_app.main()
+def serve(grid: Grid, context: Context) -> None:
+    """Train over the nodes of Flower's federation, into `run.out` (else a new directory below runs/)."""
+    began = time.time()
+    config = resolve(context.run_config)
+    config = resolve(flatten(config), {"run.device": str(pick(config.run.device))})
+    channels, expected = STORE_CHANNELS, config.cohort.min_stores
+    if config.data.dataset != STORES_OWN:
+        expected = len(list(grid.get_node_ids()))
+        config, channels = _settled(resolve(flatten(config), {"data.stores": expected}))
+    path = Path(config.run.out) if config.run.out else free_name(Path("runs") / "flower").resolve()
+    RunDirectory.check_new(path)
+    rounds = screen.RoundTable(config.run.rounds, console=Console())
+    with closing(RunDirectory.open(path, config)) as directory, rounds:
+        training = GridTraining(config, directory, rounds, _judge, began, expected, channels)
+        summary = training.run(grid, StopRequest(rounds))
+    screen.closing(summary, path)
+
+
+def _settled(config: RunConfig) -> tuple[RunConfig, int]:
+    """Image size and classes of the simulated data set, and its channels."""
+    source = datasets.find(config.data)
+    config = settle_image_size(config, source.native_size, source.channels)
+    classes = _opened(config.model_dump_json()).classes
+    return resolve(flatten(config), {"data.classes": list(classes)}), source.channels
+
+
+def _judge(plan: Plan) -> Judge | None:
+    """The data set's test images, if the data set is simulated and has any."""
+    if plan.config.data.dataset == STORES_OWN:
+        return None
+    test = _opened(plan.config.model_dump_json()).test
+    return ServerTest(plan, test, pick(plan.config.run.device)) if test is not None else None
+
+
+@cache
+def _opened(config: str) -> federation.Federation:
+    """The simulated stores of a settled configuration, given as JSON; opened once a process."""
+    settled = RunConfig.model_validate_json(config)
+    channels = datasets.find(settled.data).channels
+    return federation.build(settled, image_size=settled.data.image_size, channels=channels)
+
+
+class PartitionWorker:
+    """One store of a simulated federation, by its number; all of a process share one resident network."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.name = f"partition-{number}"  # until an order tells the federation, and so the store's name
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """Images of the partition by class. Raises DataError."""
+        data = self._data(config)
+        classes, row = _opened(config.model_dump_json()).classes, _opened(config.model_dump_json()).table[self.name]
+        return StoreInfo(self.name, dict(zip(classes, row, strict=True)), len(data.validation), len(data.test))
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train on the partition's training images. Raises FedshelfError."""
+        images = self._data(order.plan.config).train
+        return _trainer().train(order, self.name, images)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge on what the partition holds out. Raises FedshelfError."""
+        data = self._data(order.plan.config)
+        return _trainer().evaluate(order, self.name, data.validation if order.split == "validation" else data.test)
+
+    def _data(self, config: RunConfig) -> StoreData:
+        self.name, data = list(_opened(config.model_dump_json()).stores.items())[self._number]
+        return data
+
+
+@cache
+def _trainer() -> Trainer:
+    """On a CPU with one thread, as the sequential engine has it: actors share the cores, and sums stay the same."""
+    device = pick("auto")
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    return Trainer(device, StateStore(cache_directory() / "stores"))
+
+
+def _worker(context: Context) -> Worker:
+    """A real store if the node's configuration names one, else the partition of its number."""
+    if "data" in context.node_config:
+        return worker_of(context.node_config)
+    return PartitionWorker(int(context.node_config["partition-id"]))
+
+
+client_app = make_app(_worker)
