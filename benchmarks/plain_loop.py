@@ -51,7 +51,8 @@ def train_store(model: Net, x: Tensor, y: Tensor, options: argparse.Namespace) -
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("dataset")
-    for name, default in (("stores", 10), ("rounds", 5), ("epochs", 1), ("batch-size", 32), ("seed", 1), ("threads", 0)):
+    defaults = {"stores": 10, "rounds": 5, "epochs": 1, "batch-size": 32, "seed": 1, "threads": 0}
+    for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=0.01)
     options = parser.parse_args()
@@ -74,7 +75,10 @@ def main() -> None:
         training += time.perf_counter() - began
         model.load_state_dict(sums)
         with torch.no_grad():
-            right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(test_x.split(1000), test_y.split(1000)))
+            right = sum(
+                int((model(a).argmax(1) == b).sum())
+                for a, b in zip(test_x.split(1000), test_y.split(1000), strict=True)
+            )
         accuracies.append(right / len(test_y))
     speed = len(x) * options.rounds * options.epochs / training
     print(json.dumps({"accuracy": accuracies, "images_per_second": speed, "train_seconds": training}))

@@ -1,0 +1,38 @@
+"""The real command line in real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+
+# Three stores of the embedded data set and the smallest network: a round takes a fraction of a second.
+SMALL = ["--dataset", "shelf", "--stores", "3", "--model", "niid-cnn", "--seed", "1"]
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """`flower-simulation` with these arguments, its output captured."""
+    command = [str(BIN / "flower-simulation"), *map(str, arguments)]
+    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "120"} | options.pop("env", {})
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The same, to its end."""
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def summary(out: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return loaded
+
+
+def history(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
