@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -42,6 +43,7 @@ from common.errors import NetworkError
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last message
+UPLOADS = 4  # parts of an answer sent at the same time
 LONGEST_RETRY = 5.0  # seconds between two attempts at a server that does not answer
 _AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
 
@@ -188,16 +190,33 @@ class _Line:
                 clientapp_runtime_list=[seconds],
             )
             accepted = self._call(self._client.PushMessages, push)
-            for object_id in accepted.objects_to_push:
-                content = objects[object_id].deflate()
-                part = PushObjectRequest(
+            parts = [
+                PushObjectRequest(
                     node=self._node,
                     run_id=run_id,
                     object_id=object_id,
-                    object_content=content,
+                    object_content=objects[object_id].deflate(),
                     session_id=accepted.session_id,
                 )
+                for object_id in accepted.objects_to_push
+            ]
+        self._push(parts)
+
+    def _push(self, parts: list[PushObjectRequest]) -> None:
+        """Upload the parts of a reply, together: a server that finds one missing looks again after a second only."""
+        with ThreadPoolExecutor(UPLOADS) as pool:
+            done = list(pool.map(self._try_push, parts))
+        for part, is_done in zip(parts, done, strict=True):
+            if not is_done:
                 self._call(self._client.PushObject, part)
+
+    def _try_push(self, part: PushObjectRequest) -> bool:
+        """One attempt, which may fail: `_call` is for the main thread, where it can be interrupted."""
+        try:
+            self._client.PushObject(part)
+        except (httpx.TransportError, httpx.HTTPStatusError):
+            return False
+        return True
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
         """One part of a message, waited for until the other side has uploaded it."""

@@ -1,8 +1,7 @@
 """Orders and results as Flower records, and back. No other module knows a record's keys.
 
-Each array costs several HTTP requests, so a model travels as one (11 million floats: 7 s a round as
-one array, 36 s as 122). Orders are self-contained, except that frozen parameters travel as their
-SHA-256 alone; a store that lacks them answers `NeedsFrozen` and gets its order again with them.
+Orders are self-contained, except that frozen parameters travel as their SHA-256 alone; a store that
+lacks them answers `NeedsFrozen` and gets its order again with them.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from common.config import RunConfig
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
-from common.records import MessageError, Reader, Value, pack, raw_bytes
+from common.records import MessageError, Reader, Value, pack
 
-FORMAT = 1  # raised whenever a field or an array changes its meaning
+FORMAT = 1  # raised whenever a field or a tensor changes its meaning
 _EXTRA = "extra."
 
 
@@ -73,7 +72,7 @@ class FrozenStore(Protocol):
 
 def frozen_sha256(vector: Tensor) -> str:
     """SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
-    return hashlib.sha256(raw_bytes(vector)).hexdigest()
+    return hashlib.sha256(vector.cpu().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
@@ -188,16 +187,16 @@ def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
 def _counts(reader: Reader) -> Counts:
     confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
     if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
-        raise MessageError(f"Array 'confusion' of shape {confusion.shape} is not a square of counts.")
+        raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
     return Counts(confusion, reader.number("loss_sum"))
 
 
 def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:
     sha256 = reader.text("frozen_sha256")
-    if reader.has_array("frozen"):
+    if reader.has_tensor("frozen"):
         vector = reader.tensor("frozen", torch.float32, ndim=1)
         if frozen_sha256(vector) != sha256:
-            raise MessageError("Array 'frozen' is not the one that the order names by its SHA-256.")
+            raise MessageError("Tensor 'frozen' is not the one that the order names by its SHA-256.")
         kept.put(sha256, vector)
         return vector
     if not sha256:

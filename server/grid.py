@@ -18,7 +18,7 @@ from common.messages import NeedsFrozen, Notice, Order, Query, Result, decode_re
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, StoreInfo, TrainOrder, Update
 
-POLL = 0.1  # seconds between two looks for answers, growing to a tenth of the time waited ...
+POLL = 0.25  # seconds between two looks for answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
 _LONGEST_REASON = 300  # characters of a store's words that go into the history
