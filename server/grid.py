@@ -55,10 +55,14 @@ class GridRuntime:
 
     config: what stores are asked about, and how long answers may take (`cohort.timeout`)
     note:   takes lines for the person who watches the server
+    ghost:  seconds for which a second store of one name may be the first one come back
     """
 
-    def __init__(self, grid: Grid, config: RunConfig, run_id: str, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, grid: Grid, config: RunConfig, run_id: str, note: Callable[[str], None], ghost: float = GHOST
+    ) -> None:
         self._grid, self._config, self._run_id, self._note = grid, config, run_id, note
+        self._ghost = ghost
         self._nodes: dict[int, _Node] = {}
 
     def stores(self) -> Mapping[str, StoreInfo]:
@@ -112,7 +116,7 @@ class GridRuntime:
         for node_id, node in self._nodes.items():
             if node.info is None or node.refused or holders.get(node.info.name) is node:
                 continue
-            if time.monotonic() - node.seen > GHOST:
+            if time.monotonic() - node.seen > self._ghost:
                 name = node.info.name
                 self._refuse(node, f"A second store named {name!r} is refused.")
                 self._send(node_id, Notice(f"Another store has joined as {name!r}; join again under another --name."))

@@ -1,0 +1,163 @@
+"""What the tests of the deployment build on: photos, a Flower grid in this process, our commands as processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+from PIL import Image
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """What `condition` gives once it is true; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+def draw_photos(folder: Path, classes: Iterable[str], per_class: int = 30, seed: int = 0) -> Path:
+    """A store's folder: noise around one colour per class, which any model learns at once."""
+    rng = np.random.default_rng(seed)
+    for name in classes:
+        colour = np.frombuffer(name.encode().ljust(3, b"x")[:3], dtype=np.uint8) * 7 % 256
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = np.clip(rng.normal(colour, 30, (36, 36, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+class LocalGrid(Grid):
+    """A Flower grid whose nodes are ClientApps in threads of this process: real messages, no network."""
+
+    def __init__(self) -> None:
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+        self.apps: dict[int, ClientApp] = {}
+        self.sent: list[Message] = []
+        self._replies: dict[str, Message] = {}
+
+    def set_run(self, run: Any) -> None: ...
+
+    @property
+    def run(self) -> Any: ...
+
+    def create_message(self, *_: Any, **__: Any) -> Message:
+        raise NotImplementedError
+
+    def send_and_receive(self, *_: Any, **__: Any) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.apps)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return [self._push(message) for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [self._replies.pop(each) for each in message_ids if each in self._replies]
+
+    def _push(self, message: Message) -> str:
+        identity = message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+        self.sent.append(message)
+        threading.Thread(target=self._work, args=(identity, message), daemon=True).start()
+        return identity
+
+    def _work(self, identity: str, message: Message) -> None:
+        node = message.metadata.dst_node_id
+        self._replies[identity] = self.apps[node](message, Context(1, node, {}, RecordDict(), {}))
+
+
+class Command:
+    """One of our commands as a process of its own, with what it has printed so far."""
+
+    def __init__(self, environment: dict[str, str], *arguments: str | Path) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [str(SCRIPTS / arguments[0]), *map(str, arguments[1:])],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        self.lines.extend(line.rstrip("\n") for line in self.process.stdout)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def says(self, words: str, seconds: float = 90.0) -> None:
+        """Wait until it has said `words`."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            assert self.process.poll() is None or words in self.text, f"ended without saying {words!r}:\n{self.text}"
+            assert time.monotonic() < deadline, f"has not said {words!r}:\n{self.text}"
+            time.sleep(0.05)
+
+    def ends(self, seconds: float = 120.0) -> int:
+        """Its exit code."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds} s:\n{self.text}") from None
+        self._reader.join()
+        return code
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def processes_of(path: Path) -> list[str]:
+    """Command lines and environments that name `path`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+            zombie = b") Z " in (folder / "stat").read_bytes()
+        except OSError:
+            continue
+        if str(path).encode() in told and int(folder.name) != os.getpid() and not zombie:
+            found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+def history(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def summary(out: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    return loaded

@@ -1,0 +1,222 @@
+"""Whatever a store does, the server's runtime gets one answer per store asked, and says why if it is a failure."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from deployed import LocalGrid, wait_for
+
+from client.app import make_app
+from client.failures import StoreError
+from client.frozen import FrozenCache
+from common.config import RunConfig, resolve
+from common.errors import DataError
+from common.messages import Notice, decode_order
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from server.grid import GridRuntime
+
+SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
+CONFIG = resolve({"cohort.timeout": 30.0})
+PLAN = Plan("run", CONFIG, SPEC)
+
+
+class Doubler:
+    """A store whose training doubles the parameters, or does what `train` says."""
+
+    def __init__(self, name: str, train: Callable[[TrainOrder], Update] | None = None) -> None:
+        self.name, self._train = name, train
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        return StoreInfo(self.name, {"boot": 3, "hat": 4}, 2, 1)
+
+    def train(self, order: TrainOrder) -> Update:
+        if self._train:
+            return self._train(order)
+        return Update(self.name, order.round, 2 * order.params, 7, 0.5, 0.0)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        return Evaluation(self.name, order.round, Counts(np.eye(2, dtype=np.int64), 0.5))
+
+
+@pytest.fixture
+def add(grid: LocalGrid, tmp_path: Path) -> Callable[..., None]:
+    """Puts a store on the grid."""
+
+    def add(worker: Doubler) -> None:
+        cache = FrozenCache(tmp_path / str(len(grid.apps)))
+        grid.apps[10 + len(grid.apps)] = make_app(lambda _: worker, cache)
+
+    return add
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def runtime(grid: LocalGrid, notes: list[str]) -> GridRuntime:
+    return GridRuntime(grid, CONFIG, "run", notes.append, ghost=0.0)
+
+
+def gathered(runtime: GridRuntime, *names: str) -> None:
+    wait_for(lambda: set(runtime.stores()) == set(names))
+
+
+def order(number: int = 1, plan: Plan = PLAN) -> TrainOrder:
+    return TrainOrder(plan, number, torch.tensor([1.0, 2.0]))
+
+
+def fails(error: Exception) -> Callable[[TrainOrder], Update]:
+    def train(_: TrainOrder) -> Update:
+        raise error
+
+    return train
+
+
+def test_stores_are_known_by_what_they_say(runtime: GridRuntime, add: Callable[..., None]) -> None:
+    add(Doubler("north"))
+    add(Doubler("south"))
+    gathered(runtime, "north", "south")
+    assert runtime.stores()["north"] == StoreInfo("north", {"boot": 3, "hat": 4}, 2, 1)
+
+
+def test_each_store_asked_answers_once(runtime: GridRuntime, add: Callable[..., None]) -> None:
+    for name in ("north", "south", "west"):
+        add(Doubler(name))
+    gathered(runtime, "north", "south", "west")
+    updates = {update.store: update for update in runtime.train(order(3), ["south", "west"])}
+    assert sorted(updates) == ["south", "west"]
+    update = updates["south"]
+    assert isinstance(update, Update)
+    assert (update.params.tolist(), update.round, update.num_examples) == ([2.0, 4.0], 3, 7)
+    evaluations = list(runtime.evaluate(EvaluateOrder(PLAN, 3, torch.ones(2)), ["north"]))
+    assert [(each.store, each.counts.num_examples) for each in evaluations if isinstance(each, Evaluation)] == [
+        ("north", 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (StoreError("unknown-class", "its class 'coat' is new", "/srv/photos/coat"), "unknown-class", "its class 'coat' is new"),
+        (DataError("No photo in /srv/photos/aldi."), "data", "the store's images cannot be used; its own log says why"),
+        (torch.OutOfMemoryError("at /srv"), "out-of-memory", None),
+        (FileNotFoundError(2, "no such file", "/srv/photos/x.jpg"), "error", None),
+        (ZeroDivisionError("secret"), "error", None),
+    ],
+)
+def test_a_failing_store_says_why_but_never_where(
+    runtime: GridRuntime, add: Callable[..., None], error: Exception, code: str, reason: str | None
+) -> None:
+    add(Doubler("north", fails(error)))
+    add(Doubler("south"))
+    gathered(runtime, "north", "south")
+    answers = {answer.store: answer for answer in runtime.train(order(), ["north", "south"])}
+    failure = answers["north"]
+    assert isinstance(failure, Failure)
+    assert failure.code == code
+    assert reason in (None, failure.reason)
+    assert "srv" not in failure.reason
+    assert "secret" not in failure.reason
+    assert isinstance(answers["south"], Update)
+
+
+def test_a_store_that_is_too_late_has_failed_and_is_not_heard_any_more(
+    grid: LocalGrid, add: Callable[..., None], notes: list[str]
+) -> None:
+    go_on = threading.Event()
+
+    def slow(order: TrainOrder) -> Update:
+        go_on.wait(30)
+        return Update("north", order.round, order.params, 1, 0.0, 0.0)
+
+    runtime = GridRuntime(grid, resolve({"cohort.timeout": 0.3}), "run", notes.append)
+    add(Doubler("north", slow))
+    add(Doubler("south"))
+    gathered(runtime, "north", "south")
+    first = {answer.store: answer for answer in runtime.train(order(1), ["north", "south"])}
+    assert first["north"] == Failure("north", "timeout", "no answer within 0.3 s")
+    assert [message.metadata.ttl for message in grid.sent[-2:]] == [pytest.approx(1.0)] * 2  # nothing stale is begun
+    go_on.set()
+    second = [answer for answer in runtime.train(order(2), ["north"]) if isinstance(answer, Update)]
+    assert [update.round for update in second] == [2]
+
+
+def test_a_store_that_is_gone_is_unavailable(runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]) -> None:
+    add(Doubler("north"))
+    gathered(runtime, "north")
+    grid.apps.clear()
+    gathered(runtime)
+    assert list(runtime.train(order(), ["north"])) == [Failure("north", "unavailable", "not connected")]
+
+
+def test_the_second_store_of_one_name_is_refused_and_told(
+    runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None], notes: list[str]
+) -> None:
+    add(Doubler("north"))
+    gathered(runtime, "north")
+    add(Doubler("north"))
+    wait_for(lambda: runtime.stores() and notes)
+    assert notes == ["A second store named 'north' is refused."]
+    told = [message for message in grid.sent if isinstance(decode_order(message.content, FrozenCache()), Notice)]
+    assert [message.metadata.dst_node_id for message in told] == [11]
+    assert len(list(runtime.train(order(), ["north"]))) == 1
+
+
+def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
+    grid: LocalGrid, add: Callable[..., None], notes: list[str]
+) -> None:
+    runtime = GridRuntime(grid, CONFIG, "run", notes.append)
+    add(Doubler("north", fails(ZeroDivisionError())))
+    gathered(runtime, "north")
+    add(Doubler("north"))
+    wait_for(lambda: runtime.stores() and len(grid.sent) == 2)
+    del grid.apps[10]
+    gathered(runtime, "north")
+    assert [type(answer) for answer in runtime.train(order(), ["north"])] == [Update]
+    assert notes == []
+
+
+@pytest.mark.parametrize("name", ["../../etc", "", " north", "a" * 64, "north\n"])
+def test_a_name_that_cannot_be_used_is_refused(
+    runtime: GridRuntime, add: Callable[..., None], notes: list[str], name: str
+) -> None:
+    add(Doubler(name))
+    wait_for(lambda: runtime.stores() or notes)
+    assert runtime.stores() == {}
+    assert "cannot be used" in notes[0]
+
+
+def test_a_store_answers_for_itself_only(runtime: GridRuntime, add: Callable[..., None]) -> None:
+    add(Doubler("north", lambda order: Update("south", order.round, order.params, 10**9, 0.0, 0.0)))
+    gathered(runtime, "north")
+    assert list(runtime.train(order(), ["north"])) == [Failure("north", "invalid", "answered as 'south'")]
+
+
+def test_frozen_parameters_reach_each_store_once(
+    runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]
+) -> None:
+    seen: list[list[float]] = []
+
+    def train(order: TrainOrder) -> Update:
+        assert order.plan.frozen is not None
+        seen.append(order.plan.frozen.tolist())
+        return Update("north", order.round, order.params, 1, 0.0, 0.0)
+
+    add(Doubler("north", train))
+    gathered(runtime, "north")
+    plan = Plan("run", CONFIG, SPEC, torch.tensor([3.0, 4.0]))
+    for number in (1, 2):
+        assert [type(answer) for answer in runtime.train(order(number, plan), ["north"])] == [Update]
+    assert seen == [[3.0, 4.0]] * 2
+    assert len(list(training_orders(grid))) == 3  # the first, again with the array, the second
+
+
+def training_orders(grid: LocalGrid) -> Iterator[str]:
+    return (message.metadata.message_id for message in grid.sent if message.metadata.message_type == "train")

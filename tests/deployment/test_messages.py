@@ -1,0 +1,202 @@
+"""Orders and results survive the way through Flower's records; anything else is refused, not guessed."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from common.config import RunConfig, resolve
+from common.messages import (
+    FrozenMissingError,
+    NeedsFrozen,
+    Notice,
+    Query,
+    decode_order,
+    decode_result,
+    encode_order,
+    encode_result,
+    frozen_sha256,
+)
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.records import INLINE, MessageError
+
+SPEC = ModelSpec("cnn", ("boot", "Hüte"), 32, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), dropout=0.1)
+CONFIG = resolve({"train.lr": 0.125, "data.classes": "boot,Hüte"})
+PLAN = Plan("run-1", CONFIG, SPEC)
+
+
+class Kept(dict[str, Tensor]):
+    def put(self, sha256: str, vector: Tensor) -> None:
+        self[sha256] = vector
+
+
+def vectors(least: int = 1) -> st.SearchStrategy[Tensor]:
+    values = st.lists(st.floats(width=32), min_size=least, max_size=9)
+    return values.map(lambda numbers: torch.tensor(numbers, dtype=torch.float32))
+
+
+names = st.text(min_size=1, max_size=8).filter(lambda text: "\x00" not in text and text.isprintable())
+extras = st.dictionaries(names, vectors(least=0), max_size=3)
+counts = st.integers(0, 2**40)
+rounds = st.integers(0, 10**6)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality that looks into tensors and arrays, bit for bit, and counts nan as itself."""
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if hasattr(one, "__dataclass_fields__"):
+        return type(one) is type(other) and all(same(getattr(one, f), getattr(other, f)) for f in one.__dataclass_fields__)
+    return bool(one == other)
+
+
+@given(rounds, vectors(), extras)
+def test_a_training_order_arrives_as_it_left(number: int, params: Tensor, more: dict[str, Tensor]) -> None:
+    order = TrainOrder(PLAN, number, params, dict(sorted(more.items())))
+    decoded = decode_order(encode_order(order), Kept())
+    assert isinstance(decoded, TrainOrder)
+    assert same({**decoded.extras}.keys() == order.extras.keys(), True)
+    assert all(same(decoded.extras[name], tensor) for name, tensor in order.extras.items())
+    assert same(decoded.params, params)
+    assert (decoded.round, decoded.plan) == (number, PLAN)
+
+
+@given(rounds, vectors(), st.sampled_from(["validation", "test"]))
+def test_an_evaluation_order_arrives_as_it_left(number: int, params: Tensor, split: Any) -> None:
+    order = EvaluateOrder(PLAN, number, params, split)
+    assert same(decode_order(encode_order(order), Kept()), order)
+
+
+@given(st.text(max_size=20))
+def test_queries_and_notices_arrive_as_they_left(text: str) -> None:
+    for order in (Query(text, RunConfig()), Notice(text)):
+        assert decode_order(encode_order(order), Kept()) == order
+
+
+@given(names, rounds, vectors(), counts, st.floats(), st.floats(0, 1e9))
+def test_an_update_arrives_as_it_left(
+    store: str, number: int, params: Tensor, examples: int, loss: float, seconds: float
+) -> None:
+    update = Update(store, number, params, examples, loss, seconds, {"control": torch.ones(2, 3), "steps": torch.tensor(4)})
+    decoded = decode_result(encode_result(update))
+    assert isinstance(decoded, Update)
+    assert same(dict(sorted(decoded.extras.items())), dict(update.extras))
+    assert same(decoded.params, update.params)
+    assert same(
+        [decoded.store, decoded.round, decoded.num_examples, str(decoded.loss), decoded.seconds],
+        [store, number, examples, str(loss), seconds],
+    )
+
+
+@given(st.lists(st.lists(counts, min_size=3, max_size=3), min_size=3, max_size=3), st.floats())
+def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float) -> None:
+    evaluation = Evaluation("s", 3, Counts(np.array(confusion, dtype=np.int64), loss))
+    assert same(decode_result(encode_result(evaluation)), evaluation)
+
+
+@given(st.dictionaries(names, counts), counts, counts)
+def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation: int, test: int) -> None:
+    info = StoreInfo("s", held, validation, test)
+    assert decode_result(encode_result(info)) == info
+
+
+@pytest.mark.parametrize("result", [Failure("s", "data", "no photos"), NeedsFrozen("s", "ab" * 32)])
+def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen) -> None:
+    assert decode_result(encode_result(result)) == result
+
+
+def test_a_large_model_travels_as_one_array() -> None:
+    params = torch.arange(INLINE // 4 + 1, dtype=torch.float32)
+    records = encode_order(TrainOrder(PLAN, 1, params, {"control": torch.ones(5)}))
+    assert [len(record) for record in records.array_records.values()] == [1]
+    assert same(decode_order(records, Kept()).params, params)  # type: ignore[union-attr]
+
+
+def test_frozen_parameters_travel_once() -> None:
+    frozen = torch.tensor([1.0, 2.0, 3.0])
+    order = TrainOrder(Plan("run-1", CONFIG, SPEC, frozen), 1, torch.ones(2))
+    kept = Kept()
+    with pytest.raises(FrozenMissingError) as missing:
+        decode_order(encode_order(order), kept)
+    assert missing.value.sha256 == frozen_sha256(frozen)
+    assert same(decode_order(encode_order(order, attach_frozen=True), kept), order)
+    assert same(decode_order(encode_order(order), kept), order)
+
+
+def test_frozen_parameters_that_are_not_those_named_are_refused() -> None:
+    order = TrainOrder(Plan("run-1", CONFIG, SPEC, torch.ones(3)), 1, torch.ones(2))
+    records = encode_order(order, attach_frozen=True)
+    records["header"]["frozen_sha256"] = "0" * 64  # type: ignore[index]
+    with pytest.raises(MessageError, match="SHA-256"):
+        decode_order(records, Kept())
+
+
+junk = st.one_of(st.integers(), st.floats(), st.text(max_size=9), st.binary(max_size=40), st.booleans(), st.lists(st.integers()))
+
+
+@given(st.data())
+def test_whatever_is_changed_in_a_message_it_is_read_or_refused(data: st.DataObject) -> None:
+    """No field can be set to a value, left out or added such that decoding raises anything but MessageError."""
+    order = TrainOrder(PLAN, 1, torch.ones(4), {"control": torch.ones(2)})
+    update = Update("s", 1, torch.ones(4), 3, 0.5, 0.1)
+    evaluation = Evaluation("s", 1, Counts(np.ones((2, 2), dtype=np.int64), 1.0))
+    info = StoreInfo("s", {"boot": 3}, 1, 1)
+    records, decode = data.draw(
+        st.sampled_from(
+            [(encode_order(order), lambda content: decode_order(content, Kept()))]
+            + [(encode_result(result), decode_result) for result in (update, evaluation, info)]
+        )
+    )
+    header = dict(records["header"])
+    key = data.draw(st.sampled_from([*header, "unknown"]))
+    if data.draw(st.booleans()):
+        header[key] = data.draw(junk)
+    else:
+        header.pop(key, None)
+    try:
+        decode(RecordDict({"header": ConfigRecord(header)}))
+    except MessageError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        RecordDict(),
+        RecordDict({"arrays": ArrayRecord()}),
+        RecordDict({"header": ConfigRecord({"format": 1, "kind": "train"}), "other": ConfigRecord()}),
+        RecordDict({"header": ConfigRecord({"format": 2, "kind": "query"})}),
+        RecordDict({"header": ConfigRecord({"format": 1, "kind": "train"}), "arrays": ArrayRecord([np.ones(3)])}),
+    ],
+)
+def test_messages_of_others_are_refused(records: RecordDict) -> None:
+    for decode in (lambda content: decode_order(content, Kept()), decode_result):
+        with pytest.raises(MessageError):
+            decode(records)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"std": [0.2, 0.0, 0.2]}, {"channels": 4}, {"classes": []}, {"classes": ["a", "a"]}, {"image_size": 10**6}, {"x": 1}],
+)
+def test_a_model_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    import json
+
+    records = encode_order(TrainOrder(PLAN, 1, torch.ones(4)))
+    records["header"]["spec"] = json.dumps(json.loads(SPEC.to_json()) | change)  # type: ignore[index]
+    with pytest.raises(MessageError, match="spec"):
+        decode_order(records, Kept())
