@@ -54,22 +54,22 @@ class FlowerServer:
     """
 
     def __init__(self, directory: Path, address: Address) -> None:
-        self._directory, self._address = directory.resolve(), address
+        self._directory, self.address = directory.resolve(), address
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
         self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
         self.children = Children(self._directory, self._environment)
-        self._port = 0
+        self.superlink_port = 0
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        _check_free(self._address)
-        self._port = _free_port()
+        _check_free(self.address)
+        self.superlink_port = _free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
         _write_private(secret, secrets.token_urlsafe(48))
-        connection = {"address": f"{LOOPBACK}:{self._port}", "insecure": True}
+        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", "insecure": True}
         write_text(
             home / "config.toml", tomli_w.dumps({"superlink": {"default": _CONNECTION, _CONNECTION: connection}})
         )
@@ -108,18 +108,18 @@ class FlowerServer:
         return revived
 
     def _spawn(self, secret: Path) -> None:
-        link, guarded = f"{LOOPBACK}:{self._port}", ["--insecure", "--superexec-auth-secret-file", str(secret)]
-        superlink = [_script("flower-superlink"), *guarded, "--host", LOOPBACK, "--port", str(self._port)]
+        link, guarded = f"{LOOPBACK}:{self.superlink_port}", ["--insecure", "--superexec-auth-secret-file", str(secret)]
+        superlink = [_script("flower-superlink"), *guarded, "--host", LOOPBACK, "--port", str(self.superlink_port)]
         superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
         self.children.spawn("superlink", [*superlink, "--disable-runtime-dependency-installation"])
-        door = ["-m", "server.door", self._address.host, str(self._address.port), str(self._port)]
+        door = ["-m", "server.door", self.address.host, str(self.address.port), str(self.superlink_port)]
         self.children.spawn("door", [sys.executable, *door])
         self.children.spawn("superexec", [_script("flower-superexec"), *guarded, "--runtime-api-address", link])
 
     def _await_health(self) -> None:
         """Wait until the SuperLink answers through the door. Raises NetworkError."""
         until = time.monotonic() + STARTUP
-        while not _answers(f"http://{self._address}/health"):
+        while not _answers(f"http://{self.address}/health"):
             for name in ("superlink", "door"):
                 if (status := self.children.exited(name)) is not None:
                     raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
@@ -146,7 +146,7 @@ class FlowerServer:
 
     def _remember(self) -> None:
         """Note which processes are ours, for a next start after this process was killed."""
-        write_json(self._record, {"groups": list(self.children.groups().values()), "port": self._port})
+        write_json(self._record, {"groups": list(self.children.groups().values()), "port": self.superlink_port})
 
     def _clear_leftovers(self) -> None:
         if self._record.exists():

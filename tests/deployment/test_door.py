@@ -1,0 +1,144 @@
+"""The door passes what stores need and nothing else, whatever a request is made to look like."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+from deployed import free_port, wait_for
+
+from server.door import LARGEST_BODY
+
+
+class SuperLink:
+    """Stands behind the door and writes down what comes through. It can be away."""
+
+    def __init__(self) -> None:
+        self.port, self.seen = free_port(), list[tuple[str, str, bytes]]()
+        self._server: ThreadingHTTPServer | None = None
+
+    def come(self) -> None:
+        seen = self.seen
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                seen.append((self.command, self.path, body))
+                self.send_response(202)
+                self.send_header("x-signature", self.headers.get("x-signature", ""))
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_DELETE = do_OPTIONS = do_HEAD = do_POST
+
+            def log_message(self, format: str, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def go(self) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+@pytest.fixture(scope="module")
+def link() -> Iterator[SuperLink]:
+    link = SuperLink()
+    link.come()
+    yield link
+    link.go()
+
+
+@pytest.fixture(scope="module")
+def door(link: SuperLink) -> Iterator[int]:
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "server.door", "127.0.0.1", str(port), str(link.port)])
+
+    def is_open() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 202
+        return False
+
+    wait_for(is_open)
+    yield port
+    process.terminate()
+    assert process.wait(10) in (0, -15)
+
+
+@pytest.fixture(autouse=True)
+def _forget(link: SuperLink, door: int) -> None:
+    assert door
+    link.seen.clear()
+
+
+def status_of(door: int, request: bytes) -> int:
+    """The status of a request sent byte for byte: a client library would tidy it up first."""
+    with socket.create_connection(("127.0.0.1", door), timeout=10) as connection:
+        connection.sendall(request)
+        return int(connection.recv(100).split()[1])
+
+
+def test_a_store_gets_through_with_all_it_sends(link: SuperLink, door: int) -> None:
+    body = bytes(range(256)) * 1000
+    answer = httpx.post(
+        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=body, headers={"x-signature": "abc", "accept": "a/b"}
+    )
+    assert (answer.status_code, answer.content, answer.headers["x-signature"]) == (202, body, "abc")
+    assert link.seen == [("POST", "/v1/fleet/push-object", body)]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/", "/docs", "/openapi.json", "/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task",
+        "/v1/fleet", "/v1/fleet/", "/v1/fleet/unheard-of", "//v1/fleet/pull-messages", "/v1//fleet/pull-messages",
+        "/v1/fleet/../control/start-run", "/v1/fleet/%2e%2e/control/start-run", "/v1/fleet/..%2fcontrol/start-run",
+        "/v1/fleet/pull-messages/../../control/start-run", "/v1/fleet/pull-messages;/../../control/start-run",
+        "/V1/FLEET/pull-messages", "/v1/fleet/Pull-Messages", "/v1/fleet/pull%2dmessages", "/v1/fleet/pull-messages/",
+        "/v1/fleet/pull-messages?x=/v1/control", "/./v1/fleet/pull-messages", "/v1/fleet\\..\\control",
+        "/v1/fleet/pull-messages%00", "/%76%31/fleet/pull-messages", "/health/../v1/control/start-run", "/health/",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_nothing_else_gets_through(link: SuperLink, door: int, method: str, target: str) -> None:
+    request = f"{method} {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+    assert status_of(door, request) in (400, 404)
+    assert link.seen == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "TRACE", "CONNECT"])
+def test_fleet_calls_are_posts(link: SuperLink, door: int, method: str) -> None:
+    request = f"{method} /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    assert status_of(door, request) in (400, 404, 405)
+    assert link.seen == []
+
+
+def test_a_request_hidden_in_another_does_not_get_through(link: SuperLink, door: int) -> None:
+    """Length and chunks that contradict each other: what follows is no second request for the SuperLink."""
+    inner = b"POST /v1/control/start-run HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+    head = b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+    status_of(door, head + b"0\r\n\r\n" + inner)
+    assert {path for _, path, _ in link.seen} <= {"/v1/fleet/pull-messages"}
+
+
+def test_a_body_that_is_too_large_is_refused(link: SuperLink, door: int) -> None:
+    answer = httpx.post(f"http://127.0.0.1:{door}/v1/fleet/push-object", content=bytes(LARGEST_BODY + 1))
+    assert answer.status_code == 413
+    assert link.seen == []
+
+
+def test_the_door_outlives_the_superlink(link: SuperLink, door: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{door}") as client:
+        assert client.post("/v1/fleet/get-run").status_code == 202
+        link.go()
+        assert client.post("/v1/fleet/get-run").status_code == 503
+        link.come()
+        assert client.post("/v1/fleet/get-run").status_code == 202
