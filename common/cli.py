@@ -1,5 +1,6 @@
 """What the three command lines share: settings, and errors as one sentence with an exit code."""
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,10 +45,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os._exit(1)  # the reader of our output went away; there is nobody left to tell
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        _fail(
-            f"Cannot use{where}: {error.strerror or error}. What was saved before is intact.", FedshelfError.exit_code
-        )
+        _fail(_told(error), FedshelfError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -61,6 +59,17 @@ def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: S
     settings = from_toml(config) if config else {}
     settings |= {key: value for key, value in flags.items() if value is not None}
     return settings | from_assignments(assignments)
+
+
+def _told(error: OSError) -> str:
+    """A sentence for a file that cannot be read or written."""
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"The disk is full: cannot write{where} ({error.strerror}). What was saved before is intact;"
+            " make room and go on with --resume."
+        )
+    return f"Cannot use{where}: {error.strerror or error}. What was saved before is intact."
 
 
 def _fail(sentence: str, code: int) -> None:

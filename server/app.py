@@ -81,7 +81,7 @@ class GridTraining:
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config.data.classes, present)
-        start = plan.prepare(config, classes, self.channels, run_id)
+        start = plan.prepare(config, classes, self.channels).identified(run_id)
         write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
         judge, startup = self.judge_for(start.plan), time.time() - self.began
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup).run(stop)

@@ -1,12 +1,12 @@
 """What a run starts from: the agreed plan and the initial global model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from common import models
+from common import models, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import DataError
 from common.orders import Plan, StoreInfo
@@ -20,6 +20,10 @@ class Start:
     plan: Plan
     params: Tensor
     trainable: int
+
+    def identified(self, run_id: str) -> "Start":
+        """The same start, as that of the run `run_id`."""
+        return replace(self, plan=replace(self.plan, run_id=run_id))
 
 
 def agree_on_classes(given: tuple[str, ...], stores: Mapping[str, StoreInfo]) -> tuple[str, ...]:
@@ -44,10 +48,14 @@ def settle_image_size(config: RunConfig, native_size: int | None, channels: int)
     return resolve(flatten(config), {"data.image_size": spec.image_size})
 
 
-def prepare(config: RunConfig, classes: tuple[str, ...], channels: int, run_id: str) -> Start:
-    """Build the initial model of a settled configuration. Raises ConfigError, DataError."""
+def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:
+    """Build the initial model of a settled configuration, for a run that has no identity yet.
+
+    Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
+    """
+    strategies.build(config.strategy)
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
-    plan = Plan(run_id, config, spec, network.frozen())
+    plan = Plan("", config, spec, network.frozen())
     return Start(plan, network.vector.detach().clone(), network.layout.trainable)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
@@ -86,8 +86,9 @@ class Training:
                 self.directory.append(record)
                 events.add(record)
                 self.watcher.row(record)
-        except FedshelfError as error:
-            self._write_failure(state, str(error))
+        except (FedshelfError, OSError) as error:
+            with suppress(OSError):  # a full disk takes no summary either
+                self._write_failure(state, str(error))
             raise
         finally:
             events.close()

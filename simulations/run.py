@@ -39,7 +39,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     source = datasets.find(config.data)
     config = settle_image_size(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    with closing(RunDirectory.open(path, config)) as directory:
+    start, build_engine = prepare(config, stores.classes, source.channels), engines.find(config.run.engine)
+    with closing(RunDirectory.open(path, start.plan.config)) as directory:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         if not request.resume:
@@ -47,8 +48,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
             if stores.left_out:
                 console.print(stores.left_out, markup=False)
             draw_partition(table, path / "partition.png")
-        start = prepare(config, stores.classes, source.channels, directory.run_id())
-        with closing(engines.build(config.run.engine, stores, start, path / "stores")) as engine:
+        start = start.identified(directory.run_id())
+        with closing(build_engine(stores, start, path / "stores")) as engine:
             judge = engine.judge if stores.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)

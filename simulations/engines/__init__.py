@@ -24,13 +24,16 @@ class Engine(Runtime, Protocol):
         """Let go of processes and devices."""
 
 
-ENGINES: Mapping[str, Callable[[Federation, Start, Path], Engine]] = {
+Builder = Callable[[Federation, Start, Path], Engine]
+"""Makes an engine of stores, what they start from, and a directory for what they remember."""
+
+ENGINES: Mapping[str, Builder] = {
     "sequential": SequentialEngine,
 }
 
 
-def build(name: str, federation: Federation, start: Start, states: Path) -> Engine:
+def find(name: str) -> Builder:
     """The engine `name`. Raises ConfigError for an unknown one."""
     if name not in ENGINES:
         raise ConfigError(f"Setting run.engine got {name!r}; allowed: {', '.join(ENGINES)}.")
-    return ENGINES[name](federation, start, states)
+    return ENGINES[name]

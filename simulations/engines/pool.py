@@ -4,6 +4,7 @@ Workers are forked, so they have the data set, the plan and torch from the start
 down and up through shared arrays; tasks and small answers go through pipes.
 """
 
+import mmap
 import multiprocessing
 import os
 import signal
@@ -15,11 +16,20 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from common.errors import RunError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+def shared(rows: int, columns: int) -> Tensor:
+    """Zeros, float32 [rows, columns], in memory that processes forked later share with this one.
+
+    Anonymous memory: no file in /dev/shm, which is small in many containers, and nothing left after a kill.
+    """
+    return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(rows, columns)
 
 
 @dataclass(frozen=True)

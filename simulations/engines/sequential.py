@@ -24,7 +24,7 @@ from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from common.params import Tensors
 from server.plan import Start
-from simulations.engines.pool import Pool
+from simulations.engines.pool import Pool, shared
 from simulations.federation import Federation
 
 CHUNK = 2048  # images of the server's test set that one process judges at a time
@@ -66,8 +66,8 @@ class SequentialEngine:
         self._device = torch.device(config.run.device)
         self._trainer = Trainer(self._device, StateStore(states))
         cohort = max(config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1)
-        self._params = torch.empty(len(start.params)).share_memory_()
-        self._slots = torch.empty(min(cohort, len(federation.stores)), len(start.params)).share_memory_()
+        self._params = shared(1, len(start.params))[0]
+        self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
         workers = min(config.run.workers or _default_workers(self._device), len(self._slots))

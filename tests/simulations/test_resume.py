@@ -74,7 +74,9 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, undisturbed: d
 
 def test_a_worker_killed_ends_the_run_with_one_sentence_and_it_resumes(tmp_path: Path, undisturbed: dict) -> None:
     out = tmp_path / "run"
-    process = start("run", *SMALL, "--rounds", str(ROUNDS), "--strategy", "fedadam", "--out", out, "--set", "run.workers=2")
+    process = start(
+        "run", *SMALL, "--rounds", str(ROUNDS), "--strategy", "fedadam", "--out", out, "--set", "run.workers=2"
+    )
     while lines(out) < 1 and process.poll() is None:
         time.sleep(0.005)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
