@@ -99,12 +99,12 @@ def _shelf(x: Array, y: Array, board: Array, dice: Dice) -> Array:
 
 def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, dice: Dice) -> Array:
     """Put one product on the board: leaning a little, of any size and colour, with its shadow."""
-    scale = dice.between(0.76, 0.94)
+    scale = dice.between(0.8, 0.94)
     height = scale * product.height * dice.between(0.93, 1.06)
     breadth = dice.between(0.88, 1.14)
-    half_turn = dice.between(-0.1, 0.1)  # tan(angle / 2): sine and cosine without a library's rounding
+    half_turn = dice.between(-0.08, 0.08)  # tan(angle / 2): sine and cosine without a library's rounding
     cosine, sine = (1 - half_turn**2) / (1 + half_turn**2), 2 * half_turn / (1 + half_turn**2)
-    dx, dy = x - dice.between(0.43, 0.57), y - (board - dice.between(0.0, 0.06))
+    dx, dy = x - dice.between(0.45, 0.55), y - (board - dice.between(0.0, 0.06))
     u, v = (dx * cosine + dy * sine) / (scale * breadth), (dy * cosine - dx * sine) / height
     pixel = 1 / (x.shape[-1] * scale)
 
@@ -141,7 +141,7 @@ def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice
     fill = partial(_fill, pixel=pixel)
     base, second = dice.colour((0.5, 1.0), (0.25, 0.8)), dice.colour((0.3, 1.0), (0.15, 0.9))
     slope = dice.between(-1.2, 1.2) * dice.chance(0.5)
-    stripes = _dashes(v + slope * u, dice.between(0.12, 0.4), dice.between(0.3, 0.6)) * dice.chance(0.3)
+    stripes = _dashes(v + slope * u, dice.between(0.12, 0.4), dice.between(0.3, 0.6)) * dice.chance(0.25)
     body = _mix(base + np.zeros_like(u)[..., None], second, stripes)
 
     low, high = (height + dice.between(-0.06, 0.06) for height in product.label)
@@ -193,7 +193,7 @@ def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
     left, low = dice.between(0.05, 0.65), dice.between(-0.02, 0.06)
     tag = np.maximum(_slab(x, left, left + dice.between(0.18, 0.3)), _slab(y, low, low + dice.between(0.08, 0.13)))
     paper = dice.colour((0.0, 0.9), (0.8, 1.0))
-    return _mix(picture, paper, _fill(tag, pixel) * dice.chance(0.5))
+    return _mix(picture, paper, _fill(tag, pixel) * dice.chance(0.4))
 
 
 def _photograph(picture: Array, x: Array, y: Array, dice: Dice) -> NDArray[np.uint8]:
@@ -202,6 +202,6 @@ def _photograph(picture: Array, x: Array, y: Array, dice: Dice) -> NDArray[np.ui
     cast = np.stack([dice.between(0.88, 1.08), dice.between(0.94, 1.04), dice.between(0.85, 1.08)], axis=-1)
     picture = picture * light[..., None] * cast
     grain = dice.random.random(picture.shape, dtype=np.float32) + dice.random.random(picture.shape, dtype=np.float32)
-    picture = picture + (grain - 1) * dice.between(0.02, 0.08)[..., None]
+    picture = picture + (grain - 1) * dice.between(0.02, 0.07)[..., None]
     pixels: NDArray[np.uint8] = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     return pixels

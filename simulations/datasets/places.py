@@ -10,7 +10,7 @@ from common.files import cache_directory
 def candidates(name: str) -> list[Path]:
     """Folders to look in: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the cache directory."""
     roots = [Path(os.environ["FEDSHELF_DATA"])] if os.environ.get("FEDSHELF_DATA") else []
-    return [root / name for root in (*roots, Path("data"), cache_directory() / "data")]
+    return [root / name for root in (*roots, Path("data").absolute(), cache_directory() / "data")]
 
 
 def fetch(repository: str, name: str) -> Path | None:
@@ -18,6 +18,8 @@ def fetch(repository: str, name: str) -> Path | None:
 
     Raises DataError if it cannot be fetched.
     """
+    os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))  # nothing is written elsewhere
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -37,5 +39,5 @@ def not_here(name: str, repository: str, files: str = "") -> str:
     return (
         f"Data set {name} is not on this machine (looked in {looked}). Put its parquet files "
         f"(huggingface.co/datasets/{repository}){files} into one of these folders, "
-        "or give another with --dataset FOLDER."
+        "give another with --dataset FOLDER, or install huggingface_hub to have it fetched."
     )

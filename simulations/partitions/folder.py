@@ -48,8 +48,9 @@ def open_stores(path: Path, form: PixelFormat, classes: tuple[str, ...], minimum
         )
     opened = {name: _open(path / name, form) for name in names}
     classes = classes or tuple(sorted({name for folder in opened.values() for name in folder.classes}))
-    test = _whole(opened.pop(TEST), classes) if TEST in opened else None
+    tested = opened.pop(TEST, None)
     stores = {check_store_name(name): _store(name, folder, classes, minimum) for name, folder in opened.items()}
+    test = _whole(tested, classes) if tested else None
     left_out = "\n".join(f"{name}: {folder.summary()}" for name, folder in opened.items() if folder.left_out)
     return Stores(stores, classes, test, left_out)
 
