@@ -145,7 +145,7 @@ class Rounds:
         """Pass answers on, telling the watcher how many there are."""
         self._watcher.training(number, 0, sampled)
         for done, answer in enumerate(answers, start=1):
-            self._watcher.training(number, done, sampled)
+            self._watcher.training(number, min(done, sampled), sampled)
             yield answer
 
     def _is_evaluated(self, number: int) -> bool:

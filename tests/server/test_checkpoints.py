@@ -8,7 +8,7 @@ import torch
 
 from common.errors import RunError
 from server.checkpoints import Best, Checkpoints, State, Totals, add_round
-from tests.server.conftest import vector
+from tests.server.by_hand import vector
 
 STATE = State(
     round=4,

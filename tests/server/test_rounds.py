@@ -9,7 +9,7 @@ from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import Failure, Update
 from server.rounds import Rounds
-from tests.server.conftest import Notes, Targets, plan_of, vector
+from tests.server.by_hand import Notes, Targets, plan_of, vector
 
 
 def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:

@@ -1,0 +1,62 @@
+"""A runtime small enough to follow by hand: stores that step towards a number of their own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.config import RunConfig, resolve
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+
+
+class Targets:
+    """Store `s` moves the model (one float) half-way to its target; whoever is in `broken` answers that instead."""
+
+    def __init__(self, targets: Mapping[str, float], held_out: int = 0) -> None:
+        self.targets, self.held_out = dict(targets), held_out
+        self.broken: dict[str, Update | Failure] = {}
+        self.asked: list[list[str]] = []
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        return {name: StoreInfo(name, {"a": 5, "b": 5}, self.held_out, 0) for name in self.targets}
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        self.asked.append(list(stores))
+        for name in reversed(stores):  # arrival order is not store order
+            moved = (order.params + self.targets[name]) / 2
+            yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        for name in stores:
+            right = min(self.held_out, int(order.params[0]))
+            yield Evaluation(name, order.round, Counts(np.array([[right, self.held_out - right], [0, 0]]), 1.0))
+
+
+class Notes:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+        self.notes: list[str] = []
+
+    def row(self, record: dict) -> None:
+        self.rows.append(record)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        assert 0 <= done <= sampled
+
+
+def plan_of(**settings: object) -> Plan:
+    config: RunConfig = resolve({key.replace("__", "."): value for key, value in settings.items()})
+    spec = ModelSpec("cnn", ("a", "b"), 32, 3, (0.5,) * 3, (0.25,) * 3)
+    return Plan("run", config, spec)
+
+
+def vector(*values: float) -> Tensor:
+    return torch.tensor(values)
