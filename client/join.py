@@ -1,8 +1,7 @@
-"""A store at work: its folder checked, its line to the server open, and all that happens told in plain words."""
+"""A store at work: its line to the server open, and all that happens told in plain words."""
 
 import logging
 import signal
-from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -12,19 +11,16 @@ from client.fleet import serve
 from client.resident import worker_of
 from client.work import StoreWorker
 from common.config import RunConfig
-from common.errors import DataError
-from common.images.scan import LAYOUT, scan
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 
 
 def join_as_store(server: str, data: Path, name: str, device: str, wait: float) -> None:
-    """Check the folder, then serve until Ctrl-C or SIGTERM.
+    """Serve until Ctrl-C or SIGTERM.
 
-    Raises DataError for a folder without photos, ConfigError for a device that is not there,
-    NetworkError if no server appears within `wait` seconds; KeyboardInterrupt when asked to leave.
+    Raises ConfigError for a device that is not there, NetworkError if no server appears within
+    `wait` seconds.
     """
     _log_in_plain_words()
-    say(f"Store {name}: {folder_summary(data)}")
     worker = worker_of({"store": name, "data": str(data.resolve()), "device": device})
     app = make_app(lambda _: TellingWorker(worker))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -34,17 +30,6 @@ def join_as_store(server: str, data: Path, name: str, device: str, wait: float) 
         serve(server, app, TellingNarrator(), wait)
     except KeyboardInterrupt:
         say("Left.")
-
-
-def folder_summary(data: Path) -> str:
-    """What the folder seems to hold, from names alone. Raises DataError if that is nothing."""
-    found = scan(data)
-    per_class = Counter(photo.label for photo in found.photos)
-    if not per_class:
-        raise DataError(f"No photo in {data}; expected {LAYOUT.format(data.name)}.")
-    counts = ", ".join(f"{label} {count}" for label, count in sorted(per_class.items()))
-    left_out = f" {len(found.left_out)} other files are left out." if found.left_out else ""
-    return f"{per_class.total()} photos of {len(per_class)} classes ({counts}).{left_out}"
 
 
 class TellingWorker:

@@ -27,7 +27,10 @@ def join(
     """Join a server and train when asked, until Ctrl-C."""
     check_store_name(name)
     _check_server(server, insecure=insecure)
-    from client.join import join_as_store
+    from client.survey import survey
+
+    print(f"Store {name}: {survey(data)}", flush=True)
+    from client.join import join_as_store  # loads torch and flwr
 
     join_as_store(server, data, name, device, wait)
 

@@ -11,10 +11,8 @@ from typing import Any
 
 from common.config import STORES_OWN, RunConfig, resolve
 from common.errors import RunError
-from common.orders import STORE_CHANNELS
 from server.desk import Desk, Outcome
-from server.launch import Address, FlowerServer, join_command
-from server.plan import settle_image_size
+from server.launch import Address, FlowerServer, check_free, join_command
 from server.relay import RelayReader
 from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
@@ -46,8 +44,10 @@ def conduct(request: Request) -> int:
     Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
     """
     path, config = _place(request)
-    settle_image_size(config, None, STORE_CHANNELS)  # a model that cannot be built is better known now
-    desk, address = Desk(path), Address(request.host, request.port)
+    address = Address(request.host, request.port)
+    check_free(address)
+    _check_model(config)
+    desk = Desk(path)
     RunDirectory.open(path, config).close()
     desk.clear(request.began)
     with FlowerServer(desk.directory, address) as flower, screen.RoundTable(config.run.rounds) as table:
@@ -116,6 +116,14 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
     return path, resolve({"data.dataset": STORES_OWN}, request.settings, {"run.out": str(path)})
+
+
+def _check_model(config: RunConfig) -> None:
+    """Raises ConfigError for a model that cannot be built: better now than when stores have joined."""
+    from common.orders import STORE_CHANNELS  # loads torch
+    from server.plan import settle_image_size
+
+    settle_image_size(config, None, STORE_CHANNELS)
 
 
 @contextmanager

@@ -84,10 +84,14 @@ class GridRuntime:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
         return self._carry_out(order, stores, Evaluation)
 
-    def tell(self, text: str) -> None:
-        """Show `text` to the people who run the stores. No answer is waited for."""
-        for node_id in self._nodes:
-            self._send(node_id, Notice(text))
+    def tell(self, text: str, wait: float = 5.0) -> None:
+        """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""
+        sent = {self._send(node_id, Notice(text)) for node_id in self._nodes} - {None}
+        deadline = time.monotonic() + wait
+        while sent and time.monotonic() < deadline:
+            time.sleep(POLL)
+            for reply in self._grid.pull_messages([identity for identity in sent if identity]):
+                sent.discard(reply.metadata.reply_to_message_id)
 
     # ------------------------------------------------------------------ who is there
 

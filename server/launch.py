@@ -64,7 +64,7 @@ class FlowerServer:
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        _check_free(self.address)
+        check_free(self.address)
         self.superlink_port = _free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
@@ -171,7 +171,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _check_free(address: Address) -> None:
+def check_free(address: Address) -> None:
     """Raises NetworkError if nothing can listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,10 +6,11 @@ event, and the launcher plays them to its own watcher.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from server.rounds import Watcher
-from server.run_directory import Record
+if TYPE_CHECKING:  # they load torch, which the launcher does well without
+    from server.rounds import Watcher
+    from server.run_directory import Record
 
 
 class RelayWriter:
@@ -18,7 +19,7 @@ class RelayWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def row(self, record: Record) -> None:
+    def row(self, record: "Record") -> None:
         """A round is done."""
         self._write(row=record)
 
@@ -38,7 +39,7 @@ class RelayWriter:
 class RelayReader:
     """Plays what was written to `path` since the last look; a line still being written is left for the next."""
 
-    def __init__(self, path: Path, watcher: Watcher) -> None:
+    def __init__(self, path: Path, watcher: "Watcher") -> None:
         self._path, self._watcher, self._read = path, watcher, 0
 
     def play(self) -> None:

@@ -42,7 +42,7 @@ def draw_photos(folder: Path, classes: Iterable[str], per_class: int = 30, seed:
     """A store's folder: noise around one colour per class, which any model learns at once."""
     rng = np.random.default_rng(seed)
     for name in classes:
-        colour = np.frombuffer(name.encode().ljust(3, b"x")[:3], dtype=np.uint8) * 7 % 256
+        colour = [ord(letter) * 7 % 256 for letter in name.ljust(3)[:3]]
         (folder / name).mkdir(parents=True)
         for number in range(per_class):
             pixels = np.clip(rng.normal(colour, 30, (36, 36, 3)), 0, 255).astype(np.uint8)

@@ -35,7 +35,7 @@ class SuperLink:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_PUT = do_DELETE = do_OPTIONS = do_HEAD = do_POST
+            do_GET = do_PUT = do_DELETE = do_OPTIONS = do_HEAD = do_POST  # noqa: N815
 
             def log_message(self, format: str, *_: object) -> None: ...
 
@@ -124,7 +124,9 @@ def test_fleet_calls_are_posts(link: SuperLink, door: int, method: str) -> None:
 def test_a_request_hidden_in_another_does_not_get_through(link: SuperLink, door: int) -> None:
     """Length and chunks that contradict each other: what follows is no second request for the SuperLink."""
     inner = b"POST /v1/control/start-run HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
-    head = b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = (
+        b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
     status_of(door, head + b"0\r\n\r\n" + inner)
     assert {path for _, path, _ in link.seen} <= {"/v1/fleet/pull-messages"}
 

@@ -104,7 +104,11 @@ def test_each_store_asked_answers_once(runtime: GridRuntime, add: Callable[..., 
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [
-        (StoreError("unknown-class", "its class 'coat' is new", "/srv/photos/coat"), "unknown-class", "its class 'coat' is new"),
+        (
+            StoreError("unknown-class", "its class 'coat' is new", "/srv/photos/coat"),
+            "unknown-class",
+            "its class 'coat' is new",
+        ),
         (DataError("No photo in /srv/photos/aldi."), "data", "the store's images cannot be used; its own log says why"),
         (torch.OutOfMemoryError("at /srv"), "out-of-memory", None),
         (FileNotFoundError(2, "no such file", "/srv/photos/x.jpg"), "error", None),

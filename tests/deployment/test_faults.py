@@ -1,0 +1,180 @@
+"""What goes wrong while stores train: the run goes on, or stops and can be resumed, and nothing is left over."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Starter
+from deployed import SCRIPTS, Command, draw_photos, free_port, history, processes_of, summary, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def pids_of(pattern: str, out: Path) -> list[int]:
+    """Processes of the run in `out` whose command line matches."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    matching = [line.split(maxsplit=1) for line in listing.splitlines() if re.search(pattern, line)]
+    named = [int(pid) for pid, _ in matching if str(out).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    assert named, f"no process matches {pattern}"
+    return named
+
+
+def kill(pattern: str, out: Path) -> None:
+    for pid in pids_of(pattern, out):
+        os.kill(pid, signal.SIGKILL)
+
+
+def rounds_done(out: Path) -> int:
+    return len(history(out)) if (out / "history.jsonl").exists() else 0
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def stores(command: Starter, folders: dict[str, Path], port: int) -> list[Command]:
+    return [command.store(folders[name], port) for name in ("mitte", "ost")]
+
+
+LONG = ["--stores", "2", "--rounds", "6"]
+
+
+@pytest.mark.parametrize("victim", ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp"])
+def test_the_run_outlives_each_of_its_processes(
+    command: Starter, stores: list[Command], out: Path, port: int, victim: str
+) -> None:
+    server = command.server(out, port, *LONG)
+    server.says("round=2/6")
+    kill(victim, out)
+    assert server.ends() == 0, server.text
+    assert [record["round"] for record in history(out)] == [1, 2, 3, 4, 5, 6]
+    assert summary(out)["status"] == "finished"
+    assert all(store.process.poll() is None for store in stores)
+    assert processes_of(out) == []
+
+
+def test_a_killed_launcher_leaves_nothing_and_its_run_is_resumed_to_the_same_model(
+    command: Starter, stores: list[Command], out: Path, port: int
+) -> None:
+    """Also: stores stay through it, and find the new server by themselves."""
+    whole = out.with_name("whole")
+    assert command.server(whole, port, *LONG).ends() == 0
+    server = command.server(out, port, *LONG)
+    server.says("round=3/6")
+    server.kill()
+    wait_for(lambda: processes_of(out) == [], 20)
+    assert 3 <= rounds_done(out) < 6
+    resumed = command("flower-server", "start", "--out", out, "--port", str(port), "--resume", "--insecure")
+    assert resumed.ends() == 0, resumed.text
+    assert [record["round"] for record in history(out)] == [1, 2, 3, 4, 5, 6]
+    assert summary(out)["weights_sha256"] == summary(whole)["weights_sha256"]
+    for store in stores:
+        assert store.text.count("Joined again.") >= 2
+
+
+def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(
+    command: Starter, stores: list[Command], out: Path, port: int
+) -> None:
+    server = command.server(out, port, *LONG)
+    server.says("round=2/6")
+    server.interrupt()
+    assert server.ends() == 130
+    assert (summary(out)["status"], (out / "model.safetensors").exists()) == ("stopped", True)
+    assert 2 <= rounds_done(out) < 6
+    assert processes_of(out) == []
+    assert len(stores) == 2
+    resumed = command("flower-server", "start", "--out", out, "--port", str(port), "--resume", "--insecure")
+    assert resumed.ends() == 0, resumed.text
+    assert rounds_done(out) == 6
+
+
+def test_ctrl_c_twice_ends_at_once_while_waiting_for_stores(command: Starter, out: Path, port: int) -> None:
+    server = command.server(out, port, *LONG)
+    server.says("Waiting for stores: 0 of 2")
+    server.interrupt()
+    server.says("Stopping")
+    server.interrupt()
+    assert server.ends(30) != 0
+    assert processes_of(out) == []
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_killed_store_is_left_out_and_may_come_back(
+    command: Starter, stores: list[Command], folders: dict[str, Path], out: Path, port: int
+) -> None:
+    third = command.store(folders["süd 2"], port, "third")
+    third.says("Joined")
+    server = command.server(out, port, "--stores", "2", "--rounds", "60", "--set", "cohort.timeout=60")
+    server.says("round=2/60")
+    third.kill()
+    wait_for(lambda: any("third" in record["failed"] for record in history(out)), 60)
+    again = command.store(folders["süd 2"], port, "third")
+    again.says("trained on")
+    server.interrupt()
+    assert server.ends() == 130
+    first_failure = next(record for record in history(out) if "third" in record["failed"])
+    assert first_failure["failed"]["third"] == {"code": "unavailable", "reason": "lost the connection"}
+    assert sorted(first_failure["stores"]) == ["mitte", "ost"]
+    assert len(stores) == 2
+
+
+def test_a_store_with_an_unknown_class_fails_alone(
+    command: Starter, stores: list[Command], tmp_path: Path, out: Path, port: int
+) -> None:
+    odd = command.store(draw_photos(tmp_path / "odd", ["boot", "teapot"]), port)
+    odd.says("Joined")
+    [store.says("Joined") for store in stores]
+    server = command.server(out, port, "--stores", "2", "--rounds", "2", "--classes", "boot,hat,shirt")
+    assert server.ends() == 0, server.text
+    for record in history(out):
+        assert sorted(record["stores"]) == ["mitte", "ost"]
+        assert record["failed"].get("odd", {"code": "unknown-class"})["code"] == "unknown-class"
+    odd.says("teapot")
+    assert "Traceback" not in odd.text
+
+
+def test_photos_that_vanish_fail_one_round_at_that_store_only(
+    command: Starter, stores: list[Command], tmp_path: Path, out: Path, port: int
+) -> None:
+    gone = draw_photos(tmp_path / "gone", ["boot", "hat"])
+    lost = command.store(gone, port)
+    lost.says("Joined")
+    shutil.rmtree(gone)
+    server = command.server(out, port, *LONG[:2], "--rounds", "1")
+    assert server.ends() == 0, server.text
+    assert "gone cannot take part: the store's images cannot be used" in server.text
+    assert str(tmp_path / "gone") not in server.text
+    assert len(stores) == 2
+
+
+def test_our_store_and_flowers_own_supernode_speak_the_same(
+    command: Starter, folders: dict[str, Path], out: Path, port: int
+) -> None:
+    """The contract of `client.fleet`: the stock SuperNode, running the same installed app, gives the same model."""
+    folder, rounds = folders["mitte"], ["--stores", "1", "--rounds", "1", "--classes", "boot,hat"]
+    ours = command.store(folder, port, "mitte")
+    assert command.server(out, port, *rounds).ends() == 0
+    ours.kill()
+    node = ["--superlink", f"127.0.0.1:{port}", "--insecure", "--port", str(free_port())]
+    config = f'store="mitte" data="{folder}"'
+    path = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
+    quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "PATH": path}
+    stock = Command(
+        {**command.environment, **quiet, "FLWR_HOME": str(out.with_name("node"))},
+        *["flower-supernode", *node, "--node-config", config],
+    )
+    command.started.append(stock)
+    again = out.with_name("again")
+    assert command.server(again, port, *rounds, "--wait", "120").ends(240) == 0, stock.text
+    assert summary(again)["weights_sha256"] == summary(out)["weights_sha256"]

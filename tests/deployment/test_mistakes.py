@@ -1,0 +1,124 @@
+"""A mistake of a person who runs a server or a store: one sentence, an exit code, nothing left behind."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import Starter
+from deployed import draw_photos, free_port
+
+JOIN = ["flower-client", "join", "--server", "127.0.0.1:9", "--name", "north", "--insecure", "--data"]
+START = ["flower-server", "start", "--insecure", "--out"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_photos(tmp_path_factory.mktemp("photos") / "north", ["boot", "hat"], per_class=3)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("empty")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        ([], 2, "Missing option '--data'"),
+        (["PHOTOS", "--nam", "x"], 2, "No such option '--nam'"),
+        (["PHOTOS", "--server", "nonsense"], 2, "expected HOST:PORT"),
+        (["PHOTOS", "--server", "127.0.0.1:99999"], 2, "expected HOST:PORT"),
+        (["PHOTOS", "--server", "192.0.2.1:8443"], 2, "plain HTTP is for a server on this machine"),
+        (["PHOTOS", "--name", "../north"], 2, "Store name '../north' cannot be used"),
+        (["PHOTOS", "--wait", "-1"], 2, "--wait"),
+    ],
+)
+def test_a_mistyped_join(command: Starter, photos: Path, more: list[str], code: int, words: str) -> None:
+    arguments = [str(photos) if argument == "PHOTOS" else argument for argument in more]
+    prefix = JOIN if arguments else JOIN[:-1]
+    assert_one_sentence(command, [*prefix, *arguments], code, words)
+
+
+def test_a_store_without_tls_says_so(command: Starter, photos: Path) -> None:
+    arguments = [each for each in JOIN if each != "--insecure"]
+    assert_one_sentence(command, [*arguments, str(photos)], 2, "--insecure")
+
+
+def test_a_folder_that_is_not_there(command: Starter, tmp_path: Path) -> None:
+    assert_one_sentence(command, [*JOIN, str(tmp_path / "nowhere")], 3, "nowhere")
+
+
+def test_a_folder_without_photos(command: Starter, empty: Path) -> None:
+    assert_one_sentence(command, [*JOIN, str(empty)], 3, "one sub-folder per product class")
+
+
+def test_a_device_that_is_not_there(command: Starter, photos: Path) -> None:
+    assert_one_sentence(command, [*JOIN, str(photos), "--device", "cuda:99"], 2, "cuda:99")
+
+
+def test_a_server_that_is_not_there(command: Starter, photos: Path) -> None:
+    assert_one_sentence(command, [*JOIN, str(photos), "--wait", "0.5"], 6, "No server at 127.0.0.1:9")
+
+
+def test_something_else_listens_there(command: Starter, photos: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        started = command.store(photos, port, "", "--wait", "60")
+        connection, _ = other.accept()
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        assert started.ends() == 6
+        assert "not as a Fedshelf server does (HTTP 404)" in started.text
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--stores", "many"], 2, "--stores"),
+        (["--stores", "0"], 2, "cohort.min_stores"),
+        (["--port", "0"], 2, "--port"),
+        (["--host", "0.0.0.0"], 2, "plain HTTP is served on 127.0.0.1 only"),
+        (["--set", "train.epoch=3"], 2, "train.epochs"),
+        (["--set", "train.lr"], 2, "KEY=VALUE"),
+        (["--config", "/nowhere.toml"], 2, "/nowhere.toml"),
+        (["--resume"], 4, "no run to resume"),
+    ],
+)
+def test_a_mistyped_start(command: Starter, tmp_path: Path, more: list[str], code: int, words: str) -> None:
+    out = tmp_path / "run"
+    assert_one_sentence(command, [*START, str(out), *more], code, words)
+    assert not out.exists()
+
+
+def test_an_unknown_model(command: Starter, tmp_path: Path) -> None:
+    assert_one_sentence(command, [*START, str(tmp_path / "run"), "--model", "resnet81"], 2, "resnet81")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_exists_stays_as_it_is(command: Starter, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("precious")
+    assert_one_sentence(command, [*START, str(tmp_path)], 4, "--resume")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_port_in_use(command: Starter, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert_one_sentence(command, [*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
+
+
+def test_no_store_joins(command: Starter, tmp_path: Path) -> None:
+    started = command.server(tmp_path / "run", free_port(), "--stores", "2", "--wait", "0.5")
+    assert started.ends() == 5
+    assert "0 of the 2 stores needed joined within 0.5 s" in started.lines[-1]
+
+
+def assert_one_sentence(command: Starter, arguments: list[str], code: int, words: str) -> None:
+    """It ends with this exit code; its last line has these words; nothing like a traceback is there."""
+    started = command(*arguments)
+    assert started.ends() == code, started.text
+    assert words in started.lines[-1]
+    assert "Traceback" not in started.text
+    assert len(started.lines) <= 3, started.text

@@ -1,0 +1,41 @@
+"""A server and real stores, each a process of its own, from the first command to the model."""
+
+import json
+from pathlib import Path
+
+from conftest import Starter
+from deployed import free_port, history, processes_of, summary
+from safetensors.torch import load_file
+
+from common.config import from_toml, resolve
+
+
+def test_stores_with_different_classes_train_one_model(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out, port = tmp_path / "run", free_port()
+    stores = {name: command.store(folder, port) for name, folder in folders.items()}
+    server = command.server(out, port, "--stores", "3", "--rounds", "2")
+    assert server.ends() == 0, server.text
+
+    assert f"flower-client join --server 127.0.0.1:{port} --data FOLDER --name NAME --insecure" in server.lines
+    assert [line.split()[0] for line in server.lines if line.startswith("round=")] == ["round=1/2", "round=2/2"]
+    assert server.lines[-1] == f"Model: {out}/model.safetensors"
+    assert processes_of(out) == []
+
+    told, rounds = summary(out), history(out)
+    assert (told["status"], told["rounds"], told["stores"]) == ("finished", 2, 3)
+    assert [sorted(record["stores"]) for record in rounds] == [["mitte", "ost", "süd 2"]] * 2
+    assert [record["failed"] for record in rounds] == [{}, {}]
+    assert json.loads((out / "model.json").read_text())["classes"] == ["boot", "hat", "shirt"]
+    assert load_file(out / "model.safetensors")
+    config = resolve(from_toml(out / "config.toml"))
+    assert (config.data.classes, config.cohort.min_stores) == (("boot", "hat", "shirt"), 3)
+
+    for store in stores.values():
+        store.says("Round 2: trained on")
+        store.says("From the server: The training is over: finished after 2 rounds.")
+        store.interrupt()
+        assert store.ends() == 0
+        assert store.lines[-1] == "Left."
+        assert "Traceback" not in store.text
