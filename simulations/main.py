@@ -85,6 +85,29 @@ def run(
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
 
+@app.command()
+def split(
+    out: Annotated[Path, typer.Option(help="Folder to make; must not exist or be empty.")],
+    dataset: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
+    partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
+    seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
+    test: Annotated[bool, typer.Option("--test", help="Also write a folder of test images for the server.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the section data.")
+    ] = None,
+) -> None:
+    """Write a data set out as one folder of image files per store, ready for real stores."""
+    flags: dict[str, Any] = {"data.dataset": dataset, "data.stores": stores, "data.partition": partition}
+    settings = merge_settings(None, flags, assignments or [])
+    from common.config import resolve
+    from simulations.split import split as write_stores
+
+    written = write_stores(resolve(settings).data, out, seed=seed, test=test)
+    for folder, counts in written.items():
+        typer.echo(f"{out / folder}: {sum(counts.values())} images in {len(counts)} classes")
+
+
 def main() -> None:
     """Entry point of `flower-simulation`."""
     run_command_line(app)

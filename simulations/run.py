@@ -44,7 +44,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         if not request.resume:
-            console.print(partition_table(stores))
+            console.print(partition_table(stores, console.width))
             if stores.left_out:
                 console.print(stores.left_out, markup=False)
             draw_partition(table, path / "partition.png")

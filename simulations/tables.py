@@ -3,24 +3,25 @@
 from statistics import median
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from simulations.federation import Federation
 
 MAX_STORES = 20
-MAX_CLASSES = 12
 
 
-def partition_table(federation: Federation) -> Table:
-    """Training images per store and class, or a summary where that would not fit a screen."""
+def partition_table(federation: Federation, width: int) -> Table:
+    """Training images per store and class, or a summary where that would not fit `width` characters."""
     if len(federation.table) > MAX_STORES:
         return _summary(federation)
-    if len(federation.classes) > MAX_CLASSES:
-        return _by_store(federation)
     table = _table("Training images", "store", *federation.classes, "all")
     for name, counts in federation.table.items():
         table.add_row(name, *(str(count) if count else "·" for count in counts), str(sum(counts)))
-    return table
+    unbounded = Console(width=10_000)
+    fits = Measurement.get(unbounded, unbounded.options, table).maximum <= width
+    return table if fits else _by_store(federation)
 
 
 def _by_store(federation: Federation) -> Table:

@@ -139,6 +139,7 @@ def test_names_are_padded_to_equal_width():
     ("table", "classes", "words"),
     [
         ({"paris": [3, 0], "rome": [1, 12]}, ("coat", "hat"), ["paris", "coat", "·", "12", "13"]),
+        ({"rome": [1, 7, 300]}, ("a long name " * 3, "c" * 20, "d" * 25), ["largest class", "d" * 25, "300", "308"]),
         ({f"s{n}": [n, 1] for n in range(30)}, ("coat", "hat"), ["30 stores", "median", "15.5", "30"]),
         ({"rome": [1, 7] + [0] * 28}, tuple(f"c{n}" for n in range(30)), ["largest class", "c1", "7", "8"]),
     ],
@@ -146,7 +147,7 @@ def test_names_are_padded_to_equal_width():
 def test_the_table_fits_a_screen(table, classes, words):
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(partition_table(Federation(classes, {}, None, table, "")))
+        console.print(partition_table(Federation(classes, {}, None, table, ""), console.width))
     text = captured.get()
     assert all(word in text for word in words)
     assert len(text.splitlines()) <= 25
