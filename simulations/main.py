@@ -108,6 +108,22 @@ def split(
         typer.echo(f"{out / folder}: {sum(counts.values())} images in {len(counts)} classes")
 
 
+@app.command()
+def settings() -> None:
+    """List every setting: its default and its meaning."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from common.config import RunConfig, known_keys
+
+    table = Table("setting", "default", "meaning", box=None)
+    for key, default in known_keys().items():
+        section, _, name = key.partition(".")
+        fields = type(getattr(RunConfig(), section)).model_fields
+        table.add_row(key, "" if default in ("", ()) else str(default), fields[name].description)
+    Console().print(table, markup=False)
+
+
 def main() -> None:
     """Entry point of `flower-simulation`."""
     run_command_line(app)

@@ -1,6 +1,6 @@
 """FedAdagrad (Reddi et al. 2021, see `fedopt`), without momentum as in Flower.
 
-    m = d;   v <- v + d^2
+m = d;   v <- v + d^2
 """
 
 from typing import ClassVar

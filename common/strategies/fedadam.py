@@ -1,6 +1,6 @@
 """FedAdam (Reddi et al. 2021, see `fedopt`), with Flower's correction of the bias of both moments.
 
-    v <- beta2 v + (1 - beta2) d^2;   eta_t = eta sqrt(1 - beta2^(t+1)) / (1 - beta1^(t+1)),  t from 1
+v <- beta2 v + (1 - beta2) d^2;   eta_t = eta sqrt(1 - beta2^(t+1)) / (1 - beta1^(t+1)),  t from 1
 """
 
 from torch import Tensor

@@ -1,6 +1,6 @@
 """FedYogi (Reddi et al. 2021, see `fedopt`).
 
-    v <- v - (1 - beta2) d^2 sign(v - d^2)
+v <- v - (1 - beta2) d^2 sign(v - d^2)
 """
 
 from torch import Tensor
