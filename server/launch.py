@@ -64,6 +64,8 @@ class FlowerServer:
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
+        for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
+            stale.unlink()
         check_free(self.address)
         self.superlink_port = _free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -13,6 +13,7 @@ import torch
 
 from common.errors import FedshelfError
 from common.metrics import Counts, merge
+from common.orders import StoreInfo
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
 from server.plan import Start
@@ -115,7 +116,7 @@ class Training:
         scores = rounds.scores(delivered)
         sha = weights_sha256(self.start, delivered)
         summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
-        summary |= {"weights_sha256": sha, "delivered_round": delivered.round, **judged(self.start, scores)}
+        summary |= {"weights_sha256": sha, "delivered_round": delivered.round, **judged(self.start, scores, self.runtime.stores())}
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
         self._report()
@@ -157,12 +158,33 @@ class Training:
         }
 
 
-def judged(start: Start, scores: Scores) -> dict[str, Any]:
+def judged(start: Start, scores: Scores, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
     """The summary's test part, on the server's images or else on the stores', and the result of each store."""
+    classes = start.plan.spec.classes
     on, counts = ("server", scores.test) if scores.test is not None else ("stores", merged(scores))
     return {
-        "test": None if counts is None else _described_fully(start.plan.spec.classes, counts) | {"on": on},
-        "per_store": {name: described(counts) for name, counts in scores.stores.items()} or None,
+        "test": None if counts is None else _described_fully(classes, counts) | {"on": on},
+        "per_store_from": "held-out images" if scores.stores else "class mix",
+        "per_store": {name: described(counts) for name, counts in scores.stores.items()}
+        or (expected_by_mix(classes, scores.test, stores) if scores.test else None),
+    }
+
+
+def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
+    """What to expect at stores that hold nothing out: sum_c (share of class c at the store) recall_c on the test set.
+
+    Exact in expectation if stores differ in how much they have of each class and in nothing else.
+    """
+    recall = dict(zip(classes, test.recall.tolist(), strict=True))
+    return {
+        name: {
+            "accuracy": sum(images * recall.get(label, 0.0) for label, images in info.counts.items()) / info.num_examples,
+            "macro_f1": None,
+            "loss": None,
+            "images": info.num_examples,
+        }
+        for name, info in sorted(stores.items())
+        if info.num_examples
     }
 
 
