@@ -114,7 +114,7 @@ def test_a_killed_store_is_left_out_and_may_come_back(
     command: Starter, stores: list[Command], folders: dict[str, Path], out: Path, port: int
 ) -> None:
     third = command.store(folders["süd 2"], port, "third")
-    third.says("Joined")
+    third.says("Waiting for the server")
     server = command.server(out, port, "--stores", "2", "--rounds", "60", "--set", "cohort.timeout=60")
     server.says("round=2/60")
     third.kill()
@@ -133,8 +133,8 @@ def test_a_store_with_an_unknown_class_fails_alone(
     command: Starter, stores: list[Command], tmp_path: Path, out: Path, port: int
 ) -> None:
     odd = command.store(draw_photos(tmp_path / "odd", ["boot", "teapot"]), port)
-    odd.says("Joined")
-    [store.says("Joined") for store in stores]
+    for store in (odd, *stores):
+        store.says("Waiting for the server")
     server = command.server(out, port, "--stores", "2", "--rounds", "2", "--classes", "boot,hat,shirt")
     assert server.ends() == 0, server.text
     for record in history(out):
@@ -149,7 +149,7 @@ def test_photos_that_vanish_fail_one_round_at_that_store_only(
 ) -> None:
     gone = draw_photos(tmp_path / "gone", ["boot", "hat"])
     lost = command.store(gone, port)
-    lost.says("Joined")
+    lost.says("Waiting for the server")
     shutil.rmtree(gone)
     server = command.server(out, port, *LONG[:2], "--rounds", "1")
     assert server.ends() == 0, server.text
