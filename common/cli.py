@@ -12,8 +12,10 @@ import typer
 
 from common.errors import FedshelfError
 
-# Nothing that we build on may report home, update itself or install at run time.
-QUIET_ENVIRONMENT = {
+# Nothing that we build on may report home, update itself or install at run time. And threads that wait must sleep:
+# OpenMP's default is to spin, which on a shared core made training ten times slower (docs/log.md).
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
@@ -30,7 +32,7 @@ def command_line(help: str) -> typer.Typer:
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 on success, else one sentence on stderr and the error's code."""
-    os.environ.update(QUIET_ENVIRONMENT)
+    os.environ.update(ENVIRONMENT)
     try:
         code = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
     except FedshelfError as error:

@@ -15,6 +15,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig, to_toml
+from common.errors import RunError
 from common.files import write_text
 from common.orders import STORE_CHANNELS, Plan
 from server import cohort, plan
@@ -79,6 +80,8 @@ class GridTraining:
         config, run_id = plan.settle_image_size(self.config, None, self.channels), self.directory.run_id()
         runtime = GridRuntime(grid, config, run_id, self.watcher.note)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
+        if stop() and len(present) < config.cohort.min_stores:
+            raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config.data.classes, present)
         start = plan.prepare(config, classes, self.channels).identified(run_id)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import tomli_w
 
-from common.cli import QUIET_ENVIRONMENT
+from common.cli import ENVIRONMENT
 from common.errors import NetworkError, RunError
 from common.files import write_json, write_text
 from server.processes import Children, end_leftovers
@@ -29,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 _CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
 # Set before Python starts, for every child, beside what keeps Flower quiet.
-_ENVIRONMENT = QUIET_ENVIRONMENT | {
+_ENVIRONMENT = ENVIRONMENT | {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
     "NO_COLOR": "1",
     "PYTHONUNBUFFERED": "1",

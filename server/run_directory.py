@@ -23,6 +23,9 @@ CHANGEABLE = frozenset(
 )
 
 
+PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
+
+
 class RunDirectory:
     """Files of one run below `path`, locked against a second process while in use."""
 
@@ -111,7 +114,7 @@ class RunDirectory:
 
     def _acquire(self) -> None:
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=PATIENCE)
         except Timeout:
             raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
 

@@ -80,7 +80,7 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
     import torch
 
     source = _find(spec.name)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "init"))
         module = source.build(len(spec.classes), spec.image_size, spec.channels)
         _adapt(module, spec)

@@ -109,6 +109,7 @@ def test_a_port_in_use(command: Starter, tmp_path: Path) -> None:
         assert_one_sentence(command, [*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
 
 
+@pytest.mark.slow
 def test_no_store_joins(command: Starter, tmp_path: Path) -> None:
     started = command.server(tmp_path / "run", free_port(), "--stores", "2", "--wait", "0.5")
     assert started.ends() == 5

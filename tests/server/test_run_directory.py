@@ -39,7 +39,8 @@ def test_what_is_done_cannot_be_changed_but_more_rounds_can(tmp_path: Path) -> N
     assert RunDirectory.stored(tmp_path, {"run.rounds": 9, "train.lr": 0.3}).run.rounds == 9
 
 
-def test_two_processes_cannot_share_a_run(tmp_path: Path) -> None:
+def test_two_processes_cannot_share_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.run_directory.PATIENCE", 0.1)
     with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):
         RunDirectory.open(tmp_path, resolve())
     RunDirectory.open(tmp_path, resolve()).close()

@@ -1,0 +1,42 @@
+"""Frozen parameters are kept by what they are; a damaged or foreign file is as good as none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from client.frozen import FrozenCache
+from common.messages import frozen_sha256
+
+VECTOR = torch.tensor([1.0, -2.0, 3.5])
+SHA256 = frozen_sha256(VECTOR)
+
+
+def test_what_was_kept_is_there_for_the_next_process(tmp_path: Path) -> None:
+    FrozenCache(tmp_path).put(SHA256, VECTOR)
+    found = FrozenCache(tmp_path).get(SHA256)
+    assert found is not None
+    assert found.tolist() == [1.0, -2.0, 3.5]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x80\x04]\x94."])
+def test_a_damaged_file_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / f"{SHA256}.safetensors").write_bytes(content)
+    assert FrozenCache(tmp_path).get(SHA256) is None
+
+
+def test_a_vector_under_the_name_of_another_counts_as_absent(tmp_path: Path) -> None:
+    FrozenCache(tmp_path).put("0" * 64, VECTOR)
+    assert FrozenCache(tmp_path).get("0" * 64) is None
+
+
+@pytest.mark.parametrize("name", ["", "../../secret", "A" * 64, "0" * 63])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    assert FrozenCache(tmp_path).get(name) is None
+
+
+def test_without_room_on_disk_it_is_kept_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    cache = FrozenCache(tmp_path / "taken")
+    cache.put(SHA256, VECTOR)
+    assert cache.get(SHA256) is VECTOR
