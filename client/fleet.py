@@ -1,10 +1,10 @@
 """A store's line to the server: the Fleet API of Flower's SuperLink, spoken by one long-lived process.
 
 Flower's own SuperNode starts a new Python process for every message, polls every 3 s and runs what
-the server ships. This module speaks with the HTTP client that the SuperNode uses, polls quickly
-while there is work, and answers every message with an installed ClientApp: the code that a run
-ships is never fetched. (The SuperNode's `http_request_response` would be fewer names, but it sends
-this process a SIGINT when the server was started afresh, and kills it 5 s after a failed join.)
+the server ships. This module speaks with the HTTP client that the SuperNode uses, for as long as
+the process lives, and never fetches the code that a run ships. (The SuperNode's function
+`http_request_response` would be fewer names, but it sends this process a SIGINT when the server was
+started afresh, and kills it 5 s after a failed join.)
 
 All private names of flwr in Fedshelf are in this file; `pyproject.toml` pins flwr, and a contract
 test holds the line to the stock SuperNode.
@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 import httpx
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Message
 from flwr.app.message import remove_content_from_message
-from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
@@ -42,9 +41,9 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from common.errors import NetworkError
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
-FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last message
+FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 UPLOADS = 4  # parts of an answer sent at the same time
-LONGEST_RETRY = 5.0  # seconds between two attempts at a server that does not answer
+UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 _AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
 
 LOG = logging.getLogger("fedshelf.store")
@@ -65,54 +64,21 @@ class Narrator(Protocol):
         """The server answers again."""
 
 
-class _UnknownError(Exception):
+class UnknownStoreError(Exception):
     """The server does not know this node (any more): it was started afresh."""
 
 
-class _RunOverError(Exception):
+class RunOverError(Exception):
     """The run that a message belongs to has ended."""
 
 
-def serve(server: str, app: ClientApp, narrator: Narrator, wait: float) -> None:
-    """Answer the messages of the server at `server` (HOST:PORT, plain HTTP) until KeyboardInterrupt.
+class Line:
+    """One registration of this process with the server at HOST:PORT (plain HTTP), as a context manager.
 
-    Once joined, it outlives any restart of the server. On KeyboardInterrupt it takes leave and
-    raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds.
+    Every call waits until the server answers: for ever once joined, until `patience` (a value of
+    time.monotonic()) before. Calls raise UnknownStoreError, RunOverError, and httpx.HTTPStatusError
+    for any other refusal; joining raises NetworkError.
     """
-    patience = time.monotonic() + wait
-    while True:
-        try:
-            with _Line(server, narrator, patience) as line:
-                patience = float("inf")
-                _answer_all(line, app)
-        except _UnknownError:
-            narrator.lost("it was started afresh")
-        except NetworkError as error:
-            if patience < float("inf"):
-                raise
-            narrator.lost(str(error))
-            time.sleep(LONGEST_RETRY)
-
-
-def _answer_all(line: "_Line", app: ClientApp) -> None:
-    last_message = time.monotonic()
-    while True:
-        try:
-            if (message := line.receive()) is not None:
-                began = time.monotonic()
-                context = Context(message.metadata.run_id, line.node_id, {}, RecordDict(), {})
-                line.send(app(message, context), time.monotonic() - began)
-                last_message = time.monotonic()
-                continue
-        except _RunOverError:
-            LOG.info("The run ended before the answer could be sent.")
-        except httpx.HTTPStatusError as error:
-            LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
-        time.sleep(min(max(0.1 * (time.monotonic() - last_message), FASTEST), SLOWEST))
-
-
-class _Line:
-    """One registration of this process with a server. Every call waits until the server answers."""
 
     def __init__(self, server: str, narrator: Narrator, patience: float) -> None:
         private_key, public_key = generate_key_pairs()
@@ -140,7 +106,7 @@ class _Line:
             self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
             activate = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
             self._node = Node(node_id=self._call(self._client.ActivateNode, activate).node_id)
-        except (httpx.HTTPStatusError, _UnknownError, _RunOverError) as error:
+        except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 401)
             raise NetworkError(
                 f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); "
@@ -172,8 +138,13 @@ class _Line:
         objects = {each.object_id: self._pull(run_id, each.object_id) for each in iterate_object_tree(tree)}
         confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
         self._call(self._client.ConfirmMessageReceived, confirm)
-        message = inflate_object_from_contents(tree.object_id, objects)
-        assert isinstance(message, Message), type(message)
+        try:
+            message = inflate_object_from_contents(tree.object_id, objects)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            message = None
+        if not isinstance(message, Message):
+            LOG.error("A message from the server cannot be read; it is left out.")
+            return None
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 
@@ -224,10 +195,10 @@ class _Line:
         while True:
             reply = self._call(self._client.PullObject, request)
             if not reply.object_found:
-                raise _RunOverError
+                raise RunOverError
             if reply.object_available:
                 return bytes(reply.object_content)
-            time.sleep(FASTEST / 2)
+            time.sleep(UPLOAD_WAIT)
 
     def _beat(self) -> None:
         """Heartbeats for as long as the line is open, also while the main thread trains."""
@@ -239,12 +210,8 @@ class _Line:
                 continue  # the main thread learns the same from its next call and says so
 
     def _call(self, method: Callable[[Request], Reply], request: Request) -> Reply:
-        """Call the server again and again until it answers.
-
-        Raises _UnknownError, _RunOverError, httpx.HTTPStatusError for any other refusal, and
-        NetworkError if the store has not joined yet and its patience is at an end.
-        """
-        pause, away = FASTEST, False
+        """Call the server again and again until it answers; raises what the class says."""
+        pause, away = FIRST_RETRY, False
         while True:
             try:
                 reply = method(request)
@@ -269,9 +236,9 @@ def _reason(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
         return "no connection"
     match error.response.status_code:
         case 401:
-            raise _UnknownError from error
+            raise UnknownStoreError from error
         case 403:
-            raise _RunOverError from error
+            raise RunOverError from error
         case code if code in _AWAY:
             return "it is starting"
         case _:

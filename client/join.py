@@ -7,8 +7,8 @@ from types import FrameType
 from typing import NoReturn
 
 from client.app import make_app
-from client.fleet import serve
 from client.resident import worker_of
+from client.serving import serve
 from client.work import StoreWorker
 from common.config import RunConfig
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update

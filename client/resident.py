@@ -26,5 +26,5 @@ def worker_of(node_config: Mapping[str, object]) -> StoreWorker:
 
 @cache
 def _worker(name: str, data: str, device: str) -> StoreWorker:
-    states = StateStore(cache_directory() / "stores" / check_store_name(name))
-    return StoreWorker(name, FolderSource(name, Path(data)), Trainer(pick(device), states))
+    states = StateStore(cache_directory() / "stores")
+    return StoreWorker(check_store_name(name), FolderSource(name, Path(data)), Trainer(pick(device), states))
