@@ -1,14 +1,33 @@
-"""placeholder."""
+"""Our own small network, for 32 to 64 px on a CPU: 26,266 parameters at 32x32x3 and 10 classes.
+
+Three blocks of 3x3 convolution (16, 32, 64 channels), 2x2 max pooling, group norm (Wu and He 2018,
+"Group Normalization", 8 groups) and ReLU; the mean over a 2x2 grid; one dense layer. Chosen by
+measurement among some 40 designs (`docs/log.md`). Pooling before the norm quarters the norm's cost. A
+2x2 grid survives federated averaging better than a flattened map, whose large dense layer drifts
+apart between stores, and learns faster than a global mean.
+"""
 
 from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
     """Float32 [N, channels, image_size, image_size] -> logits [N, classes]; at least 8 px."""
+    side = image_size // 8
+    cell = max(1, side // 2)
     return nn.Sequential(
-        nn.Conv2d(channels, 32, 4, stride=2, padding=1), nn.GroupNorm(8, 32), nn.ReLU(),
-        nn.Conv2d(32, 64, 3, padding=1), nn.MaxPool2d(2), nn.GroupNorm(8, 64), nn.ReLU(),
-        nn.Conv2d(64, 128, 3, padding=1), nn.MaxPool2d(2), nn.GroupNorm(8, 128), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-        nn.Linear(128 * 16, classes),
+        *_block(channels, 16),
+        *_block(16, 32),
+        *_block(32, 64),
+        nn.AvgPool2d(cell), nn.Flatten(),
+        nn.Linear(64 * (side // cell) ** 2, classes),
     )  # fmt: skip
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    """A convolution that keeps the side, and a pooling that halves it."""
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.GroupNorm(8, outputs),
+        nn.ReLU(),
+    ]
