@@ -1,7 +1,7 @@
 """The network of NIID-Bench: 62,006 parameters at 32x32x3 and 10 classes.
 
-Li, Diao, Chen and He 2022, "Federated Learning on Non-IID Data Silos: An Experimental Study",
-section V: two 5x5 convolutions of 6 and 16 channels, each followed by 2x2 max pooling, then dense
+Li, Diao, Chen and He 2022, "Federated Learning on Non-IID Data Silos: An Experimental Study":
+two 5x5 convolutions of 6 and 16 channels, each followed by 2x2 max pooling, then dense
 layers of 120 and 84 units (LeNet-5 of LeCun et al. 1998 with ReLU and three input channels).
 """
 
