@@ -1,8 +1,8 @@
 """The three-convolution network that tutorials train on Fashion-MNIST: 241,546 parameters at 28x28x1.
 
 No single source: the usual stack of 3x3 convolutions with doubling channels (32, 64, 128), each
-followed by 2x2 max pooling, then a dense layer of 128 units. A three-convolution network is reported at 90.25% on Fashion-MNIST after 5 epochs of
-Adam with batches of 64.
+followed by 2x2 max pooling, then a dense layer of 128 units. A three-convolution network is
+reported at 90.25% on Fashion-MNIST after 5 epochs of Adam with batches of 64.
 """
 
 from torch import nn
