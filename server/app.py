@@ -4,6 +4,8 @@
 there. Whoever submits it by other means (`flwr run`) gives settings as Flower's run config.
 """
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -26,6 +28,8 @@ from server.rounds import Judge, Watcher
 from server.run_directory import RunDirectory
 from server.training_run import StopRequest, Training
 
+LOOK = 1.0  # seconds between two looks whether the launcher is alive
+
 app = ServerApp()
 
 
@@ -46,12 +50,20 @@ def main(grid: Grid, context: Context) -> None:
     """Train the run that `flower-server` has prepared in the directory `run.out`."""
     out = Path(str(context.run_config["run.out"]))
     desk = Desk(out)
+    threading.Thread(target=_end_with_launcher, args=(desk,), daemon=True).start()
     with desk.at_work():
         watcher = RelayWriter(desk.events)
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
             training = GridTraining(config, directory, watcher, folder_judge, desk.began, config.cohort.min_stores)
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
+
+
+def _end_with_launcher(desk: Desk) -> None:
+    """Without the launcher there is no SuperLink, and Flower's grid would look for it for ever."""
+    while desk.is_launcher_at_work():
+        time.sleep(LOOK)
+    os._exit(1)  # at any moment: what counts is saved as with any other kill
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,15 @@ def conduct(request: Request) -> int:
     _check_model(config)
     desk = Desk(path)
     RunDirectory.open(path, config).close()
-    desk.clear(request.began)
-    with FlowerServer(desk.directory, address) as flower, screen.RoundTable(config.run.rounds) as table:
+    with (
+        desk.open(request.began),
+        FlowerServer(desk.directory, address) as flower,
+        screen.RoundTable(config.run.rounds) as table,
+        _stop_on_signals(desk, table),
+    ):
         table.note("The server is up. Each store joins with:")
         table.note(join_command(address))
-        with _stop_on_signals(desk, table):
-            outcome = Conductor(path, desk, flower, table).see_through()
+        outcome = Conductor(path, desk, flower, table).see_through()
     if outcome.summary is None:
         raise _Failed(outcome.error, outcome.exit_code)
     screen.closing(outcome.summary, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.errors import FedshelfError
+from common.errors import FedshelfError, RunError
 from common.files import write_json
 
 
@@ -36,13 +36,24 @@ class Desk:
         self._began = self.directory / "began.json"
         self._stop = self.directory / "stop"
         self._lock = self.directory / "app.lock"
+        self._launcher_lock = self.directory / "launcher.lock"
 
-    def clear(self, began: float) -> None:
-        """Forget what an earlier app was told and said; a command that started at `began` takes over."""
+    @contextmanager
+    def open(self, began: float) -> Iterator[None]:
+        """For a launcher that started at `began`: take the desk over, and forget what was said at it before.
+
+        Raises RunError if another launcher has it.
+        """
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        for path in (self.events, self._outcome, self._stop):
-            path.unlink(missing_ok=True)
-        write_json(self._began, began)
+        if _is_held(self._launcher_lock):
+            raise RunError(
+                f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
+            )
+        with FileLock(self._launcher_lock):
+            for path in (self.events, self._outcome, self._stop):
+                path.unlink(missing_ok=True)
+            write_json(self._began, began)
+            yield
 
     @property
     def began(self) -> float:
@@ -61,11 +72,11 @@ class Desk:
 
     def is_app_at_work(self) -> bool:
         """Whether a living app holds the desk."""
-        try:
-            with FileLock(self._lock, blocking=False):
-                return False
-        except Timeout:
-            return True
+        return _is_held(self._lock)
+
+    def is_launcher_at_work(self) -> bool:
+        """Whether a living launcher holds the desk."""
+        return _is_held(self._launcher_lock)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """For the app: the run has this summary."""
@@ -84,3 +95,12 @@ class Desk:
     def is_stop_asked(self) -> bool:
         """Whether the app has been asked to end."""
         return self._stop.exists()
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a living process holds `lock`; the system takes it from a dead one."""
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True

@@ -59,11 +59,11 @@ class Children:
         """Where the output of a child goes."""
         return self._directory / f"{name}.log"
 
-    def stop(self) -> None:
-        """End all of them and all they started: SIGTERM in reverse order of start, SIGKILL after PATIENCE."""
+    def stop(self, patience: float = PATIENCE) -> None:
+        """End all of them and all they started: SIGTERM in reverse order of start, SIGKILL after `patience` seconds."""
         for group in reversed(self.groups().values()):
             _signal_group(group, signal.SIGTERM)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         for child in self._running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(max(until - time.monotonic(), 0.1))

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed import Command, LocalGrid, draw_photos
+
+from tests.deployment.deployed import Command, LocalGrid, draw_photos
 
 
 @pytest.fixture

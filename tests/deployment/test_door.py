@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from deployed import free_port, wait_for
 
 from server.door import LARGEST_BODY
+from tests.deployment.deployed import free_port, wait_for
 
 
 class SuperLink:

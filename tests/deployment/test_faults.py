@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Starter
-from deployed import SCRIPTS, Command, draw_photos, free_port, history, processes_of, summary, wait_for
+
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import SCRIPTS, Command, draw_photos, free_port, history, processes_of, summary, wait_for
 
 pytestmark = pytest.mark.slow
 

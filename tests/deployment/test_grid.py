@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deployed import LocalGrid, wait_for
 
 from client.app import make_app
 from client.failures import StoreError
@@ -19,6 +18,7 @@ from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
 from server.grid import GridRuntime
+from tests.deployment.deployed import LocalGrid, wait_for
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
 CONFIG = resolve({"cohort.timeout": 30.0})

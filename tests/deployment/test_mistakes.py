@@ -4,8 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import Starter
-from deployed import draw_photos, free_port
+
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import draw_photos, free_port
 
 JOIN = ["flower-client", "join", "--server", "127.0.0.1:9", "--name", "north", "--insecure", "--data"]
 START = ["flower-server", "start", "--insecure", "--out"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deployed import free_port, processes_of
 
 from common.errors import NetworkError
 from server.launch import Address, FlowerServer
+from tests.deployment.deployed import free_port, processes_of
 
 
 @pytest.fixture(scope="module")

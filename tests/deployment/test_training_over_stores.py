@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from conftest import Starter
-from deployed import free_port, history, processes_of, summary
 from safetensors.torch import load_file
 
 from common.config import from_toml, resolve
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import free_port, history, processes_of, summary
 
 
 def test_stores_with_different_classes_train_one_model(
