@@ -116,7 +116,11 @@ class Training:
         scores = rounds.scores(delivered)
         sha = weights_sha256(self.start, delivered)
         summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
-        summary |= {"weights_sha256": sha, "delivered_round": delivered.round, **judged(self.start, scores, self.runtime.stores())}
+        summary |= {
+            "weights_sha256": sha,
+            "delivered_round": delivered.round,
+            **judged(self.start, scores, self.runtime.stores()),
+        }
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
         self._report()
@@ -178,7 +182,8 @@ def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str,
     recall = dict(zip(classes, test.recall.tolist(), strict=True))
     return {
         name: {
-            "accuracy": sum(images * recall.get(label, 0.0) for label, images in info.counts.items()) / info.num_examples,
+            "accuracy": sum(images * recall.get(label, 0.0) for label, images in info.counts.items())
+            / info.num_examples,
             "macro_f1": None,
             "loss": None,
             "images": info.num_examples,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed import wait_for
 
 from common.errors import RunError
 from server.desk import Desk
 from server.processes import Children, end_leftovers
+from tests.deployment.deployed import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
-from photo_files import encoded, noise
 from PIL import Image, ImageOps
 
 from common.images.decode import NotUsableError, PixelFormat, decode
+from tests.images.photo_files import encoded, noise
 
 # pytest shows warnings that a person does not see: `decode` switches those of Pillow off.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")

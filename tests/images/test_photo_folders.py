@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from photo_files import encoded, noise, save, store
 
 from common.errors import DataError
 from common.images.folder import Folder, open_folder, relabel
+from tests.images.photo_files import encoded, noise, save, store
 
 
 def opened(path: Path) -> Folder:

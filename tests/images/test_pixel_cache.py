@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from photo_files import encoded, noise, save, store
 
 from common.errors import DataError
 from common.images import contents
 from common.images.folder import Folder, open_folder
 from common.images.parallel import cores
+from tests.images.photo_files import encoded, noise, save, store
 
 BUILD = """
 import sys

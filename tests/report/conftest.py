@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from sample_run import make_run
+
+from tests.report.sample_run import make_run
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sample_run import history
 
 from server.report.console import RoundTable, closing, plain_line
+from tests.report.sample_run import history
 
 STORES = [f"store-{index:02d}" for index in range(10)]
 RECORD: dict[str, Any] = {

@@ -2,10 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import history
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from server.report.events import EventLog
+from tests.report.sample_run import history
 
 STORES = ["store-00", "store-01", "store-02"]
 

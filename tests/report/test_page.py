@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import confusion, make_run, per_class, write_history
 
 from server.report.page import write_report
+from tests.report.sample_run import confusion, make_run, per_class, write_history
 
 
 class Page(html.parser.HTMLParser):

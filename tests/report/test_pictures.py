@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sample_run import make_run, partition
 
 from server.report.colours import class_colours
 from server.report.pictures import draw_confusion, draw_partition, draw_stores, write_pictures
+from tests.report.sample_run import make_run, partition
 
 ALL = ["curves.png", "confusion.png", "partition.png", "stores.png"]
 
