@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def pids_of(pattern: str, out: Path) -> list[int]:
     """Processes of the run in `out` whose command line matches."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     matching = [line.split(maxsplit=1) for line in listing.splitlines() if re.search(pattern, line)]
     named = [int(pid) for pid, _ in matching if str(out).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
     assert named, f"no process matches {pattern}"

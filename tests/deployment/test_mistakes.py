@@ -1,6 +1,8 @@
 """A mistake of a person who runs a server or a store: one sentence, an exit code, nothing left behind."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,11 @@ def test_no_store_joins(command: Starter, tmp_path: Path) -> None:
     started = command.server(tmp_path / "run", free_port(), "--stores", "2", "--wait", "0.5")
     assert started.ends() == 5
     assert "0 of the 2 stores needed joined within 0.5 s" in started.lines[-1]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = "import sys, client.main, server.main; sys.exit(bool({'torch', 'flwr', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def assert_one_sentence(command: Starter, arguments: list[str], code: int, words: str) -> None:
