@@ -6,15 +6,15 @@ store or the network does becomes a Failure; nothing here raises because of a st
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
-from common.config import RunConfig
+from common.config import RunConfig, flatten, resolve
 from common.errors import FedshelfError
-from common.messages import NeedsFrozen, Notice, Order, Query, Result, decode_result, encode_order
+from common.messages import NeedsFrozen, Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, StoreInfo, TrainOrder, Update
 
@@ -45,7 +45,7 @@ class _Node:
 class _Errand:
     """Messages of one order that still lack an answer: message id -> store."""
 
-    order: Order
+    order: TrainOrder | EvaluateOrder
     deadline: float
     pending: dict[str, str] = field(default_factory=dict)
 
@@ -70,7 +70,7 @@ class GridRuntime:
         online = set(self._grid.get_node_ids())
         self._nodes = {node_id: node for node_id, node in self._nodes.items() if node_id in online}
         for node_id in sorted(online - self._nodes.keys()):
-            query = self._send(node_id, Query(self._run_id, self._config))
+            query = self._send(node_id, Query(self._run_id, for_stores(self._config)))
             self._nodes[node_id] = _Node(time.monotonic(), query)
         self._hear()
         self._settle_names()
@@ -139,7 +139,9 @@ class GridRuntime:
 
     # ------------------------------------------------------------------ orders and answers
 
-    def _carry_out(self, order: Order, stores: Sequence[str], kind: type[Answer]) -> Iterator[Answer | Failure]:
+    def _carry_out(
+        self, order: TrainOrder | EvaluateOrder, stores: Sequence[str], kind: type[Answer]
+    ) -> Iterator[Answer | Failure]:
         timeout = self._config.cohort.timeout
         errand = _Errand(order, time.monotonic() + timeout)
         yield from self._push(errand, stores, attach_frozen=False)
@@ -168,7 +170,8 @@ class GridRuntime:
         """Send the errand's order to `stores`; a Failure for each that cannot be reached."""
         nodes = {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
         reachable = [store for store in stores if store in nodes]
-        content = encode_order(errand.order, attach_frozen=attach_frozen)
+        plan = replace(errand.order.plan, config=for_stores(errand.order.plan.config))
+        content = encode_order(replace(errand.order, plan=plan), attach_frozen=attach_frozen)
         kind = MessageType.TRAIN if isinstance(errand.order, TrainOrder) else MessageType.EVALUATE
         ttl = max(errand.deadline - time.monotonic(), 1.0)  # a store must not work on what nobody waits for
         messages = [Message(content, nodes[store], kind, ttl=ttl) for store in reachable]
@@ -178,6 +181,11 @@ class GridRuntime:
                 errand.pending[identity] = store
             else:
                 yield Failure(store, "unavailable", "not connected")
+
+
+def for_stores(config: RunConfig) -> RunConfig:
+    """The configuration without the server's own files, which are nobody else's business."""
+    return resolve(flatten(config), {"run.out": "", "evaluation.test_data": "", "model.weights": "none"})
 
 
 def _read(reply: Message, store: str) -> Result:

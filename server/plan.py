@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common import models, strategies
 from common.config import RunConfig, flatten, resolve
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.orders import Plan, StoreInfo
 from common.training import Network
 
@@ -54,6 +54,11 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
     """
     strategies.build(config.strategy)
+    if config.model.freeze and config.model.weights == "none":
+        raise ConfigError(
+            "Setting model.freeze got True with model.weights none: a backbone that never learned anything would be"
+            " kept as it is; give model.weights, or leave model.freeze out."
+        )
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)

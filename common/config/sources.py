@@ -5,8 +5,10 @@ one function validates.
 """
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,8 @@ def flatten(config: RunConfig) -> Flat:
 
 
 def to_flower(config: RunConfig) -> dict[str, Scalar]:
-    """Flower's flat run config: bool, int, float and str only; lists are comma-separated."""
-    return {key: ",".join(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
+    """Flower's flat run config: bool, int, float and str only; lists are text that `resolve` reads back."""
+    return {key: _as_text(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
 
 
 def to_toml(config: RunConfig) -> str:
@@ -93,8 +95,19 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
 
 
 def _listed(value: Any) -> Any:
-    """Text becomes a list at its commas; other values are left for validation."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """Text becomes a list: a JSON one if it is in brackets, else split at commas. Other values are left."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        with suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _as_text(names: tuple[str, ...]) -> str:
+    """Inverse of `_listed`: commas, or JSON where a name would not survive them."""
+    plain = ",".join(names)
+    return plain if tuple(_listed(plain)) == names else json.dumps(names, ensure_ascii=False)
 
 
 def _unknown(key: str, keys: list[str]) -> str:

@@ -42,6 +42,17 @@ def test_is_frozen() -> None:
         RunConfig().train.lr = 1.0  # type: ignore[misc]
 
 
+@given(draw.lists(draw.text(min_size=1, max_size=8), unique=True, max_size=4))
+def test_any_class_names_survive_flowers_form(classes: list[str]) -> None:
+    config = resolve({"data.classes": classes})
+    assert resolve(to_flower(config)).data.classes == tuple(classes)
+
+
+def test_class_names_with_commas_are_given_in_brackets() -> None:
+    given_so = from_assignments(['data.classes=["T-shirts, new", "hats"]'])
+    assert resolve(given_so).data.classes == ("T-shirts, new", "hats")
+
+
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [

@@ -222,5 +222,18 @@ def test_frozen_parameters_reach_each_store_once(
     assert len(list(training_orders(grid))) == 3  # the first, again with the array, the second
 
 
+def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., None]) -> None:
+    secret = {"run.out": "/srv/runs/x", "evaluation.test_data": "/srv/photos", "model.weights": "/srv/w.safetensors"}
+    config = resolve(secret, {"train.lr": 0.5})
+    runtime = GridRuntime(grid, config, "run", lambda _: None, ghost=0.0)
+    add(Doubler("north"))
+    gathered(runtime, "north")
+    assert [type(answer) for answer in runtime.train(order(1, Plan("run", config, SPEC)), ["north"])] == [Update]
+    orders = [decode_order(message.content, FrozenCache()) for message in grid.sent]
+    assert [type(each).__name__ for each in orders] == ["Query", "TrainOrder"]
+    assert not any("/srv" in repr(each) for each in orders)
+    assert orders[1].plan.config.train.lr == 0.5
+
+
 def training_orders(grid: LocalGrid) -> Iterator[str]:
     return (message.metadata.message_id for message in grid.sent if message.metadata.message_type == "train")
