@@ -1,4 +1,4 @@
-"""A curve that a change must not move unless it means to: then the new numbers go here, with the reason in the commit."""
+"""A curve that a change must not move unless it means to; then the commit with the new numbers says why."""
 
 from pathlib import Path
 
