@@ -104,8 +104,9 @@ def line_chart(
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Round numbers that enclose low..high, about so many steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if high <= low:
-        low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # a flat line, as far as an axis can tell
+        margin = 0.05 * (abs(high) if abs(high) > 1e-9 else 1)
+        low, high = low - margin, high + margin
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
