@@ -29,6 +29,9 @@ def test_stores_with_different_classes_train_one_model(
     assert [record["failed"] for record in rounds] == [{}, {}]
     assert json.loads((out / "model.json").read_text())["classes"] == ["boot", "hat", "shirt"]
     assert load_file(out / "model.safetensors")
+    held = json.loads((out / "partition.json").read_text())
+    assert held["classes"] == ["boot", "hat", "shirt"]
+    assert [number > 0 for number in held["stores"]["mitte"]] == [True, True, False]
     config = resolve(from_toml(out / "config.toml"))
     assert (config.data.classes, config.cohort.min_stores) == (("boot", "hat", "shirt"), 3)
 
