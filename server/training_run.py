@@ -89,7 +89,12 @@ class Training:
                 self.watcher.row(record)
         except (FedshelfError, OSError) as error:
             with suppress(OSError):  # a full disk takes no summary either
-                self._write_failure(state, str(error))
+                self._write_unfinished(state, "failed", str(error))
+                self._report()
+            raise
+        except KeyboardInterrupt:
+            self._write_unfinished(state, "stopped", "stopped at once")
+            self.watcher.note(f"Stopped at once; what was saved goes on with --resume in {self.directory.path}.")
             raise
         finally:
             events.close()
@@ -137,10 +142,9 @@ class Training:
         except Exception as error:
             self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
 
-    def _write_failure(self, state: State, reason: str) -> None:
+    def _write_unfinished(self, state: State, status: str, reason: str) -> None:
         nothing: dict[str, Any] = {"weights_sha256": weights_sha256(self.start, state), "test": None, "per_store": None}
-        self.directory.write("summary.json", self._summary(state, "failed", reason) | nothing)
-        self._report()
+        self.directory.write("summary.json", self._summary(state, status, reason) | nothing)
 
     def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
         """What is known of a run's outcome without judging its model."""

@@ -105,6 +105,24 @@ def test_interrupt_saves_and_says_stopped(tmp_path: Path, undisturbed: dict) -> 
     assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
 
 
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(tmp_path: Path, undisturbed: dict) -> None:
+    out = tmp_path / "run"
+    process = start("run", *SMALL, "--rounds", str(ROUNDS), "--strategy", "fedadam", "--out", out)
+    while lines(out) < 1 and process.poll() is None:
+        time.sleep(0.005)
+    assert process.stdout
+    process.send_signal(signal.SIGINT)
+    while "Stopping after this round" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert summary(out)["status"] == "stopped"
+    assert "Stopped at once" in told or "Model: " in told  # the round may have ended in between
+    assert run("run", "--resume", "--out", out).returncode == 0
+    assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert run("run", *SMALL, "--rounds", "1", "--out", out).returncode == 0
