@@ -1,17 +1,16 @@
 """`flower-server`: starts a training for real stores and sees it through."""
 
 import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.cli import command_line, merge_settings
+from common.cli import run as run_command_line
+from common.errors import ConfigError
 
 BEGAN = time.time()
-
-from pathlib import Path  # noqa: E402 - the clock starts before any import
-from typing import Annotated, Any  # noqa: E402
-
-import typer  # noqa: E402
-
-from common.cli import command_line, merge_settings  # noqa: E402
-from common.cli import run as run_command_line  # noqa: E402
-from common.errors import ConfigError  # noqa: E402
 
 app = command_line("The server of a training across stores: it combines their updates into one model.")
 

@@ -124,7 +124,8 @@ class Training:
         summary |= {
             "weights_sha256": sha,
             "delivered_round": delivered.round,
-            **judged(self.start, scores, self.runtime.stores()),
+            **judged(self.start, scores),
+            **per_store(self.start.plan.spec.classes, scores, delivered, self.runtime.stores()),
         }
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
@@ -166,16 +167,26 @@ class Training:
         }
 
 
-def judged(start: Start, scores: Scores, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-    """The summary's test part, on the server's images or else on the stores', and the result of each store."""
-    classes = start.plan.spec.classes
+def judged(start: Start, scores: Scores) -> dict[str, Any]:
+    """The summary's test part, on the server's images or else on the stores'."""
     on, counts = ("server", scores.test) if scores.test is not None else ("stores", merged(scores))
     return {
-        "test": None if counts is None else _described_fully(classes, counts) | {"on": on},
-        "per_store_from": "held-out images" if scores.stores else "class mix",
-        "per_store": {name: described(counts) for name, counts in scores.stores.items()}
-        or (expected_by_mix(classes, scores.test, stores) if scores.test else None),
+        "test": None if counts is None else _described_fully(start.plan.spec.classes, counts) | {"on": on},
     }
+
+
+def per_store(
+    classes: tuple[str, ...], scores: Scores, delivered: State, stores: Mapping[str, StoreInfo]
+) -> dict[str, Any]:
+    """Each store's result, and what it comes from: its test images, else its validation images in the round
+    delivered, else an expectation from its mix of classes.
+    """
+    if scores.stores:
+        return {"per_store_from": "test", "per_store": {name: described(c) for name, c in scores.stores.items()}}
+    if delivered.record and (validation := delivered.record["validation"]):
+        return {"per_store_from": "validation", "per_store": validation["stores"]}
+    expected = expected_by_mix(classes, scores.test, stores) if scores.test else None
+    return {"per_store_from": "class mix", "per_store": expected}
 
 
 def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:

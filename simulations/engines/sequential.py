@@ -70,7 +70,7 @@ class SequentialEngine:
         self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
-        workers = min(config.run.workers or _default_workers(self._device), len(self._slots))
+        workers = config.run.workers or _default_workers(self._device)  # evaluation uses more than a small cohort
         self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
         self._infos = {
             name: _info(name, data, federation.table[name], federation.classes)
