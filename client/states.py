@@ -5,6 +5,7 @@ round that is trained again after a crash starts from the same state as the firs
 """
 
 from pathlib import Path
+from typing import Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -15,10 +16,21 @@ from common.files import write_atomic
 from common.params import Tensors
 
 
-class StateStore:
-    """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`; the latest two are kept."""
+class States(Protocol):
+    """Where stores' states are kept between rounds."""
 
-    KEEP = 2
+    def load(self, run_id: str, store: str, round: int) -> Tensors:
+        """The state before `round`: of the latest earlier round, or empty."""
+
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
+        """Keep `state` as that of `round`; the state before round `committed + 1` must stay available."""
+
+
+class StateStore:
+    """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`.
+
+    The states since the last committed round are kept, and the latest one up to it.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -35,14 +47,14 @@ class StateStore:
                 f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}."
             ) from error
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors) -> None:
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
         """Keep `state` as that of `round`. Raises OSError."""
         path = self._directory / run_id / store / f"round-{round:06d}.safetensors"
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         write_atomic(path, lambda file: file.write(content))
-        for number, old in sorted(self._files(run_id, store))[: -self.KEEP]:
-            if number < round:
-                old.unlink(missing_ok=True)
+        settled = sorted(item for item in self._files(run_id, store) if item[0] <= committed)
+        for _, old in settled[:-1]:
+            old.unlink(missing_ok=True)
 
     def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
         paths = (self._directory / run_id / store).glob("round-*.safetensors")

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from client.failures import StoreError
-from client.states import StateStore
+from client.states import States
 from common import strategies
 from common.config import RunConfig
 from common.images.types import Images, StoreData
@@ -30,7 +30,7 @@ class Trainer:
     Building a network, compiling kernels and moving images to a device is paid once per plan.
     """
 
-    def __init__(self, device: torch.device, states: StateStore) -> None:
+    def __init__(self, device: torch.device, states: States) -> None:
         self._device, self._states = device, states
         self._network: tuple[Plan, Network] | None = None
         self._resident: tuple[int, Images] | None = None
@@ -45,7 +45,7 @@ class Trainer:
         task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
         fitted = fit(self.network(order.plan), self._on_device(images), task)
         if fitted.state:
-            self._states.save(order.plan.run_id, store, order.round, fitted.state)
+            self._states.save(order.plan.run_id, store, order.round, fitted.state, order.committed)
         seconds = time.perf_counter() - began
         return Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, seconds, fitted.extras)
 

@@ -21,7 +21,7 @@ from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import MessageError, Reader, Value, pack
 
-FORMAT = 1  # raised whenever a field or a tensor changes its meaning
+FORMAT = 2  # raised whenever a field or a tensor changes its meaning
 _EXTRA = "extra."
 
 
@@ -93,7 +93,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if attach_frozen and plan.frozen is not None:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
-        return _pack("train", header, tensors | _prefixed(order.extras))
+        return _pack("train", {**header, "committed": order.committed}, tensors | _prefixed(order.extras))
     return _pack("evaluate", {**header, "split": order.split}, tensors)
 
 
@@ -110,7 +110,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "query":
             order = Query(reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json))
         case "train":
-            order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA))
+            order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA), reader.count("committed"))
         case "evaluate":
             order = EvaluateOrder(*_common(reader, kept), reader.choice("split", ("validation", "test")))
     reader.close()

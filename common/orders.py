@@ -32,12 +32,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """Train locally from `params` (float32 [P]); `extras` is what the strategy's server half adds."""
+    """Train locally from `params` (float32 [P]).
+
+    extras:    what the strategy's server half adds
+    committed: the last round that the server cannot lose; a store must still know what it knew then
+    """
 
     plan: Plan
     round: int
     params: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    committed: int = 0
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class Rounds:
         return self._scores(state.round, state.params, split)
 
     def _train(self, state: State, number: int) -> tuple[TrainOrder, list[str], list[Update], dict[str, Failure]]:
-        order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy))
+        order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.round)
         quorum = self.config.cohort.min_stores
         failed: dict[str, Failure] = {}
         for attempt in range(ATTEMPTS):

@@ -10,6 +10,7 @@ from common.config import DataConfig, RunConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
 from common.images.types import Images, StoreData
+from common.orders import StoreInfo
 from common.seeding import rng
 from simulations.datasets import Dataset, load
 from simulations.partitions import parse, partition
@@ -33,6 +34,18 @@ class Federation:
     test: Images | None
     table: Mapping[str, list[int]]
     left_out: str
+
+    def infos(self) -> dict[str, StoreInfo]:
+        """What each store has, as a real one would say it."""
+        return {
+            name: StoreInfo(
+                name,
+                {label: images for label, images in zip(self.classes, self.table[name], strict=True) if images},
+                len(data.validation),
+                len(data.test),
+            )
+            for name, data in self.stores.items()
+        }
 
 
 def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:

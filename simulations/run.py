@@ -39,7 +39,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     source = datasets.find(config.data)
     config = settle_image_size(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    start, build_engine = prepare(config, stores.classes, source.channels), engines.find(config.run.engine)
+    start = prepare(config, stores.classes, source.channels)
+    build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config)) as directory:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)

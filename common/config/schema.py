@@ -152,7 +152,9 @@ class RunSection(Section):
     out: str = Field("", description="run directory; empty: runs/NAME")
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="the one number all randomness derives from")
-    engine: str = Field("sequential", description="what executes the stores of a simulation")
+    engine: str = Field(
+        "auto", description="what executes the stores of a simulation: sequential, or auto for the fastest that fits"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="worker processes of the sequential engine; 0: one per core on a CPU"
     )

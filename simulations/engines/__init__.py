@@ -1,6 +1,7 @@
 """What executes the stores of a simulation, by name. Adding one: a file, and a line in ENGINES."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -10,12 +11,11 @@ from common.errors import ConfigError
 from common.metrics import Counts
 from server.plan import Start
 from server.runtime import Runtime
-from simulations.engines.sequential import SequentialEngine
 from simulations.federation import Federation
 
 
 class Engine(Runtime, Protocol):
-    """A runtime whose stores live on this machine."""
+    """A runtime whose stores are simulated."""
 
     def judge(self, params: Tensor) -> Counts:
         """Counts of a model on the federation's test set."""
@@ -27,13 +27,22 @@ class Engine(Runtime, Protocol):
 Builder = Callable[[Federation, Start, Path], Engine]
 """Makes an engine of stores, what they start from, and a directory for what they remember."""
 
-ENGINES: Mapping[str, Builder] = {
-    "sequential": SequentialEngine,
+# name -> where its builder is; a run imports its own engine only
+ENGINES: Mapping[str, str] = {
+    "sequential": "simulations.engines.sequential:SequentialEngine",
 }
 
 
 def find(name: str) -> Builder:
     """The engine `name`. Raises ConfigError for an unknown one."""
     if name not in ENGINES:
-        raise ConfigError(f"Setting run.engine got {name!r}; allowed: {', '.join(ENGINES)}.")
-    return ENGINES[name]
+        raise ConfigError(f"Setting run.engine got {name!r}; allowed: auto, {', '.join(ENGINES)}.")
+    module, _, builder = ENGINES[name].partition(":")
+    found: Builder = getattr(import_module(module), builder)
+    return found
+
+
+def choose(start: Start) -> str:
+    """The engine that a run's settings name; for "auto", the fastest one that can run it."""
+    name = start.plan.config.run.engine
+    return "sequential" if name == "auto" else name

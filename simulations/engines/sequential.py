@@ -19,7 +19,7 @@ from client.failures import failure_of
 from client.states import StateStore
 from client.work import Trainer
 from common.errors import FedshelfError
-from common.images.types import Images, StoreData
+from common.images.types import Images
 from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from common.params import Tensors
@@ -38,6 +38,7 @@ class TrainJob:
     round: int
     slot: int
     extras: Tensors
+    committed: int
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,7 @@ class SequentialEngine:
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
         workers = config.run.workers or _default_workers(self._device)  # evaluation uses more than a small cohort
         self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
-        self._infos = {
-            name: _info(name, data, federation.table[name], federation.classes)
-            for name, data in federation.stores.items()
-        }
+        self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """All of them, always."""
@@ -86,7 +84,8 @@ class SequentialEngine:
         self._params.copy_(order.params)
         slots = {store: slot for slot, store in enumerate(stores)}
         largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
-        for answer in self._run([TrainJob(store, order.round, slots[store], order.extras) for store in largest_first]):
+        jobs = [TrainJob(store, order.round, slots[store], order.extras, order.committed) for store in largest_first]
+        for answer in self._run(jobs):
             assert isinstance(answer, Update | Failure)
             yield replace(answer, params=self._slots[slots[answer.store]]) if isinstance(answer, Update) else answer
 
@@ -121,7 +120,7 @@ class SequentialEngine:
             return failure_of(job.store, error)
 
     def _train_one(self, job: TrainJob) -> Update:
-        order = TrainOrder(self._plan, job.round, self._params, job.extras)
+        order = TrainOrder(self._plan, job.round, self._params, job.extras, job.committed)
         update = self._trainer.train(order, job.store, self._federation.stores[job.store].train)
         self._slots[job.slot].copy_(update.params)
         return replace(update, params=torch.empty(0))
@@ -140,8 +139,3 @@ class SequentialEngine:
 def _default_workers(device: torch.device) -> int:
     """One a core on a CPU, where processes can be forked; one on other devices, which they would share."""
     return len(os.sched_getaffinity(0)) if device.type == "cpu" and sys.platform == "linux" else 1
-
-
-def _info(name: str, data: StoreData, row: Sequence[int], classes: tuple[str, ...]) -> StoreInfo:
-    counts = {label: images for label, images in zip(classes, row, strict=True) if images}
-    return StoreInfo(name, counts, len(data.validation), len(data.test))
