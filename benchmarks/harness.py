@@ -1,0 +1,186 @@
+"""What all benchmarks share: run a command and measure it, alternate contestants, print medians and ratios.
+
+A contestant does the work once and returns a sample: {column: number}. `alternate` calls them in turn, so that
+whatever else the machine does hits all of them alike; ratios are taken within a turn.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import machine
+from benchmarks.processes import SHARE, Tree
+
+Sample = Mapping[str, float | None]
+Contestant = Callable[[], Sample]
+Samples = Mapping[str, Sequence[Sample]]
+ROUND_1 = b'{"round": 1,'  # how a history's line of the first round begins: ours, and what rivals print
+TAG = "BENCHMARK_TAG"  # environment variable by which a measured process and its descendants are found
+POLL = 0.02  # seconds between looks
+
+
+class BenchmarkError(Exception):
+    """A measured command failed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of a command.
+
+    wall:        seconds from the start of the process to its end
+    first_round: seconds until the history had the line of round 1; None if it never had one
+    peak_bytes:  most memory at one time: proportional set size of all its processes; 0 where there is no /proc
+    output:      what it wrote to standard output
+    """
+
+    wall: float
+    first_round: float | None
+    peak_bytes: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: the median of a sample's `key`, in units of `unit`; `ratio`: ours to theirs beside it."""
+
+    key: str
+    title: str
+    digits: int = 0
+    unit: float = 1.0
+    ratio: bool = False
+
+
+def measure(
+    command: Sequence[str | Path],
+    *,
+    history: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Measured:
+    """Run a command to its end. What it leaves running is ended, by process id.
+
+    history: the file that gets one JSON line a round; None: standard output
+    env:     environment variables on top of this process's own
+
+    Raises BenchmarkError, with the end of what it wrote to standard error, if it fails.
+    """
+    tag = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
+                env=os.environ | dict(env or {}) | {TAG: tag}, start_new_session=True,
+            )  # fmt: skip
+            watch = _Watch(Tree(f"{TAG}={tag}", process.pid), history or out, began)
+            watch.start()
+            try:
+                code = process.wait()
+                wall = time.perf_counter() - began
+            finally:
+                watch.finish()
+        if code:
+            said = err.read_text(errors="replace")[-3000:]
+            raise BenchmarkError(f"{' '.join(map(str, command))} ended with code {code}:\n{said}")
+        return Measured(wall, watch.first_round, watch.peak, out.read_text(errors="replace"))
+
+
+class _Watch(threading.Thread):
+    """Looks at a command while it runs: when round 1 is done, and the most memory."""
+
+    def __init__(self, tree: Tree, history: Path, began: float) -> None:
+        super().__init__(daemon=True)
+        self._tree, self._history, self._began, self._ended = tree, history, began, threading.Event()
+        self.first_round: float | None = None
+        self.peak = 0
+
+    def run(self) -> None:
+        due = time.perf_counter()
+        while not self._ended.wait(POLL):
+            self._look()
+            if (now := time.perf_counter()) >= due:
+                self.peak = max(self.peak, self._tree.memory())
+                due = now + SHARE * (time.perf_counter() - now)
+
+    def finish(self) -> None:
+        self._ended.set()
+        self.join()
+        self._look()  # a short run may have ended between two looks
+        self._tree.end()
+
+    def _look(self) -> None:
+        if self.first_round is None and self._history.exists():
+            lines = self._history.read_bytes().splitlines(keepends=True)
+            if any(line.startswith(ROUND_1) and line.endswith(b"\n") for line in lines):
+                self.first_round = time.perf_counter() - self._began
+
+
+def alternate(contestants: Mapping[str, Contestant], times: int) -> dict[str, list[Sample]]:
+    """Every contestant once, in turn, `times` times over; progress goes to standard error."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contestants}
+    for turn in range(1, times + 1):
+        for name, contestant in contestants.items():
+            print(f"{turn}/{times} {name} ...", end=" ", file=sys.stderr, flush=True)
+            began = time.perf_counter()
+            samples[name].append(contestant())
+            print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+    return samples
+
+
+def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "ours") -> None:
+    """Print a row per contestant: median (least to most), and the ratio of `ours` to it where a column asks for it."""
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("")
+    for column in columns:
+        shown.add_column(column.title, justify="right")
+        if column.ratio:
+            shown.add_column("ours to it", justify="right")
+    for name, row in samples.items():
+        cells = [cell for column in columns for cell in _cells(row, samples.get(ours, ()), column)]
+        shown.add_row(name, *cells)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(shown)
+    console.print(" · ".join(machine().values()), highlight=False)
+
+
+def values(samples: Sequence[Sample], key: str) -> list[float]:
+    """What the samples have under `key`."""
+    return [value for sample in samples if (value := sample.get(key)) is not None]
+
+
+def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], key: str) -> float | None:
+    """Median over turns of ours divided by theirs in the same turn; None if they have no turn in common."""
+    pairs = [(a.get(key), b.get(key)) for a, b in zip(ours, theirs, strict=False)]
+    found = [a / b for a, b in pairs if a is not None and b]
+    return statistics.median(found) if found else None
+
+
+def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) -> list[str]:
+    numbers = [value / column.unit for value in values(samples, column.key)]
+    text = f"{statistics.median(numbers):,.{column.digits}f}" if numbers else "-"
+    if len(numbers) > 1:
+        text += f" ({min(numbers):,.{column.digits}f} to {max(numbers):,.{column.digits}f})"
+    if not column.ratio:
+        return [text]
+    found = ratio(ours, samples, column.key)
+    return [text, "-" if found is None else f"{found:.2f}"]
+
+
+def write(path: Path, name: str, settings: Mapping[str, Any], samples: Samples) -> None:
+    """The raw results as JSON: benchmark, machine (with versions and date), settings, samples by contestant."""
+    report = {"benchmark": name, "machine": machine(), "settings": dict(settings), "samples": samples}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
