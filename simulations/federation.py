@@ -1,6 +1,6 @@
 """A data set dealt to stores: what a simulation trains on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from common.images.types import Images, StoreData
 from common.orders import StoreInfo
 from common.seeding import rng
 from simulations.datasets import Dataset, load
+from simulations.dealt import Dealt, Parts
 from simulations.partitions import parse, partition
 from simulations.partitions.folder import open_stores
 from simulations.partitions.follow import follow
@@ -20,7 +21,7 @@ from simulations.partitions.follow import follow
 
 @dataclass(frozen=True)
 class Federation:
-    """Stores and the server's test set; nothing is copied, every store is a selection of rows.
+    """Stores and the server's test set; nothing is copied, a store is a selection of rows and made when asked for.
 
     classes:  ordered names, the same for all stores
     stores:   name -> images, in order of the names
@@ -35,17 +36,9 @@ class Federation:
     table: Mapping[str, list[int]]
     left_out: str
 
-    def infos(self) -> dict[str, StoreInfo]:
+    def infos(self) -> Mapping[str, StoreInfo]:
         """What each store has, as a real one would say it."""
-        return {
-            name: StoreInfo(
-                name,
-                {label: images for label, images in zip(self.classes, self.table[name], strict=True) if images},
-                len(data.validation),
-                len(data.test),
-            )
-            for name, data in self.stores.items()
-        }
+        return _Infos(self)
 
 
 def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
@@ -63,10 +56,16 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
         if not path.is_dir():
             raise DataError(f"Partition folder expects data.dataset to be a folder of stores; got {str(path)!r}.")
         found = open_stores(path, form, config.data.classes, config.data.min_images)
-        return _federation(found.classes, found.stores, found.test, found.left_out)
+        classes = len(found.classes)
+        table = {
+            name: torch.bincount(data.train.targets(), minlength=classes).tolist()
+            for name, data in found.stores.items()
+        }
+        return Federation(found.classes, found.stores, found.test, table, found.left_out)
     dataset = load(config.data, form)
     stores = _deal(dataset, config.data, config.run.seed)
-    return _federation(dataset.classes, stores, dataset.test, dataset.left_out)
+    table = stores.table(len(dataset.classes))
+    return Federation(dataset.classes, stores, dataset.test, table, dataset.left_out)
 
 
 def store_names(count: int) -> list[str]:
@@ -75,34 +74,37 @@ def store_names(count: int) -> list[str]:
     return [f"store-{number:0{width}}" for number in range(count)]
 
 
-def _federation(
-    classes: tuple[str, ...], stores: Mapping[str, StoreData], test: Images | None, left_out: str
-) -> Federation:
-    table = {
-        name: torch.bincount(data.train.targets(), minlength=len(classes)).tolist() for name, data in stores.items()
-    }
-    return Federation(classes, stores, test, table, left_out)
-
-
-def _deal(dataset: Dataset, data: DataConfig, seed: int) -> dict[str, StoreData]:
+def _deal(dataset: Dataset, data: DataConfig, seed: int) -> Dealt:
     """The stores of a partition by label or size."""
     names = store_names(data.stores)
     labels = dataset.train.targets().numpy()
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
-    trains = [dataset.train.select(torch.from_numpy(part)) for part in parts]
-    nothing = dataset.train.select(torch.empty(0, dtype=torch.int64))
+    train = Parts.of(dataset.train, parts)
     if dataset.validation is None:
-        splits = [_hold_out(train, data.holdout, seed, name) for name, train in zip(names, trains, strict=True)]
-    else:
-        rows = follow(parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation"))
-        validations = [dataset.validation.select(torch.from_numpy(part)) for part in rows]
-        splits = list(zip(trains, validations, strict=True))
-    return {name: StoreData(*split, test=nothing) for name, split in zip(names, splits, strict=True)}
+        return Dealt(names, *train.hold_out(data.holdout, seed, names))
+    rows = follow(parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation"))
+    return Dealt(names, train, Parts.of(dataset.validation, rows))
 
 
-def _hold_out(train: Images, share: float, seed: int, store: str) -> tuple[Images, Images]:
-    """Split off `share` of the images at random, leaving at least one: (train, validation)."""
-    count = min(int(share * len(train)), len(train) - 1)
-    order = rng(seed, "holdout", store).permutation(len(train)) if count else torch.arange(len(train)).numpy()
-    kept, held = torch.from_numpy(order[count:]), torch.from_numpy(order[:count])
-    return train.select(kept.sort().values), train.select(held.sort().values)
+class _Infos(Mapping[str, StoreInfo]):
+    """Each store's description, made when it is first asked for."""
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation = federation
+        self._known: dict[str, StoreInfo] = {}
+
+    def __getitem__(self, name: str) -> StoreInfo:
+        if name not in self._known:
+            self._known[name] = self._describe(name)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._federation.stores)
+
+    def __len__(self) -> int:
+        return len(self._federation.stores)
+
+    def _describe(self, name: str) -> StoreInfo:
+        data, counts = self._federation.stores[name], self._federation.table[name]
+        held = {label: images for label, images in zip(self._federation.classes, counts, strict=True) if images}
+        return StoreInfo(name, held, len(data.validation), len(data.test))

@@ -4,6 +4,7 @@ In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-si
 so the same seed gives the same model. Nodes whose configuration names a folder are real stores.
 """
 
+import itertools
 import time
 from contextlib import closing
 from functools import cache
@@ -102,8 +103,9 @@ class PartitionWorker:
         return _trainer().evaluate(order, self.name, data.validation if order.split == "validation" else data.test)
 
     def _data(self, config: RunConfig) -> StoreData:
-        self.name, data = list(_opened(config.model_dump_json()).stores.items())[self._number]
-        return data
+        stores = _opened(config.model_dump_json()).stores
+        self.name = next(itertools.islice(stores, self._number, None))
+        return stores[self.name]
 
 
 @cache

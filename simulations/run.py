@@ -12,7 +12,6 @@ from common import device
 from common.config import RunConfig, flatten, resolve
 from server.plan import prepare, settle_image_size
 from server.report import console as screen
-from server.report.pictures import draw_partition
 from server.run_directory import RunDirectory, free_name
 from server.training_run import StopRequest, Training
 from simulations import datasets, engines, federation
@@ -48,7 +47,6 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
             console.print(partition_table(stores, console.width))
             if stores.left_out:
                 console.print(stores.left_out, markup=False)
-            draw_partition(table, path / "partition.png")
         start = start.identified(directory.run_id())
         with closing(build_engine(stores, start, path / "stores")) as engine:
             judge = engine.judge if stores.test is not None else None

@@ -21,6 +21,7 @@ from server.report.charts import Point
 from server.report.colours import CURVES, class_colours
 from server.report.contents import Contents, read
 from server.report.heatmap import NUMBERED
+from server.report.stacks import MOST_STORES, chosen
 from server.report.words import printable
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
@@ -104,12 +105,14 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
 
 
 def draw_partition(table: Mapping[str, Any], path: Path) -> None:
-    """Stacked columns, one per store, of images per class.
+    """Stacked columns, one per store, of images per class; of very many stores evenly chosen ones.
 
     table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
     """
-    names, classes = list(table["stores"]), [printable(name) for name in table["classes"]]
-    counts = np.array(list(table["stores"].values()), dtype=np.int64).reshape(len(names), len(classes))
+    total, classes = len(table["stores"]), [printable(name) for name in table["classes"]]
+    shown = chosen(list(table["stores"].items()), MOST_STORES)
+    names = [printable(name) for name, _ in shown]
+    counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
     tops = counts.cumsum(axis=1)
     colours = class_colours(len(classes))
     with _figure(path, (10, 4.2)) as figure:
@@ -125,11 +128,10 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_ylim(0, 1.05 * max(1, int(tops.max(initial=0))))
         if len(names) <= NAMED:
-            axes.set_xticks(
-                range(len(names)), [printable(name) for name in names], rotation=90 if len(names) > 10 else 0
-            )
+            axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 10 else 0)
         else:
-            axes.set_xlabel(f"{len(names):,} stores")
+            drawn = f"{len(names):,} of " if len(names) < total else ""
+            axes.set_xlabel(f"{drawn}{total:,} stores")
         if len(classes) <= LEGEND:
             handles = [axes.plot([], [], "s", color=colour)[0] for colour in colours]
             axes.legend(handles[::-1], classes[::-1], loc="center left", bbox_to_anchor=(1, 0.5))

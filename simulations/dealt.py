@@ -1,0 +1,81 @@
+"""Stores that are selections of one shared array: described when asked for, so that thousands of them cost little."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.images.types import Images, StoreData
+from common.seeding import rng
+from simulations.partitions.types import Rows
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Images dealt to S stores: store i has rows[ends[i]:ends[i + 1]].
+
+    images: where pixels and labels are
+    rows:   int64 [N], rows of `images.pixels`, store after store
+    ends:   int64 [S + 1], from 0 to N
+    """
+
+    images: Images
+    rows: Tensor
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, images: Images, parts: Sequence[Rows]) -> "Parts":
+        """The images at these positions (int64, counted within `images`), a part for each store."""
+        sizes = [len(part) for part in parts]
+        return cls(images, images.rows[torch.from_numpy(np.concatenate(parts))], np.cumsum([0, *sizes]))
+
+    def __getitem__(self, store: int) -> Images:
+        """The images of the store with this number."""
+        return Images(self.images.pixels, self.images.labels, self.rows[self.ends[store] : self.ends[store + 1]])
+
+    def table(self, classes: int) -> list[list[int]]:
+        """Images of each store and class: S lists of `classes` counts."""
+        stores, labels = len(self.ends) - 1, self.images.labels[self.rows].numpy()
+        owners = np.repeat(np.arange(stores), np.diff(self.ends))
+        counts = np.bincount(owners * classes + labels, minlength=stores * classes).reshape(stores, classes)
+        table: list[list[int]] = counts.tolist()
+        return table
+
+    def hold_out(self, share: float, seed: int, names: Sequence[str]) -> tuple["Parts", "Parts"]:
+        """Split off `share` of each store's images at random, leaving at least one: (kept, held out)."""
+        sizes = np.diff(self.ends)
+        counts = np.minimum((share * sizes).astype(np.int64), sizes - 1)
+        held = np.zeros(len(self.rows), bool)
+        for store in np.flatnonzero(counts > 0).tolist():
+            order = rng(seed, "holdout", names[store]).permutation(sizes[store])
+            held[self.ends[store] + order[: counts[store]]] = True
+        return self._those(~held, sizes - counts), self._those(held, counts)
+
+    def _those(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "Parts":
+        return Parts(self.images, self.rows[torch.from_numpy(chosen)], np.concatenate(([0], np.cumsum(sizes))))
+
+
+class Dealt(Mapping[str, StoreData]):
+    """Name -> images of the stores that a data set was dealt to; none has test images of its own."""
+
+    def __init__(self, names: Sequence[str], train: Parts, validation: Parts) -> None:
+        self._numbers = {name: number for number, name in enumerate(names)}
+        self._train, self._validation = train, validation
+        self._test = train.images.select(torch.empty(0, dtype=torch.int64))
+
+    def __getitem__(self, name: str) -> StoreData:
+        number = self._numbers[name]
+        return StoreData(self._train[number], self._validation[number], self._test)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def table(self, classes: int) -> dict[str, list[int]]:
+        """Name -> training images of each class."""
+        return dict(zip(self._numbers, self._train.table(classes), strict=True))
