@@ -35,8 +35,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically. Raises OSError; ValueError for NaN or infinity."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON atomically, a list of plain values on one line. Raises OSError; ValueError for NaN."""
+    write_text(path, _laid_out(value, "\n") + "\n")
 
 
 def sync_directory(directory: Path) -> None:
@@ -64,3 +64,18 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def _laid_out(value: Any, margin: str) -> str:
+    """JSON of a value whose lines begin with `margin`, which begins with a line break."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        members = [f"{_plain(name)}: {_laid_out(part, inner)}" for name, part in value.items()]
+        return "{" + inner + f",{inner}".join(members) + margin + "}"
+    if isinstance(value, list | tuple) and any(isinstance(part, dict | list | tuple) for part in value):
+        return "[" + inner + f",{inner}".join(_laid_out(part, inner) for part in value) + margin + "]"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

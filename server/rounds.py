@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, T
 from common.training import learning_rate
 from server import cohort, screening
 from server.checkpoints import Best, State, Totals, add_round
+from server.per_store import described, in_history
 from server.run_directory import Record
 from server.runtime import Runtime
 
@@ -198,18 +199,10 @@ class Rounds:
             "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
             "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
             "test": described(scores.test) if scores and scores.test else None,
-            "validation": described(validation)
-            | {"stores": {name: described(counts) for name, counts in scores.stores.items()}}
-            if scores and validation
-            else None,
+            "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
             "seconds": dict(totals.seconds),
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
         }
-
-
-def described(counts: Counts) -> dict[str, Any]:
-    """The numbers of an evaluation that go into the history."""
-    return counts.scalars() | {"images": counts.num_examples}
 
 
 def _images(info: StoreInfo, split: str) -> int:

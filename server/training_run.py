@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -13,12 +13,13 @@ import torch
 
 from common.errors import FedshelfError
 from common.metrics import Counts, merge
-from common.orders import StoreInfo
+from server import per_store
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
+from server.per_store import described
 from server.plan import Start
 from server.report.events import EventLog
-from server.rounds import Judge, Rounds, Scores, Watcher, described
+from server.rounds import Judge, Rounds, Scores, Watcher
 from server.run_directory import Record, RunDirectory
 from server.runtime import Runtime
 
@@ -125,12 +126,24 @@ class Training:
             "weights_sha256": sha,
             "delivered_round": delivered.round,
             **judged(self.start, scores),
-            **per_store(self.start.plan.spec.classes, scores, delivered, self.runtime.stores()),
+            **self._per_store(rounds, delivered, scores),
         }
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
         self._report()
         return summary
+
+    def _per_store(self, rounds: Rounds, delivered: State, scores: Scores) -> dict[str, Any]:
+        """The summary's part on each store."""
+        source, rows = per_store.results(
+            self.start.plan.spec.classes,
+            scores.test,
+            scores.stores,
+            delivered.record,
+            self.runtime.stores(),
+            lambda: rounds.scores(delivered, "validation").stores,
+        )
+        return per_store.in_summary(source, rows, self.directory.path)
 
     def _report(self) -> None:
         """Draw pictures and page. What a person looks at must never cost the run that it is about."""
@@ -172,39 +185,6 @@ def judged(start: Start, scores: Scores) -> dict[str, Any]:
     on, counts = ("server", scores.test) if scores.test is not None else ("stores", merged(scores))
     return {
         "test": None if counts is None else _described_fully(start.plan.spec.classes, counts) | {"on": on},
-    }
-
-
-def per_store(
-    classes: tuple[str, ...], scores: Scores, delivered: State, stores: Mapping[str, StoreInfo]
-) -> dict[str, Any]:
-    """Each store's result, and what it comes from: its test images, else its validation images in the round
-    delivered, else an expectation from its mix of classes.
-    """
-    if scores.stores:
-        return {"per_store_from": "test", "per_store": {name: described(c) for name, c in scores.stores.items()}}
-    if delivered.record and (validation := delivered.record["validation"]):
-        return {"per_store_from": "validation", "per_store": validation["stores"]}
-    expected = expected_by_mix(classes, scores.test, stores) if scores.test else None
-    return {"per_store_from": "class mix", "per_store": expected}
-
-
-def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-    """What to expect at stores that hold nothing out: sum_c (share of class c at the store) recall_c on the test set.
-
-    Exact in expectation if stores differ in how much they have of each class and in nothing else.
-    """
-    recall = dict(zip(classes, test.recall.tolist(), strict=True))
-    return {
-        name: {
-            "accuracy": sum(images * recall.get(label, 0.0) for label, images in info.counts.items())
-            / info.num_examples,
-            "macro_f1": None,
-            "loss": None,
-            "images": info.num_examples,
-        }
-        for name, info in sorted(stores.items())
-        if info.num_examples
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server import per_store
 from server.report.words import printable
 
 Record = Mapping[str, Any]
@@ -17,7 +18,7 @@ class Contents:
     """The files of a run directory as plain values; a file that is not there reads as empty.
 
     history:   one record per round, in order
-    summary:   the outcome; empty while the run goes on or after it was killed
+    summary:   the outcome, with the results of all stores; empty while the run goes on or after it was killed
     config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
     partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
     """
@@ -45,10 +46,13 @@ class Contents:
 def read(directory: Path) -> Contents:
     """Read a run directory. Raises OSError, and ValueError for a file that is damaged."""
     config = directory / "config.toml"
+    summary = _read_json(directory / "summary.json") or {}
+    if summary.get("per_store_file"):
+        summary["per_store"] = per_store.read(directory / per_store.FILE)
     return Contents(
         directory=directory,
         history=_read_lines(directory / "history.jsonl"),
-        summary=_read_json(directory / "summary.json") or {},
+        summary=summary,
         config=tomllib.loads(config.read_text(encoding="utf-8")) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
     )

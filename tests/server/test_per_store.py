@@ -1,0 +1,100 @@
+"""What history and summary tell of each store, by hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as draw
+
+from common.metrics import Counts
+from common.orders import StoreInfo
+from server import per_store
+from server.per_store import MOST, described, expected_by_mix, in_history, in_summary
+
+
+def test_expected_accuracy_follows_a_stores_mix() -> None:
+    # recall: 8 of 10 boots, 5 of 10 hats. A store with 30 boots and 10 hats: (30 * 0.8 + 10 * 0.5) / 40
+    test = Counts(np.array([[8, 2], [5, 5]]), 1.0)
+    stores = {"b": StoreInfo("b", {"boot": 30, "hat": 10}, 0, 0), "a": StoreInfo("a", {}, 0, 0)}
+    expected = expected_by_mix(("boot", "hat"), test, stores)
+    assert list(expected) == ["b"]
+    assert expected["b"]["accuracy"] == pytest.approx(0.725)
+    assert expected["b"]["images"] == 40
+
+
+def test_a_store_like_the_test_set_is_expected_to_reach_its_accuracy() -> None:
+    test = Counts(np.array([[8, 2], [5, 5]]), 1.0)
+    info = StoreInfo("s", {"boot": 7, "hat": 7}, 0, 0)
+    assert expected_by_mix(("boot", "hat"), test, {"s": info})["s"]["accuracy"] == pytest.approx(test.accuracy)
+
+
+def never() -> Mapping[str, Counts]:
+    raise AssertionError("nobody is to be asked again")
+
+
+def test_a_store_is_told_by_what_it_measured_before_what_is_expected() -> None:
+    test, stores = Counts(np.array([[8, 2], [5, 5]]), 1.0), {"s": StoreInfo("s", {"boot": 1}, 9, 0)}
+    measured = {"s": {"accuracy": 0.5, "images": 9}}
+    evaluated, silent = {"validation": {"stores": measured}}, {"validation": None}
+    classes = ("boot", "hat")
+    source, rows = per_store.results(classes, test, {"s": test}, evaluated, stores, never)
+    assert (source, rows["s"]["accuracy"]) == ("test", 0.65)
+    assert per_store.results(classes, test, {}, evaluated, stores, never) == ("validation", measured)
+    source, rows = per_store.results(classes, test, {}, silent, stores, never)
+    assert (source, rows["s"]["accuracy"]) == ("class mix", 0.8)
+    assert per_store.results(classes, None, {}, None, stores, never) == ("class mix", None)
+
+
+def test_many_stores_are_validated_once_more_where_the_record_has_their_spread() -> None:
+    test = Counts(np.array([[8, 2], [5, 5]]), 1.0)
+    record = {"validation": {"spread": {"stores": 1}}}
+    source, rows = per_store.results(("boot", "hat"), None, {}, record, {}, lambda: {"s": test})
+    assert (source, rows) == ("validation", {"s": described(test)})
+
+
+def of_accuracy(right: int) -> Counts:
+    return Counts(np.array([[right, 100 - right], [0, 0]]), 1.0)
+
+
+def test_few_stores_are_told_one_by_one_and_many_by_their_spread() -> None:
+    few = {f"s{number:03d}": of_accuracy(number % 101) for number in range(MOST)}
+    assert in_history(few)["stores"]["s007"]["accuracy"] == 0.07
+    many = {f"s{number:05d}": of_accuracy(number % 101) for number in range(101 * 100)}
+    assert in_history(many) == {
+        "spread": {
+            "stores": 10_100,
+            "accuracy": {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0},
+        }
+    }
+
+
+def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
+    rows = {f"s{number}": described(of_accuracy(number)) for number in range(MOST)}
+    assert in_summary("test", rows, tmp_path) == {"per_store_from": "test", "per_store": rows}
+    assert in_summary("class mix", None, tmp_path) == {"per_store_from": "class mix", "per_store": None}
+    assert not list(tmp_path.iterdir())
+
+
+@given(draw.sets(draw.text(min_size=1), min_size=3, max_size=8), draw.integers(0, 100))
+def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], right: int) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    rows = {name: described(of_accuracy(right)) for name in names}
+    rows |= {f"expected {n}": {"accuracy": 0.5, "macro_f1": None, "loss": None, "images": 3} for n in range(MOST)}
+    rows["diverged"] = {"accuracy": 0.5, "macro_f1": 0.5, "loss": float("nan"), "images": 3}
+    told = in_summary("validation", rows, folder)
+    assert told["per_store"] is None
+    assert told["per_store_spread"]["stores"] == len(rows)
+    rows["diverged"]["loss"] = None
+    found = per_store.read(folder / told["per_store_file"])
+    assert list(found) == list(rows)
+    for name, row in rows.items():
+        for column, value in row.items():
+            assert found[name][column] == (value if value is None else pytest.approx(value, rel=1e-5))
+
+
+def test_a_damaged_table_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("store,accuracy\ns1,0.5\n")
+    with pytest.raises(ValueError, match="is damaged: expected lines of store, accuracy, macro_f1, loss, images"):
+        per_store.read(tmp_path / "t.csv")
