@@ -18,6 +18,7 @@ from common.config import DataConfig, RunConfig, TrainConfig
 from common.images.augment import augment, normalise
 from common.images.types import Images
 from common.metrics import Counts
+from common.models.dropout import address
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.params import Layout, Tensors, bind, frozen_vector, load_frozen
@@ -125,7 +126,9 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     start = network.weights.clone()
     local = strategy.begin(start, task.extras, task.state)
     optimizer = OPTIMIZERS[config.optimizer](config)
-    torch.manual_seed(derive(seed, "dropout", task.round, task.store))
+    dropout_seed = derive(seed, "dropout", task.round, task.store)
+    torch.manual_seed(dropout_seed)  # for layers of torchvision that draw from torch's own generator
+    address(network.module, [dropout_seed], network.device)
     order, draws = rng(seed, "order", task.round, task.store), rng(seed, "augment", task.round, task.store)
     _training_mode(network, len(images))
     steps, loss_sum = 0, torch.zeros((), device=network.device)

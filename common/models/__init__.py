@@ -122,6 +122,7 @@ def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     """Norms, dropout and freezing, in place."""
+    from common.models.dropout import replace_dropout
     from common.models.head import drop_before_head, freeze_backbone
     from common.models.norms import replace_norms
 
@@ -129,6 +130,7 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
         raise ConfigError(
             f"Model {spec.name} has no batch or group norm to turn into model.norm={spec.norm}; leave it at default."
         )
+    replace_dropout(module)
     if spec.dropout:
         drop_before_head(module, spec.dropout)
     if spec.freeze:

@@ -1,9 +1,8 @@
 """The head, a network's last layer with weights: the only part that is replaced, and that trains when frozen."""
 
-from functools import partial
-
 from torch import Tensor, nn
-from torch.nn import functional
+
+from common.models.dropout import Dropout
 
 
 def head_name(module: nn.Module) -> str:
@@ -27,14 +26,18 @@ def set_training(module: nn.Module, mode: bool) -> None:
     """
     module.train(mode)
     if mode and not all(parameter.requires_grad for parameter in module.parameters()):
+        module.eval()
         for part in module.modules():
-            part.training = any(parameter.requires_grad for parameter in part.parameters(recurse=False))
+            if any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
+                part.train()
 
 
 def drop_before_head(module: nn.Module, probability: float) -> None:
     """Drop features before the head while it trains; names in the state dict stay as they are."""
-    module.get_submodule(head_name(module)).register_forward_pre_hook(partial(_drop, probability))
+    head = module.get_submodule(head_name(module))
+    head.add_module("dropout", Dropout(probability))
+    head.register_forward_pre_hook(_drop)
 
 
-def _drop(probability: float, head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    return (functional.dropout(inputs[0], probability, head.training),)
+def _drop(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (head.get_submodule("dropout")(inputs[0]),)

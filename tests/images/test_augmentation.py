@@ -14,7 +14,7 @@ ALL = DataConfig(flip=True, crop=2, rotation=20, translate=0.1, scale=0.2, brigh
 
 def drawn(images: int = 1, **fixed: float) -> Draws:
     """The same numbers for all images; 0.5 changes nothing."""
-    return Draws(*(np.full(images, fixed.get(name, 0.5)) for name in Draws._fields))
+    return Draws(*(torch.full((images,), fixed.get(name, 0.5), dtype=torch.float64) for name in Draws._fields))
 
 
 def ramp(images: int = 1, side: int = 4, channels: int = 1) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from common import models
 from common.config import ModelConfig
+from common.models.head import head_name
 from common.models.spec import ModelSpec
 
 
@@ -91,7 +92,7 @@ class TestEvery:
         pixels = torch.randn(4, 3, 32, 32)
         plain.eval(), dropping.eval()
         assert torch.equal(plain(pixels), dropping(pixels))
-        head = list(dropping.modules())[-1]
+        head = dropping.get_submodule(head_name(dropping))
         seen: list[torch.Tensor] = []
         head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
         models.set_training(dropping, mode=True)

@@ -1,0 +1,116 @@
+"""Dropout whose masks have an address: the same on every device, in every grouping of stores.
+
+Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout: A Simple Way to Prevent Neural
+Networks from Overfitting"; whole channels: Tompson et al. 2015, "Efficient Object Localization Using
+Convolutional Networks". torch's generators differ between CPU and GPU and between batch shapes. Here an
+integer hash of (key, layer, call, row of the batch, element) says what is dropped: a store draws the same
+alone and beside others. Integer arithmetic wraps alike everywhere.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# The finaliser "lowbias32" of C. Wellons, "Prospecting for Hash Functions" (2018), and odd numbers, all as int32.
+_MIX1, _MIX2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
+_ELEMENT, _ROW, _CALL = 0x9E3779B9 - (1 << 32), 0x85EBCA6B - (1 << 32), 0x27D4EB2F
+_WORDS = 1 << 16  # each element takes 16 bits of the hash
+
+
+class Dropout(nn.Module):
+    """Zero features (or, `whole_channels`, channels) with `probability` while training; scale up the others.
+
+    Inputs are [S * B, ...], the B rows of S stores one store after the other; see `address`.
+    """
+
+    def __init__(self, probability: float, *, whole_channels: bool = False) -> None:
+        super().__init__()
+        self.probability, self._whole_channels = probability, whole_channels
+        self._keys: Tensor | None = None  # int32 [S, 2], of all stores addressed
+        self._calls: Tensor | None = None  # int32 [], so that a recorded step counts, too
+        self._stores = 1  # how many of them train
+        self._places: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same shape, [S * B, ...]."""
+        if not self.training or self.probability == 0:
+            return features
+        shape = features.shape[: 2 if self._whole_channels else None]
+        threshold = round(self.probability * _WORDS) - _WORDS // 2
+        keep = self._words(len(features), shape[1:].numel(), features.device) >= threshold
+        factors = keep.to(features.dtype).mul_(1 / (1 - self.probability)).view(shape)
+        return features * factors.reshape(shape + (1,) * (features.ndim - len(shape)))
+
+    def address(self, keys: Tensor) -> None:
+        """Start anew, with the `keys` (int32 [S, 2]) of the stores that train at once."""
+        if (
+            self._keys is None
+            or self._calls is None
+            or (self._keys.shape, self._keys.device) != (keys.shape, keys.device)
+        ):
+            self._keys, self._calls = keys.clone(), torch.zeros((), dtype=torch.int32, device=keys.device)
+        else:  # in place: a recorded step reads the same memory
+            self._keys.copy_(keys)
+            self._calls.zero_()
+        self._stores = len(keys)
+
+    def narrow(self, stores: int) -> None:
+        """From now on only the first `stores` train."""
+        self._stores = stores
+
+    def _words(self, rows: int, elements: int, device: torch.device) -> Tensor:
+        """Hash of every element, uniform: int16 [rows, elements]."""
+        if self._keys is None or self._keys.device != device:
+            self.address(torch.zeros(1, 2, dtype=torch.int32, device=device))
+        assert self._keys is not None
+        assert self._calls is not None
+        keys = self._keys[: self._stores]
+        row = torch.arange(rows // len(keys), dtype=torch.int32, device=device) * _ROW + self._calls * _CALL
+        self._calls += 1
+        first, second = keys[:, :1], keys[:, 1:, None]
+        mixed = (row + first)[:, :, None] + self._pairs(elements, device)  # [S, B, pairs]
+        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)  # int32 shifts are arithmetic: clear the copies of the sign
+        mixed *= _MIX1
+        mixed += second
+        mixed ^= (mixed >> 15).bitwise_and_(0x1FFFF)
+        mixed *= _MIX2
+        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
+        return mixed.view(torch.int16).flatten(0, 1)[:, :elements]
+
+    def _pairs(self, elements: int, device: torch.device) -> Tensor:
+        """Where the hash starts for every two elements of a row: int32 [pairs]."""
+        places = self._places.get(elements)
+        if places is None or places.device != device:
+            places = torch.arange((elements + 1) // 2, dtype=torch.int32, device=device) * _ELEMENT
+            self._places[elements] = places
+        return places
+
+
+def replace_dropout(module: nn.Module) -> None:
+    """Turn torch's dropout layers inside `module` into ours, in place; names in the state dict stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Dropout | nn.Dropout2d):
+            setattr(module, name, Dropout(child.p, whole_channels=isinstance(child, nn.Dropout2d)))
+        else:
+            replace_dropout(child)
+
+
+def address(module: nn.Module, seeds: list[int], device: torch.device) -> None:
+    """Start the local trainings of stores that train at once, in the order of their `seeds` (below 2^63)."""
+    keys = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
+    for layer, number in zip(layers(module), itertools.count(1)):
+        own = (keys * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03) >> 32  # wraps modulo 2^64
+        layer.address(torch.from_numpy(own.astype(np.uint32).view(np.int32)).to(device))
+
+
+def narrow(module: nn.Module, stores: int) -> None:
+    """From now on only the first `stores` of the stores addressed train."""
+    for layer in layers(module):
+        layer.narrow(stores)
+
+
+def layers(module: nn.Module) -> list[Dropout]:
+    """Our dropout layers, in the module's own order."""
+    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
