@@ -1,0 +1,197 @@
+/* Convolution, 2x2 max pooling and (if RELU) a rectifier as one operation, and its gradient.
+
+   Pooling passes a gradient to one of four pixels, and the rectifier to none where it is closed, so
+   the gradient of the convolution's output is at least three quarters zeros. The backward pass
+   visits the others only, which a convolution that knows nothing of the pooling cannot do.
+
+   Compiled once per geometry, with these constants:
+     IC, OC  channels in and out      SIDE  side of the square images, pixels
+     K, PAD  kernel and zero padding  RELU  0 or 1
+
+   Images are [batch][SIDE][SIDE][IC], results [batch][POOLED][POOLED][OC], weights [OC][IC][K][K],
+   all float. Both functions work in the caller's thread and in a `struct scratch` of the caller's. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define POOLED ((SIDE + 2 * PAD - K + 1) / 2)
+#define ROW ((SIDE + 2 * PAD) * IC) /* floats in a row of a padded image */
+#define RUN (K * IC)                /* neighbours in memory that one row of the kernel covers */
+#define CLOSED 4                    /* in place of 0 to 3: the rectifier let nothing through */
+
+/* Vectors of output channels; GCC and Clang split them into what the processor has. */
+#if OC <= 8
+#define LANES 8
+#else
+#define LANES 16
+#endif
+#define GROUPS ((OC + LANES - 1) / LANES)
+typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4)));
+#define SELECT(mask, a, b) ((floats)(((mask) & (ints)(a)) | (~(mask) & (ints)(b))))
+
+/* Vectors along a run; what lies beyond its end is computed and thrown away. */
+#define WIDTH 16
+#define CHUNKS ((RUN + WIDTH - 1) / WIDTH)
+typedef float wide __attribute__((vector_size(4 * WIDTH), aligned(4)));
+
+/* Pooled pixels side by side that one call of `block` makes: with more, the sums leave the registers. */
+#if POOLED % 2 == 0
+#define BLOCK 2
+#elif POOLED % 5 == 0
+#define BLOCK 5
+#elif POOLED % 3 == 0
+#define BLOCK 3
+#else
+#define BLOCK 1
+#endif
+
+/* Rows of the kernel whose sums stay in registers together. */
+#if K * CHUNKS <= 20
+#define ROWS K
+#else
+#define ROWS 1
+#endif
+
+struct scratch {
+  float padded[(SIDE + 2 * PAD) * ROW + CHUNKS * WIDTH];          /* an image */
+  float padded_gradient[(SIDE + 2 * PAD) * ROW + CHUNKS * WIDTH]; /* its gradient */
+  float by_lane[GROUPS][K][RUN][LANES];                           /* weights, output channels last */
+  float by_run[OC][K][CHUNKS * WIDTH];                            /* weights, input channels last */
+  float sums[OC][K][CHUNKS * WIDTH];                              /* the weights' gradient, likewise */
+};
+
+long scratch_bytes(void) { return sizeof(struct scratch); }
+
+#define FOR_EACH_WEIGHT                 \
+  for (int o = 0; o < OC; o++)          \
+    for (int i = 0; i < IC; i++)        \
+      for (int k = 0; k < K; k++)       \
+        for (int l = 0; l < K; l++)
+#define WEIGHT (((o * IC + i) * K + k) * K + l)
+
+static void pad(struct scratch *s, const float *image) {
+  for (int y = 0; y < SIDE; y++)
+    memcpy(s->padded + (y + PAD) * ROW + PAD * IC, image + y * SIDE * IC, sizeof(float) * SIDE * IC);
+}
+
+/* Pool four sums of one pixel into `out`, and write which of them it was into `where`. */
+static inline __attribute__((always_inline)) void pool(floats a, floats b, floats c, floats d, floats bias, int channels,
+                                                       float *out, uint8_t *where) {
+  a += bias, b += bias, c += bias, d += bias; /* before comparing: rounding can make ties, and the first one wins */
+  ints later = b > a, at = later & 1;
+  a = SELECT(later, b, a);
+  later = c > a, a = SELECT(later, c, a), at = (later & 2) | (~later & at);
+  later = d > a, a = SELECT(later, d, a), at = (later & 3) | (~later & at);
+#if RELU
+  ints closed = a <= (floats){0};
+  at = (closed & CLOSED) | (~closed & at);
+  closed = a < (floats){0}; /* not <=, so that a NaN stays one */
+  a = SELECT(closed, (floats){0}, a);
+#endif
+  for (int o = 0; o < channels; o++) out[o] = a[o], where[o] = (uint8_t)at[o];
+}
+
+/* BLOCK pooled pixels of one group of output channels; `top` is the first input pixel they see. */
+static inline __attribute__((always_inline)) void block(const struct scratch *s, const float *top, int group,
+                                                        floats bias, int channels, float *out, uint8_t *where) {
+  floats sum[2][2 * BLOCK] = {0};
+  for (int k = 0; k < K; k++)
+    for (int j = 0; j < RUN; j++) {
+      const float *from = top + k * ROW + j;
+      floats weight = *(const floats *)s->by_lane[group][k][j];
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; r++)
+#pragma GCC unroll 10
+        for (int c = 0; c < 2 * BLOCK; c++) sum[r][c] += weight * from[r * ROW + c * IC];
+    }
+#pragma GCC unroll 5
+  for (int p = 0; p < BLOCK; p++)
+    pool(sum[0][2 * p], sum[0][2 * p + 1], sum[1][2 * p], sum[1][2 * p + 1], bias, channels, out + p * OC,
+         where + p * OC);
+}
+
+/* bias may be NULL. out: pooled results; where: which of the four pixels (0 to 3) each came from, or CLOSED. */
+void forward(struct scratch *s, const float *images, long batch, const float *weight, const float *bias, float *out,
+             uint8_t *where) {
+  FOR_EACH_WEIGHT s->by_lane[o / LANES][k][l * IC + i][o % LANES] = weight[WEIGHT];
+  memset(s->padded, 0, sizeof s->padded);
+  for (long n = 0; n < batch; n++) {
+    pad(s, images + n * SIDE * SIDE * IC);
+    for (int group = 0; group < GROUPS; group++) {
+      int first = group * LANES, channels = OC - first < LANES ? OC - first : LANES;
+      floats shift = {0};
+      for (int o = 0; bias && o < channels; o++) shift[o] = bias[first + o];
+      for (int y = 0; y < POOLED; y++)
+        for (int x = 0; x < POOLED; x += BLOCK) {
+          long cell = ((n * POOLED + y) * POOLED + x) * OC + first;
+          block(s, s->padded + 2 * y * ROW + 2 * x * IC, group, shift, channels, out + cell, where + cell);
+        }
+    }
+  }
+}
+
+/* Where pixel `at` (0 to 3) of pooled pixel (y, x) begins in a padded image. */
+static inline int offset(int y, int x, int at) { return (2 * y + (at >> 1)) * ROW + (2 * x + (at & 1)) * IC; }
+
+/* Add one image's part of output channel `o` to the weights' gradient; returns its part of the bias's. */
+static float weigh(struct scratch *s, int o, const float *gradient, const uint8_t *where) {
+  int from[POOLED * POOLED], open = 0;
+  float value[POOLED * POOLED], total = 0;
+  for (int y = 0; y < POOLED; y++)
+    for (int x = 0; x < POOLED; x++) {
+      int cell = (y * POOLED + x) * OC + o, is_open = where[cell] != CLOSED;
+      from[open] = offset(y, x, where[cell] & 3);
+      value[open] = gradient[cell];
+      total += is_open ? gradient[cell] : 0;
+      open += is_open; /* a closed one is overwritten: no branch to mispredict */
+    }
+  for (int first = 0; first < K; first += ROWS) {
+    wide sum[ROWS][CHUNKS] = {0};
+    for (int p = 0; p < open; p++)
+#pragma GCC unroll 8
+      for (int k = 0; k < ROWS; k++)
+#pragma GCC unroll 20
+        for (int c = 0; c < CHUNKS; c++)
+          sum[k][c] += value[p] * *(const wide *)(s->padded + from[p] + (first + k) * ROW + c * WIDTH);
+    for (int k = 0; k < ROWS; k++)
+      for (int c = 0; c < CHUNKS; c++) *(wide *)(s->sums[o][first + k] + c * WIDTH) += sum[k][c];
+  }
+  return total;
+}
+
+/* The gradient of one image from that of its pooled results. */
+static void spread(struct scratch *s, const float *gradient, const uint8_t *where, float *image) {
+  memset(s->padded_gradient, 0, sizeof s->padded_gradient);
+  for (int y = 0; y < POOLED; y++)
+    for (int x = 0; x < POOLED; x++)
+      for (int o = 0; o < OC; o++) {
+        int cell = (y * POOLED + x) * OC + o;
+        if (where[cell] == CLOSED) continue;
+        float *to = s->padded_gradient + offset(y, x, where[cell]);
+#pragma GCC unroll 8
+        for (int k = 0; k < K; k++)
+#pragma GCC unroll 20
+          for (int c = 0; c < CHUNKS; c++)
+            *(wide *)(to + k * ROW + c * WIDTH) += gradient[cell] * *(const wide *)(s->by_run[o][k] + c * WIDTH);
+      }
+  for (int y = 0; y < SIDE; y++)
+    memcpy(image + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC, sizeof(float) * SIDE * IC);
+}
+
+/* gradient: of the pooled results; image_gradient may be NULL; the three gradients are overwritten. */
+void backward(struct scratch *s, const float *images, long batch, const float *weight, const float *gradient,
+              const uint8_t *where, float *weight_gradient, float *bias_gradient, float *image_gradient) {
+  memset(s->by_run, 0, sizeof s->by_run);
+  FOR_EACH_WEIGHT s->by_run[o][k][l * IC + i] = weight[WEIGHT];
+  memset(s->sums, 0, sizeof s->sums);
+  memset(bias_gradient, 0, sizeof(float) * OC);
+  memset(s->padded, 0, sizeof s->padded);
+  for (long n = 0; n < batch; n++) {
+    long cell = n * POOLED * POOLED * OC, pixel = n * SIDE * SIDE * IC;
+    pad(s, images + pixel);
+    for (int o = 0; o < OC; o++) bias_gradient[o] += weigh(s, o, gradient + cell, where + cell);
+    if (image_gradient) spread(s, gradient + cell, where + cell, image_gradient + pixel);
+  }
+  FOR_EACH_WEIGHT weight_gradient[WEIGHT] = s->sums[o][k][l * IC + i];
+}
