@@ -1,0 +1,88 @@
+"""What a simulation of many stores costs: 100, 1,000 and 10,000 of them, cohorts of 10, 50 and 100.
+
+    python -m benchmarks.scale ../shared/data/cifar10 --rounds 20
+
+One data set is dealt to all of them, and the server's test set is judged in the last round only, so that what is left
+is the cost of stores and rounds. Start-up and files should depend on the number of stores a little, a round on the
+cohort alone: the last table says how much a round costs more per store than with the fewest stores.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.harness import Column, Sample, alternate, measure, parser, table, values, write
+
+STORES, COHORTS = (100, 1000, 10_000), (10, 50, 100)
+COLUMNS = [
+    Column("startup", "start-up s", 2),
+    Column("round", "round ms", 1, unit=1e-3),
+    Column("end", "after the last round s", 2),
+    Column("peak", "peak memory MB", unit=1e6),
+    Column("history", "history B a round"),
+    Column("outcome", "summary kB", 1, unit=1e3),
+    Column("report", "report.html kB", 1, unit=1e3),
+    Column("whole", "run directory MB", 1, unit=1e6),
+]
+
+
+def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) -> Sample:
+    """One run of `rounds` rounds; a round's time is the median, without the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        settings = {
+            "data.dataset": dataset, "data.stores": stores, "data.holdout": holdout, "data.image_size": 32,
+            "model.name": "niid-cnn", "cohort.fraction": cohort / stores, "evaluation.every": rounds,
+            "run.rounds": rounds, "run.out": out, "run.seed": 1,
+        }  # fmt: skip
+        flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        command = [Path(sys.executable).with_name("flower-simulation"), "run", *flags]
+        measured = measure(command, history=out / "history.jsonl")
+        summary = json.loads((out / "summary.json").read_text())
+        records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+        return {
+            "startup": summary["seconds"]["startup"],
+            "round": statistics.median(record["seconds"]["train"] for record in records[1:]),
+            "end": measured.wall - summary["seconds"]["total"],
+            "peak": measured.peak_bytes,
+            "history": (out / "history.jsonl").stat().st_size / rounds,
+            "outcome": (out / "summary.json").stat().st_size,
+            "report": (out / "report.html").stat().st_size,
+            "whole": sum(path.stat().st_size for path in out.rglob("*") if path.is_file()),
+        }
+
+
+def main() -> None:
+    """Run the table."""
+    options = parser(__doc__, times=1)
+    options.add_argument("dataset")
+    options.add_argument("--rounds", type=int, default=20)
+    options.add_argument("--holdout", type=float, default=0.0, help="share of each store's images held out; default 0")
+    chosen = options.parse_args()
+    once(chosen.dataset, 10, 10, 2, 0)  # decode once
+    contestants = {
+        f"{stores:,} stores, {cohort} a round": lambda stores=stores, cohort=cohort: once(
+            chosen.dataset, stores, cohort, chosen.rounds, chosen.holdout
+        )
+        for stores in STORES
+        for cohort in COHORTS
+    }
+    samples = alternate(contestants, chosen.times)
+    table("Stores and cohorts", samples, COLUMNS)
+    for cohort in COHORTS:
+        rounds = [statistics.median(values(samples[f"{n:,} stores, {cohort} a round"], "round")) for n in STORES]
+        print(
+            f"{cohort} a round: "
+            + ", ".join(
+                f"{n:,} stores {1000 * t / cohort:.2f} ms a store trained" for n, t in zip(STORES, rounds, strict=True)
+            )
+        )
+    write(
+        chosen.json, "scale", {"dataset": chosen.dataset, "rounds": chosen.rounds, "holdout": chosen.holdout}, samples
+    )
+
+
+if __name__ == "__main__":
+    main()
