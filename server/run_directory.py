@@ -19,8 +19,11 @@ Record = dict[str, Any]
 
 # What may differ when a run is resumed: none of these changes the rounds already done.
 CHANGEABLE = frozenset(
-    {"run.out", "run.rounds", "run.workers", "run.device", "run.keep_checkpoints", "evaluation.patience"}
-)
+    {
+        "run.out", "run.rounds", "run.workers", "run.ray_address", "run.gpus_per_worker", "run.device",
+        "run.keep_checkpoints", "evaluation.patience",
+    }
+)  # fmt: skip
 
 
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory

@@ -45,7 +45,14 @@ def run(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What executes the stores: sequential.")] = None,
+    engine: Annotated[str | None, typer.Option(help="What executes the stores: sequential or ray.")] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ray cluster to use with --engine ray; auto: the one running here."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="Share of a GPU for each worker of the engine ray.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
     resume: Annotated[
@@ -73,6 +80,8 @@ def run(
         "strategy.name": strategy,
         "run.seed": seed,
         "run.engine": engine,
+        "run.ray_address": ray_address,
+        "run.gpus_per_worker": gpus_per_worker,
         "run.device": device,
         "run.out": str(out) if out else None,
     }

@@ -153,10 +153,17 @@ class RunSection(Section):
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="the one number all randomness derives from")
     engine: str = Field(
-        "auto", description="what executes the stores of a simulation: sequential, or auto for the fastest that fits"
+        "auto",
+        description="what executes the stores of a simulation: sequential, ray, or auto for the fastest that fits",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="worker processes of the sequential engine; 0: one per core on a CPU"
+    )
+    ray_address: str = Field(
+        "", description="engine ray: HOST:PORT of a cluster, auto for the one that runs here; empty: start one here"
+    )
+    gpus_per_worker: Fraction = Field(
+        0.0, description="engine ray: share of a GPU for each worker; 0: a whole one if the device is cuda, else none"
     )
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
     keep_checkpoints: Count = Field(3, description="latest checkpoints kept (the best is always kept)")

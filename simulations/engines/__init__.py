@@ -30,6 +30,7 @@ Builder = Callable[[Federation, Start, Path], Engine]
 # name -> where its builder is; a run imports its own engine only
 ENGINES: Mapping[str, str] = {
     "sequential": "simulations.engines.sequential:SequentialEngine",
+    "ray": "simulations.engines.ray:build",
 }
 
 
@@ -44,5 +45,7 @@ def find(name: str) -> Builder:
 
 def choose(start: Start) -> str:
     """The engine that a run's settings name; for "auto", the fastest one that can run it."""
-    name = start.plan.config.run.engine
-    return "sequential" if name == "auto" else name
+    run = start.plan.config.run
+    if run.engine != "auto":
+        return run.engine
+    return "ray" if run.ray_address else "sequential"

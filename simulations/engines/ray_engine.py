@@ -1,0 +1,113 @@
+"""The engine that spreads a cohort over a Ray cluster of several machines.
+
+Workers are actors that hold a resident network. The data set lies once on every node, in Ray's object
+store; a round's global model is put there once, and updates come back through it. Flower's own
+simulation sends weights as messages to every client instead, and loads the data at each actor.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from client.states import StateStore
+from common.errors import RunError
+from common.images.types import Images
+from common.metrics import Counts, merge
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.plan import Start
+from simulations.engines.ray_crew import Crew
+from simulations.engines.ray_worker import EvaluateJob, Model, Selection, Setup, Trained, TrainJob, arrays, tensors
+from simulations.engines.sequential import CHUNK
+from simulations.federation import Federation
+
+LOST = "its worker died again and again; perhaps the node has too little memory"
+
+
+class RayEngine:
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+
+    Ray must be connected. states: where strategies keep what stores remember; it stays on this machine
+    """
+
+    def __init__(self, federation: Federation, start: Start, states: Path) -> None:
+        config = start.plan.config.run
+        self._federation, self._plan, self._states = federation, start.plan, StateStore(states)
+        self._infos = federation.infos()
+        self._placed: dict[int, tuple[Tensor, tuple[Any, Any]]] = {}
+        share = config.gpus_per_worker or float(config.device.startswith("cuda"))
+        frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
+        self._crew = Crew(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """All of them, always."""
+        return self._infos
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        """Largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
+        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
+
+        def prepare(number: int) -> TrainJob:
+            store = largest_first[number]
+            state = self._states.load(self._plan.run_id, store, order.round)
+            return TrainJob(store, order.round, self._select(self._federation.stores[store].train), arrays(state))
+
+        model = Model(order.params.numpy(), arrays(order.extras))
+        for number, answer in self._crew.run(len(stores), prepare, model):
+            assert not isinstance(answer, Evaluation)
+            if isinstance(answer, Trained):
+                yield self._received(answer, order)
+            else:
+                yield answer or Failure(largest_first[number], "unavailable", LOST)
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        """One job a store. Raises RunError."""
+
+        def prepare(number: int) -> EvaluateJob:
+            data = self._federation.stores[stores[number]]
+            images = data.test if order.split == "test" else data.validation
+            return EvaluateJob(stores[number], order.round, self._select(images))
+
+        for number, answer in self._crew.run(len(stores), prepare, Model(order.params.numpy(), {})):
+            assert not isinstance(answer, Trained)
+            yield answer or Failure(stores[number], "unavailable", LOST)
+
+    def judge(self, params: Tensor) -> Counts:
+        """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
+        test = self._federation.test
+        assert test is not None
+        parts = torch.arange(len(test)).split(CHUNK)
+
+        def prepare(number: int) -> EvaluateJob:
+            return EvaluateJob("", 0, self._select(test.select(parts[number])))
+
+        counted: dict[int, Counts] = {}
+        for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
+            if not isinstance(answer, Evaluation):
+                reason = answer.reason if isinstance(answer, Failure) else LOST
+                raise RunError(f"The server's test images cannot be judged on the Ray cluster: {reason}.")
+            counted[number] = answer.counts
+        return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
+
+    def close(self) -> None:
+        """End the workers; a cluster that was there before stays."""
+        self._crew.close()
+        ray.shutdown()
+
+    def _select(self, images: Images) -> Selection:
+        """The images for a job, their array put into the object store when it is first seen."""
+        key = images.pixels.data_ptr()
+        if key not in self._placed:  # keeping the tensor, so that its address stays its own
+            self._placed[key] = (images.pixels, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
+        return Selection(self._placed[key][1], images.rows.numpy())
+
+    def _received(self, answer: Trained, order: TrainOrder) -> Update:
+        """The update with its arrays, after keeping what the store remembers."""
+        if answer.state:
+            store = answer.update.store
+            self._states.save(self._plan.run_id, store, order.round, tensors(answer.state), order.committed)
+        return replace(answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras))

@@ -1,0 +1,172 @@
+"""What the engine `ray` runs on a cluster's nodes: a resident network that works on one job at a time.
+
+Everything large is a numpy array, which Ray passes through shared memory: the workers of one node
+read the same copy.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import client
+import common
+from client.failures import failure_of
+from client.work import Trainer
+from common.errors import FedshelfError
+from common.images.types import Images
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, TrainOrder, Update
+from common.params import Tensors
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+# Arrays in Ray's shared memory are read-only, and torch has no such tensors: nothing here writes to them.
+warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is told once.
+
+    plan:   without its frozen parameters
+    frozen: those, float32 [F], or None
+    device: what computes
+    """
+
+    plan: Plan
+    frozen: NDArray[np.float32] | None
+    device: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A round's global model, float32 [P], and what the strategy's server half adds."""
+
+    params: NDArray[np.float32]
+    extras: Arrays
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images as rows (int64 [N]) of arrays in the cluster's object store.
+
+    array: references to pixels (uint8 [M, H, W, C]) and labels (int64 [M])
+    """
+
+    array: tuple[Any, Any]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train `store`, which remembers `state`."""
+
+    store: str
+    round: int
+    images: Selection
+    state: Arrays
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Judge the model on a store's images, or on a part of the server's (`store` is empty)."""
+
+    store: str
+    round: int
+    images: Selection
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An update; its parameters (float32 [P]), its extras and what the store remembers now lie beside it."""
+
+    update: Update
+    params: NDArray[np.float32]
+    extras: Arrays
+    state: Arrays
+
+
+Job = TrainJob | EvaluateJob
+Answer = Trained | Evaluation | Failure
+
+
+class Carried:
+    """The state of one store, which came with its job and goes back with the answer (see `client.states`)."""
+
+    def __init__(self) -> None:
+        self.state: Tensors = {}
+
+    def load(self, run_id: str, store: str, round: int) -> Tensors:
+        """What came."""
+        return self.state
+
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
+        """What goes back."""
+        self.state = state
+
+
+class Worker:
+    """A process of its own on some node, with one thread and one network."""
+
+    def __init__(self, setup: Setup) -> None:
+        torch.set_num_threads(1)  # the same sums on any number of cores
+        frozen = None if setup.frozen is None else torch.from_numpy(setup.frozen)
+        self._plan = replace(setup.plan, frozen=frozen)
+        self._states = Carried()
+        self._trainer = Trainer(torch.device(setup.device), self._states)
+        self._arrays: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    def work(self, job: Job, model: Model) -> Answer:
+        """Do one job, starting from a round's model."""
+        try:
+            return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
+        except (FedshelfError, torch.OutOfMemoryError) as error:
+            return failure_of(job.store, error)
+
+    def _train(self, job: TrainJob, model: Model) -> Trained:
+        self._states.state = tensors(job.state)
+        order = TrainOrder(self._plan, job.round, torch.from_numpy(model.params), tensors(model.extras))
+        update = self._trainer.train(order, job.store, self._images(job.images))
+        bare = replace(update, params=torch.empty(0), extras={})
+        return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.state))
+
+    def _evaluate(self, job: EvaluateJob, model: Model) -> Evaluation:
+        order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params))
+        return self._trainer.evaluate(order, job.store, self._images(job.images))
+
+    def _images(self, selection: Selection) -> Images:
+        """Images whose array is held from the first use on: a device copy of it stays valid."""
+        if selection.array not in self._arrays:
+            pixels, labels = ray.get(list(selection.array))
+            self._arrays[selection.array] = (torch.from_numpy(pixels), torch.from_numpy(labels))
+        return Images(*self._arrays[selection.array], torch.from_numpy(selection.rows))
+
+
+def arrays(tensors: Tensors) -> Arrays:
+    """As Ray passes them on without a copy."""
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+
+def tensors(arrays: Arrays) -> Tensors:
+    """Inverse of `arrays`."""
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def installed() -> str:
+    """What decides a worker's results, in words: the version and the code of Fedshelf, and torch."""
+    digest = hashlib.sha256()
+    for package in (common, client):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    digest.update(Path(__file__).read_bytes())
+    return f"Fedshelf {version('fedshelf')} (code {digest.hexdigest()[:8]}) with torch {torch.__version__}"
