@@ -3,8 +3,8 @@
     python -m benchmarks.scale ../shared/data/cifar10 --rounds 20
 
 One data set is dealt to all of them, and the server's test set is judged in the last round only, so that what is left
-is the cost of stores and rounds. Start-up and files should depend on the number of stores a little, a round on the
-cohort alone: the last table says how much a round costs more per store than with the fewest stores.
+is the cost of stores and rounds. Start-up and files should hardly depend on the number of stores, and a round on the
+cohort alone: the lines below the table say what a round costs per store trained, which should not grow.
 """
 
 import json
@@ -38,7 +38,7 @@ def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) ->
             "run.rounds": rounds, "run.out": out, "run.seed": 1,
         }  # fmt: skip
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        command = [Path(sys.executable).with_name("flower-simulation"), "run", *flags]
+        command: list[str | Path] = [Path(sys.executable).with_name("flower-simulation"), "run", *flags]
         measured = measure(command, history=out / "history.jsonl")
         summary = json.loads((out / "summary.json").read_text())
         records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
@@ -54,6 +54,11 @@ def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) ->
         }
 
 
+def name(stores: int, cohort: int) -> str:
+    """What a row is called."""
+    return f"{stores:,} stores, {cohort} a round"
+
+
 def main() -> None:
     """Run the table."""
     options = parser(__doc__, times=1)
@@ -63,7 +68,7 @@ def main() -> None:
     chosen = options.parse_args()
     once(chosen.dataset, 10, 10, 2, 0)  # decode once
     contestants = {
-        f"{stores:,} stores, {cohort} a round": lambda stores=stores, cohort=cohort: once(
+        name(stores, cohort): lambda stores=stores, cohort=cohort: once(
             chosen.dataset, stores, cohort, chosen.rounds, chosen.holdout
         )
         for stores in STORES
@@ -71,14 +76,10 @@ def main() -> None:
     }
     samples = alternate(contestants, chosen.times)
     table("Stores and cohorts", samples, COLUMNS)
-    for cohort in COHORTS:
-        rounds = [statistics.median(values(samples[f"{n:,} stores, {cohort} a round"], "round")) for n in STORES]
-        print(
-            f"{cohort} a round: "
-            + ", ".join(
-                f"{n:,} stores {1000 * t / cohort:.2f} ms a store trained" for n, t in zip(STORES, rounds, strict=True)
-            )
-        )
+    for stores in STORES:
+        rounds = [statistics.median(values(samples[name(stores, cohort)], "round")) for cohort in COHORTS]
+        costs = (f"{1000 * seconds / cohort:.2f} ({cohort})" for cohort, seconds in zip(COHORTS, rounds, strict=True))
+        print(f"{stores:,} stores, ms of a round per store trained (cohort): {', '.join(costs)}")
     write(
         chosen.json, "scale", {"dataset": chosen.dataset, "rounds": chosen.rounds, "holdout": chosen.holdout}, samples
     )

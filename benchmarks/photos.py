@@ -1,0 +1,119 @@
+"""What photos cost: the first epoch, which decodes them, and later ones, against synthetic pixels of the same shape.
+
+    python -m benchmarks.photos ../shared/data/clothing --model resnet18 --image-size 64 --limit 500
+    python -m benchmarks.photos ../shared/data/clothing --enlarge 40        # as photos of 3000 x 4000 pixels
+
+Both sides train through what a store trains through; the synthetic pixels lie in memory, those of the photos in the
+cache's memory-mapped file. "epoch" is the images per second of a later epoch; the aim is a ratio of 0.95 or more.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from benchmarks.harness import Column, Sample, alternate, parser, table, write
+from client.states import StateStore
+from client.work import Trainer
+from common.config import resolve
+from common.device import pick
+from common.images.folder import open_folder
+from common.images.parallel import cores
+from common.images.scan import scan
+from common.images.types import Images
+from common.orders import TrainOrder
+from server.plan import prepare
+
+LARGE = (3000, 4000)  # pixels of a telephone's photo
+
+
+def enlarge(folder: Path, photos: int, into: Path) -> Path:
+    """So many photos of the folder, by file name, as large JPEG files with the noise of a camera."""
+    found = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
+    for number, photo in zip(range(photos), found, strict=False):
+        with Image.open(photo.path) as image:
+            large = image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC)
+        noisy = Image.blend(large, Image.effect_noise(LARGE, 40).convert("RGB"), 0.1)
+        path = into / photo.label / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noisy.save(path, quality=90)
+    return into
+
+
+class Store:
+    """A store's trainer: `epoch` is one round of one epoch over some images."""
+
+    def __init__(self, options: argparse.Namespace, classes: tuple[str, ...], folder: Path) -> None:
+        settings = {
+            "data.image_size": options.image_size, "model.name": options.model, "data.crop": options.crop,
+            "train.lr": 0.001, "run.rounds": 10_000,
+        }  # fmt: skip
+        self._start = prepare(resolve(settings), classes, 3).identified("benchmark")
+        self._trainer = Trainer(pick(options.device), StateStore(folder))
+        self._rounds = count(1)
+
+    def epoch(self, images: Images) -> Sample:
+        """Images per second of training on all of them once."""
+        order = TrainOrder(self._start.plan, next(self._rounds), self._start.params)
+        began = time.perf_counter()
+        self._trainer.train(order, "store", images)
+        return {"epoch": len(images) / (time.perf_counter() - began)}
+
+
+def opened(path: Path, options: argparse.Namespace) -> tuple[Images, tuple[str, ...], float]:
+    """A folder's training images, its classes, and the seconds it took to open."""
+    began = time.perf_counter()
+    folder = open_folder(path, image_size=options.image_size, channels=3)
+    return folder.splits["train"], folder.classes, time.perf_counter() - began
+
+
+def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
+    """Open the folder twice, train on it, and alternate with synthetic pixels."""
+    photos, classes, first = opened(path, options)
+    _, _, again = opened(path, options)
+    total = len(photos.pixels)
+    print(
+        f"{total} photos: opened in {first:.2f} s ({1000 * first * cores() / total:.1f} ms a photo and core), "
+        f"opened again in {again:.3f} s"
+    )
+    if options.limit:
+        photos = photos.select(torch.arange(min(options.limit, len(photos))))
+    made = torch.randint(256, photos.pixels.shape, dtype=torch.uint8)
+    synthetic = Images(made, photos.labels, photos.rows)
+    store = Store(options, classes, scratch)
+    store.epoch(synthetic)  # what is built once, on either side
+    began = time.perf_counter()
+    store.epoch(photos)
+    print(f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s for {len(photos)} of them")
+    sides = {"photos": lambda: store.epoch(photos), "synthetic": lambda: store.epoch(synthetic)}
+    samples = alternate(sides, options.times)
+    table("Later epochs", samples, [Column("epoch", "images/s", 1, ratio=True)], ours="photos")
+    settings = {key: str(value) for key, value in vars(options).items()}
+    write(options.json, "photos", settings | {"first_seconds": first, "again_seconds": again}, samples)
+
+
+def main() -> None:
+    """Run the comparison in a cache of its own, so that the first opening decodes."""
+    options = parser(__doc__, times=5)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--model", default="resnet18")
+    options.add_argument("--image-size", type=int, default=64, help="pixels; default 64")
+    options.add_argument("--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4")
+    options.add_argument("--device", default="auto")
+    options.add_argument("--limit", type=int, default=0, help="images an epoch; 0: all of the training split")
+    options.add_argument("--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        os.environ["FEDSHELF_CACHE"] = str(scratch / "cache")
+        path = enlarge(chosen.folder, chosen.enlarge, scratch / "large") if chosen.enlarge else chosen.folder
+        compare(path, chosen, scratch / "states")
+
+
+if __name__ == "__main__":
+    main()
