@@ -41,9 +41,9 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
     remembered: dict[str, tuple[list[int], str]] = {}
     changed = []
     for path in dict.fromkeys(paths):
-        entry = known.get(str(path))
-        if entry is not None and _fingerprint_now(path) == entry[0]:
-            found[path], remembered[str(path)] = bytes.fromhex(entry[1]), entry
+        if is_unchanged(path, known):
+            entry = remembered[str(path)] = known[str(path)]
+            found[path] = bytes.fromhex(entry[1])
         else:
             changed.append(path)
     for path, (digest, fingerprint) in zip(changed, in_order(_hash, changed), strict=True):
@@ -51,6 +51,12 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
         if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
             remembered[str(path)] = fingerprint, digest.hex()
     return Contents(tuple(found[path] for path in paths), remembered)
+
+
+def is_unchanged(path: Path, known: Known) -> bool:
+    """Whether the file is still the one that `known` tells of; False if that tells nothing of it."""
+    entry = known.get(str(path))
+    return entry is not None and _fingerprint_now(path) == entry[0]
 
 
 def digest_of(data: bytes) -> bytes:

@@ -143,10 +143,13 @@ def test_settled_files_are_not_read_again_and_fresh_ones_are(tmp_path: Path) -> 
     assert first.known == {}  # it has only just changed, it could change again within a tick of the clock
     settled = contents.read([path], {}, now + contents.SETTLED_NS + 1)
     assert settled.digests == first.digests == (contents.digest_of(path.read_bytes()),)
+    assert contents.is_unchanged(path, settled.known)
+    assert not contents.is_unchanged(path, first.known)
     fingerprint, _ = settled.known[str(path)]
     believed = {str(path): (fingerprint, "00" * contents.DIGEST_BYTES)}
     assert contents.read([path], believed, now).digests == (bytes(contents.DIGEST_BYTES),)
     os.utime(path)
+    assert not contents.is_unchanged(path, settled.known)
     assert contents.read([path], believed, now).digests == first.digests
 
 
