@@ -15,10 +15,17 @@ from common.config import TrainConfig
 
 
 class Optimizer(Protocol):
-    """Moves weights against a gradient; made anew for every local training."""
+    """Moves weights against a gradient; made anew, or restarted, for every local training.
+
+    Many stores that step together have a leading dimension: [S, T]; S may fall from step to step, and
+    what is kept of the stores beyond is not used again.
+    """
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
         """Change `weights` [T] in place; may use `gradient` [T] as scratch space."""
+
+    def restart(self, weights: Tensor) -> None:
+        """Forget the past; what is kept has room for `weights`, and stays where it is in memory if it had before."""
 
 
 class SGD:
@@ -35,10 +42,15 @@ class SGD:
         if self._momentum:
             if self._buffer is None:
                 self._buffer = gradient.clone()
+                gradient = self._buffer
             else:
-                self._buffer.mul_(self._momentum).add_(gradient)
-            gradient = self._buffer
+                gradient = self._buffer[: len(weights)].mul_(self._momentum).add_(gradient)
         weights.add_(gradient, alpha=-lr)
+
+    def restart(self, weights: Tensor) -> None:
+        """See `Optimizer.restart`: a buffer of zeros, to which the first step adds its gradient."""
+        if self._momentum:
+            self._buffer = _zeros(self._buffer, weights)
 
 
 class Adam:
@@ -66,10 +78,20 @@ class Adam:
         if self._first is None or self._second is None:
             self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
         self._steps += 1
-        self._first.lerp_(gradient, 1 - self.BETA1)
-        self._second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
-        root = (self._second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
-        weights.addcdiv_(self._first, root, value=-lr / (1 - self.BETA1**self._steps))
+        first, second = self._first[: len(weights)], self._second[: len(weights)]
+        first.lerp_(gradient, 1 - self.BETA1)
+        second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
+        root = (second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
+        weights.addcdiv_(first, root, value=-lr / (1 - self.BETA1**self._steps))
+
+    def restart(self, weights: Tensor) -> None:
+        """See `Optimizer.restart`."""
+        self._steps = 0
+        self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
+
+
+def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if kept is None or kept.shape != like.shape else kept.zero_()
 
 
 OPTIMIZERS: Mapping[str, Callable[[TrainConfig], Optimizer]] = {

@@ -99,10 +99,10 @@ def replace_dropout(module: nn.Module) -> None:
 
 def address(module: nn.Module, seeds: list[int], device: torch.device) -> None:
     """Start the local trainings of stores that train at once, in the order of their `seeds` (below 2^63)."""
-    keys = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
+    halves = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
     for layer, number in zip(layers(module), itertools.count(1)):
-        own = (keys * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03) >> 32  # wraps modulo 2^64
-        layer.address(torch.from_numpy(own.astype(np.uint32).view(np.int32)).to(device))
+        own = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(number * 0xD1B54A32D192ED03 % 2**64)  # wraps, too
+        layer.address(torch.from_numpy((own >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(device))
 
 
 def narrow(module: nn.Module, stores: int) -> None:

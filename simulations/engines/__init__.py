@@ -30,6 +30,7 @@ Builder = Callable[[Federation, Start, Path], Engine]
 # name -> where its builder is; a run imports its own engine only
 ENGINES: Mapping[str, str] = {
     "sequential": "simulations.engines.sequential:SequentialEngine",
+    "batched": "simulations.engines.batched:BatchedEngine",
     "ray": "simulations.engines.ray:build",
 }
 
@@ -48,4 +49,15 @@ def choose(start: Start) -> str:
     run = start.plan.config.run
     if run.engine != "auto":
         return run.engine
-    return "ray" if run.ray_address else "sequential"
+    if run.ray_address:
+        return "ray"
+    return "batched" if run.device.startswith("cuda") and _gains_from_batching(start) else "sequential"
+
+
+def _gains_from_batching(start: Start) -> bool:
+    """Whether a round has several stores, and all can train at once."""
+    from simulations.stacking.network import is_stackable
+
+    config = start.plan.config
+    several = config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5
+    return several and is_stackable(start.plan.spec)

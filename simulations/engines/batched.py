@@ -1,0 +1,124 @@
+"""The engine that trains many stores at once on a device: see `simulations.stacking`.
+
+It pays where one small network's step leaves a device idle, as on any GPU. With several GPUs each takes a
+part of the cohort, driven by a thread of its own: operations run without the interpreter's lock.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from client.failures import StoreError, failure_of
+from client.states import StateStore
+from common.images.types import Images
+from common.metrics import Counts, merge
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server import cohort
+from server.plan import Start
+from simulations.federation import Federation
+from simulations.stacking.shard import Shard, Store
+
+Result = TypeVar("Result")
+
+
+class BatchedEngine:
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+
+    states:  where strategies keep what stores remember
+    devices: by default the run's device, and for plain "cuda" all there are
+
+    Raises ConfigError if many stores cannot train the network at once.
+    """
+
+    def __init__(
+        self, federation: Federation, start: Start, states: Path, devices: Sequence[torch.device] = ()
+    ) -> None:
+        self._federation, self._plan = federation, start.plan
+        devices = devices or _devices(torch.device(start.plan.config.run.device))
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in any other engine
+        self._shards = [Shard(start.plan, device, StateStore(states)) for device in devices]
+        self._first = devices[0]
+        self._threads = ThreadPoolExecutor(len(devices))
+        self._infos = federation.infos()
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """All of them, always."""
+        return self._infos
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        """Update.params are on the first device, and stay valid."""
+        config, following = self._plan.config, order.round + 1
+        ahead = cohort.sample(self._infos, config.cohort, config.run.seed, following)
+        parts, parts_ahead = self._shares(stores), self._shares(ahead if following <= config.run.rounds else [])
+        for store in stores:
+            if not len(self._federation.stores[store].train):
+                yield failure_of(store, StoreError("no-images", "it has no training images"))
+
+        def part(place: int) -> Iterator[Update | Failure]:
+            return self._shards[place].train(order, parts[place], parts_ahead[place])
+
+        if len(self._shards) == 1:
+            yield from part(0)
+            return
+        for answers in self._on_all(lambda place: list(part(place))):
+            for answer in answers:
+                yield replace(answer, params=answer.params.to(self._first)) if isinstance(answer, Update) else answer
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        """All stores in one pass over their images: they judge the same model."""
+        sets = [self._held_out(store, order) for store in stores]
+        for store, counts in zip(stores, self._counted(order.params, sets), strict=True):
+            yield Evaluation(store, order.round, counts)
+
+    def judge(self, params: Tensor) -> Counts:
+        """Counts on the federation's test set."""
+        test = self._federation.test
+        assert test is not None
+        parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
+        return merge(self._counted(params, parts), len(self._plan.spec.classes))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    def _held_out(self, store: str, order: EvaluateOrder) -> Images:
+        data = self._federation.stores[store]
+        return data.test if order.split == "test" else data.validation
+
+    def _counted(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
+        """Counts of each set, dealt to the devices in turn."""
+        count = len(self._shards)
+        found: list[Counts | None] = [None] * len(sets)
+
+        def work(place: int) -> tuple[int, list[Counts]]:
+            return place, self._shards[place].count(params, sets[place::count])
+
+        for place, counts in self._on_all(work):
+            found[place::count] = counts
+        return [counts for counts in found if counts is not None]
+
+    def _shares(self, stores: Sequence[str]) -> list[list[Store]]:
+        """The stores that have images, largest first, dealt to the devices in turn."""
+        opened = [(store, self._federation.stores[store].train) for store in stores]
+        ordered = sorted((item for item in opened if len(item[1])), key=lambda item: -len(item[1]))
+        return [ordered[place :: len(self._shards)] for place in range(len(self._shards))]
+
+    def _on_all(self, work: Callable[[int], Result]) -> Iterator[Result]:
+        """Results of `work` for each device, as they come."""
+        if len(self._shards) == 1:
+            yield work(0)
+            return
+        for done in as_completed([self._threads.submit(work, place) for place in range(len(self._shards))]):
+            yield done.result()
+
+
+def _devices(chosen: torch.device) -> list[torch.device]:
+    """All CUDA devices for "cuda" without a number, else the one chosen."""
+    if chosen.type == "cuda" and chosen.index is None:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [chosen]

@@ -1,0 +1,56 @@
+"""Judging one model on many sets of images in one pass, with a single wait for the device."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common import models
+from common.images.augment import normalise
+from common.images.types import Images
+from common.metrics import Counts
+from common.training import Network
+
+
+def count(network: Network, sets: Sequence[Images], batch_size: int) -> list[Counts]:
+    """Judge the network's present weights: the counts of each set, whose arrays are on the network's device.
+
+    Losses are per image in float32, summed over a set in float64 in the order of its images.
+    """
+    models.set_training(network.module, mode=False)
+    found = [Counts.zero(len(network.spec.classes)) for _ in sets]
+    of_array: dict[int, list[int]] = defaultdict(list)
+    for place, images in enumerate(sets):
+        if len(images):
+            of_array[images.pixels.data_ptr()].append(place)
+    for places in of_array.values():
+        first = sets[places[0]]
+        rows = torch.cat([sets[place].rows for place in places]).to(network.device, non_blocking=True)
+        lengths = [len(sets[place]) for place in places]
+        for place, counts in zip(places, _of_rows(network, first, rows, lengths, batch_size), strict=True):
+            found[place] = counts
+    return found
+
+
+def _of_rows(network: Network, array: Images, rows: Tensor, lengths: list[int], batch_size: int) -> list[Counts]:
+    """Counts of consecutive parts of `rows` (int64 [N], on the device) of an array's images."""
+    classes = len(network.spec.classes)
+    losses = torch.empty(len(rows), device=network.device)
+    cells = torch.empty_like(rows)
+    with torch.inference_mode():
+        for part in torch.arange(len(rows)).split(batch_size):
+            place = slice(int(part[0]), int(part[-1]) + 1)
+            pixels = array.pixels.index_select(0, rows[place])
+            targets = array.labels.index_select(0, rows[place])
+            logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
+            losses[place] = functional.cross_entropy(logits, targets, reduction="none")
+            cells[place] = targets * classes + logits.argmax(dim=1)
+    stops = np.cumsum(lengths)[:-1]
+    parts = zip(np.split(cells.cpu().numpy(), stops), np.split(losses.cpu().numpy(), stops), strict=True)
+    return [
+        Counts(np.bincount(own, minlength=classes**2).reshape(classes, classes), float(loss.sum(dtype=np.float64)))
+        for own, loss in parts
+    ]

@@ -1,0 +1,52 @@
+"""Whole arrays of images on a device, each moved once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.images.types import Images
+
+
+class Gallery:
+    """The arrays that stores' images lie in, on `device`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._arrays: dict[int, tuple[Tensor, Images]] = {}  # address -> what lies there, the same on the device
+        self._parts: list[Images] = []  # of what is joined
+        self._starts: dict[int, int] = {}  # address -> where a part begins
+        self._all: Images | None = None
+
+    def whole(self, images: Images) -> Images:
+        """The array of `images` on the device, with no rows selected."""
+        address = images.pixels.data_ptr()
+        if address not in self._arrays:
+            nothing = images.rows[:0]
+            moved = Images(images.pixels, images.labels, nothing).to(self._device)
+            self._arrays[address] = (images.pixels, moved)
+        return self._arrays[address][1]
+
+    def selected(self, images: Images) -> Images:
+        """`images` with their array on the device; their rows stay where they are."""
+        array = self.whole(images)
+        return Images(array.pixels, array.labels, images.rows)
+
+    def joined(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
+        """One array that has all of `sets`, and where the array of each begins in it; that never changes.
+
+        Sets of one data set share an array, which is not copied then. A folder per store has an array each.
+        """
+        known = len(self._starts)
+        for images in sets:
+            if images.pixels.data_ptr() not in self._starts:
+                self._starts[images.pixels.data_ptr()] = sum(len(part.labels) for part in self._parts)
+                self._parts.append(self.whole(images))
+        if len(self._starts) > known:
+            first, *others = self._parts
+            self._all = first
+            if others:
+                pixels, labels = (torch.cat([getattr(p, field) for p in self._parts]) for field in ("pixels", "labels"))
+                self._all = Images(pixels, labels, first.rows)
+        assert self._all is not None
+        return self._all, [self._starts[images.pixels.data_ptr()] for images in sets]

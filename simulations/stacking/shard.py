@@ -1,0 +1,158 @@
+"""What one device does for a run: train its part of a cohort in groups that fit, and judge models."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from client.failures import failure_of
+from client.states import States
+from common.images.types import Images
+from common.metrics import Counts
+from common.orders import Failure, Plan, TrainOrder, Update
+from common.params import Tensors
+from common.strategies import LocalRun
+from common.training import Network, learning_rate
+from simulations.stacking.counting import count
+from simulations.stacking.gallery import Gallery
+from simulations.stacking.memory import home_of_updates, stores_that_fit
+from simulations.stacking.schedule import Schedule, plan
+from simulations.stacking.training import Group, StackedTraining
+
+CUDA_BATCH = 4096  # images judged at once on a CUDA device, if memory allows
+
+Store = tuple[str, Images]
+
+
+@dataclass(frozen=True)
+class Work:
+    """An order with its tensors on the device. home: where updates are kept until they are aggregated"""
+
+    order: TrainOrder
+    start: Tensor
+    extras: Tensors
+    home: torch.device
+
+
+class Shard:
+    """One device, with a resident network, the images, and room for as many stores as fit.
+
+    states: where strategies keep what stores remember
+    """
+
+    def __init__(self, plan: Plan, device: torch.device, states: States) -> None:
+        self._plan, self._device, self._states = plan, device, states
+        self._network = Network(plan.spec, device)
+        if plan.frozen is not None:
+            self._network.load_frozen(plan.frozen)
+        self._gallery = Gallery(device)
+        self._training: StackedTraining | None = None
+        self._fits = (0, 0)  # in batches of so many images, so many stores fit; (0, 0): not measured yet
+        self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
+        self._planned: tuple[int, list[str], Schedule] | None = None
+
+    def train(self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]) -> Iterator[Update | Failure]:
+        """Train `stores`, largest first, each with images.
+
+        ahead: who will probably train in the next round; their schedule is made while the device works
+        """
+        waiting = deque(stores)
+        if not waiting:
+            return
+        self._make_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch_size))
+        start = order.params.to(self._device)
+        extras = {name: tensor.to(self._device) for name, tensor in order.extras.items()}
+        work = Work(order, start, extras, home_of_updates(self._network, len(stores)))
+        while waiting:
+            group = [waiting.popleft() for _ in range(min(self._fits[1], len(waiting)))]
+            following = (order.round, waiting) if waiting else (order.round + 1, ahead)
+            try:
+                with self._current():
+                    answers: Sequence[Update | Failure] = self._train_group(work, group, following)
+            except torch.OutOfMemoryError as error:
+                self._training, self._planned = None, None
+                if len(group) > 1:
+                    self._fits = (self._fits[0], len(group) // 2)
+                    waiting.extendleft(reversed(group))
+                    continue
+                answers = [failure_of(group[0][0], error)]
+            yield from answers
+
+    def count(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
+        """Judge a model (float32 [P]) on each of `sets`."""
+        self._network.load(params)
+        while True:
+            try:
+                with self._current():
+                    return count(
+                        self._network, [self._gallery.selected(images) for images in sets], self._judged_at_once
+                    )
+            except torch.OutOfMemoryError:
+                if self._judged_at_once == 1:
+                    raise
+                self._judged_at_once //= 2
+
+    def _make_room(self, wanted: int, width: int) -> None:
+        """Measure how many stores fit, if not known for batches of `width`; forget a stack that is too small."""
+        if width > self._fits[0]:
+            self._training = None
+            with self._current():
+                self._fits = (width, stores_that_fit(self._network, width))
+        if self._training is not None and self._training.room < min(wanted, self._fits[1]):
+            self._training = None
+
+    def _train_group(self, work: Work, group: Sequence[Store], following: tuple[int, Sequence[Store]]) -> list[Update]:
+        """Train stores that fit. following: round and stores of the group after this one."""
+        order = work.order
+        began = time.perf_counter()
+        config, names = self._plan.config, [name for name, _ in group]
+        training = self._training = self._training or self._stack(len(group))
+        array, _ = self._gallery.joined([images for _, images in group])
+        schedule = self._schedule(order.round, group).to(self._device)
+        kept = [self._states.load(self._plan.run_id, name, order.round) for name in names]
+        states = [{key: tensor.to(self._device) for key, tensor in state.items()} for state in kept]
+        weights, loss_sums = training.run(Group(names, array, schedule, states), order.round, work.start, work.extras)
+        ends = weights.to(work.home, copy=True)
+        round, stores = following
+        if stores:
+            self._planned = (round, *self._plan_of(round, list(islice(stores, self._fits[1]))))
+        lr, sums = learning_rate(config.train, order.round, config.run.rounds), loss_sums.tolist()  # waits here
+        seconds = (time.perf_counter() - began) / sum(len(images) for _, images in group)
+        updates = []
+        for place, (name, images) in enumerate(group):
+            size = len(images)
+            end = ends[place] if ends.device == weights.device else weights[place].clone()
+            run = LocalRun(work.start, end, schedule.steps[place], lr, size)
+            extra, state = training.halves.end(place, run, states[place])
+            if state:
+                self._states.save(self._plan.run_id, name, order.round, state, order.committed)
+            updates.append(Update(name, order.round, ends[place], size, sums[place] / size, seconds * size, extra))
+        return updates
+
+    def _stack(self, stores: int) -> StackedTraining:
+        train = self._plan.config.train
+        mixed = train.precision == "mixed" and self._device.type == "cuda"
+        return StackedTraining(self._network, self._plan.config, stores, mixed=mixed)
+
+    def _current(self) -> AbstractContextManager[object]:
+        """Make this the thread's current device."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+    def _schedule(self, round: int, group: Sequence[Store]) -> Schedule:
+        """That of a group: made before, or now."""
+        planned, self._planned = self._planned, None
+        if planned is not None and planned[:2] == (round, [name for name, _ in group]):
+            return planned[2]
+        return self._plan_of(round, group)[1]
+
+    def _plan_of(self, round: int, group: Sequence[Store]) -> tuple[list[str], Schedule]:
+        names = [name for name, _ in group]
+        _, starts = self._gallery.joined([images for _, images in group])
+        rows = [images.rows.numpy() + first for (_, images), first in zip(group, starts, strict=True)]
+        made = plan(self._plan.config, round, list(zip(names, rows, strict=True)), self._network.has_batch_norm)
+        return names, made

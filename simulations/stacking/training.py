@@ -1,0 +1,143 @@
+"""Local training of a group of stores, all stepping together: `common.training.fit` with rows for stores."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common import strategies
+from common.config import RunConfig, TrainConfig
+from common.images.augment import Draws, normalise, transform
+from common.images.types import Images
+from common.models.spec import ModelSpec
+from common.optimizers import OPTIMIZERS
+from common.params import Tensors
+from common.seeding import derive
+from common.training import Network, learning_rate
+from simulations.stacking.client_halves import ClientHalves
+from simulations.stacking.graph import StepGraph
+from simulations.stacking.network import StackedNetwork
+from simulations.stacking.schedule import Inputs, Schedule
+
+REPEATS = 20  # steps of one shape before it is recorded: recording costs about as much as some steps
+GRAPHS = 8  # shapes recorded at most: each keeps its own activations
+
+LOG = logging.getLogger("fedshelf.batched")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stores that train together, in the order of the schedule.
+
+    array:    images that the schedule's rows count in
+    schedule: on the device, as `array`
+    states:   what the strategy's client half kept of each store, on the device
+    """
+
+    names: list[str]
+    array: Images
+    schedule: Schedule
+    states: Sequence[Tensors]
+
+
+class StackedTraining:
+    """Trains up to `stores` stores at once, in memory that stays.
+
+    mixed: bfloat16 arithmetic in the network
+    """
+
+    def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
+        self.room, self.network = stores, StackedNetwork(network, stores)
+        self.halves = ClientHalves(strategies.build(config.strategy), stores)
+        self._spec, self._config, self._mixed = network.spec, config, mixed
+        self._optimizer = OPTIMIZERS[config.train.optimizer](config.train)
+        self._loss_sums = torch.zeros(stores, device=network.device)
+        # Adam's correction of its moments changes with every step, and a recorded step would not.
+        self._records = network.device.type == "cuda" and config.train.optimizer == "sgd"
+        self._seen: Counter[tuple[object, ...]] = Counter()
+        self._graphs: dict[tuple[object, ...], StepGraph] = {}
+
+    def run(self, group: Group, round: int, start: Tensor, extras: Tensors) -> tuple[Tensor, Tensor]:
+        """Train from `start` [P]: the weights [S, P] and the last epoch's loss sums [S], overwritten by the next group.
+
+        Nothing waits for the device.
+        """
+        stores, config = len(group.names), self._config
+        if not self.halves.begin(start, extras, group.states):
+            self._graphs.clear()  # they would read what is no longer used
+        self.network.weights[:stores] = start
+        self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
+        self._optimizer.restart(self.network.weights)
+        self._loss_sums.zero_()
+        lr = learning_rate(config.train, round, config.run.rounds)
+        for number, active in enumerate(group.schedule.stores):
+            if active != self.network.stores:
+                self.network.narrow(active)
+            self._take(group.array, lr, group.schedule.at(number))
+        return self.network.weights[:stores], self._loss_sums[:stores]
+
+    def _take(self, array: Images, lr: float, inputs: Inputs) -> None:
+        """One step, recorded if it came often enough."""
+
+        def step(given: Inputs) -> None:
+            self._step(array, lr, given)
+
+        key = (inputs.rows.shape, lr, array.pixels.data_ptr())
+        if key in self._graphs:
+            return self._graphs[key](inputs)
+        self._seen[key] += 1
+        if self._records and self._seen[key] > REPEATS and len(self._graphs) < GRAPHS:
+            graph = StepGraph(step, inputs)
+            try:
+                graph.record()
+                self._graphs[key] = graph
+                return graph(inputs)
+            except RuntimeError as error:
+                self._records = False
+                LOG.warning("Steps cannot be recorded on this device (%s); they are started one by one.", error)
+        return step(inputs)
+
+    def _step(self, array: Images, lr: float, inputs: Inputs) -> None:
+        stores = len(inputs.rows)
+        weights = self.network.weights[:stores]
+        pixels, targets = _images_of(array, inputs, self._config, self._spec)
+        with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
+            each = image_losses(self.network.logits(pixels), targets, self._config.train)
+            losses = (each.view(stores, -1) * inputs.shares).sum(dim=1)
+        gradient = self.network.gradient(losses.sum())
+        _regularise(gradient, weights, self._config.train)
+        self.halves.correct(gradient, weights)
+        self._optimizer.step(weights, gradient, lr)
+        self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
+
+
+def _images_of(array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec) -> tuple[Tensor, Tensor]:
+    """Augmented and normalised pixels [S * B, channels, H, W] and targets [S * B] of a step."""
+    rows = inputs.rows.flatten()
+    pixels = array.pixels.index_select(0, rows)
+    if inputs.draws.shape[2]:
+        pixels = transform(pixels, config.data, Draws(*inputs.draws.flatten(0, 1).unbind(1)))
+    return normalise(pixels, spec.mean, spec.std), array.labels.index_select(0, rows)
+
+
+def image_losses(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
+    """The terms [B] whose mean is `common.training.objective`; logits [B, C], targets int64 [B]."""
+    smoothing = config.label_smoothing
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    spread = smoothing / logits.shape[1]
+    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
+    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+
+
+def _regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
+    """Add the L1 term, then scale each store's gradient [S, T] down to `clip_norm`, in place."""
+    if config.l1:
+        gradient.add_(weights.sign(), alpha=config.l1)
+    if config.clip_norm:
+        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        gradient.mul_((config.clip_norm / (norms + 1e-6)).clamp(max=1.0))

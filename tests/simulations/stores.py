@@ -1,0 +1,70 @@
+"""Small federations whose stores differ in size, and what an engine makes of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.config import RunConfig, resolve
+from common.images.types import Images, StoreData
+from common.orders import Failure, TrainOrder, Update
+from server.plan import Start, prepare
+from simulations.engines.batched import BatchedEngine
+from simulations.federation import Federation
+
+CLASSES = ("coat", "hat", "shoe")
+CPU = torch.device("cpu")
+
+
+def settings(**changed: object) -> RunConfig:
+    """Settings as keyword arguments, `train__lr` for train.lr: three epochs with every augmentation that moves pixels."""
+    usual: dict[str, Any] = {
+        "data.flip": True, "data.crop": 2, "data.image_size": 16, "train.epochs": 3, "train.batch_size": 8,
+        "train.lr": 0.01, "run.device": "cpu", "run.seed": 4, "run.rounds": 3,
+    }  # fmt: skip
+    return resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
+
+
+def photos(count: int, size: int, seed: int = 0) -> Images:
+    """Class k is a grey of its own with noise."""
+    draws = np.random.default_rng(seed)
+    labels = torch.arange(count) % len(CLASSES)
+    pixels = torch.from_numpy(draws.integers(0, 80, (count, size, size, 3), dtype=np.uint8))
+    return Images.whole(pixels + (labels * 80).to(torch.uint8).view(-1, 1, 1, 1), labels)
+
+
+def federation(sizes: Sequence[int], size: int = 16) -> Federation:
+    """Stores of these sizes out of one array, each with a few images held out, and a test set of 50."""
+    everything = photos(sum(sizes), size)
+    stores, table = {}, {}
+    for number, rows in enumerate(torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(1)).split(sizes)):
+        held_out = photos(number, size, seed=number)
+        stores[f"store-{number}"] = StoreData(everything.select(rows), held_out, held_out)
+        table[f"store-{number}"] = [len(rows), 0, 0]
+    return Federation(CLASSES, stores, photos(50, size, seed=99), table, "")
+
+
+def start(config: RunConfig) -> Start:
+    return prepare(config, CLASSES, 3).identified("run")
+
+
+def order(begun: Start, round: int = 1, **parts: Any) -> TrainOrder:
+    return TrainOrder(begun.plan, round, begun.params, **parts)
+
+
+def trained(
+    engine: Any, asked: TrainOrder, stores: Sequence[str]
+) -> dict[str, Update | Failure]:
+    return {answer.store: answer for answer in engine.train(asked, stores)}
+
+
+def batched(dealt: Federation, begun: Start, states: Path, devices: int = 1) -> BatchedEngine:
+    return BatchedEngine(dealt, begun, states, [CPU] * devices)
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """||a - b|| / ||b||."""
+    return float((one - other).norm() / other.norm())
+
