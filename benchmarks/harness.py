@@ -4,6 +4,7 @@ A contestant does the work once and returns a sample: {column: number}. `alterna
 whatever else the machine does hits all of them alike; ratios are taken within a turn.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -69,11 +70,13 @@ def measure(
     history: Path | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    limit: float = 3600.0,
 ) -> Measured:
     """Run a command to its end. What it leaves running is ended, by process id.
 
     history: the file that gets one JSON line a round; None: standard output
     env:     environment variables on top of this process's own
+    limit:   seconds after which it is ended: it hangs
 
     Raises BenchmarkError, with the end of what it wrote to standard error, if it fails.
     """
@@ -86,7 +89,7 @@ def measure(
                 list(map(str, command)), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
                 env=os.environ | dict(env or {}) | {TAG: tag}, start_new_session=True,
             )  # fmt: skip
-            watch = _Watch(Tree(f"{TAG}={tag}", process.pid), history or out, began)
+            watch = _Watch(Tree(f"{TAG}={tag}", process.pid), history or out, began, limit)
             watch.start()
             try:
                 code = process.wait()
@@ -94,16 +97,18 @@ def measure(
             finally:
                 watch.finish()
         if code:
-            said = err.read_text(errors="replace")[-3000:]
-            raise BenchmarkError(f"{' '.join(map(str, command))} ended with code {code}:\n{said}")
+            said, how = err.read_text(errors="replace")[-3000:], f"ended with code {code}"
+            how = f"had not ended after {limit:.0f} s" if watch.late else how
+            raise BenchmarkError(f"{' '.join(map(str, command))} {how}:\n{said}")
         return Measured(wall, watch.first_round, watch.peak, out.read_text(errors="replace"))
 
 
 class _Watch(threading.Thread):
     """Looks at a command while it runs: when round 1 is done, and the most memory."""
 
-    def __init__(self, tree: Tree, history: Path, began: float) -> None:
+    def __init__(self, tree: Tree, history: Path, began: float, limit: float) -> None:
         super().__init__(daemon=True)
+        self._end, self.late = began + limit, False
         self._tree, self._history, self._began, self._ended = tree, history, began, threading.Event()
         self.first_round: float | None = None
         self.peak = 0
@@ -112,6 +117,10 @@ class _Watch(threading.Thread):
         due = time.perf_counter()
         while not self._ended.wait(POLL):
             self._look()
+            if time.perf_counter() > self._end:
+                self.late = True
+                self._tree.end()
+                return
             if (now := time.perf_counter()) >= due:
                 self.peak = max(self.peak, self._tree.memory())
                 due = now + SHARE * (time.perf_counter() - now)
@@ -148,12 +157,13 @@ def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "
     for column in columns:
         shown.add_column(column.title, justify="right")
         if column.ratio:
-            shown.add_column("ours to it", justify="right")
+            shown.add_column("ratio", justify="right")
     for name, row in samples.items():
         cells = [cell for column in columns for cell in _cells(row, samples.get(ours, ()), column)]
         shown.add_row(name, *cells)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
+    console.print("median (least to most); ratio: ours divided by this row's, median over turns", highlight=False)
     console.print(" · ".join(machine().values()), highlight=False)
 
 
@@ -180,7 +190,18 @@ def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) ->
     return [text, "-" if found is None else f"{found:.2f}"]
 
 
-def write(path: Path, name: str, settings: Mapping[str, Any], samples: Samples) -> None:
+def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes: how often, and where the raw results go."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--times", type=int, default=times, help=f"turns; default {times}")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
+    return made
+
+
+def write(path: Path | None, name: str, settings: Mapping[str, Any], samples: Samples) -> None:
     """The raw results as JSON: benchmark, machine (with versions and date), settings, samples by contestant."""
+    if path is None:
+        return
     report = {"benchmark": name, "machine": machine(), "settings": dict(settings), "samples": samples}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -28,6 +28,7 @@ OURS: dict[str, tuple[str, int]] = {
     "mcmahan-cnn": ("common.models.mcmahan_cnn:build", 4),
     "moderate-cnn": ("common.models.moderate_cnn:build", 8),
     "fashion-cnn": ("common.models.fashion_cnn:build", 8),
+    "pfl-cnn": ("common.models.pfl_cnn:build", 6),
 }
 
 

@@ -38,6 +38,8 @@ def count(module: torch.nn.Module) -> int:
         ("cnn", 32, 3, 26_266),
         # 1*32*9+32 + 32*64*9+64 + 64*128*9+128 + 3*3*128*128+128 + 128*10+10
         ("fashion-cnn", 28, 1, 241_546),
+        # 3*32*9+32 + 32*64*9+64 + 14*14*64*128+128 + 128*10+10, as pfl-research states
+        ("pfl-cnn", 32, 3, 1_626_442),
     ],
 )
 def test_has_the_published_number_of_parameters(name: str, size: int, channels: int, parameters: int) -> None:

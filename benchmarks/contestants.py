@@ -1,0 +1,114 @@
+"""Who does the work: `flower-simulation`, the bare PyTorch loop, Flower's simulation, pfl-research."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Contestant, Measured, Sample, measure
+from benchmarks.machine import cores
+from benchmarks.work import Work
+
+RIVALS = Path(__file__).with_name("rivals")
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The same images twice: what `--dataset` takes, and the file of arrays that rivals read."""
+
+    dataset: str
+    arrays: Path
+
+
+def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contestant]:
+    """All who can do this work here, ours first; who cannot is named on standard error.
+
+    pfl_python: the Python interpreter that has pfl
+    """
+    many = cores()
+    found: dict[str, Contestant] = {"ours": partial(ours, work, images)}
+    alone, together = partial(rival, work, images, 1), partial(rival, work, images, many)
+    found["bare loop, 1 process"] = partial(alone, "bare.py", sys.executable)
+    on_cpu = work.device == "cpu"
+    if on_cpu and many > 1:  # several processes would only queue for one GPU
+        found[f"bare loop, {many} processes"] = partial(together, "bare.py", sys.executable)
+    if on_cpu:
+        found["flower"] = partial(together, "flower_run.py", sys.executable)
+    if subprocess.run([pfl_python, "-c", "import pfl"], capture_output=True, check=False).returncode:
+        print(f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.", file=sys.stderr)
+        return found
+    found["pfl-research, 1 process"] = partial(alone, "pfl_run.py", pfl_python)
+    if on_cpu and many > 1:
+        found[f"pfl-research, {many} processes"] = partial(together, "pfl_run.py", pfl_python)
+    return found
+
+
+def ours(work: Work, images: Images) -> Sample:
+    """`flower-simulation run` in a new run directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        history = Path(folder) / "run" / "history.jsonl"
+        measured = measure(command(work, images.dataset, history.parent), history=history)
+        records = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    return sample(measured, [translated(record, work.epochs) for record in records])
+
+
+def command(work: Work, dataset: str, out: Path) -> list[str]:
+    """The command line of ours for this work."""
+    flags = {
+        "dataset": dataset, "stores": work.stores, "partition": "iid", "fraction": work.cohort / work.stores,
+        "rounds": work.rounds, "epochs": work.epochs, "batch-size": work.batch_size, "lr": work.lr,
+        "model": work.model, "seed": work.seed, "device": work.device, "out": out,
+    }  # fmt: skip
+    settings = {"train.momentum": work.momentum, "evaluation.every": work.every, "data.flip": "false"}
+    words = [str(Path(sys.executable).with_name("flower-simulation")), "run"]
+    words += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
+def rival(work: Work, images: Images, processes: int, script: str, python: str) -> Sample:
+    """A script of `rivals/`, which is told the work and prints a line a round."""
+    task = json.dumps(asdict(work) | {"data": str(images.arrays), "processes": processes})
+    with tempfile.TemporaryDirectory() as home:
+        measured = measure([python, RIVALS / script, task], env=QUIET | {"FLWR_HOME": home})
+    return sample(measured, printed(measured.output))
+
+
+def printed(output: str) -> list[Record]:
+    """The lines of rounds among what a rival printed."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith('{"round":')]
+
+
+def translated(record: Record, epochs: int) -> Record:
+    """A line of our history as rivals report it: seconds from sending the model to having the new one."""
+    return {
+        "round": record["round"],
+        "images": record["train"]["images"] * epochs,
+        "seconds": record["seconds"]["train"] + record["seconds"]["aggregate"],
+        "accuracy": record["test"]["accuracy"] if record["test"] else None,
+    }
+
+
+def sample(measured: Measured, rounds: Sequence[Record]) -> Sample:
+    """The numbers of one run. images_per_second: median over the rounds after the first, evaluation left out."""
+    speeds = [record["images"] / record["seconds"] for record in rounds]
+    scores = [record["accuracy"] for record in rounds if record["accuracy"] is not None]
+    return {
+        "images_per_second": statistics.median(speeds[1:] or speeds),
+        "first_round": measured.first_round,
+        "wall": measured.wall,
+        "peak_bytes": measured.peak_bytes,
+        "accuracy": scores[-1] if scores else None,
+    }

@@ -1,0 +1,116 @@
+"""FedAvg as a good engineer writes it by hand in PyTorch: no library, no cleverness.
+
+With one process, the stores train one after another with all threads. With more, workers of one thread each hold
+their own copy of the data and get state dicts through torch.multiprocessing's queues; they are spawned, as PyTorch
+advises.
+"""
+
+import random
+import time
+from types import SimpleNamespace
+
+import networks
+import protocol
+import torch
+from torch import Tensor, multiprocessing, nn
+from torch.nn import functional
+
+
+def train(model: nn.Module, x: Tensor, y: Tensor, task: SimpleNamespace) -> None:
+    """One store's local training, in place."""
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    for _ in range(task.epochs):
+        for batch in torch.randperm(len(x), device=x.device).split(task.batch_size):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x[batch]), y[batch]).backward()
+            optimizer.step()
+
+
+class Stores:
+    """All stores' images on one device, and one model that takes a store's place."""
+
+    def __init__(self, task: SimpleNamespace) -> None:
+        self.task, self.model = task, networks.build(task.model).to(task.device)
+        self.x, self.y = (tensor.to(task.device) for tensor in protocol.load(task.data, "train"))
+        self.parts = [part.to(task.device) for part in protocol.deal(len(self.y), task.stores, task.seed)]
+
+    def fit(self, store: int, start: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
+        """Images of the store, and the weights after training on them."""
+        self.model.load_state_dict(start)
+        part = self.parts[store]
+        train(self.model, self.x[part], self.y[part], self.task)
+        return len(part), {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def serve(task: SimpleNamespace, orders, answers) -> None:
+    """A worker process: train a store whenever told to, until told None."""
+    torch.set_num_threads(1)
+    stores = Stores(task)
+    while (order := orders.get()) is not None:
+        answers.put(stores.fit(*order))
+
+
+class Pool:
+    """Worker processes behind the same `fit_all` as one process has."""
+
+    def __init__(self, task: SimpleNamespace) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.orders, self.answers = context.Queue(), context.Queue()
+        arguments = (task, self.orders, self.answers)
+        self.workers = [context.Process(target=serve, args=arguments) for _ in range(task.processes)]
+        for worker in self.workers:
+            worker.start()
+
+    def fit_all(self, cohort: list[int], start: dict[str, Tensor]) -> list[tuple[int, dict[str, Tensor]]]:
+        for store in cohort:
+            self.orders.put((store, start))
+        return [self.answers.get() for _ in cohort]
+
+    def close(self) -> None:
+        for _ in self.workers:
+            self.orders.put(None)
+        for worker in self.workers:
+            worker.join()
+
+
+class Alone:
+    """The stores one after another in this process."""
+
+    def __init__(self, task: SimpleNamespace) -> None:
+        self.stores = Stores(task)
+
+    def fit_all(self, cohort: list[int], start: dict[str, Tensor]) -> list[tuple[int, dict[str, Tensor]]]:
+        return [self.stores.fit(store, start) for store in cohort]
+
+    def close(self) -> None:
+        pass
+
+
+def average(answers: list[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """The mean of the weights, weighted by images."""
+    total = sum(images for images, _ in answers)
+    return {name: sum(state[name] * (images / total) for images, state in answers) for name in answers[0][1]}
+
+
+def main() -> None:
+    task = protocol.work()
+    torch.manual_seed(task.seed)
+    sampler = random.Random(task.seed)
+    pool = Pool(task) if task.processes > 1 else Alone(task)
+    model = networks.build(task.model).to(task.device)
+    test = [tensor.to(task.device) for tensor in protocol.load(task.data, "test")]
+    for number in range(1, task.rounds + 1):
+        began = time.perf_counter()
+        answers = pool.fit_all(sampler.sample(range(task.stores), task.cohort), model.state_dict())
+        model.load_state_dict(average(answers))
+        if task.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+        score = protocol.accuracy(model, *test) if protocol.is_evaluated(number, task) else None
+        protocol.report(number, task.epochs * sum(images for images, _ in answers), seconds, score)
+    pool.close()
+
+
+if __name__ == "__main__":
+    main()
