@@ -7,7 +7,7 @@ every evaluated round would come to a megabyte a round.
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,14 @@ def described(counts: Counts) -> dict[str, Any]:
 
 def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
     """A round's evaluations at the stores: "stores", each one's, or of more than `MOST` their "spread"."""
-    rows = {name: described(counts) for name, counts in found.items()}
-    return {"stores": rows} if len(rows) <= MOST else {"spread": spread(rows)}
+    if len(found) <= MOST:
+        return {"stores": {name: described(counts) for name, counts in found.items()}}
+    return {"spread": spread(counts.accuracy for counts in found.values())}
 
 
-def spread(rows: Rows) -> dict[str, Any]:
+def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
     """How many stores have an accuracy, and the worst, quartiles and best of it."""
-    known = [row["accuracy"] for row in rows.values() if row["accuracy"] is not None]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
     values = np.quantile(known, list(QUANTILES.values())).tolist() if known else [None] * len(QUANTILES)
     return {"stores": len(known), "accuracy": dict(zip(QUANTILES, values, strict=True))}
 
@@ -91,7 +92,8 @@ def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any
     if rows is None or len(rows) <= MOST:
         return {"per_store_from": source, "per_store": rows}
     write_text(directory / FILE, _as_csv(rows))
-    return {"per_store_from": source, "per_store": None, "per_store_spread": spread(rows), "per_store_file": FILE}
+    told = spread(row["accuracy"] for row in rows.values())
+    return {"per_store_from": source, "per_store": None, "per_store_spread": told, "per_store_file": FILE}
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
