@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server import per_store
 from server.report.words import printable
 
 Record = Mapping[str, Any]
@@ -48,6 +47,8 @@ def read(directory: Path) -> Contents:
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
     if summary.get("per_store_file"):
+        from server import per_store  # late: it imports torch
+
         summary["per_store"] = per_store.read(directory / per_store.FILE)
     return Contents(
         directory=directory,
