@@ -35,6 +35,7 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 LEGEND = 24  # up to so many classes are named beside the partition
 NAMED = 24  # up to so many stores are named along an axis
+BINS = 30  # of a histogram; a rule that looks at the values may want thousands
 
 
 def write_pictures(run_directory: Path) -> list[Path]:
@@ -151,7 +152,7 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             axes.plot(accuracies, range(len(known)), "o", color=CURVES["test"])
             axes.set_yticks(range(len(known)), [printable(name) for _, name in known])
         else:
-            axes.hist(accuracies, bins="auto", color=CURVES["test"], rwidth=0.94)
+            axes.hist(accuracies, bins=BINS, color=CURVES["test"], rwidth=0.94)
             axes.set_ylabel("stores")
 
 
