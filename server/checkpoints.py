@@ -1,6 +1,7 @@
-"""Checkpoints: everything that changes during a run, one file a round, never half-written."""
+"""Checkpoints: everything that changes during a run, never half-written."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor
 from common.errors import RunError
 from common.files import write_atomic
 from common.params import Tensors
+
+RISK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class State:
     strategy: the server half's state
     stale:    evaluations since the best one
     record:   the last round's line of the history, so that one file is the only point of commit
+    committed: the last round that is on disk
     """
 
     round: int
@@ -53,6 +57,7 @@ class State:
     stale: int = 0
     totals: Totals = Totals()
     record: Mapping[str, Any] | None = None
+    committed: int = 0
 
 
 class Checkpoints:
@@ -60,9 +65,17 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int) -> None:
         self._directory, self._keep = directory, keep
+        self._saved = self._cost = 0.0  # monotonic seconds of the last save, and what it took
 
-    def save(self, state: State) -> None:
-        """Write the state atomically, then drop what is no longer needed. Raises OSError."""
+    def is_due(self) -> bool:
+        """Whether what was done since the last checkpoint is worth one: it then costs at most a twentieth of the
+        time, or saves from losing more than RISK_SECONDS of it.
+        """
+        return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
+
+    def save(self, state: State) -> State:
+        """Write the state atomically, then drop what is no longer needed; returns it as committed. Raises OSError."""
+        began = time.monotonic()
         tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
         meta = {
             "round": state.round,
@@ -76,6 +89,9 @@ class Checkpoints:
         for round in self.rounds()[: -self._keep]:
             if state.best is None or round != state.best.round:
                 self._path(round).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
+        return replace(state, committed=state.round)
 
     def rounds(self) -> list[int]:
         """Rounds that have a checkpoint, ascending."""
@@ -96,7 +112,8 @@ class Checkpoints:
             best = Best(**meta["best"]) if meta["best"] else None
             strategy = {name.removeprefix("strategy."): t for name, t in tensors.items() if name != "params"}
             totals = Totals(**meta["totals"])
-            return State(meta["round"], tensors["params"], strategy, best, meta["stale"], totals, meta["record"])
+            progress = (best, meta["stale"], totals, meta["record"], meta["round"])
+            return State(meta["round"], tensors["params"], strategy, *progress)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."

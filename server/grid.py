@@ -76,6 +76,9 @@ class GridRuntime:
         self._settle_names()
         return {node.info.name: node.info for node in self._accepted().values() if node.info}
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing: a store works on one order at a time."""
+
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
         return self._carry_out(order, stores, Update)

@@ -12,6 +12,7 @@ from common import strategies
 from common.errors import StoresError
 from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.params import Tensors
 from common.training import learning_rate
 from server import cohort, screening
 from server.checkpoints import Best, State, Totals, add_round
@@ -112,24 +113,34 @@ class Rounds:
             with clock("aggregate"):
                 params, memory = self.strategy.aggregate(state.params, updates, state.strategy, self._trainable)
             with clock("evaluate"):
-                scores = self._scores(number, params) if self._is_evaluated(number) else None
+                scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None
         totals = self._totals(order, sampled, updates, clock)
         best, stale = self._best(state, number, scores)
         state = add_round(state, totals, round=number, params=params, strategy=memory, best=best, stale=stale)
         return state, self._record(number, sampled, updates, failed, scores, totals)
+
+    def _evaluate(self, number: int, params: Tensor, memory: Tensors, committed: int) -> Scores:
+        """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
+        if number < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
+            order = TrainOrder(self.plan, number + 1, params, self.strategy.extras(memory), committed)
+            self.runtime.expect(order, self._cohort(self.runtime.stores(), number + 1))
+        return self._scores(number, params)
+
+    def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
+        return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
 
     def scores(self, state: State, split: str = "test") -> Scores:
         """Judge a state's model on the server's test set and on what the stores hold out as `split`."""
         return self._scores(state.round, state.params, split)
 
     def _train(self, state: State, number: int) -> tuple[TrainOrder, list[str], list[Update], dict[str, Failure]]:
-        order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.round)
+        order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.committed)
         quorum = self.config.cohort.min_stores
         failed: dict[str, Failure] = {}
         for attempt in range(ATTEMPTS):
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
-            sampled = cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
+            sampled = self._cohort(present, number, attempt)
             answers = self._counted(number, len(sampled), self.runtime.train(order, sampled))
             updates, failed = screening.screen_updates(answers, order, sampled)
             if len(updates) >= quorum:

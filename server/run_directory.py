@@ -90,10 +90,13 @@ class RunDirectory:
         return kept
 
     def append(self, record: Record) -> None:
-        """Add one round to the history, durably. Raises OSError."""
+        """Add one round to the history. Raises OSError."""
         with self._history.open("a", encoding="utf-8") as file:
             file.write(_line(record))
-            file.flush()
+
+    def sync_history(self) -> None:
+        """Make all rounds appended so far durable. Raises OSError."""
+        with self._history.open("a", encoding="utf-8") as file:
             os.fsync(file.fileno())
 
     def run_id(self) -> str:

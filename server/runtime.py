@@ -12,6 +12,9 @@ class Runtime(Protocol):
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores present now, by name."""
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """`train` will be asked for this next, unless the run ends: what is idle until then may begin."""
+
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store asked, in any order; bounded by `cohort.timeout`."""
 

@@ -83,23 +83,40 @@ class Training:
         try:
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
-                state = replace(state, record=record)
-                checkpoints.save(state)
-                self.directory.append(record)
+                state = self._keep(replace(state, record=record), checkpoints)
                 events.add(record)
                 self.watcher.row(record)
+            state = self._commit(state, checkpoints)
         except (FedshelfError, OSError) as error:
-            with suppress(OSError):  # a full disk takes no summary either
+            with suppress(OSError):  # a full disk takes nothing more
+                state = self._commit(state, checkpoints)
+            with suppress(OSError):
                 self._write_unfinished(state, "failed", str(error))
                 self._report()
             raise
         except KeyboardInterrupt:
+            state = self._commit(state, checkpoints)
             self._write_unfinished(state, "stopped", "stopped at once")
             self.watcher.note(f"Stopped at once; what was saved goes on with --resume in {self.directory.path}.")
             raise
         finally:
             events.close()
         return self._finish(rounds, checkpoints, state)
+
+    def _keep(self, state: State, checkpoints: Checkpoints) -> State:
+        """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history."""
+        if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):
+            state = self._commit(state, checkpoints)
+        assert state.record is not None
+        self.directory.append(dict(state.record))
+        return state
+
+    def _commit(self, state: State, checkpoints: Checkpoints) -> State:
+        """Make everything up to this state durable: first the rounds before it, then itself."""
+        if state.committed == state.round:
+            return state
+        self.directory.sync_history()
+        return checkpoints.save(state)
 
     def _is_over(self, state: State) -> bool:
         patience = self.start.plan.config.evaluation.patience

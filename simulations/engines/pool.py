@@ -9,16 +9,22 @@ import multiprocessing
 import os
 import signal
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from common.errors import RunError
+
+IN_HAND = 2  # jobs a worker has at most: the one it does, and the next, so that it never waits for this process
+# A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
+LARGE_JOB = 32_768  # bytes
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -32,14 +38,17 @@ def shared(rows: int, columns: int) -> Tensor:
     return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(rows, columns)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Hand:
+    """A worker, and the numbers of the jobs it has, in the order in which it does them."""
+
     process: BaseProcess
     pipe: Connection
+    has: deque[int] = field(default_factory=deque)
 
 
 class Pool(Generic[Job, Result]):
-    """`count` processes, each running `work` on one job at a time.
+    """`count` processes, each running `work` on one job after another.
 
     An exception in `work` is a fault in the program and comes back as an AssertionError with its text.
     """
@@ -47,6 +56,9 @@ class Pool(Generic[Job, Result]):
     def __init__(self, count: int, work: Callable[[Job], Result]) -> None:
         context = multiprocessing.get_context("fork")
         self._hands: list[_Hand] = []
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._next, self._wanted = 0, set[int]()
+        self._results: dict[int, Result] = {}
         for _ in range(count):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there, here, work), daemon=True)
@@ -54,27 +66,41 @@ class Pool(Generic[Job, Result]):
             there.close()
             self._hands.append(_Hand(process, here))
 
-    def map(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Results as they come, of jobs started in the order given.
+    def submit(self, jobs: Sequence[Job]) -> range:
+        """Queue jobs behind those there are; workers take them up while any `results` are awaited."""
+        numbers = range(self._next, self._next + len(jobs))
+        self._next = numbers.stop
+        self._wanted.update(numbers)
+        self._waiting.extend((n, bytes(ForkingPickler.dumps(job))) for n, job in zip(numbers, jobs, strict=True))
+        return numbers
+
+    def results(self, numbers: range) -> Iterator[Result]:
+        """Results of submitted jobs as they come.
 
         Raises RunError if a worker dies, for example killed for want of memory.
         """
-        waiting = list(reversed(jobs))
-        busy: dict[Connection, _Hand] = {}
-        for hand in self._hands[: len(jobs)]:
-            hand.pipe.send(waiting.pop())
-            busy[hand.pipe] = hand
-        while busy:
-            for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
-                if not isinstance(ready, Connection):
-                    continue
-                hand = busy.pop(ready)
-                result = self._receive(hand)
-                if waiting:
-                    hand.pipe.send(waiting.pop())
-                    busy[hand.pipe] = hand
-                yield result
-            self._check(busy)
+        missing = set(numbers)
+        while missing:
+            for number in missing & self._results.keys():
+                missing.remove(number)
+                self._hand_out()
+                yield self._results.pop(number)
+            self._hand_out()
+            if missing - self._results.keys():
+                self._receive()
+
+    def first(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Results of new jobs that go before all that wait."""
+        numbers = self.submit(jobs)
+        self._waiting.rotate(len(jobs))
+        return self.results(numbers)
+
+    def forget(self, numbers: range) -> None:
+        """Drop jobs that nobody wants any more; those under way are done for nothing."""
+        self._wanted.difference_update(numbers)
+        self._waiting = deque((number, job) for number, job in self._waiting if number in self._wanted)
+        for number in numbers:
+            self._results.pop(number, None)
 
     def close(self) -> None:
         """End all workers."""
@@ -84,7 +110,35 @@ class Pool(Generic[Job, Result]):
         for hand in self._hands:
             hand.process.join()
 
-    def _receive(self, hand: _Hand) -> Result:
+    def _hand_out(self) -> None:
+        """Give waiting jobs to the workers that have fewest."""
+        while self._waiting:
+            hand = min(self._hands, key=lambda hand: len(hand.has))
+            number, job = self._waiting[0]
+            if len(hand.has) == (IN_HAND if len(job) <= LARGE_JOB else 1):
+                return
+            self._waiting.popleft()
+            try:
+                hand.pipe.send_bytes(job)
+            except OSError:
+                raise _died(hand) from None
+            hand.has.append(number)
+
+    def _receive(self) -> None:
+        """Wait for answers, and keep those that are wanted."""
+        busy = {hand.pipe: hand for hand in self._hands if hand.has}
+        for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
+            if isinstance(ready, Connection):
+                hand = busy[ready]
+                number, result = hand.has.popleft(), self._result(hand)
+                if number in self._wanted:
+                    self._wanted.remove(number)
+                    self._results[number] = result
+        for hand in busy.values():
+            if hand.has and not hand.process.is_alive() and not hand.pipe.poll():
+                raise _died(hand)
+
+    def _result(self, hand: _Hand) -> Result:
         try:
             fault, result = hand.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -93,11 +147,6 @@ class Pool(Generic[Job, Result]):
             raise AssertionError(f"in a worker process: {fault}")
         answer: Result = result
         return answer
-
-    def _check(self, busy: dict[Connection, _Hand]) -> None:
-        for hand in busy.values():
-            if not hand.process.is_alive() and not hand.pipe.poll():
-                raise _died(hand)
 
 
 def _died(hand: _Hand) -> RunError:

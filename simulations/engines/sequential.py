@@ -27,7 +27,7 @@ from server.plan import Start
 from simulations.engines.pool import Pool, shared
 from simulations.federation import Federation
 
-CHUNK = 2048  # images of the server's test set that one process judges at a time
+CHUNK = 1024  # images that one process judges at a time
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,22 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Judge the shared parameters on a store's split, or on the server's test images [start, start + CHUNK)."""
+    """Judge the shared parameters on what some stores hold out."""
 
+    stores: tuple[str, ...]
     round: int
-    store: str = ""
-    split: Literal["validation", "test"] = "test"
-    start: int = 0
+    split: Literal["validation", "test"]
 
 
-Job = TrainJob | EvaluateJob
-Answer = Update | Failure | Evaluation | tuple[int, Counts]
+@dataclass(frozen=True)
+class JudgeJob:
+    """Judge the shared parameters on the server's test images [start, start + CHUNK)."""
+
+    start: int
+
+
+Job = TrainJob | EvaluateJob | JudgeJob
+Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 
 
 class SequentialEngine:
@@ -67,41 +73,47 @@ class SequentialEngine:
         self._device = torch.device(config.run.device)
         self._trainer = Trainer(self._device, StateStore(states))
         cohort = max(config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1)
-        self._params = shared(1, len(start.params))[0]
+        self._params, self._judged = shared(2, len(start.params))
         self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
         workers = config.run.workers or _default_workers(self._device)  # evaluation uses more than a small cohort
         self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
+        self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
         self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """All of them, always."""
         return self._infos
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Let workers that an evaluation leaves idle begin what will be asked next."""
+        if self._pool:
+            self._params.copy_(order.params)
+            self._expected = order, stores, self._pool.submit(self._train_jobs(order, stores))
+
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Largest stores first, so that no process is left with a large one at the end."""
-        self._params.copy_(order.params)
         slots = {store: slot for slot, store in enumerate(stores)}
-        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
-        jobs = [TrainJob(store, order.round, slots[store], order.extras, order.committed) for store in largest_first]
-        for answer in self._run(jobs):
+        for answer in self._begun(order, stores) or self._run(self._train_jobs(order, stores), order.params):
             assert isinstance(answer, Update | Failure)
             yield replace(answer, params=self._slots[slots[answer.store]]) if isinstance(answer, Update) else answer
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
-        """One job a store."""
-        self._params.copy_(order.params)
-        for answer in self._run([EvaluateJob(order.round, store, order.split) for store in stores]):
-            assert isinstance(answer, Evaluation | Failure)
-            yield answer
+        """Many small stores make one job."""
+        self._judged.copy_(order.params)
+        sizes = [getattr(self._infos[store], order.split) for store in stores]
+        jobs = [EvaluateJob(part, order.round, order.split) for part in parcels(stores, sizes, CHUNK)]
+        for answer in self._run_first(jobs):
+            assert isinstance(answer, list)
+            yield from answer
 
     def judge(self, params: Tensor) -> Counts:
         """Counts on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
-        self._params.copy_(params)
-        parts = [EvaluateJob(0, start=start) for start in range(0, len(self._federation.test), CHUNK)]
-        counted = sorted(answer for answer in self._run(parts) if isinstance(answer, tuple))
+        self._judged.copy_(params)
+        jobs = [JudgeJob(start) for start in range(0, len(self._federation.test), CHUNK)]
+        counted = sorted(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
         return merge([counts for _, counts in counted], len(self._plan.spec.classes))
 
     def close(self) -> None:
@@ -109,31 +121,73 @@ class SequentialEngine:
         if self._pool:
             self._pool.close()
 
-    def _run(self, jobs: Sequence[Job]) -> Iterator[Answer]:
-        return self._pool.map(jobs) if self._pool else map(self._work, jobs)
+    def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
+        slots = {store: slot for slot, store in enumerate(stores)}
+        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
+        return [TrainJob(store, order.round, slots[store], order.extras, order.committed) for store in largest_first]
+
+    def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
+        """The answers that were expected, if this is what was."""
+        if self._pool is None or self._expected is None:
+            return None
+        (expected, expected_stores, numbers), self._expected = self._expected, None
+        if (expected.round, list(expected_stores)) == (order.round, list(stores)) and expected.params is order.params:
+            return self._pool.results(numbers)
+        self._pool.forget(numbers)
+        return None
+
+    def _run(self, jobs: Sequence[Job], params: Tensor) -> Iterator[Answer]:
+        self._params.copy_(params)
+        return self._pool.results(self._pool.submit(jobs)) if self._pool else map(self._work, jobs)
+
+    def _run_first(self, jobs: Sequence[Job]) -> Iterator[Answer]:
+        return self._pool.first(jobs) if self._pool else map(self._work, jobs)
 
     def _work(self, job: Job) -> Answer:
         """Do one job, in this process or in a worker."""
+        if isinstance(job, TrainJob):
+            return self._train_one(job)
+        return self._evaluate_some(job) if isinstance(job, EvaluateJob) else self._judge_part(job)
+
+    def _train_one(self, job: TrainJob) -> Update | Failure:
+        order = TrainOrder(self._plan, job.round, self._params, job.extras, job.committed)
         try:
-            return self._train_one(job) if isinstance(job, TrainJob) else self._evaluate_one(job)
+            update = self._trainer.train(order, job.store, self._federation.stores[job.store].train)
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return failure_of(job.store, error)
-
-    def _train_one(self, job: TrainJob) -> Update:
-        order = TrainOrder(self._plan, job.round, self._params, job.extras, job.committed)
-        update = self._trainer.train(order, job.store, self._federation.stores[job.store].train)
         self._slots[job.slot].copy_(update.params)
         return replace(update, params=torch.empty(0))
 
-    def _evaluate_one(self, job: EvaluateJob) -> Evaluation | tuple[int, Counts]:
-        order = EvaluateOrder(self._plan, job.round, self._params, job.split)
-        if job.store:
-            data = self._federation.stores[job.store]
-            return self._trainer.evaluate(order, job.store, data.test if job.split == "test" else data.validation)
+    def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
+        order = EvaluateOrder(self._plan, job.round, self._judged, job.split)
+        return [self._evaluate_one(order, store) for store in job.stores]
+
+    def _evaluate_one(self, order: EvaluateOrder, store: str) -> Evaluation | Failure:
+        data = self._federation.stores[store]
+        try:
+            return self._trainer.evaluate(order, store, data.test if order.split == "test" else data.validation)
+        except (FedshelfError, torch.OutOfMemoryError) as error:
+            return failure_of(store, error)
+
+    def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
         assert self._federation.test is not None
         end = min(job.start + CHUNK, len(self._federation.test))
         part: Images = self._federation.test.select(torch.arange(job.start, end))
-        return job.start, self._trainer.evaluate(order, "", part).counts
+        return job.start, self._trainer.evaluate(EvaluateOrder(self._plan, 0, self._judged), "", part).counts
+
+
+def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[tuple[str, ...]]:
+    """Cut `names` into runs whose sizes add up to `least` or more; the last run may be smaller."""
+    parcel: list[str] = []
+    total = 0
+    for name, size in zip(names, sizes, strict=True):
+        parcel.append(name)
+        total += size
+        if total >= least:
+            yield tuple(parcel)
+            parcel, total = [], 0
+    if parcel:
+        yield tuple(parcel)
 
 
 def _default_workers(device: torch.device) -> int:

@@ -29,6 +29,9 @@ class Targets:
             moved = (order.params + self.targets[name]) / 2
             yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing is idle here."""
+
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
         for name in stores:
             right = min(self.held_out, int(order.params[0]))

@@ -63,3 +63,17 @@ def test_sums_over_rounds() -> None:
     state = add_round(STATE, Totals(50, 1, 2, {"train": 0.5, "total": 3.0}), round=5)
     assert state.totals == Totals(150, 9, 18, {"total": 3.0, "train": 2.0})
     assert state.round == 5
+
+
+def test_saved_states_are_committed_and_so_are_loaded_ones(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert STATE.committed == 0
+    assert checkpoints.save(STATE).committed == 4
+    assert checkpoints.load(4).committed == 4
+
+
+def test_a_checkpoint_is_due_at_first_and_not_right_after_one(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.is_due()
+    checkpoints.save(STATE)
+    assert not checkpoints.is_due()  # no time at all is less than twenty times what it took

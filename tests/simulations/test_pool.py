@@ -1,0 +1,115 @@
+"""Worker processes: real ones, small jobs."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import RunError
+from simulations.engines.pool import LARGE_JOB, Pool, shared
+from simulations.engines.sequential import parcels
+
+log = shared(1, 64)[0]  # the order in which jobs were begun: log[0] counts them
+gates = [os.pipe() for _ in range(2)]
+
+
+def work(job: object) -> object:
+    match job:
+        case ("write", value):
+            log[0] += 1
+            log[int(log[0])] = value
+        case ("wait", gate):
+            os.read(gates[gate][0], 1)
+        case ("die",):
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ("raise",):
+            raise ValueError("seven")
+        case ("echo", text):
+            return text
+    return job
+
+
+@contextmanager
+def pool(count: int) -> Iterator[Pool]:
+    log.zero_()
+    with closing(Pool(count, work)) as workers:
+        yield workers
+
+
+def begun() -> list[int]:
+    return [int(value) for value in log[1 : 1 + int(log[0])]]
+
+
+def test_every_job_is_done_once_and_answers_come_back() -> None:
+    with pool(3) as workers:
+        assert sorted(workers.results(workers.submit([("echo", n) for n in range(40)]))) == list(range(40))
+        assert list(workers.results(workers.submit([]))) == []
+
+
+def test_what_is_asked_first_goes_before_what_waits() -> None:
+    with pool(1) as workers:
+        later = workers.submit([("write", n) for n in range(5)])
+        assert list(workers.first([("write", 10), ("write", 11)])) == [("write", 10), ("write", 11)]
+        assert len(list(workers.results(later))) == 5
+    assert begun() == [10, 11, 0, 1, 2, 3, 4]
+
+
+def test_an_idle_worker_takes_up_what_waits() -> None:
+    """One of two workers is held up by the first job; the other does all that was only expected."""
+    with pool(2) as workers:
+        expected = workers.submit([("write", n) for n in range(4)])
+        answers = workers.first([("wait", 0), ("echo", "x")])
+        assert next(answers) == "x"
+        releaser = threading.Timer(0, os.write, (gates[0][1], b"."))
+        releaser.start()
+        assert next(answers) == ("wait", 0)
+        assert len(list(workers.results(expected))) == 4
+    assert sorted(begun()) == [0, 1, 2, 3]
+
+
+def test_what_is_forgotten_is_not_begun_and_not_returned() -> None:
+    with pool(1) as workers:
+        dropped = workers.submit([("write", n) for n in range(5)])
+        workers.forget(dropped)
+        assert list(workers.results(workers.submit([("write", 9)]))) == [("write", 9)]
+    assert begun() == [9]
+
+
+def test_what_is_forgotten_while_under_way_is_not_returned() -> None:
+    with pool(1) as workers:
+        under_way = workers.submit([("write", n) for n in range(5)])
+        assert next(workers.first([("echo", "x")])) == "x"  # a worker now has the first of the others in hand
+        workers.forget(under_way)
+        assert list(workers.results(workers.submit([("echo", "y")]))) == ["y"]
+    assert len(begun()) <= 2
+
+
+def test_large_jobs_and_large_answers_do_not_wait_for_each_other() -> None:
+    text = "x" * (40 * LARGE_JOB)
+    with pool(2) as workers:
+        assert list(workers.results(workers.submit([("echo", text)] * 8))) == [text] * 8
+
+
+def test_a_worker_that_dies_is_one_sentence() -> None:
+    with pool(2) as workers, pytest.raises(RunError, match=r"A worker process ended with code -9 .* --resume"):
+        list(workers.results(workers.submit([("die",), *[("echo", n) for n in range(9)]])))
+
+
+def test_an_exception_is_a_fault_of_the_program() -> None:
+    with pool(1) as workers, pytest.raises(AssertionError, match="ValueError: seven"):
+        list(workers.results(workers.submit([("raise",)])))
+
+
+@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 60))
+def test_parcels_keep_order_and_are_no_smaller_than_asked(sizes: list[int], least: int) -> None:
+    names = [str(place) for place in range(len(sizes))]
+    parts = list(parcels(names, sizes, least))
+    assert [name for part in parts for name in part] == names
+    totals = [sum(sizes[int(name)] for name in part) for part in parts]
+    assert all(total >= least for total in totals[:-1])
+    assert all(total - sizes[int(part[-1])] < least for total, part in zip(totals, parts, strict=True))
