@@ -65,9 +65,17 @@ def fuse(module: nn.Module, example: Tensor) -> nn.Module:
     with torch.no_grad():
         while layers:
             layer, taken = _fused(layers, example) or (layers[0], 1)
-            example, layers = layer(example), layers[taken:]
+            example, layers = _tried(layer, example), layers[taken:]
             fused.append(layer)
     return nn.Sequential(*fused)
+
+
+def _tried(layer: nn.Module, example: Tensor) -> Tensor:
+    """The layer's result in evaluation mode, in which no statistics move."""
+    mode = layer.training
+    result: Tensor = layer.eval()(example)
+    layer.train(mode)
+    return result
 
 
 def _fused(layers: list[nn.Module], example: Tensor) -> tuple[nn.Module, int] | None:

@@ -96,8 +96,11 @@ def test_several_layers_in_a_row_and_the_rest_untouched() -> None:
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(),
         nn.Conv2d(4, 8, 3), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(8, 2),
     )  # fmt: skip
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     fused = fuse(plain, torch.zeros(2, 3, 14, 14))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in plain.state_dict().items())
     assert isinstance(fused, nn.Sequential)
+    assert all(layer.training for layer in fused.modules())
     kinds = [nn.Conv2d, nn.ReLU, ConvPool, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.MaxPool2d, nn.Flatten, nn.Linear]
     assert [type(layer) for layer in fused] == kinds
     assert [id(p) for p in fused.parameters()] == [id(p) for p in plain.parameters()]
