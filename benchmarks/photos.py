@@ -82,14 +82,14 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
         f"opened again in {again:.3f} s"
     )
     if options.limit:
-        photos = photos.select(torch.arange(min(options.limit, len(photos))))
+        photos = photos.select(torch.arange(options.limit) % len(photos))
     made = torch.randint(256, photos.pixels.shape, dtype=torch.uint8)
     synthetic = Images(made, photos.labels, photos.rows)
     store = Store(options, classes, scratch)
     store.epoch(synthetic)  # what is built once, on either side
     began = time.perf_counter()
     store.epoch(photos)
-    print(f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s for {len(photos)} of them")
+    print(f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s, {len(photos)} images")
     sides = {"photos": lambda: store.epoch(photos), "synthetic": lambda: store.epoch(synthetic)}
     samples = alternate(sides, options.times)
     table("Later epochs", samples, [Column("epoch", "images/s", 1, ratio=True)], ours="photos")
@@ -105,7 +105,9 @@ def main() -> None:
     options.add_argument("--image-size", type=int, default=64, help="pixels; default 64")
     options.add_argument("--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4")
     options.add_argument("--device", default="auto")
-    options.add_argument("--limit", type=int, default=0, help="images an epoch; 0: all of the training split")
+    options.add_argument(
+        "--limit", type=int, default=0, help="images an epoch, if need be repeated; 0: all of the training split"
+    )
     options.add_argument("--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
