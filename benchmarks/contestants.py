@@ -41,18 +41,18 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
     many = cores()
     found: dict[str, Contestant] = {"ours": partial(ours, work, images)}
     alone, together = partial(rival, work, images, 1), partial(rival, work, images, many)
-    found["bare loop, 1 process"] = partial(alone, "bare.py", sys.executable)
+    found["bare loop (1 process)"] = partial(alone, "bare.py", sys.executable)
     on_cpu = work.device == "cpu"
     if on_cpu and many > 1:  # several processes would only queue for one GPU
-        found[f"bare loop, {many} processes"] = partial(together, "bare.py", sys.executable)
+        found[f"bare loop ({many} processes)"] = partial(together, "bare.py", sys.executable)
     if on_cpu:
-        found["flower"] = partial(together, "flower_run.py", sys.executable)
+        found["Flower"] = partial(together, "flower_run.py", sys.executable)
     if subprocess.run([pfl_python, "-c", "import pfl"], capture_output=True, check=False).returncode:
         print(f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.", file=sys.stderr)
         return found
-    found["pfl-research, 1 process"] = partial(alone, "pfl_run.py", pfl_python)
+    found["pfl-research (1 process)"] = partial(alone, "pfl_run.py", pfl_python)
     if on_cpu and many > 1:
-        found[f"pfl-research, {many} processes"] = partial(together, "pfl_run.py", pfl_python)
+        found[f"pfl-research ({many} processes)"] = partial(together, "pfl_run.py", pfl_python)
     return found
 
 
