@@ -21,6 +21,7 @@ class Stacked(nn.Module):
         for name, child in layer.named_children():  # dropout before the layer, and what calls it
             self.add_module(name, child)
         self._forward_pre_hooks.update(layer._forward_pre_hooks)
+        self.train(layer.training)
 
     def affine(self, values: Tensor) -> Tensor:
         """Each store's own scale and shift of `values` [S * B, ..., *shape], where weights are [S, *shape]."""

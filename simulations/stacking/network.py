@@ -35,6 +35,15 @@ def fault(module: nn.Module, layout: Layout) -> str | None:
     return None
 
 
+def check(network: Network) -> None:
+    """Raises ConfigError if many stores cannot train `network` at once."""
+    if kind := fault(network.module, network.layout):
+        raise ConfigError(
+            f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched cannot train many"
+            " stores at once; use --engine sequential, or model.norm=group if it is for batch norm."
+        )
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a stacked layer's tensor lies in a store's vector."""
@@ -56,19 +65,14 @@ class StackedNetwork:
     weights: float32 [stores, P], one row a store; write to it to load
     stores:  S, how many of them take part at present: the first rows
 
-    Raises ConfigError if the network has layers that cannot be stacked.
+    The network must be stackable: see `check`.
     """
 
     def __init__(self, network: Network, stores: int) -> None:
-        if kind := fault(network.module, network.layout):
-            raise ConfigError(
-                f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched cannot train many"
-                " stores at once; use --engine sequential, or model.norm=group if it is for batch norm."
-            )
         root = nn.ModuleDict({"network": copy.deepcopy(network.module)})  # the network itself may be one layer
+        models.set_training(root, mode=True)
         layers = _stack(root, set(network.layout.names), "")
         self.module, self.weights = root["network"], network.vector.expand(stores, -1).clone()
-        models.set_training(self.module, mode=True)
         self._gradient = torch.empty_like(self.weights)
         self._places = []
         start = 0

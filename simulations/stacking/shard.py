@@ -21,6 +21,7 @@ from common.training import Network, learning_rate
 from simulations.stacking.counting import count
 from simulations.stacking.gallery import Gallery
 from simulations.stacking.memory import home_of_updates, stores_that_fit
+from simulations.stacking.network import check
 from simulations.stacking.schedule import Schedule, plan
 from simulations.stacking.training import Group, StackedTraining
 
@@ -43,11 +44,14 @@ class Shard:
     """One device, with a resident network, the images, and room for as many stores as fit.
 
     states: where strategies keep what stores remember
+
+    Raises ConfigError if many stores cannot train the network at once.
     """
 
     def __init__(self, plan: Plan, device: torch.device, states: States) -> None:
         self._plan, self._device, self._states = plan, device, states
         self._network = Network(plan.spec, device)
+        check(self._network)
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)
         self._gallery = Gallery(device)

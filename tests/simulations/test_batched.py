@@ -1,0 +1,247 @@
+"""The engine `batched` against stores trained alone: the same batches, masks and images, so the same weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from client.states import StateStore
+from client.work import Trainer
+from common import models, strategies
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.orders import EvaluateOrder, Evaluation, Failure, Update
+from simulations import engines
+from simulations.engines.batched import BatchedEngine
+from simulations.federation import Federation
+from simulations.stacking import convolution, layers, shard
+from tests.simulations.stores import CLASSES, CPU, batched, difference, federation, order, settings, start, trained
+
+SIZES = (13, 1, 61, 8, 17)  # batches of 8: up to 24 steps, one image, one full batch, a last batch of one
+
+# Relative, in float32. Where two pixels of a pooling window all but tie, rounding decides which one learns, and one
+# seed in some ends further apart: so do two ways to compute one convolution. The seed is one without such a tie.
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def alone(dealt: Federation, config: RunConfig, states: Path) -> dict[str, Update]:
+    """Each store by itself, as a real one."""
+    begun, trainer = start(config), Trainer(CPU, StateStore(states))
+    return {name: trainer.train(order(begun), name, data.train) for name, data in dealt.stores.items()}
+
+
+def together(dealt: Federation, config: RunConfig, states: Path, devices: int = 1) -> dict[str, Any]:
+    begun = start(config)
+    engine = batched(dealt, begun, states, devices)
+    answers = trained(engine, order(begun), list(dealt.stores))
+    engine.close()
+    return answers
+
+
+def same(found: dict[str, Any], expected: dict[str, Update], tolerance: float = TOLERANCE) -> bool:
+    """Whether the same stores have the same updates, but for rounding."""
+    assert sorted(found) == sorted(expected)
+    for name, update in expected.items():
+        assert isinstance(found[name], Update), found[name]
+        assert difference(found[name].params, update.params) <= tolerance, name
+        assert found[name].loss == pytest.approx(update.loss, rel=1e-3)
+        assert (found[name].num_examples, found[name].round) == (update.num_examples, update.round)
+        assert found[name].extras.keys() == update.extras.keys()
+    return True
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_our_networks_train_as_they_do_alone(name: str, tmp_path: Path) -> None:
+    sizes = (13, 1, 30) if name == "moderate-cnn" else SIZES
+    config = settings(model__name=name, model__dropout=0.2)
+    dealt = federation(sizes)
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
+    config = settings(
+        model__name="resnet18", model__norm="group", data__image_size=32, train__epochs=1, train__batch_size=4,
+        train__lr=0.003,
+    )  # fmt: skip
+    dealt = federation((6, 3), 32)
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train__optimizer": "adam", "train__lr": 0.001, "train__weight_decay": 0.01},
+        {"train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.01},
+        {"train__momentum": 0, "train__loss": "squared", "train__label_smoothing": 0.1},
+        {"train__l1": 1e-3, "train__clip_norm": 0.5, "train__label_smoothing": 0.1, "train__weight_decay": 0.01},
+        {"strategy__name": "fedprox", "strategy__mu": 0.5},
+        {"data__rotation": 20, "data__translate": 0.1, "data__scale": 0.2, "data__brightness": 0.3},
+        {"data__contrast": 0.3, "data__crop": 0},
+        {"data__flip": False, "data__crop": 0, "train__schedule": "cosine", "train__batch_size": 100},
+    ],
+)  # fmt: skip
+def test_every_way_to_train_is_the_same(changed: dict, tmp_path: Path) -> None:
+    config, dealt = settings(model__name="niid-cnn", **changed), federation(SIZES)
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+def test_convolutions_as_on_a_gpu_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
+    monkeypatch.setattr(layers, "form_for", lambda *_: convolution.columns)
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+@pytest.mark.parametrize("fitting", [1, 2, 3])
+def test_groups_of_any_size_are_the_same(fitting: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
+    monkeypatch.setattr(shard, "stores_that_fit", lambda *_: fitting)
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+def test_two_devices_are_the_same_as_one(tmp_path: Path) -> None:
+    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
+    one, two = together(dealt, config, tmp_path / "a"), together(dealt, config, tmp_path / "b", devices=2)
+    assert same(two, one, tolerance=1e-6)
+
+
+def test_updates_stay_valid_and_rounds_follow_each_other(tmp_path: Path) -> None:
+    """The second round is planned ahead during the first; the third is not the cohort expected."""
+    config, dealt = settings(model__name="cnn", cohort__fraction=0.6), federation(SIZES)
+    begun = start(config)
+    engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
+    everyone, kept = list(dealt.stores), []
+    for round, cohort in ((1, everyone), (2, everyone[:2]), (3, everyone[1:])):
+        answers = trained(engine, order(begun, round), cohort)
+        kept += [(update.params, update.params.clone()) for update in answers.values() if isinstance(update, Update)]
+        expected = {name: trainer.train(order(begun, round), name, dealt.stores[name].train) for name in cohort}
+        assert same(answers, expected)
+    assert all(torch.equal(params, before) for params, before in kept)
+
+
+class Remembering(strategies.Strategy):
+    """As SCAFFOLD will be: stores keep a vector and a number, and the server sends a vector."""
+
+    uses = frozenset({"weighting"})
+
+    def begin(self, start: Tensor, extras, state) -> dict[str, Tensor]:
+        pull = state.get("weight", torch.zeros((), device=start.device))
+        return {
+            "shift": extras["drift"] - state.get("own", torch.zeros_like(start)),
+            "pull": pull,
+            "start": start.clone(),
+        }
+
+    def correct(self, gradient: Tensor, weights: Tensor, local) -> None:
+        gradient.add_(local["shift"]).add_(local["pull"] * (weights - local["start"]))
+
+    def end(self, run, local, state):
+        own = (run.start - run.end) / (run.steps * run.lr)
+        return {"change": own - local["shift"]}, {"own": own, "weight": torch.tensor(0.1 * run.num_examples)}
+
+
+def test_what_stores_remember_is_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
+    config, dealt = settings(model__name="cnn", strategy__name="remembering", train__lr=0.003), federation(SIZES)
+    begun = start(config)
+    extras = {"drift": torch.full_like(begun.params, 1e-3)}
+    engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
+    everyone = list(dealt.stores)
+    for round, cohort in ((1, everyone[:3]), (2, everyone), (3, everyone)):  # in round 2 two stores are new
+        asked = order(begun, round, extras=extras, committed=round - 1)
+        expected = {name: trainer.train(asked, name, dealt.stores[name].train) for name in cohort}
+        found = trained(engine, asked, cohort)
+        assert same(found, expected)
+        for name in cohort:
+            assert difference(found[name].extras["change"], expected[name].extras["change"]) < 1e-2
+    states = [StateStore(tmp_path / folder).load("run", "store-2", 4) for folder in "ab"]
+    assert states[0]["weight"] == states[1]["weight"]
+    assert difference(states[0]["own"], states[1]["own"]) < 1e-2
+
+
+def test_stores_without_images_say_so(tmp_path: Path) -> None:
+    dealt = federation((4, 0, 3))
+    found = together(dealt, settings(model__name="cnn"), tmp_path)
+    assert isinstance(found["store-1"], Failure)
+    assert found["store-1"].code == "no-images"
+    assert isinstance(found["store-2"], Update)
+
+
+def test_a_device_without_memory_takes_fewer_stores_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dealt = settings(model__name="cnn"), federation(SIZES)
+    expected = alone(dealt, config, tmp_path / "b")
+    run, asked = shard.StackedTraining.run, []
+
+    def with_room_for(stores: int):
+        def limited(self, group, *rest):
+            asked.append(len(group.names))
+            result = run(self, group, *rest)  # the group is well under way when memory runs out
+            if len(group.names) > stores:
+                raise torch.OutOfMemoryError
+            return result
+
+        return limited
+
+    monkeypatch.setattr(shard.StackedTraining, "run", with_room_for(2))
+    assert same(together(dealt, config, tmp_path / "a"), expected)
+    assert asked == [5, 2, 2, 1]
+    monkeypatch.setattr(shard.StackedTraining, "run", with_room_for(0))
+    failures = together(dealt, config, tmp_path / "c").values()
+    assert {failure.code for failure in failures} == {"out-of-memory"}
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
+    config, dealt = settings(model__name="cnn", evaluation__batch_size=7), federation(SIZES)
+    begun = start(config)
+    engine, trainer = batched(dealt, begun, tmp_path, devices), Trainer(CPU, StateStore(tmp_path))
+    asked = EvaluateOrder(begun.plan, 1, begun.params)
+    found = {answer.store: answer for answer in engine.evaluate(asked, list(dealt.stores))}
+    for name, data in dealt.stores.items():
+        expected = trainer.evaluate(asked, name, data.validation).counts
+        assert isinstance(found[name], Evaluation)
+        assert (found[name].counts.confusion == expected.confusion).all()
+        assert found[name].counts.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
+    assert dealt.test is not None
+    judged, expected = engine.judge(begun.params), trainer.evaluate(asked, "", dealt.test).counts
+    assert (judged.confusion == expected.confusion).all()
+    assert judged.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
+    engine.close()
+
+
+def test_stores_with_arrays_of_their_own(tmp_path: Path) -> None:
+    """As those of a folder of stores."""
+    parts = [federation((size,)).stores["store-0"] for size in (9, 4, 11)]
+    table = {f"store-{number}": [len(part.train), 0, 0] for number, part in enumerate(parts)}
+    dealt = Federation(CLASSES, dict(zip(table, parts, strict=True)), None, table, "")
+    config = settings(model__name="cnn")
+    assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
+
+
+def test_a_network_with_batch_norm_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    begun = start(settings(model__name="cnn", model__norm="batch"))
+    with pytest.raises(ConfigError, match=r"layers of kind BatchNorm2d.*--engine sequential"):
+        batched(federation((4, 3)), begun, tmp_path)
+
+
+def test_auto_takes_it_on_a_gpu_where_it_pays() -> None:
+    def chosen(**changed: object) -> str:
+        return engines.choose(start(settings(**{"model__name": "cnn", **changed})))
+
+    assert chosen() == "sequential"  # on a CPU
+    assert chosen(run__engine="batched") == "batched"
+    assert chosen(run__device="cuda") == "batched"
+    assert chosen(run__device="cuda", model__norm="batch") == "sequential"
+    assert chosen(run__device="cuda", data__stores=1) == "sequential"
+    assert engines.find("batched") is BatchedEngine
