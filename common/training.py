@@ -135,7 +135,7 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     local = strategy.begin(start, task.extras, task.state)
     optimizer = OPTIMIZERS[config.optimizer](config)
     dropout_seed = derive(seed, "dropout", task.round, task.store)
-    torch.manual_seed(dropout_seed)  # for layers of torchvision that draw from torch's own generator
+    _seed_torch(dropout_seed, network.device)
     address(network.module, [dropout_seed], network.device)
     order, draws = rng(seed, "order", task.round, task.store), rng(seed, "augment", task.round, task.store)
     _training_mode(network, len(images))
@@ -197,6 +197,16 @@ def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarr
     if keep_pairs and stops and len(order) - stops[-1] == 1:
         stops.pop()
     yield from np.split(order, stops)
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """Seed what torchvision's layers draw from; `torch.manual_seed` without CUDA remembers each of its calls."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _training_mode(network: Network, num_images: int) -> None:
