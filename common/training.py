@@ -20,7 +20,7 @@ from common.images.types import Images
 from common.metrics import Counts
 from common.models.dropout import address
 from common.models.spec import ModelSpec
-from common.native.conv_pool import fuse
+from common.native.fuse import fuse
 from common.optimizers import OPTIMIZERS
 from common.params import Layout, Tensors, bind, frozen_vector, load_frozen
 from common.seeding import derive, rng

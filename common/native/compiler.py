@@ -16,10 +16,12 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from torch import Tensor
+
 from common.files import cache_directory, write_atomic
 
 # Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC", "-lm")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 60
 
@@ -40,6 +42,11 @@ def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor's memory begins, for a library's function; NULL for None."""
+    return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
 
 
 @lru_cache(maxsize=1)

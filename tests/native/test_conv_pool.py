@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from common.native import compiler
-from common.native.conv_pool import SOURCE, ConvPool, Geometry, fuse
+from common.native.conv_pool import SOURCE, ConvPool, Geometry
+from common.native.fuse import fuse
 
 GEOMETRIES = [
     Geometry(3, 6, 5, 0, 32, relu=True),

@@ -1,0 +1,62 @@
+"""Which layers of a network become compiled operations."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from common.native.conv_pool import conv_pool
+from common.native.group_norm import group_norm
+
+
+def fuse(module: nn.Module, example: Tensor) -> nn.Module:
+    """A network that computes what `module` does, with the same parameters, in compiled operations where it can.
+
+    example: float32 [1, C, H, W] on the CPU. Only a top-level `nn.Sequential` is looked into; it, and
+    layers that are not fused, are left as they are and shared.
+    """
+    if not isinstance(module, nn.Sequential):
+        return module
+    layers, fused = list(module), []
+    with torch.no_grad():
+        while layers:
+            layer, taken = _fused(layers, example) or (layers[0], 1)
+            example, layers = _tried(layer, example), layers[taken:]
+            fused.append(layer)
+    return nn.Sequential(*fused)
+
+
+def _tried(layer: nn.Module, example: Tensor) -> Tensor:
+    """The layer's result in evaluation mode, in which no statistics move."""
+    mode = layer.training
+    result: Tensor = layer.eval()(example)
+    layer.train(mode)
+    return result
+
+
+def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int] | None:
+    """The fused form of the first layers and how many they are, or None."""
+    if example.ndim != 4 or example.shape[2] != example.shape[3]:
+        return None
+    side = example.shape[2]
+    first, kinds = layers[0], [_kind(layer) for layer in layers[1:3]]
+    layer: nn.Module | None = None
+    if type(first) is nn.Conv2d and "pool" in kinds:
+        relu = kinds in (["relu", "pool"], ["pool", "relu"])
+        taken = 3 if relu else 2
+        layer = conv_pool(first, side, relu=relu) if relu or kinds[0] == "pool" else None
+    elif type(first) is nn.GroupNorm:
+        relu = kinds[:1] == ["relu"]
+        taken = 2 if relu else 1
+        layer = group_norm(first, side * side, relu=relu)
+    return (layer, taken) if layer is not None else None
+
+
+def _kind(layer: nn.Module) -> str:
+    """Of what may follow: "relu", "pool" for a 2x2 max pooling, or empty."""
+    if type(layer) is nn.ReLU:
+        return "relu"
+    if type(layer) is not nn.MaxPool2d or not {layer.kernel_size, layer.stride} <= {2, (2, 2)}:
+        return ""
+    plain = (layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices) == (0, 1, False, False)
+    return "pool" if plain else ""

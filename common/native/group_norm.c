@@ -1,0 +1,81 @@
+/* Group normalisation and (if RELU) a rectifier as one operation, and its gradient.
+
+   Compiled once per geometry, with these constants:
+     CHANNELS, GROUPS  the second divides the first      PIXELS  of one image      RELU  0 or 1
+
+   Images are [batch][PIXELS][CHANNELS], all float; loops over channels are vectors. */
+
+#include <math.h>
+#include <string.h>
+
+#define WIDTH (CHANNELS / GROUPS)
+
+/* Replace each channel's value by the sum over its group, divided by the values in the group. */
+static inline void average(float *channel) {
+  for (int g = 0; g < GROUPS; g++) {
+    float sum = 0;
+    for (int c = g * WIDTH; c < (g + 1) * WIDTH; c++) sum += channel[c];
+    for (int c = g * WIDTH; c < (g + 1) * WIDTH; c++) channel[c] = sum / (WIDTH * PIXELS);
+  }
+}
+
+/* mean, scale: [batch][CHANNELS], what `backward` needs: the mean and 1 / sqrt(variance + epsilon) of each group. */
+void forward(const float *images, long batch, const float *weight, const float *bias, float epsilon, float *out,
+             float *mean, float *scale) {
+  for (long n = 0; n < batch; n++, images += PIXELS * CHANNELS, out += PIXELS * CHANNELS, mean += CHANNELS,
+            scale += CHANNELS) {
+    memset(mean, 0, sizeof(float) * CHANNELS);
+    memset(scale, 0, sizeof(float) * CHANNELS);
+    for (int p = 0; p < PIXELS; p++)
+      for (int c = 0; c < CHANNELS; c++) mean[c] += images[p * CHANNELS + c];
+    average(mean);
+    for (int p = 0; p < PIXELS; p++)
+      for (int c = 0; c < CHANNELS; c++) {
+        float off = images[p * CHANNELS + c] - mean[c];
+        scale[c] += off * off;
+      }
+    average(scale);
+    float gain[CHANNELS], shift[CHANNELS];
+    for (int c = 0; c < CHANNELS; c++) {
+      scale[c] = 1 / sqrtf(scale[c] + epsilon);
+      gain[c] = scale[c] * weight[c];
+      shift[c] = bias[c] - mean[c] * gain[c];
+    }
+    for (int p = 0; p < PIXELS; p++)
+      for (int c = 0; c < CHANNELS; c++) {
+        float value = images[p * CHANNELS + c] * gain[c] + shift[c];
+        out[p * CHANNELS + c] = RELU && value < 0 ? 0 : value; /* a NaN stays one */
+      }
+  }
+}
+
+/* With h = (x - mean) scale, and d the gradient of what goes into the rectifier:
+     dweight = sum d h,  dbias = sum d,  dx = scale (weight d - mean(weight d) - h mean(weight d h)). */
+void backward(const float *images, long batch, const float *weight, const float *out, const float *gradient,
+              const float *mean, const float *scale, float *weight_gradient, float *bias_gradient,
+              float *image_gradient) {
+  memset(weight_gradient, 0, sizeof(float) * CHANNELS);
+  memset(bias_gradient, 0, sizeof(float) * CHANNELS);
+  for (long n = 0; n < batch; n++, images += PIXELS * CHANNELS, out += PIXELS * CHANNELS,
+            gradient += PIXELS * CHANNELS, image_gradient += PIXELS * CHANNELS, mean += CHANNELS, scale += CHANNELS) {
+    float sum[CHANNELS] = {0}, product[CHANNELS] = {0};
+    for (int p = 0; p < PIXELS; p++)
+      for (int c = 0; c < CHANNELS; c++) {
+        int i = p * CHANNELS + c;
+        float d = RELU && !(out[i] > 0) ? 0 : gradient[i];
+        sum[c] += d;
+        product[c] += d * (images[i] - mean[c]) * scale[c];
+      }
+    for (int c = 0; c < CHANNELS; c++) {
+      bias_gradient[c] += sum[c], weight_gradient[c] += product[c];
+      sum[c] *= weight[c], product[c] *= weight[c];
+    }
+    average(sum), average(product);
+    for (int p = 0; p < PIXELS; p++)
+      for (int c = 0; c < CHANNELS; c++) {
+        int i = p * CHANNELS + c;
+        float d = RELU && !(out[i] > 0) ? 0 : gradient[i];
+        image_gradient[i] = scale[c] * (weight[c] * d - sum[c] - (images[i] - mean[c]) * scale[c] * product[c]);
+      }
+  }
+}

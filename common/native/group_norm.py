@@ -1,0 +1,72 @@
+"""Group norm and ReLU as one operation on a CPU. See `group_norm.c`."""
+
+import ctypes
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from common.native.compiler import address, library
+
+SOURCE = Path(__file__).with_name("group_norm.c")
+
+
+class GroupNorm(nn.Module):
+    """What `norm` and, if `relu`, ReLU do, with the norm's own parameters.
+
+    float32 [B, C, side, side] to the same shape, both in channels-last memory order.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, kernels: ctypes.CDLL) -> None:
+        super().__init__()
+        self.norm, self._kernels = norm, kernels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        norm = self.norm
+        result: Tensor = _Operation.apply(images, norm.weight, norm.bias, norm.eps, self._kernels)
+        return result
+
+
+def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | None:
+    """`norm` and, if `relu`, ReLU on images of so many pixels; None if it has no weights that train, or
+    cannot be compiled here.
+    """
+    if not norm.affine or not norm.weight.requires_grad:
+        return None
+    kernels = _kernels(norm.num_channels, norm.num_groups, pixels, relu)
+    return GroupNorm(norm, kernels) if kernels is not None else None
+
+
+@lru_cache(maxsize=64)
+def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL | None:
+    return library(SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)})
+
+
+class _Operation(torch.autograd.Function):
+    """Calls the compiled functions on the tensors' memory."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float, kernels: ctypes.CDLL) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        out = torch.empty_like(images)
+        mean, scale = images.new_empty(images.shape[:2]), images.new_empty(images.shape[:2])
+        inputs = address(images), len(images), address(weight), address(bias), ctypes.c_float(epsilon)
+        kernels.forward(*inputs, *map(address, (out, mean, scale)))
+        ctx.save_for_backward(images, weight, out, mean, scale)
+        ctx.kernels = kernels
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        images, weight, out, mean, scale = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_images, of_weight, of_bias = torch.empty_like(images), torch.empty_like(weight), torch.empty_like(weight)
+        results = map(address, (of_weight, of_bias, of_images))
+        inputs = address(images), len(images), *map(address, (weight, out, gradient, mean, scale))
+        ctx.kernels.backward(*inputs, *results)
+        return of_images, of_weight, of_bias, None, None

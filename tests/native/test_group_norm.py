@@ -1,0 +1,50 @@
+"""The compiled operation against PyTorch's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from common.native.fuse import fuse
+from common.native.group_norm import GroupNorm
+
+
+def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((got - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(("channels", "groups", "side"), [(16, 8, 16), (12, 3, 5), (7, 1, 3), (5, 5, 4), (64, 8, 1)])
+@pytest.mark.parametrize("relu", [True, False])
+def test_results_and_gradients_are_those_of_the_layers(channels: int, groups: int, side: int, relu: bool) -> None:
+    torch.manual_seed(1)
+    norm = nn.GroupNorm(groups, channels)
+    with torch.no_grad():
+        norm.weight.uniform_(-2, 2)
+        norm.bias.uniform_(-1, 1)
+    plain = nn.Sequential(norm, *([nn.ReLU()] if relu else []))
+    fused = fuse(plain, torch.zeros(1, channels, side, side))
+    assert [type(layer) for layer in fused.children()] == [GroupNorm]
+    pixels = 3 + 2 * torch.randn(4, channels, side, side)  # off centre, as activations are
+    mine, torchs = pixels.clone().requires_grad_(), pixels.clone().requires_grad_()
+    got, expected = fused(mine), plain(torchs)
+    assert relative(got.detach(), expected.detach()) < 1e-5
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(got, [mine, *norm.parameters()], upstream)
+    wanted = torch.autograd.grad(expected, [torchs, *norm.parameters()], upstream)
+    assert all(relative(a, b) < 1e-4 for a, b in zip(gradients, wanted, strict=True))
+
+
+def test_by_hand() -> None:
+    """Two pixels of one channel, 1 and 3: mean 2, standard deviation 1."""
+    fused = fuse(nn.Sequential(nn.GroupNorm(1, 1, eps=0)), torch.zeros(1, 1, 2, 2))
+    assert fused(torch.tensor([[[[1.0, 3.0], [3.0, 1.0]]]])).tolist() == [[[[-1, 1], [1, -1]]]]
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    fused = fuse(nn.Sequential(nn.GroupNorm(1, 2), nn.ReLU()), torch.zeros(1, 2, 2, 2))
+    assert fused(torch.full((1, 2, 2, 2), float("nan"))).isnan().all()
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4, affine=False), nn.GroupNorm(2, 4).requires_grad_(requires_grad=False)])
+def test_norms_without_weights_that_train_are_left_alone(norm: nn.GroupNorm) -> None:
+    plain = nn.Sequential(norm, nn.ReLU())
+    assert list(fuse(plain, torch.zeros(1, 4, 2, 2)).children()) == list(plain)
