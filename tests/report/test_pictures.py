@@ -65,6 +65,22 @@ def test_a_model_that_is_always_right_has_no_orange(tmp_path: Path) -> None:
     assert share_of(wrong, "#1f6fd0") == 0
 
 
+def test_of_thousands_of_stores_every_so_many_is_drawn(tmp_path: Path) -> None:
+    """Every tenth store has cups, all others have lamps: only cups are seen, but for the lamps' mark in the legend."""
+    stores = {f"s{number:04d}": [7, 0] if number % 10 == 0 else [0, 7] for number in range(3000)}
+    draw_partition({"classes": ["cup", "lamp"], "stores": stores}, tmp_path / "partition.png")
+    cup, lamp = (share_of(pixels(tmp_path / "partition.png"), colour) for colour in class_colours(2))
+    assert cup > 0.1
+    assert lamp < 0.001
+
+
+def test_accuracies_of_many_stores_that_hardly_differ_are_few_columns(tmp_path: Path) -> None:
+    """Nine stores in ten within a millionth of 0.5 and the others anywhere: no column for each millionth."""
+    accuracies = [0.5 + number * 1e-10 if number % 10 else number / 5000 for number in range(5000)]
+    draw_stores({f"s{n:04d}": {"accuracy": accuracy} for n, accuracy in enumerate(accuracies)}, tmp_path / "stores.png")
+    assert pixels(tmp_path / "stores.png").std() > 10
+
+
 @pytest.mark.filterwarnings("error")
 def test_names_in_any_script_and_with_formulas(tmp_path: Path) -> None:
     table = partition(["$\\frac{$", "店舗"], ["shirt $5_x$", "ランプ"])
