@@ -50,6 +50,9 @@ class BatchedEngine:
         """All of them, always."""
         return self._infos
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing: a device that evaluates is not idle, and `train` has planned this while the last round ran."""
+
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Update.params are on the first device, and stay valid."""
         config, following = self._plan.config, order.round + 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from client.states import StateStore
@@ -18,6 +19,7 @@ from simulations import engines
 from simulations.engines.batched import BatchedEngine
 from simulations.federation import Federation
 from simulations.stacking import convolution, layers, shard
+from tests.simulations.command import SMALL, history, run
 from tests.simulations.stores import CLASSES, CPU, batched, difference, federation, order, settings, start, trained
 
 SIZES = (13, 1, 61, 8, 17)  # batches of 8: up to 24 steps, one image, one full batch, a last batch of one
@@ -245,3 +247,20 @@ def test_auto_takes_it_on_a_gpu_where_it_pays() -> None:
     assert chosen(run__device="cuda", model__norm="batch") == "sequential"
     assert chosen(run__device="cuda", data__stores=1) == "sequential"
     assert engines.find("batched") is BatchedEngine
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command_line_ends_as_the_sequential_one(tmp_path: Path) -> None:
+    outs = {engine: tmp_path / engine for engine in ("sequential", "batched")}
+    settled = ["--rounds", "2", "--lr", "0.01", "--set", "data.holdout=0.1", "--set", "model.dropout=0.2"]
+    for engine, out in outs.items():
+        done = run("run", *SMALL, *settled, "--engine", engine, "--device", "cpu", "--out", out)
+        assert done.returncode == 0, done.stderr
+    models = [load_file(out / "model.safetensors") for out in outs.values()]
+    one, other = (torch.cat([tensor.flatten() for tensor in model.values()]) for model in models)
+    assert difference(one, other) < TOLERANCE
+    rows = [history(out) for out in outs.values()]
+    for first, second in zip(*rows, strict=True):
+        assert second["train"]["loss"] == pytest.approx(first["train"]["loss"], rel=1e-3)
+        assert second["test"]["accuracy"] == pytest.approx(first["test"]["accuracy"], abs=0.01)
+        assert second["validation"]["images"] == first["validation"]["images"]
