@@ -47,13 +47,20 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
         found[f"bare loop ({many} processes)"] = partial(together, "bare.py", sys.executable)
     if on_cpu:
         found["Flower"] = partial(together, "flower_run.py", sys.executable)
-    if subprocess.run([pfl_python, "-c", "import pfl"], capture_output=True, check=False).returncode:
+    if not _has_pfl(pfl_python):
         print(f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.", file=sys.stderr)
         return found
     found["pfl-research (1 process)"] = partial(alone, "pfl_run.py", pfl_python)
     if on_cpu and many > 1:
         found[f"pfl-research ({many} processes)"] = partial(together, "pfl_run.py", pfl_python)
     return found
+
+
+def _has_pfl(python: str) -> bool:
+    try:
+        return not subprocess.run([python, "-c", "import pfl"], capture_output=True, check=False).returncode
+    except OSError:
+        return False
 
 
 def ours(work: Work, images: Images) -> Sample:

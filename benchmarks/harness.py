@@ -98,7 +98,7 @@ def measure(
                 watch.finish()
         if code:
             said, how = err.read_text(errors="replace")[-3000:], f"ended with code {code}"
-            how = f"had not ended after {limit:.0f} s" if watch.late else how
+            how = f"had not ended after {limit:g} s" if watch.late else how
             raise BenchmarkError(f"{' '.join(map(str, command))} {how}:\n{said}")
         return Measured(wall, watch.first_round, watch.peak, out.read_text(errors="replace"))
 

@@ -5,6 +5,7 @@ python -m benchmarks.simulators w1      (or w2, w3)
 
 import argparse
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", type=int, metavar="N", help="N random images instead of CIFAR-10")
     parser.add_argument("--stores", type=int, help="fewer stores than the work has")
     parser.add_argument("--only", help="rows whose names begin with one of these, separated by commas")
-    parser.add_argument("--pfl-python", default="python3", help="the interpreter that has pfl")
+    parser.add_argument("--pfl-python", default=sys.executable, help="the interpreter that has pfl; default: this one")
 
 
 def settled(work: Work, rounds: int | None, stores: int | None) -> Work:
