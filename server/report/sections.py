@@ -49,7 +49,9 @@ class Stores:
     """Accuracy over the stores: everyone if they are few, else the distribution and the weakest ones."""
 
     total: int
+    worst: float
     median: float
+    best: float
     rows: list[StoreRow]
     bins: list[Bin]
 
@@ -167,10 +169,9 @@ def stores(run: Contents) -> Stores | None:
         StoreRow(words.printable(name), found["accuracy"], found.get("macro_f1"), found.get("images"))
         for name, found in sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
     ]
-    many = len(rows) > LISTED_STORES
-    return Stores(
-        len(rows), median(row.share for row in rows), rows[:10] if many else rows, _bins(rows) if many else []
-    )
+    shares = [row.share for row in rows]
+    shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED_STORES else (rows, [])
+    return Stores(len(rows), shares[0], median(shares), shares[-1], shown, bins)
 
 
 def _bins(rows: Sequence[StoreRow], about: int = 15) -> list[Bin]:

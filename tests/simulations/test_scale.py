@@ -83,7 +83,9 @@ def test_ten_thousand_stores_leave_a_small_run_directory(tmp_path: Path) -> None
     assert written["summary.json"] < 10_000
     assert written["history.jsonl"] < 3 * 10 * 200  # bytes: what took part, 10 stores in each of 3 rounds
     assert written["report.html"] < 200_000
-    assert "Half of the 10,000 stores reach" in (tmp_path / "report.html").read_text()
+    page, told = (tmp_path / "report.html").read_text(), summary["per_store_spread"]["accuracy"]
+    assert f"Half of the 10,000 stores reach {100 * told['median']:.1f}% or more" in page
+    assert f"the best {100 * told['best']:.1f}% and the weakest {100 * told['worst']:.1f}%." in page
     assert json.loads((tmp_path / "partition.json").read_text())["stores"]["store-0007"]
 
 
