@@ -4,7 +4,6 @@ In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-si
 so the same seed gives the same model. Nodes whose configuration names a folder are real stores.
 """
 
-import itertools
 import time
 from contextlib import closing
 from functools import cache
@@ -104,7 +103,7 @@ class PartitionWorker:
 
     def _data(self, config: RunConfig) -> StoreData:
         stores = _opened(config.model_dump_json()).stores
-        self.name = next(itertools.islice(stores, self._number, None))
+        self.name = list(stores)[self._number]
         return stores[self.name]
 
 
