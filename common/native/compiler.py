@@ -44,6 +44,11 @@ def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
         return None
 
 
+def is_available() -> bool:
+    """Whether there is a compiler at all."""
+    return _compiler() is not None
+
+
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
     """Where a tensor's memory begins, for a library's function; NULL for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)

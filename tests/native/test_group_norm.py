@@ -44,7 +44,9 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert fused(torch.full((1, 2, 2, 2), float("nan"))).isnan().all()
 
 
-@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 4, affine=False), nn.GroupNorm(2, 4).requires_grad_(requires_grad=False)])
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 4, affine=False), nn.GroupNorm(2, 4).requires_grad_(requires_grad=False)]
+)
 def test_norms_without_weights_that_train_are_left_alone(norm: nn.GroupNorm) -> None:
     plain = nn.Sequential(norm, nn.ReLU())
     assert list(fuse(plain, torch.zeros(1, 4, 2, 2)).children()) == list(plain)
