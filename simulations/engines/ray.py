@@ -53,7 +53,8 @@ def connect(address: str) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
-        raise NetworkError(f"Cannot use the Ray cluster at {address or 'this machine'}: {error}") from error
+        advice = "this machine must be a node of the cluster: `ray start --head`, or `ray start --address HEAD:PORT`"
+        raise NetworkError(f"Cannot use Ray ({address or 'started here'}): {advice}. Ray says: {error}") from error
 
 
 def _check_answers(address: str) -> str:
@@ -69,8 +70,8 @@ def _check_answers(address: str) -> str:
             answer = peer.recv(9, socket.MSG_WAITALL)
     except OSError as error:
         raise NetworkError(
-            f"No Ray cluster answers at {address} ({error}): start one with `ray start --head` and give the address"
-            " that this prints; this machine must be one of its nodes."
+            f"No Ray cluster answers at {address} ({error}): start one with `ray start --head`, and give the address"
+            " that this prints."
         ) from error
     if answer[3:4] != b"\x04":
         raise NetworkError(f"What answers at {address} is not Ray; give the address that `ray start --head` printed.")

@@ -66,7 +66,7 @@ class Crew:
             if ready:
                 manned = time.monotonic()
             elif time.monotonic() - manned > (START if self._hands else PATIENCE):
-                raise _deserted(time.monotonic() - manned)
+                raise self._deserted(time.monotonic() - manned)
             for answer in self._next(work):
                 work.answered()
                 yield answer
@@ -143,14 +143,14 @@ class Crew:
             ray.kill(other.actor)
             self._hands.remove(other)
 
-
-def _deserted(seconds: float) -> RunError:
-    whole, free = ray.cluster_resources(), ray.available_resources()
-    told = ", ".join(f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s free" for kind in ("CPU", "GPU"))
-    return RunError(
-        f"The Ray cluster has no worker left for this run, and none came within {seconds:.0f} s ({told}):"
-        " start nodes or free them, and go on with --resume."
-    )
+    def _deserted(self, seconds: float) -> RunError:
+        whole, free = ray.cluster_resources(), ray.available_resources()
+        told = [f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s free" for kind in ("CPU", "GPU")]
+        told.append(f"{sum(count >= DEATHS for count in self._failed.values())} nodes left out as unfit")
+        return RunError(
+            f"The Ray cluster has no worker left for this run, and none came within {seconds:.0f} s"
+            f" ({', '.join(told)}): start nodes or free them, and go on with --resume."
+        )
 
 
 def _shell() -> type:

@@ -47,6 +47,9 @@ class RayEngine:
         """All of them, always."""
         return self._infos
 
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing: an evaluation is cut into jobs for all workers, and is short beside a round."""
+
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
         largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)

@@ -1,0 +1,265 @@
+"""The engine `ray`: who does what when workers die, clear refusals, and the same results on nodes that come and go."""
+
+import http.server
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+
+from common.config import resolve
+from common.errors import ConfigError, FedshelfError, NetworkError, RunError
+from common.orders import EvaluateOrder, TrainOrder, Update
+from server.plan import prepare
+from simulations import engines, federation
+from simulations.engines.ray import connect
+from simulations.engines.ray_schedule import DEATHS, Work, deal, places
+from tests.simulations.command import SMALL, run, start, summary
+from tests.simulations.descent import descendants, listening
+
+ROOT = Path(__file__).parents[2]
+HERE = "127.0.0.1"
+
+
+def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
+    return {"NodeID": name, "Alive": alive, "Resources": {"memory": 1e9, **resources}}
+
+
+def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
+    nodes = [node("head"), node("a", CPU=4), node("b", CPU=16, GPU=2), node("gone", alive=False, CPU=8, GPU=8)]
+    assert places(nodes, 0) == {"a": 4, "b": 16}
+    assert places(nodes, 1) == {"b": 2}
+    assert places(nodes, 0.1) == {"b": 16}  # 20 shares, 16 CPUs
+    assert places([node("c", CPU=8, GPU=1)], 0.3) == {"c": 3}
+    assert places([node("d", CPU=0.5)], 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "loads", "dealt"),
+    [
+        (0, [0, 0], []),
+        (5, [], []),
+        (1, [1, 0], [1]),
+        (2, [0, 0], [0, 1]),
+        (3, [1, 1], [0]),  # three left for two: one in advance, the others for whoever is free first
+        (9, [0, 0], [0, 1, 0, 1]),
+        (9, [2, 2], []),
+    ],
+)
+def test_jobs_are_dealt_to_the_idle_and_in_advance_only_while_many_are_left(waiting, loads, dealt):
+    assert deal(waiting, loads) == dealt
+
+
+def test_a_lost_job_comes_next_and_three_deaths_are_its_own_fault():
+    work = Work(4)
+    assert [work.take(), work.take()] == [0, 1]
+    assert work.lost([0, 1]) is None  # its worker was at 0
+    assert [work.take(), work.take(), work.take()] == [0, 1, 2]
+    assert work.lost([]) is None
+    assert work.lost([0, 1]) is None
+    assert work.take() == 0
+    assert work.lost([0]) == 0
+    assert [work.take(), work.take()] == [1, 3]
+    assert work.waiting == 0
+
+
+@given(some.integers(0, 20), some.lists(some.integers(0, 4), max_size=60), some.integers(1, 4))
+def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
+    work, hands, answered = Work(count), [[] for _ in range(workers)], Counter()
+    while work.unanswered:
+        for place in deal(work.waiting, [len(jobs) for jobs in hands]):
+            hands[place].append(work.take())
+        dead = deaths.pop() if deaths else workers
+        if dead < workers:
+            hopeless = work.lost(hands[dead])
+            hands[dead] = []
+            answered.update([] if hopeless is None else [hopeless])
+            work.answered() if hopeless is not None else None
+        elif busy := [jobs for jobs in hands if jobs]:
+            answered[busy[0].pop(0)] += 1
+            work.answered()
+    assert answered == Counter(range(count))
+    assert DEATHS == 3
+
+
+def refusal(address: str) -> FedshelfError:
+    with pytest.raises(FedshelfError) as raised:
+        connect(address)
+    return raised.value
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:70000", "ray://head:port"])
+def test_an_address_of_another_form_is_one_clear_sentence(address):
+    error = refusal(address)
+    assert isinstance(error, ConfigError)
+    assert f"run.ray_address got {address!r}; expected HOST:PORT" in str(error)
+
+
+def test_an_address_where_no_cluster_is_says_so_at_once():
+    with socket.socket() as free:
+        free.bind((HERE, 0))
+        address = f"{HERE}:{free.getsockname()[1]}"
+    error = refusal(address)
+    assert isinstance(error, NetworkError)
+    assert f"No Ray cluster answers at {address}" in str(error)
+    with http.server.HTTPServer((HERE, 0), http.server.SimpleHTTPRequestHandler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        error = refusal(f"{HERE}:{web.server_port}")
+        web.shutdown()
+    assert "is not Ray" in str(error)
+
+
+def test_an_address_chooses_the_engine():
+    def chosen(**settings: str) -> str:
+        given = {"model.name": "niid-cnn", "data.image_size": 32} | {f"run.{key}": v for key, v in settings.items()}
+        return engines.choose(prepare(resolve(given), ("a", "b"), 3))
+
+    assert chosen() == "sequential"
+    assert chosen(ray_address="head:6379") == "ray"
+    assert chosen(ray_address="head:6379", engine="sequential") == "sequential"
+
+
+# --- on a cluster of several node processes, all on the loopback interface ------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without CPUs, for the driver, and two nodes with one CPU each."""
+    ray = pytest.importorskip("ray")
+    from ray._private import ray_constants
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # as our engine does by STAY_HERE, before an import
+        made = Cluster(initialize_head=True, head_node_args=_options(num_cpus=0, _system_config=quick))
+        try:
+            for _ in range(2):
+                made.add_node(**_options(num_cpus=1), wait=False)
+            made.wait_for_nodes()
+            yield made
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+def _options(**options: Any) -> dict[str, Any]:
+    return {"node_ip_address": HERE, "include_dashboard": False, "object_store_memory": 80_000_000} | options
+
+
+UNEVEN = ["--dataset", "shelf", "--stores", "5", "--partition", "dirichlet:0.3", "--strategy", "fedprox"]
+SETTINGS = ["model.dropout=0.2", "data.crop=2", "data.holdout=0.2", "train.epochs=2", "cohort.fraction=0.8"]
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: Path) -> None:
+    arguments = [*UNEVEN, *(word for setting in SETTINGS for word in ("--set", setting)), *SMALL[4:], "--rounds", "2"]
+    here = run("run", *arguments, "--out", tmp_path / "here")
+    there = run("run", *arguments, "--ray-address", cluster.address, "--out", tmp_path / "there")
+    assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
+    ours, theirs = summary(tmp_path / "here"), summary(tmp_path / "there")
+    for key in ("weights_sha256", "test", "per_store", "best"):
+        assert ours[key] == theirs[key], key
+    assert "Warning" not in there.stderr
+    nodes = {info.process.pid for made in cluster.list_all_nodes() for info in made.all_processes["raylet"]}
+    assert nodes <= descendants(os.getpid())
+    assert listening(descendants(os.getpid())) == {HERE}
+
+
+@pytest.mark.slow
+def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "common", tmp_path / "other" / "common")
+    with (tmp_path / "other" / "common" / "naming.py").open("a") as code:
+        code.write("# changed\n")
+    other = cluster.add_node(**_options(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
+    refused = run("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
+    assert refused.returncode == RunError.exit_code, refused.stderr
+    assert "of the Ray cluster has Fedshelf" in refused.stderr
+    assert "install it there" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    cluster.remove_node(other)
+
+
+@pytest.mark.slow
+def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Round 2 loses a node, round 3 gets another and loses the second; stores remember throughout."""
+    from tests.simulations.remembering import RunId
+
+    config = resolve(
+        {
+            "data.stores": 6, "data.partition": "dirichlet:0.5", "data.crop": 2, "data.image_size": 32,
+            "data.holdout": 0.1, "model.name": "niid-cnn", "strategy.name": "remembering", "run.workers": 1,
+            "run.device": "cpu", "run.ray_address": cluster.address,
+        }
+    )  # fmt: skip
+    first, second = list(cluster.worker_nodes)
+    stores = federation.build(config, image_size=32, channels=3)
+    begun = prepare(config, stores.classes, 3).identified(RunId("remembering"))
+    here = engines.find("sequential")(stores, begun, tmp_path / "here")
+    there = engines.find("ray")(stores, begun, tmp_path / "there")
+    try:
+        params = begun.params
+        for number, leaves in ((1, None), (2, first), (3, second)):
+            if number == 3:
+                cluster.add_node(**_options(num_cpus=1))
+            order = TrainOrder(begun.plan, number, params, committed=number - 1)
+            ours = {answer.store: kept(answer) for answer in here.train(order, list(stores.stores))}
+            theirs = {}
+            for answer in there.train(order, list(stores.stores)):
+                theirs[answer.store] = kept(answer)
+                if leaves is not None and len(theirs) == 1:
+                    cluster.remove_node(leaves, allow_graceful=False)
+            assert list(map(sorted, (ours, theirs))) == [sorted(stores.stores)] * 2
+            assert [store for store in ours if not same(ours[store], theirs[store])] == [], f"round {number}"
+            params = torch.stack([answer["params"] for _, answer in sorted(theirs.items())]).mean(0)
+        judged = EvaluateOrder(begun.plan, 3, params)
+        ours, theirs = ({e.store: e.counts.scalars() for e in at.evaluate(judged, list(ours))} for at in (here, there))
+        assert ours == theirs
+        assert here.judge(params).loss_sum == there.judge(params).loss_sum
+        # the last node goes too
+        monkeypatch.setattr("simulations.engines.ray_crew.PATIENCE", 1.0)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        with pytest.raises(RunError, match=r"no worker left .* go on with --resume"):
+            there.judge(params)
+    finally:
+        there.close()
+        here.close()
+        cluster.add_node(**_options(num_cpus=1))
+
+
+def kept(answer: Any) -> dict[str, torch.Tensor]:
+    """What an update says, copied: the sequential engine uses its shared memory again."""
+    assert isinstance(answer, Update), answer
+    return {"params": answer.params.clone(), "loss": torch.tensor(answer.loss), **answer.extras}
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_after_the_round_and_leaves_nothing_running(tmp_path: Path) -> None:
+    running = start("run", *SMALL, "--engine", "ray", "--rounds", "500", "--out", tmp_path / "run", process_group=0)
+    while running.poll() is None and not (tmp_path / "run" / "history.jsonl").exists():
+        time.sleep(0.1)
+    below = descendants(running.pid)
+    assert listening(below | {running.pid}) == {HERE}
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert summary(tmp_path / "run")["status"] == "stopped"
+    assert len(below) > 4
+    deadline = time.monotonic() + 30
+    while left := {pid for pid in below if Path(f"/proc/{pid}").exists()}:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
