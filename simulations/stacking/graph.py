@@ -5,6 +5,7 @@ the device needs for it. A recorded step starts with a single call.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -18,10 +19,13 @@ class StepGraph:
         self._step, self._inputs = step, Inputs(*(tensor.clone() for tensor in inputs))
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def record(self) -> None:
-        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be."""
+    def record(self, pool: Any) -> None:
+        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be.
+
+        pool: memory (torch.cuda.graph_pool_handle()) that recorded steps share: each is done before the next begins
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads drive other devices
+        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads drive other devices
             self._step(self._inputs)
         self._graph = graph
 

@@ -24,7 +24,7 @@ from simulations.stacking.network import StackedNetwork
 from simulations.stacking.schedule import Inputs, Schedule
 
 REPEATS = 20  # steps of one shape before it is recorded: recording costs about as much as some steps
-GRAPHS = 8  # shapes recorded at most: each keeps its own activations
+GRAPHS = 32  # shapes recorded at most
 
 LOG = logging.getLogger("fedshelf.batched")
 
@@ -57,7 +57,9 @@ class StackedTraining:
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train)
         self._loss_sums = torch.zeros(stores, device=network.device)
         # Adam's correction of its moments changes with every step, and a recorded step would not.
-        self._records = network.device.type == "cuda" and config.train.optimizer == "sgd"
+        records = network.device.type == "cuda" and config.train.optimizer == "sgd"
+        self._pool = torch.cuda.graph_pool_handle() if records else None
+        self._lr = 0.0
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
@@ -67,41 +69,43 @@ class StackedTraining:
         Nothing waits for the device.
         """
         stores, config = len(group.names), self._config
-        if not self.halves.begin(start, extras, group.states):
-            self._graphs.clear()  # they would read what is no longer used
+        lr = learning_rate(config.train, round, config.run.rounds)
+        if not self.halves.begin(start, extras, group.states) or lr != self._lr:
+            self._graphs.clear()  # they read the tensors and the rate of before
+            self._seen.clear()
+        self._lr = lr
         self.network.weights[:stores] = start
         self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()
-        lr = learning_rate(config.train, round, config.run.rounds)
         for number, active in enumerate(group.schedule.stores):
             if active != self.network.stores:
                 self.network.narrow(active)
-            self._take(group.array, lr, group.schedule.at(number))
+            self._take(group.array, group.schedule.at(number))
         return self.network.weights[:stores], self._loss_sums[:stores]
 
-    def _take(self, array: Images, lr: float, inputs: Inputs) -> None:
+    def _take(self, array: Images, inputs: Inputs) -> None:
         """One step, recorded if it came often enough."""
 
         def step(given: Inputs) -> None:
-            self._step(array, lr, given)
+            self._step(array, given)
 
-        key = (inputs.rows.shape, lr, array.pixels.data_ptr())
+        key = (inputs.rows.shape, array.pixels.data_ptr())
         if key in self._graphs:
             return self._graphs[key](inputs)
         self._seen[key] += 1
-        if self._records and self._seen[key] > REPEATS and len(self._graphs) < GRAPHS:
+        if self._pool is not None and self._seen[key] > REPEATS and len(self._graphs) < GRAPHS:
             graph = StepGraph(step, inputs)
             try:
-                graph.record()
+                graph.record(self._pool)
                 self._graphs[key] = graph
                 return graph(inputs)
             except RuntimeError as error:
-                self._records = False
+                self._pool = None
                 LOG.warning("Steps cannot be recorded on this device (%s); they are started one by one.", error)
         return step(inputs)
 
-    def _step(self, array: Images, lr: float, inputs: Inputs) -> None:
+    def _step(self, array: Images, inputs: Inputs) -> None:
         stores = len(inputs.rows)
         weights = self.network.weights[:stores]
         pixels, targets = _images_of(array, inputs, self._config, self._spec)
@@ -111,7 +115,7 @@ class StackedTraining:
         gradient = self.network.gradient(losses.sum())
         _regularise(gradient, weights, self._config.train)
         self.halves.correct(gradient, weights)
-        self._optimizer.step(weights, gradient, lr)
+        self._optimizer.step(weights, gradient, self._lr)
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 
 

@@ -252,7 +252,18 @@ def test_auto_takes_it_on_a_gpu_where_it_pays() -> None:
 @pytest.mark.slow
 def test_a_run_of_the_command_line_ends_as_the_sequential_one(tmp_path: Path) -> None:
     outs = {engine: tmp_path / engine for engine in ("sequential", "batched")}
-    settled = ["--rounds", "2", "--lr", "0.01", "--set", "data.holdout=0.1", "--set", "model.dropout=0.2"]
+    settled = [
+        "--rounds",
+        "2",
+        "--lr",
+        "0.003",
+        "--batch-size",
+        "100",
+        "--set",
+        "data.holdout=0.1",
+        "--set",
+        "model.dropout=0.2",
+    ]
     for engine, out in outs.items():
         done = run("run", *SMALL, *settled, "--engine", engine, "--device", "cpu", "--out", out)
         assert done.returncode == 0, done.stderr
