@@ -22,7 +22,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOr
 from server.plan import Start
 from simulations.engines.ray_crew import Crew
 from simulations.engines.ray_worker import EvaluateJob, Model, Selection, Setup, Trained, TrainJob, arrays, tensors
-from simulations.engines.sequential import CHUNK
+from simulations.engines.sequential import CHUNK, parcels
 from simulations.federation import Federation
 
 LOST = "its worker died again and again; perhaps the node has too little memory"
@@ -38,7 +38,7 @@ class RayEngine:
         config = start.plan.config.run
         self._federation, self._plan, self._states = federation, start.plan, StateStore(states)
         self._infos = federation.infos()
-        self._placed: dict[int, tuple[Tensor, tuple[Any, Any]]] = {}
+        self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
         share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
         self._crew = Crew(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
@@ -61,23 +61,23 @@ class RayEngine:
 
         model = Model(order.params.numpy(), arrays(order.extras))
         for number, answer in self._crew.run(len(stores), prepare, model):
-            assert not isinstance(answer, Evaluation)
+            assert not isinstance(answer, list)
             if isinstance(answer, Trained):
                 yield self._received(answer, order)
             else:
                 yield answer or Failure(largest_first[number], "unavailable", LOST)
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
-        """One job a store. Raises RunError."""
+        """Many small stores make one job. Raises RunError."""
+        parts = list(parcels(stores, [getattr(self._infos[store], order.split) for store in stores], CHUNK))
 
         def prepare(number: int) -> EvaluateJob:
-            data = self._federation.stores[stores[number]]
-            images = data.test if order.split == "test" else data.validation
-            return EvaluateJob(stores[number], order.round, self._select(images))
+            held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
+            return EvaluateJob(parts[number], order.round, tuple(map(self._select, held_out)))
 
-        for number, answer in self._crew.run(len(stores), prepare, Model(order.params.numpy(), {})):
-            assert not isinstance(answer, Trained)
-            yield answer or Failure(stores[number], "unavailable", LOST)
+        for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
+            assert answer is None or isinstance(answer, list)
+            yield from answer or [Failure(store, "unavailable", LOST) for store in parts[number]]
 
     def judge(self, params: Tensor) -> Counts:
         """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
@@ -86,14 +86,14 @@ class RayEngine:
         parts = torch.arange(len(test)).split(CHUNK)
 
         def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob("", 0, self._select(test.select(parts[number])))
+            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),))
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
-            if not isinstance(answer, Evaluation):
-                reason = answer.reason if isinstance(answer, Failure) else LOST
-                raise RunError(f"The server's test images cannot be judged on the Ray cluster: {reason}.")
-            counted[number] = answer.counts
+            part = answer[0] if isinstance(answer, list) else Failure("", "unavailable", LOST)
+            if isinstance(part, Failure):
+                raise RunError(f"The server's test images cannot be judged on the Ray cluster: {part.reason}.")
+            counted[number] = part.counts
         return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
 
     def close(self) -> None:
@@ -103,9 +103,9 @@ class RayEngine:
 
     def _select(self, images: Images) -> Selection:
         """The images for a job, their array put into the object store when it is first seen."""
-        key = images.pixels.data_ptr()
-        if key not in self._placed:  # keeping the tensor, so that its address stays its own
-            self._placed[key] = (images.pixels, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
+        key = images.pixels.data_ptr(), images.labels.data_ptr()
+        if key not in self._placed:  # keeping the images, so that their addresses stay their own
+            self._placed[key] = (images, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
         return Selection(self._placed[key][1], images.rows.numpy())
 
     def _received(self, answer: Trained, order: TrainOrder) -> Update:

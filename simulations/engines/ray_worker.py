@@ -78,11 +78,11 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Judge the model on a store's images, or on a part of the server's (`store` is empty)."""
+    """Judge the model on the images of each of `stores`, or on a part of the server's ("")."""
 
-    store: str
+    stores: tuple[str, ...]
     round: int
-    images: Selection
+    images: tuple[Selection, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Trained:
 
 
 Job = TrainJob | EvaluateJob
-Answer = Trained | Evaluation | Failure
+Judged = list[Evaluation | Failure]
+Answer = Trained | Failure | Judged
 
 
 class Carried:
@@ -127,21 +128,27 @@ class Worker:
 
     def work(self, job: Job, model: Model) -> Answer:
         """Do one job, starting from a round's model."""
-        try:
-            return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
-        except (FedshelfError, torch.OutOfMemoryError) as error:
-            return failure_of(job.store, error)
+        return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
 
-    def _train(self, job: TrainJob, model: Model) -> Trained:
+    def _train(self, job: TrainJob, model: Model) -> Trained | Failure:
         self._states.state = tensors(job.state)
         order = TrainOrder(self._plan, job.round, torch.from_numpy(model.params), tensors(model.extras))
-        update = self._trainer.train(order, job.store, self._images(job.images))
+        try:
+            update = self._trainer.train(order, job.store, self._images(job.images))
+        except (FedshelfError, torch.OutOfMemoryError) as error:
+            return failure_of(job.store, error)
         bare = replace(update, params=torch.empty(0), extras={})
         return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.state))
 
-    def _evaluate(self, job: EvaluateJob, model: Model) -> Evaluation:
+    def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
         order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params))
-        return self._trainer.evaluate(order, job.store, self._images(job.images))
+        judged: Judged = []
+        for store, images in zip(job.stores, job.images, strict=True):
+            try:
+                judged.append(self._trainer.evaluate(order, store, self._images(images)))
+            except (FedshelfError, torch.OutOfMemoryError) as error:
+                judged.append(failure_of(store, error))
+        return judged
 
     def _images(self, selection: Selection) -> Images:
         """Images whose array is held from the first use on: a device copy of it stays valid."""
