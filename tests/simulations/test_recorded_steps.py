@@ -1,0 +1,99 @@
+"""What a CUDA device would record, recorded on the CPU: a step as a list of operations on fixed memory.
+
+As in a CUDA graph, Python runs once, when the step is recorded: every number is as it was then, every
+tensor is where it was then. That a step can be played again and again is therefore tested without a device.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from client.states import StateStore
+from client.work import Trainer
+from common import strategies
+from simulations.stacking import layers, training
+from simulations.stacking.convolution import columns
+from simulations.stacking.graph import StepGraph
+from simulations.stacking.schedule import Inputs
+from simulations.stacking.training import StackedTraining
+from tests.simulations.stores import CPU, batched, federation, order, settings, start, trained
+from tests.simulations.test_batched import Remembering, one_thread, same
+
+__all__ = ["one_thread"]
+
+# Operations that make the host wait for the device, or bring numbers of the host's to it.
+WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "lift_fresh_copy", "bincount", "masked_select"}
+
+
+class Recording:
+    """Stands for torch.cuda.CUDAGraph. Recording here also takes the step, so the first replay does not."""
+
+    def __init__(self, traced: GraphModule, inputs: Inputs) -> None:
+        self._traced, self._inputs, self._taken = traced, inputs, True
+
+    def replay(self) -> None:
+        if not self._taken:
+            with torch.no_grad():
+                self._traced(*self._inputs)
+        self._taken = False
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
+    """The steps recorded from now on, each at the second time that its shape comes up."""
+    found: list[GraphModule] = []
+
+    def record(self: StepGraph, _: Any) -> None:
+        def step(*inputs: torch.Tensor) -> torch.Tensor:
+            self._step(Inputs(*inputs))
+            return inputs[0]
+
+        found.append(make_fx(step)(*self._inputs))
+        self._graph = Recording(found[-1], self._inputs)  # type: ignore[assignment]
+
+    made = StackedTraining.__init__
+
+    def recording(self: StackedTraining, *given: Any, **named: Any) -> None:
+        made(self, *given, **named)
+        self._pool = (0, 0)
+
+    monkeypatch.setattr(StackedTraining, "__init__", recording)
+    monkeypatch.setattr(StepGraph, "record", record)
+    monkeypatch.setattr(training, "REPEATS", 1)
+    monkeypatch.setattr(layers, "form_for", lambda *_: columns)  # as on CUDA
+    monkeypatch.setattr("common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
+    return found
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data__rotation": 10, "data__contrast": 0.2},
+        {"strategy__name": "fedprox", "strategy__mu": 0.5, "train__momentum": 0, "train__clip_norm": 1.0},
+        {"strategy__name": "remembering", "train__lr": 0.003, "train__loss": "squared"},
+        {"train__schedule": "step", "train__step_rounds": 2, "train__l1": 1e-4},
+    ],
+)
+def test_recorded_steps_train_as_stores_do_alone(changed: dict, recorded: list[GraphModule], tmp_path: Path) -> None:
+    config, dealt = (
+        settings(model__name="niid-cnn", data__image_size=16, model__dropout=0.3, **changed),
+        federation((13, 1, 29)),
+    )
+    begun = start(config)
+    engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
+    extras = {"drift": torch.full_like(begun.params, 1e-3)}
+    counts = []
+    for round, factor in ((1, 1.0), (2, 0.9), (3, 1.1)):
+        asked = replace(order(begun, round, extras=extras, committed=round - 1), params=begun.params * factor)
+        expected = {name: trainer.train(asked, name, data.train) for name, data in dealt.stores.items()}
+        assert same(trained(engine, asked, list(dealt.stores)), expected)
+        counts.append(len(recorded))
+    assert counts[0] >= 2
+    operations = {getattr(node.target, "_opname", "") for step in recorded for node in step.graph.nodes}
+    assert {"bmm", "index_select"} & operations
+    assert not WAITING & operations
