@@ -57,5 +57,7 @@ class StateStore:
             old.unlink(missing_ok=True)
 
     def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
-        paths = (self._directory / run_id / store).glob("round-*.safetensors")
-        return [(int(path.stem.removeprefix("round-")), path) for path in paths]
+        folder = self._directory / run_id / store
+        if not folder.is_dir():  # the usual case: most strategies remember nothing, and this is asked every round
+            return []
+        return [(int(path.stem.removeprefix("round-")), path) for path in folder.glob("round-*.safetensors")]

@@ -96,6 +96,7 @@ class Rounds:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy)
         self._trainable, self._judge, self._watcher, self._stop = trainable, judge, watcher, stop
+        self._last_judged: tuple[Tensor, Counts] | None = None
 
     def begin(self, params: Tensor) -> State:
         """The state before round 1."""
@@ -170,8 +171,15 @@ class Rounds:
             order = EvaluateOrder(self.plan, number, params, "test" if split == "test" else "validation")
             answers = self.runtime.evaluate(order, stores) if stores else []
             held_out = screening.screen_evaluations(answers, order, stores)
-        test = self._judge(params) if self._judge else None
-        return Scores(test, {name: evaluation.counts for name, evaluation in held_out.items()})
+        return Scores(self._tested(params), {name: evaluation.counts for name, evaluation in held_out.items()})
+
+    def _tested(self, params: Tensor) -> Counts | None:
+        """Counts on the server's test set; asked again for the model judged last, they are not counted again."""
+        if self._judge is None:
+            return None
+        if self._last_judged is None or self._last_judged[0] is not params:
+            self._last_judged = (params, self._judge(params))
+        return self._last_judged[1]
 
     def _best(self, state: State, number: int, scores: Scores | None) -> tuple[Best | None, int]:
         """The best evaluation so far and the evaluations since."""

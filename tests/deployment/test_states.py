@@ -1,0 +1,50 @@
+"""What stores remember between rounds."""
+
+from pathlib import Path
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.states import StateStore
+
+
+def state(value: float) -> dict[str, torch.Tensor]:
+    return {"control": torch.tensor([value])}
+
+
+def kept(directory: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("round-")) for path in directory.rglob("round-*.safetensors"))
+
+
+def test_nothing_is_remembered_at_first(tmp_path: Path) -> None:
+    assert StateStore(tmp_path).load("run", "oslo", 1) == {}
+
+
+def test_a_round_starts_from_the_latest_one_before_it(tmp_path: Path) -> None:
+    states = StateStore(tmp_path)
+    for round in (2, 5):
+        states.save("run", "oslo", round, state(round), committed=0)
+    found = {round: states.load("run", "oslo", round) for round in (2, 3, 5, 6)}
+    assert {round: [t.item() for t in tensors.values()] for round, tensors in found.items()} == {
+        2: [], 3: [2], 5: [2], 6: [5]
+    }  # fmt: skip
+    assert states.load("run", "lyon", 6) == states.load("other", "oslo", 6) == {}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=12),
+)
+def test_what_a_crash_takes_back_is_still_known(tmp_path_factory, steps: list[tuple[int, int]]) -> None:  # type: ignore[no-untyped-def]
+    """After any rounds with any commits, a server that falls back to the last commit finds the state of then."""
+    directory = tmp_path_factory.mktemp("states")
+    states, round, committed, history = StateStore(directory), 0, 0, dict[int, float]()
+    for gap, behind in steps:
+        round += gap
+        committed = max(committed, round - 1 - behind)
+        states.save("run", "oslo", round, state(round), committed=committed)
+        history[round] = float(round)
+        expected = max((r for r in history if r <= committed), default=None)
+        found = states.load("run", "oslo", committed + 1)
+        assert (found["control"].item() if found else None) == expected
+        assert len([r for r in kept(directory) if r <= committed]) <= 1
