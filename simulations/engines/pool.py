@@ -96,9 +96,11 @@ class Pool(Generic[Job, Result]):
         return self.results(numbers)
 
     def forget(self, numbers: range) -> None:
-        """Drop jobs that nobody wants any more; those under way are done for nothing."""
+        """Drop jobs that nobody wants any more; returns when those under way are done, for nothing."""
         self._wanted.difference_update(numbers)
         self._waiting = deque((number, job) for number, job in self._waiting if number in self._wanted)
+        while any(number in numbers for hand in self._hands for number in hand.has):
+            self._receive()
         for number in numbers:
             self._results.pop(number, None)
 
