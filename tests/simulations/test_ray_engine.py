@@ -1,4 +1,4 @@
-"""The engine `ray`: who does what when workers die, clear refusals, and the same results on nodes that come and go."""
+"""The engine `ray`: clear refusals, and the same results as on one machine on nodes that come and go."""
 
 import http.server
 import os
@@ -7,15 +7,12 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as some
 
 from common.config import resolve
 from common.errors import ConfigError, FedshelfError, NetworkError, RunError
@@ -23,73 +20,11 @@ from common.orders import EvaluateOrder, TrainOrder, Update
 from server.plan import prepare
 from simulations import engines, federation
 from simulations.engines.ray import connect
-from simulations.engines.ray_schedule import DEATHS, Work, deal, places
 from tests.simulations.command import SMALL, run, start, summary
 from tests.simulations.descent import descendants, listening
 
 ROOT = Path(__file__).parents[2]
 HERE = "127.0.0.1"
-
-
-def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
-    return {"NodeID": name, "Alive": alive, "Resources": {"memory": 1e9, **resources}}
-
-
-def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
-    nodes = [node("head"), node("a", CPU=4), node("b", CPU=16, GPU=2), node("gone", alive=False, CPU=8, GPU=8)]
-    assert places(nodes, 0) == {"a": 4, "b": 16}
-    assert places(nodes, 1) == {"b": 2}
-    assert places(nodes, 0.1) == {"b": 16}  # 20 shares, 16 CPUs
-    assert places([node("c", CPU=8, GPU=1)], 0.3) == {"c": 3}
-    assert places([node("d", CPU=0.5)], 0) == {}
-
-
-@pytest.mark.parametrize(
-    ("waiting", "loads", "dealt"),
-    [
-        (0, [0, 0], []),
-        (5, [], []),
-        (1, [1, 0], [1]),
-        (2, [0, 0], [0, 1]),
-        (3, [1, 1], [0]),  # three left for two: one in advance, the others for whoever is free first
-        (9, [0, 0], [0, 1, 0, 1]),
-        (9, [2, 2], []),
-    ],
-)
-def test_jobs_are_dealt_to_the_idle_and_in_advance_only_while_many_are_left(waiting, loads, dealt):
-    assert deal(waiting, loads) == dealt
-
-
-def test_a_lost_job_comes_next_and_three_deaths_are_its_own_fault():
-    work = Work(4)
-    assert [work.take(), work.take()] == [0, 1]
-    assert work.lost([0, 1]) is None  # its worker was at 0
-    assert [work.take(), work.take(), work.take()] == [0, 1, 2]
-    assert work.lost([]) is None
-    assert work.lost([0, 1]) is None
-    assert work.take() == 0
-    assert work.lost([0]) == 0
-    assert [work.take(), work.take()] == [1, 3]
-    assert work.waiting == 0
-
-
-@given(some.integers(0, 20), some.lists(some.integers(0, 4), max_size=60), some.integers(1, 4))
-def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
-    work, hands, answered = Work(count), [[] for _ in range(workers)], Counter()
-    while work.unanswered:
-        for place in deal(work.waiting, [len(jobs) for jobs in hands]):
-            hands[place].append(work.take())
-        dead = deaths.pop() if deaths else workers
-        if dead < workers:
-            hopeless = work.lost(hands[dead])
-            hands[dead] = []
-            answered.update([] if hopeless is None else [hopeless])
-            work.answered() if hopeless is not None else None
-        elif busy := [jobs for jobs in hands if jobs]:
-            answered[busy[0].pop(0)] += 1
-            work.answered()
-    assert answered == Counter(range(count))
-    assert DEATHS == 3
 
 
 def refusal(address: str) -> FedshelfError:
