@@ -45,7 +45,10 @@ def run(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
-    engine: Annotated[str | None, typer.Option(help="What executes the stores: sequential, batched (many stores at once on a GPU) or ray.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What executes the stores: sequential, batched (many stores at once on a GPU) or ray."),
+    ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Ray cluster to use with --engine ray; auto: the one running here."),

@@ -154,7 +154,7 @@ class RunSection(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="the one number all randomness derives from")
     engine: str = Field(
         "auto",
-        description="what executes the stores of a simulation: sequential, batched, ray, or auto for the fastest that fits",
+        description="what executes the stores: sequential, batched, ray, or auto for the fastest that fits",
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="worker processes of the sequential engine; 0: one per core on a CPU"
