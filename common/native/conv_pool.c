@@ -134,49 +134,56 @@ void forward(struct scratch *s, const float *images, long batch, const float *we
 /* Where pixel `at` (0 to 3) of pooled pixel (y, x) begins in a padded image. */
 static inline int offset(int y, int x, int at) { return (2 * y + (at >> 1)) * ROW + (2 * x + (at & 1)) * IC; }
 
-/* Add one image's part of output channel `o` to the weights' gradient; returns its part of the bias's. */
-static float weigh(struct scratch *s, int o, const float *gradient, const uint8_t *where) {
-  int from[POOLED * POOLED], open = 0;
-  float value[POOLED * POOLED], total = 0;
+/* The pixels that one image's gradient of one output channel came from: where they begin, and their gradient. */
+struct pixels {
+  int count, from[POOLED * POOLED];
+  float gradient[POOLED * POOLED];
+};
+
+/* Find the open pixels of output channel `o`; returns the sum of their gradients. */
+static float find(int o, const float *gradient, const uint8_t *where, struct pixels *open) {
+  float total = 0;
+  int count = 0;
   for (int y = 0; y < POOLED; y++)
     for (int x = 0; x < POOLED; x++) {
       int cell = (y * POOLED + x) * OC + o, is_open = where[cell] != CLOSED;
-      from[open] = offset(y, x, where[cell] & 3);
-      value[open] = gradient[cell];
+      open->from[count] = offset(y, x, where[cell] & 3);
+      open->gradient[count] = gradient[cell];
       total += is_open ? gradient[cell] : 0;
-      open += is_open; /* a closed one is overwritten: no branch to mispredict */
+      count += is_open; /* a closed one is overwritten: no branch to mispredict */
     }
+  open->count = count;
+  return total;
+}
+
+/* Add one image's part to the gradient of the weights of output channel `o`. */
+static void weigh(struct scratch *s, int o, const struct pixels *open) {
   for (int first = 0; first < K; first += ROWS) {
     wide sum[ROWS][CHUNKS] = {0};
-    for (int p = 0; p < open; p++)
+    for (int p = 0; p < open->count; p++)
 #pragma GCC unroll 8
       for (int k = 0; k < ROWS; k++)
 #pragma GCC unroll 20
         for (int c = 0; c < CHUNKS; c++)
-          sum[k][c] += value[p] * *(const wide *)(s->padded + from[p] + (first + k) * ROW + c * WIDTH);
+          sum[k][c] += open->gradient[p] * *(const wide *)(s->padded + open->from[p] + (first + k) * ROW + c * WIDTH);
     for (int k = 0; k < ROWS; k++)
       for (int c = 0; c < CHUNKS; c++) *(wide *)(s->sums[o][first + k] + c * WIDTH) += sum[k][c];
   }
-  return total;
 }
 
-/* The gradient of one image from that of its pooled results. */
-static void spread(struct scratch *s, const float *gradient, const uint8_t *where, float *image) {
-  memset(s->padded_gradient, 0, sizeof s->padded_gradient);
-  for (int y = 0; y < POOLED; y++)
-    for (int x = 0; x < POOLED; x++)
-      for (int o = 0; o < OC; o++) {
-        int cell = (y * POOLED + x) * OC + o;
-        if (where[cell] == CLOSED) continue;
-        float *to = s->padded_gradient + offset(y, x, where[cell]);
+/* Add what output channel `o` sends back to the gradient of the image. */
+static void spread(struct scratch *s, int o, const struct pixels *open) {
+  for (int first = 0; first < K; first += ROWS) {
+    wide weight[ROWS][CHUNKS];
+    for (int k = 0; k < ROWS; k++)
+      for (int c = 0; c < CHUNKS; c++) weight[k][c] = *(const wide *)(s->by_run[o][first + k] + c * WIDTH);
+    for (int p = 0; p < open->count; p++)
 #pragma GCC unroll 8
-        for (int k = 0; k < K; k++)
+      for (int k = 0; k < ROWS; k++)
 #pragma GCC unroll 20
-          for (int c = 0; c < CHUNKS; c++)
-            *(wide *)(to + k * ROW + c * WIDTH) += gradient[cell] * *(const wide *)(s->by_run[o][k] + c * WIDTH);
-      }
-  for (int y = 0; y < SIDE; y++)
-    memcpy(image + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC, sizeof(float) * SIDE * IC);
+        for (int c = 0; c < CHUNKS; c++)
+          *(wide *)(s->padded_gradient + open->from[p] + (first + k) * ROW + c * WIDTH) += open->gradient[p] * weight[k][c];
+  }
 }
 
 /* gradient: of the pooled results; image_gradient may be NULL; the three gradients are overwritten. */
@@ -190,8 +197,16 @@ void backward(struct scratch *s, const float *images, long batch, const float *w
   for (long n = 0; n < batch; n++) {
     long cell = n * POOLED * POOLED * OC, pixel = n * SIDE * SIDE * IC;
     pad(s, images + pixel);
-    for (int o = 0; o < OC; o++) bias_gradient[o] += weigh(s, o, gradient + cell, where + cell);
-    if (image_gradient) spread(s, gradient + cell, where + cell, image_gradient + pixel);
+    if (image_gradient) memset(s->padded_gradient, 0, sizeof s->padded_gradient);
+    for (int o = 0; o < OC; o++) {
+      struct pixels open;
+      bias_gradient[o] += find(o, gradient + cell, where + cell, &open);
+      weigh(s, o, &open);
+      if (image_gradient) spread(s, o, &open);
+    }
+    for (int y = 0; image_gradient && y < SIDE; y++)
+      memcpy(image_gradient + pixel + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC,
+             sizeof(float) * SIDE * IC);
   }
   FOR_EACH_WEIGHT weight_gradient[WEIGHT] = s->sums[o][k][l * IC + i];
 }
