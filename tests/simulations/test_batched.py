@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from client.states import StateStore
 from client.work import Trainer
 from common import models, strategies
-from common.config import RunConfig
 from common.errors import ConfigError
 from common.orders import EvaluateOrder, Evaluation, Failure, Update
 from simulations import engines
@@ -20,13 +17,24 @@ from simulations.engines.batched import BatchedEngine
 from simulations.federation import Federation
 from simulations.stacking import convolution, layers, shard
 from tests.simulations.command import SMALL, history, run
-from tests.simulations.stores import CLASSES, CPU, batched, difference, federation, order, settings, start, trained
+from tests.simulations.stores import (
+    CLASSES,
+    CPU,
+    TOLERANCE,
+    Remembering,
+    alone,
+    batched,
+    difference,
+    federation,
+    order,
+    same,
+    settings,
+    start,
+    together,
+    trained,
+)
 
 SIZES = (13, 1, 61, 8, 17)  # batches of 8: up to 24 steps, one image, one full batch, a last batch of one
-
-# Relative, in float32. Where two pixels of a pooling window all but tie, rounding decides which one learns, and one
-# seed in some ends further apart: so do two ways to compute one convolution. The seed is one without such a tie.
-TOLERANCE = 1e-4
 
 
 @pytest.fixture(autouse=True)
@@ -36,32 +44,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def alone(dealt: Federation, config: RunConfig, states: Path) -> dict[str, Update]:
-    """Each store by itself, as a real one."""
-    begun, trainer = start(config), Trainer(CPU, StateStore(states))
-    return {name: trainer.train(order(begun), name, data.train) for name, data in dealt.stores.items()}
-
-
-def together(dealt: Federation, config: RunConfig, states: Path, devices: int = 1) -> dict[str, Any]:
-    begun = start(config)
-    engine = batched(dealt, begun, states, devices)
-    answers = trained(engine, order(begun), list(dealt.stores))
-    engine.close()
-    return answers
-
-
-def same(found: dict[str, Any], expected: dict[str, Update], tolerance: float = TOLERANCE) -> bool:
-    """Whether the same stores have the same updates, but for rounding."""
-    assert sorted(found) == sorted(expected)
-    for name, update in expected.items():
-        assert isinstance(found[name], Update), found[name]
-        assert difference(found[name].params, update.params) <= tolerance, name
-        assert found[name].loss == pytest.approx(update.loss, rel=1e-3)
-        assert (found[name].num_examples, found[name].round) == (update.num_examples, update.round)
-        assert found[name].extras.keys() == update.extras.keys()
-    return True
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -130,27 +112,6 @@ def test_updates_stay_valid_and_rounds_follow_each_other(tmp_path: Path) -> None
         expected = {name: trainer.train(order(begun, round), name, dealt.stores[name].train) for name in cohort}
         assert same(answers, expected)
     assert all(torch.equal(params, before) for params, before in kept)
-
-
-class Remembering(strategies.Strategy):
-    """As SCAFFOLD will be: stores keep a vector and a number, and the server sends a vector."""
-
-    uses = frozenset({"weighting"})
-
-    def begin(self, start: Tensor, extras, state) -> dict[str, Tensor]:
-        pull = state.get("weight", torch.zeros((), device=start.device))
-        return {
-            "shift": extras["drift"] - state.get("own", torch.zeros_like(start)),
-            "pull": pull,
-            "start": start.clone(),
-        }
-
-    def correct(self, gradient: Tensor, weights: Tensor, local) -> None:
-        gradient.add_(local["shift"]).add_(local["pull"] * (weights - local["start"]))
-
-    def end(self, run, local, state):
-        own = (run.start - run.end) / (run.steps * run.lr)
-        return {"change": own - local["shift"]}, {"own": own, "weight": torch.tensor(0.1 * run.num_examples)}
 
 
 def test_what_stores_remember_is_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
