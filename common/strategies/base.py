@@ -48,7 +48,11 @@ class Strategy:
         return {}
 
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step."""
+        """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step.
+
+        Stores that step together come as rows: both are [S, T] then, and what `begin` gave is the same for
+        all or has a leading S too ([S, 1] for a single number). So write what broadcasts, and read no values.
+        """
 
     def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """After training: what travels to the server beside the weights, and the store's new state."""

@@ -67,6 +67,9 @@ def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
     """
     stores, outputs, _, height, width = weight.shape
     (down, across), (top, left) = geometry.stride, geometry.padding
+    kind = pixels.device.type
+    if torch.is_autocast_enabled(kind):  # before pixels are copied, not after
+        pixels, weight = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (pixels, weight))
     if top or left:
         pixels = functional.pad(pixels, (left, left, top, top))
     windows = pixels.permute(0, 2, 3, 1).unfold(1, height, down).unfold(2, width, across)  # [S * B, H', W', C, h, w]

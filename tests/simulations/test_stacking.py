@@ -19,8 +19,8 @@ from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.seeding import rng
 from common.training import Network, batches, objective
-from simulations.stacking import memory
-from simulations.stacking.convolution import Geometry, columns, form_for, merged, one_by_one
+from simulations.stacking import layers, memory
+from simulations.stacking.convolution import Form, Geometry, columns, form_for, merged, one_by_one
 from simulations.stacking.graph import StepGraph
 from simulations.stacking.layers import STACKED
 from simulations.stacking.memory import stores_that_fit
@@ -220,7 +220,9 @@ def test_small_batches_fit_often_and_at_least_one_store_always_fits(monkeypatch:
     assert stores_that_fit(network, 16) == 1
 
 
-def test_mixed_precision_is_close_to_float32() -> None:
+@pytest.mark.parametrize("form", [one_by_one, columns])
+def test_mixed_precision_is_close_to_float32(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "form_for", lambda *_: form)
     network = Network(described("cnn", 16), CPU, seed=1)
     stacked, pixels = StackedNetwork(network, 2), torch.randn(6, 3, 16, 16)
     exact = stacked.logits(pixels)
