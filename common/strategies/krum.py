@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.orders import Update
+from common.params import BLOCK
 from common.strategies.base import Strategy
 
 
@@ -25,10 +26,22 @@ class Krum(Strategy):
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Positions of the updates, best score first; ties go to the first store."""
-        vectors = [u.params.double() for u in updates]
-        scores = []
-        neighbours = max(1, len(updates) - self.config.malicious - 2)
-        for i, vector in enumerate(vectors):
-            others = [(vector - other).square().sum() for j, other in enumerate(vectors) if j != i]
-            scores.append(torch.stack(others).sort().values[:neighbours].sum() if others else vector.new_zeros(()))
-        return torch.stack(scores).argsort(stable=True).tolist()
+        distances = squared_distances([u.params for u in updates])
+        neighbours = min(max(1, len(updates) - self.config.malicious - 2), len(updates) - 1)
+        nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]  # the first is its own, zero
+        return nearest.sum(dim=1).argsort(stable=True).tolist()
+
+
+def squared_distances(vectors: Sequence[Tensor]) -> Tensor:
+    """||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
+
+    From products of what the vectors differ by from the first: without that, what they share would drown it.
+    """
+    products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
+    for piece in zip(*(vector.split(BLOCK) for vector in vectors), strict=True):
+        block = torch.stack(piece).double()
+        block -= block[0].clone()
+        products.addmm_(block, block.T)
+    squares = products.diagonal()
+    distances = (squares[:, None] + squares - 2 * products).clamp(min=0)
+    return distances.fill_diagonal_(0)

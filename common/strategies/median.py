@@ -4,10 +4,10 @@ Towards Optimal Statistical Rates. ICML 2018, Definition 1.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from common.orders import Update
+from common.params import by_blocks, sort_rows
 from common.strategies.base import Strategy
 
 
@@ -16,6 +16,10 @@ class Median(Strategy):
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""
-        ordered = torch.stack([u.params for u in updates]).sort(dim=0).values
-        middle = len(updates) // 2
-        return ordered[middle] if len(updates) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        return by_blocks([u.params for u in updates], _median)
+
+
+def _median(block: Tensor) -> Tensor:
+    sort_rows(block)
+    middle = len(block) // 2
+    return block[middle] if len(block) % 2 else (block[middle - 1] + block[middle]) / 2

@@ -5,10 +5,10 @@ Learning: Towards Optimal Statistical Rates. ICML 2018, Definition 2.
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from common.orders import Update
+from common.params import by_blocks, sort_rows
 from common.strategies.base import Strategy
 
 
@@ -20,5 +20,9 @@ class TrimmedMean(Strategy):
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""
         cut = int(self.config.trim * len(updates))
-        ordered = torch.stack([u.params for u in updates]).sort(dim=0).values
-        return ordered[cut : len(updates) - cut].mean(dim=0)
+
+        def trimmed(block: Tensor) -> Tensor:
+            sort_rows(block)
+            return block[cut : len(block) - cut].mean(dim=0)
+
+        return by_blocks([u.params for u in updates], trimmed)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from common.params import Layout, bind, frozen_vector, load_frozen, weighted_mean
+from common.params import BLOCK, Layout, bind, by_blocks, frozen_vector, load_frozen, sort_rows, weighted_mean
 
 
 def small() -> nn.Sequential:
@@ -70,3 +70,17 @@ def test_weighted_mean_by_hand() -> None:
 def test_mean_of_equal_vectors_is_that_vector(weights: list[int]) -> None:
     vector = torch.tensor([1.5, -2.0, 1e-3])
     torch.testing.assert_close(weighted_mean([vector] * len(weights), weights), vector)
+
+
+@given(draw.integers(1, 40), draw.integers(1, 5), draw.integers(0, 2**32 - 1))
+def test_rows_are_sorted_column_by_column(rows: int, columns: int, seed: int) -> None:
+    block = torch.randint(-5, 5, (rows, columns), generator=torch.Generator().manual_seed(seed)).float()
+    expected = block.sort(dim=0).values
+    sort_rows(block)
+    assert torch.equal(block, expected)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_blocks_are_put_together_in_order(size: int) -> None:
+    vectors = [torch.arange(size).float(), torch.ones(size)]
+    assert torch.equal(by_blocks(vectors, lambda block: block.sum(dim=0)), torch.arange(size) + 1)

@@ -12,7 +12,9 @@ from common import strategies
 from common.config import StrategyConfig
 from common.errors import ConfigError
 from common.orders import Update
+from common.params import BLOCK
 from common.strategies import LocalRun, Strategy
+from common.strategies.krum import squared_distances
 
 
 def updates(*rows: tuple[int, list[float]]) -> list[Update]:
@@ -165,3 +167,15 @@ class Stateful(Strategy):
     def aggregate(self, params, updates, state, trainable):
         drift = state["drift"] + torch.stack([u.extras["change"] for u in updates]).mean(dim=0)
         return self.combine(updates), {"drift": drift}
+
+
+def test_squared_distances_by_hand() -> None:
+    found = squared_distances([torch.tensor(v) for v in ([0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [0.0, 1.0])])
+    assert found.tolist() == [[0, 25, 25, 1], [25, 0, 0, 18], [25, 0, 0, 18], [1, 18, 18, 0]]
+
+
+def test_small_distances_between_large_vectors_are_not_lost() -> None:
+    far = torch.full((3 * BLOCK,), 1000.0)
+    near = far.clone()
+    near[-1] += 2**-6
+    assert squared_distances([far, near])[0, 1].item() == 2**-12
