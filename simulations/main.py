@@ -36,7 +36,10 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, or a torchvision model.")
+        str | None,
+        typer.Option(
+            help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision classification model."
+        ),
     ] = None,
     strategy: Annotated[
         str | None,
