@@ -1,6 +1,7 @@
 """What a store does with an order: open its data, train or evaluate, answer."""
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -9,9 +10,10 @@ from client.failures import StoreError
 from client.states import States
 from common import strategies
 from common.config import RunConfig
+from common.evaluation import evaluate
 from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
-from common.training import Network, Task, evaluate, fit
+from common.training import Network, Task, fit
 
 
 class DataSource(Protocol):
@@ -49,12 +51,13 @@ class Trainer:
         seconds = time.perf_counter() - began
         return Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, seconds, fitted.extras)
 
-    def evaluate(self, order: EvaluateOrder, store: str, images: Images) -> Evaluation:
-        """Judge the order's model on a store's `images` (none: empty counts)."""
+    def evaluate(self, order: EvaluateOrder, sets: Mapping[str, Images]) -> list[Evaluation]:
+        """Judge the order's model on the images of stores, by their names (none: empty counts)."""
         network = self.network(order.plan)
         network.load(order.params)
-        counts = evaluate(network, self._on_device(images), order.plan.config.evaluation.batch_size)
-        return Evaluation(store, order.round, counts)
+        arrays = [self._on_device(images) for images in sets.values()]
+        counts = evaluate(network, arrays, order.plan.config.evaluation.batch_size)
+        return [Evaluation(store, order.round, found) for store, found in zip(sets, counts, strict=True)]
 
     def network(self, plan: Plan) -> Network:
         """The resident network of `plan`, built when a plan is first seen."""
@@ -93,7 +96,9 @@ class StoreWorker:
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Judge on the images held out. Raises DataError."""
         data = self._data(order.plan)
-        return self._trainer.evaluate(order, self.name, data.validation if order.split == "validation" else data.test)
+        held_out = data.validation if order.split == "validation" else data.test
+        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out})
+        return evaluation
 
     def _data(self, plan: Plan) -> StoreData:
         """Opened once per run."""

@@ -1,7 +1,6 @@
-"""Local training and evaluation: the only loops over batches there are.
+"""Local training: every runtime trains a store through `fit`, so one seed gives one result wherever it runs.
 
-Every runtime trains a store through `fit` and judges one through `evaluate`, so one seed gives one
-result wherever the store runs.
+(The engine `batched` takes the same steps for many stores at once: see `simulations.stacking`.)
 """
 
 import math
@@ -17,7 +16,6 @@ from common import models
 from common.config import DataConfig, RunConfig, TrainConfig
 from common.images.augment import augment, normalise
 from common.images.types import Images
-from common.metrics import Counts
 from common.models.dropout import address
 from common.models.spec import ModelSpec
 from common.native.fuse import fuse
@@ -132,7 +130,8 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     lr = learning_rate(config, task.round, task.config.run.rounds)
     network.load(task.start)
     start = network.weights.clone()
-    local = strategy.begin(start, task.extras, task.state)
+    sent, kept = (_on(network.device, tensors) for tensors in (task.extras, task.state))
+    local = strategy.begin(start, sent, kept)
     optimizer = OPTIMIZERS[config.optimizer](config)
     dropout_seed = derive(seed, "dropout", task.round, task.store)
     _seed_torch(dropout_seed, network.device)
@@ -147,35 +146,16 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
             with _arithmetic(config, network.device):
                 loss = objective(network.logits(pixels), targets, config)
             gradient = network.gradient(loss)
-            _regularise(gradient, network.weights, config)
+            regularise(gradient, network.weights, config)
             strategy.correct(gradient, network.weights, local)
             optimizer.step(network.weights, gradient, lr)
             loss_sum += loss.detach() * len(positions)
             steps += 1
     run = LocalRun(start, network.weights, steps, lr, len(images))
-    extras, state = strategy.end(run, local, task.state)
+    extras, state = strategy.end(run, local, kept)
     return Fitted(
         network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state
     )
-
-
-def evaluate(network: Network, images: Images, batch_size: int) -> Counts:
-    """Judge the network's present weights on `images`: confusion matrix and summed cross-entropy.
-
-    The loss is summed per batch in float32 and over batches in float64, always in the same order.
-    """
-    models.set_training(network.module, mode=False)
-    num_classes = len(network.spec.classes)
-    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=network.device)
-    loss_sum = 0.0
-    with torch.inference_mode():
-        for positions in torch.arange(len(images)).split(batch_size):
-            pixels, targets = _inputs(network, images, positions.numpy())
-            logits = network.logits(pixels).float()
-            loss_sum += float(functional.cross_entropy(logits, targets, reduction="sum"))
-            cells = targets * num_classes + logits.argmax(dim=1)
-            confusion += torch.bincount(cells, minlength=num_classes * num_classes)
-    return Counts(confusion.view(num_classes, num_classes).cpu().numpy(), loss_sum)
 
 
 def objective(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
@@ -197,6 +177,10 @@ def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarr
     if keep_pairs and stops and len(order) - stops[-1] == 1:
         stops.pop()
     yield from np.split(order, stops)
+
+
+def _on(device: torch.device, tensors: Tensors) -> Tensors:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _seed_torch(seed: int, device: torch.device) -> None:
@@ -238,10 +222,10 @@ def _arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
 
 
-def _regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
-    """Add the L1 term l1 sign(w), then scale the gradient [T] down to `clip_norm`, in place."""
+def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
+    """Add the L1 term l1 sign(w), then scale gradients [..., T] down to `clip_norm`, in place."""
     if config.l1:
         gradient.add_(weights.sign(), alpha=config.l1)
     if config.clip_norm:
-        norm = torch.linalg.vector_norm(gradient)
+        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
         gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -58,6 +59,11 @@ class State:
     totals: Totals = Totals()
     record: Mapping[str, Any] | None = None
     committed: int = 0
+
+    def to(self, device: torch.device) -> "State":
+        """The same with all vectors on `device`; single numbers stay where they are, as the host looks at them."""
+        strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
+        return replace(self, params=self.params.to(device), strategy=strategy)
 
 
 class Checkpoints:

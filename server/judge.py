@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from common.evaluation import evaluate
 from common.images.types import Images
 from common.metrics import Counts
 from common.orders import Plan
-from common.training import Network, evaluate
+from common.training import Network
 
 
 class ServerTest:
@@ -21,4 +22,5 @@ class ServerTest:
     def __call__(self, params: Tensor) -> Counts:
         """Counts of the model `params` (float32 [P])."""
         self._network.load(params)
-        return evaluate(self._network, self._images, self._batch_size)
+        (counts,) = evaluate(self._network, [self._images], self._batch_size)
+        return counts

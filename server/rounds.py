@@ -112,6 +112,7 @@ class Rounds:
             with clock("train"):
                 order, sampled, updates, failed = self._train(state, number)
             with clock("aggregate"):
+                state = state.to(updates[0].params.device)
                 params, memory = self.strategy.aggregate(state.params, updates, state.strategy, self._trainable)
             with clock("evaluate"):
                 scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None

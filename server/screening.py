@@ -1,12 +1,13 @@
 """Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import isfinite
 
 import torch
-from torch import Tensor
 
 from common.orders import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+
+DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 
 
 def screen_updates(
@@ -25,6 +26,9 @@ def screen_updates(
             failed[answer.store] = Failure(answer.store, "invalid", fault)
         else:
             updates[answer.store] = answer
+    for store in _diverged(updates):
+        del updates[store]
+        failed[store] = Failure(store, "invalid", DIVERGED)
     for store in expected - updates.keys() - failed.keys():
         failed[store] = Failure(store, "timeout", "no answer in time")
     return [updates[store] for store in sorted(updates)], dict(sorted(failed.items()))
@@ -59,11 +63,15 @@ def _fault(update: Update, order: TrainOrder) -> str | None:
         )
     if update.num_examples < 1:
         return f"claims {update.num_examples} images"
-    if not all(_is_finite(tensor) for tensor in (update.params, *update.extras.values())):
-        return "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
     return None
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all values are. Their sum tells for a hundredth of the time; only a sum that overflows does not."""
-    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
+def _diverged(updates: Mapping[str, Update]) -> list[str]:
+    """Stores with values that are not finite. Sums tell for a hundredth of the time, and all of them with one wait
+    for the device that trained; only where a sum overflows it does not tell.
+    """
+    tensors = {store: (update.params, *update.extras.values()) for store, update in updates.items()}
+    sums = [torch.stack([tensor.sum(dtype=torch.float32) for tensor in own]).sum() for own in tensors.values()]
+    totals = torch.stack(sums).tolist() if sums else []
+    doubtful = [store for store, total in zip(tensors, totals, strict=True) if not isfinite(total)]
+    return [store for store in doubtful if not all(torch.isfinite(tensor).all() for tensor in tensors[store])]

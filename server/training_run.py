@@ -216,7 +216,7 @@ def weights_sha256(start: Start, state: State) -> str:
     frozen = start.plan.frozen if start.plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()
     for vector in (frozen, state.params):
-        digest.update(vector.numpy().astype("<f4", copy=False).tobytes())
+        digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
 
 

@@ -99,7 +99,9 @@ class PartitionWorker:
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Judge on what the partition holds out. Raises FedshelfError."""
         data = self._data(order.plan.config)
-        return _trainer().evaluate(order, self.name, data.validation if order.split == "validation" else data.test)
+        held_out = data.validation if order.split == "validation" else data.test
+        (evaluation,) = _trainer().evaluate(order, {self.name: held_out})
+        return evaluation
 
     def _data(self, config: RunConfig) -> StoreData:
         stores = _opened(config.model_dump_json()).stores

@@ -37,9 +37,7 @@ def run(
     lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision classification model."
-        ),
+        typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision model."),
     ] = None,
     strategy: Annotated[
         str | None,

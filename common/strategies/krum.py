@@ -21,8 +21,8 @@ class Krum(Strategy):
     uses: ClassVar = frozenset({"malicious"})
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """The best update's vector [P]."""
-        return updates[self.ranking(updates)[0]].params
+        """A copy of the best update's vector [P]: an engine uses its memory again."""
+        return updates[self.ranking(updates)[0]].params.clone()
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Positions of the updates, best score first; ties go to the first store."""

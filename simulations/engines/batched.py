@@ -99,7 +99,7 @@ class BatchedEngine:
         found: list[Counts | None] = [None] * len(sets)
 
         def work(place: int) -> tuple[int, list[Counts]]:
-            return place, self._shards[place].count(params, sets[place::count])
+            return place, self._shards[place].evaluate(params, sets[place::count])
 
         for place, counts in self._on_all(work):
             found[place::count] = counts

@@ -142,13 +142,11 @@ class Worker:
 
     def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
         order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params))
-        judged: Judged = []
-        for store, images in zip(job.stores, job.images, strict=True):
-            try:
-                judged.append(self._trainer.evaluate(order, store, self._images(images)))
-            except (FedshelfError, torch.OutOfMemoryError) as error:
-                judged.append(failure_of(store, error))
-        return judged
+        sets = {store: self._images(images) for store, images in zip(job.stores, job.images, strict=True)}
+        try:
+            return list(self._trainer.evaluate(order, sets))
+        except (FedshelfError, torch.OutOfMemoryError) as error:
+            return [failure_of(store, error) for store in job.stores]
 
     def _images(self, selection: Selection) -> Images:
         """Images whose array is held from the first use on: a device copy of it stays valid."""

@@ -160,20 +160,19 @@ class SequentialEngine:
 
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
         order = EvaluateOrder(self._plan, job.round, self._judged, job.split)
-        return [self._evaluate_one(order, store) for store in job.stores]
-
-    def _evaluate_one(self, order: EvaluateOrder, store: str) -> Evaluation | Failure:
-        data = self._federation.stores[store]
+        opened = {store: self._federation.stores[store] for store in job.stores}
+        sets = {store: data.test if job.split == "test" else data.validation for store, data in opened.items()}
         try:
-            return self._trainer.evaluate(order, store, data.test if order.split == "test" else data.validation)
+            return list(self._trainer.evaluate(order, sets))
         except (FedshelfError, torch.OutOfMemoryError) as error:
-            return failure_of(store, error)
+            return [failure_of(store, error) for store in job.stores]
 
     def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
         assert self._federation.test is not None
         end = min(job.start + CHUNK, len(self._federation.test))
         part: Images = self._federation.test.select(torch.arange(job.start, end))
-        return job.start, self._trainer.evaluate(EvaluateOrder(self._plan, 0, self._judged), "", part).counts
+        (evaluation,) = self._trainer.evaluate(EvaluateOrder(self._plan, 0, self._judged), {"": part})
+        return job.start, evaluation.counts
 
 
 def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[tuple[str, ...]]:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from client.failures import failure_of
 from client.states import States
+from common.evaluation import evaluate
 from common.images.types import Images
 from common.metrics import Counts
 from common.orders import Failure, Plan, TrainOrder, Update
 from common.params import Tensors
 from common.strategies import LocalRun
 from common.training import Network, learning_rate
-from simulations.stacking.counting import count
 from simulations.stacking.gallery import Gallery
 from simulations.stacking.memory import home_of_updates, stores_that_fit
 from simulations.stacking.network import check
@@ -87,15 +87,14 @@ class Shard:
                 answers = [failure_of(group[0][0], error)]
             yield from answers
 
-    def count(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
+    def evaluate(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
         """Judge a model (float32 [P]) on each of `sets`."""
         self._network.load(params)
         while True:
             try:
                 with self._current():
-                    return count(
-                        self._network, [self._gallery.selected(images) for images in sets], self._judged_at_once
-                    )
+                    chosen = [self._gallery.selected(images) for images in sets]
+                    return evaluate(self._network, chosen, self._judged_at_once)
             except torch.OutOfMemoryError:
                 if self._judged_at_once == 1:
                     raise

@@ -17,7 +17,7 @@ from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.params import Tensors
 from common.seeding import derive
-from common.training import Network, learning_rate
+from common.training import Network, learning_rate, regularise
 from simulations.stacking.client_halves import ClientHalves
 from simulations.stacking.graph import StepGraph
 from simulations.stacking.network import StackedNetwork
@@ -113,7 +113,7 @@ class StackedTraining:
             each = image_losses(self.network.logits(pixels), targets, self._config.train)
             losses = (each.view(stores, -1) * inputs.shares).sum(dim=1)
         gradient = self.network.gradient(losses.sum())
-        _regularise(gradient, weights, self._config.train)
+        regularise(gradient, weights, self._config.train)
         self.halves.correct(gradient, weights)
         self._optimizer.step(weights, gradient, self._lr)
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
@@ -136,12 +136,3 @@ def image_losses(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor
     spread = smoothing / logits.shape[1]
     smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
     return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
-
-
-def _regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
-    """Add the L1 term, then scale each store's gradient [S, T] down to `clip_norm`, in place."""
-    if config.l1:
-        gradient.add_(weights.sign(), alpha=config.l1)
-    if config.clip_norm:
-        norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-        gradient.mul_((config.clip_norm / (norms + 1e-6)).clamp(max=1.0))

@@ -9,11 +9,12 @@ from torch.nn import functional
 
 from common import models, strategies
 from common.config import RunConfig, TrainConfig, resolve
+from common.evaluation import evaluate
 from common.images.augment import normalise
 from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.seeding import rng
-from common.training import Fitted, Network, Task, batches, evaluate, fit, learning_rate, objective
+from common.training import Fitted, Network, Task, batches, fit, learning_rate, objective
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -86,7 +87,7 @@ def test_awkward_sizes(norm: str, count: int) -> None:
     fitted = trained(network, images(count), config_of(train__batch_size=8), network.vector.clone())
     assert bool(torch.isfinite(fitted.params).all())
     assert fitted.num_examples == count
-    assert evaluate(network, images(count), 8).num_examples == count
+    assert evaluate(network, [images(count)], 8)[0].num_examples == count
 
 
 def test_batch_norm_never_sees_a_single_image_if_there_are_more() -> None:
@@ -103,7 +104,7 @@ def test_every_optimizer_and_loss_learns(network: Network, optimizer: str, loss:
     config = config_of(train__optimizer=optimizer, train__loss=loss, train__lr=lr, train__epochs=12)
     data = images(60)
     trained(network, data, config, network.vector.clone())
-    assert evaluate(network, data, 64).accuracy > 0.9
+    assert evaluate(network, [data], 64)[0].accuracy > 0.9
 
 
 def test_l1_pulls_weights_to_zero(network: Network) -> None:
@@ -144,7 +145,7 @@ def test_schedules_by_hand() -> None:
 
 def test_evaluation_counts_what_a_loop_counts(network: Network) -> None:
     data = images(50)
-    counts = evaluate(network, data, 16)
+    (counts,) = evaluate(network, [data], 16)
     pixels, targets = data.batch(torch.arange(50))
     with torch.no_grad():
         logits = network.logits(normalise(pixels, SPEC.mean, SPEC.std))
@@ -155,7 +156,7 @@ def test_evaluation_counts_what_a_loop_counts(network: Network) -> None:
 
 
 def test_evaluation_of_nothing_is_empty(network: Network) -> None:
-    assert evaluate(network, images(3).select(torch.arange(0)), 16).num_examples == 0
+    assert evaluate(network, [images(3).select(torch.arange(0))], 16)[0].num_examples == 0
 
 
 def test_a_frozen_backbone_stays_and_does_not_travel() -> None:

@@ -172,12 +172,12 @@ def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
     asked = EvaluateOrder(begun.plan, 1, begun.params)
     found = {answer.store: answer for answer in engine.evaluate(asked, list(dealt.stores))}
     for name, data in dealt.stores.items():
-        expected = trainer.evaluate(asked, name, data.validation).counts
+        expected = trainer.evaluate(asked, {name: data.validation})[0].counts
         assert isinstance(found[name], Evaluation)
         assert (found[name].counts.confusion == expected.confusion).all()
         assert found[name].counts.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
     assert dealt.test is not None
-    judged, expected = engine.judge(begun.params), trainer.evaluate(asked, "", dealt.test).counts
+    judged, expected = engine.judge(begun.params), trainer.evaluate(asked, {"": dealt.test})[0].counts
     assert (judged.confusion == expected.confusion).all()
     assert judged.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
     engine.close()

@@ -179,3 +179,16 @@ def test_small_distances_between_large_vectors_are_not_lost() -> None:
     near = far.clone()
     near[-1] += 2**-6
     assert squared_distances([far, near])[0, 1].item() == 2**-12
+
+
+@pytest.mark.parametrize("name", strategies.STRATEGIES)
+def test_the_next_model_is_in_memory_of_its_own(name: str) -> None:
+    """Engines use the memory of updates again in the next round."""
+    strategy = strategies.build(StrategyConfig(name=name))
+    start = torch.tensor([1.0, 2.0])
+    cohort = updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0]))
+    params, memory = strategy.aggregate(start, cohort, strategy.initial(start, 2), 2)
+    before = params.tolist(), {key: tensor.tolist() for key, tensor in memory.items()}
+    for update in cohort:
+        update.params.fill_(-7)
+    assert (params.tolist(), {key: tensor.tolist() for key, tensor in memory.items()}) == before

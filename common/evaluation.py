@@ -1,4 +1,4 @@
-"""Judging one model on many sets of images in one pass, with a single wait for the device."""
+"""Judging a model on images: one pass over as many sets of them as there are, and a single wait for the device."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ from common.metrics import Counts
 from common.training import Network
 
 
-def count(network: Network, sets: Sequence[Images], batch_size: int) -> list[Counts]:
-    """Judge the network's present weights: the counts of each set, whose arrays are on the network's device.
+def evaluate(network: Network, sets: Sequence[Images], batch_size: int) -> list[Counts]:
+    """Judge the network's present weights on sets whose arrays are on its device: confusion matrices and losses.
 
-    Losses are per image in float32, summed over a set in float64 in the order of its images.
+    The loss of an image is float32; a set's are summed in float64 in the order of its images, so that they do not
+    depend on which sets were judged together.
     """
     models.set_training(network.module, mode=False)
     found = [Counts.zero(len(network.spec.classes)) for _ in sets]
