@@ -1,8 +1,7 @@
 """What a store says when it cannot do as asked: a code and plain words, never a path or a file name."""
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, MessageError
 from common.orders import Failure, FailureCode
-from common.records import MessageError
 
 _REASONS: dict[FailureCode, str] = {
     "data": "the store's images cannot be used; its own log says why",

@@ -1,11 +1,13 @@
 """What the three command lines share: settings, and errors as one sentence with an exit code."""
 
+import atexit
 import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import typer
@@ -30,7 +32,7 @@ def command_line(help: str) -> typer.Typer:
     return app
 
 
-def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit: 0 on success, else one sentence on stderr and the error's code."""
     os.environ.update(ENVIRONMENT)
     try:
@@ -49,6 +51,21 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _fail(_told(error), FedshelfError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run_and_leave(app: typer.Typer) -> NoReturn:
+    """`run` as a whole process, which ends without taking its libraries down: with torch that takes a second.
+
+    For commands that have closed what they opened when they return.
+    """
+    try:
+        run(app)
+    except SystemExit as end:
+        atexit._run_exitfuncs()
+        with suppress(OSError):  # the reader of our output may be gone
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -74,6 +91,6 @@ def _told(error: OSError) -> str:
     return f"Cannot use{where}: {error.strerror or error}. What was saved before is intact."
 
 
-def _fail(sentence: str, code: int) -> None:
+def _fail(sentence: str, code: int) -> NoReturn:
     print(f"Error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(code)

@@ -39,3 +39,7 @@ class NetworkError(FedshelfError):
     """A port, a server or a store that cannot be reached or used."""
 
     exit_code = 6
+
+
+class MessageError(NetworkError):
+    """A message that does not say what an order or a result must say."""

@@ -16,10 +16,11 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from common.config import RunConfig
+from common.errors import MessageError
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
-from common.records import MessageError, Reader, Value, pack
+from common.records import Reader, Value, pack
 
 FORMAT = 2  # raised whenever a field or a tensor changes its meaning
 _EXTRA = "extra."

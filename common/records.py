@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from common.errors import NetworkError
+from common.errors import MessageError
 
 HEADER, ARRAYS, TENSORS = "header", "arrays", "tensors"
 INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
@@ -25,10 +25,6 @@ _FORMAT = "safetensors"  # Flower's field for how an array's bytes are to be rea
 Value = bool | int | float | str | list[int] | list[str]
 Parsed = TypeVar("Parsed")
 Choice = TypeVar("Choice", bound=str)
-
-
-class MessageError(NetworkError):
-    """A message that does not say what an order or a result must say."""
 
 
 def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDict:

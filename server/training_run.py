@@ -84,8 +84,8 @@ class Training:
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
                 state = self._keep(replace(state, record=record), checkpoints)
-                events.add(record)
                 self.watcher.row(record)
+                events.add(record)
             state = self._commit(state, checkpoints)
         except (FedshelfError, OSError) as error:
             with suppress(OSError):  # a full disk takes nothing more

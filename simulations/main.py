@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from common.cli import command_line, merge_settings
-from common.cli import run as run_command_line
+from common.cli import command_line, merge_settings, run_and_leave
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -139,4 +138,4 @@ def settings() -> None:
 
 def main() -> None:
     """Entry point of `flower-simulation`."""
-    run_command_line(app)
+    run_and_leave(app)

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from common.errors import RunError
 
-IN_HAND = 2  # jobs a worker has at most: the one it does, and the next, so that it never waits for this process
 # A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
 LARGE_JOB = 32_768  # bytes
 
@@ -113,11 +112,14 @@ class Pool(Generic[Job, Result]):
             hand.process.join()
 
     def _hand_out(self) -> None:
-        """Give waiting jobs to the workers that have fewest."""
+        """Give waiting jobs to the workers that have fewest: one each; and, so that they do not wait for us, a second
+        one while more wait than there are workers. Towards the end a job goes to whoever is free first.
+        """
         while self._waiting:
             hand = min(self._hands, key=lambda hand: len(hand.has))
             number, job = self._waiting[0]
-            if len(hand.has) == (IN_HAND if len(job) <= LARGE_JOB else 1):
+            ahead = len(job) <= LARGE_JOB and len(self._waiting) > len(self._hands)
+            if len(hand.has) == (2 if ahead else 1):
                 return
             self._waiting.popleft()
             try:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from common.config import RunConfig, resolve
+from common.errors import MessageError
 from common.messages import (
     FrozenMissingError,
     NeedsFrozen,
@@ -28,7 +29,7 @@ from common.messages import (
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.records import INLINE, MessageError
+from common.records import INLINE
 
 SPEC = ModelSpec("cnn", ("boot", "Hüte"), 32, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), dropout=0.1)
 CONFIG = resolve({"train.lr": 0.125, "data.classes": "boot,Hüte"})
