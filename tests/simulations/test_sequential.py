@@ -1,0 +1,73 @@
+"""The engine `sequential` with worker processes: what it begins ahead of time changes nothing."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.orders import EvaluateOrder, Evaluation, Update
+from simulations.engines.sequential import SequentialEngine
+from tests.simulations.stores import alone, federation, order, settings, start, trained
+
+SIZES = (13, 1, 30, 8, 17)
+NAMES = [f"store-{number}" for number in range(len(SIZES))]
+CONFIG = settings(model__name="niid-cnn", run__workers=2, train__epochs=1)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[SequentialEngine]:
+    with closing(SequentialEngine(federation(SIZES), start(CONFIG), tmp_path)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> dict[str, Update]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    updates = alone(federation(SIZES), CONFIG, tmp_path / "alone")
+    torch.set_num_threads(threads)
+    return updates
+
+
+def equal(engine: SequentialEngine, asked: object, stores: list[str], expected: dict[str, Update]) -> bool:
+    found = trained(engine, asked, stores)
+    assert sorted(found) == sorted(stores)
+    return all(torch.equal(update.params, expected[name].params) for name, update in found.items())
+
+
+def test_what_was_expected_and_is_asked(engine: SequentialEngine, expected: dict[str, Update]) -> None:
+    asked = order(start(CONFIG))
+    engine.expect(asked, NAMES)
+    judged = engine.judge(asked.params)  # meanwhile
+    assert judged.num_examples == 50
+    assert equal(engine, asked, NAMES, expected)
+
+
+@pytest.mark.parametrize("judging", [True, False])
+def test_what_was_expected_and_is_not_asked(
+    engine: SequentialEngine, expected: dict[str, Update], judging: bool
+) -> None:
+    """Another cohort of the same model, then another model in the same places of memory."""
+    begun = start(CONFIG)
+    asked = order(begun)
+    other = torch.zeros_like(begun.params)
+    engine.expect(order(begun, committed=1), NAMES[1:])
+    if judging:
+        engine.judge(other)
+    assert equal(engine, asked, NAMES, expected)
+    engine.expect(order(begun), NAMES)
+    if judging:
+        engine.judge(other)
+    zeros = trained(engine, order(type(begun)(begun.plan, other, begun.trainable)), NAMES)
+    assert not any(torch.equal(zeros[name].params, expected[name].params) for name in NAMES)
+    assert equal(engine, asked, NAMES, expected)
+
+
+def test_stores_with_few_images_are_judged_together(engine: SequentialEngine) -> None:
+    """Store k holds k images out; the first none."""
+    asked = EvaluateOrder(start(CONFIG).plan, 1, start(CONFIG).params)
+    answers = list(engine.evaluate(asked, NAMES[1:]))
+    assert all(isinstance(answer, Evaluation) for answer in answers)
+    assert {a.store: a.counts.num_examples for a in answers} == {name: n for n, name in enumerate(NAMES) if n}
