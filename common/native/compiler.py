@@ -5,6 +5,7 @@ Each takes well under a second. Without a compiler there is no library, and call
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -21,9 +22,11 @@ from torch import Tensor
 from common.files import cache_directory, write_atomic
 
 # Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC", "-lm")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 60
+
+LOG = logging.getLogger("fedshelf.native")
 
 
 def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
@@ -40,7 +43,8 @@ def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
     try:
         _compile([*compiler, *FLAGS, *defines, str(source)], path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        LOG.warning("%s cannot be compiled here (%s); PyTorch's own, slower operations are used.", source.name, error)
         return None
 
 

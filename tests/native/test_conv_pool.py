@@ -158,12 +158,13 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "native"
 
 
-@pytest.mark.parametrize("command", ["/nowhere/cc", "false"])
+@pytest.mark.parametrize(("command", "words"), [("/nowhere/cc", ""), ("false", "conv_pool.c cannot be compiled here")])
 def test_without_a_working_compiler_there_is_no_library(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str, words: str
 ) -> None:
     monkeypatch.setenv("CC", command)
     assert compiler.library(SOURCE, CONSTANTS) is None
+    assert words in caplog.text
     assert not list(fresh.glob("*.so"))
     compiler._compiler.cache_clear()
 
