@@ -53,12 +53,19 @@ typedef float wide __attribute__((vector_size(4 * WIDTH), aligned(4)));
 #define ROWS 1
 #endif
 
+/* The pixels that one image's gradient of one output channel came from: where they begin, and their gradient. */
+struct pixels {
+  int count, from[POOLED * POOLED];
+  float gradient[POOLED * POOLED];
+};
+
 struct scratch {
   float padded[(SIDE + 2 * PAD) * ROW + CHUNKS * WIDTH];          /* an image */
   float padded_gradient[(SIDE + 2 * PAD) * ROW + CHUNKS * WIDTH]; /* its gradient */
   float by_lane[GROUPS][K][RUN][LANES];                           /* weights, output channels last */
   float by_run[OC][K][CHUNKS * WIDTH];                            /* weights, input channels last */
   float sums[OC][K][CHUNKS * WIDTH];                              /* the weights' gradient, likewise */
+  struct pixels open;                                             /* those that let a gradient through */
 };
 
 long scratch_bytes(void) { return sizeof(struct scratch); }
@@ -134,12 +141,6 @@ void forward(struct scratch *s, const float *images, long batch, const float *we
 /* Where pixel `at` (0 to 3) of pooled pixel (y, x) begins in a padded image. */
 static inline int offset(int y, int x, int at) { return (2 * y + (at >> 1)) * ROW + (2 * x + (at & 1)) * IC; }
 
-/* The pixels that one image's gradient of one output channel came from: where they begin, and their gradient. */
-struct pixels {
-  int count, from[POOLED * POOLED];
-  float gradient[POOLED * POOLED];
-};
-
 /* Find the open pixels of output channel `o`; returns the sum of their gradients. */
 static float find(int o, const float *gradient, const uint8_t *where, struct pixels *open) {
   float total = 0;
@@ -157,7 +158,8 @@ static float find(int o, const float *gradient, const uint8_t *where, struct pix
 }
 
 /* Add one image's part to the gradient of the weights of output channel `o`. */
-static void weigh(struct scratch *s, int o, const struct pixels *open) {
+static void weigh(struct scratch *s, int o) {
+  const struct pixels *open = &s->open;
   for (int first = 0; first < K; first += ROWS) {
     wide sum[ROWS][CHUNKS] = {0};
     for (int p = 0; p < open->count; p++)
@@ -172,7 +174,8 @@ static void weigh(struct scratch *s, int o, const struct pixels *open) {
 }
 
 /* Add what output channel `o` sends back to the gradient of the image. */
-static void spread(struct scratch *s, int o, const struct pixels *open) {
+static void spread(struct scratch *s, int o) {
+  const struct pixels *open = &s->open;
   for (int first = 0; first < K; first += ROWS) {
     wide weight[ROWS][CHUNKS];
     for (int k = 0; k < ROWS; k++)
@@ -199,10 +202,9 @@ void backward(struct scratch *s, const float *images, long batch, const float *w
     pad(s, images + pixel);
     if (image_gradient) memset(s->padded_gradient, 0, sizeof s->padded_gradient);
     for (int o = 0; o < OC; o++) {
-      struct pixels open;
-      bias_gradient[o] += find(o, gradient + cell, where + cell, &open);
-      weigh(s, o, &open);
-      if (image_gradient) spread(s, o, &open);
+      bias_gradient[o] += find(o, gradient + cell, where + cell, &s->open);
+      weigh(s, o);
+      if (image_gradient) spread(s, o);
     }
     for (int y = 0; image_gradient && y < SIDE; y++)
       memcpy(image_gradient + pixel + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC,

@@ -1,9 +1,10 @@
-"""A cache of their own for the tests of simulations, so that `shelf` is drawn once for all of them."""
+"""A cache of their own for the tests of simulations, so that `shelf` is drawn once for all of them; one thread."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +14,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("FEDSHELF_CACHE", str(folder))
         patch.delenv("FEDSHELF_DATA", raising=False)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As engines have it; and several threads wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

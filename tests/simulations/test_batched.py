@@ -1,6 +1,5 @@
 """The engine `batched` against stores trained alone: the same batches, masks and images, so the same weights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,6 @@ from tests.simulations.stores import (
 )
 
 SIZES = (13, 1, 61, 8, 17)  # batches of 8: up to 24 steps, one image, one full batch, a last batch of one
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -4,7 +4,6 @@ As in a CUDA graph, Python runs once, when the step is recorded: every number is
 tensor is where it was then. That a step can be played again and again is therefore tested without a device.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,6 @@ from tests.simulations.stores import CPU, Remembering, batched, federation, orde
 
 # Operations that make the host wait for the device, or bring numbers of the host's to it.
 WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "lift_fresh_copy", "bincount", "masked_select"}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Recording:

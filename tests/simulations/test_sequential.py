@@ -24,11 +24,7 @@ def engine(tmp_path: Path) -> Iterator[SequentialEngine]:
 
 @pytest.fixture
 def expected(tmp_path: Path) -> dict[str, Update]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    updates = alone(federation(SIZES), CONFIG, tmp_path / "alone")
-    torch.set_num_threads(threads)
-    return updates
+    return alone(federation(SIZES), CONFIG, tmp_path / "alone")
 
 
 def equal(engine: SequentialEngine, asked: object, stores: list[str], expected: dict[str, Update]) -> bool:

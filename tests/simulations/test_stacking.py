@@ -1,6 +1,5 @@
 """The pieces of the engine `batched`, each against what one store alone does."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -28,15 +27,6 @@ from simulations.stacking.network import StackedNetwork, check, is_stackable
 from simulations.stacking.schedule import Inputs, plan
 from simulations.stacking.training import image_losses
 from tests.simulations.stores import CLASSES, CPU, settings
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def described(name: str, size: int = 32, **changed: object) -> ModelSpec:
