@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +36,9 @@ def test_a_round_starts_from_the_latest_one_before_it(tmp_path: Path) -> None:
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=12),
 )
-def test_what_a_crash_takes_back_is_still_known(tmp_path_factory, steps: list[tuple[int, int]]) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_crash_takes_back_is_still_known(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
+) -> None:
     """After any rounds with any commits, a server that falls back to the last commit finds the state of then."""
     directory = tmp_path_factory.mktemp("states")
     states, round, committed, history = StateStore(directory), 0, 0, dict[int, float]()

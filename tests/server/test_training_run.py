@@ -1,11 +1,12 @@
 """What of a training is on disk, and when."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from common.errors import StoresError
-from common.orders import Failure
+from common.orders import Failure, TrainOrder, Update
 from server.checkpoints import Checkpoints
 from server.plan import Start
 from server.run_directory import RunDirectory
@@ -18,7 +19,7 @@ class Fragile(Targets):
 
     last = 50
 
-    def train(self, order, stores):  # type: ignore[no-untyped-def]
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         if order.round >= self.last:
             yield from (Failure(name, "error", "broken") for name in stores)
         else:

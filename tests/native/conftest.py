@@ -1,0 +1,11 @@
+"""What is compiled can only be tested where there is a compiler; without one, runs do without it, too."""
+
+import pytest
+
+from common.native import compiler
+
+
+@pytest.fixture(autouse=True)
+def needs_compiler() -> None:
+    if not compiler.is_available():
+        pytest.skip("needs a C compiler: cc, gcc or clang")
