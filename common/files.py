@@ -51,13 +51,23 @@ def sync_directory(directory: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """The one directory outside a run directory that Fedshelf writes to.
+    """Where Fedshelf keeps what it can make again; it may be deleted at any time.
 
     `FEDSHELF_CACHE` if set, else `$XDG_CACHE_HOME/fedshelf`, else `~/.cache/fedshelf`.
     """
     if chosen := os.environ.get("FEDSHELF_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedshelf"
+
+
+def state_directory() -> Path:
+    """Where Fedshelf keeps what must survive (a store's key, policy and audit log), unlike the cache.
+
+    `FEDSHELF_HOME` if set, else `$XDG_STATE_HOME/fedshelf`, else `~/.local/state/fedshelf`.
+    """
+    if chosen := os.environ.get("FEDSHELF_HOME"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fedshelf"
 
 
 def _umask() -> int:
