@@ -35,9 +35,7 @@ class FolderSource:
         try:
             splits = relabel(folder, classes).splits
         except DataError as error:
-            unknown = next(name for name in folder.classes if name not in classes)
-            reason = f"its class {unknown!r} is none of the run's {len(classes)} classes"
-            raise StoreError("unknown-class", reason, str(error)) from error
+            raise StoreError("unknown-class", str(error)) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> Folder:

@@ -1,33 +1,30 @@
-"""What a store says when it cannot do as asked: a code and plain words, never a path or a file name."""
+"""What leaves a store when it cannot do as asked: a code and an identifier, never text, a path or a file name."""
+
+import errno
 
 from common.errors import ConfigError, DataError, MessageError
+from common.failures import failure
 from common.orders import Failure, FailureCode
-
-_REASONS: dict[FailureCode, str] = {
-    "data": "the store's images cannot be used; its own log says why",
-    "refused": "the store cannot work with this configuration; its own log says why",
-    "invalid": "the order could not be understood; both sides need the same version of Fedshelf",
-    "out-of-memory": "the store's device ran out of memory; a smaller train.batch_size may help",
-}
 
 
 class StoreError(DataError):
-    """A store cannot do as asked. `code` and `reason` leave the store; the message stays there."""
+    """A store cannot do as asked. `code`, `detail` and `rest` leave the store; the message stays there.
 
-    def __init__(self, code: FailureCode, reason: str, message: str = "") -> None:
-        super().__init__(message or reason)
+    rest: seconds for which it is of no use to ask again
+    """
+
+    def __init__(self, code: FailureCode, message: str, detail: str = "", rest: int = 0) -> None:
+        super().__init__(message)
         self.code: FailureCode = code
-        self.reason = reason
+        self.detail, self.rest = detail, rest
 
 
 def failure_of(store: str, error: Exception) -> Failure:
-    """What may leave the store of `error`: the code and reason of a StoreError, else words of ours."""
+    """What may leave the store of `error`: what a StoreError says, else a code, or the error's class."""
     if isinstance(error, StoreError):
-        return Failure(store, error.code, error.reason)
+        return failure(store, error.code, error.detail, error.rest)
     code = _code(error)
-    return Failure(
-        store, code, _REASONS.get(code, f"an unexpected {type(error).__name__}; the store's own log says more")
-    )
+    return failure(store, code, type(error).__name__ if code == "error" else "")
 
 
 def _code(error: Exception) -> FailureCode:
@@ -39,4 +36,6 @@ def _code(error: Exception) -> FailureCode:
         return "refused"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, on any device
         return "out-of-memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk-full"
     return "error"

@@ -40,7 +40,7 @@ class Trainer:
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
         """Train on a store's `images`. Raises StoreError if there are none."""
         if not len(images):
-            raise StoreError("no-images", "it has no training images")
+            raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
         config = order.plan.config
         state = self._states.load(order.plan.run_id, store, order.round)

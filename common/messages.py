@@ -17,12 +17,13 @@ from torch import Tensor
 
 from common.config import RunConfig
 from common.errors import MessageError
+from common.failures import DETAIL, LONGEST_REST, failure
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
-FORMAT = 2  # raised whenever a field or a tensor changes its meaning
+FORMAT = 3  # raised whenever a field or a tensor changes its meaning
 _EXTRA = "extra."
 
 
@@ -50,6 +51,21 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Asks a store whether it has the message of this identity, or answered it: messages can be lost on their way."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Presence:
+    """A store's answer to a probe. has: the message is there, and its answer will come."""
+
+    store: str
+    has: bool
+
+
+@dataclass(frozen=True)
 class NeedsFrozen:
     """A store's answer to an order whose frozen parameters it lacks."""
 
@@ -57,8 +73,8 @@ class NeedsFrozen:
     sha256: str
 
 
-Order = TrainOrder | EvaluateOrder | Query | Notice
-Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen
+Order = TrainOrder | EvaluateOrder | Query | Notice | Probe
+Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen | Presence
 
 
 class FrozenStore(Protocol):
@@ -80,6 +96,8 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     """The order as records, with its frozen parameters only if `attach_frozen`."""
     if isinstance(order, Notice):
         return _pack("notice", {"text": order.text})
+    if isinstance(order, Probe):
+        return _pack("probe", {"message": order.message})
     if isinstance(order, Query):
         return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
     plan = order.plan
@@ -105,7 +123,9 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
     """
     reader = _open(content)
     order: Order
-    match reader.choice("kind", ("train", "evaluate", "query", "notice")):
+    match reader.choice("kind", ("train", "evaluate", "query", "notice", "probe")):
+        case "probe":
+            order = Probe(reader.text("message"))
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
@@ -126,14 +146,20 @@ def encode_result(result: Result) -> RecordDict:
             header |= {"num_examples": result.num_examples, "loss": float(result.loss)}
             return _pack("update", header, {"params": result.params, **_prefixed(result.extras)})
         case Evaluation():
-            header = {"store": result.store, "round": result.round, "loss_sum": float(result.counts.loss_sum)}
-            return _pack("evaluation", header, {"confusion": torch.from_numpy(result.counts.confusion)})
+            counts = result.counts
+            header = {"store": result.store, "round": result.round, "loss_sum": float(counts.loss_sum)}
+            header |= {"right": counts.right, "wrong": counts.wrong}
+            return _pack("evaluation", header, {"confusion": torch.from_numpy(counts.confusion)})
         case Failure():
-            return _pack("failure", {"store": result.store, "code": result.code, "reason": result.reason})
+            header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
+            return _pack("failure", header)
+        case Presence():
+            return _pack("presence", {"store": result.store, "has": result.has})
         case NeedsFrozen():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case StoreInfo():
             header = {"store": result.name, "validation": result.validation, "test": result.test}
+            header["untold"] = result.untold
             header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
             return _pack("info", header)
 
@@ -141,7 +167,7 @@ def encode_result(result: Result) -> RecordDict:
 def decode_result(content: RecordDict) -> Result:
     """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format."""
     reader = _open(content)
-    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info"))
+    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "presence"))
     store = reader.text("store")
     result: Result
     match kind:
@@ -152,12 +178,15 @@ def decode_result(content: RecordDict) -> Result:
         case "evaluation":
             result = Evaluation(store, reader.count("round"), _counts(reader))
         case "failure":
-            result = Failure(store, reader.choice("code", get_args(FailureCode)), reader.text("reason"))
+            result = _failure(store, reader)
+        case "presence":
+            result = Presence(store, reader.flag("has"))
         case "needs-frozen":
             result = NeedsFrozen(store, reader.text("sha256"))
         case "info":
             counts = reader.table("classes", "counts")
-            result = StoreInfo(store, counts, reader.count("validation"), reader.count("test"))
+            held_out = reader.count("validation"), reader.count("test")
+            result = StoreInfo(store, counts, *held_out, reader.count("untold"))
     reader.close()
     return result
 
@@ -189,7 +218,14 @@ def _counts(reader: Reader) -> Counts:
     confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
     if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
         raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
-    return Counts(confusion, reader.number("loss_sum"))
+    return Counts(confusion, reader.number("loss_sum"), reader.count("right"), reader.count("wrong"))
+
+
+def _failure(store: str, reader: Reader) -> Failure:
+    code, detail, rest = reader.choice("code", get_args(FailureCode)), reader.text("detail"), reader.count("rest")
+    if detail and not DETAIL.fullmatch(detail):
+        raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
+    return failure(store, code, detail, min(rest, LONGEST_REST))
 
 
 def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 class Counts:
     """What an evaluation counted; a commutative monoid under `+`.
 
-    confusion: int64 [C, C], row = true class, column = predicted class
-    loss_sum:  sum over images of the loss
+    confusion:    int64 [C, C], row = true class, column = predicted class
+    loss_sum:     sum over images of the loss
+    right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they count for
+                  accuracy and loss, not per class
     """
 
     confusion: NDArray[np.int64]
     loss_sum: float
+    right: int = 0
+    wrong: int = 0
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
@@ -25,12 +29,13 @@ class Counts:
         return cls(np.zeros((num_classes, num_classes), dtype=np.int64), 0.0)
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum)
+        untold = (self.right + other.right, self.wrong + other.wrong)
+        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold)
 
     @property
     def num_examples(self) -> int:
         """Images counted."""
-        return int(self.confusion.sum())
+        return int(self.confusion.sum()) + self.right + self.wrong
 
     @property
     def loss(self) -> float:
@@ -40,7 +45,8 @@ class Counts:
     @property
     def accuracy(self) -> float:
         """Share of images classified rightly; nan without images."""
-        return float(np.trace(self.confusion)) / self.num_examples if self.num_examples else float("nan")
+        right = int(np.trace(self.confusion)) + self.right
+        return right / self.num_examples if self.num_examples else float("nan")
 
     @property
     def recall(self) -> NDArray[np.float64]:

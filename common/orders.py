@@ -85,17 +85,25 @@ class Evaluation:
 
 
 FailureCode = Literal[
-    "data", "unknown-class", "no-images", "out-of-memory", "timeout", "unavailable", "refused", "invalid", "error"
-]
+    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused", "invalid", "crashed",
+    "error", "timeout", "unavailable",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a store did not answer as asked. `reason` is plain words without paths or file names."""
+    """Why a store did not answer as asked.
+
+    reason: plain words for whoever reads them; a store sends none, `common.failures` makes them of code and detail
+    detail: an identifier that says more: a rule of the store's policy, the class of an exception
+    rest:   seconds for which it is of no use to ask the store again
+    """
 
     store: str
     code: FailureCode
     reason: str
+    detail: str = ""
+    rest: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,14 +112,16 @@ class StoreInfo:
 
     counts: training images per class name of the store's own folders
     validation, test: images held out
+    untold: training images whose class the store keeps to itself
     """
 
     name: str
     counts: Mapping[str, int]
     validation: int
     test: int
+    untold: int = 0
 
     @property
     def num_examples(self) -> int:
         """Training images."""
-        return sum(self.counts.values())
+        return sum(self.counts.values()) + self.untold

@@ -204,6 +204,4 @@ def _read(reply: Message, store: str) -> Result:
         return Failure(store, "invalid", str(error)[:_LONGEST_REASON])
     if store and name != store:
         return Failure(store, "invalid", f"answered as {name!r}")
-    if isinstance(result, Failure):
-        return Failure(result.store, result.code, result.reason[:_LONGEST_REASON])
     return result

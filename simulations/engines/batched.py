@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from client.failures import StoreError, failure_of
 from client.states import StateStore
+from common.failures import failure
 from common.images.types import Images
 from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
@@ -60,7 +60,7 @@ class BatchedEngine:
         parts, parts_ahead = self._shares(stores), self._shares(ahead if following <= config.run.rounds else [])
         for store in stores:
             if not len(self._federation.stores[store].train):
-                yield failure_of(store, StoreError("no-images", "it has no training images"))
+                yield failure(store, "no-images")
 
         def part(place: int) -> Iterator[Update | Failure]:
             return self._shards[place].train(order, parts[place], parts_ahead[place])

@@ -104,14 +104,16 @@ def test_each_store_asked_answers_once(runtime: GridRuntime, add: Callable[..., 
 @pytest.mark.parametrize(
     ("error", "code", "reason"),
     [
+        (StoreError("unknown-class", "/srv/photos/coat is new"), "unknown-class", None),
         (
-            StoreError("unknown-class", "its class 'coat' is new", "/srv/photos/coat"),
-            "unknown-class",
-            "its class 'coat' is new",
+            StoreError("policy", "Not before 22:00, see /srv/policy", "hours"),
+            "policy",
+            "its policy does not allow it (hours)",
         ),
-        (DataError("No photo in /srv/photos/aldi."), "data", "the store's images cannot be used; its own log says why"),
+        (DataError("No photo in /srv/photos/aldi."), "data", "its images cannot be used; its own log says why"),
         (torch.OutOfMemoryError("at /srv"), "out-of-memory", None),
         (FileNotFoundError(2, "no such file", "/srv/photos/x.jpg"), "error", None),
+        (OSError(28, "no space", "/srv/cache"), "disk-full", "its disk is full"),
         (ZeroDivisionError("secret"), "error", None),
     ],
 )

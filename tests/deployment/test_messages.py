@@ -15,10 +15,12 @@ from torch import Tensor
 
 from common.config import RunConfig, resolve
 from common.errors import MessageError
+from common.failures import failure
 from common.messages import (
     FrozenMissingError,
     NeedsFrozen,
     Notice,
+    Presence,
     Query,
     decode_order,
     decode_result,
@@ -111,21 +113,31 @@ def test_an_update_arrives_as_it_left(
     )
 
 
-@given(st.lists(st.lists(counts, min_size=3, max_size=3), min_size=3, max_size=3), st.floats())
-def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float) -> None:
-    evaluation = Evaluation("s", 3, Counts(np.array(confusion, dtype=np.int64), loss))
+@given(st.lists(st.lists(counts, min_size=3, max_size=3), min_size=3, max_size=3), st.floats(), counts, counts)
+def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float, right: int, wrong: int) -> None:
+    evaluation = Evaluation("s", 3, Counts(np.array(confusion, dtype=np.int64), loss, right, wrong))
     assert same(decode_result(encode_result(evaluation)), evaluation)
 
 
-@given(st.dictionaries(names, counts), counts, counts)
-def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation: int, test: int) -> None:
-    info = StoreInfo("s", held, validation, test)
+@given(st.dictionaries(names, counts), counts, counts, counts)
+def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation: int, test: int, untold: int) -> None:
+    info = StoreInfo("s", held, validation, test, untold)
     assert decode_result(encode_result(info)) == info
 
 
-@pytest.mark.parametrize("result", [Failure("s", "data", "no photos"), NeedsFrozen("s", "ab" * 32)])
-def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen) -> None:
+@pytest.mark.parametrize(
+    "result",
+    [failure("s", "data"), failure("s", "policy", "hours", 60), NeedsFrozen("s", "ab" * 32), Presence("s", True)],
+)
+def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen | Presence) -> None:
     assert decode_result(encode_result(result)) == result
+
+
+@pytest.mark.parametrize("detail", ["/srv/photos", "two words", "a.jpg", "x" * 65, "1st"])
+def test_a_failure_carries_no_text(detail: str) -> None:
+    records = encode_result(Failure("s", "error", "", detail))
+    with pytest.raises(MessageError, match="carries no text"):
+        decode_result(records)
 
 
 def test_a_large_model_travels_as_one_array() -> None:

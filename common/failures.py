@@ -1,0 +1,30 @@
+"""A failure in plain words. Between store and server only a code and an identifier travel; words are made here."""
+
+import re
+
+from common.orders import Failure, FailureCode
+
+DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # what a detail may look like: no text, path or file name
+LONGEST_REST = 7 * 86_400  # seconds
+
+_WORDS: dict[FailureCode, str] = {
+    "data": "its images cannot be used; its own log says why",
+    "unknown-class": "it has photos of a class that is none of the run's; its own log names it",
+    "no-images": "it has no training images",
+    "out-of-memory": "its device ran out of memory even with the smallest batches",
+    "disk-full": "its disk is full",
+    "policy": "its policy does not allow it",
+    "refused": "it cannot work with this configuration; its own log says why",
+    "invalid": "it could not understand the order; both sides need the same version of Fedshelf",
+    "crashed": "its worker process died, twice with the same order",
+    "error": "something unexpected happened; its own log says more",
+    "timeout": "no answer in time",
+    "unavailable": "not connected",
+}
+
+
+def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
+    """A failure of `store` in the words for its code, with the detail behind them in brackets."""
+    assert not detail or DETAIL.fullmatch(detail), detail
+    reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
+    return Failure(store, code, reason, detail, rest)
