@@ -1,0 +1,105 @@
+"""The rounds of a history added up as they come, so that a long run costs no more to watch than a short one."""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RECENT = 20  # rounds whose mean pace predicts the rest
+
+Point = tuple[int, float]
+
+
+@dataclass
+class Share:
+    """One store's part in the rounds so far.
+
+    images, loss, seconds: of its last training; accuracy: of its last evaluation
+    trouble: code of its last failure if that came after its last training, else empty
+    """
+
+    rounds: int = 0
+    last_round: int = 0
+    images: int | None = None
+    loss: float | None = None
+    seconds: float | None = None
+    accuracy: float | None = None
+    trouble: str = ""
+
+
+@dataclass
+class Troubles:
+    """Failures of one kind at one store: the rounds, and the reason given last."""
+
+    rounds: list[int] = field(default_factory=list)
+    reason: str = ""
+
+
+class Progress:
+    """What a history says so far; `add` takes its records in order."""
+
+    def __init__(self) -> None:
+        self.round = 0
+        self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
+        self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
+        self.shares: dict[str, Share] = {}
+        self.troubles: dict[tuple[str, str], Troubles] = {}
+        self.seconds: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.images = 0
+        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT)  # images, seconds of train and total
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in one round."""
+        self.round = record["round"]
+        for group, metric, points in self._curves():
+            value = (record.get(group) or {}).get(metric)
+            if value is not None:
+                points.append((self.round, value))
+        for store, used in record["stores"].items():
+            self._used(self._share(store), used)
+        for store, failure in record["failed"].items():
+            self._failed(store, failure)
+        for store, found in ((record.get("validation") or {}).get("stores") or {}).items():
+            self._share(store).accuracy = found.get("accuracy")
+        self.seconds.update(record["seconds"])
+        self.bytes.update(record["bytes"])
+        images = record["train"].get("images") or 0
+        self.images += images
+        self._recent.append((images, record["seconds"].get("train", 0.0), record["seconds"].get("total", 0.0)))
+
+    def images_per_second(self) -> float | None:
+        """Images of the latest rounds, each counted once a round, per second of training."""
+        seconds = sum(train for _, train, _ in self._recent)
+        return sum(images for images, _, _ in self._recent) / seconds if seconds else None
+
+    def seconds_per_round(self) -> float | None:
+        """Mean of the latest rounds."""
+        return sum(total for _, _, total in self._recent) / len(self._recent) if self._recent else None
+
+    def failures(self) -> Counter[str]:
+        """How often each kind of failure happened."""
+        found: Counter[str] = Counter()
+        for (_, code), troubles in self.troubles.items():
+            found[code] += len(troubles.rounds)
+        return found
+
+    def _curves(self) -> Iterator[tuple[str, str, list[Point]]]:
+        for metric, curves in (("accuracy", self.accuracy), ("loss", self.loss)):
+            for group, points in curves.items():
+                yield group, metric, points
+
+    def _share(self, store: str) -> Share:
+        return self.shares.setdefault(store, Share())
+
+    def _used(self, share: Share, used: Mapping[str, Any]) -> None:
+        share.rounds += 1
+        share.last_round, share.trouble = self.round, ""
+        share.images, share.loss, share.seconds = used.get("images"), used.get("loss"), used.get("seconds")
+
+    def _failed(self, store: str, failure: Mapping[str, Any]) -> None:
+        code = str(failure.get("code") or "error")
+        self._share(store).trouble = code
+        troubles = self.troubles.setdefault((store, code), Troubles())
+        troubles.rounds.append(self.round)
+        troubles.reason = str(failure.get("reason") or "")

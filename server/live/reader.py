@@ -1,0 +1,182 @@
+"""Reads the state of a run from its directory, again and again, at little cost."""
+
+import contextlib
+import fcntl
+import os
+import tomllib
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from server.live.progress import Point, Progress
+from server.live.state import AT_WORK, Note, RunState, Status, Trouble, Underway
+from server.live.stores import is_short, store_states
+from server.live.tail import Tail, read_json
+
+NOTES = 100  # lines of the log that are kept
+FILES = (
+    "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/stores.json",
+    "flower/outcome.json", "flower/began.json", "flower/stop",
+)  # fmt: skip
+LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
+
+
+class RunReader:
+    """The run in `directory`. It writes nothing there, and what is missing or half-written is no error."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._progress, self._notes = Progress(), deque[Note](maxlen=NOTES)
+        self._underway: Underway | None = None
+        self._told = False  # whether the app has said anything since the launcher started
+        self._history = Tail(directory / "history.jsonl", self._record, self._forget_rounds)
+        self._events = Tail(directory / "flower" / "events.jsonl", self._event, self._forget_events)
+        self._seen: object = None
+        self._state: RunState | None = None
+
+    def look(self) -> RunState:
+        """The state now; the very same value as before if no file has changed. Raises OSError."""
+        seen = (is_at_work(self._directory), *(_stamp(self._directory / name) for name in FILES))
+        if self._state is None or seen != self._seen:
+            self._history.look()
+            self._events.look()
+            self._seen, self._state = seen, self._assembled(at_work=seen[0] is True)
+        return self._state
+
+    # ------------------------------------------------------------------ what is new
+
+    def _record(self, record: dict[str, Any]) -> None:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):  # not a round's line
+            self._progress.add(record)
+
+    def _forget_rounds(self) -> None:
+        self._progress = Progress()
+
+    def _event(self, event: dict[str, Any]) -> None:
+        self._told = True
+        match event:
+            case {"row": _}:
+                self._underway = None
+            case {"note": text}:
+                self._notes.append(Note(event.get("at"), str(text)))
+            case {"training": [round, done, sampled]}:
+                self._underway = Underway(round, done, sampled)
+
+    def _forget_events(self) -> None:
+        self._notes.clear()
+        self._underway, self._told = None, False
+
+    # ------------------------------------------------------------------ the whole
+
+    def _assembled(self, *, at_work: bool) -> RunState:
+        config, progress = _read_config(self._directory / "config.toml"), self._progress
+        told = read_json(self._directory / "flower" / "stores.json")
+        rounds, epochs = int(_get(config, "run", "rounds", 0)), int(_get(config, "train", "epochs", 1))
+        quorum = int(_get(config, "cohort", "min_stores", 1))
+        status, reason = self._verdict(at_work=at_work)
+        stores = store_states(told, read_json(self._directory / "partition.json"), progress, over=status not in AT_WORK)
+        if status == "training" and self._underway is None and told and is_short(stores, quorum):
+            status = "waiting"
+        last = _changed(self._directory / "history.jsonl") if progress.round else None
+        pace, speed = progress.seconds_per_round(), progress.images_per_second()
+        is_paced = status == "training" and pace is not None and last is not None and rounds > progress.round
+        return RunState(
+            name=str(_get(config, "run", "name", "") or self._directory.resolve().name),
+            directory=str(self._directory),
+            status=status,
+            reason=reason,
+            round=progress.round,
+            rounds=rounds,
+            quorum=quorum,
+            underway=self._underway if status == "training" else None,
+            began=_changed(self._directory / "flower" / "began.json"),
+            stores=stores,
+            accuracy={name: tuple(points) for name, points in progress.accuracy.items()},
+            loss={name: tuple(points) for name, points in progress.loss.items()},
+            best=_best(progress),
+            troubles=_troubles(progress),
+            failures=dict(progress.failures()),
+            images=progress.images * epochs,
+            images_per_second=None if speed is None else speed * epochs,
+            seconds_per_round=pace,
+            ends=last + pace * (rounds - progress.round) if is_paced and last and pace else None,
+            down=progress.bytes["down"],
+            up=progress.bytes["up"],
+            seconds=dict(progress.seconds),
+            last_round_at=last,
+            notes=tuple(self._notes),
+        )
+
+    def _verdict(self, *, at_work: bool) -> tuple[Status, str]:
+        """How the run is, and why. An outcome of an earlier start counts no more once there is a new one."""
+        flower = self._directory / "flower"
+        outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
+        is_stop_asked = (flower / "stop").exists()
+        if outcome.get("error"):
+            return "stopped" if is_stop_asked else "failed", str(outcome["error"])
+        began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
+        is_new = not at_work and written is not None and (began is None or written >= began)
+        if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
+            return ended["status"], str(ended.get("reason") or "")
+        if not at_work:
+            return "dead", "No process is at work on this run, and it has not ended; start it again to go on."
+        reason = "It ends after this round, as asked." if is_stop_asked else ""
+        if self._underway is not None or self._progress.round:
+            return "training", reason
+        return ("waiting" if self._told else "starting"), reason
+
+
+def is_at_work(directory: Path) -> bool:
+    """Whether a living process trains the run in `directory`."""
+    return any(_is_held(directory / name) for name in LOCKS)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a living process holds `lock`, asked for a moment's shared hold of it; nothing is written."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _best(progress: Progress) -> Point | None:
+    """The first round with the highest accuracy on what the best round is chosen on."""
+    points = progress.accuracy["validation"] or progress.accuracy["test"]
+    return max(points, key=lambda point: point[1]) if points else None
+
+
+def _troubles(progress: Progress) -> tuple[Trouble, ...]:
+    """The most frequent first."""
+    found = sorted(progress.troubles.items(), key=lambda item: (-len(item[1].rounds), item[0]))
+    return tuple(Trouble(store, code, told.reason, tuple(told.rounds)) for (store, code), told in found)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _get(config: dict[str, Any], section: str, key: str, default: Any) -> Any:
+    return config.get(section, {}).get(key, default)
+
+
+def _changed(path: Path) -> float | None:
+    """Seconds since the epoch when the file was last written, or None."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        told: os.stat_result = path.stat()
+    except OSError:
+        return None
+    return told.st_ino, told.st_size, told.st_mtime_ns

@@ -1,0 +1,123 @@
+"""The state of a run as its files tell it, in one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from server.live.progress import Point
+
+Status = Literal["starting", "waiting", "training", "finished", "stopped", "failed", "dead"]
+AT_WORK: frozenset[Status] = frozenset({"starting", "waiting", "training"})
+WRONG: frozenset[Status] = frozenset({"failed", "dead"})
+
+ABSENT = frozenset({"away", "refused", "set-aside"})  # states of a store that nothing can be asked of
+
+
+@dataclass(frozen=True)
+class Underway:
+    """The round being played: how many of the stores asked have answered."""
+
+    round: int
+    done: int
+    sampled: int
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """One store.
+
+    state:    ready, training, evaluating, away, refused, resting or set-aside; empty if not known, or all is over
+    since:    seconds since the epoch, or None
+    why:      plain words, or empty
+    images:   training images
+    accuracy: of the global model on the store's validation images, when it was last asked
+    loss, seconds: of its last training
+    rounds:   in which its update was used; last_round the latest of them, 0 if none
+    failures: rounds in which it gave nothing that could be used
+    """
+
+    name: str
+    state: str
+    since: float | None
+    why: str
+    images: int | None
+    accuracy: float | None
+    loss: float | None
+    seconds: float | None
+    rounds: int
+    last_round: int
+    failures: int
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures of one kind at one store, with the reason given last."""
+
+    store: str
+    code: str
+    reason: str
+    rounds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of the log; `at` in seconds since the epoch, or None."""
+
+    at: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run's files say.
+
+    status:    see `Status`; "dead" if the run is neither over nor is any process at work on it
+    reason:    why it ended or is about to, in plain words, or empty
+    round:     rounds completed; rounds: of how many; quorum: stores that a round needs
+    began:     seconds since the epoch when the command started, or None
+    accuracy, loss: curves over rounds by "train", "test", "validation"; (round, value)
+    best:      round and accuracy of the best round so far, or None
+    failures:  rounds times stores without a usable answer, by code
+    images:    trained on so far, each counted once an epoch
+    images_per_second, seconds_per_round: over the latest rounds, or None before the first
+    ends:      seconds since the epoch when the last round is to be expected, or None
+    down, up:  bytes to and from the stores
+    seconds:   spent per phase
+    last_round_at: seconds since the epoch when the last round was recorded, or None
+    notes:     the latest lines of the log, oldest first
+    """
+
+    name: str
+    directory: str
+    status: Status
+    reason: str
+    round: int
+    rounds: int
+    quorum: int
+    underway: Underway | None
+    began: float | None
+    stores: tuple[StoreState, ...]
+    accuracy: Mapping[str, tuple[Point, ...]]
+    loss: Mapping[str, tuple[Point, ...]]
+    best: Point | None
+    troubles: tuple[Trouble, ...]
+    failures: Mapping[str, int]
+    images: int
+    images_per_second: float | None
+    seconds_per_round: float | None
+    ends: float | None
+    down: int
+    up: int
+    seconds: Mapping[str, float]
+    last_round_at: float | None
+    notes: tuple[Note, ...]
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there is more to come."""
+        return self.status in AT_WORK
+
+    @property
+    def present(self) -> int:
+        """Stores that can be asked for something."""
+        return sum(store.state not in ABSENT for store in self.stores)

@@ -1,0 +1,56 @@
+"""What is known of each store: from what the server's app says of it, else from the rounds so far."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from server.live.progress import Progress, Share
+from server.live.state import StoreState
+
+# What a store's last failure says of where it is, while the app does not say.
+GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused"}
+ABLE = frozenset({"ready", "training", "evaluating"})
+
+
+def store_states(
+    told: Mapping[str, Any], partition: Mapping[str, Any], progress: Progress, *, over: bool
+) -> tuple[StoreState, ...]:
+    """All stores heard of, by name.
+
+    told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be empty
+    partition: {"stores": {store: [images per class]}}; may be empty
+    over:      whether the run has ended, so that nobody knows the stores' state any more
+    """
+    table = partition.get("stores")
+    held = table if isinstance(table, dict) else {}
+    failures: Counter[str] = Counter()
+    for (name, _), troubles in progress.troubles.items():
+        failures[name] += len(troubles.rounds)
+    return tuple(
+        _store(name, told.get(name) or {}, sum(held.get(name) or []), progress, failures[name], over=over)
+        for name in sorted({*told, *held, *progress.shares})
+    )
+
+
+def is_short(stores: tuple[StoreState, ...], quorum: int) -> bool:
+    """Whether fewer than `quorum` stores can train."""
+    return sum(store.state in ABLE for store in stores) < quorum
+
+
+def _store(
+    name: str, told: Mapping[str, Any], held: int, progress: Progress, failures: int, *, over: bool
+) -> StoreState:
+    share = progress.shares.get(name, Share())
+    return StoreState(
+        name=name,
+        state="" if over else str(told.get("state") or GUESSED.get(share.trouble, "ready")),
+        since=None if over else told.get("since"),
+        why="" if over else str(told.get("why") or ""),
+        images=told.get("images") or held or share.images,
+        accuracy=share.accuracy,
+        loss=share.loss,
+        seconds=share.seconds,
+        rounds=share.rounds,
+        last_round=share.last_round,
+        failures=failures,
+    )
