@@ -12,6 +12,8 @@ from filelock import FileLock, Timeout
 from common.errors import FedshelfError, RunError
 from common.files import write_json
 
+PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -45,11 +47,13 @@ class Desk:
         Raises RunError if another launcher has it.
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        if _is_held(self._launcher_lock):
+        try:
+            held = FileLock(self._launcher_lock).acquire(timeout=PATIENCE)
+        except Timeout:
             raise RunError(
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
-            )
-        with FileLock(self._launcher_lock):
+            ) from None
+        with held:
             for path in (self.events, self._outcome, self._stop):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)

@@ -5,6 +5,7 @@ event, and the launcher plays them to its own watcher.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class RelayWriter:
 
     def _write(self, **event: Any) -> None:
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"at": time.time(), **event}, ensure_ascii=False) + "\n")
 
 
 class RelayReader:
