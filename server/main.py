@@ -8,7 +8,7 @@ import typer
 
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
-from common.errors import ConfigError
+from common.errors import ConfigError, RunError
 
 BEGAN = time.time()
 
@@ -55,6 +55,27 @@ def start(
     from server.conduct import Request, conduct
 
     raise typer.Exit(conduct(Request(settings, host, port, resume, BEGAN)))
+
+
+@app.command()
+def status(
+    run: Annotated[Path | None, typer.Argument(help="Run directory; by default the newest below runs/.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
+) -> None:
+    """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
+    from rich.console import Console
+
+    from server.live import terminal
+    from server.live.reader import RunReader
+    from server.live.runs import find
+    from server.live.state import WRONG
+
+    state = RunReader(find(run)).look()
+    if as_json:
+        print(terminal.as_json(state))
+    else:
+        terminal.show(state, Console())
+    raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
 
 
 def _check_insecure(host: str, *, insecure: bool) -> None:

@@ -1,0 +1,78 @@
+"""A run's state in plain words, the same in the terminal and on the page."""
+
+from server.live.state import RunState, StoreState, Trouble
+from server.report.words import FAILURES, counted, percent, printable
+
+STATUS = {
+    "starting": "Starting",
+    "waiting": "Waiting for stores",
+    "training": "Training",
+    "finished": "Finished",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "dead": "Not running",
+}
+
+STORE = {
+    "ready": "Ready",
+    "training": "Training",
+    "evaluating": "Evaluating",
+    "away": "Away",
+    "refused": "Refused",
+    "resting": "Resting",
+    "set-aside": "Set aside",
+}
+
+
+def headline(state: RunState) -> str:
+    """What is going on, or how it ended, in a sentence or two."""
+    rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
+    match state.status:
+        case "starting":
+            line = "The server is starting."
+        case "waiting":
+            line = f"{counted(state.quorum, 'store')} needed to go on; {rounds} done."
+        case "training":
+            line = _underway(state)
+        case "finished" | "stopped":
+            line = f"{rounds} done."
+        case _:
+            line = f"{rounds} done, then it ended." if state.status == "failed" else f"{rounds} done."
+    reason = printable(state.reason).strip()
+    return f"{line} {reason}" if reason else line
+
+
+def _underway(state: RunState) -> str:
+    if state.underway is None:
+        return f"{state.round:,} of {counted(state.rounds, 'round')} done."
+    at = state.underway
+    if at.done < at.sampled:
+        answered = f"{at.done:,} of {counted(at.sampled, 'store')} have answered"
+    else:
+        answered = "all stores have answered, and the new model is being judged"
+    return f"Round {at.round:,} of {state.rounds:,}: {answered}."
+
+
+def store_state(store: StoreState) -> str:
+    """ "Ready", "Away", ...; empty if it is not known."""
+    return STORE.get(store.state, printable(store.state))
+
+
+def trouble(found: Trouble) -> str:
+    """What went wrong at a store."""
+    return FAILURES.get(found.code, printable(found.code))
+
+
+def latest_accuracy(state: RunState) -> tuple[str, float] | None:
+    """On what, and how much: of validation images at the stores if there are any, else of test images."""
+    for name in ("validation", "test"):
+        if points := state.accuracy[name]:
+            return name, points[-1][1]
+    return None
+
+
+def title(state: RunState) -> str:
+    """What a browser's tab says."""
+    latest = latest_accuracy(state)
+    parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", STATUS[state.status]]
+    return " · ".join([part for part in parts if part] + [printable(state.name)])

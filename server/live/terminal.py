@@ -1,0 +1,111 @@
+"""What `flower-server status` prints: for a person, or as JSON for a program."""
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from server.live import phrases
+from server.live.state import WRONG, RunState, StoreState
+from server.report import words
+
+STORES = 30  # rows at most; those that need a person come first
+TROUBLES = 10
+NOTES = 8
+NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
+COLOURS = {
+    "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red", "refused": "red",
+    "set-aside": "red",
+}  # fmt: skip
+
+
+def show(state: RunState, console: Console) -> None:
+    """Print the state for a person."""
+    colour = "red" if state.status in WRONG else "green" if state.status == "finished" else "blue"
+    console.print(Text.assemble((words.printable(state.name), "bold"), "  ", (phrases.STATUS[state.status], colour)))
+    console.print(phrases.headline(state), markup=False, highlight=False, soft_wrap=True)
+    parts: list[Any] = [_progress(state)]
+    if state.stores:
+        parts.append(_stores(state.stores))
+    if state.troubles:
+        parts.append(_troubles(state))
+    if state.notes:
+        parts.append(_notes(state))
+    console.print(Group(*parts))
+
+
+def as_json(state: RunState) -> str:
+    """The whole state as one JSON object; times are seconds since the epoch."""
+    return json.dumps(dataclasses.asdict(state), ensure_ascii=False, indent=2)
+
+
+def _progress(state: RunState) -> Padding:
+    latest = phrases.latest_accuracy(state)
+    facts = []
+    if latest:
+        facts.append(f"{words.percent(latest[1])} {latest[0]} accuracy")
+    if state.images_per_second:
+        facts.append(f"{words.whole(state.images_per_second)} images/s")
+    if state.ends:
+        facts.append(f"{words.duration(max(0.0, state.ends - time.time()))} left")
+    if state.down or state.up:
+        facts.append(f"{words.size(state.down)} sent, {words.size(state.up)} received")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    done = f"{state.round:,}/{state.rounds:,} rounds"
+    grid.add_row(ProgressBar(total=max(1, state.rounds), completed=state.round, width=24), Text(done))
+    return Padding(Group(grid, Text(" · ".join(facts), style="dim")), (1, 0))
+
+
+def _stores(stores: tuple[StoreState, ...]) -> Table:
+    table = _table("store", "state", "accuracy", "images", "rounds", "failures")
+    for store in (shown := in_need_first(stores))[:STORES]:
+        why = f" ({words.printable(store.why)})" if store.why else ""
+        table.add_row(
+            Text(words.printable(store.name)),
+            Text(phrases.store_state(store) + why, style=COLOURS.get(store.state, "")),
+            words.percent(store.accuracy),
+            words.whole(store.images),
+            words.whole(store.rounds),
+            words.whole(store.failures) if store.failures else "",
+        )
+    if len(shown) > STORES:
+        table.add_row(Text(f"and {len(shown) - STORES:,} more", style="dim"))
+    return table
+
+
+def _troubles(state: RunState) -> Table:
+    table = _table("what went wrong", "", "times", "in rounds")
+    for found in state.troubles[:TROUBLES]:
+        told = words.printable(found.reason)
+        what = Text.assemble(phrases.trouble(found), (f" ({told})" if told else "", "dim"))
+        times, rounds = len(found.rounds), words.rounds(found.rounds, 4)
+        table.add_row(Text(words.printable(found.store)), what, str(times), rounds)
+    if len(state.troubles) > TROUBLES:
+        table.add_row(Text(f"and {len(state.troubles) - TROUBLES:,} more", style="dim"))
+    return table
+
+
+def _notes(state: RunState) -> Table:
+    table = _table("log", "")
+    for note in state.notes[-NOTES:]:
+        at = time.strftime("%H:%M:%S", time.localtime(note.at)) if note.at is not None else ""
+        table.add_row(Text(at, style="dim"), Text(words.printable(note.text)))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
+    return table
+
+
+def in_need_first(stores: tuple[StoreState, ...]) -> list[StoreState]:
+    """Stores that are away, refused or set aside first, else by name."""
+    return sorted(stores, key=lambda store: (store.state in {"", "ready", "training", "evaluating"}, store.name))
