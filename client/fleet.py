@@ -34,17 +34,19 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from client.kit import Credentials, new_key
+from client.refusals import NO_CONNECTION, obstacle
 from common.errors import NetworkError
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 UPLOADS = 4  # parts of an answer sent at the same time
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
-_AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
+ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -73,26 +75,28 @@ class RunOverError(Exception):
 
 
 class Line:
-    """One registration of this process with the server at HOST:PORT (plain HTTP), as a context manager.
+    """One registration of this process with a server, as a context manager.
 
     Every call waits until the server answers: for ever once joined, until `patience` (a value of
-    time.monotonic()) before. Calls raise UnknownStoreError, RunOverError, and httpx.HTTPStatusError
-    for any other refusal; joining raises NetworkError.
+    time.monotonic()) before. Calls raise UnknownStoreError, RunOverError, RefusedError if the server
+    does not let this store in (any more), and httpx.HTTPStatusError for any other refusal; joining
+    raises NetworkError.
     """
 
-    def __init__(self, server: str, narrator: Narrator, patience: float) -> None:
-        private_key, public_key = generate_key_pairs()
-        self._public_key = public_key_to_bytes(public_key)
+    def __init__(self, credentials: Credentials, narrator: Narrator, patience: float) -> None:
+        private_key = credentials.private_key or new_key()
+        self._public_key = public_key_to_bytes(private_key.public_key())
+        self._is_insecure = credentials.root_certificates is None
         self._client = FleetHttpClient.from_server_address(
-            server,
-            insecure=True,
-            root_certificates=None,
+            credentials.server,
+            insecure=self._is_insecure,
+            root_certificates=credentials.root_certificates,
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(private_key, public_key),
+                NodeAuthHttpInterceptor(private_key, private_key.public_key()),
             ],
         )
-        self._server, self._narrator, self._patience = server, narrator, patience
+        self._server, self._narrator, self._patience = credentials.server, narrator, patience
         self._closed = threading.Event()
         self._node = Node()
 
@@ -103,14 +107,13 @@ class Line:
 
     def __enter__(self) -> Self:
         try:
-            self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
-            activate = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
-            self._node = Node(node_id=self._call(self._client.ActivateNode, activate).node_id)
+            if self._is_insecure:  # else the server has registered the key of each store that is enrolled
+                self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
+            self._node = Node(node_id=self._activate())
         except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 401)
             raise NetworkError(
-                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); "
-                "check --server and that the clocks of both machines agree."
+                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); check the address."
             ) from error
         self._patience = float("inf")
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -127,6 +130,17 @@ class Line:
         except (httpx.HTTPError, ValueError):
             pass
         self._client.close()
+
+    def _activate(self) -> int:
+        """The node's number, once the server has registered the key and noticed that an earlier process is gone."""
+        request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
+        while True:
+            try:
+                return int(self._call(self._client.ActivateNode, request).node_id)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != 412 or self._is_insecure or time.monotonic() > self._patience:
+                    raise
+            time.sleep(ACTIVATION_WAIT)
 
     def receive(self) -> Message | None:
         """The next message for this node, or None if there is none now."""
@@ -225,21 +239,20 @@ class Line:
                 self._narrator.lost(reason)
                 away = True
             if time.monotonic() > self._patience:
-                raise NetworkError(f"No server at {self._server}: {reason}. Is it running, and is the address right?")
+                hint = " Is it running, and is the address right?" if reason == NO_CONNECTION else ""
+                raise NetworkError(f"No server at {self._server}: {reason}.{hint}")
             time.sleep(min(pause, max(self._patience - time.monotonic(), 0.0)))
             pause = min(2 * pause, LONGEST_RETRY)
 
 
 def _reason(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
     """Why the server does not answer just now; raises if trying again is of no use."""
-    if isinstance(error, httpx.TransportError):
-        return "no connection"
-    match error.response.status_code:
+    if known := obstacle(error):
+        return known
+    match getattr(getattr(error, "response", None), "status_code", None):
         case 401:
             raise UnknownStoreError from error
         case 403:
             raise RunOverError from error
-        case code if code in _AWAY:
-            return "it is starting"
         case _:
             raise error

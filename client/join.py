@@ -7,6 +7,8 @@ from types import FrameType
 from typing import NoReturn
 
 from client.app import make_app
+from client.kit import Credentials
+from client.refusals import NO_CONNECTION, STARTING
 from client.resident import worker_of
 from client.serving import serve
 from client.work import StoreWorker
@@ -14,20 +16,20 @@ from common.config import RunConfig
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 
 
-def join_as_store(server: str, data: Path, name: str, device: str, wait: float) -> None:
+def join_as_store(credentials: Credentials, data: Path, name: str, device: str, wait: float) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises ConfigError for a device that is not there, NetworkError if no server appears within
-    `wait` seconds.
+    `wait` seconds, RefusedError if it does not let this store in.
     """
     _log_in_plain_words()
     worker = worker_of({"store": name, "data": str(data.resolve()), "device": device})
     app = make_app(lambda _: TellingWorker(worker))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    say(f"Waiting for the server at {server}.")
+    say(f"Waiting for the server at {credentials.server}.")
     try:
-        serve(server, app, TellingNarrator(), wait)
+        serve(credentials, app, TellingNarrator(), wait)
     except KeyboardInterrupt:
         say("Left.")
 
@@ -76,6 +78,8 @@ class TellingNarrator:
         """The server does not answer."""
         if self._has_joined:
             say(f"Lost the server ({reason}); trying again until it is back. Ctrl-C leaves.")
+        elif reason not in (NO_CONNECTION, STARTING):
+            say(f"The server does not let this store in yet: {reason}. Trying again; Ctrl-C leaves.")
 
     def found(self) -> None:
         """The server answers again."""

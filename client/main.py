@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from client.kit import Credentials
 from common.cli import command_line
 from common.cli import run as run_command_line
 from common.errors import ConfigError
@@ -32,7 +33,7 @@ def join(
     print(f"Store {name}: {survey(data)}", flush=True)
     from client.join import join_as_store  # loads torch and flwr
 
-    join_as_store(server, data, name, device, wait)
+    join_as_store(Credentials(server), data, name, device, wait)
 
 
 def _check_server(server: str, *, insecure: bool) -> None:

@@ -8,7 +8,8 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.fleet import LONGEST_RETRY, Line, Narrator, RunOverError, UnknownStoreError
-from common.errors import NetworkError
+from client.kit import Credentials
+from common.errors import NetworkError, RefusedError
 
 FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last message
 _APP_RAISED = 2  # Flower's error code for a ClientApp that raised
@@ -16,20 +17,23 @@ _APP_RAISED = 2  # Flower's error code for a ClientApp that raised
 LOG = logging.getLogger("fedshelf.store")
 
 
-def serve(server: str, app: ClientApp, narrator: Narrator, wait: float) -> None:
-    """Answer the messages of the server at `server` (HOST:PORT, plain HTTP) until KeyboardInterrupt.
+def serve(credentials: Credentials, app: ClientApp, narrator: Narrator, wait: float) -> None:
+    """Answer the messages of the server that the credentials are for, until KeyboardInterrupt.
 
     Once joined, it outlives any restart of the server. On KeyboardInterrupt it takes leave and
-    raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds.
+    raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds,
+    RefusedError as soon as one does not let this store in.
     """
     patience = time.monotonic() + wait
     while True:
         try:
-            with Line(server, narrator, patience) as line:
+            with Line(credentials, narrator, patience) as line:
                 patience = float("inf")
                 _answer_all(line, app)
         except UnknownStoreError:
             narrator.lost("it was started afresh")
+        except RefusedError:
+            raise
         except NetworkError as error:
             if patience < float("inf"):
                 raise

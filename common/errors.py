@@ -41,5 +41,11 @@ class NetworkError(FedshelfError):
     exit_code = 6
 
 
+class RefusedError(NetworkError):
+    """A server that does not let this store in, however often it tries."""
+
+    exit_code = 7
+
+
 class MessageError(NetworkError):
     """A message that does not say what an order or a result must say."""

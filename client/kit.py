@@ -1,0 +1,29 @@
+"""How a store reaches its server and proves who it is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """One store's side of the line to its server.
+
+    server:            HOST:PORT
+    root_certificates: PEM of the only authority that the server's certificate may come from;
+                       None is plain HTTP, to a server on this machine that takes in whoever comes
+    private_key:       on a NIST curve; the server has registered its public half. None over plain HTTP
+    """
+
+    server: str
+    root_certificates: bytes | None = None
+    private_key: "EllipticCurvePrivateKey | None" = None
+
+
+def new_key() -> "EllipticCurvePrivateKey":
+    """A key of the kind that Flower's node authentication takes."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP384R1())

@@ -1,0 +1,77 @@
+"""Why a server lets a store not in, or cannot be reached, in words for the person at the store's machine."""
+
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from common.door_words import REASON_HEADER, Reason
+from common.errors import RefusedError
+
+NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
+_AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
+
+_SENTENCES = {
+    Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
+    Reason.UNKNOWN_KEY: "it does not know this store's key, which another kit may have replaced. Ask for a new kit.",
+    Reason.CODE: "the kit's code is not valid: it was used on another machine, or a newer kit replaced it. "
+    "Ask for a new kit.",
+    Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
+    Reason.MALFORMED: "it does not understand how this Fedshelf enrols. Install the same version on both sides.",
+}
+
+
+def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+    """What is in the way for now, if trying again may help; else empty.
+
+    Raises RefusedError if the server says that it does not let this store in.
+    """
+    if isinstance(error, httpx.TransportError):
+        return _no_connection(error)
+    match reason := _reason(error.response):
+        case Reason.CLOCK:
+            return f"this machine's clock is {_skew(error.response)}; switch on time synchronisation, or set it right"
+        case Reason.SLOW_DOWN:
+            return "too many wrong codes came from this address; it takes new ones after a minute"
+        case None:
+            return STARTING if error.response.status_code in _AWAY else ""
+        case _:
+            raise RefusedError(f"The server does not let this store in: {_SENTENCES[reason]}") from error
+
+
+def _no_connection(error: httpx.TransportError) -> str:
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError(verify_code=9 | 10):  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+                return "its certificate is not valid at this time, so the clock of one of the two machines is wrong"
+            case ssl.SSLCertVerificationError(verify_code=62 | 64):  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
+                return "its certificate is for another host name than the one in the kit"
+            case ssl.SSLCertVerificationError():
+                return "another server answers there: its certificate is not from the chain that made this kit"
+            case ssl.SSLError():
+                return "what answers there does not speak TLS"
+    return NO_CONNECTION
+
+
+def _reason(response: httpx.Response) -> Reason | None:
+    told = response.headers.get(REASON_HEADER, "")
+    return Reason(told) if told in list(Reason) else None
+
+
+def _skew(response: httpx.Response) -> str:
+    """How far this clock is from the server's, which puts the time into each answer."""
+    try:
+        there = parsedate_to_datetime(response.headers.get("date", ""))
+        seconds = (datetime.now(UTC) - there).total_seconds()
+    except (TypeError, ValueError):
+        return "not the server's"
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -1,0 +1,28 @@
+"""What the door of a server and its stores say to each other beside Flower's Fleet API."""
+
+import base64
+from enum import StrEnum
+
+ENROL_PATH = "/fedshelf/enrol"
+REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
+
+
+class Reason(StrEnum):
+    """Why the door does not let a store in."""
+
+    REVOKED = "revoked"  # the chain has taken the store out
+    UNKNOWN_KEY = "unknown-key"  # no store that is enrolled has this key
+    CLOCK = "clock"  # the store's clock is too far from the server's
+    CODE = "code"  # the kit's code is wrong, was used by another key, or there is no such store
+    EXPIRED = "expired"  # the kit's code was good until a while ago
+    SLOW_DOWN = "slow-down"  # too many wrong codes from this address
+    MALFORMED = "malformed"  # not a request to enrol, or without proof that the key is the sender's
+
+
+def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> bytes:
+    """What a store signs with its new key when it enrols: whoever can, has the key, and means this chain and code.
+
+    public_key: in OpenSSH's text form.
+    """
+    parts = (part.encode() for part in (chain, store, code, public_key))
+    return b"fedshelf-enrolment-1\n" + b"\n".join(base64.b64encode(part) for part in parts)
