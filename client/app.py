@@ -20,8 +20,6 @@ from common.messages import (
     FrozenStore,
     NeedsFrozen,
     Notice,
-    Presence,
-    Probe,
     Query,
     Result,
     decode_order,
@@ -61,8 +59,6 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDi
                 result = worker.evaluate(order)
             case Query():
                 result = worker.info(order.config)
-            case Probe():
-                result = Presence(worker.name, True)  # whoever takes messages one by one has had those before
             case Notice():
                 LOG.info("From the server: %s", order.text)
                 result = StoreInfo(worker.name, {}, 0, 0)

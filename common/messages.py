@@ -51,21 +51,6 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Asks a store whether it has the message of this identity, or answered it: messages can be lost on their way."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Presence:
-    """A store's answer to a probe. has: the message is there, and its answer will come."""
-
-    store: str
-    has: bool
-
-
-@dataclass(frozen=True)
 class NeedsFrozen:
     """A store's answer to an order whose frozen parameters it lacks."""
 
@@ -73,8 +58,8 @@ class NeedsFrozen:
     sha256: str
 
 
-Order = TrainOrder | EvaluateOrder | Query | Notice | Probe
-Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen | Presence
+Order = TrainOrder | EvaluateOrder | Query | Notice
+Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen
 
 
 class FrozenStore(Protocol):
@@ -96,8 +81,6 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     """The order as records, with its frozen parameters only if `attach_frozen`."""
     if isinstance(order, Notice):
         return _pack("notice", {"text": order.text})
-    if isinstance(order, Probe):
-        return _pack("probe", {"message": order.message})
     if isinstance(order, Query):
         return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
     plan = order.plan
@@ -123,9 +106,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
     """
     reader = _open(content)
     order: Order
-    match reader.choice("kind", ("train", "evaluate", "query", "notice", "probe")):
-        case "probe":
-            order = Probe(reader.text("message"))
+    match reader.choice("kind", ("train", "evaluate", "query", "notice")):
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
@@ -153,8 +134,6 @@ def encode_result(result: Result) -> RecordDict:
         case Failure():
             header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
             return _pack("failure", header)
-        case Presence():
-            return _pack("presence", {"store": result.store, "has": result.has})
         case NeedsFrozen():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case StoreInfo():
@@ -167,7 +146,7 @@ def encode_result(result: Result) -> RecordDict:
 def decode_result(content: RecordDict) -> Result:
     """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format."""
     reader = _open(content)
-    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "presence"))
+    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info"))
     store = reader.text("store")
     result: Result
     match kind:
@@ -179,8 +158,6 @@ def decode_result(content: RecordDict) -> Result:
             result = Evaluation(store, reader.count("round"), _counts(reader))
         case "failure":
             result = _failure(store, reader)
-        case "presence":
-            result = Presence(store, reader.flag("has"))
         case "needs-frozen":
             result = NeedsFrozen(store, reader.text("sha256"))
         case "info":

@@ -64,10 +64,6 @@ class Reader:
         """A float field."""
         return cast(float, self._take(key, float))
 
-    def flag(self, key: str) -> bool:
-        """A yes or no."""
-        return cast(bool, self._take(key, bool))
-
     def count(self, key: str) -> int:
         """An integer field of zero or more."""
         value = cast(int, self._take(key, int))

@@ -20,7 +20,6 @@ from common.messages import (
     FrozenMissingError,
     NeedsFrozen,
     Notice,
-    Presence,
     Query,
     decode_order,
     decode_result,
@@ -127,9 +126,9 @@ def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation:
 
 @pytest.mark.parametrize(
     "result",
-    [failure("s", "data"), failure("s", "policy", "hours", 60), NeedsFrozen("s", "ab" * 32), Presence("s", True)],
+    [failure("s", "data"), failure("s", "policy", "hours", 60), NeedsFrozen("s", "ab" * 32)],
 )
-def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen | Presence) -> None:
+def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen) -> None:
     assert decode_result(encode_result(result)) == result
 
 
