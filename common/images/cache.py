@@ -76,7 +76,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     Raises DataError if the cache cannot be written or a file changes while it is read.
     """
     directory = cache_directory() / "images"
-    index_path = directory / f"{_hash(str(root.resolve()))}.json"
+    index_path = _index_path(root)
     index = _read_index(index_path)
     read = contents.read(paths, index["files"], time.time_ns())
     files = [(path, digest) for path, digest in zip(paths, read.digests, strict=True) if isinstance(digest, bytes)]
@@ -106,6 +106,12 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     reasons = {digest: NotUsableError(reason) for digest, reason in stored.unusable.items()}
     results = tuple(reasons.get(d.hex(), d) if isinstance(d, bytes) else d for d in read.digests)
     return Decoded(torch.from_numpy(stored.pixels), results)
+
+
+def remembered(root: Path) -> contents.Known:
+    """What is known of the files of `root` since its photos were last opened; nothing if they never were."""
+    known: contents.Known = _read_index(_index_path(root))["files"]
+    return known
 
 
 def _write(
@@ -184,6 +190,10 @@ def _open(path: Path, form: PixelFormat) -> _Stored | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return _Stored(pixels, digests, unusable)
+
+
+def _index_path(root: Path) -> Path:
+    return cache_directory() / "images" / f"{_hash(str(root.resolve()))}.json"
 
 
 def _read_index(path: Path) -> dict[str, Any]:

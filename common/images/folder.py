@@ -3,7 +3,7 @@
 import difflib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def open_folder(
         raise DataError(_nothing(path, left_out))
     numbers = {label: number for number, label in enumerate(classes)}
     whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
-    splits = _splits(usable, digests)
+    splits = splits_of(usable, digests)
     members = {name: [row for row, split in enumerate(splits) if split == name] for name in SPLITS}
     return Folder(
         classes=classes,
@@ -100,8 +100,8 @@ def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
     return replace(folder, classes=to, splits=splits)
 
 
-def _splits(photos: list[Photo], digests: list[bytes]) -> list[Split]:
-    """The split of each photo."""
+def splits_of(photos: Sequence[Photo], digests: Sequence[bytes]) -> list[Split]:
+    """The split of each photo, whose content hashes to the digest in its place."""
     given = {photo.split for photo in photos} - {None}
     test = 0.0 if given else 0.1
     validation = 0.0 if "validation" in given else 0.1
