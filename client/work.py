@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from client.failures import StoreError
 from client.states import States
-from common import strategies
+from common import compression, strategies
+from common.compression import feedback
 from common.config import RunConfig
 from common.evaluation import evaluate
 from common.images.types import Images, StoreData
@@ -42,14 +44,17 @@ class Trainer:
         if not len(images):
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
-        config = order.plan.config
-        state = self._states.load(order.plan.run_id, store, order.round)
+        config, codec = order.plan.config, compression.build(order.plan.config.messages)
+        state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
+        network = self.network(order.plan)
         task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
-        fitted = fit(self.network(order.plan), self._on_device(images), task)
-        if fitted.state:
-            self._states.save(order.plan.run_id, store, order.round, fitted.state, order.committed)
-        seconds = time.perf_counter() - began
-        return Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, seconds, fitted.extras)
+        fitted = fit(network, self._on_device(images), task)
+        update = Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, 0.0, fitted.extras)
+        trainable = network.layout.trainable
+        update, left = feedback.compress(update, order.params, trainable, unsent, codec)
+        if fitted.state or left:
+            self._states.save(order.plan.run_id, store, order.round, {**fitted.state, **left}, order.committed)
+        return replace(update, seconds=time.perf_counter() - began)
 
     def evaluate(self, order: EvaluateOrder, sets: Mapping[str, Images]) -> list[Evaluation]:
         """Judge the order's model on the images of stores, by their names (none: empty counts)."""

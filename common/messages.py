@@ -15,6 +15,8 @@ from flwr.app import RecordDict
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from common import compression
+from common.compression import feedback
 from common.config import RunConfig
 from common.errors import MessageError
 from common.failures import DETAIL, LONGEST_REST, failure
@@ -24,7 +26,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan,
 from common.records import Reader, Value, pack
 
 FORMAT = 3  # raised whenever a field or a tensor changes its meaning
-_EXTRA = "extra."
+_EXTRA, _PACKED = "extra.", "packed."
 
 
 class FrozenMissingError(MessageError):
@@ -95,7 +97,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if attach_frozen and plan.frozen is not None:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
-        return _pack("train", {**header, "committed": order.committed}, tensors | _prefixed(order.extras))
+        return _pack("train", {**header, "committed": order.committed}, tensors | _prefixed(order.extras, _EXTRA))
     return _pack("evaluate", {**header, "split": order.split}, tensors)
 
 
@@ -125,7 +127,8 @@ def encode_result(result: Result) -> RecordDict:
         case Update():
             header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
             header |= {"num_examples": result.num_examples, "loss": float(result.loss)}
-            return _pack("update", header, {"params": result.params, **_prefixed(result.extras)})
+            weights = {"params": result.params} if result.packed is None else _prefixed(result.packed, _PACKED)
+            return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
         case Evaluation():
             counts = result.counts
             header = {"store": result.store, "round": result.round, "loss_sum": float(counts.loss_sum)}
@@ -143,17 +146,18 @@ def encode_result(result: Result) -> RecordDict:
             return _pack("info", header)
 
 
-def decode_result(content: RecordDict) -> Result:
-    """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format."""
+def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None = None) -> Result:
+    """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format.
+
+    order: what it answers; a compressed update is a change of the order's parameters
+    """
     reader = _open(content)
     kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info"))
     store = reader.text("store")
     result: Result
     match kind:
         case "update":
-            params = reader.tensor("params", torch.float32, ndim=1)
-            examples, loss, seconds = reader.count("num_examples"), reader.number("loss"), reader.number("seconds")
-            result = Update(store, reader.count("round"), params, examples, loss, seconds, reader.tensors(_EXTRA))
+            result = _update(store, reader, order)
         case "evaluation":
             result = Evaluation(store, reader.count("round"), _counts(reader))
         case "failure":
@@ -179,8 +183,8 @@ def _open(content: RecordDict) -> Reader:
     return reader
 
 
-def _prefixed(extras: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{_EXTRA}{name}": tensor for name, tensor in extras.items()}
+def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
@@ -196,6 +200,19 @@ def _counts(reader: Reader) -> Counts:
     if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
         raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
     return Counts(confusion, reader.number("loss_sum"), reader.count("right"), reader.count("wrong"))
+
+
+def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:
+    number, examples = reader.count("round"), reader.count("num_examples")
+    loss, seconds = reader.number("loss"), reader.number("seconds")
+    codec = compression.build(order.plan.config.messages) if order else None
+    if order is None or codec is None:
+        params, size = reader.tensor("params", torch.float32, ndim=1), 0
+    else:
+        packed = reader.tensors(_PACKED)
+        params = feedback.rebuild(order.params.cpu(), packed, codec)
+        size = sum(tensor.nbytes for tensor in packed.values())
+    return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), packed_bytes=size)
 
 
 def _failure(store: str, reader: Reader) -> Failure:

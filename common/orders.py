@@ -59,11 +59,13 @@ class EvaluateOrder:
 class Update:
     """What a store returns from training.
 
-    params:       float32 [P], the locally trained vector itself, not a difference
+    params:       float32 [P], the locally trained vector itself, not a difference, as the server has it
     num_examples: images trained on (of the store's training split, not times epochs)
     loss:         mean training loss per image over the last local epoch
     seconds:      wall time of the local training
     extras:       what the strategy's client half adds
+    packed:       what travels in place of `params` if updates are compressed; dropped on arrival
+    packed_bytes: its size; 0: not compressed
     """
 
     store: str
@@ -73,6 +75,13 @@ class Update:
     loss: float
     seconds: float
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    packed: Mapping[str, Tensor] | None = None
+    packed_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of its tensors on the wire."""
+        return (self.packed_bytes or self.params.nbytes) + sum(tensor.nbytes for tensor in self.extras.values())
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class GridRuntime:
                 if answered not in errand.pending:
                     continue
                 store = errand.pending.pop(answered)
-                result = _read(reply, store)
+                result = _read(reply, store, errand.order)
                 if isinstance(result, NeedsFrozen):
                     yield from self._push(errand, [store], attach_frozen=True)
                 elif isinstance(result, kind | Failure):
@@ -191,13 +191,13 @@ def for_stores(config: RunConfig) -> RunConfig:
     return resolve(flatten(config), {"run.out": "", "evaluation.test_data": "", "model.weights": "none"})
 
 
-def _read(reply: Message, store: str) -> Result:
+def _read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
     """What a reply says; errors of Flower's, and results that cannot be read, become failures of `store`."""
     if reply.has_error():
         unknown: tuple[FailureCode, str] = ("error", f"could not run the order (Flower's error {reply.error.code})")
         return Failure(store, *_FLOWER_ERRORS.get(reply.error.code, unknown))
     try:
-        result = decode_result(reply.content)
+        result = decode_result(reply.content, order)
         name = result.name if isinstance(result, StoreInfo) else result.store
         check_store_name(name)
     except FedshelfError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from common import models, strategies
+from common import compression, models, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.orders import Plan, StoreInfo
@@ -54,6 +54,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
     """
     strategies.build(config.strategy)
+    compression.check(config)
     if config.model.freeze and config.model.weights == "none":
         raise ConfigError(
             "Setting model.freeze got True with model.weights none: a backbone that never learned anything would be"

@@ -195,9 +195,8 @@ class Rounds:
 
     def _totals(self, order: TrainOrder, sampled: list[str], updates: list[Update], clock: Clock) -> Totals:
         down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
-        up = sum(u.params.numel() + sum(tensor.numel() for tensor in u.extras.values()) for u in updates)
         images = sum(u.num_examples for u in updates) * self.config.train.epochs
-        return Totals(images, down * len(sampled) * BYTES_PER_FLOAT, up * BYTES_PER_FLOAT, dict(clock.seconds))
+        return Totals(images, down * len(sampled) * BYTES_PER_FLOAT, sum(u.bytes for u in updates), dict(clock.seconds))
 
     def _record(
         self,

@@ -130,6 +130,19 @@ class CohortConfig(Section):
     wait: NonNegative = Field(600.0, description="seconds to wait for the quorum to join before giving up")
 
 
+class MessagesConfig(Section):
+    """How updates travel from the stores to the server."""
+
+    compression: str = Field(
+        "none",
+        description="updates: none, fp16 (half the bytes), int8 (a quarter) or top-k (the largest changes only); what"
+        " is left out is sent later",
+    )
+    keep: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.1, description="top-k: share of the changes that is sent; each takes 3 bytes, where 4 is none"
+    )
+
+
 class EvaluationConfig(Section):
     """When and where the global model is judged."""
 
@@ -177,5 +190,6 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     strategy: StrategyConfig = StrategyConfig()
     cohort: CohortConfig = CohortConfig()
+    messages: MessagesConfig = MessagesConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunSection = RunSection()

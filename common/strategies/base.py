@@ -37,6 +37,7 @@ class Strategy:
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
+    by_rank: ClassVar[bool] = False  # each coordinate becomes a middle one of the stores' values
 
     def __init__(self, config: StrategyConfig) -> None:
         self.config = config

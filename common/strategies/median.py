@@ -3,6 +3,7 @@ Towards Optimal Statistical Rates. ICML 2018, Definition 1.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from common.strategies.base import Strategy
 
 class Median(Strategy):
     """The median of each coordinate; the mean of the two middle values of an even number of stores."""
+
+    by_rank: ClassVar = True
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""

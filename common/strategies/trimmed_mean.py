@@ -16,6 +16,7 @@ class TrimmedMean(Strategy):
     """The mean of each coordinate without the floor(`trim` K) smallest and largest of K values."""
 
     uses: ClassVar = frozenset({"trim"})
+    by_rank: ClassVar = True
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""

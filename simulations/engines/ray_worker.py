@@ -137,7 +137,7 @@ class Worker:
             update = self._trainer.train(order, job.store, self._images(job.images))
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return failure_of(job.store, error)
-        bare = replace(update, params=torch.empty(0), extras={})
+        bare = replace(update, params=torch.empty(0), extras={}, packed=None)
         return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.state))
 
     def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:

@@ -156,7 +156,7 @@ class SequentialEngine:
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return failure_of(job.store, error)
         self._slots[job.slot].copy_(update.params)
-        return replace(update, params=torch.empty(0))
+        return replace(update, params=torch.empty(0), packed=None)
 
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
         order = EvaluateOrder(self._plan, job.round, self._judged, job.split)

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from client.failures import failure_of
 from client.states import States
+from common import compression
+from common.compression.feedback import compress, split
 from common.evaluation import evaluate
 from common.images.types import Images
 from common.metrics import Counts
@@ -55,6 +57,7 @@ class Shard:
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)
         self._gallery = Gallery(device)
+        self._codec = compression.build(plan.config.messages)
         self._training: StackedTraining | None = None
         self._fits = (0, 0)  # in batches of so many images, so many stores fit; (0, 0): not measured yet
         self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
@@ -118,7 +121,7 @@ class Shard:
         array, _ = self._gallery.joined([images for _, images in group])
         schedule = self._schedule(order.round, group).to(self._device)
         kept = [self._states.load(self._plan.run_id, name, order.round) for name in names]
-        states = [{key: tensor.to(self._device) for key, tensor in state.items()} for state in kept]
+        states = [{key: tensor.to(self._device) for key, tensor in split(state)[0].items()} for state in kept]
         weights, loss_sums = training.run(Group(names, array, schedule, states), order.round, work.start, work.extras)
         ends = weights.to(work.home, copy=True)
         round, stores = following
@@ -132,9 +135,12 @@ class Shard:
             end = ends[place] if ends.device == weights.device else weights[place].clone()
             run = LocalRun(work.start, end, schedule.steps[place], lr, size)
             extra, state = training.halves.end(place, run, states[place])
-            if state:
-                self._states.save(self._plan.run_id, name, order.round, state, order.committed)
-            updates.append(Update(name, order.round, ends[place], size, sums[place] / size, seconds * size, extra))
+            update = Update(name, order.round, ends[place], size, sums[place] / size, seconds * size, extra)
+            trainable, unsent = self._network.layout.trainable, split(kept[place])[1]
+            update, left = compress(update, work.start, trainable, unsent, self._codec)
+            if state or left:
+                self._states.save(self._plan.run_id, name, order.round, {**state, **left}, order.committed)
+            updates.append(replace(update, packed=None))
         return updates
 
     def _stack(self, stores: int) -> StackedTraining:

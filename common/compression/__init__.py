@@ -1,0 +1,61 @@
+"""Updates in fewer bytes, by name. Adding a codec: a file beside this one, and a line in CODECS.
+
+What travels is a store's change of the weights, and what a message leaves out is added to the store's
+next one (error feedback): Seide et al.: 1-Bit Stochastic Gradient Descent. Interspeech 2014; Karimireddy
+et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
+"""
+
+import difflib
+from collections.abc import Mapping
+
+from common import strategies
+from common.compression.base import Codec
+from common.compression.fp16 import HalfPrecision
+from common.compression.int8 import Int8
+from common.compression.top_k import TopK
+from common.config import MessagesConfig, RunConfig
+from common.errors import ConfigError
+
+NONE = "none"
+
+CODECS: Mapping[str, type[Codec]] = {
+    "fp16": HalfPrecision,
+    "int8": Int8,
+    "top-k": TopK,
+}
+
+
+def build(config: MessagesConfig) -> Codec | None:
+    """The codec that `config` names, or None for none.
+
+    Raises ConfigError for an unknown name, and for a setting that the codec does not use.
+    """
+    name = config.compression
+    if name != NONE and name not in CODECS:
+        nearest = difflib.get_close_matches(name, CODECS, n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(f"Setting messages.compression got {name!r}; allowed: {NONE}, {', '.join(CODECS)}.{hint}")
+    chosen = CODECS.get(name)
+    for key, field in MessagesConfig.model_fields.items():
+        unused = key != "compression" and (chosen is None or key not in chosen.uses)
+        if unused and getattr(config, key) != field.default:
+            users = [other for other, codec in CODECS.items() if key in codec.uses]
+            raise ConfigError(
+                f"Setting messages.{key} got {getattr(config, key)!r}, but compression {name} does not use it; "
+                f"it is for {', '.join(users)}."
+            )
+    return chosen(config) if chosen else None
+
+
+def check(config: RunConfig) -> None:
+    """Raises ConfigError if the compression cannot be built, or does not go with the strategy."""
+    codec, strategy = build(config.messages), strategies.STRATEGIES.get(config.strategy.name)
+    if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
+        raise ConfigError(
+            f"Setting messages.compression got {config.messages.compression!r} with strategy {config.strategy.name},"
+            " which takes the middle of the stores' values: where most of them send nothing, that would never change;"
+            " use fp16 or int8, or another strategy."
+        )
+
+
+__all__ = ["CODECS", "Codec", "build", "check"]

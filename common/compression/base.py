@@ -1,0 +1,44 @@
+"""What a codec is: it makes a vector of changes small, and may lose something."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from common.config import MessagesConfig
+from common.errors import MessageError
+from common.params import Tensors
+
+
+class Codec:
+    """One way to send a vector in fewer bytes. It keeps no state, so a vector has one packed form.
+
+    What is not finite must come out not finite: whoever screens updates has to see it.
+    """
+
+    uses: ClassVar[frozenset[str]] = frozenset()  # fields of MessagesConfig that change the outcome
+    parts: ClassVar[frozenset[str]]  # names of the tensors that `pack` makes
+    sparse: ClassVar[bool] = False  # most values of one vector are left out and come out as 0
+
+    def __init__(self, config: MessagesConfig) -> None:
+        self.config = config
+
+    def pack(self, vector: Tensor) -> dict[str, Tensor]:
+        """`vector` (float32 [T]) as the tensors that travel."""
+        raise NotImplementedError
+
+    def unpack(self, packed: Tensors, size: int) -> Tensor:
+        """What `pack` left of `size` values: float32 [size].
+
+        Raises MessageError unless `packed` is what `pack` may make of so many: it comes from a network.
+        """
+        raise NotImplementedError
+
+
+def take(packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None) -> Tensor:
+    """The vector `name`, checked to be of one of `dtypes` and of `size` elements. Raises MessageError."""
+    tensor = packed[name]
+    if tensor.dtype not in dtypes or tensor.ndim != 1 or (size is not None and len(tensor) != size):
+        expected = f"{' or '.join(map(str, dtypes))} [{'any' if size is None else size}]"
+        raise MessageError(f"Packed tensor {name!r} is {tensor.dtype} {list(tensor.shape)}; expected {expected}.")
+    return tensor

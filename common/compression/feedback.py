@@ -1,0 +1,68 @@
+"""A store's update as it travels, and back at the server: the change of its weights, with error feedback.
+
+    sent_t  = C(change_t + error_t),    error_{t+1} = change_t + error_t - sent_t
+
+(Karimireddy et al. 2019, Algorithm 2.) Floating-point buffers, as batch norm has, travel as they are, in
+float32: they are no sum of changes, an error in a variance would be no small one, and they are few.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from common.compression.base import Codec
+from common.errors import MessageError
+from common.orders import Update
+from common.params import Tensors
+
+_ERROR = "compression.error"  # what a store has not sent yet, among what it keeps between rounds
+_BUFFERS = "buffers"
+
+
+def split(kept: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What the strategy keeps at a store, and what earlier messages left out (float32 [T]), if anything."""
+    return {name: tensor for name, tensor in kept.items() if name != _ERROR}, kept.get(_ERROR)
+
+
+def compress(
+    update: Update, start: Tensor, trainable: int, error: Tensor | None, codec: Codec | None
+) -> tuple[Update, dict[str, Tensor]]:
+    """The update as the server will have it, with what travels, and what to keep for the next one.
+
+    start:     float32 [P], what the store trained from
+    trainable: T, how many of the P parameters train
+    error:     float32 [T], what earlier messages left out, or None
+    codec:     None: nothing is changed, and nothing kept
+
+    A change that is not finite is sent as such, and leaves the error as it was: a store can recover from it.
+    """
+    if codec is None:
+        return update, {}
+    start, end = start.to(update.params.device), update.params
+    wanted = end[:trainable] - start[:trainable]
+    if error is None:
+        error = torch.zeros_like(wanted)
+    error = error.to(wanted.device)
+    wanted += error
+    packed = {**codec.pack(wanted), _BUFFERS: end[trainable:].clone()}
+    left = wanted - codec.unpack(packed, trainable)
+    kept = left if torch.isfinite(left).all() else error
+    size = sum(tensor.nbytes for tensor in packed.values())
+    params = rebuild(start, packed, codec)
+    return replace(update, params=params, packed=packed, packed_bytes=size), {_ERROR: kept}
+
+
+def rebuild(start: Tensor, packed: Tensors, codec: Codec) -> Tensor:
+    """The parameters (float32 [P]) that `packed` makes of `start`. Raises MessageError for what `compress` never makes.
+
+    A store says by its buffers where the weights end: at worst it harms its own update.
+    """
+    if set(packed) != codec.parts | {_BUFFERS}:
+        expected = f"{codec.config.compression} makes {', '.join(sorted(codec.parts | {_BUFFERS}))}"
+        raise MessageError(f"The update holds {', '.join(sorted(packed)) or 'nothing'} packed; {expected}.")
+    buffers = packed[_BUFFERS]
+    if buffers.dtype != torch.float32 or buffers.ndim != 1 or len(buffers) > len(start):
+        raise MessageError(f"The update's buffers are not a float32 vector of at most {len(start)} values.")
+    trainable = len(start) - len(buffers)
+    return torch.cat([start[:trainable] + codec.unpack(packed, trainable), buffers])

@@ -1,0 +1,36 @@
+"""8-bit integers with one scale per block. Dettmers: 8-Bit Approximations for Parallelism in Deep
+Learning. ICLR 2016 (linear quantisation); block-wise as in Dettmers et al.: 8-bit Optimizers via
+Block-wise Quantization. ICLR 2022, Section 2.1.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.compression.base import Codec, take
+from common.params import Tensors
+
+BLOCK = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
+LARGEST = 127
+
+
+class Int8(Codec):
+    """Per block v -> round(127 v / max |v|), to the nearest: error feedback needs small errors, not unbiased ones."""
+
+    parts: ClassVar = frozenset({"codes", "scales"})
+
+    def pack(self, vector: Tensor) -> dict[str, Tensor]:
+        """codes: int8 [T]; scales: float32 [ceil(T / BLOCK)], not finite where a value of the block is not."""
+        blocks = functional.pad(vector, (0, -len(vector) % BLOCK)).view(-1, BLOCK)
+        scales = blocks.abs().amax(dim=1) / LARGEST
+        steps = (blocks / scales[:, None]).round().nan_to_num(0).clamp(-LARGEST, LARGEST)
+        return {"codes": steps.to(torch.int8).flatten()[: len(vector)], "scales": scales}
+
+    def unpack(self, packed: Tensors, size: int) -> Tensor:
+        """float32 [size]; nothing in a block is finite if its scale is not. Raises MessageError."""
+        codes = take(packed, "codes", torch.int8, size=size)
+        scales = take(packed, "scales", torch.float32, size=-(-size // BLOCK))
+        scales = torch.where(scales.isfinite(), scales, torch.nan)
+        return codes * scales.repeat_interleave(BLOCK)[:size]
