@@ -1,6 +1,8 @@
 """A run's state in plain words, the same in the terminal and on the page."""
 
-from server.live.state import RunState, StoreState, Trouble
+from collections.abc import Sequence
+
+from server.live.state import ABSENT, RunState, StoreState, Trouble
 from server.report.words import FAILURES, counted, percent, printable
 
 STATUS = {
@@ -56,6 +58,11 @@ def _underway(state: RunState) -> str:
 def store_state(store: StoreState) -> str:
     """ "Ready", "Away", ...; empty if it is not known."""
     return STORE.get(store.state, printable(store.state))
+
+
+def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
+    """Stores that need a person first, else by name."""
+    return sorted(stores, key=lambda store: (store.state not in ABSENT, store.name))
 
 
 def trouble(found: Trouble) -> str:

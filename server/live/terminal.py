@@ -64,7 +64,7 @@ def _progress(state: RunState) -> Padding:
 
 def _stores(stores: tuple[StoreState, ...]) -> Table:
     table = _table("store", "state", "accuracy", "images", "rounds", "failures")
-    for store in (shown := in_need_first(stores))[:STORES]:
+    for store in (shown := phrases.in_need_first(stores))[:STORES]:
         why = f" ({words.printable(store.why)})" if store.why else ""
         table.add_row(
             Text(words.printable(store.name)),
@@ -104,8 +104,3 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left")
     return table
-
-
-def in_need_first(stores: tuple[StoreState, ...]) -> list[StoreState]:
-    """Stores that are away, refused or set aside first, else by name."""
-    return sorted(stores, key=lambda store: (store.state in {"", "ready", "training", "evaluating"}, store.name))
