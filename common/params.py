@@ -5,7 +5,7 @@ optimizer step, an update and an aggregate are each one operation on it, and a m
 array. Integer buffers (counters) stay where they are: a mean of them has no meaning.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 Tensors = Mapping[str, Tensor]
 
 BLOCK = 16_384  # coordinates combined at a time
+SPANS = 4 * 2**20  # coordinates of all vectors together that are looked at before vectors on disk are let go
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
 
 
 def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P]."""
+    """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each asked for once."""
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
     mean = vectors[0] * (weights[0] / total)
-    for vector, weight in zip(vectors[1:], weights[1:], strict=True):
-        mean.add_(vector, alpha=weight / total)
+    for number in range(1, len(vectors)):
+        mean.add_(vectors[number], alpha=weights[number] / total)
     return mean
 
 
@@ -91,8 +92,19 @@ def by_blocks(vectors: Sequence[Tensor], rule: Callable[[Tensor], Tensor]) -> Te
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
-    pieces = zip(*(vector.split(BLOCK) for vector in vectors), strict=True)
-    return torch.cat([rule(torch.stack(piece)) for piece in pieces])
+    return torch.cat([rule(torch.stack(pieces)) for pieces in blocks(vectors)])
+
+
+def blocks(vectors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """The same BLOCK coordinates of n vectors [P], from the first on: n pieces [b] at a time.
+
+    A vector is asked for again and again, a span of it at a time. Those that lie on disk (`server.spool`) so take
+    memory for SPANS coordinates, however many they are.
+    """
+    span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
+    for begin in range(0, len(vectors[0]), span):
+        spans = [vectors[number][begin : begin + span] for number in range(len(vectors))]
+        yield from zip(*(part.split(BLOCK) for part in spans), strict=True)
 
 
 def sort_rows(block: Tensor) -> None:

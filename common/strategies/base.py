@@ -1,8 +1,8 @@
 """What every federated algorithm is: a client half that hooks into `fit`, a server half that combines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, overload
 
 from torch import Tensor
 
@@ -26,6 +26,30 @@ class LocalRun:
     steps: int
     lr: float
     num_examples: int
+
+
+class Vectors(Sequence[Tensor]):
+    """The parameter vectors [P] of updates (all, or those at `places`), each read when it is asked for.
+
+    Updates may lie on disk: whoever lets a vector go before taking the next has one of them in memory.
+    """
+
+    def __init__(self, updates: Sequence[Update], places: Sequence[int] | None = None) -> None:
+        self._updates, self._places = updates, range(len(updates)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(index, slice):
+            return Vectors(self._updates, self._places[index])
+        return self._updates[self._places[index]].params
 
 
 class Strategy:
@@ -69,16 +93,28 @@ class Strategy:
         """What the server sends to the cohort beside the global model."""
         return {}
 
+    def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
+        """What `end` sends along: float32 tensors by name, with their shapes. An update with others is dropped."""
+        return {}
+
     def aggregate(
         self, params: Tensor, updates: Sequence[Update], state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
-        """The next global model [P] and server state from a cohort's updates, given in store order."""
+        """The next global model [P] and server state from a cohort's updates, given in store order.
+
+        `updates` may lie on disk: each access reads one, so look at one after the other, or at `blocks` of all.
+        """
         return self.advance(params, self.combine(updates), state, trainable)
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """One vector [P] out of the updates' vectors: their mean, weighted by images or uniformly."""
+        return self.mean(updates, range(len(updates)))
+
+    def mean(self, updates: Sequence[Update], places: Sequence[int]) -> Tensor:
+        """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly."""
         by_images = self.config.weighting == "images"
-        return weighted_mean([u.params for u in updates], [u.num_examples if by_images else 1 for u in updates])
+        weights = [updates[place].num_examples if by_images else 1 for place in places]
+        return weighted_mean(Vectors(updates, places), weights)
 
     def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
         """The next global model from the present one and the combined updates: here, the latter."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from common.orders import Update
-from common.params import BLOCK
-from common.strategies.base import Strategy
+from common.params import blocks
+from common.strategies.base import Strategy, Vectors
 
 
 class Krum(Strategy):
@@ -26,7 +26,7 @@ class Krum(Strategy):
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Positions of the updates, best score first; ties go to the first store."""
-        distances = squared_distances([u.params for u in updates])
+        distances = squared_distances(Vectors(updates))
         neighbours = min(max(1, len(updates) - self.config.malicious - 2), len(updates) - 1)
         nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]  # the first is its own, zero
         return nearest.sum(dim=1).argsort(stable=True).tolist()
@@ -38,8 +38,8 @@ def squared_distances(vectors: Sequence[Tensor]) -> Tensor:
     From products of what the vectors differ by from the first: without that, what they share would drown it.
     """
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
-    for piece in zip(*(vector.split(BLOCK) for vector in vectors), strict=True):
-        block = torch.stack(piece).double()
+    for pieces in blocks(vectors):
+        block = torch.stack(pieces).double()
         block -= block[0].clone()
         products.addmm_(block, block.T)
     squares = products.diagonal()

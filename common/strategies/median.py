@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.orders import Update
 from common.params import by_blocks, sort_rows
-from common.strategies.base import Strategy
+from common.strategies.base import Strategy, Vectors
 
 
 class Median(Strategy):
@@ -19,7 +19,7 @@ class Median(Strategy):
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""
-        return by_blocks([u.params for u in updates], _median)
+        return by_blocks(Vectors(updates), _median)
 
 
 def _median(block: Tensor) -> Tensor:

@@ -20,4 +20,4 @@ class MultiKrum(Krum):
         """Mean over the chosen updates, added in store order."""
         keep = self.config.keep or max(1, len(updates) - self.config.malicious)
         chosen = sorted(self.ranking(updates)[:keep])
-        return super(Krum, self).combine([updates[i] for i in chosen])
+        return self.mean(updates, chosen)

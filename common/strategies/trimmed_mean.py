@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.orders import Update
 from common.params import by_blocks, sort_rows
-from common.strategies.base import Strategy
+from common.strategies.base import Strategy, Vectors
 
 
 class TrimmedMean(Strategy):
@@ -26,4 +26,4 @@ class TrimmedMean(Strategy):
             sort_rows(block)
             return block[cut : len(block) - cut].mean(dim=0)
 
-        return by_blocks([u.params for u in updates], trimmed)
+        return by_blocks(Vectors(updates), trimmed)
