@@ -21,8 +21,10 @@ function distance(seconds) {
 function tick() {
   for (const each of document.querySelectorAll("time[data-at]"))
     each.textContent = clock(Number(each.dataset.at), each.classList.contains("short"));
-  for (const each of document.querySelectorAll("time[data-from-now]"))
-    each.textContent = distance(Number(each.dataset.fromNow) - Date.now() / 1000);
+  for (const each of document.querySelectorAll("time[data-from-now]")) {
+    const seconds = Number(each.dataset.fromNow) - Date.now() / 1000;
+    each.textContent = each.classList.contains("ahead") && seconds < 0 ? "it takes longer" : distance(seconds);
+  }
 }
 
 function show(news) {

@@ -4,19 +4,18 @@ import contextlib
 import fcntl
 import os
 import tomllib
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from server.live.progress import Point, Progress
-from server.live.state import AT_WORK, Note, RunState, Status, Trouble, Underway
+from server.live.state import AT_WORK, RunState, Status, Trouble
 from server.live.stores import is_short, store_states
 from server.live.tail import Tail, read_json
+from server.live.talk import Talk
 
-NOTES = 100  # lines of the log that are kept
 FILES = (
-    "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/stores.json",
-    "flower/outcome.json", "flower/began.json", "flower/stop",
+    "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
+    "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
 )  # fmt: skip
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
 
@@ -26,11 +25,8 @@ class RunReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._progress, self._notes = Progress(), deque[Note](maxlen=NOTES)
-        self._underway: Underway | None = None
-        self._told = False  # whether the app has said anything since the launcher started
-        self._history = Tail(directory / "history.jsonl", self._record, self._forget_rounds)
-        self._events = Tail(directory / "flower" / "events.jsonl", self._event, self._forget_events)
+        self._progress, self._talk = Progress(), Talk(directory / "flower")
+        self._history = Tail(directory / "history.jsonl", self._record, self._forget)
         self._seen: object = None
         self._state: RunState | None = None
 
@@ -39,34 +35,16 @@ class RunReader:
         seen = (is_at_work(self._directory), *(_stamp(self._directory / name) for name in FILES))
         if self._state is None or seen != self._seen:
             self._history.look()
-            self._events.look()
+            self._talk.look()
             self._seen, self._state = seen, self._assembled(at_work=seen[0] is True)
         return self._state
-
-    # ------------------------------------------------------------------ what is new
 
     def _record(self, record: dict[str, Any]) -> None:
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # not a round's line
             self._progress.add(record)
 
-    def _forget_rounds(self) -> None:
+    def _forget(self) -> None:
         self._progress = Progress()
-
-    def _event(self, event: dict[str, Any]) -> None:
-        self._told = True
-        match event:
-            case {"row": _}:
-                self._underway = None
-            case {"note": text}:
-                self._notes.append(Note(event.get("at"), str(text)))
-            case {"training": [round, done, sampled]}:
-                self._underway = Underway(round, done, sampled)
-
-    def _forget_events(self) -> None:
-        self._notes.clear()
-        self._underway, self._told = None, False
-
-    # ------------------------------------------------------------------ the whole
 
     def _assembled(self, *, at_work: bool) -> RunState:
         config, progress = _read_config(self._directory / "config.toml"), self._progress
@@ -75,7 +53,7 @@ class RunReader:
         quorum = int(_get(config, "cohort", "min_stores", 1))
         status, reason = self._verdict(at_work=at_work)
         stores = store_states(told, read_json(self._directory / "partition.json"), progress, over=status not in AT_WORK)
-        if status == "training" and self._underway is None and told and is_short(stores, quorum):
+        if status == "training" and self._talk.underway is None and told and is_short(stores, quorum):
             status = "waiting"
         last = _changed(self._directory / "history.jsonl") if progress.round else None
         pace, speed = progress.seconds_per_round(), progress.images_per_second()
@@ -88,7 +66,7 @@ class RunReader:
             round=progress.round,
             rounds=rounds,
             quorum=quorum,
-            underway=self._underway if status == "training" else None,
+            underway=self._talk.underway if status == "training" else None,
             began=_changed(self._directory / "flower" / "began.json"),
             stores=stores,
             accuracy={name: tuple(points) for name, points in progress.accuracy.items()},
@@ -104,7 +82,7 @@ class RunReader:
             up=progress.bytes["up"],
             seconds=dict(progress.seconds),
             last_round_at=last,
-            notes=tuple(self._notes),
+            notes=self._talk.notes(),
         )
 
     def _verdict(self, *, at_work: bool) -> tuple[Status, str]:
@@ -121,9 +99,9 @@ class RunReader:
         if not at_work:
             return "dead", "No process is at work on this run, and it has not ended; start it again to go on."
         reason = "It ends after this round, as asked." if is_stop_asked else ""
-        if self._underway is not None or self._progress.round:
+        if self._talk.underway is not None or self._progress.round:
             return "training", reason
-        return ("waiting" if self._told else "starting"), reason
+        return ("waiting" if self._talk.has_begun else "starting"), reason
 
 
 def is_at_work(directory: Path) -> bool:

@@ -61,9 +61,9 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Note:
-    """A line of the log; `at` in seconds since the epoch, or None."""
+    """A line of the log; `at` in seconds since the epoch."""
 
-    at: float | None
+    at: float
     text: str
 
 

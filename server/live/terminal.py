@@ -94,7 +94,7 @@ def _troubles(state: RunState) -> Table:
 def _notes(state: RunState) -> Table:
     table = _table("log", "")
     for note in state.notes[-NOTES:]:
-        at = time.strftime("%H:%M:%S", time.localtime(note.at)) if note.at is not None else ""
+        at = time.strftime("%H:%M:%S", time.localtime(note.at))
         table.add_row(Text(at, style="dim"), Text(words.printable(note.text)))
     return table
 
