@@ -1,0 +1,302 @@
+"""Updates in fewer bytes: numbers by hand, nothing lost for good, nothing hostile believed."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from client.states import StateStore
+from client.work import Trainer
+from common import compression, strategies
+from common.compression import CODECS, Codec
+from common.compression.feedback import compress, rebuild, split
+from common.compression.int8 import BLOCK
+from common.config import MessagesConfig, RunConfig, resolve
+from common.errors import ConfigError, MessageError
+from common.messages import decode_result, encode_result
+from common.orders import Plan, TrainOrder, Update
+from tests.simulations.stores import CPU, federation, order, same, settings, start, together
+
+CODEC = pytest.mark.parametrize("name", CODECS)
+
+
+def codec(name: str, **more: Any) -> Codec:
+    made = compression.build(MessagesConfig(compression=name, **more))
+    assert made is not None
+    return made
+
+
+def update(params: Tensor) -> Update:
+    return Update("oslo", 1, params, 5, 0.5, 0.0)
+
+
+def error_of(kept: dict[str, Tensor]) -> Tensor:
+    error = split(kept)[1]
+    assert error is not None
+    return error
+
+
+def noise(size: int, seed: int = 0) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)) ** 3
+
+
+# --- numbers by hand ------------------------------------------------------------------------------------
+
+
+def test_top_k_sends_the_largest_and_adds_the_rest_to_the_next() -> None:
+    top = codec("top-k", keep=0.5)
+    zero = torch.zeros(4)
+    sent, kept = compress(update(torch.tensor([1.0, -5.0, 3.0, 2.0])), zero, 4, None, top)
+    assert sent.params.tolist() == [0.0, -5.0, 3.0, 0.0]
+    assert error_of(kept).tolist() == [1.0, 0.0, 0.0, 2.0]
+    sent, kept = compress(update(torch.tensor([1.0, 1.0, 1.0, 1.0])), zero, 4, error_of(kept), top)
+    assert sent.params.tolist() == [2.0, 0.0, 0.0, 3.0]  # of 2, 1, 1, 3
+    assert error_of(kept).tolist() == [0.0, 1.0, 1.0, 0.0]
+
+
+def test_top_k_tells_places_by_gaps() -> None:
+    vector = torch.zeros(1000)
+    vector[[0, 1, 4, 600]] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    packed = codec("top-k", keep=0.004).pack(vector)
+    assert packed["values"].tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert packed["gaps"].tolist() == [0, 0, 2, 255, 255, 85]  # 2 * 255 + 85 = 600 - 4 - 1
+    assert packed["gaps"].dtype == torch.uint8
+
+
+def test_int8_has_127_steps_to_the_largest_value_of_a_block() -> None:
+    vector = torch.zeros(BLOCK + 1)
+    vector[:4] = torch.tensor([127.0, -63.0, 0.4, 0.6])
+    vector[BLOCK] = 1e-30
+    packed = codec("int8").pack(vector)
+    assert packed["codes"][:5].tolist() == [127, -63, 0, 1, 0]
+    assert packed["scales"][0].item() == 1.0
+    assert codec("int8").unpack(packed, BLOCK + 1)[-1].item() == pytest.approx(1e-30)
+
+
+@pytest.mark.parametrize(("name", "each"), [("fp16", 2), ("int8", 1 + 4 / BLOCK), ("top-k", 0.1 * 3)])
+def test_bytes_are_as_the_documentation_says(name: str, each: float) -> None:
+    size, buffers = 10_240, 32
+    sent, _ = compress(update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name))
+    assert sent.bytes == pytest.approx(each * size + 4 * buffers, rel=0.001)
+    assert sent.packed is not None
+    assert sent.bytes == sum(tensor.nbytes for tensor in sent.packed.values())
+
+
+# --- what holds for every codec ---------------------------------------------------------------------------
+
+
+@CODEC
+@given(size=st.integers(1, 700), seed=st.integers(0, 99), keep=st.sampled_from([0.001, 0.01, 0.1, 0.5]))
+def test_what_is_sent_and_what_is_left_make_the_change(name: str, size: int, seed: int, keep: float) -> None:
+    """Over rounds: all that was sent, and the last error, are the sum of all changes."""
+    chosen, error = codec(name, **({"keep": keep} if name == "top-k" else {})), None
+    changes, sent = torch.zeros(size), torch.zeros(size)
+    for round in range(4):
+        begin, change = noise(size, seed + 1000), noise(size, seed + round)
+        out, kept = compress(update(begin + change), begin, size, error, chosen)
+        error = error_of(kept)
+        changes += change
+        sent += out.params - begin
+    assert torch.allclose(sent + error, changes, atol=1e-4 * float(changes.abs().max() + 10))
+
+
+@CODEC
+@given(size=st.integers(1, 700), seed=st.integers(0, 99))
+def test_errors_shrink_what_they_are_errors_of(name: str, size: int, seed: int) -> None:
+    """A codec is a contraction, which is what error feedback needs (Karimireddy et al. 2019, Assumption A)."""
+    vector = noise(size, seed)
+    left = vector - codec(name).unpack(codec(name).pack(vector), size)
+    assert float(left.square().sum()) <= (1 - 1 / (2 * size)) * float(vector.square().sum())
+
+
+@CODEC
+@given(where=st.integers(0, 599), bad=st.sampled_from([float("nan"), float("inf"), -float("inf")]))
+def test_what_is_not_finite_is_seen_and_forgotten(name: str, where: int, bad: float) -> None:
+    end, error = noise(600), noise(600, 1)
+    end[where] = bad
+    sent, kept = compress(update(end), torch.zeros(600), 600, error, codec(name))
+    assert not torch.isfinite(sent.params).all()
+    assert torch.equal(error_of(kept), error)
+
+
+@CODEC
+def test_buffers_travel_as_they_are(name: str) -> None:
+    end = torch.cat([noise(300), torch.tensor([1e-9, 1e9, 3.0])])
+    sent, kept = compress(update(end), noise(303, 1), 300, None, codec(name))
+    assert torch.equal(sent.params[300:], end[300:])
+    assert error_of(kept).shape == (300,)
+
+
+@CODEC
+def test_standing_still_sends_zeros(name: str) -> None:
+    begin = noise(600)
+    sent, kept = compress(update(begin.clone()), begin, 600, None, codec(name))
+    assert torch.equal(sent.params, begin)
+    assert not error_of(kept).any()
+
+
+def test_without_compression_nothing_changes() -> None:
+    whole = update(noise(9))
+    sent, kept = compress(whole, torch.zeros(9), 9, None, None)
+    assert sent is whole
+    assert (kept, sent.bytes) == ({}, 36)
+
+
+# --- on the wire ------------------------------------------------------------------------------------------
+
+
+def ordered(name: str, params: Tensor) -> TrainOrder:
+    return TrainOrder(Plan("run", resolve({"messages.compression": name}), None), 1, params)  # type: ignore[arg-type]
+
+
+@CODEC
+@given(size=st.integers(1, 600), buffers=st.integers(0, 5), seed=st.integers(0, 99))
+def test_the_server_rebuilds_what_the_store_meant(name: str, size: int, buffers: int, seed: int) -> None:
+    begin, end = noise(size + buffers, seed), noise(size + buffers, seed + 1)
+    sent, _ = compress(update(end), begin, size, None, codec(name))
+    arrived = decode_result(encode_result(sent), ordered(name, begin))
+    assert isinstance(arrived, Update)
+    assert torch.equal(arrived.params, sent.params)
+    assert (arrived.packed, arrived.bytes) == (None, sent.bytes)
+
+
+@pytest.mark.parametrize("asked", ["none", *CODECS])
+@pytest.mark.parametrize("sent", ["none", *CODECS])
+def test_an_update_compressed_otherwise_than_asked_is_refused(asked: str, sent: str) -> None:
+    begin = noise(400)
+    answer, _ = compress(update(noise(400, 1)), begin, 400, None, compression.build(MessagesConfig(compression=sent)))
+    expected = contextlib.nullcontext() if asked == sent else pytest.raises(MessageError)
+    with expected:
+        decode_result(encode_result(answer), ordered(asked, begin))
+
+
+dtypes = st.sampled_from([torch.float16, torch.float32, torch.int8, torch.uint8, torch.uint16, torch.int64, torch.bool])
+tensors = st.builds(
+    lambda dtype, shape, fill: torch.full(shape, fill, dtype=torch.int64).to(dtype),
+    dtypes, st.lists(st.integers(0, 9), max_size=2), st.sampled_from([0, 1, 255, 65535]),
+)  # fmt: skip
+
+
+@CODEC
+@given(packed=st.dictionaries(st.sampled_from(["values", "gaps", "codes", "scales", "buffers", "x"]), tensors))
+def test_anything_else_is_refused_or_is_a_vector(name: str, packed: dict[str, Tensor]) -> None:
+    begin = torch.ones(8)
+    with contextlib.suppress(MessageError):
+        found = rebuild(begin, packed, codec(name))
+        assert (found.shape, found.dtype) == (begin.shape, torch.float32)
+
+
+def whole(name: str) -> dict[str, Tensor]:
+    packed = compress(update(noise(600)), torch.zeros(600), 590, None, codec(name))[0].packed
+    assert packed is not None
+    return dict(packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "forged", "words"),
+    [
+        ("fp16", "values", torch.zeros(589).half(), r"float16 \[589\]; expected torch.float16 \[590\]"),
+        ("fp16", "buffers", torch.zeros(601), "at most 600"),
+        ("int8", "codes", torch.zeros(591, dtype=torch.int8), "codes"),
+        ("int8", "scales", torch.zeros(600), "scales"),
+        ("top-k", "gaps", torch.full((59,), 254, dtype=torch.uint8), "changes value 15044 of a model of 590"),
+        ("top-k", "gaps", torch.zeros(58, dtype=torch.uint8), r"expected torch.float16 \[58\]"),
+        ("top-k", "gaps", torch.zeros(59, dtype=torch.int64), "gaps"),
+        ("top-k", "values", torch.zeros(59), "values"),
+        ("top-k", "values", torch.zeros(59, 1).half(), "values"),
+    ],
+)
+def test_a_forged_part_is_named(name: str, part: str, forged: Tensor, words: str) -> None:
+    rebuild(torch.zeros(600), whole(name), codec(name))
+    with pytest.raises(MessageError, match=words):
+        rebuild(torch.zeros(600), whole(name) | {part: forged}, codec(name))
+
+
+@CODEC
+def test_missing_and_additional_parts_are_refused(name: str) -> None:
+    packed = whole(name)
+    for part in packed:
+        with pytest.raises(MessageError, match=part):
+            rebuild(torch.zeros(600), {key: value for key, value in packed.items() if key != part}, codec(name))
+    with pytest.raises(MessageError, match="more"):
+        rebuild(torch.zeros(600), packed | {"more": torch.zeros(1)}, codec(name))
+
+
+# --- what goes together -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
+@CODEC
+def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) -> None:
+    config = resolve({"messages.compression": name, "strategy.name": strategy})
+    if name == "top-k" and strategy in ("median", "trimmed-mean"):
+        with pytest.raises(ConfigError, match="would never change"):
+            compression.check(config)
+        return
+    compression.check(config)
+    begin, algorithm = noise(300), strategies.build(config.strategy)
+    cohort = [compress(update(begin + 0.01 * noise(300, i)), begin, 290, None, codec(name))[0] for i in range(1, 6)]
+    params, _ = algorithm.aggregate(begin, cohort, algorithm.initial(begin, 290), 290)
+    assert torch.isfinite(params).all()
+    assert not torch.equal(params, begin)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"messages.compression": "topk"}, r"got 'topk'; allowed: none, fp16, int8, top-k. Did you mean top-k\?"),
+        ({"messages.keep": 0.2}, "compression none does not use it; it is for top-k"),
+        ({"messages.compression": "int8", "messages.keep": 0.2}, "compression int8 does not use it"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_an_error(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        compression.check(resolve(given))
+
+
+# --- at a store, over rounds ------------------------------------------------------------------------------
+
+
+def trained(states: Path, config: RunConfig, rounds: list[int], committed: int = 0) -> list[Update]:
+    dealt, begun, trainer = federation([12]), start(config), Trainer(CPU, StateStore(states))
+    images = dealt.stores["store-0"].train
+    return [trainer.train(order(begun, round, committed=committed), "store-0", images) for round in rounds]
+
+
+@CODEC
+def test_a_round_trained_again_is_the_same(name: str, tmp_path: Path) -> None:
+    """As after a crash of the server, or for a second attempt at a quorum; also in a process that starts anew."""
+    config = settings(messages__compression=name, train__epochs=1)
+    first = trained(tmp_path, config, [1, 2, 3])
+    again = trained(tmp_path, config, [2, 3])
+    assert all(torch.equal(one.params, other.params) for one, other in zip(first[1:], again, strict=True))
+    assert not torch.equal(first[0].params, trained(tmp_path / "new", config, [2])[0].params)
+
+
+def test_a_store_that_missed_rounds_still_sends_what_it_owes(tmp_path: Path) -> None:
+    config = settings(messages__compression="top-k", train__epochs=1)
+    _, after_a_gap = trained(tmp_path / "gap", config, [1, 3])
+    (alone,) = trained(tmp_path / "alone", config, [3])
+    error = split(StateStore(tmp_path / "gap").load("run", "store-0", 2))[1]
+    assert error is not None
+    assert error.any()
+    assert not torch.equal(after_a_gap.params, alone.params)
+
+
+def test_stores_that_train_together_compress_as_alone(tmp_path: Path) -> None:
+    config = settings(messages__compression="fp16", strategy__name="fedprox")
+    found = together(federation([9, 7, 5]), config, tmp_path / "together")
+    begun, trainer = start(config), Trainer(CPU, StateStore(tmp_path / "alone"))
+    stores = federation([9, 7, 5]).stores
+    alone = {name: trainer.train(order(begun), name, data.train) for name, data in stores.items()}
+    assert same(found, alone)
+    assert {name: one.bytes for name, one in found.items()} == {name: one.bytes for name, one in alone.items()}
+    for name in alone:
+        kept = [StateStore(tmp_path / place).load("run", name, 2) for place in ("together", "alone")]
+        assert kept[0].keys() == kept[1].keys()
+        assert error_of(kept[0]).shape == error_of(kept[1]).shape
