@@ -2,17 +2,21 @@
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from common.errors import ConfigError
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    A reader sees the old file or the new one, also after a power cut. Raises OSError (disk full,
-    permission); the old file is then untouched and the temporary one removed.
+    A `private` file can be read by this user only (mode 0600), from its first byte on. A reader sees the
+    old file or the new one, also after a power cut. Raises OSError (disk full, permission); the old file
+    is then untouched and the temporary one removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -21,7 +25,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
+        if not private:  # which is how mkstemp made it
+            Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -32,6 +37,22 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically. Raises OSError."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically into a file for this user only (mode 0600). Raises OSError."""
+    write_atomic(path, lambda file: file.write(text.encode()), private=True)
+
+
+def check_private(path: Path) -> None:
+    """Raises ConfigError if others than this user may read or write `path` (on POSIX), OSError if it is not there."""
+    mode = path.stat().st_mode & 0o777
+    if os.name == "posix" and mode & 0o077:
+        needed = "700" if path.is_dir() else "600"
+        raise ConfigError(
+            f"{path} can be used by others on this machine (mode {mode:03o}, expected {needed}); "
+            f"keep it to yourself: chmod {needed} {shlex.quote(str(path))}"
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

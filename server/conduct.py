@@ -11,8 +11,10 @@ from typing import Any
 
 from common.config import STORES_OWN, RunConfig, resolve
 from common.errors import RunError
+from server.addresses import Address, check_free
+from server.credentials.kits import Chain
 from server.desk import Desk, Outcome
-from server.launch import Address, FlowerServer, check_free, join_command
+from server.launch import FlowerServer, join_command
 from server.relay import RelayReader
 from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
@@ -28,12 +30,14 @@ class Request:
     """What the command line asks for.
 
     settings: flat settings, merged in the order of their precedence
+    address:  where to listen for stores
+    chain:    whose stores may join; None is plain HTTP on this machine
     began:    seconds since the epoch when the process started
     """
 
     settings: dict[str, Any]
-    host: str
-    port: int
+    address: Address
+    chain: Chain | None
     resume: bool
     began: float
 
@@ -44,19 +48,18 @@ def conduct(request: Request) -> int:
     Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
     """
     path, config = _place(request)
-    address = Address(request.host, request.port)
-    check_free(address)
+    check_free(request.address)
     _check_model(config)
     desk = Desk(path)
     RunDirectory.open(path, config).close()
     with (
         desk.open(request.began),
-        FlowerServer(desk.directory, address) as flower,
+        FlowerServer(desk.directory, request.address, request.chain) as flower,
         screen.RoundTable(config.run.rounds) as table,
         _stop_on_signals(desk, table),
     ):
         table.note("The server is up. Each store joins with:")
-        table.note(join_command(address))
+        table.note(join_command(request.address, request.chain))
         outcome = Conductor(path, desk, flower, table).see_through()
     if outcome.summary is None:
         raise _Failed(outcome.error, outcome.exit_code)

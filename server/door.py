@@ -3,21 +3,29 @@
 A SuperLink serves three APIs on one port. The one for stores (Fleet) authenticates; the one that
 starts runs (Control) does not, and a run is code. So the SuperLink listens on loopback, and this
 reverse proxy lets through the exact paths of the Fleet API and `/health`, nothing that merely
-looks like them. While the SuperLink restarts, it answers 503 and goes on.
+looks like them. With credentials, it speaks TLS, asks a guard who may pass, and enrols stores.
+While the SuperLink restarts, it answers 503 and goes on.
 
-    python -m server.door HOST PORT SUPERLINK_PORT
+    python -m server.door HOST PORT SUPERLINK_PORT [CREDENTIALS]
 """
 
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from common.door_words import ENROL_PATH, REASON_HEADER, Reason
+from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
+from server.credentials.kits import Chain
+from server.doorway import Doorway
 
 FLEET_CALLS = (
     "register-node", "activate-node", "deactivate-node", "unregister-node", "send-node-heartbeat",
@@ -27,38 +35,76 @@ FLEET_CALLS = (
 PASSED = {f"/v1/fleet/{call}".encode(): "POST" for call in FLEET_CALLS} | {b"/health": "GET"}
 
 LARGEST_BODY = 32 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB
+LARGEST_ENROLMENT = 16 * 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
-_HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last three are set anew
+_HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade", b"host", b"content-length", b"content-encoding",
+    b"transfer-encoding", b"upgrade", b"host", b"content-length", b"content-encoding", b"date",
 }  # fmt: skip
 
 
-def make_door(superlink: str) -> Starlette:
-    """The proxy as an ASGI app in front of the SuperLink at `superlink` (a URL without path)."""
+def make_door(superlink_port: int, guard: Guard | None) -> Starlette:
+    """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
 
     @asynccontextmanager
     async def lifespan(door: Starlette) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(base_url=superlink, timeout=_TIMEOUT, trust_env=False) as client:
-            door.state.client = client
+        url, trust = ("https://127.0.0.1", guard.chain.client_tls()) if guard else ("http://127.0.0.1", True)
+        async with httpx.AsyncClient(
+            base_url=f"{url}:{superlink_port}", verify=trust, timeout=_TIMEOUT, trust_env=False
+        ) as client:
+            door.state.client, door.state.guard = client, guard
             yield
 
-    routes = [Route("/{path:path}", _pass, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
+    routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-async def _pass(request: Request) -> Response:
-    """Forward the request if its path, byte for byte as sent, is one that may pass; else 404."""
+async def _answer(request: Request) -> Response:
+    """Forward the request if its path, byte for byte as sent, is one that may pass, and so is its sender; else 404."""
     path = request.scope["raw_path"]  # not decoded: %2e%2e, //, and other cases of letters are other paths
+    guard: Guard | None = request.app.state.guard
+    if guard and path == ENROL_PATH.encode() and request.method == "POST" and not request.url.query:
+        return await _enrol(request, guard)
     if PASSED.get(path) != request.method or request.url.query:
+        if guard:
+            guard.log.tell(_address(request), "it asked for what is not served here")
         return Response(status_code=404)
-    body = await _limited(request)
+    key = request.headers.get(KEY_HEADER, "")
+    if guard and request.method == "POST" and (reason := guard.refusal(_address(request), key)):
+        return _refused(reason)
+    response = await _pass(request)
+    if guard and response.status_code == httpx.codes.UNAUTHORIZED:
+        timestamp = request.headers.get(TIME_HEADER, "")
+        if reason := guard.reason_for_401(_address(request), key, timestamp):
+            response.headers[REASON_HEADER] = reason
+    return response
+
+
+async def _enrol(request: Request, guard: Guard) -> Response:
+    body = await _limited(request, LARGEST_ENROLMENT)
+    if body is None:
+        return Response(status_code=413)
+    reason = await run_in_threadpool(guard.enrol, _address(request), body)
+    return _refused(reason) if reason else Response(status_code=204)
+
+
+def _refused(reason: Reason) -> Response:
+    return Response(status_code=httpx.codes.FORBIDDEN, headers={REASON_HEADER: reason})
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+async def _pass(request: Request) -> Response:
+    """What the SuperLink answers."""
+    body = await _limited(request, LARGEST_BODY)
     if body is None:
         return Response(status_code=413)
     client: httpx.AsyncClient = request.app.state.client
     headers = [(name, value) for name, value in request.headers.raw if name.lower() not in _HOP_BY_HOP]
     try:
-        answer = await client.request(request.method, path.decode(), content=body, headers=headers)
+        answer = await client.request(request.method, request.url.path, content=body, headers=headers)
     except httpx.TimeoutException:
         return Response(status_code=504)
     except httpx.TransportError:
@@ -69,21 +115,26 @@ async def _pass(request: Request) -> Response:
     return response
 
 
-async def _limited(request: Request) -> bytes | None:
-    """The body, or None once it is larger than LARGEST_BODY."""
+async def _limited(request: Request, largest: int) -> bytes | None:
+    """The body, or None once it is larger than `largest` bytes."""
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST_BODY:
+        if len(body) > largest:
             return None
     return bytes(body)
 
 
 def main() -> None:
     """Serve until terminated."""
-    host, port, superlink_port = sys.argv[1:4]
-    door = make_door(f"http://127.0.0.1:{superlink_port}")
-    uvicorn.run(door, host=host, port=int(port), log_level="warning", server_header=False, lifespan="on")
+    host, port, superlink_port, *credentials = sys.argv[1:]
+    guard = Guard(Chain.load(Path(credentials[0]))) if credentials else None
+    door = make_door(int(superlink_port), guard)
+    config = uvicorn.Config(
+        door, host=host, port=int(port), log_level="warning", server_header=False, lifespan="on", proxy_headers=False
+    )
+    server = Doorway(config, guard.chain.directory, guard.log) if guard else uvicorn.Server(config)
+    server.run()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Command lines alone, no private name of flwr. All that Flower writes goes below 
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -14,19 +13,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
 
 from common.cli import ENVIRONMENT
 from common.errors import NetworkError, RunError
-from common.files import write_json, write_text
+from common.files import write_json, write_private, write_text
+from server.addresses import LOOPBACK, Address, check_free, free_port
+from server.credentials.clerk import begin_registrations
+from server.credentials.kits import Chain
 from server.processes import Children, end_leftovers
 
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
-LOOPBACK = "127.0.0.1"
-_CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
+CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
 # Set before Python starts, for every child, beside what keeps Flower quiet.
 _ENVIRONMENT = ENVIRONMENT | {
@@ -36,25 +36,16 @@ _ENVIRONMENT = ENVIRONMENT | {
 }
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where stores come in: a host name or number, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
 class FlowerServer:
     """SuperLink, SuperExec and door of one run, with their state in `directory` (made if need be).
 
-    A context manager: whatever happens inside, all processes are gone afterwards.
+    With a `chain` all talk is encrypted, and only its enrolled stores are let in; without, it is
+    plain HTTP for whoever reaches `address`. A context manager: whatever happens inside, all processes
+    are gone afterwards.
     """
 
-    def __init__(self, directory: Path, address: Address) -> None:
-        self._directory, self.address = directory.resolve(), address
+    def __init__(self, directory: Path, address: Address, chain: Chain | None) -> None:
+        self._directory, self.address, self._chain = directory.resolve(), address, chain
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
@@ -66,15 +57,15 @@ class FlowerServer:
         self._clear_leftovers()
         for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
             stale.unlink()
+        begin_registrations(self._directory, has_chain=self._chain is not None)
         check_free(self.address)
-        self.superlink_port = _free_port()
+        self.superlink_port = free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
-        _write_private(secret, secrets.token_urlsafe(48))
-        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", "insecure": True}
-        write_text(
-            home / "config.toml", tomli_w.dumps({"superlink": {"default": _CONNECTION, _CONNECTION: connection}})
-        )
+        write_private(secret, secrets.token_urlsafe(48))
+        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust()}
+        settings = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        write_text(home / "config.toml", tomli_w.dumps(settings))
         try:
             self._spawn(secret)
             self._remember()
@@ -91,7 +82,7 @@ class FlowerServer:
     def submit(self, run_directory: Path) -> None:
         """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words."""
         bundle = self._write_bundle(run_directory)
-        command = [_script("flwr"), "run", str(bundle), _CONNECTION, "--format", "json"]
+        command = [_script("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
         try:
             done = subprocess.run(
                 command, env=self._environment, cwd=bundle, capture_output=True, text=True, timeout=STARTUP, check=False
@@ -109,25 +100,61 @@ class FlowerServer:
             self._remember()
         return revived
 
+    def _trust(self) -> dict[str, str | bool]:
+        """How Flower's command line is to trust the SuperLink."""
+        return {"root-certificates": str(self._chain.directory / "ca.crt")} if self._chain else {"insecure": True}
+
     def _spawn(self, secret: Path) -> None:
-        link, guarded = f"{LOOPBACK}:{self.superlink_port}", ["--insecure", "--superexec-auth-secret-file", str(secret)]
-        superlink = [_script("flower-superlink"), *guarded, "--host", LOOPBACK, "--port", str(self.superlink_port)]
+        link, guard = f"{LOOPBACK}:{self.superlink_port}", ["--superexec-auth-secret-file", str(secret)]
+        superlink = [_script("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
         superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
-        self.children.spawn("superlink", [*superlink, "--disable-runtime-dependency-installation"])
-        door = ["-m", "server.door", self.address.host, str(self.address.port), str(self.superlink_port)]
-        self.children.spawn("door", [sys.executable, *door])
-        self.children.spawn("superexec", [_script("flower-superexec"), *guarded, "--runtime-api-address", link])
+        superlink += ["--disable-runtime-dependency-installation"]
+        superexec = [_script("flower-superexec"), *guard, "--runtime-api-address", link]
+        door = [
+            sys.executable,
+            "-m",
+            "server.door",
+            self.address.host,
+            str(self.address.port),
+            str(self.superlink_port),
+        ]
+        if self._chain:
+            credentials = str(self._chain.directory)
+            superlink += [*self._chain.link_flags(self._directory / "tls"), "--enable-supernode-auth"]
+            superexec += ["--root-certificates", f"{credentials}/ca.crt"]
+            door.append(credentials)
+        else:
+            superlink.append("--insecure")
+            superexec.append("--insecure")
+        self.children.spawn("superlink", superlink)
+        self.children.spawn("door", door)
+        self.children.spawn("superexec", superexec)
+        if self._chain:
+            clerk = [sys.executable, "-m", "server.credentials.clerk", credentials, str(self._directory), CONNECTION]
+            self.children.spawn("clerk", clerk)
 
     def _await_health(self) -> None:
         """Wait until the SuperLink answers through the door. Raises NetworkError."""
         until = time.monotonic() + STARTUP
-        while not _answers(f"http://{self.address}/health"):
+        while not self._is_healthy():
             for name in ("superlink", "door"):
                 if (status := self.children.exited(name)) is not None:
                     raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
             if time.monotonic() > until:
                 raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")
             time.sleep(0.1)
+
+    def _is_healthy(self) -> bool:
+        """Whether the SuperLink answers through the door."""
+        host, tls = self.address.seen_from_here(), None
+        if self._chain:
+            tls = self._chain.client_tls()
+            tls.check_hostname = False  # the address that we listen on need not be the one in kits
+        try:
+            with urllib.request.urlopen(f"http{'s' if tls else ''}://{host}/health", timeout=2, context=tls) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
 
     def _write_bundle(self, run_directory: Path) -> Path:
         """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
@@ -157,48 +184,16 @@ class FlowerServer:
             self._record.unlink()
 
 
-def join_command(address: Address) -> str:
+def join_command(address: Address, chain: Chain | None) -> str:
     """What a store has to run, but for its folder and name."""
+    if chain:
+        return "flower-client join --kit NAME.kit --data FOLDER"
     return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
 
 
 def _script(name: str) -> str:
     """The path of an installed command of this very environment."""
     return str(Path(sysconfig.get_path("scripts")) / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def check_free(address: Address) -> None:
-    """Raises NetworkError if nothing can listen there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            raise NetworkError(
-                f"Port {address.port} on {address.host} cannot be used ({error.strerror}); "
-                "stop what uses it or choose another --port."
-            ) from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    """A file that only this user can read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _last_json(output: str) -> Mapping[str, object]:

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,11 +10,13 @@ from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
 from common.errors import ConfigError, RunError
 
+if TYPE_CHECKING:
+    from server.addresses import Address
+    from server.credentials.kits import Chain
+
 BEGAN = time.time()
 
 app = command_line("The server of a training across stores: it combines their updates into one model.")
-
-LOOPBACK = {"127.0.0.1", "localhost"}
 
 
 @app.command()
@@ -33,9 +35,16 @@ def start(
     wait: Annotated[float | None, typer.Option(help="Seconds to wait for the quorum to join.")] = None,
     seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
     device: Annotated[str | None, typer.Option(help="Where the server tests: auto, cpu, mps, cuda or cuda:N.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port that stores join.")] = 8443,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP, for stores on this machine only.")] = False,
+    credentials: Annotated[
+        Path | None, typer.Option(help="DIR/server of `provision`: TLS, and only this chain's stores join.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
@@ -44,7 +53,6 @@ def start(
     ] = None,
 ) -> None:
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
-    _check_insecure(host, insecure=insecure)
     flags: dict[str, Any] = {
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "strategy.name": strategy,
         "data.classes": classes, "evaluation.test_data": str(test_data.resolve()) if test_data else None,
@@ -52,9 +60,10 @@ def start(
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
     }  # fmt: skip
     settings = merge_settings(config, flags, assignments or [])
+    address, chain = _entrance(credentials, host, port, insecure=insecure)
     from server.conduct import Request, conduct
 
-    raise typer.Exit(conduct(Request(settings, host, port, resume, BEGAN)))
+    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN)))
 
 
 @app.command()
@@ -78,15 +87,81 @@ def status(
     raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
 
 
-def _check_insecure(host: str, *, insecure: bool) -> None:
-    """Raises ConfigError unless the server is to be reached from this machine alone, and that is said."""
-    if not insecure:
+@app.command()
+def provision(
+    stores: Annotated[str, typer.Option(help="Names of the stores, comma-separated.")],
+    out: Annotated[Path, typer.Option(help="The chain's folder: DIR/server for the server, DIR/kits for the stores.")],
+    host: Annotated[str | None, typer.Option(help="Name or number by which stores reach the server.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 9092 unless given.")] = None,
+    keys_in_kits: Annotated[
+        bool, typer.Option("--keys-in-kits", help="Put the store's private key into its kit instead of a code.")
+    ] = False,
+) -> None:
+    """Make certificates for the server and a kit for each store. Again with more stores, it adds theirs."""
+    from server.credentials import commands
+
+    commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
+
+
+stores_app = typer.Typer(help="Who may join: list, revoke, renew.", no_args_is_help=True)
+app.add_typer(stores_app, name="stores")
+Credentials = Annotated[Path, typer.Option(help="DIR/server of `provision`.")]
+Names = Annotated[list[str], typer.Argument(help="Stores.")]
+
+
+@stores_app.command(name="list")
+def list_stores(credentials: Credentials) -> None:
+    """Show each store's state, and up to when its kit and the certificates are good."""
+    from server.credentials import commands
+
+    commands.show(credentials)
+
+
+@stores_app.command()
+def revoke(names: Names, credentials: Credentials) -> None:
+    """Take stores out, now and for good; a running server turns them away at once."""
+    from server.credentials import commands
+
+    commands.revoke(credentials, names)
+
+
+@stores_app.command()
+def renew(
+    names: Names,
+    credentials: Credentials,
+    keys_in_kits: Annotated[bool, typer.Option("--keys-in-kits", help="Put a key into the kit, not a code.")] = False,
+) -> None:
+    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were revoked."""
+    from server.credentials import commands
+
+    commands.renew(credentials, names, keys_in_kits=keys_in_kits)
+
+
+def _entrance(
+    credentials: Path | None, host: str | None, port: int | None, *, insecure: bool
+) -> tuple["Address", "Chain | None"]:
+    """Where stores come in, and of which chain. Raises ConfigError unless one way of joining is chosen."""
+    from server.addresses import EVERYWHERE, LOOPBACK, Address
+
+    if insecure == (credentials is not None):
         raise ConfigError(
-            "Stores join over TLS with kits that the server hands out, which this version does not have yet; "
-            "to try it out on one machine, add --insecure."
+            "Choose how stores join: --credentials DIR/server (from `flower-server provision`, with TLS and keys), "
+            "or --insecure to try it out on one machine."
         )
-    if host not in LOOPBACK:
+    if credentials:
+        from server.credentials.kits import Chain
+
+        chain = Chain.load(credentials.resolve())
+        return Address(host or EVERYWHERE, port or chain.port), chain
+    if (host or LOOPBACK) not in ("localhost", LOOPBACK):
         raise ConfigError(f"--insecure got the host {host!r}; plain HTTP is served on 127.0.0.1 only.")
+    typer.secho(
+        "WARNING: --insecure. No encryption and no keys: every program on this machine can join as any store "
+        "and read all updates. For trying out only; real stores need `flower-server provision`.",
+        err=True,
+        bold=True,
+    )
+    return Address(host or LOOPBACK, port or 8443), None
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from common.errors import NetworkError
-from server.launch import Address, FlowerServer
+from server.addresses import Address
+from server.launch import FlowerServer
 from tests.deployment.deployed import free_port, processes_of
 
 
@@ -20,7 +21,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def flower(place: Path) -> Iterator[FlowerServer]:
-    with FlowerServer(place, Address("127.0.0.1", free_port())) as flower:
+    with FlowerServer(place, Address("127.0.0.1", free_port()), None) as flower:
         yield flower
     assert processes_of(place) == []
 
@@ -61,7 +62,7 @@ def test_nobody_else_on_the_machine_can_read_the_state(flower: FlowerServer, pla
 
 def test_a_port_in_use_is_one_clear_sentence(flower: FlowerServer, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=rf"^Port {flower.address.port} on 127.0.0.1 cannot be used .* --port\.$"):
-        FlowerServer(tmp_path / "other", flower.address).__enter__()
+        FlowerServer(tmp_path / "other", flower.address, None).__enter__()
     assert processes_of(tmp_path) == []
 
 

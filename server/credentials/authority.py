@@ -1,0 +1,144 @@
+"""The chain's certificate authority, and the certificates that it gives to its own server."""
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from common.files import write_private, write_text
+
+AUTHORITY_LIFE = timedelta(days=3650)  # stores trust the authority in their kit for as long
+SERVER_LIFE = timedelta(days=90)
+RENEWAL = timedelta(days=30)  # a server's certificate is made anew when less than this is left
+_EARLIER = timedelta(days=1)  # certificates are valid from a day ago: clocks differ
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class Authority:
+    """An authority with its key."""
+
+    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        self.certificate, self._key = certificate, key
+
+    @classmethod
+    def new(cls, name: str) -> "Authority":
+        """A fresh one, called `name`."""
+        key, now = ec.generate_private_key(ec.SECP384R1()), datetime.now(UTC)
+        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+        certificate = (
+            _builder(whole, whole, key.public_key(), now + AUTHORITY_LIFE)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
+            .sign(key, hashes.SHA384())
+        )
+        return cls(certificate, key)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Authority":
+        """That of `directory`. Raises OSError, ValueError."""
+        key = load_key((directory / "ca.key").read_text(encoding="utf-8"))
+        return cls(x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes()), key)
+
+    def save(self, directory: Path) -> None:
+        """Write `ca.crt` and `ca.key`."""
+        write_private(directory / "ca.key", key_text(self._key))
+        write_text(directory / "ca.crt", self.text)
+
+    @property
+    def text(self) -> str:
+        """The certificate as PEM."""
+        return certificate_text(self.certificate)
+
+    def issue(self, host: str, key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.Certificate:
+        """A server's certificate for `host` (a name or number) and for this machine, for at most `life`."""
+        until = min(datetime.now(UTC) + life, self.certificate.not_valid_after_utc)
+        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+        return (
+            _builder(whole, self.certificate.subject, key.public_key(), until)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(_names((host, *THIS_MACHINE)), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA384())
+        )
+
+
+def renew_if_due(directory: Path, host: str) -> bool:
+    """Whether `server.crt` in `directory` was missing or near its end, and has been made anew.
+
+    `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
+    """
+    certificate, key_file = directory / "server.crt", directory / "server.key"
+    if key_file.exists() and certificate.exists():
+        left = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc - datetime.now(UTC)
+        if left > RENEWAL:
+            return False
+    if not key_file.exists():
+        write_private(key_file, key_text(ec.generate_private_key(ec.SECP384R1())))
+    key = load_key(key_file.read_text(encoding="utf-8"))
+    write_text(certificate, certificate_text(Authority.load(directory).issue(host, key, SERVER_LIFE)))
+    return True
+
+
+def load_key(text: str) -> ec.EllipticCurvePrivateKey:
+    """The private key in a PEM text. Raises ValueError."""
+    key = serialization.load_pem_private_key(text.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("not a key on an elliptic curve")
+    return key
+
+
+def key_text(key: ec.EllipticCurvePrivateKey) -> str:
+    """A private key as PEM."""
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def certificate_text(certificate: x509.Certificate) -> str:
+    """A certificate as PEM."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, until: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - _EARLIER)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys(hosts):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return x509.SubjectAlternativeName(names)

@@ -1,0 +1,165 @@
+"""Keeps Flower's SuperLink in step with the chain: registers the keys of enrolled stores, takes revoked ones out.
+
+A process of its own beside the SuperLink, which knows no store when a run starts. It also renews
+the server's certificate. Flower's registration is a command line of seconds; so the command's
+entry point is loaded once and called for each store.
+
+    python -m server.credentials.clerk CREDENTIALS FLOWER_DIRECTORY CONNECTION
+"""
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from common.files import write_json, write_text
+from server.credentials.authority import renew_if_due
+from server.credentials.kits import Chain
+from server.credentials.registry import State
+from server.credentials.watched import Watched
+
+LOOK = 0.2  # seconds between two looks at the chain's stores
+RETRY = 1.0  # seconds until the SuperLink is asked again after it has not answered
+HOUR = 3600.0  # seconds between two looks at the certificate
+
+
+class Node(BaseModel):
+    """A store that is registered, by its public key."""
+
+    store: str
+    key: str
+
+
+class Registrations(BaseModel):
+    """What the SuperLink has been told: nodes by number, and the one being told (None if none is)."""
+
+    nodes: dict[str, Node] = {}
+    pending: Node | None = None
+
+
+class Clerk:
+    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json tells which node is which."""
+
+    def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
+        self._chain, self._directory, self._connection = chain, directory, connection
+        self._path = _registrations(directory)
+        self._known = (
+            Registrations.model_validate_json(self._path.read_bytes()) if self._path.exists() else Registrations()
+        )
+
+    def reconcile(self) -> None:
+        """Bring the SuperLink in step with the chain. Raises FlowerError if it does not answer as it should."""
+        entries = self._chain.stores.stores()
+        wanted = {name: entry.key for name, entry in entries.items() if entry.state is State.ENROLLED and entry.key}
+        self._settle_pending()
+        for number, node in list(self._known.nodes.items()):
+            if wanted.get(node.store) != node.key:
+                self._unregister(number)
+        there = {node.store for node in self._known.nodes.values()}
+        for name in sorted(wanted.keys() - there):
+            self._register(Node(store=name, key=wanted[name]))
+
+    def _register(self, node: Node) -> None:
+        self._known.pending = node
+        self._save()
+        with tempfile.NamedTemporaryFile("w", suffix=".pub", encoding="utf-8") as file:
+            file.write(node.key + "\n")
+            file.flush()
+            answer = self._flwr("register", file.name, self._connection, "--name", node.store)
+        self._known.nodes[str(answer["node-id"])] = node
+        self._known.pending = None
+        self._save()
+        print(f"{node.store} is registered.", flush=True)
+
+    def _unregister(self, number: str) -> None:
+        node = self._known.nodes.pop(number)
+        self._write_nodes()  # first of all, nobody is to take it for the store
+        self._flwr("unregister", number, self._connection)
+        self._save()
+        print(f"{node.store} is not registered any more.", flush=True)
+
+    def _settle_pending(self) -> None:
+        """A clerk may have died between telling the SuperLink and noting its answer."""
+        if self._known.pending is None:
+            return
+        for row in self._flwr("ls", self._connection)["nodes"]:
+            if row["node-id"] not in self._known.nodes and row["status"] != "unregistered":
+                self._known.nodes[row["node-id"]] = self._known.pending
+        self._known.pending = None
+        self._save()
+
+    def _save(self) -> None:
+        write_text(self._path, self._known.model_dump_json(indent=2) + "\n")
+        self._write_nodes()
+
+    def _write_nodes(self) -> None:
+        write_json(_nodes(self._directory), {number: node.store for number, node in self._known.nodes.items()})
+
+    def _flwr(self, *arguments: str) -> Mapping[str, Any]:
+        """What `flwr supernode ARGUMENTS` answers. Raises FlowerError."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            command = next(iter(entry_points(group="console_scripts", name="flwr"))).load()
+            command(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
+        text = said.getvalue()
+        try:
+            answer = json.loads(text[text.index("{") :])
+        except ValueError:
+            raise FlowerError(text.strip()[-300:] or "no answer") from None
+        if not answer.get("success"):
+            raise FlowerError(str(answer.get("error-message", answer))[:300])
+        return dict(answer)
+
+
+class FlowerError(Exception):
+    """The SuperLink did not do what its command line was asked."""
+
+
+def begin_registrations(directory: Path, *, has_chain: bool) -> None:
+    """For a SuperLink that starts anew, and knows no node; without a chain there is no file that names nodes."""
+    _registrations(directory).unlink(missing_ok=True)
+    _nodes(directory).unlink(missing_ok=True)
+    if has_chain:
+        write_json(_nodes(directory), {})
+
+
+def _registrations(directory: Path) -> Path:
+    return directory / "registrations.json"
+
+
+def _nodes(directory: Path) -> Path:
+    return directory / "nodes.json"
+
+
+def main() -> None:
+    """Work until terminated."""
+    chain, directory, connection = Chain.load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+    clerk, stores = Clerk(chain, directory, connection), Watched(chain.stores.path)
+    next_look = time.monotonic()
+    is_due = True
+    while True:
+        if is_due or stores.has_changed():
+            try:
+                clerk.reconcile()
+                is_due = False
+            except FlowerError as error:
+                print(f"The SuperLink did not take it: {error}", flush=True)
+                is_due = True
+                time.sleep(RETRY)
+        if time.monotonic() > next_look:
+            next_look += HOUR
+            if renew_if_due(chain.directory, chain.host):
+                print("The server's certificate was renewed.", flush=True)
+        time.sleep(LOOK)
+
+
+if __name__ == "__main__":
+    main()

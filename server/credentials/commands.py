@@ -1,0 +1,115 @@
+"""What `flower-server provision` and `flower-server stores` do."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from common.errors import ConfigError
+from common.naming import check_store_name
+from server.credentials.kits import Chain
+from server.credentials.registry import Entry, State, now
+
+PORT = 9092  # where stores join if nothing else is asked for
+_SOON = timedelta(days=180)  # left of an authority's life when people should hear of it
+
+
+def provision(out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool) -> None:
+    """Make a chain in `out`, or find it there, and a kit for each of `stores` (comma-separated) that it has not yet.
+
+    Raises ConfigError, and OSError.
+    """
+    names = [check_store_name(name.strip()) for name in stores.split(",")]
+    chain = _chain(out, host, port)
+    known = chain.stores.stores()
+    fresh = [name for name in dict.fromkeys(names) if name not in known]
+    _check_distinct([*known, *fresh])
+    for name in fresh:
+        print(f"Kit of {name}: {chain.write_kit(name, with_key=keys_in_kits)}")
+    if kept := [name for name in names if name in known]:
+        print(f"Left as they are: {', '.join(kept)}. A new kit for one of them: flower-server stores renew.")
+    print(f"Start the server with:  flower-server start --credentials {chain.directory} ...")
+    print("Give each store its kit (chmod 600); it joins with:  flower-client join --kit NAME.kit --data FOLDER")
+
+
+def _chain(out: Path, host: str | None, port: int | None) -> Chain:
+    directory = out / "server"
+    if not directory.exists():
+        if host is None:
+            raise ConfigError("A new chain needs --host, the name or number by which stores reach the server.")
+        return Chain.make(directory, host, port or PORT)
+    chain = Chain.load(directory)
+    if (host or chain.host, port or chain.port) != (chain.host, chain.port):
+        raise ConfigError(
+            f"{out} is of the server {chain.host}:{chain.port}, which its kits name; got {host}:{port or chain.port}. "
+            "Leave --host and --port out to add stores, or make another chain with another --out."
+        )
+    return chain
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    """Raises ConfigError for two names that are one file on some systems."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise ConfigError(f"The stores {other!r} and {name!r} differ in case only; give one another name.")
+
+
+def show(credentials: Path) -> None:
+    """Print a chain's stores. Raises ConfigError."""
+    from rich.console import Console
+    from rich.table import Table
+
+    chain = Chain.load(credentials)
+    table = Table("store", "state", "since", "kit good until", box=None, pad_edge=False)
+    for name, entry in sorted(chain.stores.stores().items()):
+        table.add_row(name, entry.state, f"{entry.since:%Y-%m-%d %H:%M}", _kit_words(entry))
+    Console(highlight=False).print(table)
+    for sentence in _validity(chain):
+        print(sentence)
+
+
+def revoke(credentials: Path, names: Sequence[str]) -> None:
+    """Take stores out. Raises ConfigError, before any is out."""
+    registry = Chain.load(credentials).stores
+    for name in names:
+        registry.check_known(name)
+    for name in names:
+        registry.revoke(name)
+        print(f"{name} is revoked: a running server turns it away from now on.")
+
+
+def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool) -> None:
+    """Write a new kit for each of these stores. Raises ConfigError, before any is written."""
+    chain = Chain.load(credentials)
+    for name in names:
+        chain.stores.check_known(name)
+    for name in names:
+        path = chain.write_kit(name, with_key=keys_in_kits)
+        print(f"New kit of {name}: {path}. The key that the store has now works until this kit is used.")
+
+
+def _kit_words(entry: Entry) -> str:
+    if entry.state is State.REVOKED:
+        return ""
+    if entry.until is None:
+        return "used"
+    return f"{entry.until:%Y-%m-%d}" if entry.until > now() else "expired: make a new one"
+
+
+def _validity(chain: Chain) -> list[str]:
+    """Up to when the chain's certificates are good, and what to do where that ends soon."""
+    ends = _ends(chain.directory)
+    words = [f"Server's certificate: until {ends['server.crt']:%Y-%m-%d}, renewed by the server itself."]
+    words.append(f"Authority {chain.name}: until {ends['ca.crt']:%Y-%m-%d}.")
+    if ends["ca.crt"] - now() < _SOON:
+        words[-1] += " Make a new chain before that, in another folder, and give every store its new kit."
+    return words
+
+
+def _ends(directory: Path) -> Mapping[str, datetime]:
+    return {
+        name: x509.load_pem_x509_certificate((directory / name).read_bytes()).not_valid_after_utc
+        for name in ("server.crt", "ca.crt")
+    }

@@ -1,0 +1,126 @@
+"""Who may pass the door: requests that name the key of an enrolled store, and requests to enrol one.
+
+Flower's SuperLink checks that a request is signed with the key that it names. The guard looks at
+the name alone, before anything is read or passed on: so a revoked store is out at once, strangers
+cost nothing, and a store that is refused is told why.
+"""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.door_words import Reason, enrolment_statement
+from server.credentials.kits import Chain, public_text
+from server.credentials.refusals import RefusalLog, Tries
+from server.credentials.registry import NotAdmittedError, State
+from server.credentials.watched import Watched
+
+KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
+AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
+_NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+Short = Annotated[str, Field(max_length=2000)]
+
+
+class Enrolment(BaseModel):
+    """What a store sends to enrol; see `common.door_words.enrolment_statement`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Short
+    code: Short
+    public_key: Short
+    signature: Short
+
+
+class Guard:
+    """Decides for the stores of one chain."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain, self._watched = chain, Watched(chain.stores.path)
+        self._stores = self._read()
+        self.log, self._tries = RefusalLog(), Tries()
+
+    def refusal(self, address: str, key: str) -> Reason | None:
+        """Why a request from `address` with this KEY_HEADER may not pass, or None if it may."""
+        if self._watched.has_changed():
+            self._stores = self._read()
+        name, is_revoked = self._stores.get(key, ("", False))
+        if not name:
+            self.log.tell(address, "no key" if not key else "a key that no store of this chain is enrolled with")
+            return Reason.UNKNOWN_KEY
+        if is_revoked:
+            self.log.tell(address, f"store {name} is revoked")
+            return Reason.REVOKED
+        return None
+
+    def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
+        """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
+        name, _ = self._stores.get(key, ("unknown", False))
+        try:
+            behind = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
+        except (ValueError, TypeError):
+            behind = 0.0
+        if -AHEAD < behind < BEHIND:
+            self.log.tell(address, f"store {name}: not signed with its key, or registered before the server's start")
+            return None
+        self.log.tell(address, f"store {name}: its clock is {-behind:+.0f} s off")
+        return Reason.CLOCK
+
+    def enrol(self, address: str, body: bytes) -> Reason | None:
+        """Enrol the store that sent `body`; why not, or None if it is enrolled."""
+        if self._tries.are_used_up(address):
+            self.log.tell(address, "too many wrong codes")
+            return Reason.SLOW_DOWN
+        try:
+            asked = Enrolment.model_validate_json(body)
+            key = _proven_key(asked, self.chain.name)
+        except (ValidationError, ValueError, InvalidSignature):
+            self._tries.failed(address)
+            self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
+            return Reason.MALFORMED
+        name = asked.store if asked.store in self.chain.stores.stores() else "unknown"
+        try:
+            if self.chain.stores.enrol(asked.store, asked.code, key):
+                print(f"Store {name} at {address} is enrolled.", flush=True)
+        except NotAdmittedError as error:
+            self._tries.failed(address)
+            self.log.tell(address, f"store {name} came with {error}")
+            return error.reason
+        return None
+
+    def _read(self) -> dict[str, tuple[str, bool]]:
+        """By the header that names its key: each store, and whether it is revoked."""
+        entries = self.chain.stores.stores()
+        return {
+            _header(entry.key): (name, entry.state is State.REVOKED)
+            for name, entry in entries.items()
+            if entry.key and entry.state is not State.INVITED
+        }
+
+
+def _header(key: str) -> str:
+    """What Flower's clients put into KEY_HEADER for a public key."""
+    loaded = serialization.load_ssh_public_key(key.encode())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(loaded.public_bytes(serialization.Encoding.PEM, form)).decode()
+
+
+def _proven_key(asked: Enrolment, chain: str) -> str:
+    """The public key of an enrolment, in its one text form. Raises ValueError, InvalidSignature."""
+    key = serialization.load_ssh_public_key(asked.public_key.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
+        raise ValueError("not a key that Flower takes")
+    try:
+        signature = base64.b64decode(asked.signature, validate=True)
+    except binascii.Error as error:
+        raise ValueError from error
+    statement = enrolment_statement(chain, asked.store, asked.code, asked.public_key)
+    key.verify(signature, statement, ec.ECDSA(hashes.SHA256()))
+    return public_text(key)

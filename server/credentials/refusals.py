@@ -1,0 +1,54 @@
+"""Who was turned away at the door: one line each in the server's log, and no flood of them."""
+
+import time
+from collections import OrderedDict
+
+QUIET = 60.0  # seconds in which the same is not said again
+REMEMBERED = 1000  # pairs of address and reason
+MOST = 100  # lines within QUIET, whoever comes
+TRIES = 5  # wrong codes from one address within QUIET
+
+
+class RefusalLog:
+    """Prints who was refused, from where and why; never what they sent."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._began, self._said = 0.0, 0
+
+    def tell(self, address: str, why: str) -> None:
+        """Someone at `address` was turned away, because of `why`."""
+        now = time.monotonic()
+        before = self._last.pop((address, why), -QUIET)
+        is_repetition = now - before < QUIET
+        self._last[address, why] = before if is_repetition else now
+        if len(self._last) > REMEMBERED:
+            self._last.popitem(last=False)
+        if not is_repetition and self._may_speak(now):
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} refused {address}: {why}", flush=True)
+
+    def _may_speak(self, now: float) -> bool:
+        if now - self._began > QUIET:
+            self._began, self._said = now, 0
+        self._said += 1
+        if self._said == MOST:
+            print("Many are being refused; the rest of this minute is not logged.", flush=True)
+        return self._said < MOST
+
+
+class Tries:
+    """How many wrong codes came from each address of late."""
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[str, list[float]] = OrderedDict()
+
+    def are_used_up(self, address: str) -> bool:
+        """Whether the address has to wait."""
+        recent = [moment for moment in self._failed.get(address, []) if time.monotonic() - moment < QUIET]
+        return len(recent) >= TRIES
+
+    def failed(self, address: str) -> None:
+        """One more wrong code."""
+        self._failed[address] = [*self._failed.pop(address, [])[1 - TRIES :], time.monotonic()]
+        if len(self._failed) > REMEMBERED:
+            self._failed.popitem(last=False)

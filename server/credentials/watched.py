@@ -1,0 +1,23 @@
+"""A file that other processes replace now and then."""
+
+from pathlib import Path
+
+
+class Watched:
+    """Tells when the file at `path`, which is only ever replaced as a whole, is another one than at the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen = path, _mark(path)
+
+    def has_changed(self) -> bool:
+        """Whether it was replaced, appeared or vanished since the last look."""
+        before, self._seen = self._seen, _mark(self._path)
+        return self._seen != before
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
