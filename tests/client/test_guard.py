@@ -1,0 +1,229 @@
+"""What the policy lets happen, and what it lets out."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.failures import StoreError, failure_of
+from client.guard import Guard, GuardedWorker
+from client.policy import Policy
+from client.usage import Spent, Usage
+from common.config import RunConfig, resolve
+from common.failures import LONGEST_REST
+from common.metrics import Counts
+from common.models.spec import ModelSpec
+from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+
+NOON = datetime(2026, 11, 20, 12).timestamp()
+CLASSES = ("boot", "hat", "shirt")
+
+
+def order(kind: type[TrainOrder] | type[EvaluateOrder] = TrainOrder, **settings: object) -> TrainOrder | EvaluateOrder:
+    config = resolve({key.replace("__", "."): value for key, value in settings.items()})
+    spec = ModelSpec(config.model.name, CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
+    return kind(Plan("run", config, spec), 1, torch.zeros(5))
+
+
+def judgement() -> TrainOrder | EvaluateOrder:
+    return order(EvaluateOrder)
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> Callable[..., Guard]:
+    """Makes guards of one store at noon of a Friday."""
+
+    def make(spent: Spent | None = None, **policy: object) -> Guard:
+        usage = Usage(tmp_path / "usage.json", lambda: NOON)
+        usage.add(spent or Spent())
+        return Guard(Policy.model_validate(policy), usage, lambda: NOON)
+
+    return make
+
+
+def refusal(guard: Guard, order: TrainOrder | EvaluateOrder | RunConfig) -> tuple[str, int]:
+    """The rule that refuses an order, and seconds until it may not."""
+    with pytest.raises(StoreError) as caught:
+        guard.admit(order)
+    told = failure_of("oslo", caught.value)
+    assert told.code == "policy"
+    assert told.reason == f"its policy does not allow it ({told.detail})"
+    return told.detail, told.rest
+
+
+def test_by_default_all_is_admitted(guard: Callable[..., Guard]) -> None:
+    for each in (order(), judgement(), resolve()):
+        guard(Spent(10**6, 10**6, 1e9, 10**15, 10**15)).admit(each)
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "rule"),
+    [
+        ({"models": ("cnn", "resnet18")}, {"model__name": "niid-cnn"}, "models"),
+        ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
+        ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
+        ({"differential_privacy": True}, {}, "differential-privacy"),
+        ({"classes": ("boot", "hat")}, {"data__classes": list(CLASSES)}, "classes"),
+        ({"classes": (*CLASSES, "sock")}, {"data__classes": list(CLASSES)}, "classes"),
+    ],
+)
+def test_what_no_waiting_changes_is_refused_when_joining_too(
+    guard: Callable[..., Guard], policy: dict[str, object], asked: dict[str, object], rule: str
+) -> None:
+    for each in (order(**asked), order(EvaluateOrder, **asked), order(**asked).plan.config):
+        assert refusal(guard(**policy), each) == (rule, LONGEST_REST)
+
+
+def test_what_the_policy_names_is_admitted(guard: Callable[..., Guard]) -> None:
+    allowed = guard(models=("cnn",), strategies=("fedavg",), epochs_per_round=5, classes=("shirt", "hat", "boot"))
+    for each in (order(train__epochs=5), judgement(), resolve()):
+        allowed.admit(each)
+
+
+def test_the_network_that_is_built_counts_not_what_the_configuration_calls_it(guard: Callable[..., Guard]) -> None:
+    config, spec = resolve({"model.name": "cnn"}), ModelSpec("resnet18", CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
+    assert refusal(guard(models=("cnn",)), TrainOrder(Plan("run", config, spec), 1, torch.zeros(5)))[0] == "models"
+
+
+@pytest.mark.parametrize("make", [order, judgement])
+def test_outside_of_its_hours_a_store_rests_until_they_begin(
+    guard: Callable[..., Guard], make: Callable[[], TrainOrder | EvaluateOrder]
+) -> None:
+    assert refusal(guard(hours=("22:00-06:00",)), make()) == ("hours", 10 * 3600)
+    assert refusal(guard(hours=("fri 10:00-12:00",)), make()) == ("hours", 7 * 86_400 - 2 * 3600)
+    guard(hours=("22:00-06:00", "11:00-13:00")).admit(make())
+    guard(hours=("22:00-06:00",)).admit(resolve())
+
+
+@pytest.mark.parametrize(
+    ("policy", "enough", "too_much", "rule"),
+    [
+        ({"rounds_per_day": 3}, Spent(trainings=2), Spent(trainings=1), "rounds-per-day"),
+        ({"gpu_minutes_per_day": 2}, Spent(seconds=119), Spent(seconds=1), "gpu-minutes-per-day"),
+        ({"megabytes_down_per_day": 0.5}, Spent(down=499_999), Spent(down=1), "megabytes-down-per-day"),
+        ({"megabytes_up_per_day": 0.5}, Spent(up=499_999), Spent(up=1), "megabytes-up-per-day"),
+    ],
+)
+def test_a_budget_is_for_a_day(
+    guard: Callable[..., Guard], policy: dict[str, object], enough: Spent, too_much: Spent, rule: str
+) -> None:
+    guard(enough, **policy).admit(order())
+    assert refusal(guard(too_much, **policy), order()) == (rule, 12 * 3600)
+
+
+def test_judgements_are_counted_apart(guard: Callable[..., Guard]) -> None:
+    guard(Spent(trainings=1, judgements=2), rounds_per_day=1).admit(judgement())
+    assert refusal(guard(Spent(judgements=1), rounds_per_day=1), judgement()) == ("rounds-per-day", 12 * 3600)
+
+
+class Counting:
+    """A worker that counts how often it worked."""
+
+    name = "oslo"
+
+    def __init__(self) -> None:
+        self.worked = 0
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        return StoreInfo(self.name, {"boot": 12, "hat": 2}, 3, 4)
+
+    def train(self, order: TrainOrder) -> Update:
+        self.worked += 1
+        if order.round == 2:
+            raise StoreError("no-images", "none")
+        return Update(self.name, order.round, order.params, 14, 0.5, 1.0)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        return Evaluation(self.name, order.round, Counts(np.array([[2, 1], [0, 0]]), 1.5))
+
+
+def test_work_is_counted_also_when_it_fails_and_refused_work_is_not_done(tmp_path: Path) -> None:
+    usage = Usage(tmp_path / "usage.json")
+    counting = Counting()
+    worker = GuardedWorker(counting, Guard(Policy(rounds_per_day=2, metrics="accuracy"), usage))
+    asked = order()
+    assert isinstance(asked, TrainOrder)
+    assert worker.train(asked).num_examples == 14
+    with pytest.raises(StoreError, match="none"):
+        worker.train(TrainOrder(asked.plan, 2, asked.params))
+    with pytest.raises(StoreError, match="rounds_per_day"):
+        worker.train(asked)
+    told = worker.evaluate(EvaluateOrder(asked.plan, 1, asked.params))
+    assert not told.counts.confusion.any()
+    assert (told.counts.right, told.counts.wrong) == (2, 1)
+    assert worker.info(asked.plan.config).counts == {"boot": 0, "hat": 0}
+    assert counting.worked == 2
+    assert (usage.today().trainings, usage.today().judgements) == (2, 1)
+    assert usage.today().seconds > 0
+
+
+policies = st.builds(
+    lambda metrics, names, least: Policy(
+        metrics=metrics, class_names=names or metrics == "confusion", least_images_per_class=least
+    ),
+    st.sampled_from(["confusion", "accuracy"]), st.booleans(), st.integers(1, 6),
+)  # fmt: skip
+confusions = st.integers(2, 5).flatmap(
+    lambda classes: st.lists(st.integers(0, 4), min_size=classes**2, max_size=classes**2).map(
+        lambda cells: np.array(cells, dtype=np.int64).reshape(classes, classes)
+    )
+)
+
+
+def masked(policy: Policy, confusion: np.ndarray, loss: float = 1.5) -> Counts:
+    guard = Guard(policy, Usage(Path("not-used")))
+    return guard.evaluation(Evaluation("oslo", 1, Counts(confusion, loss))).counts
+
+
+@given(policies, confusions)
+def test_masking_keeps_what_is_summed_and_tells_no_small_class(policy: Policy, confusion: np.ndarray) -> None:
+    whole, told = Counts(confusion, 1.5), masked(policy, confusion)
+    assert (told.num_examples, told.accuracy, told.loss_sum) == pytest.approx(
+        (whole.num_examples, whole.accuracy, whole.loss_sum), nan_ok=True
+    )
+    images = told.confusion.sum(axis=1)
+    assert ((images == 0) | (images >= policy.least_images_per_class)).all()
+    if policy.metrics == "accuracy":
+        assert not told.confusion.any()
+    elif policy == Policy():
+        np.testing.assert_array_equal(told.confusion, confusion)
+    np.testing.assert_array_equal(confusion, whole.confusion)
+
+
+@given(confusions, st.integers(1, 6))
+def test_masked_counts_say_of_small_classes_their_sums_alone(confusion: np.ndarray, least: int) -> None:
+    """Which of the small classes an image is of, and which class it was taken for, changes nothing that leaves."""
+    policy = Policy(least_images_per_class=least)
+    told = masked(policy, confusion)
+    small = confusion.sum(axis=1) < least
+    hits = int(np.diag(confusion)[small].sum())
+    others = int(confusion[small].sum()) - hits
+    assert (told.right, told.wrong) == (hits, others)
+    np.testing.assert_array_equal(told.confusion[~small], confusion[~small])
+
+
+@given(
+    policies,
+    st.dictionaries(st.text(min_size=1, max_size=5), st.integers(0, 9), max_size=5),
+    st.integers(0, 5),
+    st.integers(0, 5),
+)
+def test_a_store_tells_of_itself_what_its_policy_allows(
+    policy: Policy, counts: dict[str, int], validation: int, test: int
+) -> None:
+    info = StoreInfo("oslo", counts, validation, test)
+    told = Guard(policy, Usage(Path("not-used"))).info(info)
+    assert (told.name, told.num_examples, told.validation, told.test) == ("oslo", info.num_examples, validation, test)
+    assert all(count == 0 or count >= policy.least_images_per_class for count in told.counts.values())
+    assert set(told.counts) <= {
+        name for name, count in counts.items() if count == 0 or count >= policy.least_images_per_class
+    }
+    assert policy.class_names or not told.counts
+    assert policy.metrics == "confusion" or not any(told.counts.values())
+    if policy == Policy():
+        assert told == info
