@@ -1,0 +1,72 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.live_runs import LiveRun
+
+SCRIPT = Path(sys.executable).parent / "flower-server"
+
+
+def status(*arguments: str | Path, at: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    return subprocess.run(
+        [SCRIPT, "status", *arguments], cwd=at, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> LiveRun:
+    return LiveRun(tmp_path / "runs" / "chain", stores=["lyon-2", "oslo-7", "süd [red]2"])
+
+
+def test_a_run_at_work(run: LiveRun, tmp_path: Path) -> None:
+    run.play(1, 12)
+    run.tell(**{"oslo-7": {"state": "away", "why": "no sign of life"}})
+    run.say(note="oslo-7 is away.")
+    with run.at_work():
+        done = status(at=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("chain  Training", "12/20 rounds", "Away (no sign of life)", "süd [red]2", "oslo-7 is away."):
+        assert words in done.stdout
+
+
+def test_exit_codes(run: LiveRun, tmp_path: Path) -> None:
+    run.play(1, 4)
+    assert status(at=tmp_path).returncode == 4, "nobody is at work on it"
+    run.end("stopped")
+    assert status(at=tmp_path).returncode == 0
+    run.fail("Too few stores.")
+    failed = status("runs/chain", at=tmp_path)
+    assert (failed.returncode, "Too few stores." in failed.stdout) == (4, True)
+
+
+def test_json_for_programs(run: LiveRun, tmp_path: Path) -> None:
+    run.play(1, 20)
+    run.end()
+    done = status(run.path, "--json", at=tmp_path)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (told["status"], told["round"], told["rounds"], len(told["stores"])) == ("finished", 20, 20, 3)
+    assert told["accuracy"]["test"][-1] == [20, run.records[-1]["test"]["accuracy"]]
+
+
+def test_no_run(tmp_path: Path) -> None:
+    done = status(at=tmp_path)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("Error: There is no run below")
+
+
+def test_status_loads_nothing_heavy(run: LiveRun) -> None:
+    look = (
+        "import sys, server.main, server.live.terminal\n"
+        "from pathlib import Path\n"
+        "from server.live.reader import RunReader\n"
+        f"RunReader(Path({str(run.path)!r})).look()\n"
+        "print(sorted({'torch', 'flwr', 'matplotlib', 'numpy', 'pydantic', 'starlette'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
