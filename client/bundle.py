@@ -1,0 +1,86 @@
+"""What a server ships with a run: a store runs only code that it has installed, so a bundle may hold no other.
+
+Flower's bundle is a zip archive of an app's files and a list of them. Fedshelf's apps are installed on both sides:
+theirs holds nothing but the `pyproject.toml` that names them.
+"""
+
+import hashlib
+import io
+import tomllib
+import zipfile
+import zlib
+from typing import Any, NoReturn
+
+from client.failures import StoreError
+
+CLIENT_APP = "client.app:app"
+LARGEST = 64 * 1024  # bytes, of the bundle and of each file in it; ours has less than one thousand
+
+_PROJECT, _MANIFEST = "pyproject.toml", ".info/CONTENT"
+_FIRST, _LAST = b"PK\x03\x04", b"PK\x05\x06"  # how a zip archive begins, and how its last 22 bytes do
+_ALLOWED = {  # all others could name code to install or to run
+    (): {"project", "tool"},
+    ("project",): {"name", "version", "description", "license"},
+    ("tool",): {"flwr"},
+    ("tool", "flwr"): {"app"},
+    ("tool", "flwr", "app"): {"publisher", "components", "config"},
+    ("tool", "flwr", "app", "components"): {"serverapp", "clientapp"},
+}
+
+
+def check_bundle(content: bytes) -> None:
+    """Raises StoreError unless this is a bundle that asks for the installed client app and holds no code."""
+    if len(content) > LARGEST:
+        _refuse(f"it has {len(content)} bytes; expected at most {LARGEST}")
+    project = _opened(content)
+    try:
+        document = tomllib.loads(project.decode())
+    except (ValueError, RecursionError):
+        _refuse(f"its {_PROJECT} is not TOML")
+    for path, allowed in _ALLOWED.items():
+        if unknown := sorted(set(_table(document, path)) - allowed):
+            _refuse(f"its {_PROJECT} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's has not")
+    asked = _table(document, ("tool", "flwr", "app", "components")).get("clientapp")
+    if asked != CLIENT_APP:
+        _refuse(f"it asks for the client app {str(asked)[:100]!r}; expected {CLIENT_APP!r}")
+
+
+def _opened(content: bytes) -> bytes:
+    """The project file of an archive that holds this file, Flower's list of files, and nothing else."""
+    if not content.startswith(_FIRST) or content[-22:-18] != _LAST:  # Python would run an archive with code in front
+        _refuse("it is not a zip archive from its first byte to its last")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [entry.filename for entry in archive.infolist()]
+            if sorted(names) != sorted((_PROJECT, _MANIFEST)):
+                _refuse(f"it holds {', '.join(map(repr, names[:5]))[:200]}; expected {_PROJECT} and {_MANIFEST} only")
+            project, manifest = _read(archive, _PROJECT), _read(archive, _MANIFEST)
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, OSError):
+        _refuse("it is not a readable zip archive")
+    if manifest != f"{_PROJECT},{hashlib.sha256(project).hexdigest()},{8 * len(project)}".encode():
+        _refuse(f"its {_MANIFEST} does not describe its {_PROJECT}")
+    return project
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file's content, unpacked no further than to what is allowed."""
+    with archive.open(name) as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        _refuse(f"its {name} unpacks to more than {LARGEST} bytes")
+    return content
+
+
+def _table(document: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The table at `path`, empty if there is none."""
+    table = document
+    for key in path:
+        inner = table.get(key, {})
+        if not isinstance(inner, dict):
+            _refuse(f"its {_PROJECT} has no table {'.'.join(path)!r}")
+        table = inner
+    return table
+
+
+def _refuse(why: str) -> NoReturn:
+    raise StoreError("policy", f"What the server ships with the run is refused: {why}.", "bundle")
