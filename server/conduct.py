@@ -15,9 +15,10 @@ from server.addresses import Address, check_free
 from server.credentials.kits import Chain
 from server.desk import Desk, Outcome
 from server.launch import FlowerServer, join_command
+from server.live.port import free_port as free_page_port
 from server.relay import RelayReader
-from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
+from server.show import Show
 
 APP_STARTUP = 120.0  # seconds for the submitted app to begin its work
 ATTEMPTS = 4  # starts of the app before a run that always dies is given up
@@ -33,6 +34,8 @@ class Request:
     address:  where to listen for stores
     chain:    whose stores may join; None is plain HTTP on this machine
     began:    seconds since the epoch when the process started
+    as_json:  whether to print JSON lines instead of a table
+    live_port: where the live page is wanted; 0: nowhere
     """
 
     settings: dict[str, Any]
@@ -40,6 +43,8 @@ class Request:
     chain: Chain | None
     resume: bool
     began: float
+    as_json: bool
+    live_port: int
 
 
 def conduct(request: Request) -> int:
@@ -55,15 +60,18 @@ def conduct(request: Request) -> int:
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
-        screen.RoundTable(config.run.rounds) as table,
-        _stop_on_signals(desk, table),
+        Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
+        _stop_on_signals(desk, show),
     ):
-        table.note("The server is up. Each store joins with:")
-        table.note(join_command(request.address, request.chain))
-        outcome = Conductor(path, desk, flower, table).see_through()
-    if outcome.summary is None:
-        raise _Failed(outcome.error, outcome.exit_code)
-    screen.closing(outcome.summary, path)
+        show.say("The server is up. Each store joins with:")
+        show.say(join_command(request.address, request.chain))
+        if request.live_port:
+            flower.show(port := free_page_port(request.live_port))
+            show.say(f"The run as a page: http://127.0.0.1:{port}/")
+        outcome = Conductor(path, desk, flower, show).see_through()
+        if outcome.summary is None:
+            raise _Failed(outcome.error, outcome.exit_code)
+    show.closing(outcome.summary, path)
     return _exit_code(path, outcome.summary)
 
 
@@ -78,15 +86,15 @@ class _Failed(RunError):  # noqa: N818 - not an error of its own, but the app's
 class Conductor:
     """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome."""
 
-    def __init__(self, path: Path, desk: Desk, flower: FlowerServer, table: screen.RoundTable) -> None:
-        self._path, self._desk, self._flower, self._table = path, desk, flower, table
-        self._relay = RelayReader(desk.events, table)
+    def __init__(self, path: Path, desk: Desk, flower: FlowerServer, show: Show) -> None:
+        self._path, self._desk, self._flower, self._show = path, desk, flower, show
+        self._relay = RelayReader(desk.events, show)
 
     def see_through(self) -> Outcome:
         """The outcome of the run. Raises RunError if the app does not start, or dies again and again."""
         for attempt in range(ATTEMPTS):
             if attempt:
-                self._table.note("The server's app died; it starts again from the last round that was saved.")
+                self._show.say("The server's app died; it starts again from the last round that was saved.")
             self._flower.submit(self._path)
             self._until(self._has_begun, APP_STARTUP)
             self._until(self._has_ended)
@@ -102,7 +110,7 @@ class Conductor:
                 raise RunError(f"The server's app did not start; see {self._flower.children.log('superexec')}.")
             self._relay.play()
             for name in self._flower.revive():
-                self._table.note(f"Flower's {name} ended and was started again.")
+                self._show.say(f"The server's {name} ended and was started again.")
             time.sleep(LOOK)
 
     def _has_begun(self) -> bool:
@@ -133,14 +141,14 @@ def _check_model(config: RunConfig) -> None:
 
 
 @contextmanager
-def _stop_on_signals(desk: Desk, table: screen.RoundTable) -> Iterator[None]:
+def _stop_on_signals(desk: Desk, show: Show) -> Iterator[None]:
     """The first signal asks the app to save and end after its round; the second ends everything at once."""
 
     def signalled(_number: int, _frame: FrameType | None) -> None:
         if desk.is_stop_asked():
             raise KeyboardInterrupt
         desk.ask_to_stop()
-        table.note("Stopping after this round; once more to stop at once (saved up to the last round).")
+        show.say("Stopping after this round; once more to stop at once (saved up to the last round).")
 
     previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

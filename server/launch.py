@@ -94,6 +94,12 @@ class FlowerServer:
             words = answer.get("error-message") or (done.stdout + done.stderr).strip()[-500:]
             raise RunError(f"Flower did not accept the run: {words}")
 
+    def show(self, port: int) -> None:
+        """Serve the live page of the run on that port of this machine."""
+        live = [sys.executable, "-m", "server.live", str(self._directory.parent), str(port)]
+        self.children.spawn("live-page", live)
+        self._remember()
+
     def revive(self) -> list[str]:
         """Start again what has died (the SuperLink's database outlives it); the names of these."""
         if revived := self.children.revive():
@@ -180,7 +186,9 @@ class FlowerServer:
     def _clear_leftovers(self) -> None:
         if self._record.exists():
             record = json.loads(self._record.read_text(encoding="utf-8"))
-            end_leftovers(record["groups"], [str(self._directory), f"{LOOPBACK}:{record['port']}", "server.door"])
+            end_leftovers(
+                record["groups"], [str(self._directory), f"{LOOPBACK}:{record['port']}", "server.door", "server.live"]
+            )
             self._record.unlink()
 
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from common.cli import command_line, merge_settings
@@ -45,6 +46,13 @@ def start(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
     ] = False,
+    live_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the live page, for this machine; the next one if taken; 0: none."),
+    ] = 8444,
+    log: Annotated[
+        str, typer.Option(click_type=click.Choice(["table", "json"]), help="What to print: for people, or JSON lines.")
+    ] = "table",
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
@@ -63,7 +71,7 @@ def start(
     address, chain = _entrance(credentials, host, port, insecure=insecure)
     from server.conduct import Request, conduct
 
-    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN)))
+    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port)))
 
 
 @app.command()
