@@ -1,0 +1,48 @@
+"""The checks, a file per family; each is a plain function of what was gathered."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from client.health.checks import classes, copies, files, machine, quality, server, settings
+from client.health.evidence import Evidence
+from client.health.finding import Finding
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is looked at.
+
+    title: what is so if nothing is found
+    quick: whether it needs no photo's pixels and no network
+    needs: what must be given for there to be anything to look at
+    """
+
+    title: str
+    find: Callable[[Evidence], Iterable[Finding]]
+    quick: bool = False
+    needs: Literal["server", "authority", "model", "policy"] | None = None
+
+
+CHECKS = (
+    Check("Every file can be used", files.readable, quick=True),
+    Check("Enough photos to train, validate and test on", files.splits, quick=True),
+    Check("Every class has enough photos", classes.sizes, quick=True),
+    Check("No class outweighs the others", classes.balance, quick=True),
+    Check("Class names are distinct", classes.names, quick=True),
+    Check("No photo is there twice", copies.exact, quick=True),
+    Check("No photo looks like a copy of another", copies.near),
+    Check("No label is in doubt", classes.doubts, needs="model"),
+    Check("No photo is too dark", quality.dark),
+    Check("No photo is over-exposed", quality.burnt),
+    Check("No photo is blank", quality.blank),
+    Check("No photo is blurred", quality.blurred),
+    Check("No photo is too small or too narrow", quality.shape),
+    Check("The graphics card works", machine.device, quick=True),
+    Check("Enough memory", machine.memory, quick=True),
+    Check("Enough room on the disk", machine.disks, quick=True),
+    Check("The server answers", server.answers, needs="server"),
+    Check("The server's certificate is good", server.certificate, needs="authority"),
+    Check("The clocks agree", server.clock, needs="server"),
+    Check("The store's policy is valid", settings.policy, quick=True, needs="policy"),
+)

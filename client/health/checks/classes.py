@@ -1,0 +1,160 @@
+"""What the classes hold, and what they are called."""
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+from client.health.evidence import Evidence
+from client.health.finding import Exhibit, Finding, counted, printable
+
+_FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt
+_UNEVEN = 10.0  # largest class over smallest, before it is worth a word
+_MOST = 0.8  # share of one class, from which always guessing it looks like a good model
+_TYPING_ERROR = 0.05  # a folder made by a slip of the finger stays small beside the one that was meant
+_GOOD_MODEL = 0.7  # share of labels that a model must agree with for its doubts to be worth a person's time
+
+
+def sizes(evidence: Evidence) -> Iterator[Finding]:
+    """Classes with few photos or none, and a store with one class."""
+    counts = evidence.photos.per_class()
+    if not counts:
+        return
+    if len(counts) == 1:
+        only = printable(next(iter(counts)))
+        yield Finding(
+            "photos",
+            "warning",
+            f'All photos are of one class, "{only}".',
+            "If that is all the store sells, it is fine. Otherwise --data must name the folder above the classes.",
+        )
+    if few := [f"{printable(label)} ({count})" for label, count in counts.items() if count < _FEW]:
+        yield Finding(
+            "photos",
+            "warning",
+            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos: {_listed(few)}.",
+            "Add photos of them, 50 or more if there are any; until then the model learns them from other stores.",
+        )
+    if empty := [printable(label) for label in evidence.photos.empty]:
+        yield Finding(
+            "photos",
+            "note",
+            f"{counted(len(empty), 'class folder holds', 'class folders hold')} no usable photo: {_listed(empty)}.",
+            "Fill or remove them; nothing is trained on them.",
+        )
+
+
+def balance(evidence: Evidence) -> Iterator[Finding]:
+    """One class that outweighs the others."""
+    counts = evidence.photos.per_class()
+    if len(counts) < 2:
+        return
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    share = counts[largest] / sum(counts.values())
+    told = f"{printable(largest)} has {counts[largest]:,} photos, {printable(smallest)} has {counts[smallest]:,}"
+    if share > _MOST:
+        yield Finding(
+            "photos",
+            "warning",
+            f"{share:.0%} of the photos are of one class: {told}.",
+            "Add photos of the other classes; a model trained here mostly learns to say the large one.",
+        )
+    elif counts[largest] > _UNEVEN * counts[smallest]:
+        yield Finding(
+            "photos",
+            "note",
+            f"The classes are uneven: {told}.",
+            "That is usual, and other stores make up for it. Photos of the small classes help the most.",
+        )
+
+
+def names(evidence: Evidence) -> Iterator[Finding]:
+    """Classes that are probably one: their names differ in case, spaces or a letter."""
+    counts = evidence.photos.per_class()
+    for one, other in combinations(counts, 2):
+        if not _alike(one, counts[one], other, counts[other]):
+            continue
+        small, large = sorted((one, other), key=counts.__getitem__)
+        yield Finding(
+            "photos",
+            "warning",
+            f'Two classes have nearly the same name: "{printable(large)}" ({counted(counts[large], "photo")}) and '
+            f'"{printable(small)}" ({counted(counts[small], "photo")}).',
+            "If they are the same product, move all photos into one folder, spelt as the other stores spell it.",
+        )
+
+
+def doubts(evidence: Evidence) -> Iterator[Finding]:
+    """Photos that a model is sure are of another class."""
+    guesses = evidence.guesses
+    if guesses is None:
+        return
+    if guesses.unknown:
+        yield Finding(
+            "photos",
+            "warning",
+            f"The model does not know {_listed([printable(label) for label in guesses.unknown])}.",
+            "Rename the folder as the chain spells the class, or ask for the class to be added.",
+        )
+    if not guesses.judged:
+        return
+    agreement = guesses.agreed / guesses.judged
+    told = f"The model agrees with {agreement:.0%} of {guesses.judged:,} labels"
+    if agreement < _GOOD_MODEL:
+        yield Finding(
+            "photos",
+            "note",
+            f"{told}: too few for its doubts about single photos to mean much.",
+            "Nothing has to be done. Check again with a better model.",
+        )
+    elif guesses.doubts:
+        yield Finding(
+            "photos",
+            "warning",
+            f"{counted(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong class folder. {told}.",
+            "Look at each and move it if the model is right.",
+            tuple(
+                Exhibit(
+                    doubt.seen.photo.name,
+                    f"{printable(doubt.guess)}? ({doubt.probability:.0%})",
+                    doubt.seen.photo.path,
+                )
+                for doubt in guesses.doubts
+            ),
+        )
+
+
+def _alike(one: str, photos: int, other: str, others: int) -> bool:
+    """Equal but for case and separators or a plural; or a letter apart and one of them as small as a mistake is.
+
+    A letter alone says little: shirts and skirts are both sold.
+    """
+    first, second = _plain(one), _plain(other)
+    if _singular(first) == _singular(second):
+        return True
+    small, large = sorted((photos, others))
+    return small <= _TYPING_ERROR * large and min(len(first), len(second)) >= 4 and _one_slip(first, second)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _singular(name: str) -> str:
+    return re.sub(r"(?<=ss|sh|ch|.x)es$|(?<=[^s\d])s$", "", name)
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether a letter more, less or other, or two letters the wrong way round, make one of the other."""
+    if abs(len(one) - len(other)) > 1:
+        return False
+    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    if start is None:
+        return len(one) != len(other)
+    rest, others = one[start:], other[start:]
+    swapped = rest[:2] == others[:2][::-1] and rest[2:] == others[2:]
+    return swapped or rest[1:] == others[1:] or rest[1:] == others or rest == others[1:]
+
+
+def _listed(words: list[str]) -> str:
+    more = f" and {len(words) - 10} more" if len(words) > 10 else ""
+    return ", ".join(words[:10]) + more

@@ -1,0 +1,78 @@
+"""What the store's machine offers."""
+
+from collections.abc import Iterator
+
+from client.health.evidence import Evidence
+from client.health.finding import Finding
+
+_GIB = 2**30
+_LEAST_GPU_MEMORY = 2 * _GIB  # bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5
+_LEAST_MEMORY = 2 * _GIB  # bytes available: PyTorch and a model of a hundred million numbers
+_LEAST_ROOM = _GIB // 5  # bytes: below it not even a model can be kept
+_PHOTO = 224 * 224 * 3  # bytes of a decoded photo at the usual largest size
+
+
+def device(evidence: Evidence) -> Iterator[Finding]:
+    """A GPU that cannot be used, that others use, or none."""
+    machine = evidence.machine
+    if machine.device_trouble:
+        driver = f" Its driver is version {machine.driver}." if machine.driver else ""
+        yield Finding(
+            "machine",
+            "warning",
+            f"There is an NVIDIA graphics card that cannot be used: {machine.device_trouble}.{driver}",
+            "Install NVIDIA's current driver and restart the machine. Until then the store trains on its processor.",
+        )
+    elif machine.device_memory and machine.device_memory[0] < _LEAST_GPU_MEMORY:
+        free, total = machine.device_memory
+        yield Finding(
+            "machine",
+            "warning",
+            f"Only {size(free)} of the {size(total)} of the {machine.device_name} are free.",
+            "Close other programs that use the graphics card; with too little, training falls back to small batches.",
+        )
+    elif machine.device == "cpu":
+        yield Finding(
+            "machine",
+            "note",
+            f"There is no graphics card; the store trains on {machine.device_name}.",
+            "Small networks train well like that. Large ones take ten to a hundred times as long.",
+        )
+
+
+def memory(evidence: Evidence) -> Iterator[Finding]:
+    """Little memory left."""
+    if evidence.machine.memory and evidence.machine.memory[0] < _LEAST_MEMORY:
+        available, total = evidence.machine.memory
+        yield Finding(
+            "machine",
+            "warning",
+            f"Only {size(available)} of {size(total)} of memory are available; training wants {size(_LEAST_MEMORY)}.",
+            "Close other programs before joining.",
+        )
+
+
+def disks(evidence: Evidence) -> Iterator[Finding]:
+    """Little room, or no right to write, where photos are decoded to and where keys are kept."""
+    wanted = _GIB + len(evidence.photos.usable) * _PHOTO
+    for disk in evidence.machine.disks:
+        if disk.trouble or disk.free < _LEAST_ROOM:
+            told = disk.trouble or f"only {size(disk.free)} are free"
+            yield Finding(
+                "machine",
+                "problem",
+                f"Nothing can be kept in {disk.path} ({disk.purpose}): {told}.",
+                "Make room there, or have the folder made writable for the account that runs the store.",
+            )
+        elif disk.free < wanted:
+            yield Finding(
+                "machine",
+                "warning",
+                f"{size(disk.free)} are free for {disk.purpose} in {disk.path}; up to {size(wanted)} may be wanted.",
+                "Make room there; with less, photos are decoded anew in every round, or training stops.",
+            )
+
+
+def size(count: int) -> str:
+    """3221225472 -> "3.0 GiB", 5242880 -> "5 MiB"."""
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,95 @@
+"""The line to the server: reachable, the right one, the same time."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from client.health.evidence import Evidence
+from client.health.finding import Finding
+
+_SOON = 14  # days: time to ask the operator and to get a new kit
+_SKEW = 30.0  # seconds: as far as two clocks that are set from the internet never are apart
+_REFUSED = 300.0  # seconds: Flower refuses what a store signs if its time is further off (TIMESTAMP_TOLERANCE)
+
+
+def answers(evidence: Evidence) -> Iterator[Finding]:
+    """A server that is not there, or something else in its place."""
+    line = evidence.line
+    if line is None:
+        return
+    if line.trouble == "unreachable":
+        yield Finding(
+            "server",
+            "problem",
+            f"The server {line.server} cannot be reached: {line.why}.",
+            "Check the address and this machine's network; a firewall must let it call out to that port. "
+            "If all is well here, the server may not be running: ask its operator.",
+        )
+    elif line.trouble == "protocol":
+        yield Finding(
+            "server",
+            "problem",
+            f"Something answers at {line.server}, but it is not what was expected: {line.why}.",
+            "Check the address. A server with certificates is called with --kit, one without needs --server alone.",
+        )
+    elif line.status == 503:
+        yield Finding(
+            "server",
+            "warning",
+            f"The server {line.server} is there, but is just starting or stopping.",
+            "Nothing has to be done; a store waits for it.",
+        )
+    elif not line.trouble and line.status != 200:
+        yield Finding(
+            "server",
+            "problem",
+            f"Something answers at {line.server}, but it is not a Fedshelf server (HTTP status {line.status}).",
+            "Check the address and the port.",
+        )
+
+
+def certificate(evidence: Evidence) -> Iterator[Finding]:
+    """A certificate that is not believed, or not for much longer."""
+    line = evidence.line
+    if line is None:
+        return
+    if line.trouble == "certificate":
+        yield Finding(
+            "server",
+            "problem",
+            f"The certificate of {line.server} is not to be trusted: {line.why}.",
+            "Do not join. Check this machine's clock, then ask the server's operator for a new kit.",
+        )
+    elif line.ends is not None and (days := days_left(line.ends)) < _SOON:
+        yield Finding(
+            "server",
+            "warning",
+            f"The server's certificate ends in {days} days, on {line.ends:%d %B %Y}.",
+            "Tell the server's operator, who renews it.",
+        )
+
+
+def clock(evidence: Evidence) -> Iterator[Finding]:
+    """Clocks that disagree."""
+    line = evidence.line
+    if line is None or line.skew is None or abs(line.skew) <= _SKEW:
+        return
+    direction = "behind" if line.skew > 0 else "ahead of"
+    yield Finding(
+        "server",
+        "problem" if line.ends and abs(line.skew) > _REFUSED else "warning",
+        f"This machine's clock is {_duration(abs(line.skew))} {direction} the server's.",
+        "Switch on setting the time from the internet (NTP). A store whose clock is five minutes off is refused.",
+    )
+
+
+def days_left(ends: datetime) -> int:
+    """Whole days until then."""
+    return (ends - datetime.now(UTC)).days
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 172800 else f"{seconds / 86400:.0f} days"

@@ -1,0 +1,12 @@
+"""What the store has written down."""
+
+from collections.abc import Iterator
+
+from client.health.evidence import Evidence
+from client.health.finding import Finding
+
+
+def policy(evidence: Evidence) -> Iterator[Finding]:
+    """A policy that cannot be read: the store would refuse to start."""
+    if evidence.policy:
+        yield Finding("settings", "problem", evidence.policy, "Mend the policy; the store does not join without it.")

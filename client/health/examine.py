@@ -1,0 +1,112 @@
+"""Gather, then judge: the whole check, and the quick part of it that joining a server begins with."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from client.health.checks import CHECKS, Check
+from client.health.evidence import Evidence
+from client.health.finding import SEVERITIES, Finding, Kind
+from client.health.guesses import guess
+from client.health.line import call
+from client.health.machine import inspect
+from client.health.photos import Progress, gather, glance
+from client.policy import load_policy
+from common.errors import ConfigError, DataError, NetworkError
+
+# What a person is told to mend first decides; a machine is mended like a setting.
+EXIT_CODES: dict[Kind, int] = {
+    "photos": DataError.exit_code,
+    "server": NetworkError.exit_code,
+    "settings": ConfigError.exit_code,
+    "machine": ConfigError.exit_code,
+}
+
+ProgressOf = Callable[[str], Progress]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be checked.
+
+    store:     its name
+    data:      folder of photos, or a CSV file of them
+    server:    HOST:PORT, or None: it is then not called
+    authority: certificate (PEM) of the only authority to believe; None: plain HTTP
+    model:     model.safetensors, or the directory that holds it, or None
+    policy:    file, or None
+    """
+
+    store: str
+    data: Path
+    server: str | None = None
+    authority: bytes | None = None
+    model: Path | None = None
+    policy: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    outcomes: every check that was made, in the order of the list of checks, with its findings
+    """
+
+    store: str
+    made: datetime
+    evidence: Evidence
+    outcomes: tuple[tuple[Check, tuple[Finding, ...]], ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them, the worst first."""
+        return _worst_first(finding for _, findings in self.outcomes for finding in findings)
+
+
+def examine(subject: Subject, progress: ProgressOf) -> Report:
+    """The whole check. `progress` makes a progress of each step's name. Raises ConfigError for an unusable model."""
+    photos = gather(subject.data, progress("Looking at photos"))
+    evidence = Evidence(
+        photos,
+        inspect(),
+        line=call(subject.server, subject.authority) if subject.server else None,
+        guesses=guess(subject.model, photos.usable, progress("Asking the model")) if subject.model else None,
+        policy=_policy(subject.policy),
+    )
+    made = tuple((check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject))
+    return Report(subject.store, datetime.now().astimezone(), evidence, made)
+
+
+def quick(data: Path, policy: Path | None = None) -> list[Finding]:
+    """What can be said at once, the worst first: counts, names, copies among known photos; the machine; the policy.
+
+    Reads no photo and calls nobody.
+    """
+    evidence = Evidence(glance(data), inspect(), policy=_policy(policy))
+    return _worst_first(finding for check in CHECKS if check.quick for finding in check.find(evidence))
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """0 if the store can take part, else that of the error that joining would end with."""
+    kinds = {finding.kind for finding in findings if finding.severity == "problem"}
+    return next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0)
+
+
+def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _applies(check: Check, subject: Subject) -> bool:
+    """Whether there was anything to look at: a check that was not made is not one that was passed."""
+    given = {"server": subject.server, "model": subject.model, "policy": subject.policy, "authority": subject.authority}
+    return check.needs is None or given[check.needs] is not None
+
+
+def _policy(path: Path | None) -> str:
+    try:
+        if path is not None:
+            load_policy(path)
+    except ConfigError as error:
+        return str(error)
+    return ""

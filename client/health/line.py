@@ -1,0 +1,103 @@
+"""Calling the server once: is it there, is its certificate good, is its clock ours?
+
+What is sent is a TLS handshake and `GET /health`, nothing of the store's.
+"""
+
+import http.client
+import ssl
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+Trouble = Literal["", "unreachable", "certificate", "protocol"]
+
+_SECONDS = 5.0  # to connect, and for each piece of the answer
+
+# OpenSSL's X509_V_ERR_ codes, in words
+_REASONS = {
+    9: "it is not valid yet, or this machine's clock is behind",
+    10: "it has expired, or this machine's clock is ahead",
+    18: "it is signed by nobody but itself",
+    19: "another authority has signed it",
+    20: "another authority has signed it",
+    62: "it was made for another host name",
+    64: "it was made for another address",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of it.
+
+    server:  HOST:PORT
+    trouble: what failed, and `why` in a few words
+    ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
+    status:  of the HTTP answer; 0 without one
+    skew:    seconds that the server's clock is ahead of ours, give or take one; None if it did not tell
+    """
+
+    server: str
+    trouble: Trouble = ""
+    why: str = ""
+    ends: datetime | None = None
+    status: int = 0
+    skew: float | None = None
+
+
+def call(server: str, authority: bytes | None) -> Line:
+    """Call HOST:PORT; over TLS if there is an authority's certificate (PEM), the only one that is then believed."""
+    try:
+        return _called(server, authority)
+    except ssl.SSLCertVerificationError as error:
+        return Line(server, "certificate", _REASONS.get(error.verify_code, error.verify_message))
+    except ssl.SSLError as error:
+        return Line(server, "protocol", f"it does not speak TLS ({(error.reason or 'no handshake').lower()})")
+    except (http.client.HTTPException, ConnectionResetError):
+        return Line(server, "protocol", "it does not speak HTTP")
+    except OSError as error:
+        return Line(server, "unreachable", error.strerror or str(error) or "no answer")
+
+
+def _called(server: str, authority: bytes | None) -> Line:
+    with closing(_connection(server, authority)) as connection:
+        connection.connect()
+        ends = _ends(connection, authority) if authority else None
+        before = time.time()
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        return Line(server, "", "", ends, answer.status, _skew(answer.getheader("Date", ""), before, time.time()))
+
+
+def _connection(server: str, authority: bytes | None) -> http.client.HTTPConnection:
+    host, _, port = server.rpartition(":")
+    host = host.strip("[]")
+    if authority is None:
+        return http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
+    context = ssl.create_default_context(cadata=authority.decode("ascii"))
+    return http.client.HTTPSConnection(host, int(port), timeout=_SECONDS, context=context)
+
+
+def _ends(connection: http.client.HTTPConnection, authority: bytes) -> datetime:
+    from cryptography import x509
+
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    shown = connection.sock.getpeercert(binary_form=True)
+    assert shown is not None
+    return min(
+        x509.load_der_x509_certificate(shown).not_valid_after_utc,
+        x509.load_pem_x509_certificate(authority).not_valid_after_utc,
+    )
+
+
+def _skew(date: str, before: float, after: float) -> float | None:
+    """Server's time less ours at the middle of the call; the header has whole seconds, cut off."""
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=UTC)
+    return told.timestamp() + 0.5 - (before + after) / 2

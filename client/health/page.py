@@ -1,0 +1,164 @@
+"""`health.html` and `health.json`: what a person at the store looks at. Both stay there."""
+
+import base64
+import contextlib
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from client.health.checks.machine import size
+from client.health.checks.server import days_left
+from client.health.evidence import Evidence
+from client.health.examine import Report
+from client.health.finding import SEVERITIES, Exhibit, Finding, counted, printable
+from client.health.look import thumbnail
+from common.files import write_json, write_text
+from common.images.decode import NotUsableError
+
+_SHOWN = 12  # photos of one finding
+_ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte
+_NAMED = 200  # files of one finding that are listed; health.json has all
+_SIDE = 160  # pixels of a thumbnail's longer side
+
+
+def write_page(report: Report, directory: Path) -> Path:
+    """Write both files into `directory` and return the page's path. Raises OSError."""
+    write_json(directory / "health.json", facts(report))
+    page = directory / "health.html"
+    write_text(page, render(report))
+    return page
+
+
+def facts(report: Report) -> dict[str, Any]:
+    """All that was found, in plain values."""
+    photos, line = report.evidence.photos, report.evidence.line
+    return {
+        "store": report.store,
+        "made": report.made.isoformat(timespec="seconds"),
+        "can_take_part": all(finding.severity != "problem" for finding in report.findings),
+        "photos": len(photos.usable),
+        "classes": {row["name"]: row["parts"] for row in _classes(report.evidence)},
+        "findings": [_plain(finding) for finding in report.findings],
+        "checked": [check.title for check, findings in report.outcomes if not findings],
+        "machine": dict(_machine(report.evidence)),
+        "clock_skew_seconds": None if line is None or line.skew is None else round(line.skew, 1),
+    }
+
+
+def render(report: Report) -> str:
+    """The page as text. Names come from a disk and are escaped, everywhere."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"printable": printable, "counted": counted}
+    findings = report.findings
+    pictures = _Pictures()
+    shown = {
+        severity: [_shown(one, pictures) for one in findings if one.severity == severity] for severity in SEVERITIES
+    }
+    return environment.get_template("page.html.j2").render(
+        store=report.store,
+        made=report.made,
+        photos=len(report.evidence.photos.usable),
+        machine_name=_trains_on(report.evidence),
+        problems=shown["problem"],
+        warnings=shown["warning"],
+        notes=shown["note"],
+        fine=[check.title for check, found in report.outcomes if all(one.severity == "note" for one in found)],
+        classes=_classes(report.evidence),
+        machine=_machine(report.evidence),
+    )
+
+
+class _Pictures:
+    """Thumbnails as data addresses, until there are enough of them on the page."""
+
+    def __init__(self) -> None:
+        self._left = _ALL_SHOWN
+
+    def of(self, exhibit: Exhibit) -> str | None:
+        """None for a file that has no picture, or one that is gone by now."""
+        if exhibit.path is None or not self._left:
+            return None
+        with contextlib.suppress(NotUsableError):
+            picture = base64.b64encode(thumbnail(exhibit.path, _SIDE)).decode()
+            self._left -= 1
+            return f"data:image/jpeg;base64,{picture}"
+        return None
+
+
+def _shown(finding: Finding, pictures: _Pictures) -> dict[str, Any]:
+    """A finding with its first photos as pictures and the next as names."""
+    pictured = [(exhibit, pictures.of(exhibit)) for exhibit in finding.exhibits[:_SHOWN]]
+    figures = [(exhibit, source) for exhibit, source in pictured if source]
+    seen = {id(exhibit) for exhibit, _ in figures}
+    rest = (exhibit for exhibit in finding.exhibits if id(exhibit) not in seen)
+    named = list(islice(rest, _NAMED))
+    unnamed = len(finding.exhibits) - len(figures) - len(named)
+    return {"finding": finding, "figures": figures, "named": named, "unnamed": unnamed}
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "what": finding.what,
+        "advice": finding.advice,
+        "files": [{"name": exhibit.name, "remark": exhibit.remark} for exhibit in finding.exhibits],
+    }
+
+
+def _classes(evidence: Evidence) -> list[dict[str, Any]]:
+    """Largest first: name, photos, photos per split if that is known, length of the bar (0 to 1)."""
+    counts, splits = evidence.photos.per_class(), evidence.photos.splits() or {}
+    largest = max(counts.values(), default=1)
+    return [
+        {
+            "name": label,
+            "photos": count,
+            "parts": {part: splits[label][part] for part in ("train", "validation", "test")},
+            "share": count / largest,
+        }
+        for label, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+
+
+def _trains_on(evidence: Evidence) -> str:
+    machine = evidence.machine
+    return "Processor" if machine.device == "cpu" or machine.device_trouble else machine.device_name
+
+
+def _machine(evidence: Evidence) -> list[tuple[str, str]]:
+    """What there is, whether good or bad: (name, value)."""
+    machine, line = evidence.machine, evidence.line
+    return list(
+        _known(
+            ("Trains on", machine.device_name),
+            ("Graphics driver", machine.driver),
+            ("Graphics memory", machine.device_memory and "{} free of {}".format(*map(size, machine.device_memory))),
+            ("Processor cores", str(machine.cores)),
+            ("Memory", machine.memory and "{} available of {}".format(*map(size, machine.memory))),
+            *((f"Room for {disk.purpose}", f"{size(disk.free)} in {disk.path}") for disk in machine.disks),
+            ("Server", line and line.server),
+            (
+                "Server's certificate",
+                line and line.ends and f"{days_left(line.ends)} days left, to {line.ends:%d %B %Y}",
+            ),
+            ("Server's clock", line and line.skew is not None and _skew(line.skew)),
+        )
+    )
+
+
+def _skew(seconds: float) -> str:
+    return "the same as here" if abs(seconds) < 2 else f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+
+
+def _known(*rows: tuple[str, Any]) -> Iterable[tuple[str, str]]:
+    return ((name, value) for name, value in rows if value)

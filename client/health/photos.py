@@ -1,0 +1,117 @@
+"""A store's photos as the checks see them: read once, measured, and not kept."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.health.look import Look, look_at, read
+from common.errors import DataError
+from common.images import contents
+from common.images.cache import remembered
+from common.images.decode import NotUsableError
+from common.images.folder import splits_of
+from common.images.parallel import in_order
+from common.images.scan import Photo, Scan, scan
+from common.images.split import Split
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo that training can use; in a quick check, one that it may be able to use.
+
+    digest: of the file's content; None if it was not read
+    look:   None if it was not read
+    """
+
+    photo: Photo
+    digest: bytes | None = None
+    look: Look | None = None
+
+
+@dataclass(frozen=True)
+class Photos:
+    """All that a folder holds.
+
+    trouble:  why the folder cannot be read at all, or nothing
+    usable:   in the order of names
+    left_out: (name, reason), sorted
+    empty:    classes without a usable photo
+    """
+
+    trouble: str = ""
+    usable: tuple[Seen, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    empty: tuple[str, ...] = ()
+
+    def per_class(self) -> dict[str, int]:
+        """Class -> photos, sorted by name."""
+        return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
+
+    def splits(self) -> dict[str, Counter[Split]] | None:
+        """Class -> photos per split, as training will have it; None unless all photos were read."""
+        digests = [seen.digest for seen in self.usable if seen.digest is not None]
+        if len(digests) < len(self.usable):
+            return None
+        photos = [seen.photo for seen in self.usable]
+        counts: dict[str, Counter[Split]] = {label: Counter() for label in self.per_class()}
+        for photo, split in zip(photos, splits_of(photos, digests), strict=True):
+            counts[photo.label][split] += 1
+        return counts
+
+
+def glance(data: Path) -> Photos:
+    """By names and sizes alone, and by what is remembered of photos that were read before. Reads no photo."""
+    try:
+        found = scan(data)
+    except DataError as error:
+        return Photos(trouble=str(error))
+    known = remembered(data)
+    seen = [_remembered(photo, known) for photo in found.photos]
+    return _photos(found, seen)
+
+
+def gather(data: Path, progress: Progress | None = None) -> Photos:
+    """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
+    try:
+        found = scan(data)
+    except DataError as error:
+        return Photos(trouble=str(error))
+    seen: list[Seen | NotUsableError] = []
+    for one in in_order(_seen, found.photos):
+        seen.append(one)
+        if progress:
+            progress(len(seen), len(found.photos))
+    return _photos(found, seen)
+
+
+def _photos(found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
+    usable = tuple(one for one in seen if isinstance(one, Seen))
+    left_out = list(found.left_out)
+    for photo, one in zip(found.photos, seen, strict=True):
+        if isinstance(one, NotUsableError):
+            left_out.append((photo.name, str(one)))
+    empty = found.labels - {one.photo.label for one in usable}
+    return Photos("", usable, tuple(sorted(left_out)), tuple(sorted(empty)))
+
+
+def _seen(photo: Photo) -> Seen | NotUsableError:
+    try:
+        data = read(photo.path)
+        return Seen(photo, contents.digest_of(data), look_at(data))
+    except NotUsableError as error:
+        return error
+    except MemoryError:
+        return NotUsableError("too large for this machine's memory")
+
+
+def _remembered(photo: Photo, known: contents.Known) -> Seen | NotUsableError:
+    with contextlib.suppress(OSError):
+        if photo.path.stat().st_size == 0:
+            return NotUsableError("empty file")
+    if contents.is_unchanged(photo.path, known):
+        return Seen(photo, bytes.fromhex(known[str(photo.path)][1]))
+    return Seen(photo)
