@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from client.failures import failure_of
 from client.frozen import FrozenCache
 from common.config import RunConfig
+from common.envelope import presence
 from common.messages import (
     FrozenMissingError,
     FrozenStore,
@@ -83,7 +84,11 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
     def handle(message: Message, context: Context) -> Message:
         return Message(answer(worker_for(context), message.content, kept), reply_to=message)
 
+    def tell(message: Message, _: Context) -> Message:
+        return Message(presence(has=True), reply_to=message)  # it takes one message after another, and loses none
+
     app.query()(handle)
+    app.query("probe")(tell)
     app.train()(handle)
     app.evaluate()(handle)
     return app

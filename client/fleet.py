@@ -6,8 +6,8 @@ the process lives, and never fetches the code that a run ships. (The SuperNode's
 `http_request_response` would be fewer names, but it sends this process a SIGINT when the server was
 started afresh, and kills it 5 s after a failed join.)
 
-All private names of flwr in Fedshelf are in this file; `pyproject.toml` pins flwr, and a contract
-test holds the line to the stock SuperNode.
+All private names of flwr that a store uses are in this file, `client.parcels` and `client.signing`; `pyproject.toml`
+pins flwr, and a contract test holds the line to the stock SuperNode.
 """
 
 import logging
@@ -19,32 +19,25 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 import httpx
-from flwr.app import Message
-from flwr.app.message import remove_content_from_message
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.app import Message, RecordDict
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    iterate_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from client.kit import Credentials, new_key
+from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
 from client.refusals import NO_CONNECTION, obstacle
+from client.signing import Signer
 from common.errors import NetworkError
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
-UPLOADS = 4  # parts of an answer sent at the same time
+TRANSFERS = 4  # pieces of a message under way at the same time
+KEPT_PIECE = 2**20  # bytes from which on a piece is kept for the next message: an evaluated model is trained next
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 
@@ -93,12 +86,14 @@ class Line:
             root_certificates=credentials.root_certificates,
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(private_key, private_key.public_key()),
+                Signer(private_key),
             ],
         )
         self._server, self._narrator, self._patience = credentials.server, narrator, patience
-        self._closed = threading.Event()
+        self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
         self._node = Node()
+        self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
+        self._kept: dict[str, bytes] = {}
 
     @property
     def node_id(self) -> int:
@@ -124,6 +119,7 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
+        self._transfers.shutdown(wait=False, cancel_futures=True)
         try:  # one attempt each: a server that is not there forgets the node by itself
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
             self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
@@ -142,69 +138,48 @@ class Line:
                     raise
             time.sleep(ACTIVATION_WAIT)
 
-    def receive(self) -> Message | None:
-        """The next message for this node, or None if there is none now."""
-        reply = self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
-        if not reply.messages_list:
-            return None
-        head, tree = message_from_proto(reply.messages_list[0]), reply.message_object_trees[0]
-        run_id = head.metadata.run_id
-        objects = {each.object_id: self._pull(run_id, each.object_id) for each in iterate_object_tree(tree)}
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=tree.object_id)
+    def receive(self) -> list[Head]:
+        """The messages that have come for this node; the server hands each out once."""
+        return heads(self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node)))
+
+    def fetch(self, head: Head) -> Message:
+        """The message with all its pieces. Raises MessageError if they make none."""
+        missing = [piece for piece in head.pieces if piece not in self._kept]
+        pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
+        objects = self._kept | dict(zip(missing, pulled, strict=True))
+        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
         self._call(self._client.ConfirmMessageReceived, confirm)
-        try:
-            message = inflate_object_from_contents(tree.object_id, objects)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            message = None
-        if not isinstance(message, Message):
-            LOG.error("A message from the server cannot be read; it is left out.")
-            return None
-        message.metadata.__dict__["_message_id"] = tree.object_id
-        return message
+        objects = {piece: objects[piece] for piece in head.pieces}
+        if large := {piece: content for piece, content in objects.items() if len(content) >= KEPT_PIECE}:
+            self._kept = large
+        return put_together(head, objects)
 
-    def send(self, reply: Message, seconds: float) -> None:
-        """Push a reply and its arrays; `seconds` is what the work took."""
-        run_id = reply.metadata.run_id
-        with no_object_id_recompute():
-            reply.metadata.__dict__["_message_id"] = reply.object_id
-            objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
-            push = fleet.PushMessagesRequest(
-                node=self._node,
-                messages_list=[message_to_proto(remove_content_from_message(reply))],
-                message_object_trees=[tree],
-                clientapp_runtime_list=[seconds],
+    def answer(self, message: Message, content: RecordDict, seconds: float) -> None:
+        """Answer a message; `seconds` is what the work took. Returns when all of the answer is at the server."""
+        parcel = take_apart(answer_to(message, content), self._node, seconds)
+        while not self._sent(parcel):  # a link that was cut for minutes: the server has dropped what it had of it
+            LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
+
+    def _sent(self, parcel: Parcel) -> bool:
+        """Push a reply and the objects that the server lacks; whether it took them all."""
+        accepted = self._call(self._client.PushMessages, parcel.head)
+        run_id = parcel.head.messages_list[0].metadata.run_id
+        return all(
+            self._transfers.map(
+                lambda piece: self._push(run_id, piece, parcel.objects[piece], accepted.session_id),
+                accepted.objects_to_push,
             )
-            accepted = self._call(self._client.PushMessages, push)
-            parts = [
-                PushObjectRequest(
-                    node=self._node,
-                    run_id=run_id,
-                    object_id=object_id,
-                    object_content=objects[object_id].deflate(),
-                    session_id=accepted.session_id,
-                )
-                for object_id in accepted.objects_to_push
-            ]
-        self._push(parts)
+        )
 
-    def _push(self, parts: list[PushObjectRequest]) -> None:
-        """Upload the parts of a reply, together: a server that finds one missing looks again after a second only."""
-        with ThreadPoolExecutor(UPLOADS) as pool:
-            done = list(pool.map(self._try_push, parts))
-        for part, is_done in zip(parts, done, strict=True):
-            if not is_done:
-                self._call(self._client.PushObject, part)
-
-    def _try_push(self, part: PushObjectRequest) -> bool:
-        """One attempt, which may fail: `_call` is for the main thread, where it can be interrupted."""
-        try:
-            self._client.PushObject(part)
-        except (httpx.TransportError, httpx.HTTPStatusError):
-            return False
-        return True
+    def _push(self, run_id: int, object_id: str, content: bytes, session: str) -> bool:
+        """Send one piece of a reply; whether the server took it."""
+        part = PushObjectRequest(
+            node=self._node, run_id=run_id, object_id=object_id, object_content=content, session_id=session
+        )
+        return bool(self._call(self._client.PushObject, part).stored)
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
-        """One part of a message, waited for until the other side has uploaded it."""
+        """One piece of a message, waited for until the other side has uploaded it."""
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
         while True:
             reply = self._call(self._client.PullObject, request)
@@ -225,24 +200,35 @@ class Line:
 
     def _call(self, method: Callable[[Request], Reply], request: Request) -> Reply:
         """Call the server again and again until it answers; raises what the class says."""
-        pause, away = FIRST_RETRY, False
-        while True:
+        pause = FIRST_RETRY
+        while not self._closed.is_set():
             try:
                 reply = method(request)
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
                 reason = _reason(error)
+            except RuntimeError:  # httpx: the client was closed under our feet
+                break
             else:
-                if away:
-                    self._narrator.found()
+                self._tell(None)
                 return reply
-            if not away:
-                self._narrator.lost(reason)
-                away = True
+            self._tell(reason)
             if time.monotonic() > self._patience:
                 hint = " Is it running, and is the address right?" if reason == NO_CONNECTION else ""
                 raise NetworkError(f"No server at {self._server}: {reason}.{hint}")
-            time.sleep(min(pause, max(self._patience - time.monotonic(), 0.0)))
+            self._closed.wait(min(pause, max(self._patience - time.monotonic(), 0.0)))
             pause = min(2 * pause, LONGEST_RETRY)
+        raise UnknownStoreError
+
+    def _tell(self, obstacle: str | None) -> None:
+        """Tell that the server is away, or back; once, however many threads find out."""
+        with self._lock:
+            if self._is_away == (obstacle is not None):
+                return
+            self._is_away = obstacle is not None
+        if obstacle is None:
+            self._narrator.found()
+        else:
+            self._narrator.lost(obstacle)
 
 
 def _reason(error: httpx.TransportError | httpx.HTTPStatusError) -> str:

@@ -1,66 +1,35 @@
 """A store at work: its line to the server open, and all that happens told in plain words."""
 
-import logging
 import signal
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from client.app import make_app
+from client.console import log_in_plain_words, say
 from client.kit import Credentials
+from client.orderbook import Orderbook
 from client.refusals import NO_CONNECTION, STARTING
-from client.resident import worker_of
 from client.serving import serve
-from client.work import StoreWorker
-from common.config import RunConfig
-from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from client.settings import Settings
+from client.workshop import Workshop
 
 
-def join_as_store(credentials: Credentials, data: Path, name: str, device: str, wait: float) -> None:
+def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     Raises ConfigError for a device that is not there, NetworkError if no server appears within
     `wait` seconds, RefusedError if it does not let this store in.
     """
-    _log_in_plain_words()
-    worker = worker_of({"store": name, "data": str(data.resolve()), "device": device})
-    app = make_app(lambda _: TellingWorker(worker))
+    log_in_plain_words()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    workshop = Workshop(settings)
     say(f"Waiting for the server at {credentials.server}.")
     try:
-        serve(credentials, app, TellingNarrator(), wait)
+        serve(credentials, Orderbook(workshop), TellingNarrator(), wait)
     except KeyboardInterrupt:
         say("Left.")
-
-
-class TellingWorker:
-    """A worker that says what it does; `client.app.Worker`."""
-
-    def __init__(self, worker: StoreWorker) -> None:
-        self.name, self._worker = worker.name, worker
-
-    def info(self, config: RunConfig) -> StoreInfo:
-        """What the store holds."""
-        info = self._worker.info(config)
-        held_out = f"{info.validation} for validation and {info.test} for testing held out"
-        say(f"The server asked what is here: {info.num_examples} photos to train on, {held_out}.")
-        return info
-
-    def train(self, order: TrainOrder) -> Update:
-        """Train locally."""
-        say(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
-        update = self._worker.train(order)
-        took = f"{update.num_examples} photos in {update.seconds:.1f} s"
-        say(f"Round {order.round}: trained on {took}, loss {update.loss:.4f}; sending the update.")
-        return update
-
-    def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge the global model on photos held out."""
-        evaluation = self._worker.evaluate(order)
-        counts = evaluation.counts
-        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {counts.num_examples} photos.")
-        return evaluation
+    finally:
+        workshop.close()
 
 
 class TellingNarrator:
@@ -87,21 +56,6 @@ class TellingNarrator:
             say("The server is back.")
 
 
-def say(text: str) -> None:
-    """One line for the person at the store's machine."""
-    print(text, flush=True)
-
-
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
     """Also where a shell starts us in the background, which switches Ctrl-C off."""
     raise KeyboardInterrupt
-
-
-def _log_in_plain_words() -> None:
-    """Our own log lines look like all others; those of libraries stay quiet."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("fedshelf")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False

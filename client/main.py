@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from client.kit import Credentials
+from client.settings import Settings
 from common.cli import command_line
 from common.cli import run as run_command_line
 from common.errors import ConfigError
@@ -18,38 +19,93 @@ LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 @app.command()
 def join(
-    server: Annotated[str, typer.Option(help="Address of the server, HOST:PORT.")],
     data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class.")],
-    name: Annotated[str, typer.Option(help="What this store is called.")],
+    kit: Annotated[Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")] = None,
+    server: Annotated[str | None, typer.Option(help="With --insecure: the server's address, HOST:PORT.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --insecure: what this store is called.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
-    insecure: Annotated[bool, typer.Option("--insecure", help="Plain HTTP, to a server on this machine only.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Instead of --kit: plain HTTP, to a server on this machine only.")
+    ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server to appear.")] = 600.0,
 ) -> None:
     """Join a server and train when asked, until Ctrl-C."""
-    check_store_name(name)
-    _check_server(server, insecure=insecure)
+    if (kit is None) != insecure or (kit is None) != (name is not None) or (kit is None) != (server is not None):
+        raise ConfigError(
+            "Join with the kit that the chain made for this store: --kit NAME.kit. "
+            "To try it out on one machine instead: --insecure --server 127.0.0.1:PORT --name NAME."
+        )
+    if kit is not None:
+        _join_with_kit(kit, data, device, wait)
+    else:
+        assert name is not None
+        assert server is not None
+        check_store_name(name)
+        _check_insecure(server)
+        _survey_and_join(Credentials(server), name, data, device, wait)
+
+
+def _join_with_kit(path: Path, data: Path, device: str, wait: float) -> None:
+    from client.enrol import OnlyOne, credentials_for
+    from common.kit import Kit
+
+    kit = Kit.read(path)
+    with OnlyOne(kit.store):
+        _survey_and_join(credentials_for(kit, wait), kit.store, data, device, wait)
+
+
+def _survey_and_join(credentials: Credentials, name: str, data: Path, device: str, wait: float) -> None:
     from client.survey import survey
 
     print(f"Store {name}: {survey(data)}", flush=True)
     from client.join import join_as_store  # loads torch and flwr
 
-    join_as_store(Credentials(server), data, name, device, wait)
+    join_as_store(credentials, Settings(name, data.resolve(), device), wait)
 
 
-def _check_server(server: str, *, insecure: bool) -> None:
-    """Raises ConfigError unless `server` is an address that may be used this way."""
-    host, colon, port = server.rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigError(f"--server got {server!r}; expected HOST:PORT, for example 127.0.0.1:8443.")
-    if not insecure:
-        raise ConfigError(
-            "A server is joined over TLS with a kit from its operator, which this version does not have yet; "
-            "to try it out on one machine, add --insecure."
-        )
+@app.command()
+def check(
+    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class.")],
+    name: Annotated[str, typer.Option(help="What this store is called; by default as the folder is.")] = "",
+    kit: Annotated[Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")] = None,
+    server: Annotated[str, typer.Option(help="Address of the server to call, HOST:PORT.")] = "",
+    model: Annotated[
+        Path | None, typer.Option(help="A run's model.safetensors, or its directory: finds wrong labels.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="By default policy.toml in the store's home.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes; by default the store's home.")] = None,
+) -> None:
+    """See whether this store is fit to take part, and write a page that says what to do: health.html.
+
+    The page stays here, and so do the photos.
+    """
+    if server:
+        _check_address(server)
+    from client.health.command import check_store  # loads torch
+
+    raise typer.Exit(check_store(data, name, kit, server, model, policy, out))
+
+
+def _check_insecure(server: str) -> None:
+    """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
+    host = _check_address(server)
     if host not in LOOPBACK:
         raise ConfigError(
             f"--insecure got the host {host!r}; plain HTTP is for a server on this machine (127.0.0.1) only."
         )
+    typer.secho(
+        "WARNING: --insecure. No encryption, and no proof of who the server is. For trying out on one machine only.",
+        err=True,
+        bold=True,
+    )
+
+
+def _check_address(server: str) -> str:
+    """The host of HOST:PORT. Raises ConfigError if it is not that."""
+    host, colon, port = server.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"--server got {server!r}; expected HOST:PORT, for example 127.0.0.1:8443.")
+    return host
 
 
 def main() -> None:

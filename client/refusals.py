@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -32,7 +32,8 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
         return _no_connection(error)
     match reason := _reason(error.response):
         case Reason.CLOCK:
-            return f"this machine's clock is {_skew(error.response)}; switch on time synchronisation, or set it right"
+            told = told_error(clock_error(error.response))
+            return f"this machine's clock is {told}; switch on time synchronisation, or set it right"
         case Reason.SLOW_DOWN:
             return "too many wrong codes came from this address; it takes new ones after a minute"
         case None:
@@ -60,13 +61,17 @@ def _reason(response: httpx.Response) -> Reason | None:
     return Reason(told) if told in list(Reason) else None
 
 
-def _skew(response: httpx.Response) -> str:
-    """How far this clock is from the server's, which puts the time into each answer."""
+def clock_error(response: httpx.Response) -> timedelta:
+    """How far this clock is ahead of the server's, which puts the time into each answer; zero if it did not."""
     try:
-        there = parsedate_to_datetime(response.headers.get("date", ""))
-        seconds = (datetime.now(UTC) - there).total_seconds()
+        return datetime.now(UTC) - parsedate_to_datetime(response.headers.get("date", ""))
     except (TypeError, ValueError):
-        return "not the server's"
+        return timedelta(0)
+
+
+def told_error(error: timedelta) -> str:
+    """A clock's error in words."""
+    seconds = error.total_seconds()
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
 
 

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from common.envelope import HEADER
 from common.errors import MessageError
 
-HEADER, ARRAYS, TENSORS = "header", "arrays", "tensors"
+ARRAYS, TENSORS = "arrays", "tensors"
 INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
 _FORMAT = "safetensors"  # Flower's field for how an array's bytes are to be read
 

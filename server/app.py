@@ -7,7 +7,7 @@ there. Whoever submits it by other means (`flwr run`) gives settings as Flower's
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from common.files import write_text
 from common.orders import STORE_CHANNELS, Plan
 from server import cohort, plan
 from server.desk import Desk
-from server.grid import GridRuntime
+from server.grid import GridRuntime, Surroundings
 from server.relay import RelayWriter
 from server.rounds import Judge, Watcher
 from server.run_directory import RunDirectory
@@ -55,7 +55,16 @@ def main(grid: Grid, context: Context) -> None:
         watcher = RelayWriter(desk.events)
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
-            training = GridTraining(config, directory, watcher, folder_judge, desk.began, config.cohort.min_stores)
+            training = GridTraining(
+                config,
+                directory,
+                watcher,
+                folder_judge,
+                desk.began,
+                config.cohort.min_stores,
+                board=desk.board,
+                enrolled=desk.enrolled if desk.are_enrolled() else None,
+            )
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
 
 
@@ -74,6 +83,8 @@ class GridTraining:
     began:     seconds since the epoch when the start-up began
     expected:  stores to wait for before round 1
     channels:  of the stores' images
+    board:     the file in which the stores' states are shown
+    enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
     """
 
     config: RunConfig
@@ -83,6 +94,8 @@ class GridTraining:
     began: float
     expected: int
     channels: int = STORE_CHANNELS
+    board: Path | None = None
+    enrolled: Callable[[], Mapping[int, str]] | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -90,7 +103,8 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on.
         """
         config, run_id = plan.settle_image_size(self.config, None, self.channels), self.directory.run_id()
-        runtime = GridRuntime(grid, config, run_id, self.watcher.note)
+        surroundings = Surroundings(self.watcher.note, self.board, self.enrolled)
+        runtime = GridRuntime(grid, config, run_id, surroundings)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
         if stop() and len(present) < config.cohort.min_stores:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")

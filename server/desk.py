@@ -28,12 +28,15 @@ class Desk:
     """The talk about the run in `run_directory`.
 
     events: what the app has to say, see `server.relay`
+    board:  what the app knows of each store, see `server.board`
     began:  seconds since the epoch at which the person's command started
     """
 
     def __init__(self, run_directory: Path) -> None:
         self.directory = run_directory / "flower"
         self.events = self.directory / "events.jsonl"
+        self.board = self.directory / "stores.json"
+        self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"
         self._stop = self.directory / "stop"
@@ -54,7 +57,7 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            for path in (self.events, self._outcome, self._stop):
+            for path in (self.events, self.board, self._nodes, self._outcome, self._stop):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)
             yield
@@ -63,6 +66,14 @@ class Desk:
     def began(self) -> float:
         """See above."""
         return float(json.loads(self._began.read_text(encoding="utf-8")))
+
+    def are_enrolled(self) -> bool:
+        """Whether only enrolled stores may take part."""
+        return self._nodes.exists()
+
+    def enrolled(self) -> dict[int, str]:
+        """The names of the enrolled stores by the number of their Flower node."""
+        return {int(node_id): name for node_id, name in json.loads(self._nodes.read_text(encoding="utf-8")).items()}
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from common.messages import Notice, decode_order
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from server.grid import GridRuntime
+from server.grid import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
@@ -61,7 +61,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def runtime(grid: LocalGrid, notes: list[str]) -> GridRuntime:
-    return GridRuntime(grid, CONFIG, "run", notes.append, ghost=0.0)
+    return GridRuntime(grid, CONFIG, "run", Surroundings(notes.append, ghost=0.0))
 
 
 def gathered(runtime: GridRuntime, *names: str) -> None:
@@ -142,7 +142,7 @@ def test_a_store_that_is_too_late_has_failed_and_is_not_heard_any_more(
         go_on.wait(30)
         return Update("north", order.round, order.params, 1, 0.0, 0.0)
 
-    runtime = GridRuntime(grid, resolve({"cohort.timeout": 0.3}), "run", notes.append)
+    runtime = GridRuntime(grid, resolve({"cohort.timeout": 0.3}), "run", Surroundings(notes.append))
     add(Doubler("north", slow))
     add(Doubler("south"))
     gathered(runtime, "north", "south")
@@ -178,7 +178,7 @@ def test_the_second_store_of_one_name_is_refused_and_told(
 def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
     grid: LocalGrid, add: Callable[..., None], notes: list[str]
 ) -> None:
-    runtime = GridRuntime(grid, CONFIG, "run", notes.append)
+    runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")
     add(Doubler("north"))
@@ -227,7 +227,7 @@ def test_frozen_parameters_reach_each_store_once(
 def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., None]) -> None:
     secret = {"run.out": "/srv/runs/x", "evaluation.test_data": "/srv/photos", "model.weights": "/srv/w.safetensors"}
     config = resolve(secret, {"train.lr": 0.5})
-    runtime = GridRuntime(grid, config, "run", lambda _: None, ghost=0.0)
+    runtime = GridRuntime(grid, config, "run", Surroundings(lambda _: None, ghost=0.0))
     add(Doubler("north"))
     gathered(runtime, "north")
     assert [type(answer) for answer in runtime.train(order(1, Plan("run", config, SPEC)), ["north"])] == [Update]

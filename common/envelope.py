@@ -1,8 +1,8 @@
-"""Probes: has a store the message that it should be working on?
+"""What can be said of messages without PyTorch: the process that holds a store's line to the server has none.
 
-Flower hands each message out once; where the connection breaks at that moment, nobody has it and nobody
-knows. So the server asks, and sends again what a store does not have. A probe needs no PyTorch: the process
-that answers it has none.
+Probes ask a store whether it has the message that it should be working on: Flower hands each message out
+once, and where the connection breaks at that moment, nobody has it and nobody knows. So the server asks, and
+sends again what a store does not have.
 """
 
 from typing import TypeVar
@@ -13,7 +13,17 @@ from common.errors import MessageError
 
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
+HEADER = "header"  # the record of plain values that each of our messages has
 Value = TypeVar("Value", str, bool)
+
+
+def header(content: RecordDict) -> dict[str, str | int]:
+    """The short plain fields of a message, such as kind, run_id and round; none of a message that is not ours."""
+    record = content.get(HEADER)
+    fields = record.items() if isinstance(record, ConfigRecord) else ()
+    return {
+        key: value for key, value in fields if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64)
+    }
 
 
 def probe(message_id: str) -> RecordDict:

@@ -1,0 +1,99 @@
+"""A store's orders: one is worked on at a time, in a thread beside the one that listens to the server."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import httpx
+from flwr.app import MessageType, RecordDict
+
+from client.fleet import Line, RunOverError, UnknownStoreError
+from client.parcels import Head
+from client.workshop import Workshop
+from common.envelope import header, presence, probed
+from common.errors import MessageError, RefusedError
+
+KEPT_ANSWERS = 2  # the latest update and the latest evaluation
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+@dataclass(frozen=True)
+class _Job:
+    line: Line
+    head: Head
+    came: float
+
+
+class Orderbook:
+    """Takes orders, has them done by `workshop`, and answers them.
+
+    An order that comes again (its answer was lost, or the server's app died and asks once more) is answered
+    from memory: nobody trains twice for one update.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._held: dict[str, Head] = {}
+        self._answers: OrderedDict[str, RecordDict] = OrderedDict()
+        threading.Thread(target=self._work, name="orders", daemon=True).start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an order is being worked on, or waits."""
+        return bool(self._held)
+
+    def take(self, line: Line, head: Head) -> None:
+        """Put an order that has come on `line` at the end."""
+        self._held[head.message_id] = head
+        self._queue.put(_Job(line, head, time.monotonic()))
+
+    def tell(self, line: Line, head: Head) -> None:
+        """Answer a probe at once: whether the message that it asks about is here."""
+        message = line.fetch(head)
+        line.answer(message, presence(has=probed(message.content) in self._held), 0.0)
+
+    def _work(self) -> None:
+        while True:
+            job = self._queue.get()
+            try:
+                if not self._is_stale(job):
+                    self._do(job)
+            except EOFError:  # the workshop was closed: the store leaves
+                return
+            except (RunOverError, UnknownStoreError, RefusedError):
+                LOG.info("The server no longer waits for this answer.")
+            except MessageError as error:
+                LOG.error("%s It is left out.", error)
+            except httpx.HTTPStatusError as error:
+                LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+            finally:
+                self._held.pop(job.head.message_id, None)
+
+    def _do(self, job: _Job) -> None:
+        message = job.line.fetch(job.head)
+        began = time.monotonic()
+        if (answer := self._answers.get(job.head.content_id)) is None:
+            answer = self._workshop.do(message.content)
+            self._keep(job.head, answer)
+        job.line.answer(message, answer, time.monotonic() - began)
+
+    def _keep(self, head: Head, answer: RecordDict) -> None:
+        """Remember what took work: an update or an evaluation."""
+        if header(answer).get("kind") in ("update", "evaluation"):
+            self._answers[head.content_id] = answer
+            while len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+
+    def _is_stale(self, job: _Job) -> bool:
+        """Whether nobody waits for an answer any more: time is up, or the server went on to another round."""
+        if time.monotonic() - job.came > job.head.ttl:
+            return True
+        if job.head.type != MessageType.TRAIN:
+            return False
+        rivals = [head for head in self._held.values() if head.type == MessageType.TRAIN]
+        return rivals[-1].message_id != job.head.message_id

@@ -1,0 +1,20 @@
+"""What a person tells a store when it joins."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One store.
+
+    store:  its name
+    data:   folder of photos, one sub-folder per class, or a CSV file of them
+    device: auto, cpu, mps, cuda or cuda:N
+    policy: file with what this store allows; None: the one in its home, if there is one
+    """
+
+    store: str
+    data: Path
+    device: str = "auto"
+    policy: Path | None = None

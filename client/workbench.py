@@ -1,0 +1,79 @@
+"""Inside a store's worker process: orders come through a pipe, answers go back."""
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+
+from flwr.app import RecordDict
+
+from client.app import answer
+from client.console import log_in_plain_words, say
+from client.frozen import FrozenCache
+from client.resident import worker_of
+from client.settings import Settings
+from client.work import StoreWorker
+from common.config import RunConfig
+from common.errors import FedshelfError
+from common.failures import failure
+from common.messages import encode_result
+from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+
+
+def work(pipe: Connection, settings: Settings) -> None:
+    """Say through the pipe that all is well, or which FedshelfError is in the way; then do what comes, for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the other process decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log_in_plain_words()
+    node = {"store": settings.store, "data": str(settings.data), "device": settings.device}
+    try:
+        worker, kept = TellingWorker(worker_of(node)), FrozenCache()
+    except FedshelfError as error:
+        pipe.send(error)
+        return
+    pipe.send(None)
+    while True:
+        match pipe.recv():
+            case RecordDict() as order:
+                pipe.send(answer(worker, order, kept))
+            case code:
+                pipe.send(encode_result(failure(settings.store, code)))
+
+
+def _end_with_parent() -> None:
+    """Without the other process nobody wants what is done here, however it died."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+class TellingWorker:
+    """A worker that says what it does; `client.app.Worker`."""
+
+    def __init__(self, worker: StoreWorker) -> None:
+        self.name, self._worker = worker.name, worker
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """What the store holds."""
+        info = self._worker.info(config)
+        held_out = f"{info.validation} for validation and {info.test} for testing held out"
+        say(f"The server asked what is here: {info.num_examples} photos to train on, {held_out}.")
+        return info
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train locally."""
+        say(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
+        update = self._worker.train(order)
+        took = f"{update.num_examples} photos in {update.seconds:.1f} s"
+        say(f"Round {order.round}: trained on {took}, loss {update.loss:.4f}; sending the update.")
+        return update
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge the global model on photos held out."""
+        evaluation = self._worker.evaluate(order)
+        counts = evaluation.counts
+        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {counts.num_examples} photos.")
+        return evaluation

@@ -1,0 +1,102 @@
+"""The process in which a store trains, seen from the one that holds the line to the server.
+
+Network, images and device stay in it from one order to the next. When it dies (a fault of a GPU's
+driver, too little memory), the line stays open: another one is started and does the order.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import threading
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+from flwr.app import RecordDict
+
+from client.settings import Settings
+from common.errors import FedshelfError
+
+if TYPE_CHECKING:
+    from common.orders import FailureCode  # loads torch
+
+ATTEMPTS = 2  # processes that may die of one order before it is given up
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class Workshop:
+    """A worker process of the store that `settings` describe; `do` is for one thread at a time.
+
+    Raises FedshelfError if the store cannot work at all, for example for a device that is not there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock, self._is_open = settings, threading.Lock(), True
+        self._process: BaseProcess
+        self._pipe: Connection
+        self._start()
+        try:
+            fault = self._pipe.recv()
+        except EOFError:
+            fault = FedshelfError("The store's worker process died at its start; what it printed says why.")
+        if fault is not None:
+            raise fault
+
+    def do(self, order: RecordDict) -> RecordDict:
+        """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
+        for attempt in range(ATTEMPTS):
+            if (answer := self._ask(order)) is not None:
+                return answer
+            again = "starting another one and trying again" if attempt + 1 < ATTEMPTS else "giving up this order"
+            LOG.error("The worker process died (%s); %s.", self._how(), again)
+            self._restart()
+        return self.decline("crashed")
+
+    def decline(self, code: "FailureCode") -> RecordDict:
+        """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
+        while (answer := self._ask(code)) is None:
+            self._restart()
+        return answer
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        with self._lock:
+            self._is_open = False
+            self._process.terminate()
+            self._process.join()
+
+    def _ask(self, job: "RecordDict | FailureCode") -> RecordDict | None:
+        """What the process answers, or None if it dies."""
+        with contextlib.suppress(EOFError, OSError):
+            self._pipe.send(job)
+            answer: RecordDict = self._pipe.recv()
+            return answer
+        return None
+
+    def _how(self) -> str:
+        self._process.join()
+        code = self._process.exitcode
+        return "killed, often for want of memory" if code == -9 else f"exit code {code}"
+
+    def _restart(self) -> None:
+        with self._lock:
+            if not self._is_open:
+                raise EOFError
+            self._process.join()
+            self._start()
+        with contextlib.suppress(EOFError, OSError):
+            self._pipe.recv()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # this process has threads, which a fork would break
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_enter, args=(theirs, self._settings), daemon=True)
+        self._process.start()
+        theirs.close()
+
+
+def _enter(pipe: Connection, settings: Settings) -> None:
+    from client.workbench import work  # loads torch, in the new process alone
+
+    work(pipe, settings)

@@ -1,0 +1,152 @@
+"""One order on its way to stores and back, whatever is lost in between."""
+
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from flwr.app import Message, MessageType
+
+from common.messages import NeedsFrozen, Result, encode_order
+from common.orders import EvaluateOrder, Failure, TrainOrder
+from server.board import Board
+from server.link import GONE, LOST, Link, read, says_no
+from server.roster import Roster
+
+POLL = 0.05  # seconds between two looks for answers, growing to a tenth of the time waited ...
+SLOWEST_POLL = 1.0  # ... and to no more than this
+DOUBT = 5.0  # seconds without an answer until a store is asked whether it has its order; then a tenth of the time
+SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
+ROLL_CALL = 2.0  # seconds between two looks at who is there
+BYTES_PER_FLOAT = 4
+
+
+@dataclass
+class _Sent:
+    """An order at a store. Times are values of time.monotonic().
+
+    doubt_at:   when to ask the store whether it has the order
+    probe:      that question's message
+    is_missing: the store does not have it
+    """
+
+    store: str
+    node_id: int
+    sent: float
+    doubt_at: float
+    probe: str | None = None
+    is_missing: bool = False
+
+
+class Errand:
+    """An order that some stores still have to answer.
+
+    Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer is
+    lost, then the store is found not to have the order, and gets it again; stores do no order twice.
+    """
+
+    def __init__(self, order: TrainOrder | EvaluateOrder, link: Link, roster: Roster, board: Board, ttl: float) -> None:
+        self.order, self._ttl = order, ttl
+        self._link, self._roster, self._board = link, roster, board
+        self._pending: dict[str, _Sent] = {}
+        self._unreached: list[Failure] = []
+        self._looked, self.is_posted = time.monotonic(), False
+        self._size = order.params.numel() * BYTES_PER_FLOAT
+
+    def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
+        """Send the order to `stores`."""
+        self.is_posted = True
+        nodes = {store: self._roster.node(store) for store in stores}
+        self._unreached += [Failure(name, "unavailable", "not connected") for name, at in nodes.items() if at is None]
+        reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
+        is_training = isinstance(self.order, TrainOrder)
+        content = encode_order(self.order, attach_frozen=attach_frozen)
+        kind = MessageType.TRAIN if is_training else MessageType.EVALUATE
+        now = time.monotonic()
+        identities = self._link.send(content, kind, dict.fromkeys(reached.values(), self._ttl))
+        for (store, node_id), identity in zip(reached.items(), identities, strict=True):
+            if identity is None:
+                self._unreached.append(Failure(store, "unavailable", "not connected"))
+            else:
+                self._pending[identity] = _Sent(store, node_id, now, now + DOUBT)
+                self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
+
+    def limit_to(self, stores: Collection[str]) -> None:
+        """Expect answers of exactly these stores: forget the others, ask those that were not asked."""
+        self._pending = {identity: sent for identity, sent in self._pending.items() if sent.store in stores}
+        self._unreached.clear()
+        self.post(set(stores) - {sent.store for sent in self._pending.values()})
+
+    def answers(self, seconds: float) -> Iterator[Result]:
+        """One answer per store, as they arrive; a Failure for each that gave none in `seconds`."""
+        began = time.monotonic()
+        while self._pending or self._unreached:
+            yield from self._pop_unreached()
+            if time.monotonic() - began > seconds:
+                for sent in self._pending.values():
+                    yield Failure(sent.store, "timeout", f"no answer within {seconds:g} s")
+                return
+            self._look_after()
+            for reply in self._link.pull(self._pending, self._size):
+                yield from self._take(reply)
+            self._post_missing()
+            if self._pending and not self._unreached:
+                time.sleep(min(max(0.1 * (time.monotonic() - began), POLL), SLOWEST_POLL))
+
+    def _pop_unreached(self) -> Iterator[Failure]:
+        while self._unreached:
+            yield self._unreached.pop()
+
+    def _take(self, reply: Message) -> Iterator[Result]:
+        """What a reply means: an answer, or that the order has to be sent once more."""
+        identity = reply.metadata.reply_to_message_id  # the sender's id is the link's if a node died
+        if (sent := self._pending.get(identity)) is None:
+            return
+        if reply.has_error() and reply.error.code in LOST:
+            return  # the store will be found not to have it
+        self._pending.pop(identity)
+        if reply.has_error() and reply.error.code == GONE and self._has_moved(sent):
+            self.post([sent.store])
+            return
+        result = read(reply, sent.store, self.order)
+        if isinstance(result, NeedsFrozen):
+            self.post([sent.store], attach_frozen=True)
+            return
+        if isinstance(result, Failure) and result.rest:
+            self._roster.rest(result)
+        else:
+            self._board.put(sent.store, "ready")
+        yield result
+
+    def _look_after(self) -> None:
+        """Find orders that are not where they should be."""
+        now = time.monotonic()
+        if now - self._looked < ROLL_CALL:
+            return
+        self._roster.look()
+        self._looked = now
+        self._hear_probes()
+        for identity, sent in self._pending.items():
+            if self._has_moved(sent):
+                sent.is_missing = True
+            elif now >= sent.doubt_at:
+                sent.probe = self._link.probe(sent.node_id, identity)
+                sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
+
+    def _hear_probes(self) -> None:
+        probes = {sent.probe: sent for sent in self._pending.values() if sent.probe}
+        for reply in self._link.pull(probes):
+            sent = probes[reply.metadata.reply_to_message_id]
+            sent.probe, sent.is_missing = None, says_no(reply)
+
+    def _post_missing(self) -> None:
+        """Send again what is missing. An answer that came before its store said that it had nothing to do has been
+        taken in between.
+        """
+        missing = {identity: sent.store for identity, sent in self._pending.items() if sent.is_missing}
+        for identity in missing:
+            del self._pending[identity]
+        self.post(missing.values())
+
+    def _has_moved(self, sent: _Sent) -> bool:
+        """Whether the store has come back as another node."""
+        return self._roster.node(sent.store) not in (None, sent.node_id)

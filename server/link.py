@@ -1,0 +1,82 @@
+"""What the server uses of Flower's grid, by its public methods alone, and how it reads what comes back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from common.envelope import PROBE, is_present, probe
+from common.errors import FedshelfError, MessageError
+from common.messages import Notice, Query, Result, decode_result, encode_order
+from common.naming import check_store_name
+from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+
+AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
+_LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
+# flwr.common.constant.ErrorCode, which is private
+LOST = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
+_FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
+    3: ("timeout", "no answer in time"),
+    4: ("timeout", "its answer was lost on the way"),
+    5: ("unavailable", "lost the connection"),
+}
+GONE = 5
+
+
+class Link:
+    """A grid, and how many answers to take in together. ttl: seconds that a question stays of interest."""
+
+    def __init__(self, grid: Grid, ttl: float) -> None:
+        self._grid, self._ttl = grid, ttl
+
+    def nodes(self) -> set[int]:
+        """The nodes that are connected."""
+        return set(self._grid.get_node_ids())
+
+    def ask(self, node_id: int, order: Query | Notice) -> str | None:
+        """Send a small message; its id, or None if it could not be sent."""
+        return self.send(encode_order(order), MessageType.QUERY, {node_id: self._ttl})[0]
+
+    def probe(self, node_id: int, message_id: str) -> str | None:
+        """Ask whether the node has a message."""
+        return self.send(probe(message_id), PROBE, {node_id: self._ttl})[0]
+
+    def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
+        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages."""
+        messages = [Message(content, node_id, kind, ttl=ttl) for node_id, ttl in nodes.items()]
+        sent = list(self._grid.push_messages(messages)) if messages else []
+        return sent + [None] * (len(messages) - len(sent))
+
+    def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
+        """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
+        waiting, together = iter(list(message_ids)), max(AT_ONCE // max(size, 2**20), 1)
+        while some := list(islice(waiting, together)):
+            yield from self._grid.pull_messages(some)
+
+
+def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
+    """What a reply says; errors of Flower's, and results that cannot be read, become failures of `store`."""
+    if reply.has_error():
+        unknown: tuple[FailureCode, str] = ("error", f"could not run the order (Flower's error {reply.error.code})")
+        return Failure(store, *_FLOWER_ERRORS.get(reply.error.code, unknown))
+    try:
+        result = decode_result(reply.content, order)
+        name = result.name if isinstance(result, StoreInfo) else result.store
+        check_store_name(name)
+    except FedshelfError as error:
+        return Failure(store, "invalid", str(error)[:_LONGEST_REASON])
+    if store and name != store:
+        return Failure(store, "invalid", f"answered as {name!r}")
+    return result
+
+
+def says_no(reply: Message) -> bool:
+    """Whether the answer to a probe is that the message is not there. A node that cannot tell has not said so."""
+    try:
+        return not reply.has_error() and not is_present(reply.content)
+    except MessageError:
+        return False
+
+
+__all__: Sequence[str] = ("GONE", "LOST", "Link", "read", "says_no")
