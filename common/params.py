@@ -14,7 +14,7 @@ from torch import Tensor, nn
 Tensors = Mapping[str, Tensor]
 
 BLOCK = 16_384  # coordinates combined at a time
-SPANS = 4 * 2**20  # coordinates of all vectors together that are looked at before vectors on disk are let go
+SPANS = 2**20  # coordinates of all vectors together that are looked at before vectors on disk are let go
 
 
 @dataclass(frozen=True)

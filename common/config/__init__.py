@@ -9,6 +9,7 @@ from common.config.schema import (
     ModelConfig,
     RunConfig,
     RunSection,
+    ScreeningConfig,
     StrategyConfig,
     TrainConfig,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "RunSection",
+    "ScreeningConfig",
     "StrategyConfig",
     "TrainConfig",
     "flatten",

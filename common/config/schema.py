@@ -143,6 +143,31 @@ class MessagesConfig(Section):
     )
 
 
+class ScreeningConfig(Section):
+    """What an update must be like to count, and how stores are found whose updates do harm."""
+
+    norm_factor: NonNegative = Field(
+        6.0,
+        description="largest norm of an update (what training changed), in medians of a cohort of four or more, and as"
+        " many times that as the store has times the median's images; 0: any",
+    )
+    strikes: Annotated[int, Field(ge=0)] = Field(
+        3, description="rounds in a row with an invalid answer after which a store is set aside; 0: never"
+    )
+    detect: Literal["auto", "on", "off"] = Field(
+        "auto", description="look for swapped labels and poisoned updates in each round; auto: with real stores only"
+    )
+    patience: Annotated[int, Field(ge=1, le=10)] = Field(
+        3, description="rounds under suspicion, of the last ten that a store took part in, before a person is told"
+    )
+    test_images: Annotated[int, Field(ge=0)] = Field(
+        5000, description="images of the server's test set judged per round to find swapped labels; 0: none"
+    )
+    exclude_suspects: bool = Field(
+        False, description="set stores under suspicion aside, once a person would be told; else only tell"
+    )
+
+
 class EvaluationConfig(Section):
     """When and where the global model is judged."""
 
@@ -191,5 +216,6 @@ class RunConfig(Section):
     strategy: StrategyConfig = StrategyConfig()
     cohort: CohortConfig = CohortConfig()
     messages: MessagesConfig = MessagesConfig()
+    screening: ScreeningConfig = ScreeningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunSection = RunSection()

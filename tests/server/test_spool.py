@@ -108,9 +108,9 @@ class Watched(Sequence[Update]):
 
 @pytest.mark.parametrize("name", ["fedavg", "multi-krum", "median"])
 def test_sixteen_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> None:
-    """16 updates of 8 MiB. Allowed: four of that size (the result, one update, what the rule needs besides) and the
+    """16 updates of 4 MiB. Allowed: four of that size (the result, one update, what the rule needs besides) and the
     spans of all updates that are looked at, twice, with their copies."""
-    size = 2 * 2**20
+    size = 2**20
     spool = Spool(tmp_path / "updates")
     for number in range(16):
         spool.put(Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0))
