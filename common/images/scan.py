@@ -15,7 +15,7 @@ LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV fi
 
 _SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
-_PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _scan_folder(root: Path) -> Scan:
 def _hold_classes(folders: list[_Entry]) -> bool:
     """Whether folders named like splits hold classes; if not, "train" may well be a class of toys."""
     inside = [entry for folder in folders for entry in _entries(folder.path, folder.name, _Findings())]
-    photos = any(entry.path.suffix.lower() in _PHOTO_SUFFIXES for entry in inside)
+    photos = any(entry.path.suffix.lower() in PHOTO_SUFFIXES for entry in inside)
     return not photos and any(entry.is_folder for entry in inside)
 
 
