@@ -123,5 +123,5 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
 def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
     try:
         return decode(read(seen.photo.path), form)
-    except NotUsableError:  # it was usable a moment ago: somebody is working in the folder
+    except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is working in the folder
         return np.zeros(form.shape, np.uint8)

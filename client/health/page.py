@@ -87,7 +87,7 @@ class _Pictures:
         """None for a file that has no picture, or one that is gone by now."""
         if exhibit.path is None or not self._left:
             return None
-        with contextlib.suppress(NotUsableError):
+        with contextlib.suppress(NotUsableError, MemoryError):
             picture = base64.b64encode(thumbnail(exhibit.path, _SIDE)).decode()
             self._left -= 1
             return f"data:image/jpeg;base64,{picture}"

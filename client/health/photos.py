@@ -13,7 +13,7 @@ from common.images.cache import remembered
 from common.images.decode import NotUsableError
 from common.images.folder import splits_of
 from common.images.parallel import in_order
-from common.images.scan import Photo, Scan, scan
+from common.images.scan import PHOTO_SUFFIXES, Photo, Scan, scan
 from common.images.split import Split
 
 Progress = Callable[[int, int], None]
@@ -38,13 +38,15 @@ class Photos:
 
     trouble:  why the folder cannot be read at all, or nothing
     usable:   in the order of names
-    left_out: (name, reason), sorted
+    left_out: (name, reason) of photos and folders that cannot be used, sorted
+    strays:   the same of files that are no photos by their names either
     empty:    classes without a usable photo
     """
 
     trouble: str = ""
     usable: tuple[Seen, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    strays: tuple[tuple[str, str], ...] = ()
     empty: tuple[str, ...] = ()
 
     def per_class(self) -> dict[str, int]:
@@ -71,7 +73,7 @@ def glance(data: Path) -> Photos:
         return Photos(trouble=str(error))
     known = remembered(data)
     seen = [_remembered(photo, known) for photo in found.photos]
-    return _photos(found, seen)
+    return _photos(data, found, seen)
 
 
 def gather(data: Path, progress: Progress | None = None) -> Photos:
@@ -85,17 +87,24 @@ def gather(data: Path, progress: Progress | None = None) -> Photos:
         seen.append(one)
         if progress:
             progress(len(seen), len(found.photos))
-    return _photos(found, seen)
+    return _photos(data, found, seen)
 
 
-def _photos(found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
+def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
     usable = tuple(one for one in seen if isinstance(one, Seen))
     left_out = list(found.left_out)
     for photo, one in zip(found.photos, seen, strict=True):
         if isinstance(one, NotUsableError):
             left_out.append((photo.name, str(one)))
+    strays = {entry for entry in left_out if _is_stray(data, *entry)}
     empty = found.labels - {one.photo.label for one in usable}
-    return Photos("", usable, tuple(sorted(left_out)), tuple(sorted(empty)))
+    return Photos("", usable, tuple(sorted({*left_out} - strays)), tuple(sorted(strays)), tuple(sorted(empty)))
+
+
+def _is_stray(data: Path, name: str, reason: str) -> bool:
+    """Whether it is a licence or a list that lies about; what a CSV file names is meant to be a photo."""
+    photo = Path(name).suffix.lower() in PHOTO_SUFFIXES
+    return data.is_dir() and not photo and not reason.startswith("unreadable") and not (data / name).is_dir()
 
 
 def _seen(photo: Photo) -> Seen | NotUsableError:
@@ -109,7 +118,7 @@ def _seen(photo: Photo) -> Seen | NotUsableError:
 
 
 def _remembered(photo: Photo, known: contents.Known) -> Seen | NotUsableError:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a name from a CSV file that is none
         if photo.path.stat().st_size == 0:
             return NotUsableError("empty file")
     if contents.is_unchanged(photo.path, known):

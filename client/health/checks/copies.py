@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, counted
+from client.health.finding import Exhibit, Finding, counted, printable
 from client.health.photos import Seen
 from client.health.twins import twins
 
@@ -50,7 +50,15 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
             "warning",
             f"{counted(len(across), 'pair')} of photos in two classes {'is' if len(across) == 1 else 'are'} {same}.",
             "One of the two labels is wrong. Decide which, and delete the other photo.",
-            _exhibits(across),
+            tuple(
+                Exhibit(
+                    seen.photo.name,
+                    f"{printable(seen.photo.label)}, or {printable(other.photo.label)}?",
+                    seen.photo.path,
+                )
+                for pair in across
+                for seen, other in (pair, pair[::-1])
+            ),
         )
 
 

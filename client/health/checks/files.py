@@ -21,7 +21,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
             "problem",
             "There is no photo that can be used.",
             "Put photos into one sub-folder per product class: shirt/1.jpg, shoes/1.jpg.",
-            _named(photos.left_out),
+            _named(photos.left_out + photos.strays),
         )
         return
     if photos.left_out:
@@ -31,9 +31,17 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f"{counted(len(photos.left_out), 'file')} cannot be used: {told}.",
-            "They are left out of training. Copy them again from the camera or delete them; "
-            "a file beside the class folders belongs into one.",
+            "They are left out of training. Copy them again from the camera, or delete them. "
+            "What lies beside the class folders belongs into one.",
             _named(photos.left_out),
+        )
+    if photos.strays:
+        yield Finding(
+            "photos",
+            "note",
+            f"{counted(len(photos.strays), 'file is no photo', 'files are no photos')}.",
+            "Nothing has to be done; what is not a photo is left alone.",
+            _named(photos.strays),
         )
 
 
