@@ -1,5 +1,6 @@
 """One deployed training, from settings to a run directory: starts Flower, shows what happens, judges the outcome."""
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from server.run_directory import RunDirectory, free_name
 from server.show import Show
 
 APP_STARTUP = 120.0  # seconds for the submitted app to begin its work
-ATTEMPTS = 4  # starts of the app before a run that always dies is given up
+ATTEMPTS = 4  # deaths of the app within one round before the run is given up
 LOOK = 0.2  # seconds between two looks at the app and the processes
 STOPPED = 130  # exit code of a run that a person stopped
 
@@ -53,6 +54,9 @@ def conduct(request: Request) -> int:
     Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
     """
     path, config = _place(request)
+    if (told := _finished(path, config)) is not None:
+        print(told)
+        return 0
     check_free(request.address)
     _check_model(config)
     desk = Desk(path)
@@ -63,6 +67,8 @@ def conduct(request: Request) -> int:
         Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         _stop_on_signals(desk, show),
     ):
+        if (done := RunDirectory.rounds_done(path)) or request.resume:
+            show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
         show.say("The server is up. Each store joins with:")
         show.say(join_command(request.address, request.chain))
         if request.live_port:
@@ -92,16 +98,20 @@ class Conductor:
 
     def see_through(self) -> Outcome:
         """The outcome of the run. Raises RunError if the app does not start, or dies again and again."""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._show.say("The server's app died; it starts again from the last round that was saved.")
+        deaths, done = 0, RunDirectory.rounds_done(self._path)
+        while True:
             self._flower.submit(self._path)
             self._until(self._has_begun, APP_STARTUP)
             self._until(self._has_ended)
             self._relay.play()
             if (outcome := self._desk.outcome()) is not None:
                 return outcome
-        raise RunError(f"The server's app died {ATTEMPTS} times; see {self._flower.children.log('superexec')}.")
+            before, done = done, RunDirectory.rounds_done(self._path)
+            deaths = 1 if done > before else deaths + 1
+            if deaths == ATTEMPTS:
+                log = self._flower.children.log("superexec")
+                raise RunError(f"The server's app died {ATTEMPTS} times in one round; see {log}.")
+            self._show.say("The server's app died; it starts again from the last round that was saved.")
 
     def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> None:
         deadline = time.monotonic() + seconds
@@ -124,12 +134,24 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
     config = resolve({"data.dataset": STORES_OWN}, request.settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
-    if request.resume:
-        path = Path(config.run.out or f"runs/{name}")
-        return path, RunDirectory.stored(path, request.settings)
+    asked = Path(config.run.out or f"runs/{name}")
+    if request.resume or (config.run.out and RunDirectory.is_run(asked)):
+        return asked, RunDirectory.stored(asked, request.settings)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
     return path, resolve({"data.dataset": STORES_OWN}, request.settings, {"run.out": str(path)})
+
+
+def _finished(path: Path, config: RunConfig) -> str | None:
+    """What to say of a run that is at its end already, and is not asked for more; else None."""
+    summary = path / "summary.json"
+    if not (RunDirectory.is_run(path) and summary.exists() and (path / "model.safetensors").exists()):
+        return None
+    told, before = json.loads(summary.read_text(encoding="utf-8")), RunDirectory.stored(path, {})
+    wants_more = config.run.rounds > before.run.rounds or config.evaluation.patience != before.evaluation.patience
+    if told["status"] != "finished" or wants_more:
+        return None
+    return f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
 
 
 def _check_model(config: RunConfig) -> None:

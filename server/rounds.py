@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -20,7 +21,8 @@ from server.per_store import described, in_history
 from server.run_directory import Record
 from server.runtime import Runtime
 
-ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run
+ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
+ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
 BYTES_PER_FLOAT = 4
 
 Judge = Callable[[Tensor], Counts]
@@ -139,7 +141,8 @@ class Rounds:
         order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.committed)
         quorum = self.config.cohort.min_stores
         failed: dict[str, Failure] = {}
-        for attempt in range(ATTEMPTS):
+        until, refusals = time.monotonic() + self.config.cohort.wait, 0
+        for attempt in count():
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = self._cohort(present, number, attempt)
@@ -148,7 +151,8 @@ class Rounds:
             if len(updates) >= quorum:
                 return order, sampled, updates, failed
             self._watcher.note(f"Round {number}: {len(updates)} of {quorum} updates needed; {_told(failed)}.")
-            if self._stop():
+            refusals += any(failure.code not in ABSENT for failure in failed.values())
+            if self._stop() or refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
         raise StoresError(
             f"Round {number} did not reach the quorum of {quorum} stores: {_told(failed)}. The run is saved up to"

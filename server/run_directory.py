@@ -43,12 +43,23 @@ class RunDirectory:
             raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
 
     @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether there is a run in `path`, begun or finished."""
+        return (path / "config.toml").is_file()
+
+    @staticmethod
+    def rounds_done(path: Path) -> int:
+        """The rounds on record in `path`, without a look at what they say."""
+        history = path / "history.jsonl"
+        return history.read_bytes().count(b"\n") if history.exists() else 0
+
+    @staticmethod
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
         """The configuration of the run in `path`, with overrides of what may change.
 
         Raises RunError if there is no run, ConfigError if an override would change rounds already done.
         """
-        if not (path / "config.toml").is_file():
+        if not RunDirectory.is_run(path):
             raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
         stored = from_toml(path / "config.toml")
         before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
