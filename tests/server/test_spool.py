@@ -12,7 +12,7 @@ from hypothesis import strategies as draw
 from common import strategies
 from common.config import StrategyConfig
 from common.orders import Update
-from common.params import BLOCK, SPANS
+from common.params import BLOCK
 from server.spool import Held, Memory, Spool
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}
@@ -107,15 +107,15 @@ class Watched(Sequence[Update]):
 
 
 @pytest.mark.parametrize("name", ["fedavg", "multi-krum", "median"])
-def test_sixteen_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> None:
-    """16 updates of 4 MiB. Allowed: four of that size (the result, one update, what the rule needs besides) and the
-    spans of all updates that are looked at, twice, with their copies."""
-    size = 2**20
+def test_many_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> None:
+    """32 updates of 4 MiB: 128 MiB. A third of it is more than the result, an update, the spans looked at, and what
+    torch takes when it first works."""
+    stores, size = 32, 2**20
     spool = Spool(tmp_path / "updates")
-    for number in range(16):
+    for number in range(stores):
         spool.put(Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0))
     strategy, updates = strategies.build(StrategyConfig(name=name)), Watched(spool.updates())
     start = torch.zeros(size)
     memory, before = strategy.initial(start, size), resident()
     strategy.aggregate(start, updates, memory, size)
-    assert updates.peak - before < 4 * 4 * size + 3 * 4 * SPANS < 16 * 4 * size
+    assert updates.peak - before < stores * 4 * size / 3
