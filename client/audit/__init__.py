@@ -1,0 +1,12 @@
+"""The store's audit log: all that was received and all that left, in lines that none can change unseen.
+
+`log` writes, `chain` is the form of a line, `files` finds the lines, `check` verifies them, `show` prints them.
+"""
+
+from client.audit.chain import Entry, Event, Note
+from client.audit.check import Verdict, verify
+from client.audit.log import AuditLog
+
+FILE = "audit.jsonl"
+
+__all__ = ["FILE", "AuditLog", "Entry", "Event", "Note", "Verdict", "verify"]

@@ -1,0 +1,101 @@
+"""One line of the audit log: JSON with the hash of the line before and, last, the SHA-256 of all that stands before it.
+
+{"number":7,"time":"2026-11-22T11:27:26.123+01:00","event":"sent",...,"previous":"<64 hex>","hash":"<64 hex>"}
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+NOTHING = "0" * 64  # what the first line follows
+LONGEST = 300  # characters of what a server or an error may put into a line
+
+Event = Literal[
+    "joined",  # the line to a server is open
+    "left",  # and closed
+    "policy",  # the policy in force; sha256 is its identity
+    "received",  # a message from the server
+    "refused",  # an order that the policy does not allow
+    "sent",  # a message to the server, written before its first byte leaves
+    "mended",  # half a line, which a killed process left behind, was cut off
+    "broken",  # what was in the log before is not what had been written
+]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What happened.
+
+    kind:   of the message: train, update, evaluate, ...
+    run:    the run's identity
+    round:  from 1; 0 where there is none
+    size:   bytes of the content
+    sha256: of the content, in hexadecimal
+    why:    what for, in plain words
+    """
+
+    event: Event
+    kind: str = ""
+    run: str = ""
+    round: int = 0
+    size: int = 0
+    sha256: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A note with its place in the chain.
+
+    number:   from 1, without gaps
+    time:     local, ISO 8601 with the offset from UTC
+    previous: hash of the line before
+    hash:     of this line
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+    number: int
+    time: str
+    event: str
+    kind: str
+    run: str
+    round: int
+    size: int
+    sha256: str
+    why: str
+    previous: str
+    hash: str
+
+
+_ENTRY = TypeAdapter(Entry)
+_TAIL = len(f',"hash":"{NOTHING}"}}')
+
+
+def encode(note: Note, number: int, now: float, previous: str) -> tuple[bytes, str]:
+    """The line, with its end, and its hash. now: seconds since the epoch. Long texts are cut."""
+    time = datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds")
+    told = {key: _text(value) if isinstance(value, str) else value for key, value in asdict(note).items()}
+    body = json.dumps({"number": number, "time": time, **told, "previous": previous}, separators=(",", ":"))[:-1]
+    own = hashlib.sha256(body.encode()).hexdigest()
+    return f'{body},"hash":"{own}"}}\n'.encode(), own
+
+
+def decode(line: bytes) -> Entry:
+    """Inverse of `encode`, for a line with or without its end. Raises ValueError unless it is as it was written."""
+    line = line.rstrip(b"\n")
+    entry = _ENTRY.validate_json(line)
+    if line[-_TAIL:] != f',"hash":"{entry.hash}"}}'.encode():
+        raise ValueError("the hash is not at the end")
+    if hashlib.sha256(line[:-_TAIL]).hexdigest() != entry.hash:
+        raise ValueError("its hash is that of another content")
+    return entry
+
+
+def _text(value: str) -> str:
+    """Cut to what fits, without halves of characters, which are no UTF-8."""
+    return value[:LONGEST].encode(errors="replace").decode()

@@ -1,0 +1,67 @@
+"""The files of an audit log: `audit.jsonl`, full ones such as `audit-000012345.jsonl` (its last line), `audit.head`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from client.audit.chain import NOTHING
+from common.files import write_json
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last line that was written, kept in a second file so that a log which was cut short shows."""
+
+    number: int
+    hash: str
+
+
+START = Head(0, NOTHING)
+_HEAD = TypeAdapter(Head)
+
+
+def read_head(path: Path) -> Head | None:
+    """The head beside the log `path`; None if it is missing or damaged."""
+    try:
+        return _HEAD.validate_json(_head_path(path).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_head(path: Path, head: Head) -> None:
+    """Keep the head beside the log `path`. Raises OSError."""
+    write_json(_head_path(path), {"number": head.number, "hash": head.hash})
+
+
+def full_name(path: Path, last: int) -> Path:
+    """Where the log `path` goes when it is full, `last` being the number of its last line."""
+    return path.with_name(f"{path.stem}-{last:09}{path.suffix}")
+
+
+def full_files(path: Path) -> list[Path]:
+    """The files that were full, the oldest first."""
+    return sorted(path.parent.glob(f"{path.stem}-{'[0-9]' * 9}{path.suffix}"))
+
+
+def lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
+    """All lines with the file's name and the place in it (from 1), also while another process writes.
+
+    A last line without an end is left out: it is being written, or was when its process died.
+    """
+    with ExitStack() as stack:
+        current = stack.enter_context(path.open("rb")) if path.exists() else None
+        known = os.fstat(current.fileno()) if current else None  # which may become a full file at any moment
+        for full in full_files(path):
+            if known is None or not os.path.samestat(known, full.stat()):
+                with full.open("rb") as file:
+                    yield from ((full.name, place, line) for place, line in enumerate(file, 1))
+        if current:
+            yield from ((path.name, place, line) for place, line in enumerate(current, 1) if line.endswith(b"\n"))
+
+
+def _head_path(path: Path) -> Path:
+    return path.with_suffix(".head")

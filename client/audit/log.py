@@ -1,0 +1,133 @@
+"""Writing the audit log: on disk before what it tells of goes on."""
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+from client.audit.chain import Note, decode, encode
+from client.audit.files import START, Head, full_files, full_name, read_head, write_head
+from common.errors import RunError
+from common.files import sync_directory
+
+FULL = 16 * 2**20  # bytes of a file, some 40 thousand lines
+
+
+class AuditLog:
+    """The log at `path`, for one process at a time; a context manager.
+
+    Opening mends what a killed process left behind, and notes it. Where lines are missing or changed the log goes on
+    from what `audit.head` knows, so that the gap stays visible for ever.
+
+    now: seconds since the epoch
+
+    Raises RunError if another process has the log, OSError.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time, full: int = FULL) -> None:
+        self._path, self._now, self._full = path, now, full
+        self._threads = threading.Lock()
+        self._head, self._size = START, 0
+        self._process = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
+        try:
+            self._process.acquire()
+        except Timeout:
+            raise RunError(
+                f"Another process writes {path}; only one flower-client at a time can be this store. End the other one."
+            ) from None
+        try:
+            self._open()
+        except BaseException:
+            self._process.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have the log."""
+        self._file.close()
+        self._process.release()
+
+    def record(self, note: Note) -> None:
+        """Append a line; it is on disk when this returns. Any thread may call it.
+
+        Raises OSError (disk full): what the note tells of must then not go on, whether its line is there or not.
+        """
+        with self._threads:
+            line, own = encode(note, self._head.number + 1, self._now(), self._head.hash)
+            head = Head(self._head.number + 1, own)
+            try:
+                if self._size >= self._full:
+                    self._begin_file()
+                if self._file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                os.fsync(self._file.fileno())
+                write_head(self._path, head)
+                self._head, self._size = head, self._size + len(line)
+            except BaseException:  # Ctrl-C too
+                self._cut_half_line()
+                self._head = next(self._backwards(), self._head)
+                raise
+
+    def _open(self) -> None:
+        if not self._path.exists() and not full_files(self._path) and read_head(self._path) is None:
+            write_head(self._path, START)
+        self._file = self._path.open("ab", buffering=0)
+        sync_directory(self._path.parent)
+        cut = self._cut_half_line()
+        last, written = next(self._backwards(), START), read_head(self._path)
+        self._head = last
+        if written is None:
+            self.record(Note("broken", why="audit.head is missing or damaged, so lines may be missing before this one"))
+        elif written != START and written != self._at(written.number):
+            self._head = max(written, last, key=lambda head: head.number)  # `written` if they have the same number
+            self.record(Note("broken", why=f"number {written.number}, which had been written, is missing or changed"))
+        if cut:
+            self.record(Note("mended", size=cut, why="half a line, which a killed process left behind, was cut off"))
+
+    def _begin_file(self) -> None:
+        """Set the full file aside and go on in a new one."""
+        full = full_name(self._path, self._head.number)
+        self._path.rename(full)
+        try:
+            file = self._path.open("ab", buffering=0)
+        except OSError:
+            full.rename(self._path)
+            raise
+        self._file.close()
+        self._file, self._size = file, 0
+        sync_directory(self._path.parent)
+
+    def _cut_half_line(self) -> int:
+        """Cut off what has no end, and find where the file ends; the number of bytes that were cut."""
+        content = self._path.read_bytes()
+        self._size = size = content.rfind(b"\n") + 1
+        if size < len(content):
+            self._file.truncate(size)
+            os.fsync(self._file.fileno())
+        return len(content) - size
+
+    def _at(self, number: int) -> Head | None:
+        """The line of this number."""
+        return next((head for head in self._backwards() if head.number <= number), None)
+
+    def _backwards(self) -> Iterator[Head]:
+        """The lines that are as they were written, the last one first."""
+        for file in (self._path, *reversed(full_files(self._path))):
+            for line in reversed(file.read_bytes().splitlines()):
+                with suppress(ValueError):
+                    entry = decode(line)
+                    yield Head(entry.number, entry.hash)

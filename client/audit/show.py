@@ -1,0 +1,82 @@
+"""The audit log as a person reads it: what came and what left, by day, and the latest lines."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from client.audit.chain import Entry
+from client.audit.check import entries
+from client.audit.files import read_head
+
+LATEST = 30  # lines
+
+
+@dataclass
+class Day:
+    """Messages and bytes of a day."""
+
+    received: int = 0
+    down: int = 0
+    sent: int = 0
+    up: int = 0
+    refused: int = 0
+
+    def count(self, entry: Entry) -> None:
+        """Add a line."""
+        if entry.event == "received":
+            self.received, self.down = self.received + 1, self.down + entry.size
+        elif entry.event == "sent":
+            self.sent, self.up = self.sent + 1, self.up + entry.size
+        elif entry.event == "refused":
+            self.refused += 1
+
+
+def show(path: Path, console: Console) -> None:
+    """Print the log at `path`. Raises OSError."""
+    days: dict[str, Day] = {}
+    latest: deque[Entry] = deque(maxlen=LATEST)
+    for entry in entries(path):
+        days.setdefault(entry.time[:10], Day()).count(entry)
+        latest.append(entry)
+    console.print(_by_day(days), _lines(latest))
+    head = read_head(path)
+    console.print(
+        f"Number {head.number if head else '?'} is the last one; its hash is {head.hash if head else 'not known'}.\n"
+        "Who notes it elsewhere can find it here later: --json shows all lines, --verify checks them.",
+        soft_wrap=True,
+    )
+
+
+def _by_day(days: dict[str, Day]) -> Table:
+    table = Table("day", title="What came and what left", title_justify="left")
+    for header in ("received", "bytes", "sent", "bytes", "refused"):
+        table.add_column(header, justify="right")
+    for name, day in days.items():
+        sizes = str(day.received), decimal(day.down), str(day.sent), decimal(day.up), str(day.refused)
+        table.add_row(name, *sizes)
+    return table
+
+
+def _lines(latest: Iterable[Entry]) -> Table:
+    table = Table(title="The latest lines", title_justify="left")
+    table.add_column("number", justify="right")
+    for header in ("time", "event", "kind", "round"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("SHA-256", no_wrap=True)
+    table.add_column("what for")
+    for entry in latest:
+        number, size = str(entry.round or ""), decimal(entry.size) if entry.size else ""
+        row = (entry.time[:19].replace("T", " "), entry.event, entry.kind, number, size, entry.sha256[:8], entry.why)
+        table.add_row(str(entry.number), *(_printable(cell) for cell in row))
+    return table
+
+
+def _printable(text: str) -> str:
+    """Neither rich's markup nor a terminal's control sequences: a server may have chosen it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
