@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from common.errors import ConfigError
 from common.files import state_directory
 from common.naming import check_store_name
 
@@ -10,4 +11,13 @@ def store_home(name: str) -> Path:
     """The store's own directory, made (mode 0700) if need be. Raises OSError; ConfigError for a name that is none."""
     home = state_directory() / "stores" / check_store_name(name)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
+
+
+def known_home(name: str) -> Path:
+    """The directory of a store that has one here. Raises ConfigError, naming those that have."""
+    home = state_directory() / "stores" / check_store_name(name)
+    if not home.is_dir():
+        known = ", ".join(sorted(path.name for path in home.parent.glob("*"))) or "none"
+        raise ConfigError(f"--name got {name!r}; stores that were set up on this machine: {known}.")
     return home

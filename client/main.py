@@ -86,6 +86,34 @@ def check(
     raise typer.Exit(check_store(data, name, kit, server, model, policy, out))
 
 
+@app.command()
+def policy(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
+    """Check this store's policy.toml and say what it allows; write one that explains every key if there is none."""
+    from client.allowed import tell
+    from client.home import store_home
+
+    tell(store_home(name))
+
+
+@app.command()
+def audit(
+    name: Annotated[str, typer.Option(help="What this store is called.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All lines, as they stand in the log.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check that the log is as it was written; status 4 if not.")
+    ] = False,
+) -> None:
+    """Show all that this store received and all that left it."""
+    from client.audit import FILE, command
+    from client.home import known_home
+
+    path = known_home(name) / FILE
+    if verify:
+        command.check(path)
+    else:
+        command.read(path, as_json=as_json)
+
+
 def _check_insecure(server: str) -> None:
     """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
     host = _check_address(server)
