@@ -21,7 +21,7 @@ def read(path: Path, *, as_json: bool) -> None:
 
 
 def check(path: Path) -> None:
-    """Say that the log at `path` is whole. Raises RunError saying where it is not; what `_check_begun` does; OSError."""
+    """Say that the log at `path` is whole. Raises RunError saying where it is not, what `_check_begun` does, OSError."""
     _check_begun(path)
     verdict = verify(path)
     known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
