@@ -11,7 +11,7 @@ from common.errors import ConfigError, RunError
 
 
 def read(path: Path, *, as_json: bool) -> None:
-    """Print the log at `path`: a table, or all its lines as they stand. Raises what `_check_begun` does, OSError."""
+    """Print the log at `path`: a table, or all its lines as they stand. Raises ConfigError if there is none, OSError."""
     _check_begun(path)
     if as_json:
         for _, _, line in lines(path):
@@ -21,7 +21,7 @@ def read(path: Path, *, as_json: bool) -> None:
 
 
 def check(path: Path) -> None:
-    """Say that the log at `path` is whole. Raises RunError saying where it is not, what `_check_begun` does, OSError."""
+    """Say that the log at `path` is whole. Raises RunError saying where it is not, and as `read` does."""
     _check_begun(path)
     verdict = verify(path)
     known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
