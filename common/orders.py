@@ -78,6 +78,10 @@ class Update:
     packed: Mapping[str, Tensor] | None = None
     packed_bytes: int = 0
 
+    def piece(self, begin: int, end: int) -> Tensor:
+        """Coordinates [begin, end) of `params`, read alone where they lie on disk."""
+        return self.params[begin:end]
+
     @property
     def bytes(self) -> int:
         """Size of its tensors on the wire."""

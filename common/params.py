@@ -14,7 +14,7 @@ from torch import Tensor, nn
 Tensors = Mapping[str, Tensor]
 
 BLOCK = 16_384  # coordinates combined at a time
-SPANS = 2**20  # coordinates of all vectors together that are looked at before vectors on disk are let go
+SPANS = 2**22  # coordinates of all vectors together that are read from disk at a time
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,27 @@ def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
             target.copy_(piece.view(target.shape))
 
 
-def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+class Rows:
+    """Vectors [P] of one length, looked at one after the other or piece by piece: those of a list.
+
+    Others may lie on disk: whoever lets one go before asking for the next has one of them in memory.
+    """
+
+    def __init__(self, vectors: Sequence[Tensor]) -> None:
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._vectors[number]
+
+    def piece(self, number: int, begin: int, end: int) -> Tensor:
+        """Coordinates [begin, end) of one vector; fewer at its end."""
+        return self[number][begin:end]
+
+
+def weighted_mean(vectors: Rows, weights: Sequence[float]) -> Tensor:
     """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each asked for once."""
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
@@ -87,24 +107,28 @@ def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor
     return mean
 
 
-def by_blocks(vectors: Sequence[Tensor], rule: Callable[[Tensor], Tensor]) -> Tensor:
+def by_blocks(vectors: Rows, rule: Callable[[Tensor], Tensor]) -> Tensor:
     """`rule` applied to all coordinates, some at a time: it maps [n, b] to [b], and may change what it gets.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
-    return torch.cat([rule(torch.stack(pieces)) for pieces in blocks(vectors)])
+    combined = torch.empty_like(vectors[0])
+    for place, pieces in zip(combined.split(BLOCK), blocks(vectors), strict=True):
+        place.copy_(rule(torch.stack(pieces)))
+    return combined
 
 
-def blocks(vectors: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+def blocks(vectors: Rows) -> Iterator[tuple[Tensor, ...]]:
     """The same BLOCK coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
-    A vector is asked for again and again, a span of it at a time. Those that lie on disk (`server.spool`) so take
-    memory for SPANS coordinates, however many they are.
+    Vectors on disk are read a span at a time, and all their spans together are SPANS coordinates at most (or a BLOCK
+    each), however many vectors there are.
     """
     span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
     for begin in range(0, len(vectors[0]), span):
-        spans = [vectors[number][begin : begin + span] for number in range(len(vectors))]
+        spans = [vectors.piece(number, begin, begin + span) for number in range(len(vectors))]
         yield from zip(*(part.split(BLOCK) for part in spans), strict=True)
+        del spans  # before the next ones are read
 
 
 def sort_rows(block: Tensor) -> None:

@@ -6,7 +6,7 @@ updates one after the other, or at `common.params.blocks` of all, never has them
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -106,10 +106,35 @@ class _File:
     shape: torch.Size
 
     def read(self) -> Tensor:
-        """The tensor, as pages of the file that are let go with it; writing to it changes nothing on disk."""
+        """The tensor, as pages of the file that are let go with it; writing to it changes nothing on disk.
+
+        The system decides how many pages around those looked at it shows as this process's: up to 2 MiB.
+        """
         if not self.shape.numel():
             return torch.empty(self.shape, dtype=self.dtype)
         return torch.from_file(str(self.path), shared=False, size=self.shape.numel(), dtype=self.dtype).view(self.shape)
+
+    def piece(self, begin: int, end: int) -> Tensor:
+        """Elements [begin, end) of a vector, in memory of their own."""
+        count = max(0, min(end, self.shape.numel()) - begin)
+        piece = torch.empty(count, dtype=self.dtype)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(begin * self.dtype.itemsize)
+            read = file.readinto(piece.view(torch.uint8).numpy().data) if count else 0
+        if read != piece.nbytes:
+            raise OSError(f"{self.path} is cut short.")
+        return piece
+
+
+@dataclass(frozen=True)
+class _OnDisk(Update):
+    """An update whose parameters are pages of `file`."""
+
+    file: _File | None = None
+
+    def piece(self, begin: int, end: int) -> Tensor:
+        assert self.file is not None
+        return self.file.piece(begin, end)
 
 
 @dataclass(frozen=True)
@@ -121,8 +146,9 @@ class _Kept:
     extras: Mapping[str, _File]
 
     def read(self) -> Update:
-        extras = {name: file.read() for name, file in self.extras.items()}
-        return replace(self.told, params=self.params.read(), extras=extras)
+        told = {each.name: getattr(self.told, each.name) for each in fields(self.told)}
+        read = {"params": self.params.read(), "extras": {name: file.read() for name, file in self.extras.items()}}
+        return _OnDisk(**{**told, **read, "file": self.params})
 
 
 class Spooled(Sequence[Update]):

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, overload
+from typing import ClassVar
 
 from torch import Tensor
 
 from common.config import StrategyConfig
 from common.orders import Update
-from common.params import Tensors, weighted_mean
+from common.params import Rows, Tensors, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,8 @@ class LocalRun:
     num_examples: int
 
 
-class Vectors(Sequence[Tensor]):
-    """The parameter vectors [P] of updates (all, or those at `places`), each read when it is asked for.
-
-    Updates may lie on disk: whoever lets a vector go before taking the next has one of them in memory.
-    """
+class Vectors(Rows):
+    """The parameter vectors [P] of updates, all or those at `places`."""
 
     def __init__(self, updates: Sequence[Update], places: Sequence[int] | None = None) -> None:
         self._updates, self._places = updates, range(len(updates)) if places is None else places
@@ -40,16 +37,12 @@ class Vectors(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, index: int) -> Tensor: ...
+    def __getitem__(self, number: int) -> Tensor:
+        return self._updates[self._places[number]].params
 
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Tensor]: ...
-
-    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
-        if isinstance(index, slice):
-            return Vectors(self._updates, self._places[index])
-        return self._updates[self._places[index]].params
+    def piece(self, number: int, begin: int, end: int) -> Tensor:
+        """Coordinates [begin, end) of one vector; fewer at its end."""
+        return self._updates[self._places[number]].piece(begin, end)
 
 
 class Strategy:

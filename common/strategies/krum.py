@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from common.orders import Update
-from common.params import blocks
+from common.params import Rows, blocks
 from common.strategies.base import Strategy, Vectors
 
 
@@ -32,7 +32,7 @@ class Krum(Strategy):
         return nearest.sum(dim=1).argsort(stable=True).tolist()
 
 
-def squared_distances(vectors: Sequence[Tensor]) -> Tensor:
+def squared_distances(vectors: Rows) -> Tensor:
     """||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
 
     From products of what the vectors differ by from the first: without that, what they share would drown it.

@@ -12,7 +12,7 @@ from common import strategies
 from common.config import StrategyConfig
 from common.errors import ConfigError
 from common.orders import Update
-from common.params import BLOCK
+from common.params import BLOCK, Rows
 from common.strategies import LocalRun, Strategy
 from common.strategies.krum import squared_distances
 
@@ -170,7 +170,7 @@ class Stateful(Strategy):
 
 
 def test_squared_distances_by_hand() -> None:
-    found = squared_distances([torch.tensor(v) for v in ([0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [0.0, 1.0])])
+    found = squared_distances(Rows([torch.tensor(v) for v in ([0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [0.0, 1.0])]))
     assert found.tolist() == [[0, 25, 25, 1], [25, 0, 0, 18], [25, 0, 0, 18], [1, 18, 18, 0]]
 
 
@@ -178,7 +178,7 @@ def test_small_distances_between_large_vectors_are_not_lost() -> None:
     far = torch.full((3 * BLOCK,), 1000.0)
     near = far.clone()
     near[-1] += 2**-6
-    assert squared_distances([far, near])[0, 1].item() == 2**-12
+    assert squared_distances(Rows([far, near]))[0, 1].item() == 2**-12
 
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)
