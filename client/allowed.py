@@ -23,7 +23,7 @@ def tell(home: Path) -> None:
     policy = load_policy(path)
     check_names(policy)
     stricter = policy.stricter()
-    print(f"{path} can be used. {len(stricter)} of its {len(Policy.model_fields)} keys differ from the default:")
+    print(f"{path} can be used. {len(stricter)} of {len(Policy.model_fields)} keys differ from the default.")
     for key, value in stricter.items():
         print(f"  {key} = {value!r}: {Policy.model_fields[key].description}")
 

@@ -11,7 +11,7 @@ from common.errors import ConfigError, RunError
 
 
 def read(path: Path, *, as_json: bool) -> None:
-    """Print the log at `path`: a table, or all its lines as they stand. Raises ConfigError if there is none, OSError."""
+    """Print a table of the log at `path`, or all its lines. Raises ConfigError if there is none, OSError."""
     _check_begun(path)
     if as_json:
         for _, _, line in lines(path):
