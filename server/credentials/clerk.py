@@ -8,16 +8,17 @@ entry point is loaded once and called for each store.
 """
 
 import contextlib
-import io
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from click import Abort, ClickException
 from pydantic import BaseModel
 
 from common.files import write_json, write_text
@@ -105,18 +106,34 @@ class Clerk:
 
     def _flwr(self, *arguments: str) -> Mapping[str, Any]:
         """What `flwr supernode ARGUMENTS` answers. Raises FlowerError."""
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        with _captured_output() as said, contextlib.suppress(SystemExit, ClickException, Abort):
             command = next(iter(entry_points(group="console_scripts", name="flwr"))).load()
             command(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
-        text = said.getvalue()
+        text = "".join(said)
         try:
             answer = json.loads(text[text.index("{") :])
         except ValueError:
             raise FlowerError(text.strip()[-300:] or "no answer") from None
         if not answer.get("success"):
-            raise FlowerError(str(answer.get("error-message", answer))[:300])
+            raise FlowerError(" ".join(str(answer.get("error-message", answer)).split())[:300])
         return dict(answer)
+
+
+@contextlib.contextmanager
+def _captured_output() -> Iterator[list[str]]:
+    """What is written to this process's output within, once it is over; Flower's command goes round `sys.stdout`."""
+    said: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        output = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            yield said
+        finally:
+            sys.stdout.flush()
+            os.dup2(output, 1)
+            os.close(output)
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "replace"))
 
 
 class FlowerError(Exception):
