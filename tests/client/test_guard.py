@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.app import answer
 from client.failures import StoreError, failure_of
+from client.frozen import FrozenCache
 from client.guard import Guard, GuardedWorker
 from client.policy import Policy
 from client.usage import Spent, Usage
 from common.config import RunConfig, resolve
-from common.failures import LONGEST_REST
+from common.failures import LONGEST_REST, failure
+from common.messages import decode_result, encode_order
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
@@ -227,3 +230,53 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
     assert policy.metrics == "confusion" or not any(told.counts.values())
     if policy == Policy():
         assert told == info
+
+
+@settings(max_examples=60)  # each writes what was spent to a disk
+@given(
+    st.builds(
+        Policy,
+        models=st.sampled_from([(), ("cnn",), ("niid-cnn",)]), strategies=st.sampled_from([(), ("fedavg",)]),
+        classes=st.sampled_from([(), CLASSES, ("boot",)]), epochs_per_round=st.integers(1, 3),
+        hours=st.sampled_from([(), ("11:00-13:00",), ("22:00-06:00",)]), rounds_per_day=st.integers(0, 2),
+        gpu_minutes_per_day=st.integers(0, 2).map(float), differential_privacy=st.booleans(),
+        megabytes_up_per_day=st.integers(0, 2).map(float), megabytes_down_per_day=st.integers(0, 2).map(float),
+    ),
+    st.builds(Spent, st.integers(0, 3), st.integers(0, 8), st.floats(0, 200), *[st.integers(0, 3 * 10**6)] * 2),
+    st.sampled_from([TrainOrder, EvaluateOrder]), st.sampled_from(["cnn", "niid-cnn"]),
+    st.sampled_from(["fedavg", "median"]), st.integers(1, 4),
+)  # fmt: skip
+def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
+    tmp_path_factory: pytest.TempPathFactory, policy: Policy, spent: Spent, kind: type[TrainOrder], model: str,
+    strategy: str, epochs: int,
+) -> None:  # fmt: skip
+    asked = order(kind, model__name=model, strategy__name=strategy, train__epochs=epochs)
+    usage = Usage(tmp_path_factory.mktemp("usage") / "usage.json", lambda: NOON)
+    usage.add(spent)
+    begun = spent.trainings if kind is TrainOrder else spent.judgements / 3
+    forbidden = {
+        "models": bool(policy.models) and model not in policy.models,
+        "strategies": bool(policy.strategies) and strategy not in policy.strategies,
+        "classes": bool(policy.classes) and policy.classes != CLASSES,
+        "epochs-per-round": epochs > policy.epochs_per_round,
+        "differential-privacy": policy.differential_privacy,
+        "hours": policy.hours == ("22:00-06:00",),
+        "rounds-per-day": 0 < policy.rounds_per_day <= begun,
+        "gpu-minutes-per-day": 0 < policy.gpu_minutes_per_day * 60 <= spent.seconds,
+        "megabytes-down-per-day": 0 < policy.megabytes_down_per_day * 1e6 <= spent.down,
+        "megabytes-up-per-day": 0 < policy.megabytes_up_per_day * 1e6 <= spent.up,
+    }
+    guard = Guard(policy, usage, lambda: NOON)
+    if any(forbidden.values()):
+        rule, rest = refusal(guard, asked)
+        assert forbidden[rule]
+        assert 0 < rest <= LONGEST_REST
+    else:
+        guard.admit(asked)
+
+
+def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
+    guard = Guard(Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON)
+    worker = GuardedWorker(Counting(), guard)
+    told = decode_result(answer(worker, encode_order(order()), FrozenCache(tmp_path / "frozen")))
+    assert told == failure("oslo", "policy", "hours", 10 * 3600)
