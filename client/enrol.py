@@ -58,7 +58,7 @@ def credentials_for(kit: Kit, wait: float) -> Credentials:
     key_file = home / "key.pem"
     if member is None or member.invitation != kit.invitation or not key_file.exists():
         _take_up(kit, home, key_file, wait)
-    return Credentials(kit.server, kit.authority.encode(), load_key(key_file))
+    return Credentials(kit.server, kit.authority.encode(), load_key(key_file), home / "node")
 
 
 def membership(home: Path) -> Membership | None:

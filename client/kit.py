@@ -1,6 +1,7 @@
 """How a store reaches its server and proves who it is."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,11 +16,14 @@ class Credentials:
     root_certificates: PEM of the only authority that the server's certificate may come from;
                        None is plain HTTP, to a server on this machine that takes in whoever comes
     private_key:       on a NIST curve; the server has registered its public half. None over plain HTTP
+    node_file:         holds what the server called this store last: whoever comes after a process that
+                       was killed takes leave for it. None over plain HTTP
     """
 
     server: str
     root_certificates: bytes | None = None
     private_key: "EllipticCurvePrivateKey | None" = None
+    node_file: Path | None = None
 
 
 def new_key() -> "EllipticCurvePrivateKey":
