@@ -1,17 +1,16 @@
 """`flower-client check`: the whole check at a terminal."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from client.health.examine import Report, Subject, examine, exit_code
 from client.health.finding import Finding, printable
-from client.health.page import write_page
-from client.health.photos import Progress as Tell
 from client.home import store_home
 from client.policy import FILE
 from common.kit import Kit
+
+if TYPE_CHECKING:
+    from client.health.examine import Report, Subject
+    from client.health.photos import Progress as Tell
 
 
 def check_store(
@@ -25,6 +24,9 @@ def check_store(
     read = Kit.read(kit) if kit else None
     store = name or (read.store if read else data.resolve().name)
     home = store_home(store)
+    from client.health.examine import Subject, exit_code  # loads torch
+    from client.health.page import write_page
+
     subject = Subject(
         store,
         data,
@@ -46,19 +48,24 @@ def line(finding: Finding) -> str:
     return f"{finding.severity.capitalize()}: {printable(finding.what)} {printable(finding.advice)}"
 
 
-def _examine(subject: Subject) -> Report:
+def _examine(subject: "Subject") -> "Report":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from client.health.examine import examine
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
-        def of(step: str) -> Tell:
+        def of(step: str) -> "Tell":
             task = progress.add_task(step, total=None)
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         return examine(subject, of)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: "Report") -> str:
     problems = sum(finding.severity == "problem" for finding in report.findings)
     warnings = sum(finding.severity == "warning" for finding in report.findings)
     if problems:

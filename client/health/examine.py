@@ -8,7 +8,7 @@ from pathlib import Path
 from client.health.checks import CHECKS, Check
 from client.health.evidence import Evidence
 from client.health.finding import SEVERITIES, Finding, Kind
-from client.health.guesses import guess
+from client.health.guesses import guess, load
 from client.health.line import call
 from client.health.machine import inspect
 from client.health.photos import Progress, gather, glance
@@ -66,12 +66,13 @@ class Report:
 
 def examine(subject: Subject, progress: ProgressOf) -> Report:
     """The whole check. `progress` makes a progress of each step's name. Raises ConfigError for an unusable model."""
+    network = load(subject.model) if subject.model else None  # first: a mistake should show before the long work
     photos = gather(subject.data, progress("Looking at photos"))
     evidence = Evidence(
         photos,
         inspect(),
         line=call(subject.server, subject.authority) if subject.server else None,
-        guesses=guess(subject.model, photos.usable, progress("Asking the model")) if subject.model else None,
+        guesses=guess(network, photos.usable, progress("Asking the model")) if network else None,
         policy=_policy(subject.policy),
     )
     made = tuple((check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject))

@@ -26,7 +26,7 @@ from common.models.spec import ModelSpec
 from common.training import Network
 
 _BATCH = 128
-_SURE = 0.9  # least probability of the other class: what a person is asked to look at should be worth it
+_SURE = 0.98  # least probability of the other class; then four of five are wrong labels: see docs/health.md
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,25 @@ class Guesses:
     doubts: tuple[Doubt, ...]
 
 
-def guess(model: Path, usable: Sequence[Seen], progress: Progress | None = None) -> Guesses:
-    """Judge photos with `model.safetensors`, or the one in a directory. Raises ConfigError if it is none of ours."""
-    network = _load(model)
+def load(model: Path) -> Network:
+    """The network in a `model.safetensors`, or in a directory's. Raises ConfigError if it is none of ours."""
+    path = model / "model.safetensors" if model.is_dir() else model
+    try:
+        with safe_open(path, "pt") as file:
+            spec = ModelSpec.from_json((file.metadata() or {})["spec"])
+            network = Network(spec, pick("auto"))
+            network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, FedshelfError) as error:
+        raise ConfigError(
+            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the model.safetensors of a "
+            "run of this version, or the directory that holds it."
+        ) from error
+    models.set_training(network.module, mode=False)
+    return network
+
+
+def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> Guesses:
+    """Judge photos. `progress` gets (done, total)."""
     numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(network.spec.classes)}
     known = [seen for seen in usable if seen.photo.label in numbers]
     unknown = {seen.photo.label for seen in usable} - numbers.keys()
@@ -91,22 +107,6 @@ def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tu
     sure = others[rows, best] >= np.maximum(thresholds[best], _SURE)
     order = np.argsort(own - others[rows, best], kind="stable")
     return [(int(row), int(best[row])) for row in order if sure[row]]
-
-
-def _load(model: Path) -> Network:
-    path = model / "model.safetensors" if model.is_dir() else model
-    try:
-        with safe_open(path, "pt") as file:
-            spec = ModelSpec.from_json((file.metadata() or {})["spec"])
-            network = Network(spec, pick("auto"))
-            network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, FedshelfError) as error:
-        raise ConfigError(
-            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the model.safetensors of a "
-            "run of this version, or the directory that holds it."
-        ) from error
-    models.set_training(network.module, mode=False)
-    return network
 
 
 def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from common.images.split import Split
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Seen:
     """A photo that training can use; in a quick check, one that it may be able to use.
 

@@ -11,7 +11,7 @@ _FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt
 _UNEVEN = 10.0  # largest class over smallest, before it is worth a word
 _MOST = 0.8  # share of one class, from which always guessing it looks like a good model
 _TYPING_ERROR = 0.05  # a folder made by a slip of the finger stays small beside the one that was meant
-_GOOD_MODEL = 0.7  # share of labels that a model must agree with for its doubts to be worth a person's time
+_GOOD_MODEL = 0.85  # share of labels that a model must agree with for its doubts to be worth a person's time
 
 
 def sizes(evidence: Evidence) -> Iterator[Finding]:
