@@ -16,7 +16,7 @@ from client.refusals import clock_error, told_error
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-WRONG_CLOCK = 60.0  # seconds between two clocks that are worth a word
+WRONG_CLOCK = 2.0  # seconds that two clocks may differ; the server takes signatures from up to 5 s in its future
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -34,15 +34,19 @@ class Signer:
         self._error = timedelta(0)
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request signed; once more if the server's answer shows that the time was wrong."""
+        """Send the request signed; once more if the server does not believe it and its answer tells another time.
+
+        No other answer is asked for the time: a large one comes long after it was dated.
+        """
         response = self._send(context, call_next)
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return response
         error = clock_error(response)
-        if abs((error - self._error).total_seconds()) > WRONG_CLOCK:
-            self._error = error
-            LOG.warning("This machine's clock is %s; set it right. Fedshelf uses the server's.", told_error(error))
-            if response.status_code == httpx.codes.UNAUTHORIZED:
-                return self._send(context, call_next)
-        return response
+        if abs((error - self._error).total_seconds()) < WRONG_CLOCK:
+            return response
+        self._error = error
+        LOG.warning("This machine's clock is %s; set it right. Fedshelf uses the server's.", told_error(error))
+        return self._send(context, call_next)
 
     def _send(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         timestamp = (datetime.now(UTC) - self._error).isoformat()
