@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from client.allowed import check_names
 from client.audit import AuditLog, Note
+from client.policy import Policy
+from common.errors import ConfigError
 
 HASH = "ab" * 32
 
@@ -45,15 +48,26 @@ def test_a_policy_is_written_once_then_checked_and_told(tmp_path: Path) -> None:
     assert (done.returncode, str(path) in done.stdout) == (0, True)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert "0 of 14 keys differ" in run(tmp_path, "policy", "--name", "oslo-7").stdout
-    path.write_text('hours = ["22:00-06:00"]\nmodels = ["resnet18"]\n', encoding="utf-8")
+    path.write_text('hours = ["22:00-06:00"]\nmetrics = "accuracy"\n', encoding="utf-8")
     told = run(tmp_path, "policy", "--name", "oslo-7").stdout
     assert "2 of 14 keys differ" in told
     assert "hours = ['22:00-06:00']: local hours in which work may begin" in told
-    path.write_text('models = ["resnet17"]\n', encoding="utf-8")
-    assert "'resnet17', which is none that Fedshelf knows. Did you mean resnet" in refused(
-        tmp_path, 2, "policy", "--name", "oslo-7"
-    )
-    assert path.read_text(encoding="utf-8") == 'models = ["resnet17"]\n'
+    path.write_text('metric = "accuracy"\n', encoding="utf-8")
+    assert "unknown key 'metric'. Did you mean metrics?" in refused(tmp_path, 2, "policy", "--name", "oslo-7")
+    assert path.read_text(encoding="utf-8") == 'metric = "accuracy"\n'
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (Policy(models=("niid-cnn", "resnet17")), "models has 'resnet17', which is none that Fedshelf knows. Did you"),
+        (Policy(strategies=("fedavgg",)), "strategies has 'fedavgg', which is none that Fedshelf knows. Did you"),
+    ],
+)
+def test_a_name_that_nothing_has_is_told_when_the_policy_is_checked(policy: Policy, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        check_names(policy)
+    check_names(Policy(models=("niid-cnn", "resnet18"), strategies=("fedavg", "median")))
 
 
 def test_a_person_reads_what_came_and_what_left(tmp_path: Path, log: Path) -> None:
