@@ -11,21 +11,22 @@ from torch import Tensor
 
 from common import strategies
 from common.errors import StoresError
-from common.metrics import Counts, merge
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.metrics import Counts
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Tensors
-from common.training import learning_rate
-from server import cohort, screening
-from server.checkpoints import Best, State, Totals, add_round
-from server.per_store import described, in_history
+from server import cohort, lines, suspicion
+from server.checkpoints import Best, State, add_round
+from server.gate import Gate, Judge
+from server.lines import Scores, Trained
 from server.run_directory import Record
 from server.runtime import Runtime
+from server.screening import Screen, screen_evaluations
+from server.standing import Standing
+from server.suspicion import Detector
 
 ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
 ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
-BYTES_PER_FLOAT = 4
 
-Judge = Callable[[Tensor], Counts]
 Answer = TypeVar("Answer")
 
 
@@ -40,26 +41,6 @@ class Watcher(Protocol):
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Within a round: `done` of `sampled` stores have answered."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found. test: on the server's images; stores: on the stores' held-out images."""
-
-    test: Counts | None
-    stores: Mapping[str, Counts]
-
-    def validation(self) -> Counts | None:
-        """All stores' counts merged."""
-        counts = list(self.stores.values())
-        return merge(counts, len(counts[0].confusion)) if counts else None
-
-    def deciding(self) -> tuple[str, Counts] | None:
-        """What the best round is chosen on: the stores' validation images, else the server's test set."""
-        validation = self.validation()
-        if validation is not None:
-            return "validation", validation
-        return ("test", self.test) if self.test is not None else None
 
 
 @dataclass
@@ -84,6 +65,7 @@ class Rounds:
     trainable: T, how many of the P parameters train
     judge:     evaluates parameters on the server's own test set, or None
     stop:      says whether the run has been asked to end
+    gate:      what updates pass before they count
     """
 
     def __init__(
@@ -94,34 +76,66 @@ class Rounds:
         judge: Judge | None,
         watcher: Watcher,
         stop: Callable[[], bool],
+        gate: Gate | None = None,
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy)
         self._trainable, self._judge, self._watcher, self._stop = trainable, judge, watcher, stop
         self._last_judged: tuple[Tensor, Counts] | None = None
+        self._gate, self._left_out = gate or Gate(), set[str]()
+        self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None
 
     def begin(self, params: Tensor) -> State:
         """The state before round 1."""
         return State(0, params, self.strategy.initial(params, self._trainable))
 
     def play(self, state: State) -> tuple[State, Record]:
-        """One round: sample, train, screen, aggregate, evaluate.
+        """One round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts.
+        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, OSError if updates cannot be held.
         """
-        clock, number = Clock(), state.round + 1
+        clock, number, standing = Clock(), state.round + 1, Standing.of(state.record)
         with clock("total"):
             with clock("train"):
-                order, sampled, updates, failed = self._train(state, number)
+                self._leave_out(standing)
+                trained = self._train(state, number)
             with clock("aggregate"):
-                state = state.to(updates[0].params.device)
-                params, memory = self.strategy.aggregate(state.params, updates, state.strategy, self._trainable)
+                state = state.to(trained.updates[0].params.device)
+                params, memory = self.strategy.aggregate(state.params, trained.updates, state.strategy, self._trainable)
+            with clock("inspect"):
+                found = self._suspicion(trained)
+                standing = self._judged(standing, trained, found)
             with clock("evaluate"):
                 scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None
-        totals = self._totals(order, sampled, updates, clock)
+        totals = lines.totals(trained, self.config, clock.seconds)
         best, stale = self._best(state, number, scores)
         state = add_round(state, totals, round=number, params=params, strategy=memory, best=best, stale=stale)
-        return state, self._record(number, sampled, updates, failed, scores, totals)
+        record = lines.line(trained, self.config, scores, totals)
+        self._gate.held.clear()
+        return state, record | {"suspicion": found, "standing": standing.in_record()}
+
+    def _suspicion(self, trained: Trained) -> dict[str, str]:
+        """What speaks against stores, if they are looked at."""
+        if self._detector is None:
+            return {}
+        order = trained.order
+        return self._detector.look(order.params, trained.updates, trained.asked, order.round)
+
+    def _judged(self, standing: Standing, trained: Trained, found: Mapping[str, str]) -> Standing:
+        """The stores' standing after this round; whoever has lost it is named, and set aside if that is due."""
+        good = [update.store for update in trained.updates]
+        after = standing.after(good, trained.failed, found, self.config.screening)
+        for store in after.suspects.keys() - standing.suspects.keys():
+            self._watcher.note(f"{store} is under suspicion: {after.suspects[store]}.")
+        self._leave_out(after)
+        return after
+
+    def _leave_out(self, standing: Standing) -> None:
+        """Set stores aside that are not yet; after a resume, those that were before."""
+        for store in sorted(standing.set_aside.keys() - self._left_out):
+            self._left_out.add(store)
+            self._watcher.note(f"{store} is set aside: {standing.set_aside[store]}.")
+            self.runtime.set_aside(store, standing.set_aside[store])
 
     def _evaluate(self, number: int, params: Tensor, memory: Tensors, committed: int) -> Scores:
         """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
@@ -137,20 +151,21 @@ class Rounds:
         """Judge a state's model on the server's test set and on what the stores hold out as `split`."""
         return self._scores(state.round, state.params, split)
 
-    def _train(self, state: State, number: int) -> tuple[TrainOrder, list[str], list[Update], dict[str, Failure]]:
+    def _train(self, state: State, number: int) -> Trained:
         order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.committed)
         quorum = self.config.cohort.min_stores
-        failed: dict[str, Failure] = {}
+        failed: Mapping[str, Failure] = {}
         until, refusals = time.monotonic() + self.config.cohort.wait, 0
         for attempt in count():
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = self._cohort(present, number, attempt)
-            answers = self._counted(number, len(sampled), self.runtime.train(order, sampled))
-            updates, failed = screening.screen_updates(answers, order, sampled)
-            if len(updates) >= quorum:
-                return order, sampled, updates, failed
-            self._watcher.note(f"Round {number}: {len(updates)} of {quorum} updates needed; {_told(failed)}.")
+            trained = self._screened(order, {store: present[store] for store in sampled})
+            if len(trained.updates) >= quorum:
+                return trained
+            failed = trained.failed
+            told = f"{len(trained.updates)} of {quorum} updates needed; {_told(failed)}"
+            self._watcher.note(f"Round {number}: {told}.")
             refusals += any(failure.code not in ABSENT for failure in failed.values())
             if self._stop() or refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
@@ -158,6 +173,17 @@ class Rounds:
             f"Round {number} did not reach the quorum of {quorum} stores: {_told(failed)}. The run is saved up to"
             f" round {state.round}; mend the stores and go on with --resume."
         )
+
+    def _screened(self, order: TrainOrder, asked: Mapping[str, StoreInfo]) -> Trained:
+        """Let stores train, and keep of their answers what is good."""
+        self._gate.held.clear()
+        screen = Screen(order, asked, self.strategy.expected(self._trainable), self._gate.held)
+        for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
+            screen.take(answer)
+        screened = screen.result()
+        for sentence in screened.ignored:
+            self._watcher.note(f"Round {order.round}: {sentence}")
+        return Trained(order, asked, screened.updates, screened.failed)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, telling the watcher how many there are."""
@@ -172,10 +198,10 @@ class Rounds:
     def _scores(self, number: int, params: Tensor, split: str = "validation") -> Scores:
         held_out: dict[str, Evaluation] = {}
         if self.config.evaluation.stores:
-            stores = [name for name, info in sorted(self.runtime.stores().items()) if _images(info, split)]
+            stores = {name: n for name, info in sorted(self.runtime.stores().items()) if (n := _images(info, split))}
             order = EvaluateOrder(self.plan, number, params, "test" if split == "test" else "validation")
-            answers = self.runtime.evaluate(order, stores) if stores else []
-            held_out = screening.screen_evaluations(answers, order, stores)
+            answers = self.runtime.evaluate(order, list(stores)) if stores else []
+            held_out = screen_evaluations(answers, order, stores)
         return Scores(self._tested(params), {name: evaluation.counts for name, evaluation in held_out.items()})
 
     def _tested(self, params: Tensor) -> Counts | None:
@@ -197,36 +223,6 @@ class Rounds:
         better = state.best is None or (value < state.best.value if metric == "loss" else value > state.best.value)
         return (Best(number, value, counts.accuracy, on), 0) if better else (state.best, state.stale + 1)
 
-    def _totals(self, order: TrainOrder, sampled: list[str], updates: list[Update], clock: Clock) -> Totals:
-        down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
-        images = sum(u.num_examples for u in updates) * self.config.train.epochs
-        return Totals(images, down * len(sampled) * BYTES_PER_FLOAT, sum(u.bytes for u in updates), dict(clock.seconds))
-
-    def _record(
-        self,
-        number: int,
-        sampled: list[str],
-        updates: list[Update],
-        failed: Mapping[str, Failure],
-        scores: Scores | None,
-        totals: Totals,
-    ) -> Record:
-        """The round's line in the history."""
-        images = sum(u.num_examples for u in updates)
-        validation = scores.validation() if scores else None
-        return {
-            "round": number,
-            "lr": learning_rate(self.config.train, number, self.config.run.rounds),
-            "sampled": sampled,
-            "stores": {u.store: {"images": u.num_examples, "loss": u.loss, "seconds": u.seconds} for u in updates},
-            "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
-            "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
-            "test": described(scores.test) if scores and scores.test else None,
-            "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
-            "seconds": dict(totals.seconds),
-            "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
-        }
-
 
 def _images(info: StoreInfo, split: str) -> int:
     return info.test if split == "test" else info.validation
@@ -234,3 +230,6 @@ def _images(info: StoreInfo, split: str) -> int:
 
 def _told(failed: Mapping[str, Failure]) -> str:
     return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"
+
+
+__all__ = ["Judge", "Rounds", "Scores", "Watcher"]

@@ -18,5 +18,8 @@ class Runtime(Protocol):
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store asked, in any order; bounded by `cohort.timeout`."""
 
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave a store out of `stores` from now on, whether it is present or not, and tell it why."""
+
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
         """One answer per store asked, in any order; bounded by `cohort.timeout`."""

@@ -1,77 +1,185 @@
 """Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
+from torch import Tensor
 
-from common.orders import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
+FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
+PIECE = 2**18  # coordinates whose difference is taken at a time
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def screen_updates(
-    answers: Iterable[Update | Failure], order: TrainOrder, asked: Iterable[str]
-) -> tuple[list[Update], dict[str, Failure]]:
-    """The good updates in store order, and the failures by store: told, bad, repeated or missing."""
-    updates: dict[str, Update] = {}
-    failed: dict[str, Failure] = {}
-    expected = set(asked)
-    for answer in answers:
-        if answer.store not in expected or answer.store in updates:
-            continue  # nobody is counted twice, and nobody who was not asked
-        if isinstance(answer, Failure):
-            failed[answer.store] = answer
-        elif (fault := _fault(answer, order)) is not None:
-            failed[answer.store] = Failure(answer.store, "invalid", fault)
+@dataclass(frozen=True)
+class Screened:
+    """What came of an order.
+
+    updates: the good ones, in store order
+    failed:  by store: told, bad or missing
+    ignored: sentences on answers that count for nothing
+    """
+
+    updates: Sequence[Update]
+    failed: Mapping[str, Failure]
+    ignored: Sequence[str]
+
+
+@dataclass
+class Screen:
+    """Takes in the answers to an order, one by one.
+
+    asked:  the stores that got the order, and what they have declared
+    extras: what an update of the run's strategy has beside its parameters, all float32
+    held:   takes the updates; nothing else here keeps one
+    """
+
+    order: TrainOrder
+    asked: Mapping[str, StoreInfo]
+    extras: Shapes
+    held: Held
+    _failed: dict[str, Failure] = field(default_factory=dict)
+    _ignored: list[str] = field(default_factory=list)
+    _signs: dict[str, Tensor] = field(default_factory=dict)
+    _images: dict[str, int] = field(default_factory=dict)
+
+    def take(self, answer: Update | Failure) -> None:
+        """Look at one answer and hold it if it is good. Raises OSError."""
+        store = answer.store
+        if store not in self.asked:
+            self._ignored.append(f"{store} answered without being asked.")
+        elif store in self._failed or store in self._images:
+            self._ignored.append(f"{store} answered twice; its first answer counts.")
+        elif isinstance(answer, Failure):
+            self._failed[store] = answer
+        elif (fault := self._fault(answer)) is not None:
+            self._refuse(store, fault)
         else:
-            updates[answer.store] = answer
-    for store in _diverged(updates):
-        del updates[store]
-        failed[store] = Failure(store, "invalid", DIVERGED)
-    for store in expected - updates.keys() - failed.keys():
-        failed[store] = Failure(store, "timeout", "no answer in time")
-    return [updates[store] for store in sorted(updates)], dict(sorted(failed.items()))
+            self._signs[store] = self._sign(answer)
+            self._images[store] = answer.num_examples
+            self.held.put(answer)
+
+    def result(self) -> Screened:
+        """What counts, once there are no more answers."""
+        norms = self._finite_norms()
+        for store, times in too_large(norms, self._images, self._limit).items():
+            self._drop(
+                store,
+                f"has an update {times:.1f} times as large as is usual in its cohort; {self._limit:g} times is allowed"
+                " (screening.norm_factor)",
+            )
+        for store in self.asked.keys() - norms.keys() - self._failed.keys():
+            self._failed[store] = Failure(store, "timeout", "no answer in time")
+        return Screened(self.held.updates(), dict(sorted(self._failed.items())), self._ignored)
+
+    @property
+    def _limit(self) -> float:
+        return self.order.plan.config.screening.norm_factor
+
+    def _fault(self, update: Update) -> str | None:
+        """What is wrong with an update, or None; its values are looked at later."""
+        if update.round != self.order.round:
+            return f"answers round {update.round}, not round {self.order.round}"
+        return self._misfit(update) or _false_claim(update, self.asked[update.store].num_examples)
+
+    def _misfit(self, update: Update) -> str | None:
+        """Which tensor is not as ordered, or None."""
+        if update.params.dtype != torch.float32 or update.params.shape != self.order.params.shape:
+            return _mismatch("weights", update.params, tuple(self.order.params.shape))
+        if update.extras.keys() != self.extras.keys():
+            got, expected = (", ".join(sorted(names)) or "none" for names in (update.extras, self.extras))
+            return f"has the extras {got}, where its strategy has {expected}"
+        for name, shape in self.extras.items():
+            if update.extras[name].dtype != torch.float32 or tuple(update.extras[name].shape) != shape:
+                return _mismatch(f"extras {name}", update.extras[name], shape)
+        return None
+
+    def _sign(self, update: Update) -> Tensor:
+        """[norm of what training changed, sum of the extras, loss]: not waited for, as the device may be at work."""
+        norm = distance(update.params, self.order.params)
+        extras = [tensor.sum() for tensor in update.extras.values()]
+        return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
+
+    def _finite_norms(self) -> dict[str, float]:
+        """Norms of the updates whose values are all finite; others are dropped. One wait for the device that trained.
+
+        A norm or a sum tells for a fraction of the time; only where it overflows it does not tell.
+        """
+        rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
+        signs = dict(zip(self._signs, rows, strict=True))
+        doubtful = {store for store, sign in signs.items() if not all(map(isfinite, sign))}
+        for update in self.held.updates() if doubtful else ():
+            if update.store not in doubtful:
+                continue
+            if not all(torch.isfinite(tensor).all() for tensor in (update.params, *update.extras.values())):
+                self._drop(update.store, DIVERGED)
+            elif not isfinite(update.loss):
+                self._drop(update.store, f"reports a loss of {update.loss}")
+        return {store: sign[0] for store, sign in signs.items() if store not in self._failed}
+
+    def _drop(self, store: str, reason: str) -> None:
+        self.held.drop(store)
+        self._refuse(store, reason)
+
+    def _refuse(self, store: str, reason: str) -> None:
+        self._failed[store] = Failure(store, "invalid", reason)
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; takes little memory."""
+    pieces = zip(one.split(PIECE), other.to(one.device).split(PIECE), strict=True)
+    norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
+    norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return norm
+
+
+def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: float) -> dict[str, float]:
+    """Stores whose update is more than `limit` times as large as is usual, with how many times.
+
+    Usual is the cohort's median, and for a store with more images than the median as many times more: each image
+    is a step, or part of one, away from the global model. Stores with fewer images are not measured by less.
+    """
+    if not limit or len(norms) < FEWEST:
+        return {}
+    usual, middle = (float(torch.tensor([float(v[s]) for s in norms]).median()) for v in (norms, images))
+    if usual == 0:
+        return {}
+    times = {store: norm / usual / max(1.0, images[store] / middle) for store, norm in norms.items()}
+    return {store: found for store, found in times.items() if found > limit}
 
 
 def screen_evaluations(
-    answers: Iterable[Evaluation | Failure], order: EvaluateOrder, asked: Iterable[str]
+    answers: Iterable[Evaluation | Failure], order: EvaluateOrder, asked: Mapping[str, int]
 ) -> dict[str, Evaluation]:
-    """The evaluations that can be counted, by store in store order."""
-    classes, expected = len(order.plan.spec.classes), set(asked)
+    """The evaluations that can be counted, by store in store order. asked: images that a store holds out."""
+    classes = len(order.plan.spec.classes)
     good = {
         answer.store: answer
         for answer in answers
         if isinstance(answer, Evaluation)
-        and answer.store in expected
         and answer.round == order.round
         and answer.counts.confusion.shape == (classes, classes)
         and (answer.counts.confusion >= 0).all()
-        and answer.counts.num_examples > 0
+        and 0 < answer.counts.num_examples <= asked.get(answer.store, 0)
+        and isfinite(answer.counts.loss_sum)
     }
     return dict(sorted(good.items()))
 
 
-def _fault(update: Update, order: TrainOrder) -> str | None:
-    """What is wrong with an update, or None."""
-    if update.round != order.round:
-        return f"answers round {update.round}, not round {order.round}"
-    if update.params.dtype != torch.float32 or update.params.shape != order.params.shape:
-        return (
-            f"has {update.params.dtype} weights of shape {tuple(update.params.shape)},"
-            f" not float32 of shape {tuple(order.params.shape)}"
-        )
-    if update.num_examples < 1:
-        return f"claims {update.num_examples} images"
-    return None
+def _false_claim(update: Update, declared: int) -> str | None:
+    """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights."""
+    if not 1 <= update.num_examples <= declared:
+        return f"claims {update.num_examples} images, where it has declared {declared}"
+    if not (isfinite(update.seconds) and update.seconds >= 0):
+        return f"claims to have trained for {update.seconds} s"
+    return f"claims a loss of {update.loss}" if update.loss < 0 else None
 
 
-def _diverged(updates: Mapping[str, Update]) -> list[str]:
-    """Stores with values that are not finite. Sums tell for a hundredth of the time, and all of them with one wait
-    for the device that trained; only where a sum overflows it does not tell.
-    """
-    tensors = {store: (update.params, *update.extras.values()) for store, update in updates.items()}
-    sums = [torch.stack([tensor.sum(dtype=torch.float32) for tensor in own]).sum() for own in tensors.values()]
-    totals = torch.stack(sums).tolist() if sums else []
-    doubtful = [store for store, total in zip(tensors, totals, strict=True) if not isfinite(total)]
-    return [store for store in doubtful if not all(torch.isfinite(tensor).all() for tensor in tensors[store])]
+def _mismatch(what: str, got: Tensor, shape: tuple[int, ...]) -> str:
+    return f"has {what} of type {got.dtype} and shape {tuple(got.shape)}, not torch.float32 of shape {shape}"

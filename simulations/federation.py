@@ -36,9 +36,9 @@ class Federation:
     table: Mapping[str, list[int]]
     left_out: str
 
-    def infos(self) -> Mapping[str, StoreInfo]:
+    def infos(self) -> "Infos":
         """What each store has, as a real one would say it."""
-        return _Infos(self)
+        return Infos(self)
 
 
 def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
@@ -86,23 +86,30 @@ def _deal(dataset: Dataset, data: DataConfig, seed: int) -> Dealt:
     return Dealt(names, train, Parts.of(dataset.validation, rows))
 
 
-class _Infos(Mapping[str, StoreInfo]):
-    """Each store's description, made when it is first asked for."""
+class Infos(Mapping[str, StoreInfo]):
+    """Each store's description, made when it is first asked for; of all stores but those left out."""
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
         self._known: dict[str, StoreInfo] = {}
+        self._left_out: set[str] = set()
+
+    def leave_out(self, name: str) -> None:
+        """From now on this store is not there."""
+        self._left_out.add(name)
 
     def __getitem__(self, name: str) -> StoreInfo:
+        if name in self._left_out:
+            raise KeyError(name)
         if name not in self._known:
             self._known[name] = self._describe(name)
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._federation.stores)
+        return (name for name in self._federation.stores if name not in self._left_out)
 
     def __len__(self) -> int:
-        return len(self._federation.stores)
+        return len(self._federation.stores) - len(self._left_out)
 
     def _describe(self, name: str) -> StoreInfo:
         data, counts = self._federation.stores[name], self._federation.table[name]

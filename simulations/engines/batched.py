@@ -47,8 +47,12 @@ class BatchedEngine:
         self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, always."""
+        """All of them, but those set aside."""
         return self._infos
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave the store out; there is nobody to tell."""
+        self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing: a device that evaluates is not idle, and `train` has planned this while the last round ran."""

@@ -44,8 +44,12 @@ class RayEngine:
         self._crew = Crew(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, always."""
+        """All of them, but those set aside."""
         return self._infos
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave the store out; there is nobody to tell."""
+        self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing: an evaluation is cut into jobs for all workers, and is short beside a round."""

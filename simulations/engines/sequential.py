@@ -83,8 +83,12 @@ class SequentialEngine:
         self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, always."""
+        """All of them, but those set aside."""
         return self._infos
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave the store out; there is nobody to tell."""
+        self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Let workers that an evaluation leaves idle begin what will be asked next."""

@@ -19,15 +19,20 @@ class Targets:
         self.targets, self.held_out = dict(targets), held_out
         self.broken: dict[str, Update | Failure] = {}
         self.asked: list[list[str]] = []
+        self.left_out: dict[str, str] = {}
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        return {name: StoreInfo(name, {"a": 5, "b": 5}, self.held_out, 0) for name in self.targets}
+        present = self.targets.keys() - self.left_out.keys()
+        return {name: StoreInfo(name, {"a": 5, "b": 5}, self.held_out, 0) for name in present}
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         self.asked.append(list(stores))
         for name in reversed(stores):  # arrival order is not store order
             moved = (order.params + self.targets[name]) / 2
             yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
+
+    def set_aside(self, store: str, why: str) -> None:
+        self.left_out[store] = why
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing is idle here."""
@@ -63,3 +68,7 @@ def plan_of(**settings: object) -> Plan:
 
 def vector(*values: float) -> Tensor:
     return torch.tensor(values)
+
+
+def counts_of(right: int, wrong: int) -> Counts:
+    return Counts(np.array([[right, wrong], [0, 0]]), 1.0)

@@ -1,21 +1,180 @@
-"""What of an update is looked at."""
+"""Poisoned replies, made by hand: each is dropped and named, and the others count as if it had never come."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as draw
+from torch import Tensor
 
-from common.orders import TrainOrder, Update
-from server.screening import screen_updates
-from tests.server.by_hand import plan_of
+from common import strategies
+from common.config import StrategyConfig
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.screening import PIECE, Screen, Screened, distance, screen_evaluations, too_large
+from server.spool import Held, Memory, Spool
+from tests.server.by_hand import counts_of, plan_of, vector
+
+NAMES = tuple("abcdef")
+SHAPES = {"change": (2,)}
+
+
+def screened(
+    answers: Sequence[Update | Failure],
+    *,
+    asked: Sequence[str] = NAMES,
+    start: Tensor | None = None,
+    extras: dict[str, tuple[int, ...]] | None = None,
+    held: Held | None = None,
+    **config: object,
+) -> Screened:
+    order = TrainOrder(plan_of(**config), 3, vector(1.0, 1.0) if start is None else start)
+    infos = {name: StoreInfo(name, {"a": 60, "b": 20}, 0, 0, untold=20) for name in asked}
+    screen = Screen(order, infos, extras or {}, held or Memory())
+    for answer in answers:
+        screen.take(answer)
+    return screen.result()
+
+
+def good(name: str, step: float = 1.0, **changed: Any) -> Update:
+    """An update of round 3 from (1, 1), by `step` in one direction and a little in another."""
+    moved = vector(1.0 + step, 1.0 + step / 2 + NAMES.index(name) / 100)
+    return replace(Update(name, 3, moved, 50, 0.5, 0.1), **changed)
+
+
+NAN, INF = float("nan"), float("inf")
+POISON = [
+    (good("c", params=vector(NAN, 1.0)), "not finite"),
+    (good("c", params=vector(INF, 1.0)), "not finite"),
+    (
+        good("c", params=vector(1.0)),
+        r"weights of type torch.float32 and shape \(1,\), not torch.float32 of shape \(2,\)",
+    ),
+    (good("c", params=torch.ones(20)), r"shape \(20,\)"),
+    (good("c", params=torch.ones(1, 2)), r"shape \(1, 2\)"),
+    (good("c", params=torch.ones(2).double()), "float64"),
+    (good("c", params=torch.ones(2, dtype=torch.int32)), "int32"),
+    (good("c", num_examples=10**12), "claims 1000000000000 images, where it has declared 100"),
+    (good("c", num_examples=101), "claims 101 images"),
+    (good("c", num_examples=0), "claims 0 images"),
+    (good("c", num_examples=-9), "claims -9 images"),
+    (good("c", round=2), "answers round 2, not round 3"),
+    (good("c", round=4), "answers round 4"),
+    (good("c", step=10.0), r"an update [89]\.\d times as large as is usual in its cohort; 6 times is allowed"),
+    (good("c", step=-1e30), "times as large"),
+    (good("c", loss=NAN), "reports a loss of nan"),
+    (good("c", loss=-1.0), "claims a loss of -1.0"),
+    (good("c", seconds=NAN), "trained for nan s"),
+    (good("c", seconds=-1.0), "trained for -1.0 s"),
+    (good("c", extras={"change": torch.ones(2)}), "has the extras change, where its strategy has none"),
+]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("strategy", ["fedavg", "median", "krum", "multi-krum"])
+@pytest.mark.parametrize(("bad", "reason"), POISON)
+def test_poison_is_dropped_and_named_and_the_rest_is_as_if_it_had_not_come(
+    tmp_path: Path, bad: Update, reason: str, strategy: str, on_disk: bool
+) -> None:
+    others = [good(name) for name in "fabde"]  # in order of arrival
+    held = Spool(tmp_path / "updates") if on_disk else Memory()
+    found = screened([*others[:2], bad, *others[2:]], held=held)
+    assert [update.store for update in found.updates] == list("abdef")
+    assert list(found.failed) == ["c"]
+    assert found.failed["c"].code == "invalid"
+    assert re.search(reason, found.failed["c"].reason)
+    without = screened(others, asked="abdef")
+    assert not without.failed
+    half, start = strategies.build(StrategyConfig(name=strategy)), vector(1.0, 1.0)
+    assert torch.equal(*(half.aggregate(start, each.updates, {}, 2)[0] for each in (found, without)))
+
+
+@pytest.mark.parametrize(
+    ("extras", "reason"),
+    [
+        ({}, "has the extras none, where its strategy has change"),
+        ({"change": torch.ones(2), "more": torch.ones(1)}, "has the extras change, more,"),
+        ({"change": torch.ones(3)}, r"extras change of type torch.float32 and shape \(3,\)"),
+        ({"change": torch.ones(2).double()}, "extras change of type torch.float64"),
+        ({"change": vector(NAN, 0.0)}, "not finite"),
+        ({"change": vector(0.0, -INF)}, "not finite"),
+    ],
+)
+def test_extras_are_those_of_the_strategy(extras: dict[str, Tensor], reason: str) -> None:
+    fine = [good(name, extras={"change": vector(1.0, 2.0)}) for name in "ab"]
+    found = screened([*fine, good("c", extras=extras)], asked="abc", extras=SHAPES)
+    assert [update.store for update in found.updates] == ["a", "b"]
+    assert re.search(reason, found.failed["c"].reason)
+
+
+def test_strangers_and_second_answers_count_for_nothing_and_are_named() -> None:
+    second, stranger = good("a", params=vector(1e6, 1e6)), replace(good("b"), store="zoe")
+    failed = Failure("b", "data", "its images cannot be used")
+    found = screened([good("a"), second, failed, good("b"), stranger], asked="abc")
+    assert [update.params.tolist() for update in found.updates] == [good("a").params.tolist()]
+    assert found.failed == {"b": failed, "c": Failure("c", "timeout", "no answer in time")}
+    assert list(found.ignored) == [
+        "a answered twice; its first answer counts.",
+        "b answered twice; its first answer counts.",
+        "zoe answered without being asked.",
+    ]
 
 
 @given(draw.lists(draw.floats(width=32)))
 @example([3e38, 3e38])  # finite, though their sum is not
-@example([float("inf"), float("-inf")])
-@example([1.0, float("nan")])
+@example([INF, -INF])
+@example([1.0, NAN])
 @example([])
 def test_an_update_counts_just_if_all_its_values_are_finite(values: list[float]) -> None:
     params = torch.tensor(values, dtype=torch.float32)
-    order = TrainOrder(plan_of(), 1, torch.zeros_like(params))
-    updates, failed = screen_updates([Update("s", 1, params, 1, 0.0, 0.0)], order, ["s"])
-    assert (len(updates), list(failed)) == ((1, []) if torch.isfinite(params).all() else (0, ["s"]))
+    found = screened([Update("a", 3, params, 1, 0.0, 0.0)], asked="a", start=torch.zeros_like(params))
+    assert (len(found.updates), list(found.failed)) == ((1, []) if torch.isfinite(params).all() else (0, ["a"]))
+
+
+@settings(max_examples=10, deadline=None)
+@given(draw.sampled_from([1, 5, PIECE, PIECE + 1, PIECE + 3]), draw.integers(0, 99))
+def test_distance_is_the_norm_of_the_difference(size: int, seed: int) -> None:
+    one, other = torch.randn(2, size, generator=torch.Generator().manual_seed(seed))
+    assert distance(one, other).item() == pytest.approx((one.double() - other.double()).norm().item(), rel=1e-5)
+
+
+def test_three_updates_have_no_usual_size_and_nothing_is_too_large_if_so_set() -> None:
+    large = [good("a"), good("b"), good("c", step=1e6)]
+    assert not screened(large, asked="abc").failed
+    assert not screened([*large, good("d"), good("e")], asked="abcde", screening__norm_factor=0).failed
+
+
+def test_a_store_with_more_images_than_others_may_move_as_many_times_further() -> None:
+    norms, images = dict.fromkeys("abcd", 1.0) | {"e": 50.0}, dict.fromkeys("abcd", 10) | {"e": 100}
+    assert too_large(norms, images, 6.0) == {}  # ten times the images: five times as far as is usual
+    assert too_large(norms, images, 4.0) == {"e": 5.0}
+    assert too_large(norms, images | {"e": 1}, 6.0) == {"e": 50.0}  # few images do not make it stricter: 50, not 500
+    assert too_large(dict.fromkeys("abcd", 0.0) | {"e": 1.0}, images, 6.0) == {}  # no usual size to compare with
+
+
+def test_evaluations_that_cannot_be_are_left_out() -> None:
+    order = EvaluateOrder(plan_of(), 3, vector(1.0))
+    answers = [
+        Evaluation("a", 3, counts_of(5, 5)),
+        Evaluation("b", 3, counts_of(50, 50)),  # more than it holds out
+        Evaluation("c", 2, counts_of(5, 5)),
+        Evaluation("d", 3, replace(counts_of(5, 5), loss_sum=NAN)),
+        Evaluation("zoe", 3, counts_of(5, 5)),
+        Failure("e", "data", "x"),
+    ]
+    assert list(screen_evaluations(answers, order, dict.fromkeys("abcde", 10))) == ["a"]
+
+
+@pytest.mark.parametrize("name", strategies.STRATEGIES)
+def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
+    strategy, start = strategies.build(StrategyConfig(name=name)), torch.ones(5)
+    sent = strategy.extras(strategy.initial(start, 4))
+    local = strategy.begin(start[:4], sent, {})
+    run = strategies.LocalRun(start[:4], start[:4] + 1, 3, 0.1, 10)
+    extras, _ = strategy.end(run, local, {})
+    assert {key: tuple(tensor.shape) for key, tensor in extras.items()} == dict(strategy.expected(4))
+    assert all(tensor.dtype == torch.float32 for tensor in extras.values())

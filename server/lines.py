@@ -1,0 +1,72 @@
+"""The round's line in the history, and its part of the run's sums."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.config import RunConfig
+from common.metrics import Counts, merge
+from common.orders import Failure, StoreInfo, TrainOrder, Update
+from common.training import learning_rate
+from server.checkpoints import Totals
+from server.per_store import described, in_history
+from server.run_directory import Record
+
+BYTES_PER_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An order, and what came of it. asked: the cohort, in store order; updates: the good ones, in store order."""
+
+    order: TrainOrder
+    asked: Mapping[str, StoreInfo]
+    updates: Sequence[Update]
+    failed: Mapping[str, Failure]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation found. test: on the server's images; stores: on the stores' held-out images."""
+
+    test: Counts | None
+    stores: Mapping[str, Counts]
+
+    def validation(self) -> Counts | None:
+        """All stores' counts merged."""
+        counts = list(self.stores.values())
+        return merge(counts, len(counts[0].confusion)) if counts else None
+
+    def deciding(self) -> tuple[str, Counts] | None:
+        """What the best round is chosen on: the stores' validation images, else the server's test set."""
+        validation = self.validation()
+        if validation is not None:
+            return "validation", validation
+        return ("test", self.test) if self.test is not None else None
+
+
+def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
+    """Images trained on, bytes of parameters down and up, seconds per phase."""
+    order = trained.order
+    down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
+    images = sum(u.num_examples for u in trained.updates) * config.train.epochs
+    up = sum(u.bytes for u in trained.updates)
+    return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
+
+
+def line(trained: Trained, config: RunConfig, scores: Scores | None, totals: Totals) -> Record:
+    """The round's line in the history, but for the stores' standing."""
+    number, updates, failed = trained.order.round, trained.updates, trained.failed
+    images = sum(u.num_examples for u in updates)
+    validation = scores.validation() if scores else None
+    return {
+        "round": number,
+        "lr": learning_rate(config.train, number, config.run.rounds),
+        "sampled": list(trained.asked),
+        "stores": {u.store: {"images": u.num_examples, "loss": u.loss, "seconds": u.seconds} for u in updates},
+        "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
+        "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
+        "test": described(scores.test) if scores and scores.test else None,
+        "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
+        "seconds": dict(totals.seconds),
+        "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
+    }
