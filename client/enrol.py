@@ -123,7 +123,7 @@ def _take_up(kit: Kit, home: Path, key_file: Path, wait: float) -> None:
 
 def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) -> None:
     """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
-    body, told = _request(kit, code, key), NO_CONNECTION
+    body, told = enrolment_request(kit, code, key), NO_CONNECTION
     with httpx.Client(base_url=f"https://{kit.server}", verify=tls_context(kit.authority)) as client:
         while True:
             try:
@@ -139,7 +139,8 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) ->
             time.sleep(PAUSE)
 
 
-def _request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> dict[str, str]:
+def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> dict[str, str]:
+    """What is sent to enrol the public half of `key`: JSON of four texts."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -16,6 +16,7 @@ from server.credentials.refusals import RefusalLog
 from server.credentials.watched import Watched
 
 HANDSHAKE = 10.0  # seconds that a client has for it
+FAREWELL = 1.0  # seconds that a client has to answer when the door closes
 BACKLOG = 256  # connections that wait to be accepted
 LOOK = 5.0  # seconds between two looks at the certificate
 
@@ -63,7 +64,11 @@ class Doorway(uvicorn.Server):
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(
-                self._protocol, connection, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE
+                self._protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE,
+                ssl_shutdown_timeout=FAREWELL,
             )
         except (OSError, asyncio.CancelledError) as error:
             connection.close()

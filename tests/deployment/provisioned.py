@@ -1,0 +1,62 @@
+"""A chain with its server running, and stores that speak to its door as they like."""
+
+import base64
+import http.client
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.enrol import tls_context
+from client.kit import Credentials
+from server.addresses import Address
+from server.credentials.kits import Chain
+from server.launch import FlowerServer
+from tests.deployment.deployed import free_port
+
+PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}
+
+
+@contextmanager
+def running(place: Path, *stores: str) -> Iterator[tuple[Chain, FlowerServer]]:
+    """A new chain with a kit for each store, and Flower behind its door."""
+    port = free_port()
+    chain = Chain.make(place / "chain" / "server", "localhost", port)
+    for store in stores:
+        chain.write_kit(store)
+    with FlowerServer(place / "flower", Address("127.0.0.1", port), chain) as flower:
+        yield chain, flower
+
+
+def signed(key: ec.EllipticCurvePrivateKey, claimed: ec.EllipticCurvePrivateKey, ahead: float = 0.0) -> dict[str, str]:
+    """Headers of Flower's node authentication, by a clock that is `ahead` seconds ahead."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = claimed.public_key().public_bytes(serialization.Encoding.PEM, form)
+    timestamp = (datetime.now(UTC) + timedelta(seconds=ahead)).isoformat()
+    signature = key.sign(timestamp.encode(), ec.ECDSA(hashes.SHA256()))
+    return {
+        "flwr-public-key": base64.b64encode(public).decode(),
+        "flwr-timestamp": timestamp,
+        "flwr-signature": base64.b64encode(signature).decode(),
+    }
+
+
+def client_of(credentials: Credentials) -> httpx.Client:
+    """Speaks TLS with the server of a store, without saying who it is."""
+    assert credentials.root_certificates
+    context = tls_context(credentials.root_certificates.decode())
+    return httpx.Client(base_url=f"https://{credentials.server}", verify=context)
+
+
+def status_without_words(port: int, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status of a request whose path goes out as it is: httpx would tidy it up first."""
+    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
+    connection.request(method, path, body=b"", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status

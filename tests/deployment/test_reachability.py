@@ -1,0 +1,249 @@
+"""What the public port of a provisioned server serves, to whom; and who is turned away, with what words."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
+from flwr.superlink.main import create_app
+
+from client.enrol import credentials_for, enrolment_request
+from client.fleet import Line
+from client.kit import Credentials, new_key
+from common.door_words import ENROL_PATH, REASON_HEADER
+from common.errors import RefusedError
+from common.kit import Kit, chain_id
+from server.credentials.authority import Authority
+from server.credentials.guard import AHEAD, BEHIND
+from server.credentials.kits import Chain
+from server.door import FLEET_CALLS
+from server.launch import FlowerServer
+from tests.deployment.deployed import wait_for
+from tests.deployment.provisioned import PROTOBUF, client_of, running, signed, status_without_words
+
+STORES = ("oslo-7", "lyon-2", "süd 2")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place, kept = tmp_path_factory.mktemp("reach"), os.environ.get("FEDSHELF_HOME")
+    os.environ["FEDSHELF_HOME"] = str(place / "state")
+    yield place
+    os.environ.pop("FEDSHELF_HOME")
+    if kept is not None:
+        os.environ["FEDSHELF_HOME"] = kept
+
+
+@pytest.fixture(scope="module")
+def started(place: Path) -> Iterator[tuple[Chain, FlowerServer]]:
+    with running(place, *STORES) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chain(started: tuple[Chain, FlowerServer]) -> Chain:
+    return started[0]
+
+
+@pytest.fixture(scope="module")
+def flower(started: tuple[Chain, FlowerServer]) -> FlowerServer:
+    return started[1]
+
+
+@pytest.fixture(scope="module")
+def oslo(chain: Chain, place: Path) -> Credentials:
+    """A store that is enrolled and registered."""
+    credentials = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=30)
+    wait_for(lambda: "oslo-7" in nodes(place).values())
+    return credentials
+
+
+class Quiet:
+    """A narrator that is heard by nobody."""
+
+    def joined(self) -> None: ...
+
+    def lost(self, reason: str) -> None: ...
+
+    def found(self) -> None: ...
+
+
+def nodes(place: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((place / "flower" / "nodes.json").read_text())
+    return found
+
+
+def door_log(place: Path) -> str:
+    return (place / "flower" / "door.log").read_text()
+
+
+def served() -> list[tuple[str, str]]:
+    """Method and path of all that a SuperLink serves, in this version of Flower."""
+    app = create_app()
+    routes = [context.route for context in iter_route_contexts(app.routes)]
+    found = [(method, route.path) for route in routes for method in getattr(route, "methods", None) or ["GET"]]
+    return [(method, path.replace("{", "").replace("}", "")) for method, path in found]
+
+
+def test_flower_serves_what_this_test_believes() -> None:
+    paths = {path for _, path in served()}
+    assert {f"/v1/fleet/{call}" for call in FLEET_CALLS} == {path for path in paths if path.startswith("/v1/fleet/")}
+    assert {"/docs", "/openapi.json", "/health", "/v1/control/start-run", "/v1/runtime/acquire-task"} <= paths
+    assert any(isinstance(context.route, APIRoute) for context in iter_route_contexts(create_app().routes))
+    assert (AHEAD, BEHIND) == (SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE)
+
+
+@pytest.mark.parametrize("who", ["anonymous", "enrolled"])
+def test_of_flower_only_the_calls_of_stores_are_reachable(who: str, oslo: Credentials) -> None:
+    assert oslo.private_key
+    with client_of(oslo) as client:
+        for method, path in served():
+            headers = PROTOBUF | (signed(oslo.private_key, oslo.private_key) if who == "enrolled" else {})
+            status = client.request(method, path, content=b"", headers=headers).status_code
+            if (method, path) == ("GET", "/health"):
+                assert status == 200
+            elif not path.startswith("/v1/fleet/"):
+                assert status == 404, (method, path)
+            elif who == "anonymous":
+                assert status == 403, (method, path)
+            else:
+                assert status not in (403, 404), (method, path)
+
+
+def test_no_path_that_looks_like_a_stores_call_is_another(
+    flower: FlowerServer, chain: Chain, oslo: Credentials
+) -> None:
+    assert oslo.private_key
+    for path in ("/v1/fleet/../control/start-run", "/v1/fleet/%2e%2e/control/start-run", "//v1/control/start-run"):
+        headers = PROTOBUF | signed(oslo.private_key, oslo.private_key)
+        assert status_without_words(flower.address.port, chain.client_tls(), "POST", path, headers) == 404
+
+
+def test_a_key_that_is_claimed_but_not_had_is_refused(oslo: Credentials, place: Path) -> None:
+    assert oslo.private_key
+    with client_of(oslo) as client:
+        answer = client.post("/v1/fleet/pull-messages", headers=PROTOBUF | signed(new_key(), oslo.private_key))
+    assert answer.status_code == 401
+    assert "127.0.0.1: store oslo-7: not signed with its key" in door_log(place)
+
+
+def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place: Path) -> None:
+    stranger = Credentials(oslo.server, oslo.root_certificates, new_key())
+    with pytest.raises(RefusedError, match="does not know this store's key"), Line(stranger, Quiet(), patience=0):
+        pass
+    assert "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place)
+
+
+def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
+    assert oslo.private_key
+    with client_of(oslo) as client:
+        for ahead in (AHEAD + 2, -BEHIND - 2):
+            headers = PROTOBUF | signed(oslo.private_key, oslo.private_key, ahead)
+            answer = client.post("/v1/fleet/pull-messages", headers=headers)
+            assert (answer.status_code, answer.headers[REASON_HEADER]) == (401, "clock")
+            assert len(answer.headers.get_list("date")) == 1
+    assert "127.0.0.1: store oslo-7: its clock is +7 s off" in door_log(place)
+
+
+def test_a_client_without_tls_is_refused_and_logged(flower: FlowerServer, oslo: Credentials, place: Path) -> None:
+    with pytest.raises(httpx.TransportError):
+        httpx.post(f"http://localhost:{flower.address.port}{ENROL_PATH}", content=b"{}")
+    wait_for(lambda: "127.0.0.1: it spoke plain HTTP, not TLS" in door_log(place))
+    with socket.create_connection(("127.0.0.1", flower.address.port)) as connection:
+        connection.sendall(b"\x00" * 64)
+        assert b"HTTP" not in connection.recv(1000)
+    wait_for(lambda: "127.0.0.1: it does not speak TLS as this server does" in door_log(place))
+    with client_of(oslo) as client:
+        assert client.get("/health").status_code == 200
+
+
+def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -> None:
+    elsewhere = Authority.new("another chain").text.encode()
+    with (
+        pytest.raises(Exception, match="its certificate is not from the chain that made this kit"),
+        Line(Credentials(oslo.server, elsewhere, oslo.private_key), Quiet(), patience=0),
+    ):
+        pass
+    wait_for(lambda: "127.0.0.1: it does not trust this server's certificate" in door_log(place))
+
+
+def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, oslo: Credentials, place: Path) -> None:
+    lyon = credentials_for(Kit.read(chain.kit_path("lyon-2")), wait=30)
+    with Line(oslo, Quiet(), patience=float("inf")) as line:
+        with Line(lyon, Quiet(), patience=float("inf")) as other:
+            assert set(nodes(place).values()) >= {"oslo-7", "lyon-2"}
+            assert list(other.receive() or []) == []
+            chain.stores.revoke("lyon-2")
+            with pytest.raises(RefusedError, match="the chain has revoked this store"):
+                other.receive()
+        assert list(line.receive() or []) == []
+    wait_for(lambda: "lyon-2" not in nodes(place).values())
+    assert "oslo-7" in nodes(place).values()
+    assert "127.0.0.1: store lyon-2 is revoked" in door_log(place)
+    with pytest.raises(RefusedError, match="The server does not let this store in: the chain has revoked this store"):
+        Line(lyon, Quiet(), patience=0).__enter__()
+
+
+def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -> None:
+    first = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
+    chain.write_kit("süd 2")
+    with Line(first, Quiet(), patience=float("inf")):
+        pass
+    second = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
+    with Line(second, Quiet(), patience=float("inf")) as line:
+        assert nodes(place)[str(line.node_id)] == "süd 2"
+    with pytest.raises(RefusedError, match="does not know this store's key"):
+        Line(first, Quiet(), patience=0).__enter__()
+
+
+def test_a_store_that_was_killed_is_back_before_the_server_misses_it(oslo: Credentials) -> None:
+    killed = Line(oslo, Quiet(), patience=float("inf"))
+    killed.__enter__()
+    with Line(oslo, Quiet(), patience=time.monotonic() + 8) as line:  # the server would miss it after 20 s
+        assert line.node_id == killed.node_id
+    killed.__exit__(None, None, None)
+
+
+def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
+    flower: FlowerServer, oslo: Credentials, place: Path
+) -> None:
+    assert oslo
+    before, registrations = nodes(place), place / "flower" / "registrations.json"
+    clerk = flower.children.groups()["clerk"]
+    os.kill(clerk, signal.SIGKILL)
+    os.waitid(os.P_PID, clerk, os.WEXITED | os.WNOWAIT)
+    noted = json.loads(registrations.read_text())
+    number = next(number for number, node in noted["nodes"].items() if node["store"] == "oslo-7")
+    noted["pending"] = noted["nodes"].pop(number)
+    registrations.write_text(json.dumps(noted))
+    assert flower.revive() == ["clerk"]
+    wait_for(lambda: json.loads(registrations.read_text())["pending"] is None)
+    wait_for(lambda: nodes(place) == before)
+
+
+def test_codes_and_keys_are_in_no_log(chain: Chain, place: Path) -> None:
+    secret = [Kit.read(path).code for path in (chain.directory.parent / "kits").glob("*.kit")]
+    logs = "".join(path.read_text() for path in (place / "flower").glob("*.log"))
+    assert len(secret) == len(STORES)
+    assert not [code for code in secret if code and code in logs]
+    assert "PRIVATE KEY" not in logs
+
+
+def test_wrong_codes_are_taken_a_few_times_only(oslo: Credentials) -> None:
+    assert oslo.private_key
+    assert oslo.root_certificates
+    authority = oslo.root_certificates.decode()
+    guess = Kit(chain=chain_id(authority), server=oslo.server, authority=authority, store="lyon-2", code="x" * 43)
+    with client_of(oslo) as client:
+        answers = [client.post(ENROL_PATH, json=enrolment_request(guess, "x" * 43, new_key())) for _ in range(7)]
+    reasons = [answer.headers[REASON_HEADER] for answer in answers]
+    assert reasons[0] == "code"
+    assert reasons[-1] == "slow-down"
+    assert {answer.status_code for answer in answers} == {403}
