@@ -22,10 +22,13 @@ from common.files import write_text
 from common.orders import STORE_CHANNELS, Plan
 from server import cohort, plan
 from server.desk import Desk
+from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
 from server.relay import RelayWriter
 from server.rounds import Judge, Watcher
 from server.run_directory import RunDirectory
+from server.spool import Spool
+from server.suspicion import sample_of
 from server.training_run import StopRequest, Training
 
 LOOK = 1.0  # seconds between two looks whether the launcher is alive
@@ -115,7 +118,8 @@ class GridTraining:
         start = plan.prepare(config, classes, self.channels).identified(run_id)
         write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
         judge, startup = self.judge_for(start.plan), time.time() - self.began
-        summary = Training(start, runtime, judge, self.watcher, self.directory, startup).run(stop)
+        gate = Gate(Spool(self.directory.path / "flower" / "updates"), sample_of(judge, start.plan.config))
+        summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return summary
 

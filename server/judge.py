@@ -1,5 +1,8 @@
 """The server's own test set."""
 
+import copy
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -7,6 +10,7 @@ from common.evaluation import evaluate
 from common.images.types import Images
 from common.metrics import Counts
 from common.orders import Plan
+from common.seeding import rng
 from common.training import Network
 
 
@@ -18,6 +22,18 @@ class ServerTest:
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)
         self._images, self._batch_size = images.to(device), plan.config.evaluation.batch_size
+
+    def sample(self, count: int, seed: int) -> "ServerTest":
+        """A test on `count` of the images at most, of every class as many if there are; it shares the network."""
+        chosen, labels = rng(seed, "sample").permutation(len(self._images)), self._images.targets().cpu().numpy()
+        places = [np.flatnonzero(labels[chosen] == label) for label in range(len(self._network.spec.classes))]
+        rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
+        for of_class in places:
+            rank[of_class] = np.arange(len(of_class))
+        first = chosen[np.argsort(rank, kind="stable")[:count]]
+        few = copy.copy(self)
+        few._images = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
+        return few
 
     def __call__(self, params: Tensor) -> Counts:
         """Counts of the model `params` (float32 [P])."""

@@ -28,6 +28,7 @@ from common.params import Rows, blocks
 from common.seeding import rng
 from common.strategies.base import Vectors
 from server.gate import Judge
+from server.judge import ServerTest
 from server.screening import FEWEST, too_large
 
 LOOK = 500  # test images on which one store's model is judged
@@ -45,6 +46,14 @@ Rates = NDArray[np.float64]
 def is_on(config: RunConfig) -> bool:
     """Whether stores are looked at: as set, or else with real stores."""
     return config.screening.detect == "on" or (config.screening.detect == "auto" and config.data.dataset == STORES_OWN)
+
+
+def sample_of(judge: Judge | None, config: RunConfig) -> Judge | None:
+    """What judges single stores' models, made of what judges the global one; None if nobody will ask it."""
+    if judge is None or not is_on(config) or config.screening.test_images < FEWEST * LOOK:
+        return None
+    assert isinstance(judge, ServerTest)
+    return judge.sample(LOOK, config.run.seed)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -16,12 +16,14 @@ from common.metrics import Counts, merge
 from server import per_store
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
+from server.gate import Gate
 from server.per_store import described
 from server.plan import Start
 from server.report.events import EventLog
 from server.rounds import Judge, Rounds, Scores, Watcher
 from server.run_directory import Record, RunDirectory
 from server.runtime import Runtime
+from server.standing import Standing
 
 
 class StopRequest:
@@ -68,6 +70,7 @@ class Training:
     watcher: Watcher
     directory: RunDirectory
     startup_seconds: float
+    gate: Gate = field(default_factory=Gate)
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end and write all of the run directory; returns the summary.
@@ -75,7 +78,7 @@ class Training:
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
         config = self.start.plan.config
-        rounds = Rounds(self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop)
+        rounds = Rounds(self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop, self.gate)
         checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
         state = checkpoints.latest() or rounds.begin(self.start.params)
         events = EventLog(self.directory.path)
@@ -179,7 +182,7 @@ class Training:
 
     def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
         """What is known of a run's outcome without judging its model."""
-        totals = state.totals
+        totals, standing = state.totals, Standing.of(state.record)
         seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
         return {
             "status": status,
@@ -192,6 +195,8 @@ class Training:
             "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
+            "suspicion": dict(standing.suspects),
+            "set_aside": dict(standing.set_aside),
             "parameters": len(state.params),
             "model": json.loads(self.start.plan.spec.to_json()),
         }

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from common import device
 from common.config import RunConfig, flatten, resolve
 from common.native import compiler
-from server.plan import prepare, settle_image_size
+from server.gate import Gate
+from server.judge import ServerTest
+from server.plan import Start, prepare, settle_image_size
 from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
+from server.suspicion import is_on, sample_of
 from server.training_run import StopRequest, Training
 from simulations import datasets, engines, federation
 from simulations.tables import partition_table
@@ -60,11 +64,20 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
             judge = engine.judge if stores.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
-            training = Training(start, engine, judge, rounds, directory, time.perf_counter() - request.began)
+            gate, startup = _gate(start, stores), time.perf_counter() - request.began
+            training = Training(start, engine, judge, rounds, directory, startup, gate)
             with rounds, stop.on_signals():
                 summary = training.run(stop)
         screen.closing(summary, path, console=console)
         return summary
+
+
+def _gate(start: Start, stores: federation.Federation) -> Gate:
+    """What updates pass; stores are looked at one by one only if that is asked for."""
+    if stores.test is None or not is_on(start.plan.config):
+        return Gate()
+    judge = ServerTest(start.plan, stores.test, torch.device(start.plan.config.run.device))
+    return Gate(sample=sample_of(judge, start.plan.config))
 
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
