@@ -48,12 +48,13 @@ def look_at(data: bytes) -> Look:
     pixels = decode(data, PixelFormat(max(_TINY, min(SIDE, width, height))))
     low, high = np.percentile(_grey(pixels), (2, 98))
     edge = len(pixels) // 4
-    middle = pixels[edge:-edge, edge:-edge]
+    red, green, blue = (pixels[..., channel] for channel in range(3))  # pixels.max(axis=2) takes 20 times as long
+    brightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     return Look(
         width,
         height,
-        light=float(np.percentile(pixels.max(axis=2), 98)),
-        burnt=float((middle.min(axis=2) >= 250).mean()),
+        light=float(np.percentile(brightest, 98)),
+        burnt=float((darkest[edge:-edge, edge:-edge] >= 250).mean()),
         contrast=float(high - low),
         soft=softness(pixels),
         smear=smear(pixels),

@@ -26,13 +26,14 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         return
     if photos.left_out:
         reasons = Counter(reason for _, reason in photos.left_out)
+        beside = any(reason.startswith("not in ") for reason in reasons)
         told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
         yield Finding(
             "photos",
             "warning",
             f"{counted(len(photos.left_out), 'file')} cannot be used: {told}.",
-            "They are left out of training. Copy them again from the camera, or delete them. "
-            "What lies beside the class folders belongs into one.",
+            "They are left out of training. Copy them again from the camera, or delete them."
+            + (" What lies beside the class folders belongs into one." if beside else ""),
             _named(photos.left_out),
         )
     if photos.strays:
