@@ -10,7 +10,7 @@ from types import FrameType
 
 import uvicorn
 
-from server.live.port import LOOPBACK
+from server.addresses import LOOPBACK
 from server.live.web import LivePage
 
 LINGER = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended

@@ -3,7 +3,8 @@
 import itertools
 import socket
 
-LOOPBACK = "127.0.0.1"
+from server.addresses import LOOPBACK
+
 NEXT = 20  # ports that are tried in turn, before the system picks one
 
 

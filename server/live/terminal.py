@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from server.live import phrases
-from server.live.state import WRONG, RunState, StoreState
+from server.live.state import WRONG, RunState
 from server.report import words
 
 STORES = 30  # rows at most; those that need a person come first
@@ -32,7 +32,7 @@ def show(state: RunState, console: Console) -> None:
     console.print(phrases.headline(state), markup=False, highlight=False, soft_wrap=True)
     parts: list[Any] = [_progress(state)]
     if state.stores:
-        parts.append(_stores(state.stores))
+        parts.append(_stores(state))
     if state.troubles:
         parts.append(_troubles(state))
     if state.notes:
@@ -62,13 +62,15 @@ def _progress(state: RunState) -> Padding:
     return Padding(Group(grid, Text(" · ".join(facts), style="dim")), (1, 0))
 
 
-def _stores(stores: tuple[StoreState, ...]) -> Table:
-    table = _table("store", "state", "accuracy", "images", "rounds", "failures")
-    for store in (shown := phrases.in_need_first(stores))[:STORES]:
+def _stores(state: RunState) -> Table:
+    is_told = state.is_at_work  # what stores do; nobody knows once the run is over
+    table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
+    for store in (shown := phrases.in_need_first(state.stores))[:STORES]:
         why = f" ({words.printable(store.why)})" if store.why else ""
+        doing = Text(phrases.store_state(store) + why, style=COLOURS.get(store.state, ""))
         table.add_row(
             Text(words.printable(store.name)),
-            Text(phrases.store_state(store) + why, style=COLOURS.get(store.state, "")),
+            *([doing] if is_told else []),
             words.percent(store.accuracy),
             words.whole(store.images),
             words.whole(store.rounds),

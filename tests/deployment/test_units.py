@@ -43,6 +43,16 @@ def test_the_commands_and_options_exist(path: Path) -> None:
             assert not option.startswith("--") or re.search(rf"{option}\b", told), f"{script} {command} has no {option}"
 
 
+def test_the_commands_in_the_handbook_exist() -> None:
+    text = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    found = set(re.findall(r"(flower-(?:server|client)) (provision|start|status|join|stores)\b([^`|\n]*)", text))
+    assert {command for _, command, _ in found} >= {"provision", "start", "status"}
+    for script, command, rest in found:
+        told = subprocess.run([SCRIPTS / script, command, "--help"], capture_output=True, text=True, check=True).stdout
+        for option in re.findall(r"--[a-z][a-z-]*", rest):
+            assert re.search(rf"{option}\b", told), f"{script} {command} has no {option}"
+
+
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_systemd_accepts_the_units(path: Path, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
