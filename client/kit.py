@@ -1,8 +1,11 @@
 """How a store reaches its server and proves who it is."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from common.files import write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -24,6 +27,17 @@ class Credentials:
     root_certificates: bytes | None = None
     private_key: "EllipticCurvePrivateKey | None" = None
     node_file: Path | None = None
+
+    def note_node(self, number: int) -> None:
+        """Keep what the server calls this store. Raises OSError."""
+        if self.node_file:
+            write_text(self.node_file, str(number))
+
+    def noted_node(self) -> int:
+        """What the server called this store last; 0 if that is not known."""
+        with suppress(OSError, ValueError):
+            return int(self.node_file.read_text(encoding="utf-8")) if self.node_file else 0
+        return 0
 
 
 def new_key() -> "EllipticCurvePrivateKey":

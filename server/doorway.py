@@ -18,7 +18,7 @@ from server.credentials.watched import Watched
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
 BACKLOG = 256  # connections that wait to be accepted
-LOOK = 5.0  # seconds between two looks at the certificate
+LOOK = 1.0  # seconds between two looks at the certificate
 
 
 class Doorway(uvicorn.Server):

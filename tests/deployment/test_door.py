@@ -2,15 +2,21 @@
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
 
+from common.files import write_text
+from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
+from server.credentials.kits import Chain
 from server.door import LARGEST_BODY
 from tests.deployment.deployed import free_port, wait_for
 
@@ -144,3 +150,51 @@ def test_the_door_outlives_the_superlink(link: SuperLink, door: int) -> None:
         assert client.post("/v1/fleet/get-run").status_code == 503
         link.come()
         assert client.post("/v1/fleet/get-run").status_code == 202
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    return Chain.make(tmp_path / "server", "localhost", free_port())
+
+
+@pytest.fixture
+def tls_door(chain: Chain) -> Iterator[int]:
+    """A door over TLS, with nothing behind it."""
+    command = [sys.executable, "-m", "server.door", "127.0.0.1", str(chain.port), str(free_port()), chain.directory]
+    process = subprocess.Popen(command)
+    wait_for(lambda: health(chain) == 503)
+    yield chain.port
+    process.terminate()
+    assert process.wait(10) in (0, -15)
+
+
+def health(chain: Chain) -> int | None:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"https://localhost:{chain.port}/health", verify=chain.client_tls()).status_code
+    return None
+
+
+def served_certificate(chain: Chain) -> bytes | None:
+    connection = socket.create_connection(("127.0.0.1", chain.port))
+    with chain.client_tls().wrap_socket(connection, server_hostname="localhost") as tls:
+        return tls.getpeercert(binary_form=True)
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(chain: Chain, tls_door: int) -> None:
+    assert tls_door == chain.port
+    before = served_certificate(chain)
+    key = load_key((chain.directory / "server.key").read_text())
+    soon = Authority.load(chain.directory).issue("localhost", key, RENEWAL - timedelta(days=1))
+    write_text(chain.directory / "server.crt", certificate_text(soon))
+    assert renew_if_due(chain.directory, "localhost")
+    renewed = ssl.PEM_cert_to_DER_cert((chain.directory / "server.crt").read_text())
+    wait_for(lambda: served_certificate(chain) == renewed)
+    assert renewed != before
+
+
+def test_clients_that_connect_and_say_nothing_keep_nobody_out(chain: Chain, tls_door: int) -> None:
+    silent = [socket.create_connection(("127.0.0.1", tls_door)) for _ in range(100)]
+    assert health(chain) == 503
+    for connection in silent:
+        connection.close()
+    assert health(chain) == 503
