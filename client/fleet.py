@@ -34,7 +34,6 @@ from client.parcels import Head, Parcel, answer_to, heads, put_together, take_ap
 from client.refusals import NO_CONNECTION, obstacle
 from client.signing import Signer
 from common.errors import NetworkError
-from common.files import write_text
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
@@ -81,7 +80,7 @@ class Line:
     def __init__(self, credentials: Credentials, narrator: Narrator, patience: float) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
-        self._is_insecure, self._node_file = credentials.root_certificates is None, credentials.node_file
+        self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
         self._client = FleetHttpClient.from_server_address(
             credentials.server,
             insecure=self._is_insecure,
@@ -135,15 +134,13 @@ class Line:
         while True:
             try:
                 node_id = int(self._call(self._client.ActivateNode, request).node_id)
-                if self._node_file:
-                    write_text(self._node_file, str(node_id))
+                self._credentials.note_node(node_id)
                 return node_id
             except httpx.HTTPStatusError as error:
                 if error.response.status_code != 412 or self._is_insecure or time.monotonic() > self._patience:
                     raise
-            with suppress(OSError, ValueError, httpx.HTTPError):  # of a process of this store that was killed
-                earlier = int(self._node_file.read_text()) if self._node_file else 0
-                self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=earlier))
+            with suppress(ValueError, httpx.HTTPError):  # take leave for a process of this store that was killed
+                self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node()))
             time.sleep(ACTIVATION_WAIT)
 
     def receive(self) -> list[Head]:
