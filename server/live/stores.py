@@ -8,7 +8,7 @@ from server.live.progress import Progress, Share
 from server.live.state import StoreState
 
 # What a store's last failure says of where it is, while the app does not say.
-GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused"}
+GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused", "policy": "refused"}
 ABLE = frozenset({"ready", "training", "evaluating"})
 
 

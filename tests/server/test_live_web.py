@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.failures import FailureCode
+from server.live import phrases
+from server.live.state import Trouble
 from server.live.web import LivePage
 from tests.server.live_runs import LiveRun
 
@@ -196,6 +200,13 @@ def test_metrics_are_what_prometheus_reads(run: LiveRun, client: httpx.Client) -
     assert found["fedshelf_failures_total", "timeout"] == failures.count("timeout")
     last = (run.path / "history.jsonl").stat().st_mtime
     assert found["fedshelf_last_round_timestamp_seconds",] == pytest.approx(last)
+
+
+def test_every_failure_has_a_metric_and_words(run: LiveRun, client: httpx.Client) -> None:
+    metrics = client.get("/metrics").text
+    for code in get_args(FailureCode):
+        assert f'fedshelf_failures_total{{code="{code}"}} 0.0' in metrics
+        assert phrases.trouble(Trouble("lyon-2", code, "", (1,))) != code
 
 
 def test_a_store_makes_no_metric_of_its_own(run: LiveRun, client: httpx.Client) -> None:
