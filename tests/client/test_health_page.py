@@ -147,8 +147,8 @@ def test_a_store_without_photos_has_a_page(tmp_path: Path) -> None:
 def test_nothing_is_wider_than_the_screen(tmp_path: Path, width: int) -> None:
     """The page in a frame of a phone's width; a script beside it reads the widths of the rendered document."""
     root = odd_folder(tmp_path / "shop")
-    folder(root, {"a-class-with-a-name-that-no-phone-has-room-for" * 2: 40, "boot": 30}, seed=200)
-    for number in range(9):
+    folder(root, {"aclasswithanamethatnophonehasroomfor" * 3: 40, "boot": 30}, seed=200)
+    for number in range(20):
         save(root / "boot" / f"{'IMG' * 40}{number}.png", thing(number, 40))
     markup, _ = checked(root, tmp_path)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
