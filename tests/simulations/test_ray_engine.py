@@ -93,7 +93,10 @@ def _options(**options: Any) -> dict[str, Any]:
 
 
 UNEVEN = ["--dataset", "shelf", "--stores", "5", "--partition", "dirichlet:0.3", "--strategy", "fedprox"]
-SETTINGS = ["model.dropout=0.2", "data.crop=2", "data.holdout=0.2", "train.epochs=2", "cohort.fraction=0.8"]
+SETTINGS = [
+    "model.dropout=0.2", "data.crop=2", "data.holdout=0.2", "train.epochs=2", "cohort.fraction=0.8",
+    "messages.compression=int8",
+]  # fmt: skip
 
 
 @pytest.mark.slow
