@@ -96,9 +96,10 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
 
 def _configured_worker(context: Context) -> Worker:
     """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
-    from client.resident import worker_of  # loads torch and torchvision
+    from client.guard import GuardedWorker  # these load torch and torchvision
+    from client.resident import guard_of, worker_of
 
-    return worker_of(context.node_config)
+    return GuardedWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
 
 
 app = make_app(_configured_worker)

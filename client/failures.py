@@ -3,8 +3,7 @@
 import errno
 
 from common.errors import ConfigError, DataError, MessageError
-from common.failures import failure
-from common.orders import Failure, FailureCode
+from common.failures import Failure, FailureCode, failure
 
 
 class StoreError(DataError):

@@ -22,9 +22,11 @@ from typing import Protocol, Self, TypeVar
 import httpx
 from flwr.app import Message, RecordDict
 from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -147,8 +149,8 @@ class Line:
         """The messages that have come for this node; the server hands each out once."""
         return heads(self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node)))
 
-    def fetch(self, head: Head) -> Message:
-        """The message with all its pieces. Raises MessageError if they make none."""
+    def fetch(self, head: Head) -> tuple[Message, int]:
+        """The message with all its pieces, and their bytes. Raises MessageError if they make none."""
         missing = [piece for piece in head.pieces if piece not in self._kept]
         pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
@@ -157,11 +159,20 @@ class Line:
         objects = {piece: objects[piece] for piece in head.pieces}
         if large := {piece: content for piece, content in objects.items() if len(content) >= KEPT_PIECE}:
             self._kept = large
-        return put_together(head, objects)
+        return put_together(head, objects), sum(map(len, objects.values()))
 
-    def answer(self, message: Message, content: RecordDict, seconds: float) -> None:
-        """Answer a message; `seconds` is what the work took. Returns when all of the answer is at the server."""
-        parcel = take_apart(answer_to(message, content), self._node, seconds)
+    def bundle(self, run_id: int) -> bytes:
+        """What the server ships with a run."""
+        run = self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run
+        request = GetFabRequest(node=self._node, hash_str=run.fab_hash, run_id=run_id)
+        return bytes(self._call(self._client.GetFab, request).fab.content)
+
+    def pack(self, message: Message, content: RecordDict, seconds: float) -> Parcel:
+        """The answer to a message, ready to be sent; `seconds` is what the work took."""
+        return take_apart(answer_to(message, content), self._node, seconds)
+
+    def send(self, parcel: Parcel) -> None:
+        """Send an answer; returns when all of it is at the server."""
         while not self._sent(parcel):  # a link that was cut for minutes: the server has dropped what it had of it
             LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
 

@@ -1,12 +1,16 @@
 """A store at work: its line to the server open, and all that happens told in plain words."""
 
 import signal
+from contextlib import closing
 from types import FrameType
 from typing import NoReturn
 
+from client.books import Books
 from client.console import log_in_plain_words, say
+from client.home import store_home
 from client.kit import Credentials
 from client.orderbook import Orderbook
+from client.policy import policy_of
 from client.refusals import NO_CONNECTION, STARTING
 from client.serving import serve
 from client.settings import Settings
@@ -22,24 +26,25 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
     log_in_plain_words()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    workshop = Workshop(settings)
-    say(f"Waiting for the server at {credentials.server}.")
-    try:
-        serve(credentials, Orderbook(workshop), TellingNarrator(), wait)
-    except KeyboardInterrupt:
-        say("Left.")
-    finally:
-        workshop.close()
+    home = store_home(settings.store)
+    with Books(home, policy_of(home)) as books, closing(Workshop(settings)) as workshop:
+        say(f"Waiting for the server at {credentials.server}.")
+        try:
+            serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.server, books), wait)
+        except KeyboardInterrupt:
+            say("Left.")
+            books.left()
 
 
 class TellingNarrator:
     """Tells what happens on the line; `client.fleet.Narrator`."""
 
-    def __init__(self) -> None:
-        self._has_joined = False
+    def __init__(self, server: str, books: Books) -> None:
+        self._server, self._books, self._has_joined = server, books, False
 
     def joined(self) -> None:
         """The server knows this store."""
+        self._books.joined(self._server)
         say("Joined again." if self._has_joined else "Joined; waiting for work. Ctrl-C leaves.")
         self._has_joined = True
 

@@ -10,6 +10,9 @@ from queue import SimpleQueue
 import httpx
 from flwr.app import MessageType, RecordDict
 
+from client.books import Books
+from client.bundle import check_bundle
+from client.failures import StoreError
 from client.fleet import Line, RunOverError, UnknownStoreError
 from client.parcels import Head
 from client.workshop import Workshop
@@ -35,11 +38,12 @@ class Orderbook:
     from memory: nobody trains twice for one update.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
+    def __init__(self, workshop: Workshop, books: Books) -> None:
+        self._workshop, self._books = workshop, books
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._held: dict[str, Head] = {}
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
+        self._bundles: dict[int, str] = {}
         threading.Thread(target=self._work, name="orders", daemon=True).start()
 
     @property
@@ -54,8 +58,12 @@ class Orderbook:
 
     def tell(self, line: Line, head: Head) -> None:
         """Answer a probe at once: whether the message that it asks about is here."""
-        message = line.fetch(head)
-        line.answer(message, presence(has=probed(message.content) in self._held), 0.0)
+        message, size = line.fetch(head)
+        self._books.received(head, message.content, size)
+        answer = presence(has=probed(message.content) in self._held)
+        parcel = line.pack(message, answer, 0.0)
+        self._books.sending(answer, parcel)
+        line.send(parcel)
 
     def _work(self) -> None:
         while True:
@@ -69,18 +77,51 @@ class Orderbook:
                 LOG.info("The server no longer waits for this answer.")
             except MessageError as error:
                 LOG.error("%s It is left out.", error)
+                self._books.unreadable(job.head, str(error))
+            except OSError as error:
+                LOG.error("What happens cannot be written down (%s), so nothing is done.", error.strerror)
             except httpx.HTTPStatusError as error:
                 LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
             finally:
                 self._held.pop(job.head.message_id, None)
 
     def _do(self, job: _Job) -> None:
-        message = job.line.fetch(job.head)
+        message, size = job.line.fetch(job.head)
         began = time.monotonic()
-        if (answer := self._answers.get(job.head.content_id)) is None:
-            answer = self._workshop.do(message.content)
-            self._keep(job.head, answer)
-        job.line.answer(message, answer, time.monotonic() - began)
+        try:
+            self._books.received(job.head, message.content, size)
+            answer = self._answer(job, message.content)
+            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            self._books.sending(answer, parcel)
+        except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
+            LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
+            parcel = job.line.pack(message, self._workshop.decline("disk-full"), 0.0)
+        job.line.send(parcel)
+
+    def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
+        """From memory if the same has been answered before; refused if the run brings code with it."""
+        if (answer := self._answers.get(job.head.content_id)) is not None:
+            return answer
+        if fault := self._fault_of_bundle(job):
+            self._books.refused(order, fault)
+            return self._workshop.decline("policy", "bundle")
+        answer = self._workshop.do(order)
+        if (told := header(answer)).get("code") == "policy":
+            self._books.refused(order, str(told.get("detail", "")))
+        self._keep(job.head, answer)
+        return answer
+
+    def _fault_of_bundle(self, job: _Job) -> str:
+        """What is wrong with what the server ships with this run, looked at once; empty if nothing is."""
+        run_id = job.head.run_id
+        if run_id not in self._bundles:
+            try:
+                check_bundle(job.line.bundle(run_id))
+                self._bundles[run_id] = ""
+            except StoreError as error:
+                LOG.error("%s", error)
+                self._bundles[run_id] = str(error)
+        return self._bundles[run_id]
 
     def _keep(self, head: Head, answer: RecordDict) -> None:
         """Remember what took work: an update or an evaluation."""

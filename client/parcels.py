@@ -75,10 +75,19 @@ def answer_to(message: Message, content: RecordDict) -> Message:
 
 @dataclass(frozen=True)
 class Parcel:
-    """A reply ready to be sent: what announces it, and its objects by identity."""
+    """A reply ready to be sent: what announces it, and its objects by identity.
+
+    content_id: SHA-256 of its records
+    """
 
     head: fleet.PushMessagesRequest
     objects: Mapping[str, bytes]
+    content_id: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(map(len, self.objects.values()))
 
 
 def take_apart(reply: Message, node: Node, seconds: float) -> Parcel:
@@ -92,4 +101,5 @@ def take_apart(reply: Message, node: Node, seconds: float) -> Parcel:
             message_object_trees=[tree],
             clientapp_runtime_list=[seconds],
         )
-        return Parcel(head, {identity: piece.deflate() for identity, piece in objects.items()})
+        contents = {identity: piece.deflate() for identity, piece in objects.items()}
+        return Parcel(head, contents, tree.children[0].object_id)

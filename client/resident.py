@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from client.allowed import check_names
 from client.data import FolderSource
+from client.gpu_memory import limit_gpu_memory
+from client.guard import Guard
+from client.home import store_home
+from client.policy import policy_of
 from client.states import StateStore
+from client.usage import FILE as USAGE
+from client.usage import Usage
 from client.work import StoreWorker, Trainer
 from common.device import pick
 from common.errors import ConfigError
-from common.files import cache_directory
-from common.naming import check_store_name
 
 
 def worker_of(node_config: Mapping[str, object]) -> StoreWorker:
@@ -25,6 +30,17 @@ def worker_of(node_config: Mapping[str, object]) -> StoreWorker:
 
 
 @cache
+def guard_of(store: str) -> Guard:
+    """What applies the policy of a store. Raises ConfigError for a policy that cannot be read."""
+    home = store_home(store)
+    policy = policy_of(home)
+    check_names(policy)
+    return Guard(policy, Usage(home / USAGE))
+
+
+@cache
 def _worker(name: str, data: str, device: str) -> StoreWorker:
-    states = StateStore(cache_directory() / "stores")
-    return StoreWorker(check_store_name(name), FolderSource(name, Path(data)), Trainer(pick(device), states))
+    home, chosen = store_home(name), pick(device)
+    policy = policy_of(home)
+    limit_gpu_memory(chosen, policy.gpu_memory_share)
+    return StoreWorker(name, FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / "states")))

@@ -11,10 +11,8 @@ class Settings:
     store:  its name
     data:   folder of photos, one sub-folder per class, or a CSV file of them
     device: auto, cpu, mps, cuda or cuda:N
-    policy: file with what this store allows; None: the one in its home, if there is one
     """
 
     store: str
     data: Path
     device: str = "auto"
-    policy: Path | None = None

@@ -11,7 +11,8 @@ from flwr.app import RecordDict
 from client.app import answer
 from client.console import log_in_plain_words, say
 from client.frozen import FrozenCache
-from client.resident import worker_of
+from client.guard import GuardedWorker
+from client.resident import guard_of, worker_of
 from client.settings import Settings
 from client.work import StoreWorker
 from common.config import RunConfig
@@ -29,7 +30,8 @@ def work(pipe: Connection, settings: Settings) -> None:
     log_in_plain_words()
     node = {"store": settings.store, "data": str(settings.data), "device": settings.device}
     try:
-        worker, kept = TellingWorker(worker_of(node)), FrozenCache()
+        worker = GuardedWorker(TellingWorker(worker_of(node)), guard_of(settings.store))
+        kept = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)
         return
@@ -38,8 +40,8 @@ def work(pipe: Connection, settings: Settings) -> None:
         match pipe.recv():
             case RecordDict() as order:
                 pipe.send(answer(worker, order, kept))
-            case code:
-                pipe.send(encode_result(failure(settings.store, code)))
+            case (code, detail):
+                pipe.send(encode_result(failure(settings.store, code, detail)))
 
 
 def _end_with_parent() -> None:

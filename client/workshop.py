@@ -53,9 +53,9 @@ class Workshop:
             self._restart()
         return self.decline("crashed")
 
-    def decline(self, code: "FailureCode") -> RecordDict:
+    def decline(self, code: "FailureCode", detail: str = "") -> RecordDict:
         """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
-        while (answer := self._ask(code)) is None:
+        while (answer := self._ask((code, detail))) is None:
             self._restart()
         return answer
 
@@ -66,7 +66,7 @@ class Workshop:
             self._process.terminate()
             self._process.join()
 
-    def _ask(self, job: "RecordDict | FailureCode") -> RecordDict | None:
+    def _ask(self, job: "RecordDict | tuple[FailureCode, str]") -> RecordDict | None:
         """What the process answers, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)

@@ -19,6 +19,8 @@ Value = TypeVar("Value", str, bool)
 
 def header(content: RecordDict) -> dict[str, str | int]:
     """The short plain fields of a message, such as kind, run_id and round; none of a message that is not ours."""
+    if (asked := content.get(_RECORD)) is not None:
+        return {"kind": "presence" if "has" in asked else "probe"}
     record = content.get(HEADER)
     fields = record.items() if isinstance(record, ConfigRecord) else ()
     return {

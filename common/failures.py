@@ -1,11 +1,33 @@
 """A failure in plain words. Between store and server only a code and an identifier travel; words are made here."""
 
 import re
-
-from common.orders import Failure, FailureCode
+from dataclasses import dataclass
+from typing import Literal
 
 DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # what a detail may look like: no text, path or file name
 LONGEST_REST = 7 * 86_400  # seconds
+
+FailureCode = Literal[
+    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused", "invalid", "crashed",
+    "error", "timeout", "unavailable",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a store did not answer as asked.
+
+    reason: plain words for whoever reads them; a store sends none, `common.failures` makes them of code and detail
+    detail: an identifier that says more: a rule of the store's policy, the class of an exception
+    rest:   seconds for which it is of no use to ask the store again
+    """
+
+    store: str
+    code: FailureCode
+    reason: str
+    detail: str = ""
+    rest: int = 0
+
 
 _WORDS: dict[FailureCode, str] = {
     "data": "its images cannot be used; its own log says why",

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from common.config import RunConfig
+from common.failures import Failure, FailureCode
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 
@@ -97,28 +98,6 @@ class Evaluation:
     counts: Counts
 
 
-FailureCode = Literal[
-    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused", "invalid", "crashed",
-    "error", "timeout", "unavailable",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a store did not answer as asked.
-
-    reason: plain words for whoever reads them; a store sends none, `common.failures` makes them of code and detail
-    detail: an identifier that says more: a rule of the store's policy, the class of an exception
-    rest:   seconds for which it is of no use to ask the store again
-    """
-
-    store: str
-    code: FailureCode
-    reason: str
-    detail: str = ""
-    rest: int = 0
-
-
 @dataclass(frozen=True)
 class StoreInfo:
     """What a store says of itself when it joins.
@@ -138,3 +117,16 @@ class StoreInfo:
     def num_examples(self) -> int:
         """Training images."""
         return sum(self.counts.values()) + self.untold
+
+
+__all__ = [
+    "STORE_CHANNELS",
+    "EvaluateOrder",
+    "Evaluation",
+    "Failure",
+    "FailureCode",
+    "Plan",
+    "StoreInfo",
+    "TrainOrder",
+    "Update",
+]

@@ -144,7 +144,9 @@ class FlowerServer:
         until = time.monotonic() + STARTUP
         while not self._is_healthy():
             for name in ("superlink", "door"):
-                if (status := self.children.exited(name)) is not None:
+                if (self.children.exited(name) or 0) < 0:  # a killed one starts again, now as later
+                    self.revive()
+                elif (status := self.children.exited(name)) is not None:
                     raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
             if time.monotonic() > until:
                 raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")

@@ -1,0 +1,84 @@
+"""What a store writes down of its talk with the server: the audit log, and what was spent of the policy's budgets."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flwr.app import RecordDict
+
+from client.audit import FILE, AuditLog, Event, Note
+from client.parcels import Head, Parcel
+from client.policy import Policy
+from client.usage import FILE as USAGE
+from client.usage import Spent, Usage
+from common.envelope import header
+
+_REASONS = {
+    "train": "asked to train",
+    "evaluate": "asked to judge the global model",
+    "query": "asked what is here",
+    "notice": "words for the person at this machine",
+    "probe": "asked whether an order has come",
+    "update": "the weights after training",
+    "evaluation": "counts of hits and misses, and the loss",
+    "info": "how many images are here",
+    "presence": "whether an order has come",
+    "needs-frozen": "asked for weights that do not train",
+}
+
+
+class Books:
+    """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError."""
+
+    def __init__(self, home: Path, policy: Policy) -> None:
+        self._usage, self._log = Usage(home / USAGE), AuditLog(home / FILE)
+        self._log.record(Note("policy", sha256=policy.sha256(), why="in force from here on"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+
+    def joined(self, server: str) -> None:
+        """The line to the server is open."""
+        self._log.record(Note("joined", why=server))
+
+    def left(self) -> None:
+        """The line is closed."""
+        self._log.record(Note("left"))
+
+    def received(self, head: Head, content: RecordDict, size: int) -> None:
+        """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
+        self._usage.add(Spent(down=size))
+        self._write("received", content, size, head.content_id)
+
+    def unreadable(self, head: Head, why: str) -> None:
+        """Something has come that is no message. Raises OSError."""
+        self._log.record(Note("received", "unreadable", sha256=head.content_id, why=why))
+
+    def refused(self, order: RecordDict, why: str) -> None:
+        """An order will not be carried out. Raises OSError."""
+        told = header(order)
+        self._log.record(Note("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
+
+    def sending(self, content: RecordDict, parcel: Parcel) -> None:
+        """An answer is about to leave. Raises OSError: then it must not."""
+        self._write("sent", content, parcel.size, parcel.content_id)
+        self._usage.add(Spent(up=parcel.size))
+
+    def _write(self, event: Event, content: RecordDict, size: int, sha256: str) -> None:
+        told = header(content)
+        kind = str(told.get("kind", ""))
+        why = _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+        self._log.record(Note(event, kind, _run(told), _round(told), size, sha256, why))
+
+
+def _run(told: dict[str, str | int]) -> str:
+    return str(told.get("run_id", ""))
+
+
+def _round(told: dict[str, str | int]) -> int:
+    return int(told.get("round", 0))

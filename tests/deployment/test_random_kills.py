@@ -1,0 +1,78 @@
+"""Processes of one run are killed at random moments, again and again; it ends well, and its history is complete.
+
+    FEDSHELF_KILLS=50 python -m pytest -m slow tests/deployment/test_random_kills.py
+"""
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import Command, free_port, history, process_ids, summary, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+KILLS = int(os.environ.get("FEDSHELF_KILLS", "10"))
+ROUNDS = 6 * KILLS
+# By a part of the command line: the server's processes, then a store's two.
+VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp", "flower-server start",
+           "flower-client join", "spawn_main"]  # fmt: skip
+
+
+class Supervisor:
+    """Starts a command again whenever it dies of a signal, as systemd would."""
+
+    def __init__(self, start: Callable[[], Command]) -> None:
+        self.started: list[Command] = []
+        self._start, self._over = start, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            self.started.append(self._start())
+            if self.started[-1].process.wait() >= 0:
+                return
+
+    def finish(self) -> None:
+        """Wait for an end that is no kill."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.started[-1].interrupt()
+        self._thread.join()
+
+    @property
+    def text(self) -> str:
+        return "\n---\n".join(command.text for command in self.started)
+
+
+def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
+    out, port, draw = tmp_path / "run", free_port(), random.Random(7)
+    stores = [Supervisor(lambda name=name: command.store(folders[name], port)) for name in ("mitte", "ost")]  # type: ignore[misc]
+    server = Supervisor(lambda: command.server(out, port, "--stores", "2", "--rounds", str(ROUNDS)))
+    killed = []
+    while len(killed) < KILLS and not (out / "summary.json").exists():
+        victim = draw.choice(VICTIMS)
+        if pids := process_ids(victim, port if "flower-client" in victim or victim == "spawn_main" else out):
+            os.kill(draw.choice(pids), signal.SIGKILL)
+            killed.append(victim)
+        threading.Event().wait(draw.uniform(0.5, 8.0))  # a moment like any other
+    server.finish()
+    for store in stores:
+        store.stop()
+    assert len(killed) == KILLS, f"the run ended after {len(killed)} kills; give it more rounds"
+    assert server.started[-1].process.returncode == 0, server.text
+    assert summary(out)["status"] == "finished"
+    records = history(out)
+    assert [record["round"] for record in records] == list(range(1, ROUNDS + 1))
+    for record in records:
+        assert sorted([*record["stores"], *record["failed"]]) == record["sampled"]
+        assert len(record["stores"]) >= 2
+    wait_for(lambda: not process_ids("", out), 20)
