@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -16,19 +17,23 @@ from flwr.superlink.main import create_app
 
 from client.enrol import credentials_for, enrolment_request
 from client.fleet import Line
+from client.home import store_home
 from client.kit import Credentials, new_key
+from client.signing import Signer
 from common.door_words import ENROL_PATH, REASON_HEADER
 from common.errors import RefusedError
+from common.files import write_private
 from common.kit import Kit, chain_id
-from server.credentials.authority import Authority
+from server.credentials.authority import Authority, key_text
 from server.credentials.guard import AHEAD, BEHIND
 from server.credentials.kits import Chain
 from server.door import FLEET_CALLS
 from server.launch import FlowerServer
+from tests.deployment.conftest import Starter
 from tests.deployment.deployed import wait_for
 from tests.deployment.provisioned import PROTOBUF, client_of, running, signed, status_without_words
 
-STORES = ("oslo-7", "lyon-2", "süd 2")
+STORES = ("oslo-7", "lyon-2", "süd 2", "rome", "bonn")
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +157,28 @@ def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
     assert "127.0.0.1: store oslo-7: its clock is +7 s off" in door_log(place)
 
 
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0, 30.0])
+def test_a_store_with_a_wrong_clock_joins_by_the_servers(oslo: Credentials, ahead: float) -> None:
+    line = Line(oslo, Quiet(), patience=time.monotonic() + 8)
+    (signer,) = [each for each in line._client._interceptors if isinstance(each, Signer)]
+    signer._error = timedelta(seconds=-ahead)  # so it takes a clock that is right for one that is `ahead`
+    with line:
+        assert list(line.receive() or []) == []
+    assert abs(signer._error) < timedelta(seconds=3)
+
+
+def test_a_store_whose_answer_got_lost_enrols_again_with_the_same_key(chain: Chain, oslo: Credentials) -> None:
+    kit, home = Kit.read(chain.kit_path("rome")), store_home("rome")
+    key = new_key()
+    write_private(home / f"key-{kit.invitation}.pem", key_text(key))
+    with client_of(oslo) as client:  # this much happened before the power went
+        assert client.post(ENROL_PATH, json=enrolment_request(kit, str(kit.code), key)).status_code == 204
+    again = credentials_for(kit, wait=30)
+    assert again.private_key
+    assert again.private_key.private_numbers() == key.private_numbers()
+    assert {path.name for path in home.iterdir()} == {"key.pem", "store.json"}
+
+
 def test_a_client_without_tls_is_refused_and_logged(flower: FlowerServer, oslo: Credentials, place: Path) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.post(f"http://localhost:{flower.address.port}{ENROL_PATH}", content=b"{}")
@@ -201,6 +228,21 @@ def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -
         assert nodes(place)[str(line.node_id)] == "süd 2"
     with pytest.raises(RefusedError, match="does not know this store's key"):
         Line(first, Quiet(), patience=0).__enter__()
+
+
+@pytest.mark.slow
+def test_a_person_whose_store_is_revoked_is_told_and_the_command_ends(
+    chain: Chain, place: Path, command: Starter, folders: dict[str, Path]
+) -> None:
+    command.environment = command.environment | {"FEDSHELF_HOME": str(place / "state")}
+    store = command("flower-client", "join", "--kit", chain.kit_path("bonn"), "--data", folders["ost"])
+    store.says("Joined; waiting for work.")
+    chain.stores.revoke("bonn")
+    assert store.ends() == RefusedError.exit_code == 7
+    assert store.lines[-1] == (
+        "Error: The server does not let this store in: the chain has revoked this store. "
+        "If that is a mistake, ask for a new kit."
+    )
 
 
 def test_a_store_that_was_killed_is_back_before_the_server_misses_it(oslo: Credentials) -> None:
