@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -64,7 +65,7 @@ class Chain:
                 check_private(path)
         try:
             told = json.loads((directory / "server.json").read_bytes())
-            Authority.load(directory)
+            x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
             return cls(directory, str(told["host"]), int(told["port"]))
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None
