@@ -9,16 +9,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from server.tail import Tail
+
 if TYPE_CHECKING:  # they load torch, which the launcher does well without
     from server.rounds import Watcher
     from server.run_directory import Record
 
 
 class RelayWriter:
-    """A watcher that writes what it is told to `path`."""
+    """A watcher that writes what it is told to `path`, after what is there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        if path.exists():
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")  # ends the line within which an earlier writer may have been killed
 
     def row(self, record: "Record") -> None:
         """A round is done."""
@@ -41,19 +46,11 @@ class RelayReader:
     """Plays what was written to `path` since the last look; a line still being written is left for the next."""
 
     def __init__(self, path: Path, watcher: "Watcher") -> None:
-        self._path, self._watcher, self._read = path, watcher, 0
+        self._watcher, self._tail = watcher, Tail(path, self._tell, lambda: None)
 
     def play(self) -> None:
         """Tell the watcher all that is new. Nothing happens while there is no file."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._read += len(line)
-                self._tell(json.loads(line))
+        self._tail.look()
 
     def _tell(self, event: dict[str, Any]) -> None:
         match event:

@@ -10,8 +10,8 @@ from typing import Any
 from server.live.progress import Point, Progress
 from server.live.state import AT_WORK, RunState, Status, Trouble
 from server.live.stores import is_short, store_states
-from server.live.tail import Tail, read_json
 from server.live.talk import Talk
+from server.tail import Tail, read_json
 
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from server.live.state import Note, Underway
-from server.live.tail import Tail
+from server.tail import Tail
 
 NOTES = 100  # lines of the log that are kept
 

@@ -19,11 +19,13 @@ class JsonLog:
     event: note, training (a round has begun), round (it is done), or the status in which the run ended
     text:  the same in words
 
-    A round's lines have "round" and "rounds", and when it is done what a line of the table says.
+    A round's lines have "round" and "rounds", and when it is done what a line of the table says. Rounds
+    that a run only recalls when it goes on are not told again.
     """
 
     def __init__(self, total_rounds: int, stream: TextIO | None = None) -> None:
         self._total, self._stream = total_rounds, stream or sys.stdout
+        self._underway = 0
 
     def __enter__(self) -> Self:
         return self
@@ -42,12 +44,16 @@ class JsonLog:
     def training(self, round: int, done: int, sampled: int) -> None:
         """A round has begun; nothing for the answers that come in."""
         if done == 0:
+            self._underway = round
             text = f"Round {round} of {self._total} has begun."
             self._write("info", "training", text, round=round, rounds=self._total, sampled=sampled)
 
     def row(self, record: Mapping[str, Any]) -> None:
         """A round is done."""
         number, failed = record["round"], record["failed"]
+        if number != self._underway:
+            return
+        self._underway = 0
         text = f"Round {number} of {self._total} is done."
         judged = {name: record[name]["accuracy"] for name in ("test", "validation") if record.get(name)}
         self._write(

@@ -9,8 +9,10 @@ import pytest
 
 from common.errors import StoresError
 from server.live.port import free_port
+from server.relay import RelayReader, RelayWriter
 from server.report.jsonlog import JsonLog
 from tests.report.sample_run import history
+from tests.server.by_hand import Notes
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -38,11 +40,40 @@ def test_every_line_is_an_object_with_time_level_and_event() -> None:
         assert line["level"] == ("warning" if record["failed"] else "info")
 
 
+def test_rounds_that_are_only_recalled_are_not_told_again() -> None:
+    stream, records = io.StringIO(), history(["a", "b", "c"], 5)
+    with JsonLog(5, stream) as log:
+        for record in records[:2]:
+            log.row(record)  # the run goes on after round 2
+        log.training(3, 0, 3)
+        log.row(records[2])
+        log.training(4, 0, 3)
+        for record in records[:4]:
+            log.row(record)  # the app died once round 4 was saved, before it could tell
+        for record in records[:4]:
+            log.row(record)
+    done = [line["round"] for line in lines(stream) if line["event"] == "round"]
+    assert done == [3, 4]
+
+
 def test_what_ended_the_run_is_a_line_too() -> None:
     stream = io.StringIO()
     with pytest.raises(StoresError), JsonLog(3, stream):
         raise StoresError("1 of the 2 stores needed joined.")
     assert [(line["level"], line["text"]) for line in lines(stream)] == [("error", "1 of the 2 stores needed joined.")]
+
+
+def test_a_writer_killed_within_a_line_costs_that_line_alone(tmp_path: Path) -> None:
+    path, heard = tmp_path / "events.jsonl", Notes()
+    RelayWriter(path).note("first")
+    reader = RelayReader(path, heard)
+    reader.play()
+    with path.open("a") as file:
+        file.write('{"note": "half')
+    reader.play()
+    RelayWriter(path).note("second")
+    reader.play()
+    assert heard.notes == ["first", "second"]
 
 
 def test_the_next_port_if_that_one_is_taken() -> None:

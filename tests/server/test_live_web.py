@@ -202,7 +202,7 @@ def test_metrics_are_what_prometheus_reads(run: LiveRun, client: httpx.Client) -
     assert found["fedshelf_last_round_timestamp_seconds",] == pytest.approx(last)
 
 
-def test_every_failure_has_a_metric_and_words(run: LiveRun, client: httpx.Client) -> None:
+def test_every_failure_has_a_metric_and_words(client: httpx.Client) -> None:
     metrics = client.get("/metrics").text
     for code in get_args(FailureCode):
         assert f'fedshelf_failures_total{{code="{code}"}} 0.0' in metrics
