@@ -16,7 +16,7 @@ from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.superlink.main import create_app
 
 from client.enrol import credentials_for, enrolment_request
-from client.fleet import Line
+from client.fleet import Line, UnknownStoreError
 from client.home import store_home
 from client.kit import Credentials, new_key
 from client.signing import Signer
@@ -289,3 +289,23 @@ def test_wrong_codes_are_taken_a_few_times_only(oslo: Credentials) -> None:
     assert reasons[0] == "code"
     assert reasons[-1] == "slow-down"
     assert {answer.status_code for answer in answers} == {403}
+
+
+@pytest.mark.slow
+def test_stores_are_let_in_again_after_the_server_was_started_afresh(tmp_path: Path, place: Path) -> None:
+    assert place, "the state of this test's stores is kept there"
+    with running(tmp_path, "kiel") as (chain, flower):
+        kiel = credentials_for(Kit.read(chain.kit_path("kiel")), wait=30)
+        line = Line(kiel, Quiet(), patience=float("inf"))
+        line.__enter__()
+    with FlowerServer(tmp_path / "flower", flower.address, chain) as flower:
+        with pytest.raises(UnknownStoreError):
+            line.receive()
+        with Line(kiel, Quiet(), patience=float("inf")) as again:
+            assert again.node_id != line.node_id
+            assert nodes(tmp_path) == {str(again.node_id): "kiel"}
+            os.kill(superlink := flower.children.groups()["superlink"], signal.SIGKILL)
+            os.waitid(os.P_PID, superlink, os.WEXITED | os.WNOWAIT)
+            assert flower.revive() == ["superlink"]
+            assert list(again.receive() or []) == []
+            assert nodes(tmp_path) == {str(again.node_id): "kiel"}
