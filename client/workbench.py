@@ -12,6 +12,9 @@ from client.app import answer
 from client.console import log_in_plain_words, say
 from client.frozen import FrozenCache
 from client.guard import GuardedWorker
+from client.health.examine import quick
+from client.home import store_home
+from client.policy import FILE as POLICY
 from client.resident import guard_of, worker_of
 from client.settings import Settings
 from client.work import StoreWorker
@@ -20,6 +23,18 @@ from common.errors import FedshelfError
 from common.failures import failure
 from common.messages import encode_result
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+
+MOST_TOLD = 5  # findings
+
+
+def tell_what_is_wrong(settings: Settings) -> None:
+    """What `flower-client check` would find at once, if it matters; whether the store can work shows when it works."""
+    policy = store_home(settings.store) / POLICY
+    findings = [each for each in quick(settings.data, policy if policy.exists() else None) if each.severity != "note"]
+    for finding in findings[:MOST_TOLD]:
+        say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")
+    if findings:
+        say("`flower-client check` looks closer, and writes a page about it.")
 
 
 def work(pipe: Connection, settings: Settings) -> None:

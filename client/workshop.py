@@ -8,6 +8,7 @@ import contextlib
 import logging
 import multiprocessing
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class Workshop:
         self._settings, self._lock, self._is_open = settings, threading.Lock(), True
         self._process: BaseProcess
         self._pipe: Connection
-        self._start()
+        self._start(_begin)
         try:
             fault = self._pipe.recv()
         except EOFError:
@@ -84,19 +85,26 @@ class Workshop:
             if not self._is_open:
                 raise EOFError
             self._process.join()
-            self._start()
+            self._start(_go_on)
         with contextlib.suppress(EOFError, OSError):
             self._pipe.recv()
 
-    def _start(self) -> None:
+    def _start(self, enter: Callable[[Connection, Settings], None]) -> None:
         context = multiprocessing.get_context("spawn")  # this process has threads, which a fork would break
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_enter, args=(theirs, self._settings), daemon=True)
+        self._process = context.Process(target=enter, args=(theirs, self._settings), daemon=True)
         self._process.start()
         theirs.close()
 
 
-def _enter(pipe: Connection, settings: Settings) -> None:
+def _begin(pipe: Connection, settings: Settings) -> None:
+    from client.workbench import tell_what_is_wrong
+
+    tell_what_is_wrong(settings)
+    _go_on(pipe, settings)
+
+
+def _go_on(pipe: Connection, settings: Settings) -> None:
     from client.workbench import work  # loads torch, in the new process alone
 
     work(pipe, settings)
