@@ -113,7 +113,8 @@ class GridTraining:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config.data.classes, present)
-        table = {name: [info.counts.get(label, 0) for label in classes] for name, info in sorted(present.items())}
+        told = {name: info.counts for name, info in sorted(present.items()) if not info.untold}
+        table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = plan.prepare(config, classes, self.channels).identified(run_id)
         write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes

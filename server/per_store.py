@@ -80,7 +80,7 @@ def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str,
             "images": info.num_examples,
         }
         for name, info in sorted(stores.items())
-        if info.num_examples
+        if info.num_examples and not info.untold  # whoever keeps its mix to itself can be told nothing
     }
 
 

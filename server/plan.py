@@ -35,7 +35,7 @@ def agree_on_classes(given: tuple[str, ...], stores: Mapping[str, StoreInfo]) ->
     if len(classes) < 2:
         raise DataError(
             f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
-            " give --classes, or sub-folders of photos for each class at the stores."
+            " give --classes (stores may keep theirs to themselves), or sub-folders of photos for each class there."
         )
     return classes
 
