@@ -38,6 +38,7 @@ def test_commands(tmp_path: Path) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEDSHELF_DATA": str(data),
+        "FEDSHELF_HOME": str(tmp_path / "state"),
         "FLWR_HOME": str(tmp_path / "flwr"),
     }
     waiting: list[subprocess.Popen[str]] = []
@@ -51,9 +52,9 @@ def test_commands(tmp_path: Path) -> None:
             process = subprocess.Popen(
                 command, shell=True, cwd=tmp_path, env=environment, text=True, start_new_session=True
             )
-            if command.startswith(("flower-server", "flower-client")):
+            if command.startswith(("flower-server start", "flower-client join")):
                 waiting.append(process)  # stays until the server has its model
-                if command.startswith("flower-client") and "store-2" in command:
+                if "store-2.kit" in command:
                     assert waiting[0].wait(timeout=300) == 0
             else:
                 assert process.wait(timeout=300) == 0, command
