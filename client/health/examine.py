@@ -63,6 +63,11 @@ class Report:
         """All of them, the worst first."""
         return _worst_first(finding for _, findings in self.outcomes for finding in findings)
 
+    @property
+    def passed(self) -> list[str]:
+        """What is so: the titles of the checks that found nothing."""
+        return [check.title for check, findings in self.outcomes if not findings]
+
 
 def examine(subject: Subject, progress: ProgressOf) -> Report:
     """The whole check. `progress` makes a progress of each step's name. Raises ConfigError for an unusable model."""

@@ -42,7 +42,7 @@ def facts(report: Report) -> dict[str, Any]:
         "photos": len(photos.usable),
         "classes": {row["name"]: row["parts"] for row in _classes(report.evidence)},
         "findings": [_plain(finding) for finding in report.findings],
-        "checked": [check.title for check, findings in report.outcomes if not findings],
+        "checked": report.passed,
         "machine": dict(_machine(report.evidence)),
         "clock_skew_seconds": None if line is None or line.skew is None else round(line.skew, 1),
     }
@@ -71,7 +71,7 @@ def render(report: Report) -> str:
         problems=shown["problem"],
         warnings=shown["warning"],
         notes=shown["note"],
-        fine=[check.title for check, found in report.outcomes if all(one.severity == "note" for one in found)],
+        fine=report.passed,
         classes=_classes(report.evidence),
         machine=_machine(report.evidence),
     )

@@ -85,19 +85,20 @@ def test_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
 def test_the_files_say_the_same(tmp_path: Path) -> None:
     root = folder(tmp_path / "shop", {"hat": 30, "boot": 20})
     save(root / "hat" / "again.png", thing(40))
+    save(root / "hat" / "once more.png", thing(3))
     _, page = checked(root, tmp_path)
     told = json.loads((tmp_path / "health.json").read_text())
-    assert (told["store"], told["photos"], told["can_take_part"]) == ("oslo-7", 51, True)
-    assert sum(sum(parts.values()) for parts in told["classes"].values()) == 51
+    assert (told["store"], told["photos"], told["can_take_part"]) == ("oslo-7", 52, True)
+    assert sum(sum(parts.values()) for parts in told["classes"].values()) == 52
     for finding in told["findings"]:
         assert finding["what"] in page.texts
         assert finding["advice"] in page.texts
     assert {*told["checked"]} <= {*page.texts}
-    assert {exhibit["name"] for one in told["findings"] for exhibit in one["files"]} == {
-        "hat/again.png",
-        "boot/0040.png",
-    }
-    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert "No photo is there twice" not in told["checked"]  # a note is a finding too
+    assert "No photo is there twice" not in page.texts
+    names = {exhibit["name"] for one in told["findings"] for exhibit in one["files"]}
+    assert names == {"hat/again.png", "boot/0040.png", "hat/once more.png"}
+    assert sum(tag == "img" for tag, _ in page.tags) == 3
 
 
 def test_checks_that_were_not_made_are_not_passed(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def burnt(evidence: Evidence) -> Iterator[Finding]:
         yield from _photos(
             evidence,
             lambda look: look.burnt > _BURNT and look.contrast >= _BLANK,
-            lambda look: f"{look.burnt:.0%} of the middle is white",
+            lambda look: f"middle {look.burnt:.0%} white",
             "over-exposed",
             "Take them again with less light and without flash, or delete them.",
         )
