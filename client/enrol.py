@@ -132,7 +132,8 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) ->
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
                 reason = obstacle(error) or _no_fedshelf(error)
             if time.monotonic() > until:
-                raise NetworkError(f"Store {kit.store} could not enrol with {kit.server}: {reason}.")
+                hint = " Is it running, and does the address lead there?" if reason == NO_CONNECTION else ""
+                raise NetworkError(f"Store {kit.store} could not enrol with {kit.server}: {reason}.{hint}")
             if reason != told:
                 print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
                 told = reason

@@ -76,4 +76,4 @@ class Kit(BaseModel):
 
 def chain_id(authority: str) -> str:
     """What a chain is called: the beginning of the SHA-256 of its authority's certificate, a PEM text."""
-    return hashlib.sha256("".join(authority.split()).encode()).hexdigest()[:16]
+    return hashlib.sha256(authority.encode()).hexdigest()[:16]

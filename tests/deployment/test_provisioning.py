@@ -5,6 +5,7 @@ import json
 import ssl
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -167,6 +168,28 @@ def test_a_damaged_kit_is_one_sentence(chain: Chain, damage: str) -> None:
         Kit.read(path)
     assert kit.code
     assert kit.code not in str(caught.value)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_kit_holds_is_a_kit_or_one_sentence(a_kit: bytes, place: Path, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(a_kit)))
+    end = data.draw(st.integers(start, min(len(a_kit), start + 40)))
+    path = place / "fuzzed.kit"
+    path.touch(mode=0o600)
+    path.write_bytes(a_kit[:start] + data.draw(st.binary(max_size=40)) + a_kit[end:])
+    with suppress(ConfigError):  # nothing else may be raised
+        assert Kit.read(path).chain == Kit.read(place / "kits" / "oslo-7.kit").chain
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kits")
+
+
+@pytest.fixture(scope="module")
+def a_kit(place: Path) -> bytes:
+    return Chain.make(place / "server", "shop.example", 1).write_kit("oslo-7").read_bytes()
 
 
 def test_a_store_keeps_to_its_chain(chain: Chain, tmp_path: Path) -> None:
