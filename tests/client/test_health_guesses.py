@@ -73,3 +73,6 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ConfigError, match="cannot be used"):
         load(tmp_path / "gone")
+    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        load(tmp_path)
