@@ -1,5 +1,6 @@
 """What a store does with an order: open its data, train or evaluate, answer."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,9 @@ from common.evaluation import evaluate
 from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network, Task, fit
+
+
+LOG = logging.getLogger("fedshelf.store")
 
 
 class DataSource(Protocol):
@@ -48,7 +52,10 @@ class Trainer:
         state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
         network = self.network(order.plan)
         task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
+        room = network.at_once
         fitted = fit(network, self._on_device(images), task)
+        if network.at_once != room:
+            LOG.warning("The device's memory holds %s images at a time; training takes longer.", network.at_once)
         update = Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, 0.0, fitted.extras)
         trainable = network.layout.trainable
         update, left = feedback.compress(update, order.params, trainable, unsent, codec)

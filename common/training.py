@@ -4,16 +4,15 @@
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from common import models
 from common.config import DataConfig, RunConfig, TrainConfig
+from common.descent import Descent, batches, regularise
 from common.images.augment import augment, normalise
 from common.images.types import Images
 from common.models.dropout import address
@@ -40,6 +39,7 @@ class Network:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
+        self.at_once: int | None = None  # images whose gradient the device's memory holds; None: any so far
         self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
 
     def load(self, params: Tensor) -> None:
@@ -138,45 +138,22 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     address(network.module, [dropout_seed], network.device)
     order, draws = rng(seed, "order", task.round, task.store), rng(seed, "augment", task.round, task.store)
     _training_mode(network, len(images))
+    descent = Descent(network, config)
     steps, loss_sum = 0, torch.zeros((), device=network.device)
     for _ in range(config.epochs):
         loss_sum.zero_()
         for positions in batches(order.permutation(len(images)), config.batch_size, network.has_batch_norm):
-            pixels, targets = _inputs(network, images, positions, task.config.data, draws)
-            with _arithmetic(config, network.device):
-                loss = objective(network.logits(pixels), targets, config)
-            gradient = network.gradient(loss)
+            loss, gradient = descent(*_inputs(network, images, positions, task.config.data, draws))
             regularise(gradient, network.weights, config)
             strategy.correct(gradient, network.weights, local)
             optimizer.step(network.weights, gradient, lr)
-            loss_sum += loss.detach() * len(positions)
+            loss_sum += loss * len(positions)
             steps += 1
     run = LocalRun(start, network.weights, steps, lr, len(images))
     extras, state = strategy.end(run, local, kept)
     return Fitted(
         network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state
     )
-
-
-def objective(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
-    """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
-    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
-
-    logits [B, C], targets int64 [B].
-    """
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    smoothed = hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
-    return functional.mse_loss(logits.softmax(dim=1), smoothed)
-
-
-def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
-    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it."""
-    stops = list(range(size, len(order), size))
-    if keep_pairs and stops and len(order) - stops[-1] == 1:
-        stops.pop()
-    yield from np.split(order, stops)
 
 
 def _on(device: torch.device, tensors: Tensors) -> Tensors:
@@ -215,17 +192,3 @@ def _inputs(
     if augmentation is not None and draws is not None:
         pixels = augment(pixels, augmentation, draws)
     return normalise(pixels, network.spec.mean, network.spec.std), targets
-
-
-def _arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """bfloat16 where asked for and where it pays, float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
-
-
-def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
-    """Add the L1 term l1 sign(w), then scale gradients [..., T] down to `clip_norm`, in place."""
-    if config.l1:
-        gradient.add_(weights.sign(), alpha=config.l1)
-    if config.clip_norm:
-        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-        gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))

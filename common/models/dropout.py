@@ -31,6 +31,7 @@ class Dropout(nn.Module):
         self._keys: Tensor | None = None  # int32 [S, 2], of all stores addressed
         self._calls: Tensor | None = None  # int32 [], so that a recorded step counts, too
         self._stores = 1  # how many of them train
+        self.first_row = 0  # of the batch that the next rows are a part of
         self._places: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
 
     def forward(self, features: Tensor) -> Tensor:
@@ -56,6 +57,16 @@ class Dropout(nn.Module):
             self._calls.zero_()
         self._stores = len(keys)
 
+    def calls(self) -> Tensor | None:
+        """A copy of how often it was called since `address`: int32 []."""
+        return None if self._calls is None else self._calls.clone()
+
+    def rewind(self, calls: Tensor | None, first_row: int) -> None:
+        """Be called again as after `calls` calls, with rows that begin at `first_row` of their batch."""
+        if self._calls is not None and calls is not None:
+            self._calls.copy_(calls)
+        self.first_row = first_row
+
     def narrow(self, stores: int) -> None:
         """From now on only the first `stores` train."""
         self._stores = stores
@@ -67,7 +78,8 @@ class Dropout(nn.Module):
         assert self._keys is not None
         assert self._calls is not None
         keys = self._keys[: self._stores]
-        row = torch.arange(rows // len(keys), dtype=torch.int32, device=device) * _ROW + self._calls * _CALL
+        places = torch.arange(self.first_row, self.first_row + rows // len(keys), dtype=torch.int32, device=device)
+        row = places * _ROW + self._calls * _CALL
         self._calls += 1
         first, second = keys[:, :1], keys[:, 1:, None]
         mixed = (row + first)[:, :, None] + self._pairs(elements, device)  # [S, B, pairs]

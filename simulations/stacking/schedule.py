@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.config import RunConfig
+from common.descent import batches
 from common.images.augment import Draws, is_on
 from common.seeding import rng
-from common.training import batches
 
 
 class Inputs(NamedTuple):
@@ -65,7 +65,7 @@ class Schedule:
 def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool) -> Schedule:
     """The schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
 
-    keep_pairs: see `common.training.batches`
+    keep_pairs: see `common.descent.batches`
     """
     train, seed = config.train, config.run.seed
     sizes = [[len(part) for part in batches(rows, train.batch_size, keep_pairs)] for _, rows in stores]

@@ -11,13 +11,14 @@ from torch.nn import functional
 
 from common import strategies
 from common.config import RunConfig, TrainConfig
+from common.descent import regularise
 from common.images.augment import Draws, normalise, transform
 from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.params import Tensors
 from common.seeding import derive
-from common.training import Network, learning_rate, regularise
+from common.training import Network, learning_rate
 from simulations.stacking.client_halves import ClientHalves
 from simulations.stacking.graph import StepGraph
 from simulations.stacking.network import StackedNetwork

@@ -9,12 +9,13 @@ from torch.nn import functional
 
 from common import models, strategies
 from common.config import RunConfig, TrainConfig, resolve
+from common.descent import batches, objective
 from common.evaluation import evaluate
 from common.images.augment import normalise
 from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.seeding import rng
-from common.training import Fitted, Network, Task, batches, fit, learning_rate, objective
+from common.training import Fitted, Network, Task, fit, learning_rate
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from common import models
 from common.config import ModelConfig, TrainConfig
+from common.descent import batches, objective
 from common.errors import ConfigError
 from common.images.augment import draw as draws_of
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.seeding import rng
-from common.training import Network, batches, objective
+from common.training import Network
 from simulations.stacking import layers, memory
 from simulations.stacking.convolution import Form, Geometry, columns, form_for, merged, one_by_one
 from simulations.stacking.graph import StepGraph
