@@ -347,7 +347,7 @@ def test_from_provisioning_to_a_model_without_touching_a_certificate(
     server = command("flower-server", "start", "--credentials", chain / "server", "--out", out, *quick)
     kits = {name: chain / "kits" / f"{name}.kit" for name in folders}
     stores = [command("flower-client", "join", "--kit", kits[name], "--data", folders[name]) for name in folders]
-    assert server.ends(240) == 0
+    assert server.ends(240) == 0, server.text
     assert summary(out)["status"] == "finished"
     assert set(history(out)[-1]["stores"]) == set(folders)
     again = command("flower-client", "join", "--kit", kits["ost"], "--data", folders["ost"])
