@@ -18,7 +18,6 @@ from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network, Task, fit
 
-
 LOG = logging.getLogger("fedshelf.store")
 
 
