@@ -28,7 +28,7 @@ class TopK(Codec):
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
         """values: float16 [K], in vector order; gaps: uint8 or uint16 [K and more], values left out before each."""
         count = min(len(vector), max(1, round(self.config.keep * len(vector))))
-        places = vector.abs().topk(count).indices.sort().values  # what is not a number counts as largest
+        places = vector.abs().topk(count, sorted=False).indices.sort().values  # what is not a number counts as largest
         skipped = places.diff(prepend=places.new_full((1,), -1)).cpu().numpy() - 1
         gaps = min((_escaped(skipped, kind) for kind in (np.uint8, np.uint16)), key=lambda array: array.nbytes)
         return {"values": vector[places].half(), "gaps": torch.from_numpy(gaps)}
