@@ -1,0 +1,92 @@
+"""Stores that speak as real ones but do not train, many in one process: python -m benchmarks.crowd SERVER COUNT.
+
+Each sends the model back with a little noise, so that updates differ. It ends when it is ended.
+"""
+
+import sys
+import threading
+from dataclasses import dataclass
+
+import httpx
+import torch
+
+from client.app import answer
+from client.fleet import Line, RunOverError, UnknownStoreError
+from client.frozen import FrozenCache
+from client.kit import Credentials
+from client.parcels import Head
+from common.config import RunConfig
+from common.envelope import PROBE, presence
+from common.metrics import Counts
+from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+
+CLASSES, IMAGES = 10, 100
+AT_ONCE = threading.Semaphore(3)  # stores that hold a model in memory, lest this process needs more than the server
+POLL, WAIT = 0.5, 300.0  # seconds between two looks for messages; seconds that a server has to appear
+
+
+@dataclass(frozen=True)
+class Idler:
+    """A store's worker that does not work."""
+
+    name: str
+    number: int
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        return StoreInfo(self.name, {f"class-{label}": IMAGES for label in range(CLASSES)}, 0, 0)
+
+    def train(self, order: TrainOrder) -> Update:
+        noise = torch.randn(len(order.params), generator=torch.Generator().manual_seed(self.number))
+        moved = noise.mul_(1e-3).add_(order.params)
+        return Update(self.name, order.round, moved, CLASSES * IMAGES, 1.0, 0.0)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        return Evaluation(self.name, order.round, Counts.zero(CLASSES))
+
+
+class Silent:
+    """Tells nothing of what happens on the line."""
+
+    def joined(self) -> None: ...
+
+    def lost(self, reason: str) -> None: ...
+
+    def found(self) -> None: ...
+
+
+def serve(server: str, worker: Idler) -> None:
+    """Answer what comes until the server forgets this store."""
+    frozen, pause = FrozenCache(), threading.Event()
+    with Line(Credentials(server), Silent(), WAIT + 1e9) as line:
+        while True:
+            try:
+                for head in line.receive():
+                    respond(line, head, worker, frozen)
+            except (RunOverError, httpx.HTTPStatusError):
+                continue
+            except UnknownStoreError:
+                return
+            pause.wait(POLL)
+
+
+def respond(line: Line, head: Head, worker: Idler, frozen: FrozenCache) -> None:
+    """Answer one message."""
+    with AT_ONCE:
+        message, _ = line.fetch(head)
+        content = presence(has=False) if head.type == PROBE else answer(worker, message.content, frozen)
+        line.send(line.pack(message, content, 0.0))
+
+
+def main() -> None:
+    server, count = sys.argv[1], int(sys.argv[2])
+    torch.set_num_threads(1)
+    workers = [Idler(f"store-{number:02}", number) for number in range(count)]
+    threads = [threading.Thread(target=serve, args=(server, worker)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()
