@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from common.files import write_text
 from server.report import sections, words
 from server.report.contents import Contents, read
+from server.report.doubts import doubts
 from server.report.heatmap import heat_map
 from server.report.stacks import stacks
 
@@ -52,6 +53,7 @@ def render(run: Contents) -> str:
         partition=stacks(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
         troubles=sections.troubles(run),
+        doubts=doubts(run),
         phases=sections.phases(run),
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),

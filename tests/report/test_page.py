@@ -217,3 +217,16 @@ def test_a_damaged_history_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").write_text('{"round": 1}\nnonsense\n')
     with pytest.raises(ValueError, match="Expecting value"):
         write_report(tmp_path)
+
+
+def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=2)
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    standing = {
+        "suspects": {"ost": "seems to take hats for <shoes>", "a": "same"},
+        "set_aside": {"ost": "3 bad rounds"},
+    }
+    write_history(directory, [*records[:-1], records[-1] | {"standing": standing}])
+    markup, page = page_of(directory)
+    assert "doubts" in page.sections
+    assert markup.index("<b>ost</b> was set aside: 3 bad rounds.") < markup.index("<b>a</b>: same.")
