@@ -37,6 +37,15 @@ from tests.server.by_hand import Notes, vector
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_norms_and_cosines_by_hand() -> None:
     # from (1, 1): (3, 4), (3, 4), (-3, -4). The first against (0, 0): none. The last against (6, 8): opposite.
     start, rows = vector(1.0, 1.0), Rows([vector(4.0, 5.0), vector(4.0, 5.0), vector(-2.0, -3.0), vector(1.0, 1.0)])
@@ -65,14 +74,17 @@ def test_a_large_update_and_an_opposite_one_are_named() -> None:
     start, usual = vector(0.0, 0.0), ([1.0, 0.1], [1.0, -0.1], [1.0, 0.2], [1.0, -0.2], [1.0, 0.0])
     assert by_size_and_direction(start, cohort(*usual)) == {}
     found = by_size_and_direction(start, cohort(*usual, [5.0, 0.0], [-1.0, 0.0], [0.0, 1.0]))
-    assert found["s5"] == ["its update is 4.9 times as large as is usual"]
+    assert found["s5"] == ["its update is 5.0 times as large as is usual"]
     assert found["s6"] == ["its update points elsewhere than the others' (cosine -1.00, where 1.00 is usual)"]
     assert found["s7"][0].startswith("its update points elsewhere")
     assert list(found) == ["s5", "s6", "s7"]
 
 
 def test_where_stores_do_not_agree_no_direction_is_strange() -> None:
-    assert by_size_and_direction(vector(0.0, 0.0), cohort([1, 0], [-1, 0], [0, 1], [0, -1], [1, 1])) == {}
+    assert (
+        by_size_and_direction(vector(0.0, 0.0), cohort([1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0]))
+        == {}
+    )
 
 
 EVEN = np.full(3, 1 / 3)
