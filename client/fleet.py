@@ -43,6 +43,7 @@ TRANSFERS = 4  # pieces of a message under way at the same time
 KEPT_PIECE = 2**20  # bytes from which on a piece is kept for the next message: an evaluated model is trained next
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
+LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -123,12 +124,16 @@ class Line:
     ) -> None:
         self._closed.set()
         self._transfers.shutdown(wait=False, cancel_futures=True)
-        try:  # one attempt each: a server that is not there forgets the node by itself
+        leaving = threading.Thread(target=self._take_leave, daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_WAIT)
+        self._client.close()
+
+    def _take_leave(self) -> None:
+        """One attempt: a server that is not there forgets the node by itself."""
+        with suppress(httpx.HTTPError, ValueError, RuntimeError):
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
             self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
-        except (httpx.HTTPError, ValueError):
-            pass
-        self._client.close()
 
     def _activate(self) -> int:
         """The node's number, once the server has registered the key and noticed that an earlier process is gone."""

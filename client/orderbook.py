@@ -136,5 +136,5 @@ class Orderbook:
             return True
         if job.head.type != MessageType.TRAIN:
             return False
-        rivals = [head for head in self._held.values() if head.type == MessageType.TRAIN]
+        rivals = [head for head in list(self._held.values()) if head.type == MessageType.TRAIN]
         return rivals[-1].message_id != job.head.message_id

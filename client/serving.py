@@ -21,7 +21,7 @@ LOG = logging.getLogger("fedshelf.store")
 def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait: float) -> None:
     """Take the messages of the server that the credentials are for, until KeyboardInterrupt.
 
-    Once joined, it outlives any restart of the server. On KeyboardInterrupt it takes leave and
+    Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt it takes leave and
     raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds,
     RefusedError as soon as one does not let this store in.
     """
@@ -35,6 +35,9 @@ def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait:
             narrator.lost("it was started afresh")
         except RefusedError:
             raise
+        except OSError as error:  # nothing is done that cannot be written down
+            LOG.error("The audit log cannot be written (%s); trying again until it can.", error.strerror)
+            time.sleep(LONGEST_RETRY)
         except NetworkError as error:
             if patience < float("inf"):
                 raise
