@@ -1,6 +1,7 @@
 """The round loop over stores whose answers can be worked out by hand."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import torch
 from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import Failure, Update
+from server.gate import Gate
 from server.rounds import Rounds
+from server.spool import Memory, Spool
 from tests.server.by_hand import Notes, Targets, plan_of, vector
 
 
@@ -115,3 +118,18 @@ def test_evaluation_keeps_its_rhythm_and_the_last_round(notes: Notes) -> None:
         state, record = rounds.play(state)
         seen.append(record["validation"] is not None)
     assert seen == [False, True, False, True, True]
+
+
+def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(notes: Notes, tmp_path: Path) -> None:
+    found = []
+    for held in (Memory(), Spool(tmp_path / "updates")):
+        runtime = Targets({"a": 4.1, "b": 8.3, "c": 2.7})
+        runtime.broken = {"b": Update("b", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1)}
+        plan = plan_of(strategy__name="fedadam", run__rounds=3)
+        rounds = Rounds(plan, 1, runtime, None, notes, lambda: False, Gate(held))
+        state = rounds.begin(vector(0.1))
+        for _ in range(2):
+            state, record = rounds.play(state)
+            assert list(tmp_path.iterdir()) == []
+        found.append((state.params.tolist(), record["stores"], record["failed"], record["bytes"]))
+    assert found[0] == found[1]
