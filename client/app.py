@@ -27,6 +27,7 @@ from common.messages import (
     encode_result,
 )
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from common.plain import plain
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -61,7 +62,7 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDi
             case Query():
                 result = worker.info(order.config)
             case Notice():
-                LOG.info("From the server: %s", order.text)
+                LOG.info("From the server: %s", plain(order.text))
                 result = StoreInfo(worker.name, {}, 0, 0)
     except FrozenMissingError as missing:
         result = NeedsFrozen(worker.name, missing.sha256)

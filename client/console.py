@@ -1,6 +1,9 @@
 """What the person at a store's machine reads."""
 
 import logging
+from typing import Any
+
+from common.plain import LONGEST, plain
 
 
 def say(text: str) -> None:
@@ -11,8 +14,18 @@ def say(text: str) -> None:
 def log_in_plain_words() -> None:
     """Our own log lines look like all others; those of libraries stay quiet."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Plain("%(message)s"))
     log = logging.getLogger("fedshelf")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class _Plain(logging.Formatter):
+    """What a server wrote can neither steer the terminal nor look like a line of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return plain(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(plain(line, 2 * LONGEST) for line in super().formatException(ei).split("\n"))

@@ -10,9 +10,11 @@ from torch import Tensor
 from common.files import cache_directory, write_atomic
 from common.messages import frozen_sha256
 
+KEPT = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
+
 
 class FrozenCache:
-    """A `common.messages.FrozenStore`: the latest vector in memory, all of them under `directory`.
+    """A `common.messages.FrozenStore`: the latest vector in memory, the latest few under `directory`.
 
     `directory` defaults to "frozen" in the cache directory. A file that is damaged counts as absent.
     """
@@ -34,6 +36,8 @@ class FrozenCache:
         self._latest = (sha256, vector)
         try:
             write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))
+            for old in sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                old.unlink(missing_ok=True)
         except OSError:
             return
 

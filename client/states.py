@@ -4,6 +4,7 @@ A state file is named by the round that wrote it, and a round reads the latest o
 round that is trained again after a crash starts from the same state as the first time.
 """
 
+import shutil
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from common.errors import RunError
 from common.files import write_atomic
 from common.params import Tensors
+
+KEPT_RUNS = 8
 
 
 class States(Protocol):
@@ -29,7 +32,8 @@ class States(Protocol):
 class StateStore:
     """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`.
 
-    The states since the last committed round are kept, and the latest one up to it.
+    The states since the last committed round are kept, and the latest one up to it, of the last `KEPT_RUNS` runs that
+    the store took part in: a server cannot fill the disk with runs that nobody heard of.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,11 +54,19 @@ class StateStore:
     def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
         """Keep `state` as that of `round`. Raises OSError."""
         path = self._directory / run_id / store / f"round-{round:06d}.safetensors"
+        if not path.parent.exists():
+            self._forget_runs(store)
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         write_atomic(path, lambda file: file.write(content))
         settled = sorted(item for item in self._files(run_id, store) if item[0] <= committed)
         for _, old in settled[:-1]:
             old.unlink(missing_ok=True)
+
+    def _forget_runs(self, store: str) -> None:
+        """Make room for one run more."""
+        folders = [run / store for run in self._directory.glob("*") if (run / store).is_dir()]
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)[: 1 - KEPT_RUNS]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
         folder = self._directory / run_id / store

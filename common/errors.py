@@ -4,6 +4,8 @@ Every error here is shown to a person as one sentence: what was got, what was ex
 The command line turns it into `exit_code`; a programmer's mistake is an assertion instead.
 """
 
+from common.plain import plain
+
 
 class FedshelfError(Exception):
     """Base of all errors that a user can cause or mend."""
@@ -48,4 +50,7 @@ class RefusedError(NetworkError):
 
 
 class MessageError(NetworkError):
-    """A message that does not say what an order or a result must say."""
+    """A message that does not say what an order or a result must say; what it quotes of it can steer no terminal."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(plain(sentence))

@@ -5,28 +5,26 @@ lacks them answers `NeedsFrozen` and gets its order again with them.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol, get_args
 
 import torch
 from flwr.app import RecordDict
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from common import compression
+from common import claims, compression
 from common.compression import feedback
 from common.config import RunConfig
 from common.errors import MessageError
 from common.failures import DETAIL, LONGEST_REST, failure
 from common.metrics import Counts
-from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
 FORMAT = 3  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
+_MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
 
 
 class FrozenMissingError(MessageError):
@@ -112,7 +110,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
-            order = Query(reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json))
+            order = Query(*_run(reader))
         case "train":
             order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA), reader.count("committed"))
         case "evaluate":
@@ -189,15 +187,19 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
     """What orders to train and to evaluate have in common: plan, round, parameters."""
-    run_id, config = reader.text("run_id"), reader.parsed("config", RunConfig.model_validate_json)
-    spec, number = reader.parsed("spec", _spec), reader.count("round")
+    run_id, config = _run(reader)
+    spec, number = reader.parsed("spec", claims.spec), reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)
     return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
 
 
+def _run(reader: Reader) -> tuple[str, RunConfig]:
+    return reader.parsed("run_id", claims.run_id), reader.parsed("config", RunConfig.model_validate_json)
+
+
 def _counts(reader: Reader) -> Counts:
     confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
-    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
+    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
         raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
     return Counts(confusion, reader.number("loss_sum"), reader.count("right"), reader.count("wrong"))
 
@@ -235,21 +237,3 @@ def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:
     if (vector_or_none := kept.get(sha256)) is None:
         raise FrozenMissingError(sha256)
     return vector_or_none
-
-
-def _spec(text: str) -> ModelSpec:
-    """A specification from JSON. Raises ValueError unless it has all fields, of their types, and consistent."""
-    values = json.loads(text)
-    if not isinstance(values, dict) or set(values) != {field.name for field in fields(ModelSpec)}:
-        raise ValueError("a model's specification has other fields")
-    spec = _SPEC.validate_python(values)
-    if not spec.classes or len(set(spec.classes)) != len(spec.classes):
-        raise ValueError("classes must be named, each once")
-    if spec.channels not in (1, 3) or not len(spec.mean) == len(spec.std) == spec.channels or min(spec.std) <= 0:
-        raise ValueError("mean and std need one value per channel, std above 0")
-    if not 1 <= spec.image_size <= 1024:
-        raise ValueError("image_size must be 1 to 1024 pixels")
-    return spec
-
-
-_SPEC = TypeAdapter(ModelSpec)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from common.claims import LONGEST_CLASS, MOST_CLASSES, is_class
 from common.envelope import HEADER
 from common.errors import MessageError
 
@@ -84,15 +85,18 @@ class Reader:
         """A text field that `parse` understands (it may raise ValueError, TypeError or KeyError)."""
         try:
             return parse(self.text(key))
-        except (ValueError, TypeError, KeyError) as error:
-            raise MessageError(f"Field {key!r} cannot be used: {str(error).splitlines()[0]}.") from error
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise MessageError(f"Field {key!r} cannot be used: {(str(error).splitlines() or ['?'])[0]}.") from error
 
     def table(self, names: str, counts: str) -> dict[str, int]:
         """Two list fields of one length as a mapping from text to integers of zero or more."""
         keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
-        good = all(type(key) is str for key in keys) and all(type(value) is int and value >= 0 for value in values)
-        if not good or len(keys) != len(values) or len(set(keys)) != len(keys):
-            raise MessageError(f"Fields {names!r} and {counts!r} are not one count per name.")
+        good = all(map(is_class, keys)) and all(type(value) is int and value >= 0 for value in values)
+        if not good or len(keys) != len(values) or len(set(keys)) != len(keys) or len(keys) > MOST_CLASSES:
+            raise MessageError(
+                f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MOST_CLASSES} classes,"
+                f" each in at most {LONGEST_CLASS} plain characters."
+            )
         return dict(zip(keys, values, strict=True))
 
     def tensor(self, key: str, dtype: torch.dtype, ndim: int) -> Tensor:

@@ -91,7 +91,7 @@ def test_an_evaluation_order_arrives_as_it_left(number: int, params: Tensor, spl
 
 @given(st.text(max_size=20))
 def test_queries_and_notices_arrive_as_they_left(text: str) -> None:
-    for order in (Query(text, RunConfig()), Notice(text)):
+    for order in (Query("run-1", RunConfig()), Notice(text)):
         assert decode_order(encode_order(order), Kept()) == order
 
 
@@ -112,7 +112,12 @@ def test_an_update_arrives_as_it_left(
     )
 
 
-@given(st.lists(st.lists(counts, min_size=3, max_size=3), min_size=3, max_size=3), st.floats(), counts, counts)
+@given(
+    st.lists(st.lists(st.integers(0, 2**31), min_size=3, max_size=3), min_size=3, max_size=3),
+    st.floats(),
+    counts,
+    counts,
+)
 def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float, right: int, wrong: int) -> None:
     evaluation = Evaluation("s", 3, Counts(np.array(confusion, dtype=np.int64), loss, right, wrong))
     assert same(decode_result(encode_result(evaluation)), evaluation)

@@ -1,0 +1,22 @@
+"""Text that another machine chose, made fit for a terminal, a log and a page."""
+
+import unicodedata
+
+LONGEST = 500  # characters
+_UNFIT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of characters, ends of lines and paragraphs
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they show text in another order
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """The text in one line of at most `longest` characters, with `?` for each that could steer what shows it."""
+    cut = text if len(text) <= longest else text[: longest - 3] + "..."
+    return "".join(letter if _is_fit(letter) else "?" for letter in cut)
+
+
+def is_plain(text: str, longest: int = LONGEST) -> bool:
+    """Whether `plain` would leave the text as it is."""
+    return len(text) <= longest and all(map(_is_fit, text))
+
+
+def _is_fit(letter: str) -> bool:
+    return unicodedata.category(letter) not in _UNFIT and letter not in _TURNS
