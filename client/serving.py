@@ -21,9 +21,9 @@ LOG = logging.getLogger("fedshelf.store")
 def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait: float) -> None:
     """Take the messages of the server that the credentials are for, until KeyboardInterrupt.
 
-    Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt it takes leave and
-    raises it. Raises NetworkError if no Fedshelf server answers within the first `wait` seconds,
-    RefusedError as soon as one does not let this store in.
+    Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt
+    it takes leave and raises it. Raises NetworkError if no Fedshelf server answers within the first
+    `wait` seconds, RefusedError as soon as one does not let this store in.
     """
     patience = time.monotonic() + wait
     while True:

@@ -130,4 +130,4 @@ def assert_one_sentence(command: Starter, arguments: list[str], code: int, words
     assert started.ends() == code, started.text
     assert words in started.lines[-1]
     assert "Traceback" not in started.text
-    assert len(started.lines) <= 4, started.text
+    assert [line for line in started.lines if line.startswith("Error")] == started.lines[-1:], started.text
