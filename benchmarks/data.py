@@ -8,6 +8,7 @@ import numpy as np
 
 CLASSES = 10
 SIDE = 32  # pixels
+HELD_OUT = 100  # images that a store of a deployment evaluates on
 
 
 def prepare(dataset: str, into: Path) -> Path:
@@ -47,3 +48,44 @@ def synthesize(images: int, into: Path) -> str:
         np.concatenate([labels[:, None], pixels], axis=1).astype(np.uint8).tofile(folder / file)
     os.environ |= {"FEDSHELF_DATA": str(into), "FEDSHELF_CACHE": str(into / "cache")}
     return "cifar10"
+
+
+def deal(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
+    """Stores' images as folders of PNG files, and as files of tensors of the same names with .pt; the folders.
+
+    Every store gets `images` to train on and HELD_OUT to evaluate on, a tenth of them of each class.
+
+    arrays: the file that `prepare` has written. Raises SystemExit if it has too few, or `images` is no multiple of ten
+    """
+    import torch
+
+    with np.load(arrays, allow_pickle=False) as loaded:
+        pixels, labels = loaded["train_pixels"], loaded["train_labels"]
+    here, most = (images + HELD_OUT) // CLASSES, int(np.bincount(labels, minlength=CLASSES).min())
+    if images % CLASSES or stores * here > most:
+        raise SystemExit(
+            f"{stores} stores of {images} images do not work out: tens are needed, and {most} a class are there."
+        )
+    order = np.random.default_rng(0).permutation(len(labels))
+    by_class = [order[labels[order] == label] for label in range(CLASSES)]
+    folders = [into / f"store-{number}" for number in range(1, stores + 1)]
+    for number, folder in enumerate(folders):
+        mine = np.stack([rows[number * here : (number + 1) * here] for rows in by_class])
+        tensors = {}
+        for split, rows in (("train", mine[:, HELD_OUT // CLASSES :]), ("validation", mine[:, : HELD_OUT // CLASSES])):
+            _write_photos(folder / split, pixels, rows)
+            tensors[f"{split}_images"] = torch.from_numpy(pixels[rows.ravel()]).float().div(255).sub(0.5).div(0.25)
+            tensors[f"{split}_labels"] = torch.from_numpy(labels[rows.ravel()])
+        torch.save(tensors, folder.with_suffix(".pt"))
+    return folders
+
+
+def _write_photos(folder: Path, pixels: Any, rows: Any) -> None:
+    """PNG files by class: rows[c] are those of class c among pixels, uint8 [N, 3, 32, 32]."""
+    from PIL import Image
+
+    for label, those in enumerate(rows):
+        place = folder / f"class-{label}"
+        place.mkdir(parents=True)
+        for row in those:
+            Image.fromarray(pixels[row].transpose(1, 2, 0)).save(place / f"{row}.png")

@@ -39,6 +39,10 @@ class Tree:
         """Bytes of them all: proportional set size, in which a page that n processes share counts 1/n for each."""
         return sum(proportional(pid) for pid in self.alive())
 
+    def cpu(self) -> float:
+        """Seconds of processor time that they have used, those included that have ended and been waited for."""
+        return sum(ticks(pid) for pid in self.alive()) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         """End those that still run: first by asking."""
         for how in (signal.SIGTERM, signal.SIGKILL):
@@ -66,6 +70,12 @@ def started(pid: int) -> int | None:
     """Ticks from the machine's start to the process's; None if it has ended, even if nobody has asked how."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] != b"Z" else None
+
+
+def ticks(pid: int) -> int:
+    """Clock ticks in which this process, and descendants of it that have ended, have run; 0 if it is gone."""
+    fields = _stat(pid)
+    return sum(map(int, fields[11:15])) if fields else 0
 
 
 def proportional(pid: int) -> int:

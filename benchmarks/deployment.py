@@ -1,0 +1,202 @@
+"""A round of the deployment beside a plain Flower app under Flower's own commands, on the same work.
+
+    python -m benchmarks.deployment --rounds 10
+    python -m benchmarks.deployment --kill store,app,superlink,server --times 1
+
+The 62k-parameter CNN of NIID-Bench on three stores of this machine, 500 images of CIFAR-10 each; all of them train and
+evaluate in every round. With --kill, processes are killed in mid-round instead, and what counts is how long it takes
+until there is one more round than before.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks import data, harness
+from benchmarks.harness import BenchmarkError, Column, Contestant, Sample
+from benchmarks.sides import SIDES, VICTIMS, Side, Work
+from benchmarks.simulators import chosen
+
+LIMIT = 600.0  # seconds without a round after which a deployment that nobody has hit is given up
+LONG = 100  # rounds of a run that is hit and does not end before
+RECOVERY = 120.0  # seconds that a deployment that was hit gets for its next round
+LOOK = 0.01  # seconds between two looks for a round's line
+COLUMNS = [
+    Column("round", "round, s", 2, ratio=True),
+    Column("overhead", "beyond training, s", 2, ratio=True),
+    Column("first", "round 1, s", 1, ratio=True),
+    Column("begun", "commands to round 1, s", 1, ratio=True),
+    Column("up", "kB up", unit=1e3, ratio=True),
+    Column("down", "kB down", unit=1e3, ratio=True),
+    Column("cpu", "CPU, s", 2, ratio=True),
+    Column("accuracy", "accuracy", 3),
+]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The end of a round. at: value of time.monotonic(); up, down: bytes so far; cpu: processor seconds so far."""
+
+    at: float
+    up: int
+    down: int
+    cpu: float
+
+
+class Watch(threading.Thread):
+    """Notes the end of every round of a side from its `lines`, in `marks` by number; a context manager."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(daemon=True)
+        self._side, self._ended, self._size = side, threading.Event(), -1
+        self.marks: dict[int, Mark] = {}
+
+    def __enter__(self) -> "Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOK):
+            with suppress(FileNotFoundError):
+                if (size := self._side.lines.stat().st_size) != self._size:
+                    self._size = size
+                    self._note(last_round(self._side.lines.read_bytes()))
+
+    def await_round(self, number: int, seconds: float) -> bool:
+        """Whether that round ended within `seconds`."""
+        until = time.monotonic() + seconds
+        while number not in self.marks and time.monotonic() < until:
+            time.sleep(LOOK)
+        return number in self.marks
+
+    def _note(self, number: int) -> None:
+        now, wire, tree = time.monotonic(), self._side.wire, self._side.tree
+        if number >= 0 and number not in self.marks:
+            self.marks[number] = Mark(now, wire.up, wire.down, tree.cpu() if tree else 0.0)
+
+
+def last_round(lines: bytes) -> int:
+    """The number of the last whole line; -1 if there is none."""
+    whole = lines[: lines.rfind(b"\n") + 1].splitlines()
+    return int(json.loads(whole[-1])["round"]) if whole else -1
+
+
+@contextmanager
+def deployed_and_watched(side: type[Side], work: Work) -> Iterator[tuple[Side, Watch]]:
+    """A deployment in a temporary folder."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        side(work, Path(folder).resolve()) as deployed,
+        Watch(deployed) as watch,
+    ):
+        yield deployed, watch
+
+
+def measured(side: type[Side], work: Work) -> Sample:
+    """A deployment that nobody disturbs."""
+    began = time.monotonic()
+    with deployed_and_watched(side, work) as (deployed, watch):
+        for number in range(1, work.rounds + 1):
+            if not watch.await_round(number, LIMIT):
+                raise BenchmarkError(f"Round {number} did not end within {LIMIT:g} s.\n{deployed.said()}")
+        played = deployed.played()
+        first = played[1].seconds or watch.marks[1].at - watch.marks[0].at
+    return {
+        **per_round(watch.marks, {number: each.training for number, each in played.items()}, len(work.folders)),
+        "first": first,
+        "begun": watch.marks[1].at - began,
+        "accuracy": played[work.rounds].accuracy,
+    }
+
+
+def per_round(marks: Mapping[int, Mark], training: Mapping[int, float], stores: int) -> dict[str, float]:
+    """Medians over the rounds between the first and the last, as ours begins a round while it evaluates the one before.
+
+    training: by round, seconds that the slowest store trained
+    Returns seconds, seconds beyond training, processor seconds; bytes up and down for each of `stores` stores.
+    """
+    inner = sorted(number for number in marks if number > 0)[:-1]
+    pairs = [(number, marks[before], marks[number]) for before, number in pairwise(inner)]
+    found: dict[str, list[float]] = {
+        "round": [mark.at - before.at for _, before, mark in pairs],
+        "overhead": [mark.at - before.at - training[number] for number, before, mark in pairs],
+        "up": [(mark.up - before.up) / stores for _, before, mark in pairs],
+        "down": [(mark.down - before.down) / stores for _, before, mark in pairs],
+        "cpu": [mark.cpu - before.cpu for _, before, mark in pairs],
+    }
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
+    """By victim: seconds from its death to the end of the next round, each in a new deployment; None: no such round."""
+    found: dict[str, float | None] = {}
+    for victim in victims:
+        with deployed_and_watched(side, work) as (deployed, watch):
+            if not watch.await_round(2, LIMIT):
+                raise BenchmarkError(f"Two rounds did not end within {LIMIT:g} s.\n{deployed.said()}")
+            time.sleep((watch.marks[2].at - watch.marks[1].at) / 2)
+            done, killed = max(watch.marks), time.monotonic()
+            deployed.kill(victim)
+            is_back = watch.await_round(done + 1, RECOVERY)
+            found[victim] = watch.marks[done + 1].at - killed if is_back else None
+    return found
+
+
+def main() -> None:
+    """Run the table."""
+    parser = harness.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--stores", type=int, default=3)
+    parser.add_argument("--images", type=int, default=500, help="images that a store trains on; default 500")
+    parser.add_argument("--data", help="CIFAR-10: its name where that is known, or its folder; or shelf")
+    parser.add_argument("--only", help="rows whose names begin with one of these, separated by commas")
+    parser.add_argument("--kill", metavar="WHO", help=f"measure recovery: some of {','.join(VICTIMS)}")
+    options = parser.parse_args()
+    victims = victims_of(options)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = options.data or ("cifar10" if os.environ.get("FEDSHELF_DATA") else "shelf")
+        stores = data.deal(data.prepare(dataset, Path(folder)), options.stores, options.images, Path(folder) / "stores")
+        rounds = LONG if victims else options.rounds
+        work = Work(rounds, stores, [store.with_suffix(".pt") for store in stores])
+        found: dict[str, Contestant] = {name: partial(measured, side, work) for name, side in SIDES.items()}
+        if victims:
+            found = {name: partial(recovered, side, work, victims) for name, side in SIDES.items()}
+        samples = harness.alternate(chosen(found, options.only), options.times)
+    what = f"niid-cnn, {options.stores} stores of {options.images} images ({dataset})"
+    if victims:
+        columns = [Column(victim, f"{victim}, s", 1) for victim in victims]
+        harness.table(f"From SIGKILL to the end of the next round: {what}", samples, columns)
+        print(f"-: no such round within {RECOVERY:g} s")
+    else:
+        harness.table(f"A round of the deployment: {what}", samples, COLUMNS)
+        print("bytes: on the wire, a round and store; CPU: seconds of all processes, a round")
+    settings = {"dataset": dataset, "stores": options.stores, "images": options.images, "rounds": work.rounds}
+    harness.write(options.json, "deployment", settings | {"kill": victims}, samples)
+
+
+def victims_of(options: argparse.Namespace) -> list[str]:
+    """Whom to kill. Raises SystemExit for somebody unknown, and for too few rounds."""
+    victims = options.kill.split(",") if options.kill else []
+    if unknown := [victim for victim in victims if victim not in VICTIMS]:
+        raise SystemExit(f"--kill got {unknown[0]!r}; expected some of {', '.join(VICTIMS)}, separated by commas.")
+    if options.rounds < 3:
+        raise SystemExit(f"--rounds got {options.rounds}; expected 3 or more: the first and the last are not typical.")
+    return victims
+
+
+if __name__ == "__main__":
+    main()

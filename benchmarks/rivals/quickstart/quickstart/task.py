@@ -1,0 +1,49 @@
+"""The network (62,006 parameters), and what a client does with it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Net(nn.Module):
+    """Float32 [N, 3, 32, 32] to logits [N, 10]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.pool = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2, 2)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(functional.relu(self.conv1(x)))
+        x = self.pool(functional.relu(self.conv2(x)))
+        x = functional.relu(self.fc1(x.view(-1, 400)))
+        return self.fc3(functional.relu(self.fc2(x)))
+
+
+def load(file: str, split: str) -> tuple[Tensor, Tensor]:
+    """A split's images, float32 [N, 3, 32, 32], and labels, int64 [N]."""
+    data = torch.load(file, weights_only=True)
+    return data[f"{split}_images"], data[f"{split}_labels"]
+
+
+def train(net: Net, images: Tensor, labels: Tensor, batch_size: int, lr: float, momentum: float) -> float:
+    """One epoch, in place; the mean loss."""
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
+    total = 0.0
+    for batch in torch.randperm(len(images)).split(batch_size):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(net(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(batch)
+    return total / len(images)
+
+
+@torch.no_grad()
+def test(net: Net, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean loss, and share of the images that are right."""
+    net.eval()
+    logits = net(images)
+    right = (logits.argmax(1) == labels).float().mean()
+    return functional.cross_entropy(logits, labels).item(), right.item()

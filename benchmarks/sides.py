@@ -1,0 +1,252 @@
+"""The two sides of `benchmarks.deployment`: how each is deployed on this machine, watched, and hit.
+
+Both have their server and stores as processes of their own, with all state in one folder, and stores that reach the
+server through a `Wire`. Whoever is killed is started again at once with the same command, as a supervisor does, unless
+the side does that by itself.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import QUIET, RIVALS
+from benchmarks.harness import TAG, BenchmarkError
+from benchmarks.processes import Tree, read, started
+from benchmarks.wire import Wire, free_port
+
+BIN = Path(sys.executable).parent
+QUICK = ("--insecure", "--host", "127.0.0.1")
+STARTUP = 120.0  # seconds that a server has to answer
+
+
+@dataclass(frozen=True)
+class Work:
+    """What both sides do. folders, files: the stores' images, as ours and as Flower's app read them."""
+
+    rounds: int
+    folders: Sequence[Path]
+    files: Sequence[Path]
+    batch_size: int = 32
+    lr: float = 0.05
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a side says of a round itself.
+
+    training: seconds that the slowest store trained
+    accuracy: on the images that stores hold out
+    seconds:  from its beginning to its end, if the side tells
+    """
+
+    training: float
+    accuracy: float
+    seconds: float | None = None
+
+
+class Side:
+    """A deployment in the folder `place`, as a context manager: whatever it has started is gone afterwards.
+
+    lines: the file that gets a line a round
+    tree:  all its processes, once there are any
+    """
+
+    lines: Path
+
+    def __init__(self, work: Work, place: Path) -> None:
+        self.work, self.place = work, place
+        self._tag, self._env = uuid.uuid4().hex, {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        self._env["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+        self._parts: dict[str, Tree] = {}
+        self._roots: dict[str, subprocess.Popen[bytes]] = {}
+        self.tree: Tree | None = None
+        self.port = free_port()
+        self.wire = Wire(self.port)
+
+    def __enter__(self) -> "Side":
+        self.wire.__enter__()
+        try:
+            self.deploy()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.tree:
+            self.tree.end()
+        for process in self._roots.values():
+            process.wait()
+        self.wire.__exit__(None, None, None)
+
+    def deploy(self) -> None:
+        """Start everything."""
+        raise NotImplementedError
+
+    def played(self) -> Mapping[int, Played]:
+        """All rounds, by number, after the last one."""
+        raise NotImplementedError
+
+    def kill(self, victim: str) -> None:
+        """SIGKILL to the `superlink`, the server's `app`, one `store`, or the whole `server` with all its processes."""
+        part = "store-1" if victim == "store" else "server"
+        hit = self._parts[part].alive()
+        if victim in PROGRAMS:
+            hit = {pid for pid in hit if PROGRAMS[victim] in program(read(pid, "cmdline"))}
+        if not hit:
+            raise BenchmarkError(f"There is no {victim} to kill.")
+        for pid in hit:
+            os.kill(pid, signal.SIGKILL)
+        while any(started(pid) for pid in hit):
+            time.sleep(0.01)
+        if self._roots[part].poll() is not None:
+            self.spawn(part, *self._commands[part])
+
+    def spawn(self, name: str, command: Sequence[str | Path], env: Mapping[str, str]) -> None:
+        """Start a part; what it writes goes to `place/NAME.log`."""
+        self._commands[name] = ([str(word) for word in command], dict(env))
+        part = f"{TAG}_PART={self._tag}-{name}"
+        marks = dict([part.split("=")]) | {TAG: self._tag}
+        with (self.place / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self._commands[name][0], env=self._env | dict(env) | marks, cwd=self.place, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        self._roots[name] = process
+        self._parts[name] = Tree(part, process.pid)
+        self.tree = self.tree or Tree(f"{TAG}={self._tag}", process.pid)
+
+    def said(self) -> str:
+        """The ends of all logs, for whoever has to find out what went wrong."""
+        logs = sorted(self.place.glob("*.log"))
+        return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
+
+
+PROGRAMS = {"superlink": "flower-superlink", "app": "flwr-serverapp"}
+VICTIMS = ("store", "app", "superlink", "server")
+
+
+def program(cmdline: bytes) -> set[str]:
+    """What a process may be called: the first two words of its command line, without folders."""
+    words = cmdline.replace(b"\0", b" ").decode(errors="replace").split()
+    return {Path(word).name for word in words[:2]}
+
+
+class Ours(Side):
+    """`flower-server start` and `flower-client join`: with kits, or else with --insecure."""
+
+    has_kits = True
+
+    def deploy(self) -> None:
+        self.lines = self.place / "run" / "history.jsonl"
+        stores = [folder.name for folder in self.work.folders]
+        self._env |= {"FEDSHELF_HOME": str(self.place / "home")}
+        server: list[str | Path] = [BIN / "flower-server", "start", "--out", self.place / "run", *self._settings()]
+        server += ["--host", "127.0.0.1", "--port", str(self.port)]
+        if self.has_kits:
+            chain = ["--host", "localhost", "--port", str(self.wire.port), "--stores", ",".join(stores)]
+            self._run([BIN / "flower-server", "provision", *chain, "--out", self.place / "chain"])
+            server += ["--credentials", self.place / "chain" / "server"]
+        else:
+            server += ["--insecure"]
+        self.spawn("server", server, {})
+        for number, folder in enumerate(self.work.folders, 1):
+            who: list[str | Path] = ["--kit", self.place / "chain" / "kits" / f"{folder.name}.kit"]
+            if not self.has_kits:
+                who = ["--insecure", "--server", f"127.0.0.1:{self.wire.port}", "--name", folder.name]
+            self.spawn(f"store-{number}", [BIN / "flower-client", "join", "--data", folder, *who], {})
+
+    def played(self) -> Mapping[int, Played]:
+        return rounds_of(self.lines.read_text(encoding="utf-8"))
+
+    def _settings(self) -> list[str]:
+        work = self.work
+        flags = {
+            "stores": len(work.folders), "rounds": work.rounds, "model": "niid-cnn", "batch-size": work.batch_size,
+            "lr": work.lr, "epochs": 1, "seed": 1,
+        }  # fmt: skip
+        settings = {"train.momentum": work.momentum, "data.image_size": 32, "data.flip": "false"}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+    def _run(self, command: Sequence[str | Path]) -> None:
+        done = subprocess.run(command, env=self._env, cwd=self.place, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchmarkError(done.stdout + done.stderr)
+
+
+class OursInsecure(Ours):
+    """The same over plain HTTP, as Flower's quickstart has it."""
+
+    has_kits = False
+
+
+class Flower(Side):
+    """Flower's stock commands and a plain app (`rivals/quickstart`), over plain HTTP, with a database on disk."""
+
+    def deploy(self) -> None:
+        self.lines = self.place / "rounds.jsonl"
+        home = self.place / "home-server"
+        home.mkdir()
+        address = f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
+        (home / "config.toml").write_text(f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}')
+        superlink: list[str | Path] = [BIN / "flower-superlink", *QUICK, "--port", str(self.port)]
+        superlink += ["--database", self.place / "state.db"]
+        self.spawn("server", superlink, {"FLWR_HOME": str(home)})
+        self._await_health()
+        for number, file in enumerate(self.work.files, 1):
+            supernode: list[str | Path] = [BIN / "flower-supernode", *QUICK, "--port", str(free_port())]
+            supernode += ["--superlink", f"127.0.0.1:{self.wire.port}", "--node-config", f'data="{file}"']
+            self.spawn(f"store-{number}", supernode, {"FLWR_HOME": str(self.place / f"home-{number}")})
+        app = shutil.copytree(RIVALS / "quickstart", self.place / "app")
+        settings = {
+            "num-server-rounds": self.work.rounds, "stores": len(self.work.files), "out": f'"{self.place}"',
+            "batch-size": self.work.batch_size, "learning-rate": self.work.lr, "momentum": self.work.momentum,
+        }  # fmt: skip
+        words = " ".join(f"{name}={value}" for name, value in settings.items())
+        self.spawn("submission", [BIN / "flwr", "run", app, "here", "-c", words], {"FLWR_HOME": str(home)})
+
+    def played(self) -> Mapping[int, Played]:
+        file, until = self.place / "result.json", time.monotonic() + STARTUP
+        while not file.exists() or not file.read_bytes().endswith(b"}}"):
+            if time.monotonic() > until:
+                raise BenchmarkError(f"Flower's app has not ended well.\n{self.said()}")
+            time.sleep(0.1)
+        told: dict[str, dict[str, Any]] = json.loads(file.read_text())
+        return {int(n): Played(seconds, told["accuracy"][n]) for n, seconds in told["seconds"].items()}
+
+    def _await_health(self) -> None:
+        until = time.monotonic() + STARTUP
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                if time.monotonic() > until:
+                    raise BenchmarkError(f"Flower's SuperLink does not answer.\n{self.said()}") from None
+                time.sleep(0.2)
+
+
+def rounds_of(history: str) -> dict[int, Played]:
+    """The rounds of a history of ours, by number."""
+    found = {}
+    for record in map(json.loads, history.splitlines()):
+        slowest = max(store["seconds"] for store in record["stores"].values())
+        found[record["round"]] = Played(slowest, record["validation"]["accuracy"], record["seconds"]["total"])
+    return found
+
+
+SIDES: Mapping[str, type[Side]] = {"ours": Ours, "ours, plain HTTP": OursInsecure, "Flower, plain HTTP": Flower}
