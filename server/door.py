@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common.door_words import ENROL_PATH, REASON_HEADER, Reason
+from server.announced import Announced
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.doorway import Doorway
@@ -32,9 +33,10 @@ FLEET_CALLS = (
     "pull-messages", "push-messages", "get-run", "get-fab", "push-object", "pull-object",
     "confirm-message-received",
 )  # fmt: skip
+PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
 PASSED = {f"/v1/fleet/{call}".encode(): "POST" for call in FLEET_CALLS} | {b"/health": "GET"}
 
-LARGEST_BODY = 32 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB
+LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
@@ -52,7 +54,7 @@ def make_door(superlink_port: int, guard: Guard | None) -> Starlette:
         async with httpx.AsyncClient(
             base_url=f"{url}:{superlink_port}", verify=trust, timeout=_TIMEOUT, trust_env=False
         ) as client:
-            door.state.client, door.state.guard = client, guard
+            door.state.client, door.state.guard, door.state.announced = client, guard, Announced()
             yield
 
     routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
@@ -101,14 +103,21 @@ async def _pass(request: Request) -> Response:
     body = await _limited(request, LARGEST_BODY)
     if body is None:
         return Response(status_code=413)
-    client: httpx.AsyncClient = request.app.state.client
+    path, state = request.url.path, request.app.state
+    if path == PUSH and (fault := state.announced.fault(body)):
+        if state.guard:
+            state.guard.log.tell(_address(request), fault)
+        return Response(status_code=422)
+    client: httpx.AsyncClient = state.client
     headers = [(name, value) for name, value in request.headers.raw if name.lower() not in _HOP_BY_HOP]
     try:
-        answer = await client.request(request.method, request.url.path, content=body, headers=headers)
+        answer = await client.request(request.method, path, content=body, headers=headers)
     except httpx.TimeoutException:
         return Response(status_code=504)
     except httpx.TransportError:
         return Response(status_code=503)
+    if path == PULL:
+        state.announced.handed_out(answer.content)
     kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
     response = Response(answer.content, status_code=answer.status_code)
     response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]

@@ -1,6 +1,7 @@
 """One order on its way to stores and back, whatever is lost in between."""
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ DOUBT = 5.0  # seconds without an answer until a store is asked whether it has i
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 ROLL_CALL = 2.0  # seconds between two looks at who is there
 BYTES_PER_FLOAT = 4
+MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Errand:
         self._link, self._roster, self._board = link, roster, board
         self._pending: dict[str, _Sent] = {}
         self._unreached: list[Failure] = []
+        self._attached = Counter[str]()
         self._looked, self.is_posted = time.monotonic(), False
         self._size = order.params.numel() * BYTES_PER_FLOAT
 
@@ -109,8 +112,11 @@ class Errand:
             return
         result = read(reply, sent.store, self.order)
         if isinstance(result, NeedsFrozen):
-            self.post([sent.store], attach_frozen=True)
-            return
+            if self.order.plan.frozen is not None and self._attached[sent.store] < MOST_FROZEN:
+                self._attached[sent.store] += 1
+                self.post([sent.store], attach_frozen=True)
+                return
+            result = Failure(sent.store, "invalid", "asks again and again for frozen parameters")
         if isinstance(result, Failure) and result.rest:
             self._roster.rest(result)
         else:

@@ -1,7 +1,6 @@
 """What the server uses of Flower's grid, by its public methods alone, and how it reads what comes back."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -11,6 +10,7 @@ from common.errors import FedshelfError, MessageError
 from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+from server.pulls import UNREADABLE, Pulls
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
 _LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
@@ -20,6 +20,7 @@ _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
     3: ("timeout", "no answer in time"),
     4: ("timeout", "its answer was lost on the way"),
     5: ("unavailable", "lost the connection"),
+    UNREADABLE: ("invalid", "its answer cannot be read"),
 }
 GONE = 5
 
@@ -28,7 +29,7 @@ class Link:
     """A grid, and how many answers to take in together. ttl: seconds that a question stays of interest."""
 
     def __init__(self, grid: Grid, ttl: float) -> None:
-        self._grid, self._ttl = grid, ttl
+        self._grid, self._ttl, self._pulls = grid, ttl, Pulls(grid)
 
     def nodes(self) -> set[int]:
         """The nodes that are connected."""
@@ -50,9 +51,7 @@ class Link:
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
         """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
-        waiting, together = iter(list(message_ids)), max(AT_ONCE // max(size, 2**20), 1)
-        while some := list(islice(waiting, together)):
-            yield from self._grid.pull_messages(some)
+        return self._pulls.pull(list(message_ids), max(AT_ONCE // max(size, 2**20), 1))
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:

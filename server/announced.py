@@ -1,0 +1,52 @@
+"""What a store announces before it sends the pieces of an answer: is it its own, one answer, and not too large?
+
+Flower's SuperLink checks who sends a request, not what the message within says of its sender, nor how much is to come:
+it would take messages in the name of the server, for anyone whose number is known, without end. So the door looks.
+"""
+
+from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree
+from google.protobuf.message import DecodeError
+
+SERVER = 1  # flwr.common.constant.SUPERLINK_NODE_ID, held by a test
+FEWEST = 64  # pieces that any answer may have; Flower's have at most 5 MiB
+FACTOR = 2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
+
+
+class Announced:
+    """Looks at what passes the door, for all stores."""
+
+    def __init__(self) -> None:
+        self._pieces = FEWEST // FACTOR
+
+    def handed_out(self, body: bytes) -> None:
+        """The SuperLink has answered a request for orders with this."""
+        try:
+            for tree in PullMessagesResponse.FromString(body).message_object_trees:
+                self._pieces = max(self._pieces, _pieces(tree))
+        except DecodeError:
+            return
+
+    def fault(self, body: bytes) -> str:
+        """What is wrong with an announcement, or empty."""
+        try:
+            asked = PushMessagesRequest.FromString(body)
+        except DecodeError:
+            return "it announced something that is no message"
+        if len(asked.messages_list) != 1 or len(asked.message_object_trees) != 1:
+            return f"it announced {len(asked.messages_list)} messages at once"
+        about = asked.messages_list[0].metadata
+        if about.src_node_id != asked.node.node_id or about.dst_node_id != SERVER or not about.reply_to_message_id:
+            return "it announced a message that is no answer of its own"
+        if (pieces := _pieces(asked.message_object_trees[0])) > FACTOR * self._pieces:
+            return f"it announced an answer of {pieces} pieces; {FACTOR * self._pieces} are allowed"
+        return ""
+
+
+def _pieces(tree: ObjectTree) -> int:
+    """Counted as they come: a piece that is named twice counts twice."""
+    count, waiting = 0, [tree]
+    while waiting:
+        count += 1
+        waiting.extend(waiting.pop().children)
+    return count

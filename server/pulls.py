@@ -1,0 +1,83 @@
+"""Taking in answers, so that a store which sends nonsense, or half an answer, harms no one else's.
+
+Flower takes in many answers at once: it fails for all of them if one cannot be put together, and waits (up to two
+hours) for the pieces of one that were announced and do not come. So answers are taken in by threads, and one by one
+for a while after one was bad: then it is known whose it is.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+
+import httpx
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+
+UNREADABLE = 1000  # the code of an error in place of an answer that is none; Flower's own are below 100
+THREADS = 4  # answers that may be slow to come, at the same time, before all wait for them
+PATIENCE = 2.0  # seconds until an answer counts as slow
+CAREFUL = 60.0  # seconds for which answers are taken in one by one after a bad one
+
+
+class Pulls:
+    """What has been asked of `grid`, and is still on its way."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid, self._threads = grid, ThreadPoolExecutor(THREADS, "pull")
+        self._underway: dict[frozenset[str], Future[list[Message]]] = {}
+        self._careful_until = 0.0
+
+    def pull(self, message_ids: Collection[str], together: int) -> Iterator[Message]:
+        """The answers to these messages that are there, read `together` at a time; errors for unreadable ones."""
+        asked = set(message_ids)
+        for some in [some for some, pull in self._underway.items() if some & asked and pull.done()]:
+            yield from self._taken(some, asked)
+        asked -= frozenset().union(*self._underway)
+        left = iter([each for each in message_ids if each in asked])
+        while some := frozenset(islice(left, 1 if time.monotonic() < self._careful_until else together)):
+            if not self._has_room():
+                return
+            pull = self._underway[some] = self._threads.submit(self._pull, sorted(some))
+            wait([pull], PATIENCE)
+            if pull.done():
+                yield from self._taken(some, asked)
+            else:
+                self._careful_until = time.monotonic() + CAREFUL
+
+    def _pull(self, message_ids: Sequence[str]) -> list[Message]:
+        return list(self._grid.pull_messages(message_ids))
+
+    def _has_room(self) -> bool:
+        """Whether a thread is free, perhaps after a while; answers that nobody asks for any more are let go."""
+        if len(self._underway) >= THREADS:
+            wait(self._underway.values(), PATIENCE, FIRST_COMPLETED)
+        for some in [some for some, pull in self._underway.items() if pull.done()][: len(self._underway) - THREADS + 1]:
+            del self._underway[some]
+        return len(self._underway) < THREADS
+
+    def _taken(self, some: frozenset[str], asked: Collection[str]) -> Iterator[Message]:
+        """What came of a pull. A reply says itself what it answers; what was not asked counts for nothing."""
+        try:
+            replies = self._underway.pop(some).result()
+        except (httpx.HTTPError, OSError):  # the SuperLink's
+            raise
+        except Exception:  # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
+            replies = None
+        good = [] if replies is None else [each for each in replies if _answers(each, some)]
+        if replies is None or len(good) < len(replies):
+            self._careful_until = time.monotonic() + CAREFUL
+            if len(some) == 1:
+                good = [_unreadable(*some)]
+        yield from (reply for reply in good if reply.metadata.reply_to_message_id in asked)
+
+
+def _answers(reply: Message, asked: Collection[str]) -> bool:
+    return reply.metadata.reply_to_message_id in asked and reply.has_content() != reply.has_error()
+
+
+def _unreadable(message_id: str) -> Message:
+    """What stands for the answer to a message."""
+    question = Message(RecordDict(), 1, "query")
+    question.metadata.__dict__["_message_id"] = message_id
+    return Message(Error(UNREADABLE, "unreadable"), reply_to=question)
