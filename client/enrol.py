@@ -12,6 +12,7 @@ import httpx
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from client.bounds import bound
 from client.home import store_home
 from client.kit import Credentials, new_key
 from client.refusals import NO_CONNECTION, obstacle
@@ -125,6 +126,7 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) ->
     """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
     body, told = enrolment_request(kit, code, key), NO_CONNECTION
     with httpx.Client(base_url=f"https://{kit.server}", verify=tls_context(kit.authority)) as client:
+        bound(client)
         while True:
             try:
                 client.post(ENROL_PATH, json=body).raise_for_status()

@@ -6,8 +6,8 @@ the process lives, and never fetches the code that a run ships. (The SuperNode's
 `http_request_response` would be fewer names, but it sends this process a SIGINT when the server was
 started afresh, and kills it 5 s after a failed join.)
 
-All private names of flwr that a store uses are in this file, `client.parcels` and `client.signing`; `pyproject.toml`
-pins flwr, and a contract test holds the line to the stock SuperNode.
+All private names of flwr that a store uses are in this file, `client.connection`, `client.parcels` and
+`client.signing`; `pyproject.toml` pins flwr, and a contract test holds the line to the stock SuperNode.
 """
 
 import logging
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -27,20 +27,21 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
-from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.bounds import bound
+from client.connection import connect
 from client.kit import Credentials, new_key
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
-from client.refusals import NO_CONNECTION, obstacle
+from client.refusals import NO_CONNECTION, NOT_FEDSHELF, obstacle
 from client.signing import Signer
-from common.errors import NetworkError
+from common.errors import MessageError, NetworkError
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 TRANSFERS = 4  # pieces of a message under way at the same time
-KEPT_PIECE = 2**20  # bytes from which on a piece is kept for the next message: an evaluated model is trained next
+LARGE_PIECE = 2**20  # bytes; such pieces are kept for the next message: an evaluated model is trained next
+MOST_PIECES = 1024  # of a message: 5 GiB, and memory for no more
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
@@ -84,20 +85,14 @@ class Line:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
-        self._client = FleetHttpClient.from_server_address(
-            credentials.server,
-            insecure=self._is_insecure,
-            root_certificates=credentials.root_certificates,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                Signer(private_key),
-            ],
-        )
+        self._client = connect(credentials, Signer(private_key))
+        bound(self._client._client)
         self._server, self._narrator, self._patience = credentials.server, narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
         self._node = Node()
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._kept: dict[str, bytes] = {}
+        self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
 
     @property
     def node_id(self) -> int:
@@ -107,7 +102,7 @@ class Line:
     def __enter__(self) -> Self:
         try:
             if self._is_insecure:  # else the server has registered the key of each store that is enrolled
-                self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
+                self._register()
             self._node = Node(node_id=self._activate())
         except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 401)
@@ -135,6 +130,13 @@ class Line:
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
             self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
 
+    def _register(self) -> None:
+        try:
+            self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                raise  # else it is known: by an attempt whose answer was lost, for the key is a new one
+
     def _activate(self) -> int:
         """The node's number, once the server has registered the key and noticed that an earlier process is gone."""
         request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
@@ -144,7 +146,7 @@ class Line:
                 self._credentials.note_node(node_id)
                 return node_id
             except httpx.HTTPStatusError as error:
-                if error.response.status_code != 412 or self._is_insecure or time.monotonic() > self._patience:
+                if error.response.status_code != httpx.codes.PRECONDITION_FAILED or time.monotonic() > self._patience:
                     raise
             with suppress(ValueError, httpx.HTTPError):  # take leave for a process of this store that was killed
                 self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node()))
@@ -156,13 +158,15 @@ class Line:
 
     def fetch(self, head: Head) -> tuple[Message, int]:
         """The message with all its pieces, and their bytes. Raises MessageError if they make none."""
+        if len(head.pieces) > MOST_PIECES:
+            raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MOST_PIECES}.")
         missing = [piece for piece in head.pieces if piece not in self._kept]
         pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
         confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
         self._call(self._client.ConfirmMessageReceived, confirm)
         objects = {piece: objects[piece] for piece in head.pieces}
-        if large := {piece: content for piece, content in objects.items() if len(content) >= KEPT_PIECE}:
+        if large := {piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE}:
             self._kept = large
         return put_together(head, objects), sum(map(len, objects.values()))
 
@@ -185,19 +189,19 @@ class Line:
         """Push a reply and the objects that the server lacks; whether it took them all."""
         accepted = self._call(self._client.PushMessages, parcel.head)
         run_id = parcel.head.messages_list[0].metadata.run_id
-        return all(
-            self._transfers.map(
-                lambda piece: self._push(run_id, piece, parcel.objects[piece], accepted.session_id),
-                accepted.objects_to_push,
-            )
+        taken = self._transfers.map(
+            lambda piece: self._push(run_id, piece, parcel.objects[piece], accepted.session_id),
+            accepted.objects_to_push,
         )
+        return all(list(taken))
 
     def _push(self, run_id: int, object_id: str, content: bytes, session: str) -> bool:
         """Send one piece of a reply; whether the server took it."""
         part = PushObjectRequest(
             node=self._node, run_id=run_id, object_id=object_id, object_content=content, session_id=session
         )
-        return bool(self._call(self._client.PushObject, part).stored)
+        with self._large if len(content) >= LARGE_PIECE else nullcontext():
+            return bool(self._call(self._client.PushObject, part).stored)
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
         """One piece of a message, waited for until the other side has uploaded it."""
@@ -227,6 +231,8 @@ class Line:
                 reply = method(request)
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
                 reason = _reason(error)
+            except (ValueError, httpx.RequestError):  # not protobuf, not what its headers say
+                reason = NOT_FEDSHELF
             except RuntimeError:  # httpx: the client was closed under our feet
                 break
             else:

@@ -43,8 +43,11 @@ class Head:
 
 
 def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
-    """The messages that a server handed out."""
-    return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
+    """The messages that a server handed out. Raises MessageError."""
+    try:
+        return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
+    except Exception as error:  # whatever a server sends, as below
+        raise MessageError(f"The head of a message from the server cannot be read ({type(error).__name__}).") from error
 
 
 def _head(proto: ProtoMessage, tree: ObjectTree) -> Head:

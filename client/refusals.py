@@ -11,6 +11,7 @@ from common.door_words import REASON_HEADER, Reason
 from common.errors import RefusedError
 
 NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
+NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
 _AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
 
 _SENTENCES = {

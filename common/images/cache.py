@@ -8,8 +8,12 @@ the hashes of unchanged files and its latest pixel file, whose rows are copied w
 """
 
 import contextlib
+import errno
 import hashlib
 import json
+import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +35,8 @@ Progress = Callable[[int, int], None]
 
 _MAGIC = b"fedshelf"
 MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+_KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever other sizes does not fill the disk ...
+_RESERVE = 2**28  # bytes, and leaves room for what matters more
 _STALE_SECONDS = 24 * 3600  # no build takes a day; what is left from one was interrupted
 
 
@@ -89,13 +95,18 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
             _remove_interrupted(directory)
             earlier = _open(earlier_path, form)
             sources = [_Source(path, digest, form, read.known) for path, digest in files]
+            _check_room(directory, len(sources) * math.prod(form.shape))
             write_atomic(pixel_path, lambda file: _write(file, sources, form, earlier, progress))
             stored = _open(pixel_path, form)
             if stored is None:
                 raise DataError(f"The image cache {pixel_path} was removed while it was being built; try again.")
-        updated = {"files": read.known, "pixels": index["pixels"] | {form.tag: pixel_path.name}}
-        if updated != index:
+        pixels = {tag: name for tag, name in index["pixels"].items() if tag != form.tag} | {form.tag: pixel_path.name}
+        dropped = [pixels.pop(tag) for tag in list(pixels)[:-_KEPT_FORMS]]
+        updated = {"files": read.known, "pixels": pixels}
+        if list(pixels) != list(index["pixels"]) or updated != index:
             write_atomic(index_path, lambda file: file.write(json.dumps(updated).encode()))
+        for name in dropped:
+            (directory / Path(name).name).unlink(missing_ok=True)
         if earlier_path != pixel_path:
             earlier_path.unlink(missing_ok=True)  # whoever has it mapped keeps it
     except OSError as error:
@@ -112,6 +123,13 @@ def remembered(root: Path) -> contents.Known:
     """What is known of the files of `root` since its photos were last opened; nothing if they never were."""
     known: contents.Known = _read_index(_index_path(root))["files"]
     return known
+
+
+def _check_room(directory: Path, size: int) -> None:
+    """Raises OSError if a file of so many bytes would fill the disk."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(directory).free < size + _RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _write(
