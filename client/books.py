@@ -81,4 +81,5 @@ def _run(told: dict[str, str | int]) -> str:
 
 
 def _round(told: dict[str, str | int]) -> int:
-    return int(told.get("round", 0))
+    number = told.get("round", 0)
+    return number if isinstance(number, int) else 0

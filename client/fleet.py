@@ -191,7 +191,7 @@ class Line:
         run_id = parcel.head.messages_list[0].metadata.run_id
         taken = self._transfers.map(
             lambda piece: self._push(run_id, piece, parcel.objects[piece], accepted.session_id),
-            accepted.objects_to_push,
+            [piece for piece in accepted.objects_to_push if piece in parcel.objects],
         )
         return all(list(taken))
 

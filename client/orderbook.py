@@ -82,6 +82,8 @@ class Orderbook:
                 LOG.error("What happens cannot be written down (%s), so nothing is done.", error.strerror)
             except httpx.HTTPStatusError as error:
                 LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+            except Exception:  # nothing that a server sends may end this thread, and with it the store's work
+                LOG.exception("An order could not be answered; it is left out.")
             finally:
                 self._held.pop(job.head.message_id, None)
 
