@@ -101,10 +101,15 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(
 
 
 def test_ctrl_c_twice_does_not_wait_for_the_round(
-    command: Starter, stores: list[Command], out: Path, port: int
+    command: Starter, folders: dict[str, Path], out: Path, port: int
 ) -> None:
-    server = command.server(out, port, *LONG[:2], "--rounds", "1000", "--epochs", "1000")
-    stores[0].says("Round 1 of 1000: training.")
+    """Of a store whose policy allows a round that takes for ever."""
+    home = Path(command.environment["FEDSHELF_HOME"]) / "stores" / "tireless"
+    home.mkdir(parents=True)
+    (home / "policy.toml").write_text("epochs_per_round = 100000\n")
+    store = command.store(folders["mitte"], port, "tireless")
+    server = command.server(out, port, "--rounds", "1000", "--epochs", "100000")
+    store.says("Round 1 of 1000: training.")
     server.interrupt()
     server.says("Stopping after this round")
     server.interrupt()
