@@ -19,11 +19,12 @@ _REQUEST = re.compile(rb"POST [\w/-]*/([\w-]+) HTTP/1")
 
 @dataclass
 class _Connection:
-    """Its two ends, and which request it carries (plain HTTP only)."""
+    """Its two ends, which request it carries (plain HTTP only), and whether to lose the answer to it."""
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
     request: str = ""
+    is_lossy: bool = False
 
     def reset(self) -> None:
         """End it at once, as a machine does that knows nothing of it."""
@@ -131,6 +132,7 @@ class Link:
             await self._cross(len(data), up=True)
             if found := _REQUEST.match(data):
                 connection.request = found[1].decode()
+                connection.is_lossy = bool(self._every) and self.asked[connection.request] % self._every == 0
                 self.asked[connection.request] += 1
             connection.far.write(data)
             self.up += len(data)
@@ -141,7 +143,7 @@ class Link:
         while data := await reader.read(PIECE):
             await self._cross(len(data), up=False)
             request, connection.request = connection.request, ""
-            if request and self._every and (self.asked[request] - 1) % self._every == 0:
+            if request and connection.is_lossy:
                 self.lost[request] += 1
                 raise ConnectionResetError
             connection.near.write(data)
