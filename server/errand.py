@@ -19,6 +19,7 @@ DOUBT = 5.0  # seconds without an answer until a store is asked whether it has i
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 ROLL_CALL = 2.0  # seconds between two looks at who is there
 BYTES_PER_FLOAT = 4
+MOST_SENDINGS = 20  # times that one store is sent an order which it then does not have: something is wrong there
 MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
 
 
@@ -51,7 +52,7 @@ class Errand:
         self._link, self._roster, self._board = link, roster, board
         self._pending: dict[str, _Sent] = {}
         self._unreached: list[Failure] = []
-        self._attached = Counter[str]()
+        self._attached, self._sendings = Counter[str](), Counter[str]()
         self._looked, self.is_posted = time.monotonic(), False
         self._size = order.params.numel() * BYTES_PER_FLOAT
 
@@ -151,7 +152,10 @@ class Errand:
         missing = {identity: sent.store for identity, sent in self._pending.items() if sent.is_missing}
         for identity in missing:
             del self._pending[identity]
-        self.post(missing.values())
+        self._sendings.update(missing.values())
+        lost = [store for store in missing.values() if self._sendings[store] == MOST_SENDINGS]
+        self._unreached += [Failure(name, "timeout", f"lost its order {MOST_SENDINGS} times") for name in lost]
+        self.post(set(missing.values()) - set(lost))
 
     def _has_moved(self, sent: _Sent) -> bool:
         """Whether the store has come back as another node."""
