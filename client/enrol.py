@@ -73,11 +73,12 @@ def membership(home: Path) -> Membership | None:
 
 def load_key(path: Path) -> "EllipticCurvePrivateKey":
     """A private key. Raises ConfigError if it is none, or if others can read it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     check_private(path)
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, UnsupportedAlgorithm):
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if isinstance(key, ec.EllipticCurvePrivateKey):
             return key

@@ -12,6 +12,7 @@ from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
+LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 PIECE = 2**18  # coordinates whose difference is taken at a time
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -167,7 +168,7 @@ def screen_evaluations(
         and answer.counts.confusion.shape == (classes, classes)
         and (answer.counts.confusion >= 0).all()
         and 0 < answer.counts.num_examples <= asked.get(answer.store, 0)
-        and isfinite(answer.counts.loss_sum)
+        and 0 <= answer.counts.loss_sum <= LARGEST * answer.counts.num_examples
     }
     return dict(sorted(good.items()))
 
@@ -176,9 +177,10 @@ def _false_claim(update: Update, declared: int) -> str | None:
     """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights."""
     if not 1 <= update.num_examples <= declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
-    if not (isfinite(update.seconds) and update.seconds >= 0):
+    if not 0 <= update.seconds <= LARGEST:
         return f"claims to have trained for {update.seconds} s"
-    return f"claims a loss of {update.loss}" if update.loss < 0 else None
+    is_claim = isfinite(update.loss) and not 0 <= update.loss <= LARGEST
+    return f"claims a loss of {update.loss}" if is_claim else None
 
 
 def _mismatch(what: str, got: Tensor, shape: tuple[int, ...]) -> str:

@@ -55,6 +55,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
-    except ValueError:  # also of bytes that are not UTF-8
+    except (ValueError, RecursionError):  # also of bytes that are not UTF-8
         return None
     return found if isinstance(found, dict) else None

@@ -16,13 +16,12 @@ from safetensors import SafetensorError, safe_open
 
 from client.health.look import read
 from client.health.photos import Progress, Seen
-from common import models
+from common import claims, models
 from common.device import pick
 from common.errors import ConfigError, FedshelfError
 from common.images.augment import normalise
 from common.images.decode import NotUsableError, PixelFormat, decode
 from common.images.parallel import in_order
-from common.models.spec import ModelSpec
 from common.training import Network
 
 _BATCH = 128
@@ -59,10 +58,10 @@ def load(model: Path) -> Network:
     path = model / "model.safetensors" if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
-            spec = ModelSpec.from_json((file.metadata() or {})["spec"])
+            spec = claims.spec((file.metadata() or {})["spec"])
             network = Network(spec, pick("auto"))
             network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, FedshelfError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, FedshelfError) as error:
         raise ConfigError(
             f"--model got {model}, which cannot be used ({type(error).__name__}); expected the model.safetensors of a "
             "run of this version, or the directory that holds it."

@@ -10,7 +10,7 @@ import binascii
 from datetime import UTC, datetime
 from typing import Annotated
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -81,7 +81,7 @@ class Guard:
         try:
             asked = Enrolment.model_validate_json(body)
             key = _proven_key(asked, self.chain.name)
-        except (ValidationError, ValueError, InvalidSignature):
+        except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm):
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
             return Reason.MALFORMED
@@ -113,7 +113,7 @@ def _header(key: str) -> str:
 
 
 def _proven_key(asked: Enrolment, chain: str) -> str:
-    """The public key of an enrolment, in its one text form. Raises ValueError, InvalidSignature."""
+    """The public key of an enrolment, in its one text form. Raises ValueError, InvalidSignature, UnsupportedAlgorithm."""
     key = serialization.load_ssh_public_key(asked.public_key.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
         raise ValueError("not a key that Flower takes")

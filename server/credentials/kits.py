@@ -67,7 +67,7 @@ class Chain:
             told = json.loads((directory / "server.json").read_bytes())
             x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
             return cls(directory, str(told["host"]), int(told["port"]))
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError) as error:
             raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None
 
     @property
