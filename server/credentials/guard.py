@@ -113,7 +113,7 @@ def _header(key: str) -> str:
 
 
 def _proven_key(asked: Enrolment, chain: str) -> str:
-    """The public key of an enrolment, in its one text form. Raises ValueError, InvalidSignature, UnsupportedAlgorithm."""
+    """The public key of an enrolment, in its one text form. Raises ValueError, and cryptography's errors."""
     key = serialization.load_ssh_public_key(asked.public_key.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
         raise ValueError("not a key that Flower takes")
