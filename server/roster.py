@@ -86,9 +86,10 @@ class Roster:
 
     def set_aside(self, store: str, why: str) -> None:
         """Ask a store nothing more in this run, and tell it so."""
+        node_id = self.node(store)
         self._aside.add(store)
         self._board.put(store, "set-aside", why)
-        if (node_id := self.node(store)) is not None:
+        if node_id is not None:
             self._link.ask(node_id, Notice(f"The server leaves this store out of the rest of the run: {why}"))
 
     # ------------------------------------------------------------------ what nodes answered

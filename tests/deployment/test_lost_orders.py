@@ -1,0 +1,191 @@
+"""Orders that get lost are found missing and sent again; stores that must not be asked are not."""
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from flwr.app import Message, MessageType, RecordDict
+
+from client.app import make_app
+from client.failures import StoreError
+from client.frozen import FrozenCache
+from client.settings import Settings
+from client.workshop import Workshop
+from common.config import resolve
+from common.envelope import PROBE, presence, probed
+from common.messages import Query, decode_result, encode_order
+from common.orders import EvaluateOrder, Failure, StoreInfo, Update
+from server import errand
+from server.board import Board
+from server.grid import GridRuntime, Surroundings
+from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
+from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
+
+
+class LossyGrid(LocalGrid):
+    """A grid that loses as many orders to train as `lose` says, and whose stores know what has reached them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose, self.reached = 0, set[str]()
+
+    def _work(self, identity: str, message: Message) -> None:
+        kind = message.metadata.message_type
+        if kind == PROBE:
+            self._replies[identity] = Message(presence(has=probed(message.content) in self.reached), reply_to=message)
+        elif kind == MessageType.TRAIN and self.lose:
+            self.lose -= 1
+        else:
+            self.reached.add(identity)
+            super()._work(identity, message)
+
+
+@pytest.fixture
+def lossy(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
+    for pause in ("DOUBT", "ROLL_CALL"):
+        monkeypatch.setattr(errand, pause, 0.05)
+    return LossyGrid()
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def runtime(lossy: LossyGrid, notes: list[str]) -> GridRuntime:
+    return GridRuntime(lossy, CONFIG, "run", Surroundings(notes.append, ghost=0.0))
+
+
+def put(grid: LossyGrid, node: int, worker: Doubler, place: Path) -> None:
+    grid.apps[node] = make_app(lambda _: worker, FrozenCache(place / str(node)))
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_lost_order_is_sent_again(lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, times: int) -> None:
+    for node, name in enumerate(("north", "south"), start=10):
+        put(lossy, node, Doubler(name), tmp_path)
+    wait_for(lambda: len(runtime.stores()) == 2)
+    lossy.lose = times
+    answers = list(runtime.train(order(), ["north", "south"]))
+    assert sorted(answer.store for answer in answers if isinstance(answer, Update)) == ["north", "south"]
+    assert len(answers) == 2
+
+
+def test_an_order_that_is_lost_for_ever_ends(
+    lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errand, "MOST_SENDINGS", 3)
+    put(lossy, 10, Doubler("north"), tmp_path)
+    wait_for(runtime.stores)
+    lossy.lose = 99
+    assert list(runtime.train(order(), ["north"])) == [Failure("north", "timeout", "lost its order 3 times")]
+
+
+def test_the_next_order_goes_out_with_the_evaluation_and_is_not_sent_twice(
+    lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path
+) -> None:
+    put(lossy, 10, Doubler("north"), tmp_path)
+    wait_for(runtime.stores)
+    next_order = order(2)
+    runtime.expect(next_order, ["north"])
+    assert len(list(runtime.evaluate(EvaluateOrder(PLAN, 1, torch.ones(2)), ["north"]))) == 1
+    assert len(list(runtime.train(next_order, ["north"]))) == 1
+    kinds = [message.metadata.message_type for message in lossy.sent]
+    assert kinds.count(MessageType.TRAIN) == 1
+    assert kinds.index(MessageType.EVALUATE) < kinds.index(MessageType.TRAIN)
+
+
+def test_a_store_that_rests_is_not_asked_until_it_has_rested(
+    lossy: LossyGrid, runtime: GridRuntime, notes: list[str], tmp_path: Path
+) -> None:
+    asleep = Doubler("north", fails(StoreError("policy", "Not before ten.", "hours", rest=2)))
+    put(lossy, 10, asleep, tmp_path)
+    wait_for(runtime.stores)
+    (answer,) = runtime.train(order(), ["north"])
+    assert isinstance(answer, Failure)
+    assert (answer.code, answer.rest) == ("policy", 2)
+    began = time.monotonic()
+    assert dict(runtime.stores()) == {}
+    assert "its policy does not allow it (hours)" in notes[-1]
+    wait_for(runtime.stores)
+    assert time.monotonic() - began > 1.5
+
+
+def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(
+    lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path
+) -> None:
+    put(lossy, 10, Doubler("north"), tmp_path)
+    wait_for(runtime.stores)
+    runtime.set_aside("north", "three bad answers")
+    assert dict(runtime.stores()) == {}
+    assert "three bad answers" in str(lossy.sent[-1].content["header"])
+
+
+def test_only_enrolled_stores_count_and_only_under_their_own_names(lossy: LossyGrid, tmp_path: Path) -> None:
+    enrolled = {10: "north", 11: "south"}
+    runtime = GridRuntime(lossy, CONFIG, "run", Surroundings(lambda _: None, enrolled=lambda: enrolled))
+    put(lossy, 10, Doubler("north"), tmp_path)
+    put(lossy, 11, Doubler("north"), tmp_path)  # another store's name
+    put(lossy, 12, Doubler("west"), tmp_path)  # nobody has let it in
+    assert list(wait_for(runtime.stores)) == ["north"]
+    assert not {12} & {message.metadata.dst_node_id for message in lossy.sent}
+
+
+def test_the_board_says_how_stores_are(tmp_path: Path) -> None:
+    board = Board(tmp_path / "stores.json")
+    board.put("north", "ready", images=5)
+    board.put("north", "training", round=3)
+    board.flush(at_once=True)
+    text = (tmp_path / "stores.json").read_text()
+    assert '"state": "training"' in text
+    assert '"images": 5' in text
+
+
+# ---------------------------------------------------------------------- the store's worker process
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
+    photos = draw_photos(tmp_path / "photos", ["boot", "hat"], per_class=4)
+    with closing(Workshop(Settings("north", photos, "cpu"))) as workshop:
+        yield workshop
+
+
+def test_a_worker_process_that_is_killed_is_replaced(workshop: Workshop) -> None:
+    """Twice with one order is once too often; the one after it is done again."""
+    question = encode_order(Query("run", resolve({"data.image_size": 32})))
+    before = decode_result(workshop.do(question))
+    assert isinstance(before, StoreInfo)
+    (child,) = multiprocessing.active_children()
+    child.kill()
+    child.join()
+    assert decode_result(workshop.do(question)) == before
+    failed = decode_result(kill_while(lambda: workshop.do(question)))
+    assert isinstance(failed, Failure)
+    assert failed.code == "crashed"
+    assert decode_result(workshop.do(question)) == before
+
+
+def kill_while(work: Callable[[], RecordDict]) -> RecordDict:
+    """Do `work` while the first two processes that it uses are killed at once."""
+
+    def kill() -> None:
+        known: set[int | None] = set()
+        while len(known) < 2:
+            for child in multiprocessing.active_children():
+                if child.pid not in known:
+                    known.add(child.pid)
+                    child.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = work()
+    killer.join()
+    return done
