@@ -154,21 +154,20 @@ def processes_of(path: Path) -> list[str]:
     return found
 
 
-def process_ids(words: str, of: Path | int) -> list[int]:
-    """Processes whose command line has `words`, and whose command line or environment names `of`; by their parents,
-    if it is a port: a store's worker does not name it.
+def process_ids(words: str, place: Path) -> list[int]:
+    """Processes whose command line has `words`, where it, or the environment, or the parent's command line, names
+    `place`.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             told = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            status = (folder / "stat").read_text().rpartition(") ")[2].split()
+            state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
             places = told + (folder / "environ").read_bytes().decode(errors="replace")
-            if isinstance(of, int):
-                places += Path(f"/proc/{status[1]}/cmdline").read_bytes().decode(errors="replace")
+            places += Path(f"/proc/{parent}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if words in told and str(of) in places and int(folder.name) != os.getpid() and status[0] != "Z":
+        if words in told and str(place) in places and int(folder.name) != os.getpid() and state != "Z":
             found.append(int(folder.name))
     return found
 

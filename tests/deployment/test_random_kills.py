@@ -1,13 +1,12 @@
 """Processes of one run are killed at random moments, again and again; it ends well, and its history is complete.
 
-    FEDSHELF_KILLS=50 python -m pytest -m slow tests/deployment/test_random_kills.py
+FEDSHELF_KILLS=50 python -m pytest -m slow tests/deployment/test_random_kills.py
 """
 
 import os
 import random
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,20 @@ from tests.deployment.deployed import Command, free_port, history, process_ids, 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
+STORES = ("mitte", "ost")
 KILLS = int(os.environ.get("FEDSHELF_KILLS", "10"))
-ROUNDS = 6 * KILLS
+ROUNDS = 5 * KILLS
 # By a part of the command line: the server's processes, then a store's two.
-VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp", "flower-server start",
-           "flower-client join", "spawn_main"]  # fmt: skip
+VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp", "server.credentials.clerk",
+           "flower-server start", "flower-client join", "spawn_main"]  # fmt: skip
 
 
 class Supervisor:
     """Starts a command again whenever it dies of a signal, as systemd would."""
 
-    def __init__(self, start: Callable[[], Command]) -> None:
+    def __init__(self, command: Starter, *arguments: str | Path) -> None:
         self.started: list[Command] = []
-        self._start, self._over = start, threading.Event()
+        self._start, self._over = lambda: command(*arguments), threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
@@ -54,13 +54,18 @@ class Supervisor:
 
 
 def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out, port, draw = tmp_path / "run", free_port(), random.Random(7)
-    stores = [Supervisor(lambda name=name: command.store(folders[name], port)) for name in ("mitte", "ost")]  # type: ignore[misc]
-    server = Supervisor(lambda: command.server(out, port, "--stores", "2", "--rounds", str(ROUNDS)))
-    killed = []
+    out, chain, draw = tmp_path / "run", tmp_path / "chain", random.Random(7)
+    address = ["--host", "127.0.0.1", "--port", str(free_port())]
+    assert command("flower-server", "provision", *address, "--stores", ",".join(STORES), "--out", chain).ends() == 0
+    start = ["flower-server", "start", "--credentials", chain / "server", "--host", "127.0.0.1", "--stores", "2"]
+    start += ["--rounds", str(ROUNDS), "--model", "niid-cnn", "--set", "data.image_size=32", "--out", out]
+    join = ["flower-client", "join", "--data"]
+    server = Supervisor(command, *start)
+    stores = [Supervisor(command, *join, folders[name], "--kit", chain / "kits" / f"{name}.kit") for name in STORES]
+    killed: list[str] = []
     while len(killed) < KILLS and not (out / "summary.json").exists():
         victim = draw.choice(VICTIMS)
-        if pids := process_ids(victim, port if "flower-client" in victim or victim == "spawn_main" else out):
+        if pids := process_ids(victim, tmp_path):
             os.kill(draw.choice(pids), signal.SIGKILL)
             killed.append(victim)
         threading.Event().wait(draw.uniform(0.5, 8.0))  # a moment like any other
@@ -75,4 +80,4 @@ def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[
     for record in records:
         assert sorted([*record["stores"], *record["failed"]]) == record["sampled"]
         assert len(record["stores"]) >= 2
-    wait_for(lambda: not process_ids("", out), 20)
+    wait_for(lambda: not process_ids("", tmp_path), 20)
