@@ -158,7 +158,8 @@ class Ours(Side):
         server += ["--host", "127.0.0.1", "--port", str(self.port)]
         if self.has_kits:
             chain = ["--host", "localhost", "--port", str(self.wire.port), "--stores", ",".join(stores)]
-            self._run([BIN / "flower-server", "provision", *chain, "--out", self.place / "chain"])
+            provision: list[str | Path] = [BIN / "flower-server", "provision", *chain, "--out", self.place / "chain"]
+            subprocess.run(provision, env=self._env, cwd=self.place, stdout=subprocess.DEVNULL, check=True)
             server += ["--credentials", self.place / "chain" / "server"]
         else:
             server += ["--insecure"]
@@ -181,11 +182,6 @@ class Ours(Side):
         settings = {"train.momentum": work.momentum, "data.image_size": 32, "data.flip": "false"}
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-
-    def _run(self, command: Sequence[str | Path]) -> None:
-        done = subprocess.run(command, env=self._env, cwd=self.place, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BenchmarkError(done.stdout + done.stderr)
 
 
 class OursInsecure(Ours):
@@ -242,11 +238,12 @@ class Flower(Side):
 
 def rounds_of(history: str) -> dict[int, Played]:
     """The rounds of a history of ours, by number."""
-    found = {}
-    for record in map(json.loads, history.splitlines()):
-        slowest = max(store["seconds"] for store in record["stores"].values())
-        found[record["round"]] = Played(slowest, record["validation"]["accuracy"], record["seconds"]["total"])
-    return found
+    records = [json.loads(line) for line in history.splitlines()]
+    slowest = [max(store["seconds"] for store in record["stores"].values()) for record in records]
+    return {
+        record["round"]: Played(seconds, record["validation"]["accuracy"], record["seconds"]["total"])
+        for record, seconds in zip(records, slowest, strict=True)
+    }
 
 
 SIDES: Mapping[str, type[Side]] = {"ours": Ours, "ours, plain HTTP": OursInsecure, "Flower, plain HTTP": Flower}
