@@ -11,9 +11,10 @@ import httpx
 import torch
 
 from client.app import answer
-from client.fleet import Line, RunOverError, UnknownStoreError
+from client.fleet import Line
 from client.frozen import FrozenCache
 from client.kit import Credentials
+from client.narrator import RunOverError, UnknownStoreError
 from client.parcels import Head
 from common.config import RunConfig
 from common.envelope import PROBE, presence

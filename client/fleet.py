@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 from flwr.app import Message, RecordDict
@@ -32,6 +32,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from client.bounds import bound
 from client.connection import connect
 from client.kit import Credentials, new_key
+from client.narrator import Narrator, RunOverError, UnknownStoreError
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
 from client.refusals import NO_CONNECTION, NOT_FEDSHELF, obstacle
 from client.signing import Signer
@@ -49,27 +50,6 @@ LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
-
-
-class Narrator(Protocol):
-    """Who is told what happens on the line."""
-
-    def joined(self) -> None:
-        """The server knows this store and may send orders."""
-
-    def lost(self, reason: str) -> None:
-        """The server stopped answering, or does not answer yet; the line keeps trying."""
-
-    def found(self) -> None:
-        """The server answers again."""
-
-
-class UnknownStoreError(Exception):
-    """The server does not know this node (any more): it was started afresh."""
-
-
-class RunOverError(Exception):
-    """The run that a message belongs to has ended."""
 
 
 class Line:

@@ -13,7 +13,8 @@ from flwr.app import MessageType, RecordDict
 from client.books import Books
 from client.bundle import check_bundle
 from client.failures import StoreError
-from client.fleet import Line, RunOverError, UnknownStoreError
+from client.fleet import Line
+from client.narrator import RunOverError, UnknownStoreError
 from client.parcels import Head
 from client.workshop import Workshop
 from common.envelope import header, presence, probed

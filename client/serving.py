@@ -5,8 +5,9 @@ import time
 
 import httpx
 
-from client.fleet import LONGEST_RETRY, Line, Narrator, RunOverError, UnknownStoreError
+from client.fleet import LONGEST_RETRY, Line
 from client.kit import Credentials
+from client.narrator import Narrator, RunOverError, UnknownStoreError
 from client.orderbook import Orderbook
 from common.envelope import PROBE
 from common.errors import MessageError, NetworkError, RefusedError

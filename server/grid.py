@@ -72,7 +72,7 @@ class GridRuntime:
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
         errand, self._expected = self._expected, None
-        if errand and errand.is_posted and errand.order.round == order.round and torch.equal(errand.order.params, order.params):
+        if errand and errand.is_posted and _is_same(errand.order, order):
             errand.limit_to(stores)
         else:
             errand = self._errand(order, max(self._timeout, 1.0))
@@ -108,6 +108,11 @@ class GridRuntime:
             else:
                 store = getattr(result, "store", "") or getattr(result, "name", "")
                 yield Failure(store, "invalid", f"answered with {type(result).__name__}")
+
+
+def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
+    """Whether a store would train the same."""
+    return one.round == other.round and torch.equal(one.params, other.params)
 
 
 def for_stores(config: RunConfig) -> RunConfig:

@@ -16,9 +16,10 @@ from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.superlink.main import create_app
 
 from client.enrol import credentials_for, enrolment_request
-from client.fleet import Line, UnknownStoreError
+from client.fleet import Line
 from client.home import store_home
 from client.kit import Credentials, new_key
+from client.narrator import UnknownStoreError
 from client.signing import Signer
 from common.door_words import ENROL_PATH, REASON_HEADER
 from common.errors import RefusedError
