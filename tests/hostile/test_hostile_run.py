@@ -1,0 +1,116 @@
+"""A real run, with a store that does its worst against Flower itself."""
+
+import json
+import time
+from pathlib import Path
+from threading import Event, Thread
+
+import httpx
+import pytest
+import torch
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
+from flwr.proto.node_pb2 import Node
+
+from client.fleet import Line
+from client.kit import Credentials
+from client.narrator import UnknownStoreError
+from client.parcels import Head
+from common.envelope import PROBE, header, presence
+from common.errors import NetworkError
+from common.messages import encode_result
+from common.orders import StoreInfo, Update
+from server.announced import FEWEST
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import free_port
+
+
+class Quiet:
+    """A narrator that is heard by nobody."""
+
+    def joined(self) -> None: ...
+
+    def lost(self, reason: str) -> None: ...
+
+    def found(self) -> None: ...
+
+
+class Spite:
+    """A store that says what it holds, and then answers orders to train with the first piece of an answer alone."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.over, self.refused, self.foreign = port, Event(), list[int](), list[bool]()
+        self.orders = 0
+        self.thread = Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            with Line(Credentials(f"127.0.0.1:{self.port}"), Quiet(), patience=time.monotonic() + 90) as line:
+                while not self.over.wait(0.1):
+                    for head in line.receive():
+                        self._answer(line, head)
+        except (UnknownStoreError, NetworkError):  # the run is over
+            return
+
+    def _answer(self, line: Line, head: Head) -> None:
+        message, _ = line.fetch(head)
+        if head.type == PROBE:
+            line.send(line.pack(message, presence(has=False), 0.0))
+        elif header(message.content)["kind"] in ("query", "notice"):
+            info = StoreInfo("spite", {"boot": 10**6, "hat": 10**6}, 0, 0)
+            line.send(line.pack(message, encode_result(info), 0.0))
+        else:
+            self.orders += 1
+            parcel = line.pack(message, encode_result(Update("spite", 1, torch.ones(9), 9, 0.5, 0.1)), 0.0)
+            self._forge(line, parcel.head)
+            self._read(line, head)
+            root = parcel.head.message_object_trees[0]
+            del root.children[:]
+            line.send(parcel)
+
+    def _forge(self, line: Line, honest: PushMessagesRequest) -> None:
+        """In the server's name; with more pieces than there is room for."""
+        order, endless = PushMessagesRequest(), PushMessagesRequest()
+        for forged in (order, endless):
+            forged.CopyFrom(honest)
+        order.messages_list[0].metadata.src_node_id = 1
+        order.messages_list[0].metadata.dst_node_id = line.node_id
+        order.messages_list[0].metadata.reply_to_message_id = ""
+        endless.message_object_trees[0].children.extend(
+            [ObjectTree(object_id=f"{number:064x}") for number in range(4 * FEWEST)]
+        )
+        for forged in (order, endless):
+            try:
+                line._client.PushMessages(forged)
+            except httpx.HTTPStatusError as error:
+                self.refused.append(error.response.status_code)
+
+    def _read(self, line: Line, head: Head) -> None:
+        """Pieces with names that it makes up."""
+        for number in range(3):
+            request = PullObjectRequest(node=Node(node_id=line.node_id), run_id=head.run_id, object_id=f"{number:064x}")
+            self.foreign.append(line._client.PullObject(request).object_found)
+
+
+@pytest.mark.slow
+def test_a_store_that_does_its_worst_loses_its_own_part_only(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    port, out = free_port(), tmp_path / "run"
+    quorum = ("--set", "cohort.min_stores=2", "--set", "cohort.timeout=60")
+    server = command.server(out, port, "--stores", "3", "--rounds", "2", *quorum)
+    spite = Spite(port)
+    for name in ("mitte", "ost"):
+        command.store(folders[name], port)
+    assert server.ends(240) == 0
+    spite.over.set()
+    spite.thread.join(30)
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert [sorted(record["stores"]) for record in history] == [["mitte", "ost"]] * 2
+    assert {record["failed"]["spite"]["code"] for record in history if "spite" in record["failed"]} == {"invalid"}
+    assert spite.orders > 0
+    assert set(spite.refused) == {422}
+    assert len(spite.refused) == 2 * spite.orders
+    assert not any(spite.foreign)
+    assert not list(out.parent.glob("*evil*"))
