@@ -127,18 +127,19 @@ def per_round(marks: Mapping[int, Mark], training: Mapping[int, float], stores: 
     """Medians over the rounds between the first and the last, as ours begins a round while it evaluates the one before.
 
     training: by round, seconds that the slowest store trained
-    Returns seconds, seconds beyond training, processor seconds; bytes up and down for each of `stores` stores.
+    Returns seconds, seconds beyond training, processor seconds; and the mean of bytes up and down, for each of `stores`
+    stores, over all rounds, joining included: what is sent early belongs to no round by its time.
     """
     inner = sorted(number for number in marks if number > 0)[:-1]
     pairs = [(number, marks[before], marks[number]) for before, number in pairwise(inner)]
     found: dict[str, list[float]] = {
         "round": [mark.at - before.at for _, before, mark in pairs],
         "overhead": [mark.at - before.at - training[number] for number, before, mark in pairs],
-        "up": [(mark.up - before.up) / stores for _, before, mark in pairs],
-        "down": [(mark.down - before.down) / stores for _, before, mark in pairs],
         "cpu": [mark.cpu - before.cpu for _, before, mark in pairs],
     }
-    return {key: statistics.median(values) for key, values in found.items()}
+    last = max(marks)
+    carried = {"up": marks[last].up / last / stores, "down": marks[last].down / last / stores}
+    return {key: statistics.median(values) for key, values in found.items()} | carried
 
 
 def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
@@ -183,7 +184,7 @@ def main() -> None:
         print(f"-: no such round within {RECOVERY:g} s")
     else:
         harness.table(f"A round of the deployment: {what}", samples, COLUMNS)
-        print("bytes: on the wire, a round and store; CPU: seconds of all processes, a round")
+        print("kB: on the wire, a round and store; CPU: seconds of all processes, a round")
     settings = {"dataset": dataset, "stores": options.stores, "images": options.images, "rounds": work.rounds}
     harness.write(options.json, "deployment", settings | {"kill": victims}, samples)
 

@@ -25,10 +25,10 @@ def test_a_round_is_the_median_of_those_between_the_first_and_the_last() -> None
         2: Mark(12.0, 1200, 1500, 6.0),  # 2 s
         3: Mark(18.0, 1500, 2100, 9.0),  # 6 s
         4: Mark(22.0, 2100, 2700, 10.0),  # 4 s
-        5: Mark(22.5, 9900, 9900, 99.0),
+        5: Mark(22.5, 3000, 6000, 99.0),
     }
     found = deployment.per_round(marks, {1: 9.0, 2: 0.5, 3: 1.0, 4: 1.5, 5: 0.1}, stores=3)
-    assert found == {"round": 4.0, "overhead": 2.5, "up": 100.0, "down": 200.0, "cpu": 1.0}
+    assert found == {"round": 4.0, "overhead": 2.5, "cpu": 1.0, "up": 200.0, "down": 400.0}
 
 
 def test_a_line_counts_once_it_is_whole() -> None:
