@@ -15,13 +15,13 @@ from common.errors import RunError
 from server.addresses import Address, check_free
 from server.credentials.kits import Chain
 from server.desk import Desk, Outcome
-from server.launch import FlowerServer, join_command
+from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import free_port as free_page_port
 from server.relay import RelayReader
 from server.run_directory import RunDirectory, free_name
 from server.show import Show
 
-APP_STARTUP = 120.0  # seconds for the submitted app to begin its work
+APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
 ATTEMPTS = 4  # deaths of the app within one round before the run is given up
 LOOK = 0.2  # seconds between two looks at the app and the processes
 STOPPED = 130  # exit code of a run that a person stopped
@@ -57,7 +57,8 @@ def conduct(request: Request) -> int:
     if (told := _finished(path, config)) is not None:
         print(told)
         return 0
-    check_free(request.address)
+    if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
+        check_free(request.address)
     _check_model(config)
     desk = Desk(path)
     RunDirectory.open(path, config).close()
@@ -94,15 +95,14 @@ class Conductor:
 
     def __init__(self, path: Path, desk: Desk, flower: FlowerServer, show: Show) -> None:
         self._path, self._desk, self._flower, self._show = path, desk, flower, show
-        self._relay = RelayReader(desk.events, show)
+        self._relay, self._trouble = RelayReader(desk.events, show), ""
 
     def see_through(self) -> Outcome:
-        """The outcome of the run. Raises RunError if the app does not start, or dies again and again."""
+        """The outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
         deaths, done = 0, RunDirectory.rounds_done(self._path)
         while True:
-            self._flower.submit(self._path)
-            self._until(self._has_begun, APP_STARTUP)
-            self._until(self._has_ended)
+            if self._begins():
+                self._until(self._has_ended)
             self._relay.play()
             if (outcome := self._desk.outcome()) is not None:
                 return outcome
@@ -110,18 +110,31 @@ class Conductor:
             deaths = 1 if done > before else deaths + 1
             if deaths == ATTEMPTS:
                 log = self._flower.children.log("superexec")
-                raise RunError(f"The server's app died {ATTEMPTS} times in one round; see {log}.")
+                raise RunError(f"The server's app died {ATTEMPTS} times in one round; {self._trouble or f'see {log}.'}")
             self._show.say("The server's app died; it starts again from the last round that was saved.")
 
-    def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> None:
+    def _begins(self) -> bool:
+        """Submit the run; whether its app began to work: what takes part in that may die, too."""
+        try:
+            self._flower.submit(self._path)
+        except RunError as error:
+            self._trouble = str(error)
+            self._until(self._flower.is_healthy, STARTUP)
+            return False
+        self._trouble = ""
+        return self._until(self._has_begun, APP_STARTUP)
+
+    def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Keep things going until `condition` holds, or for so many seconds; whether it holds."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise RunError(f"The server's app did not start; see {self._flower.children.log('superexec')}.")
+                return False
             self._relay.play()
             for name in self._flower.revive():
                 self._show.say(f"The server's {name} ended and was started again.")
             time.sleep(LOOK)
+        return True
 
     def _has_begun(self) -> bool:
         return self._desk.is_app_at_work() or self._desk.outcome() is not None

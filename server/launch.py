@@ -142,7 +142,7 @@ class FlowerServer:
     def _await_health(self) -> None:
         """Wait until the SuperLink answers through the door. Raises NetworkError."""
         until = time.monotonic() + STARTUP
-        while not self._is_healthy():
+        while not self.is_healthy():
             for name in ("superlink", "door"):
                 if (self.children.exited(name) or 0) < 0:  # a killed one starts again, now as later
                     self.revive()
@@ -152,7 +152,7 @@ class FlowerServer:
                 raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")
             time.sleep(0.1)
 
-    def _is_healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether the SuperLink answers through the door."""
         host, tls = self.address.seen_from_here(), None
         if self._chain:
