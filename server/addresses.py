@@ -1,6 +1,7 @@
 """Addresses that the server listens on."""
 
 import socket
+import time
 from dataclasses import dataclass
 
 from common.errors import NetworkError
@@ -24,17 +25,26 @@ class Address:
         return Address(LOOPBACK, self.port) if self.host == EVERYWHERE else self
 
 
-def check_free(address: Address) -> None:
-    """Raises NetworkError if nothing can listen there."""
+def check_free(address: Address, patience: float = 0.0) -> None:
+    """Raises NetworkError if nothing can listen there, also not after `patience` seconds."""
+    until = time.monotonic() + patience
+    while (trouble := _trouble(address)) is not None:
+        if time.monotonic() > until:
+            raise NetworkError(
+                f"Port {address.port} on {address.host} cannot be used ({trouble}); "
+                "stop what uses it or choose another --port."
+            )
+        time.sleep(0.1)
+
+
+def _trouble(address: Address) -> str | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            raise NetworkError(
-                f"Port {address.port} on {address.host} cannot be used ({error.strerror}); "
-                "stop what uses it or choose another --port."
-            ) from error
+            return error.strerror or str(error)
+    return None
 
 
 def free_port() -> int:

@@ -25,6 +25,7 @@ from server.credentials.clerk import begin_registrations
 from server.credentials.kits import Chain
 from server.processes import Children, end_leftovers
 
+PATIENCE = 5.0  # seconds for a port to become free
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
 CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
@@ -58,7 +59,7 @@ class FlowerServer:
         for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
             stale.unlink()
         begin_registrations(self._directory, has_chain=self._chain is not None)
-        check_free(self.address)
+        check_free(self.address, PATIENCE)  # a killed process may take a moment to let go
         self.superlink_port = free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)

@@ -88,7 +88,8 @@ def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
     for line in listing.stdout.splitlines():
         pid, group, command = line.split(maxsplit=2)
         if int(group) in groups and any(mark in command for mark in marks):
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was ending anyway
+                os.kill(int(pid), signal.SIGKILL)
             ended += 1
     return ended
 
