@@ -11,7 +11,9 @@ until there is one more round than before.
 import argparse
 import json
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -168,6 +170,7 @@ def main() -> None:
     parser.add_argument("--kill", metavar="WHO", help=f"measure recovery: some of {','.join(VICTIMS)}")
     options = parser.parse_args()
     victims = victims_of(options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))  # after all that was started
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.data or ("cifar10" if os.environ.get("FEDSHELF_DATA") else "shelf")
         stores = data.deal(data.prepare(dataset, Path(folder)), options.stores, options.images, Path(folder) / "stores")
