@@ -16,7 +16,7 @@ ODD: list[Any] = [
     "\x1b]0;owned\x07", "\ud800", "é" * 300, "x" * 70_000, [], {}, [[]], {"a": {"b": {}}}, b"\xff".hex(),
 ]  # fmt: skip
 DEEP = 50_000
-NESTED = (b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"a = " + b"[" * DEEP, b"a." * DEEP + b"a = 1")
+NESTED = (b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"a = " + b"[" * DEEP, b"a." * 1000 + b"a = 1")
 
 
 def odd() -> st.SearchStrategy[Any]:
