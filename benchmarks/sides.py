@@ -246,4 +246,4 @@ def rounds_of(history: str) -> dict[int, Played]:
     }
 
 
-SIDES: Mapping[str, type[Side]] = {"ours": Ours, "ours, plain HTTP": OursInsecure, "Flower, plain HTTP": Flower}
+SIDES: Mapping[str, type[Side]] = {"ours": Ours, "ours (plain HTTP)": OursInsecure, "Flower (plain HTTP)": Flower}
