@@ -17,8 +17,8 @@ from tests.deployment.deployed import Command, free_port, history, process_ids, 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STORES = ("mitte", "ost")
-KILLS = int(os.environ.get("FEDSHELF_KILLS", "10"))
-ROUNDS = 5 * KILLS
+KILLS = int(os.environ.get("FEDSHELF_KILLS", "8"))
+ROUNDS = 8 * KILLS
 # By a part of the command line: the server's processes, then a store's two.
 VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp", "server.credentials.clerk",
            "flower-server start", "flower-client join", "spawn_main"]  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[
         if pids := process_ids(victim, tmp_path):
             os.kill(draw.choice(pids), signal.SIGKILL)
             killed.append(victim)
-        threading.Event().wait(draw.uniform(0.5, 8.0))  # a moment like any other
+        threading.Event().wait(draw.uniform(0.5, 16.0))  # a moment like any other
     server.finish()
     for store in stores:
         store.stop()
