@@ -1,0 +1,142 @@
+"""One run of simulated stores, one of which may do harm: its labels are wrong, or its updates are."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.config import resolve
+from common.errors import StoresError
+from common.images.types import Images, StoreData
+from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.seeding import derive, rng
+from server.gate import Gate
+from server.judge import ServerTest
+from server.plan import Start, prepare, settle_image_size
+from server.rounds import Rounds
+from server.runtime import Runtime
+from server.suspicion import sample_of
+from simulations import datasets, engines, federation
+from simulations.engines import Engine
+from simulations.federation import Federation
+
+CPU = torch.device("cpu")
+
+
+MISLABELLING, SPOILING = ("exchanged", "shifted"), ("flipped", "scaled", "noise")
+
+
+def wrong_labels(harm: str, labels: Tensor, own: Tensor, classes: int) -> Tensor:
+    """Labels (int64 [M]) of a store with labels `own` [N]: its two most frequent exchanged, or all shifted by one."""
+    if harm == "shifted":
+        return (labels + 1) % classes
+    first, second = torch.bincount(own, minlength=2).argsort(descending=True, stable=True)[:2].tolist()
+    wrong = labels.clone()
+    wrong[labels == first], wrong[labels == second] = second, first
+    return wrong
+
+
+def spoiled(harm: str, change: Tensor, seed: int) -> Tensor:
+    """What a store answers with (float32 [P]) in place of what training changed; noise of that norm."""
+    if harm != "noise":
+        return change * {"flipped": -1, "scaled": 10}[harm]
+    random = torch.randn(len(change), generator=torch.Generator().manual_seed(seed))
+    return random.mul_(change.norm() / random.norm())
+
+
+@dataclass(frozen=True)
+class Harmful:
+    """An engine whose store `bad` spoils its updates; else as the engine."""
+
+    engine: Engine
+    bad: str
+    harm: str
+    seed: int
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        return self.engine.stores()
+
+    def set_aside(self, store: str, why: str) -> None:
+        self.engine.set_aside(store, why)
+
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        self.engine.expect(order, stores)
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        return iter(self.engine.evaluate(order, stores))
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        for answer in self.engine.train(order, stores):
+            if isinstance(answer, Update) and answer.store == self.bad:
+                yield self._spoiled(order, answer)
+            else:
+                yield answer
+
+    def _spoiled(self, order: TrainOrder, update: Update) -> Update:
+        change = spoiled(self.harm, update.params - order.params, derive(self.seed, "harm", order.round))
+        return replace(update, params=order.params + change)
+
+
+def mislabelled(stores: Federation, bad: str, harm: str) -> Federation:
+    """The same stores, of which one has wrong labels and counts its images by them, as a real one would."""
+    good = stores.stores[bad]
+    labels = wrong_labels(harm, good.train.labels, good.train.targets(), len(stores.classes))
+    train = Images(good.train.pixels, labels, good.train.rows)
+    counts = torch.bincount(train.targets(), minlength=len(stores.classes)).tolist()
+    wrong: dict[str, StoreData] = {bad: replace(good, train=train)}
+    return replace(stores, stores={**stores.stores, **wrong}, table={**stores.table, bad: counts})
+
+
+class Silent:
+    """A watcher that tells nobody."""
+
+    def row(self, record: Mapping[str, Any]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def training(self, round: int, done: int, sampled: int) -> None: ...
+
+
+def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
+    """A run that ends when its bad store is told, or after its rounds.
+
+    Returns bad (name or None), told (store -> round in which it was suspected for long enough to tell a person, or
+    was set aside), why (store -> sentence) and rounds (how many were played).
+    """
+    torch.set_num_threads(1)
+    config = resolve(dict(settings), {"run.device": "cpu", "run.workers": 1, "screening.detect": "on"})
+    source = datasets.find(config.data)
+    config = settle_image_size(config, source.native_size, source.channels)
+    stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
+    bad = None if harm == "honest" else str(rng(config.run.seed, "bad").choice(sorted(stores.stores)))
+    if bad is not None and harm in MISLABELLING:
+        stores = mislabelled(stores, bad, harm)
+    start = prepare(config, stores.classes, source.channels).identified("run")
+    with tempfile.TemporaryDirectory() as folder, closing(engines.find("sequential")(stores, start, Path(folder))) as e:
+        runtime = Harmful(e, bad, harm, config.run.seed) if bad is not None and harm in SPOILING else e
+        return {"bad": bad} | _told(start, stores, runtime, bad)
+
+
+def _told(start: Start, stores: Federation, runtime: Runtime, bad: str | None) -> dict[str, Any]:
+    """Play rounds until `bad` is told."""
+    assert stores.test is not None
+    gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
+    rounds = Rounds(start.plan, start.trainable, runtime, None, Silent(), lambda: False, gate)
+    state = rounds.begin(start.params)
+    told: dict[str, int] = {}
+    why: dict[str, str] = {}
+    while state.round < start.plan.config.run.rounds and bad not in told:
+        try:
+            state, record = rounds.play(state)
+        except StoresError:  # the model is ruined: nobody's training comes to anything
+            break
+        state = replace(state, record=record)
+        for store, sentence in (record["standing"]["set_aside"] | record["standing"]["suspects"]).items():
+            told.setdefault(store, state.round)
+            why.setdefault(store, sentence)
+    return {"told": told, "why": why, "rounds": state.round}

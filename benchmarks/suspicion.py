@@ -1,0 +1,180 @@
+"""Whether the server finds a bad store, and leaves honest ones in peace, with seeds that it was not tuned on.
+
+    python -m benchmarks.suspicion --seeds 11,12,13
+    python -m benchmarks.suspicion --seeds 14 --only "honest,exchanged cifar10"
+
+Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws; networks and cohorts
+take turns from seed to seed, so that six seeds in a row play all of them. A run has 20 rounds, but ends when its bad
+store is told. A store is told when the server would name it to a person, or has set it aside: rounds under suspicion as
+`screening.patience` has it, or answers that screening refuses. Thresholds are those of `server/suspicion.py`.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import harness
+from benchmarks.machine import machine
+
+HARMS = ("honest", "exchanged", "shifted", "flipped", "scaled", "noise")
+DATA = {"shelf": 0.0, "cifar10": 0.84}  # the share that is left out: of 50,000 images 8,000 are enough here
+PARTITIONS = ("iid", "dirichlet:0.3", "dirichlet:0.1", "labels:2")
+COHORTS = ((8, 8), (20, 8), (20, 20))  # stores, and how many of them in a round
+TURNS = tuple((model, *cohort) for cohort in COHORTS for model in ("niid-cnn", "cnn"))
+ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run; harm: what its bad store does, "honest": it has none."""
+
+    harm: str
+    dataset: str
+    partition: str
+    model: str
+    stores: int
+    cohort: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        crowd = f"{self.cohort} of {self.stores} stores"
+        return f"{self.harm} {self.dataset} {self.partition} {self.model} {crowd}, seed {self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """What `common.config` takes."""
+        return {
+            "data.dataset": self.dataset, "data.stores": self.stores, "data.partition": self.partition,
+            "data.holdout": DATA[self.dataset], "data.image_size": 32, "model.name": self.model, "train.lr": 0.02,
+            "cohort.fraction": self.cohort / self.stores, "evaluation.stores": False, "run.rounds": ROUNDS,
+            "run.seed": self.seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a case: see `benchmarks.harm.play`."""
+
+    case: Case
+    bad: str | None
+    told: Mapping[str, int]
+    why: Mapping[str, str]
+    rounds: int
+
+    @property
+    def found(self) -> int | None:
+        """The round in which the bad store was told; None if it was not, or there is none."""
+        return self.told.get(self.bad) if self.bad else None
+
+    @property
+    def alarms(self) -> dict[str, int]:
+        """Honest stores that were told."""
+        return {store: number for store, number in self.told.items() if store != self.bad}
+
+
+def cases(seeds: Sequence[int], data: Sequence[str]) -> Iterator[Case]:
+    """What is played: see above."""
+    for seed in seeds:
+        settings = [(dataset, partition) for dataset in data for partition in PARTITIONS]
+        for place, (dataset, partition) in enumerate(settings):
+            model, stores, cohort = TURNS[(place + seed) % len(TURNS)]
+            for harm in HARMS:
+                yield Case(harm, dataset, partition, model, stores, cohort, seed)
+
+
+def chosen(found: Sequence[Case], only: str | None) -> list[Case]:
+    """Those whose names begin as asked for. Raises SystemExit if there are none."""
+    some = [case for case in found if only is None or case.name.startswith(tuple(only.split(",")))]
+    if not some:
+        raise SystemExit(f"--only got {only}; expected the beginning of a run's name, such as: {found[0].name}.")
+    return some
+
+
+def cells(outcomes: Sequence[Outcome]) -> list[str]:
+    """A row of the table: runs, honest stores told of all, bad stores told of all, their rounds."""
+    honest = sum(outcome.case.stores - (outcome.bad is not None) for outcome in outcomes)
+    alarms = sum(len(outcome.alarms) for outcome in outcomes)
+    bad = [outcome for outcome in outcomes if outcome.bad is not None]
+    rounds = [outcome.found for outcome in bad if outcome.found is not None]
+    when = f"{median(rounds):g} ({min(rounds)} to {max(rounds)})" if rounds else "-"
+    return [str(len(outcomes)), f"{alarms} of {honest}", f"{len(rounds)} of {len(bad)}" if bad else "-", when]
+
+
+def told(outcome: Outcome) -> Iterator[str]:
+    """A line for each mistake of the server's."""
+    if outcome.bad and outcome.found is None:
+        yield f"missed: {outcome.case.name}: {outcome.bad}, in {outcome.rounds} rounds"
+    for store, number in outcome.alarms.items():
+        yield f"false alarm: {outcome.case.name}: {store} in round {number}: {outcome.why[store]}"
+
+
+def play(case: Case) -> Outcome:
+    """One run, in this process."""
+    from benchmarks import harm
+
+    return Outcome(case, **harm.play(case.settings(), case.harm))
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """The table, by what the bad store does and by where, then every mistake."""
+    shown = Table(title=f"Stores told within {ROUNDS} rounds", title_justify="left")
+    for title in ("", "runs", "honest stores told", "bad stores told", "in round: median (first to last)"):
+        shown.add_column(title, justify="right" if title else "left")
+    for keys in (
+        lambda case: case.harm,
+        lambda case: f"{case.dataset} {case.partition}",
+        lambda case: f"{case.model} {case.cohort} of {case.stores}",
+    ):
+        for key in dict.fromkeys(keys(outcome.case) for outcome in outcomes):
+            shown.add_row(key, *cells([outcome for outcome in outcomes if keys(outcome.case) == key]))
+        shown.add_section()
+    shown.add_row("all", *cells(outcomes))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(shown)
+    for outcome in outcomes:
+        for line in told(outcome):
+            console.print(line, highlight=False, markup=False)
+    console.print(" · ".join(machine().values()), highlight=False)
+
+
+def available() -> list[str]:
+    """The data sets that are on this machine; a word for each other one."""
+    from simulations.datasets import places
+
+    if any(folder.is_dir() for folder in places.candidates("cifar10")):
+        return list(DATA)
+    print("CIFAR-10 is left out: it is not on this machine; set FEDSHELF_DATA to the folder with cifar10.")
+    return [name for name in DATA if name != "cifar10"]
+
+
+def main() -> None:
+    """Play what was asked for, a run on each core."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="11,12,13", help="numbers, separated by commas; default 11,12,13")
+    parser.add_argument("--only", help="runs whose names begin with one of these, separated by commas")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    picked = chosen(list(cases(seeds, available())), options.only)
+    outcomes = []
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for number, outcome in enumerate(pool.map(play, picked), start=1):
+            outcomes.append(outcome)
+            words = ", ".join(f"{store} told in round {at}" for store, at in outcome.told.items()) or "nobody told"
+            print(f"{number}/{len(picked)} {outcome.case.name}: {words}", file=sys.stderr, flush=True)
+    show(outcomes)
+    samples = {outcome.case.name: [asdict(outcome)] for outcome in outcomes}
+    harness.write(options.json, "suspicion", {"seeds": seeds, "only": options.only}, samples)
+
+
+if __name__ == "__main__":
+    main()
