@@ -52,7 +52,7 @@ def from_toml(path: Path) -> Flat:
         raise ConfigError(
             f"Cannot read configuration {path}: {error.strerror}. Check the path given to --config."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     flat: Flat = {}
     for section, values in document.items():
