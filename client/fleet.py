@@ -44,6 +44,7 @@ TRANSFERS = 4  # pieces of a message under way at the same time
 LARGE_PIECE = 2**20  # bytes; such pieces are kept for the next message: an evaluated model is trained next
 MOST_PIECES = 1024  # of a message: 5 GiB, and memory for no more
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
+SENDINGS = 20  # times that an answer is sent which the server says it lacks
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
 
@@ -161,8 +162,10 @@ class Line:
         return take_apart(answer_to(message, content), self._node, seconds)
 
     def send(self, parcel: Parcel) -> None:
-        """Send an answer; returns when all of it is at the server."""
-        while not self._sent(parcel):  # a link that was cut for minutes: the server has dropped what it had of it
+        """Send an answer; returns when all of it is at the server, or it keeps saying that it is not."""
+        for _ in range(SENDINGS):
+            if self._sent(parcel):
+                return  # else the link was cut for minutes, and the server has dropped what it had of it
             LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
 
     def _sent(self, parcel: Parcel) -> bool:

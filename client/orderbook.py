@@ -43,6 +43,7 @@ class Orderbook:
         self._workshop, self._books = workshop, books
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._held: dict[str, Head] = {}
+        self._done = threading.Event()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
         self._bundles: dict[int, str] = {}
         threading.Thread(target=self._work, name="orders", daemon=True).start()
@@ -51,6 +52,11 @@ class Orderbook:
     def is_busy(self) -> bool:
         """Whether an order is being worked on, or waits."""
         return bool(self._held)
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until an order is done: the next one may be there."""
+        self._done.clear()
+        self._done.wait(seconds)
 
     def take(self, line: Line, head: Head) -> None:
         """Put an order that has come on `line` at the end."""
@@ -87,6 +93,7 @@ class Orderbook:
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
                 self._held.pop(job.head.message_id, None)
+                self._done.set()
 
     def _do(self, job: _Job) -> None:
         message, size = job.line.fetch(job.head)

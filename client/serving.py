@@ -68,4 +68,4 @@ def _listen(line: Line, orders: Orderbook) -> None:
             last_message = time.monotonic()
         if not heads:
             idle = WHILE_BUSY if orders.is_busy else 0.1 * (time.monotonic() - last_message)
-            time.sleep(min(max(idle, FASTEST, FAIR * took), SLOWEST))
+            orders.pause(min(max(idle, FASTEST, FAIR * took), SLOWEST))

@@ -21,6 +21,8 @@ from server.errand import POLL, Errand
 from server.link import Link
 from server.roster import GHOST, Roster
 
+FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
+
 Answer = TypeVar("Answer", Update, Evaluation)
 
 
@@ -58,7 +60,7 @@ class GridRuntime:
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
-        self._roster.look()
+        self._roster.look(FRESH)
         return self._roster.present()
 
     def set_aside(self, store: str, why: str) -> None:

@@ -31,7 +31,7 @@ CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configurat
 
 # Set before Python starts, for every child, beside what keeps Flower quiet.
 _ENVIRONMENT = ENVIRONMENT | {
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.7",
     "NO_COLOR": "1",
     "PYTHONUNBUFFERED": "1",
 }

@@ -47,9 +47,13 @@ class Roster:
         self._resting: dict[str, float] = {}
         self._aside: set[str] = set()
         self._told: set[str] = set()
+        self._looked = float("-inf")
 
-    def look(self) -> None:
-        """Take in who came, who went, and what new ones answered."""
+    def look(self, fresh: float = 0.0) -> None:
+        """Take in who came, who went, and what new ones answered, if the last look is more than `fresh` seconds old."""
+        if time.monotonic() - self._looked < fresh:
+            return
+        self._looked = time.monotonic()
         online = self._link.nodes()
         names = self._enrolled() if self._enrolled else None
         known = online if names is None else online & names.keys()

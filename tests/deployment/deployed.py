@@ -87,7 +87,8 @@ class LocalGrid(Grid):
 
     def _work(self, identity: str, message: Message) -> None:
         node = message.metadata.dst_node_id
-        self._replies[identity] = self.apps[node](message, Context(1, node, {}, RecordDict(), {}))
+        if (app := self.apps.get(node)) is not None:  # else the node has gone in the meantime
+            self._replies[identity] = app(message, Context(1, node, {}, RecordDict(), {}))
 
 
 class Command:
