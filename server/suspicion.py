@@ -8,10 +8,10 @@ worse:     on the classes that the store says it has, its model is no better tha
            far below other stores' on theirs: training on one's own photos helps with one's own classes
 exchange:  its model takes class a for b and b for a, more than other stores that have these classes
 
-A suspicion is a reason to look, and no proof. The thresholds were fitted to some sixty runs of eight stores, in which two
-bad stores were missed. In 72 runs they were not fitted to (`benchmarks.suspicion`: other seeds, two networks, cohorts
-of 8 of 8, 8 of 20 and 20 of 20) 50 of 60 bad stores were told within 20 rounds, and in the twelve of these runs without
-a bad store 4 of 168 honest ones were told. Eight of the ten misses came where 8 of 20 stores take part in a round. Honest
+A suspicion is a reason to look, and no proof. The thresholds were fitted to some sixty runs of eight stores, in which
+two bad stores were missed. In 72 runs that they were not fitted to (`benchmarks.suspicion`: other seeds, two networks,
+cohorts of 8 of 8, 8 of 20 and 20 of 20), 50 of 60 bad stores were told within 20 rounds, and in the twelve of them
+without a bad store 4 of 168 honest ones. Eight of the ten misses came where 8 of 20 stores take part in a round. Honest
 stores were told only where stores have few classes (Dirichlet(0.1), two classes a store), nearly all for their
 direction. docs/log.md has the figures.
 """
