@@ -21,10 +21,11 @@ demo: setup
 	$(BIN)/flower-simulation run --dataset shelf --stores 10 --partition dirichlet:0.5 --rounds 10 --set run.name=demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
+# They wait most of their time, for processes that were killed.
 slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 3 --dist worksteal
 
 check: setup
 	$(BIN)/ruff check .
