@@ -25,7 +25,7 @@ test: setup
 
 # They wait most of their time, for processes that were killed.
 slow: setup
-	$(BIN)/python -m pytest -m slow -n 3 --dist worksteal
+	$(BIN)/python -m pytest -m slow -n 3 --maxschedchunk 1
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,31 +1,32 @@
 """What goes wrong while stores train: the run goes on, or stops and can be resumed, and nothing is left over."""
 
 import os
-import re
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.deployment.conftest import Starter
-from tests.deployment.deployed import SCRIPTS, Command, draw_photos, free_port, history, processes_of, summary, wait_for
+from tests.deployment.deployed import (
+    SCRIPTS,
+    Command,
+    draw_photos,
+    free_port,
+    history,
+    process_ids,
+    processes_of,
+    summary,
+    wait_for,
+)
 
 pytestmark = pytest.mark.slow
 
 
-def pids_of(pattern: str, out: Path) -> list[int]:
-    """Processes of the run in `out` whose command line matches."""
-    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
-    matching = [line.split(maxsplit=1) for line in listing.splitlines() if re.search(pattern, line)]
-    named = [int(pid) for pid, _ in matching if str(out).encode() in Path(f"/proc/{pid}/environ").read_bytes()]
-    assert named, f"no process matches {pattern}"
-    return named
-
-
 def kill(pattern: str, out: Path) -> None:
-    for pid in pids_of(pattern, out):
+    found = process_ids(pattern, out)
+    assert found, f"no process matches {pattern}"
+    for pid in found:
         os.kill(pid, signal.SIGKILL)
 
 
@@ -169,7 +170,7 @@ def test_photos_that_vanish_fail_one_round_at_that_store_only(
     shutil.rmtree(gone)
     server = command.server(out, port, *LONG[:2], "--rounds", "1")
     assert server.ends() == 0, server.text
-    assert "gone cannot take part: the store's images cannot be used" in server.text
+    assert "gone cannot take part: its images cannot be used" in server.text
     assert str(tmp_path / "gone") not in server.text
     assert len(stores) == 2
 
