@@ -53,8 +53,12 @@ def start(
     log: Annotated[
         str, typer.Option(click_type=click.Choice(["table", "json"]), help="What to print: for people, or JSON lines.")
     ] = "table",
-    out: Annotated[Path | None, typer.Option(help="Run directory; a run that is there goes on. By default a new one below runs/.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Only go on with the run in --out; never begin one.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; a run that is there goes on. By default a new one below runs/.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Only go on with the run in --out; never begin one.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again.")
