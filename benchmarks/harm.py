@@ -61,6 +61,9 @@ class Harmful:
     def stores(self) -> Mapping[str, StoreInfo]:
         return self.engine.stores()
 
+    def resting(self) -> float:
+        return 0.0
+
     def set_aside(self, store: str, why: str) -> None:
         self.engine.set_aside(store, why)
 

@@ -17,11 +17,13 @@ def assemble(
 ) -> Mapping[str, StoreInfo]:
     """The stores present once there are `quorum`, or as they are when `stop` says so.
 
-    Raises StoresError after `wait` seconds without a quorum.
+    Raises StoresError after `wait` seconds without a quorum in which no store rests: some work at night only.
     """
     deadline = time.monotonic() + wait
     told = -1
     while len(present := runtime.stores()) < quorum and not stop():
+        if rest := runtime.resting():
+            deadline = time.monotonic() + rest + wait
         if time.monotonic() >= deadline:
             raise StoresError(
                 f"{len(present)} of the {quorum} stores needed joined within {wait:g} s"

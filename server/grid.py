@@ -63,6 +63,10 @@ class GridRuntime:
         self._roster.look(FRESH)
         return self._roster.present()
 
+    def resting(self) -> float:
+        """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
+        return self._roster.resting()
+
     def set_aside(self, store: str, why: str) -> None:
         """Ask a store nothing more in this run, and tell it why."""
         self._roster.set_aside(store, why)

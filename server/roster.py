@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from common.failures import LONGEST_REST
 from common.messages import Notice, Query
 from common.orders import Failure, StoreInfo
 from server.board import Board
@@ -45,6 +46,7 @@ class Roster:
         self._enrolled, self._ghost = enrolled, ghost
         self._nodes: dict[int, _Node] = {}
         self._resting: dict[str, float] = {}
+        self._coming_back: dict[str, float] = {}
         self._aside: set[str] = set()
         self._told: set[str] = set()
         self._looked = float("-inf")
@@ -84,9 +86,15 @@ class Roster:
     def rest(self, failure: Failure) -> None:
         """Leave a store alone for as long as it asked to be."""
         self._resting[failure.store] = time.monotonic() + failure.rest
+        if failure.rest < LONGEST_REST:
+            self._coming_back[failure.store] = self._resting[failure.store]
         until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
         self._board.put(failure.store, "resting", f"{failure.reason}, until {until}")
         self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
+
+    def resting(self) -> float:
+        """Seconds until all that rest may be asked again, but for those whom no waiting changes; 0: none rests."""
+        return max([until - time.monotonic() for until in self._coming_back.values()] + [0.0])
 
     def set_aside(self, store: str, why: str) -> None:
         """Ask a store nothing more in this run, and tell it so."""

@@ -166,7 +166,7 @@ class Rounds:
             failed = trained.failed
             told = f"{len(trained.updates)} of {quorum} updates needed; {_told(failed)}"
             self._watcher.note(f"Round {number}: {told}.")
-            refusals += any(failure.code not in ABSENT for failure in failed.values())
+            refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
             if self._stop() or refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
         raise StoresError(

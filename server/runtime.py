@@ -18,6 +18,9 @@ class Runtime(Protocol):
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store asked, in any order; bounded by `cohort.timeout`."""
 
+    def resting(self) -> float:
+        """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
+
     def set_aside(self, store: str, why: str) -> None:
         """Leave a store out of `stores` from now on, whether it is present or not, and tell it why."""
 

@@ -50,6 +50,10 @@ class BatchedEngine:
         """All of them, but those set aside."""
         return self._infos
 
+    def resting(self) -> float:
+        """0: simulated stores never rest."""
+        return 0.0
+
     def set_aside(self, store: str, why: str) -> None:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)

@@ -18,9 +18,11 @@ from client.settings import Settings
 from client.workshop import Workshop
 from common.config import resolve
 from common.envelope import PROBE, presence, probed
+from common.errors import StoresError
+from common.failures import LONGEST_REST
 from common.messages import Query, decode_result, encode_order
 from common.orders import EvaluateOrder, Failure, StoreInfo, Update
-from server import errand
+from server import cohort, errand
 from server.board import Board
 from server.grid import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
@@ -113,8 +115,20 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     began = time.monotonic()
     assert dict(runtime.stores()) == {}
     assert "its policy does not allow it (hours)" in notes[-1]
-    wait_for(runtime.stores)
+    present = cohort.assemble(runtime, 1, 0.1, notes.append, lambda: False)  # longer than it would wait for others
+    assert list(present) == ["north"]
     assert time.monotonic() - began > 1.5
+
+
+def test_a_store_that_will_never_take_part_is_not_waited_for(
+    lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path
+) -> None:
+    unwilling = Doubler("north", fails(StoreError("policy", "Not this model.", "models", rest=LONGEST_REST)))
+    put(lossy, 10, unwilling, tmp_path)
+    wait_for(runtime.stores)
+    assert len(list(runtime.train(order(), ["north"]))) == 1
+    with pytest.raises(StoresError, match="0 of the 1 stores needed"):
+        cohort.assemble(runtime, 1, 0.1, lambda _: None, lambda: False)
 
 
 def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(

@@ -31,6 +31,9 @@ class Targets:
             moved = (order.params + self.targets[name]) / 2
             yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
 
+    def resting(self) -> float:
+        return 0.0
+
     def set_aside(self, store: str, why: str) -> None:
         self.left_out[store] = why
 

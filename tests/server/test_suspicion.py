@@ -156,6 +156,9 @@ class Products:
     def stores(self) -> Mapping[str, StoreInfo]:
         return self._infos
 
+    def resting(self) -> float:
+        return 0.0
+
     def set_aside(self, store: str, why: str) -> None:
         self._infos.leave_out(store)
 
