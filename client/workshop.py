@@ -8,6 +8,7 @@ import contextlib
 import logging
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,6 +22,7 @@ from common.errors import FedshelfError
 if TYPE_CHECKING:
     from common.orders import FailureCode  # loads torch
 
+PAUSE = 0.5  # seconds until a process that died at its start is followed by another
 ATTEMPTS = 2  # processes that may die of one order before it is given up
 
 LOG = logging.getLogger("fedshelf.store")
@@ -81,20 +83,31 @@ class Workshop:
         return "killed, often for want of memory" if code == -9 else f"exit code {code}"
 
     def _restart(self) -> None:
-        with self._lock:
-            if not self._is_open:
-                raise EOFError
-            self._process.join()
-            self._start(_go_on)
-        with contextlib.suppress(EOFError, OSError):
-            self._pipe.recv()
+        """Start another process; again and again if it does not even come to that."""
+        while True:
+            with self._lock, contextlib.suppress(OSError):
+                if not self._is_open:
+                    raise EOFError
+                self._process.join()
+                self._start(_go_on)
+            try:
+                fault = self._pipe.recv()
+            except (EOFError, OSError):
+                time.sleep(PAUSE)
+                continue
+            if fault is not None:
+                LOG.error("%s", fault)
+            return
 
     def _start(self, enter: Callable[[Connection, Settings], None]) -> None:
         context = multiprocessing.get_context("spawn")  # this process has threads, which a fork would break
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=enter, args=(theirs, self._settings), daemon=True)
-        self._process.start()
-        theirs.close()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=enter, args=(theirs, self._settings), daemon=True)
+        try:
+            process.start()
+        finally:
+            theirs.close()
+        self._process, self._pipe = process, ours
 
 
 def _begin(pipe: Connection, settings: Settings) -> None:

@@ -134,8 +134,8 @@ class Link:
                 connection.request = found[1].decode()
                 connection.is_lossy = bool(self._every) and self.asked[connection.request] % self._every == 0
                 self.asked[connection.request] += 1
-            connection.far.write(data)
             self.up += len(data)
+            connection.far.write(data)
             await connection.far.drain()
         connection.far.close()
 
@@ -146,8 +146,8 @@ class Link:
             if request and connection.is_lossy:
                 self.lost[request] += 1
                 raise ConnectionResetError
-            connection.near.write(data)
             self.down += len(data)
+            connection.near.write(data)
             await connection.near.drain()
         connection.near.close()
 

@@ -1,11 +1,10 @@
 """Orders that get lost are found missing and sent again; stores that must not be asked are not."""
 
-import multiprocessing
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -164,42 +163,36 @@ def test_the_board_says_how_stores_are(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- the store's worker process
 
 
+class Deadly(Workshop):
+    """Whoever gets an order dies of it, as often as `deaths` says."""
+
+    deaths = 0
+
+    def _ask(self, job: Any) -> RecordDict | None:
+        if isinstance(job, RecordDict) and self.deaths:
+            self.deaths -= 1
+            self._process.kill()
+            self._process.join()
+        return super()._ask(job)
+
+
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"], per_class=4)
-    with closing(Workshop(Settings("north", photos, "cpu"))) as workshop:
+    with closing(Deadly(Settings("north", photos, "cpu"))) as workshop:
         yield workshop
 
 
-def test_a_worker_process_that_is_killed_is_replaced(workshop: Workshop) -> None:
-    """Twice with one order is once too often; the one after it is done again."""
+def test_a_worker_process_that_dies_is_replaced(workshop: Deadly) -> None:
+    """Twice of one order is once too often; the next order is done again."""
     question = encode_order(Query("run", resolve({"data.image_size": 32})))
     before = decode_result(workshop.do(question))
     assert isinstance(before, StoreInfo)
-    (child,) = multiprocessing.active_children()
-    child.kill()
-    child.join()
+    workshop.deaths = 1
     assert decode_result(workshop.do(question)) == before
-    failed = decode_result(kill_while(lambda: workshop.do(question)))
+    workshop.deaths = 2
+    failed = decode_result(workshop.do(question))
     assert isinstance(failed, Failure)
     assert failed.code == "crashed"
     assert decode_result(workshop.do(question)) == before
-
-
-def kill_while(work: Callable[[], RecordDict]) -> RecordDict:
-    """Do `work` while the first two processes that it uses are killed at once."""
-
-    def kill() -> None:
-        known: set[int | None] = set()
-        while len(known) < 2:
-            for child in multiprocessing.active_children():
-                if child.pid not in known:
-                    known.add(child.pid)
-                    child.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    done = work()
-    killer.join()
-    return done
