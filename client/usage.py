@@ -1,6 +1,7 @@
 """What a store has spent today of what its policy allows."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -68,7 +69,10 @@ class Usage:
     def _read(self) -> dict[str, Spent]:
         """By day, in the order in which the days were begun."""
         try:
-            return _DAYS.validate_python(json.loads(self._path.read_text(encoding="utf-8")))
+            days = _DAYS.validate_python(json.loads(self._path.read_text(encoding="utf-8")))
+            if not all(math.isfinite(spent.seconds) for spent in days.values()):
+                raise ValueError("seconds that are no number")
+            return days
         except FileNotFoundError:
             return {}
         except (ValueError, ValidationError, RecursionError):

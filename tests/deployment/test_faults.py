@@ -135,14 +135,16 @@ def test_a_killed_store_is_left_out_and_may_come_back(
     server = command.server(out, port, "--stores", "2", "--rounds", "60", "--set", "cohort.timeout=60")
     server.says("round=2/60")
     third.kill()
-    wait_for(lambda: any("third" in record["failed"] for record in history(out)), 60)
+    done = rounds_done(out)
+    wait_for(lambda: any("third" not in record["stores"] for record in history(out)[done:]), 90)
     again = command.store(folders["süd 2"], port, "third")
     again.says("trained on")
     server.interrupt()
     assert server.ends() == 130
-    first_failure = next(record for record in history(out) if "third" in record["failed"])
-    assert first_failure["failed"]["third"] == {"code": "unavailable", "reason": "lost the connection"}
-    assert sorted(first_failure["stores"]) == ["mitte", "ost"]
+    without = next(record for record in history(out)[done:] if "third" not in record["stores"])
+    assert sorted(without["stores"]) == ["mitte", "ost"]
+    # It died while it trained, or between two rounds: then it was not asked.
+    assert without["failed"] in ({}, {"third": {"code": "unavailable", "reason": "lost the connection"}})
     assert len(stores) == 2
 
 
