@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 PIECE = 5 * 2**20  # bytes: what Flower cuts a model into
 AT_ONCE = 4  # pieces that a store has on the way at one time
 LONELY = ["--set", "cohort.min_stores=1"]
+GONE = {"code": "unavailable", "reason": "lost the connection"}
 QUIET = ["--set", "evaluation.stores=false"]  # so that a round is one model down and one up
 
 
