@@ -12,7 +12,7 @@ from common.errors import RefusedError
 
 NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
 NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
-_AWAY = {502, 503, 504}  # what the door answers while the SuperLink is not there
+_AWAY = {500, 502, 503, 504}  # what the door and the SuperLink answer while that starts, or is not there
 
 _SENTENCES = {
     Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",

@@ -27,6 +27,8 @@ ATTEMPTS = 2  # processes that may die of one order before it is given up
 
 LOG = logging.getLogger("fedshelf.store")
 
+_KILLED = FedshelfError("The store's worker process was killed at its start.")
+
 
 class Workshop:
     """A worker process of the store that `settings` describe; `do` is for one thread at a time.
@@ -39,12 +41,21 @@ class Workshop:
         self._process: BaseProcess
         self._pipe: Connection
         self._start(_begin)
-        try:
-            fault = self._pipe.recv()
-        except EOFError:
-            fault = FedshelfError("The store's worker process died at its start; what it printed says why.")
+        while (fault := self._first_word()) is _KILLED:
+            self._start(_begin)
         if fault is not None:
             raise fault
+
+    def _first_word(self) -> FedshelfError | None:
+        """What is in the worker's way, or None; `_KILLED` if it was killed before it could say."""
+        try:
+            fault: FedshelfError | None = self._pipe.recv()
+            return fault
+        except (EOFError, OSError):
+            self._process.join()
+            if (self._process.exitcode or 0) < 0:
+                return _KILLED
+            return FedshelfError("The store's worker process died at its start; what it printed says why.")
 
     def do(self, order: RecordDict) -> RecordDict:
         """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
