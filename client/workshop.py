@@ -27,7 +27,11 @@ ATTEMPTS = 2  # processes that may die of one order before it is given up
 
 LOG = logging.getLogger("fedshelf.store")
 
-_KILLED = FedshelfError("The store's worker process was killed at its start.")
+STARTS = 5  # processes that may be killed at their start before the store gives up
+
+_KILLED = FedshelfError(
+    f"The store's worker process was killed at its start, {STARTS} times; often that is for want of memory."
+)
 
 
 class Workshop:
@@ -40,9 +44,11 @@ class Workshop:
         self._settings, self._lock, self._is_open = settings, threading.Lock(), True
         self._process: BaseProcess
         self._pipe: Connection
-        self._start(_begin)
-        while (fault := self._first_word()) is _KILLED:
-            self._start(_begin)
+        fault: FedshelfError | None = _KILLED
+        for _ in range(STARTS):
+            if fault is _KILLED:
+                self._start(_begin)
+                fault = self._first_word()
         if fault is not None:
             raise fault
 
