@@ -1,18 +1,9 @@
 """The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
 
-from common.config.schema import (
-    STORES_OWN,
-    CohortConfig,
-    DataConfig,
-    EvaluationConfig,
-    MessagesConfig,
-    ModelConfig,
-    RunConfig,
-    RunSection,
-    ScreeningConfig,
-    StrategyConfig,
-    TrainConfig,
-)
+from common.config.data import DataConfig
+from common.config.learning import ModelConfig, StrategyConfig, TrainConfig
+from common.config.rounds import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from common.config.schema import STORES_OWN, RunConfig, RunSection
 from common.config.sources import flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
 
 __all__ = [

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from common.config import RunConfig
-from common.config.schema import Section
+from common.config.section import Section
 from server.report import words
 from server.report.charts import LineChart, Point, line_chart, nice_ticks
 from server.report.contents import Contents

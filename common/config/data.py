@@ -1,0 +1,42 @@
+"""Settings of the images."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from common.config.section import Count, Fraction, Section
+
+
+class DataConfig(Section):
+    """The images: where they are, how they are split over stores, cleaned and augmented."""
+
+    dataset: str = Field("shelf", description="name of a data set, or a folder of images or parquet files")
+    stores: Count = Field(10, description="stores to split the data set over (simulation)")
+    partition: str = Field(
+        "iid", description="split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"
+    )
+    min_images: Count = Field(1, description="images: the least a store gets from a partition")
+    holdout: Fraction = Field(
+        0.0,
+        description="share of each store's training images kept for validation, where the data has no such split",
+    )
+    classes: tuple[str, ...] = Field((), description="ordered product classes; empty: gathered from the data")
+    image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="pixels: side of the square image the model sees; 0: chosen from model and data"
+    )
+    denoise: Literal[0, 3, 5] = Field(0, description="pixels: side of the median filter applied when decoding; 0: none")
+    flip: bool = Field(True, description="augmentation: mirror left-right at random")
+    crop: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="augmentation, pixels: reflect-pad by this much and crop at random; 0: off"
+    )
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(
+        0.0, description="augmentation, degrees: rotate by up to this much either way"
+    )
+    translate: Fraction = Field(0.0, description="augmentation: shift by up to this share of the side")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="augmentation: zoom by a factor within 1 plus or minus this"
+    )
+    brightness: Fraction = Field(
+        0.0, description="augmentation: multiply intensity by a factor within 1 plus or minus this"
+    )
+    contrast: Fraction = Field(0.0, description="augmentation: scale contrast by a factor within 1 plus or minus this")

@@ -1,0 +1,72 @@
+"""Settings of what learns: the network, its local training, the federated algorithm."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from common.config.section import Count, Fraction, NonNegative, Positive, Section
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
+    norm: Literal["default", "batch", "group"] = Field(
+        "default", description="normalisation layers: the model's own, batch norm, or group norm in their place"
+    )
+    weights: str = Field("none", description="initial weights: none, torchvision, or a local .safetensors file")
+    freeze: bool = Field(False, description="train only the head; the backbone stays as it is and does not travel")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="probability of dropping a feature before the last layer"
+    )
+
+
+class TrainConfig(Section):
+    """Local training at a store."""
+
+    epochs: Count = Field(1, description="passes over a store's training images per round")
+    batch_size: Count = Field(32, description="images per optimizer step")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
+    lr: Positive = Field(0.05, description="learning rate of the first round")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
+    weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
+    l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the target spread over all classes"
+    )
+    clip_norm: NonNegative = Field(0.0, description="largest L2 norm of a gradient; 0: no clipping")
+    loss: Literal["cross-entropy", "squared"] = Field(
+        "cross-entropy", description="cross-entropy, or squared error between softmax output and one-hot target"
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field("constant", description="learning rate over rounds")
+    step_rounds: Count = Field(10, description="rounds between two drops of the step schedule")
+    step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="factor of each drop of the step schedule"
+    )
+    final_lr: Fraction = Field(0.01, description="where the cosine schedule ends, as a share of lr")
+    precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA")
+
+
+class StrategyConfig(Section):
+    """The federated algorithm and its settings; a setting that the chosen one does not use is an error."""
+
+    name: str = Field("fedavg", description="federated algorithm")
+    weighting: Literal["images", "uniform"] = Field(
+        "images", description="weight of a store's update: its number of images, or the same for all"
+    )
+    mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
+    server_lr: NonNegative = Field(
+        0.0,
+        description="fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for fedavgm, else 0.1",
+    )
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedavgm: momentum of the server")
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedadam, fedyogi: decay of the first moment")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="fedadam, fedyogi: decay of the second moment")
+    tau: Positive = Field(
+        1e-3, description="fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second moment)"
+    )
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.2, description="trimmed-mean: share of the values cut off at each end"
+    )
+    malicious: Annotated[int, Field(ge=0)] = Field(0, description="krum, multi-krum: stores assumed malicious")
+    keep: Annotated[int, Field(ge=0)] = Field(0, description="multi-krum: updates averaged; 0: all but the malicious")
