@@ -129,7 +129,7 @@ def _told(start: Start, stores: Federation, runtime: Runtime, bad: str | None) -
     """Play rounds until `bad` is told."""
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
-    rounds = Rounds(start.plan, start.trainable, runtime, None, Silent(), lambda: False, gate)
+    rounds = Rounds(start.plan, start.layout, runtime, None, Silent(), lambda: False, gate)
     state = rounds.begin(start.params)
     told: dict[str, int] = {}
     why: dict[str, str] = {}

@@ -50,7 +50,8 @@ class Trainer:
         config, codec = order.plan.config, compression.build(order.plan.config.messages)
         state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
         network = self.network(order.plan)
-        task = Task(config, strategies.build(config.strategy), store, order.round, order.params, order.extras, state)
+        strategy = strategies.build(config.strategy, network.layout)
+        task = Task(config, strategy, store, order.round, order.params, order.extras, state)
         room = network.at_once
         fitted = fit(network, self._on_device(images), task)
         if network.at_once != room:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.models.head import head_name
+
 Tensors = Mapping[str, Tensor]
 
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 BLOCK = 16_384  # coordinates combined at a time
 SPANS = 2**22  # coordinates of all vectors together that are read from disk at a time
 
@@ -23,12 +26,16 @@ class Layout:
 
     names, shapes: of the module's state dict, in vector order
     trainable:     floats that an optimizer moves; the rest, up to `size`, are buffers
+    head:          the last layer with weights: `head`.weight has a row for each class
+    norms:         names of the tensors that belong to normalisation layers
     """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
     trainable: int
     size: int
+    head: str = ""
+    norms: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, module: nn.Module) -> "Layout":
@@ -40,7 +47,15 @@ class Layout:
             shapes=tuple(tensor.shape for tensor in tensors.values()),
             trainable=sum(p.numel() for p in weights.values()),
             size=sum(tensor.numel() for tensor in tensors.values()),
+            head=head_name(module),
+            norms=frozenset(name for name in tensors if isinstance(module.get_submodule(_layer(name)), NORMS)),
         )
+
+    def span(self, name: str) -> slice:
+        """Where in the vector the tensor `name` lies."""
+        place = self.names.index(name)
+        begin = sum(shape.numel() for shape in self.shapes[:place])
+        return slice(begin, begin + self.shapes[place].numel())
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Name -> view of `vector` (float32 [P]) in the tensor's own shape."""
@@ -54,8 +69,7 @@ def bind(module: nn.Module, layout: Layout) -> Tensor:
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
     for name, view in layout.views(vector).items():
-        owner_name, _, leaf = name.rpartition(".")
-        owner = module.get_submodule(owner_name)
+        owner, leaf = module.get_submodule(_layer(name)), name.rpartition(".")[2]
         if leaf in owner._parameters:
             state[name].data = view
         else:
@@ -149,6 +163,11 @@ def sort_rows(block: Tensor) -> None:
                 break
             distance, gap, offset = gap - step, gap // 2, step
         step //= 2
+
+
+def _layer(name: str) -> str:
+    """The layer that the tensor `name` belongs to."""
+    return name.rpartition(".")[0]
 
 
 def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -10,16 +10,17 @@ from common import compression, models, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.orders import Plan, StoreInfo
+from common.params import Layout
 from common.training import Network
 
 
 @dataclass(frozen=True)
 class Start:
-    """A plan, the initial model (float32 [P]) and how many of its parameters train (T)."""
+    """A plan, the initial model (float32 [P]) and what lies where in it."""
 
     plan: Plan
     params: Tensor
-    trainable: int
+    layout: Layout
 
     def identified(self, run_id: str) -> "Start":
         """The same start, as that of the run `run_id`."""
@@ -64,4 +65,4 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     plan = Plan("", config, spec, network.frozen())
-    return Start(plan, network.vector.detach().clone(), network.layout.trainable)
+    return Start(plan, network.vector.detach().clone(), network.layout)

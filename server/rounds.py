@@ -13,7 +13,7 @@ from common import strategies
 from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
-from common.params import Tensors
+from common.params import Layout, Tensors
 from server import cohort, lines, suspicion
 from server.checkpoints import Best, State, add_round
 from server.gate import Gate, Judge
@@ -62,7 +62,7 @@ class Clock:
 class Rounds:
     """Plays rounds of one plan over a runtime.
 
-    trainable: T, how many of the P parameters train
+    layout:    what lies where in the P parameters, of which T train
     judge:     evaluates parameters on the server's own test set, or None
     stop:      says whether the run has been asked to end
     gate:      what updates pass before they count
@@ -71,7 +71,7 @@ class Rounds:
     def __init__(
         self,
         plan: Plan,
-        trainable: int,
+        layout: Layout,
         runtime: Runtime,
         judge: Judge | None,
         watcher: Watcher,
@@ -79,8 +79,8 @@ class Rounds:
         gate: Gate | None = None,
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
-        self.strategy = strategies.build(plan.config.strategy)
-        self._trainable, self._judge, self._watcher, self._stop = trainable, judge, watcher, stop
+        self.strategy = strategies.build(plan.config.strategy, layout)
+        self._trainable, self._judge, self._watcher, self._stop = layout.trainable, judge, watcher, stop
         self._last_judged: tuple[Tensor, Counts] | None = None
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None

@@ -78,7 +78,7 @@ class Training:
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
         config = self.start.plan.config
-        rounds = Rounds(self.start.plan, self.start.trainable, self.runtime, self.judge, self.watcher, stop, self.gate)
+        rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
         checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
         state = checkpoints.latest() or rounds.begin(self.start.params)
         events = EventLog(self.directory.path)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from common.config import StrategyConfig
 from common.errors import ConfigError
+from common.params import Layout
 from common.strategies.base import LocalRun, Strategy
 from common.strategies.fedadagrad import FedAdagrad
 from common.strategies.fedadam import FedAdam
@@ -31,8 +32,8 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
 }
 
 
-def build(config: StrategyConfig) -> Strategy:
-    """The strategy that `config` names.
+def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
+    """The strategy that `config` names, for the vectors of `layout`; without one, where no named tensor matters.
 
     Raises ConfigError for an unknown name, and for a setting that differs from its default but that
     this strategy does not use: a run must never ignore what it was told.
@@ -49,7 +50,7 @@ def build(config: StrategyConfig) -> Strategy:
                 f"Setting strategy.{key} got {getattr(config, key)!r}, but {config.name} does not use it; "
                 f"it is for {', '.join(users)}."
             )
-    return chosen(config)
+    return chosen(config, layout)
 
 
 __all__ = ["STRATEGIES", "LocalRun", "Strategy", "build"]

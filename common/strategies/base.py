@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.config import StrategyConfig
 from common.orders import Update
-from common.params import Rows, Tensors, weighted_mean
+from common.params import Layout, Rows, Tensors, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class Vectors(Rows):
 class Strategy:
     """FedAvg's skeleton; an algorithm overrides the hooks in which it differs.
 
-    The trainable part of a parameter vector has T elements, the whole P >= T. Client hooks see
-    the trainable part only. A store may keep `state` between its rounds, the server likewise; both
-    are named tensors and survive a restart.
+    The trainable part of a parameter vector has T elements, the whole P >= T; `layout` says where each named
+    tensor lies in it. Client hooks see the trainable part only. A store may keep `state` between its rounds, the
+    server likewise; both are named tensors and survive a restart.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
     by_rank: ClassVar[bool] = False  # each coordinate becomes a middle one of the stores' values
 
-    def __init__(self, config: StrategyConfig) -> None:
-        self.config = config
+    def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
+        self.config, self.layout = config, layout
 
     # --- client half -------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class StackedTraining:
 
     def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
         self.room, self.network = stores, StackedNetwork(network, stores)
-        self.halves = ClientHalves(strategies.build(config.strategy), stores)
+        self.halves = ClientHalves(strategies.build(config.strategy, network.layout), stores)
         self._spec, self._config, self._mixed = network.spec, config, mixed
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train)
         self._loss_sums = torch.zeros(stores, device=network.device)

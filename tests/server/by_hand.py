@@ -10,6 +10,7 @@ from common.config import RunConfig, resolve
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.params import Layout
 
 
 class Targets:
@@ -61,6 +62,9 @@ class Notes:
 
     def training(self, round: int, done: int, sampled: int) -> None:
         assert 0 <= done <= sampled
+
+
+ONE = Layout(("w",), (torch.Size([1]),), 1, 1)  # a model of one number
 
 
 def plan_of(**settings: object) -> Plan:

@@ -12,11 +12,11 @@ from common.orders import Failure, Update
 from server.gate import Gate
 from server.rounds import Rounds
 from server.spool import Memory, Spool
-from tests.server.by_hand import Notes, Targets, plan_of, vector
+from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
 def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:
-    return Rounds(plan_of(**settings), 1, runtime, judge, notes, lambda: False)
+    return Rounds(plan_of(**settings), ONE, runtime, judge, notes, lambda: False)
 
 
 def test_a_round_averages_what_came_back(notes: Notes) -> None:
@@ -126,7 +126,7 @@ def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(n
         runtime = Targets({"a": 4.1, "b": 8.3, "c": 2.7})
         runtime.broken = {"b": Update("b", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1)}
         plan = plan_of(strategy__name="fedadam", run__rounds=3)
-        rounds = Rounds(plan, 1, runtime, None, notes, lambda: False, Gate(held))
+        rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False, Gate(held))
         state = rounds.begin(vector(0.1))
         for _ in range(2):
             state, record = rounds.play(state)

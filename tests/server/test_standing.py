@@ -11,7 +11,7 @@ from common.config import ScreeningConfig
 from common.orders import Failure, Update
 from server.rounds import Rounds
 from server.standing import REMEMBERED, Standing
-from tests.server.by_hand import Notes, Targets, plan_of, vector
+from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 BAD = Failure("c", "invalid", "claims 0 images")
 LATE = Failure("c", "timeout", "no answer in time")
@@ -76,7 +76,7 @@ def test_a_line_of_the_history_reads_back() -> None:
 
 
 def rounds_of(runtime: Targets, notes: Notes, **settings: object) -> Rounds:
-    return Rounds(plan_of(run__rounds=20, **settings), 1, runtime, None, notes, lambda: False)
+    return Rounds(plan_of(run__rounds=20, **settings), ONE, runtime, None, notes, lambda: False)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -198,7 +198,7 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
     runtime, notes = Products(stores, "store-2", how), Notes()
-    playing = Rounds(start.plan, start.trainable, runtime, None, notes, lambda: False, gate)
+    playing = Rounds(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
     state = playing.begin(start.params)
     for _ in range(rounds):
         state, record = playing.play(state)

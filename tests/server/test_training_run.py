@@ -11,7 +11,7 @@ from server.checkpoints import Checkpoints
 from server.plan import Start
 from server.run_directory import RunDirectory
 from server.training_run import StopRequest, Training
-from tests.server.by_hand import Notes, Targets, plan_of, vector
+from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
 class Fragile(Targets):
@@ -29,7 +29,7 @@ class Fragile(Targets):
 def training(path: Path, runtime: Targets) -> Training:
     plan = plan_of(run__rounds=60, evaluation__every=100)
     directory = RunDirectory.open(path, plan.config)
-    return Training(Start(plan, vector(0.0), 1), runtime, None, Notes(), directory, 0.0)
+    return Training(Start(plan, vector(0.0), ONE), runtime, None, Notes(), directory, 0.0)
 
 
 def test_quick_rounds_share_checkpoints_and_none_is_lost_when_the_run_fails(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_was_expected_and_is_not_asked(
     engine.expect(order(begun), NAMES)
     if judging:
         engine.judge(other)
-    zeros = trained(engine, order(type(begun)(begun.plan, other, begun.trainable)), NAMES)
+    zeros = trained(engine, order(type(begun)(begun.plan, other, begun.layout)), NAMES)
     assert not any(torch.equal(zeros[name].params, expected[name].params) for name in NAMES)
     assert equal(engine, asked, NAMES, expected)
 
