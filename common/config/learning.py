@@ -54,6 +54,11 @@ class StrategyConfig(Section):
     weighting: Literal["images", "uniform"] = Field(
         "images", description="weight of a store's update: its number of images, or the same for all"
     )
+    absent_classes: Literal["full", "mask"] = Field(
+        "full",
+        description="classes that a store does not have: full (it trains on the scores of all classes), or mask (it leaves"
+        " out those it lacks, and the head's row of a class is averaged over the stores that have it)",
+    )
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
     server_lr: NonNegative = Field(
         0.0,
