@@ -149,7 +149,7 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
             optimizer.step(network.weights, gradient, lr)
             loss_sum += loss * len(positions)
             steps += 1
-    run = LocalRun(start, network.weights, steps, lr, len(images))
+    run = LocalRun(start, network.weights, steps, lr, len(images), config.momentum)
     extras, state = strategy.end(run, local, kept)
     return Fitted(
         network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state

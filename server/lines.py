@@ -16,12 +16,18 @@ BYTES_PER_FLOAT = 4
 
 @dataclass(frozen=True)
 class Trained:
-    """An order, and what came of it. asked: the cohort, in store order; updates: the good ones, in store order."""
+    """An order, and what came of it.
+
+    asked:   the cohort, in store order
+    updates: the good ones, in store order
+    present: all stores that could have been asked
+    """
 
     order: TrainOrder
     asked: Mapping[str, StoreInfo]
     updates: Sequence[Update]
     failed: Mapping[str, Failure]
+    present: Mapping[str, StoreInfo]
 
 
 @dataclass(frozen=True)

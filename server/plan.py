@@ -54,7 +54,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
 
     Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
     """
-    strategies.build(config.strategy)
+    strategies.check(config)
     compression.check(config)
     if config.model.freeze and config.model.weights == "none":
         raise ConfigError(

@@ -14,6 +14,7 @@ from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout, Tensors
+from common.training import learning_rate
 from server import cohort, lines, suspicion
 from server.checkpoints import Best, State, add_round
 from server.gate import Gate, Judge
@@ -101,7 +102,9 @@ class Rounds:
                 trained = self._train(state, number)
             with clock("aggregate"):
                 state = state.to(trained.updates[0].params.device)
-                params, memory = self.strategy.aggregate(state.params, trained.updates, state.strategy, self._trainable)
+                params, memory = self.strategy.aggregate(
+                    state.params, trained.updates, state.strategy, self._trainable, trained.present
+                )
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)
@@ -160,7 +163,7 @@ class Rounds:
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = self._cohort(present, number, attempt)
-            trained = self._screened(order, {store: present[store] for store in sampled})
+            trained = self._screened(order, sampled, present)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
@@ -174,16 +177,24 @@ class Rounds:
             f" round {state.round}; mend the stores and go on with --resume."
         )
 
-    def _screened(self, order: TrainOrder, asked: Mapping[str, StoreInfo]) -> Trained:
+    def _screened(self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo]) -> Trained:
         """Let stores train, and keep of their answers what is good."""
         self._gate.held.clear()
-        screen = Screen(order, asked, self.strategy.expected(self._trainable), self._gate.held)
+        asked = {store: present[store] for store in sampled}
+        lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
+        screen = Screen(
+            order,
+            asked,
+            self.strategy.expected(self._trainable),
+            self._gate.held,
+            lambda update: self.strategy.fault(update, lr, self.config.train),
+        )
         for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
             screen.take(answer)
         screened = screen.result()
         for sentence in screened.ignored:
             self._watcher.note(f"Round {order.round}: {sentence}")
-        return Trained(order, asked, screened.updates, screened.failed)
+        return Trained(order, asked, screened.updates, screened.failed, present)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, telling the watcher how many there are."""

@@ -1,6 +1,6 @@
 """Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -41,12 +41,14 @@ class Screen:
     held:   takes the updates; nothing else here keeps one
     """
 
+    fault:  what the strategy finds wrong with that, in words, or None
     order: TrainOrder
     asked: Mapping[str, StoreInfo]
     extras: Shapes
     held: Held
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
+    fault: Callable[[Update], str | None] = lambda _: None
     _signs: dict[str, Tensor] = field(default_factory=dict)
     _images: dict[str, int] = field(default_factory=dict)
 
@@ -87,7 +89,8 @@ class Screen:
         """What is wrong with an update, or None; its values are looked at later."""
         if update.round != self.order.round:
             return f"answers round {update.round}, not round {self.order.round}"
-        return self._misfit(update) or _false_claim(update, self.asked[update.store].num_examples)
+        declared = self.asked[update.store].num_examples
+        return self._misfit(update) or _false_claim(update, declared) or self.fault(update)
 
     def _misfit(self, update: Update) -> str | None:
         """Which tensor is not as ordered, or None."""
@@ -104,7 +107,7 @@ class Screen:
     def _sign(self, update: Update) -> Tensor:
         """[norm of what training changed, sum of the extras, loss]: not waited for, as the device may be at work."""
         norm = distance(update.params, self.order.params)
-        extras = [tensor.sum() for tensor in update.extras.values()]
+        extras = [tensor.sum().to(norm.device) for tensor in update.extras.values()]
         return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
 
     def _finite_norms(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
-from common.config import StrategyConfig
+from common.config import RunConfig, StrategyConfig
 from common.errors import ConfigError
 from common.params import Layout
 from common.strategies.base import LocalRun, Strategy
@@ -11,16 +11,20 @@ from common.strategies.fedadagrad import FedAdagrad
 from common.strategies.fedadam import FedAdam
 from common.strategies.fedavg import FedAvg
 from common.strategies.fedavgm import FedAvgM
+from common.strategies.fednova import FedNova
 from common.strategies.fedprox import FedProx
 from common.strategies.fedyogi import FedYogi
 from common.strategies.krum import Krum
 from common.strategies.median import Median
 from common.strategies.multi_krum import MultiKrum
+from common.strategies.scaffold import Scaffold
 from common.strategies.trimmed_mean import TrimmedMean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "fedavg": FedAvg,
     "fedprox": FedProx,
+    "scaffold": Scaffold,
+    "fednova": FedNova,
     "fedavgm": FedAvgM,
     "fedadam": FedAdam,
     "fedyogi": FedYogi,
@@ -53,4 +57,10 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
     return chosen(config, layout)
 
 
-__all__ = ["STRATEGIES", "LocalRun", "Strategy", "build"]
+def check(config: RunConfig) -> None:
+    """Raises ConfigError if the strategy cannot be built, or does not go with the local training."""
+    if reason := build(config.strategy).unfit(config.train):
+        raise ConfigError(f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of them.")
+
+
+__all__ = ["STRATEGIES", "LocalRun", "Strategy", "build", "check"]

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.config import StrategyConfig
-from common.orders import Update
+from common.config import StrategyConfig, TrainConfig
+from common.orders import StoreInfo, Update
 from common.params import Layout, Rows, Tensors, weighted_mean
 
 
@@ -19,6 +19,7 @@ class LocalRun:
     steps:        optimizer steps taken
     lr:           learning rate of the round
     num_examples: training images
+    momentum:     that of the optimizer
     """
 
     start: Tensor
@@ -26,6 +27,21 @@ class LocalRun:
     steps: int
     lr: float
     num_examples: int
+    momentum: float = 0.0
+
+    @property
+    def reach(self) -> float:
+        """See `reach`."""
+        return reach(self.steps, self.lr, self.momentum)
+
+
+def reach(steps: int, lr: float, momentum: float) -> float:
+    """How far SGD carries weights if every gradient is -1: lr sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps.
+
+    Without momentum steps * lr. (Wang et al. 2020, FedNova: lr |a|_1 of local SGD with momentum.)
+    """
+    carried = steps - momentum * (1 - momentum**steps) / (1 - momentum)
+    return lr * carried / (1 - momentum)
 
 
 class Vectors(Rows):
@@ -59,6 +75,10 @@ class Strategy:
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config, self.layout = config, layout
 
+    def unfit(self, train: TrainConfig) -> str | None:
+        """Why the algorithm's equations do not hold for such a local training, as half a sentence; None: they do."""
+        return None
+
     # --- client half -------------------------------------------------------------------------------
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
@@ -68,6 +88,7 @@ class Strategy:
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step.
 
+        It has its L1 term and is clipped already; weight decay follows. So what is added here is never clipped.
         Stores that step together come as rows: both are [S, T] then, and what `begin` gave is the same for
         all or has a leading S too ([S, 1] for a single number). So write what broadcasts, and read no values.
         """
@@ -90,12 +111,22 @@ class Strategy:
         """What `end` sends along: float32 tensors by name, with their shapes. An update with others is dropped."""
         return {}
 
+    def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+        """What cannot be in what a store sent along, of the shapes expected, after training at `lr`; or None."""
+        return None
+
     def aggregate(
-        self, params: Tensor, updates: Sequence[Update], state: Tensors, trainable: int
+        self,
+        params: Tensor,
+        updates: Sequence[Update],
+        state: Tensors,
+        trainable: int,
+        present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """The next global model [P] and server state from a cohort's updates, given in store order.
 
-        `updates` may lie on disk: each access reads one, so look at one after the other, or at `blocks` of all.
+        updates: may lie on disk: each access reads one, so look at one after the other, or at `blocks` of all
+        present: all stores that could have been asked; None: the cohort
         """
         return self.advance(params, self.combine(updates), state, trainable)
 
@@ -105,9 +136,16 @@ class Strategy:
 
     def mean(self, updates: Sequence[Update], places: Sequence[int]) -> Tensor:
         """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly."""
-        by_images = self.config.weighting == "images"
-        weights = [updates[place].num_examples if by_images else 1 for place in places]
-        return weighted_mean(Vectors(updates, places), weights)
+        return weighted_mean(Vectors(updates, places), [self.weight(updates[place]) for place in places])
+
+    def weight(self, trained: Update | StoreInfo) -> float:
+        """What an update counts, or that of a store would: its images, or 1."""
+        return trained.num_examples if self.config.weighting == "images" else 1
+
+    def total(self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None) -> float:
+        """The sum of the weights of all stores `present`, and of those that have sent `updates` if they left since."""
+        weights = {update.store: self.weight(update) for update in updates}
+        return sum((weights | {name: self.weight(info) for name, info in (present or {}).items()}).values())
 
     def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
         """The next global model from the present one and the combined updates: here, the latter."""

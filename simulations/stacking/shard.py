@@ -90,14 +90,14 @@ class Shard:
                 answers = [failure_of(group[0][0], error)]
             yield from answers
 
-    def evaluate(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
-        """Judge a model (float32 [P]) on each of `sets`."""
+    def evaluate(self, params: Tensor, sets: Sequence[Images], temperatures: Sequence[float] = ()) -> list[Counts]:
+        """Judge a model (float32 [P]) on each of `sets`, as `common.evaluation.evaluate` does."""
         self._network.load(params)
         while True:
             try:
                 with self._current():
                     chosen = [self._gallery.selected(images) for images in sets]
-                    return evaluate(self._network, chosen, self._judged_at_once)
+                    return evaluate(self._network, chosen, self._judged_at_once, temperatures)
             except torch.OutOfMemoryError:
                 if self._judged_at_once == 1:
                     raise
@@ -133,7 +133,7 @@ class Shard:
         for place, (name, images) in enumerate(group):
             size = len(images)
             end = ends[place] if ends.device == weights.device else weights[place].clone()
-            run = LocalRun(work.start, end, schedule.steps[place], lr, size)
+            run = LocalRun(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
             extra, state = training.halves.end(place, run, states[place])
             update = Update(name, order.round, ends[place], size, sums[place] / size, seconds * size, extra)
             trainable, unsent = self._network.layout.trainable, split(kept[place])[1]

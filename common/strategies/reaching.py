@@ -1,0 +1,40 @@
+"""The shared half of the algorithms whose equations count a store's steps: SCAFFOLD and FedNova."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from common.config import TrainConfig
+from common.orders import Update
+from common.params import Tensors
+from common.strategies.base import LocalRun, Strategy, reach
+
+REACH = "reach"
+ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of ten thousand
+
+
+class Reaching(Strategy):
+    """Each update brings its `LocalRun.reach`, float32 [1]; the server checks it, as it divides by it."""
+
+    def unfit(self, train: TrainConfig) -> str | None:
+        """For other optimizers no such number exists."""
+        return None if train.optimizer == "sgd" else f"counts steps of sgd, and train.optimizer is {train.optimizer}"
+
+    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Tell the reach."""
+        return {REACH: torch.tensor([run.reach])}, state
+
+    def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
+        """One number."""
+        return {REACH: (1,)}
+
+    def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+        """A reach that no local training of so many images has: whoever claims too little moves the model too far."""
+        images, claimed = update.num_examples, float(update.extras[REACH])
+        least = max(1, images // train.batch_size) * train.epochs
+        most = math.ceil(images / train.batch_size) * train.epochs
+        low, high = (reach(steps, lr, train.momentum) for steps in (least, most))
+        if low * (1 - ROUNDING) <= claimed <= high * (1 + ROUNDING):
+            return None
+        return f"claims a reach of {claimed:g}, where its images allow {low:g} to {high:g}"
