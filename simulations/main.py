@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.cli import command_line, merge_settings, run_and_leave
+from simulations.compare.cli import compare
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -118,6 +119,9 @@ def split(
     written = write_stores(resolve(settings).data, out, seed=seed, test=test)
     for folder, counts in written.items():
         typer.echo(f"{out / folder}: {sum(counts.values())} images in {len(counts)} classes")
+
+
+app.command()(compare)
 
 
 @app.command()

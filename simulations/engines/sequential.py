@@ -77,7 +77,7 @@ class SequentialEngine:
         self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
-        workers = config.run.workers or _default_workers(self._device)  # evaluation uses more than a small cohort
+        workers = config.run.workers or default_workers(self._device)  # evaluation uses more than a small cohort
         self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
         self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
         self._infos = federation.infos()
@@ -197,6 +197,6 @@ def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[
         yield tuple(parcel)
 
 
-def _default_workers(device: torch.device) -> int:
+def default_workers(device: torch.device) -> int:
     """One a core on a CPU, where processes can be forked; one on other devices, which they would share."""
     return len(os.sched_getaffinity(0)) if device.type == "cpu" and sys.platform == "linux" else 1

@@ -1,0 +1,51 @@
+"""A finished model, read back from the `model.safetensors` that a run leaves behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from common.errors import DataError
+from common.models.spec import ModelSpec
+
+FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a model file holds.
+
+    spec:    architecture, classes, image size, normalisation
+    tensors: the whole state dict by torch names, on the CPU
+    """
+
+    path: Path
+    spec: ModelSpec
+    tensors: Mapping[str, Tensor]
+
+
+def read(path: Path) -> SavedModel:
+    """The model in a run directory, or in a `model.safetensors`. Raises DataError if there is none that can be read.
+
+    The file alone is enough: its metadata hold the specification. `common.prediction.load` makes a network of it.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"There is no model in {path}: expected a {FILE}, or the directory of a run that has one.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            spec = ModelSpec.from_json((opened.metadata() or {})["spec"])
+            tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except KeyError:
+        raise DataError(f"{file} does not say what network it is for; expected the {FILE} of a run.") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(
+            f"Cannot read the model {file} ({_first_line(error)}); expected the {FILE} of a run."
+        ) from error
+    return SavedModel(file, spec, tensors)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,64 @@
+"""`flower-simulation compare`: its options."""
+
+from typing import Annotated, Any
+
+import typer
+
+from common.cli import merge_settings
+from simulations import options
+
+STOPPED = 130  # exit code of what a person stopped, as after any SIGINT
+
+
+def compare(
+    dataset: options.Dataset = None,
+    stores: options.Stores = None,
+    partition: options.Partition = None,
+    rounds: options.Rounds = None,
+    fraction: options.CohortShare = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    model: options.Model = None,
+    strategy: options.Strategy = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    tune_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Epochs for which each store fine-tunes the federated model; 0: none (default: 2)."),
+    ] = None,
+    tune_lr: Annotated[
+        float | None, typer.Option(min=0.0, help="Learning rate of that (default: a fifth of --lr).")
+    ] = None,
+    leave_one_out: Annotated[
+        bool, typer.Option("--leave-one-out", help="Train once more without each store, to see what it contributes.")
+    ] = False,
+    out: options.Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the comparison in --out.")] = False,
+    config: options.Settings = None,
+    assignments: options.Assignments = None,
+) -> None:
+    """Show what each store would gain by joining: alone, federated, fine-tuned and pooled, on the same budget."""
+    flags: dict[str, Any] = {
+        "data.dataset": dataset,
+        "data.stores": stores,
+        "data.partition": partition,
+        "run.rounds": rounds,
+        "cohort.fraction": fraction,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "model.name": model,
+        "strategy.name": strategy,
+        "run.seed": seed,
+        "run.device": device,
+        "run.out": str(out) if out else None,
+    }
+    settings = merge_settings(config, flags, assignments or [])
+    from rich.console import Console
+
+    from simulations.compare.command import Request
+    from simulations.compare.command import compare as run
+
+    finished = run(Request(settings, resume, tune_epochs, tune_lr, leave_one_out), Console())
+    raise typer.Exit(0 if finished else STOPPED)

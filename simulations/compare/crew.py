@@ -1,0 +1,126 @@
+"""Trains the parts of a comparison side by side: one process a core, each part in one of them.
+
+Parts do not wait for each other but for the federated model, so all cores are busy to the end, which the rounds of
+one federation would not allow: its stores differ in size. On a GPU, parts come one after the other.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import FedshelfError
+from common.images.types import Images
+from common.models.saved import FILE, read
+from common.prediction import load
+from server.plan import prepare
+from server.run_directory import RunDirectory
+from server.training_run import Training
+from simulations import engines
+from simulations.compare.held_out import HeldOut
+from simulations.compare.judging import Judged, judge
+from simulations.compare.parts import TUNED, Part
+from simulations.compare.progress import PartWatcher, Progress, SharedStop
+from simulations.engines.pool import Pool
+
+SERVER = ""  # in place of a store's name: the server's test set
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the part with this number.
+
+    summary: of its run; empty if it was not begun
+    judged:  its finished model on the held-out images of each store that it is for, and on the server's (`SERVER`)
+    """
+
+    number: int
+    summary: dict[str, Any] = field(default_factory=dict)
+    judged: dict[str, Judged] = field(default_factory=dict)
+    error: FedshelfError | OSError | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the part has been trained to its end."""
+        return bool(self.judged)
+
+
+class Crew:
+    """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them."""
+
+    def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, workers: int) -> None:
+        self._parts, self._held_out, self._root = parts, held_out, root
+        self.progress = Progress(parts)
+        self.stop = SharedStop(self.progress)
+        self._pool: Pool[int, Outcome] | None = Pool(workers, self._work) if workers > 1 else None
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Of the parts as they end. Raises FedshelfError or OSError if one cannot go on."""
+        for outcome in self._ending():
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome
+
+    def close(self) -> None:
+        """End all processes."""
+        if self._pool:
+            self._pool.close()
+
+    def _ending(self) -> Iterator[Outcome]:
+        first = [number for number, part in enumerate(self._parts) if part.kind != TUNED]
+        tuned = [number for number, part in enumerate(self._parts) if part.kind == TUNED]
+        if self._pool is None:
+            yield from map(self._work, [*first, *tuned])
+            return
+        waiting = range(0)
+        for outcome in self._pool.results(self._pool.submit(first)):
+            if outcome.number == 0 and outcome.is_finished:
+                waiting = self._pool.submit(tuned)  # they start from its model
+            yield outcome
+        yield from self._pool.results(waiting)
+
+    def _work(self, number: int) -> Outcome:
+        """Train a part and judge it, in this process or in a worker."""
+        if self.stop():
+            return Outcome(number)
+        part = self._parts[number]
+        try:
+            summary = self._finished(part) or self._train(number, part)
+            if summary["status"] != "finished":
+                return Outcome(number, summary)
+            self.progress.finish(number)
+            return Outcome(number, summary, self._judge(part))
+        except (FedshelfError, OSError) as error:
+            return Outcome(number, error=error)
+
+    def _finished(self, part: Part) -> dict[str, Any] | None:
+        """The summary of a part that an earlier process finished."""
+        path = self._root / part.name
+        if not (path / "summary.json").is_file() or not (path / FILE).is_file():
+            return None
+        summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        return summary if summary["status"] == "finished" else None
+
+    def _train(self, number: int, part: Part) -> dict[str, Any]:
+        federation, path = part.federation, self._root / part.name
+        channels = next(iter(federation.stores.values())).train.pixels.shape[3]
+        start = prepare(part.config, federation.classes, channels)
+        build_engine = engines.find(engines.choose(start))
+        with closing(RunDirectory.open(path, start.plan.config)) as directory:
+            directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
+            start = start.identified(directory.run_id())
+            with closing(build_engine(federation, start, path / "stores")) as engine:
+                return Training(start, engine, None, PartWatcher(self.progress, number), directory, 0.0).run(self.stop)
+
+    def _judge(self, part: Part) -> dict[str, Judged]:
+        """Of a part about one store, on its images and the server's; else on all stores'."""
+        own = self._held_out.own
+        sets: dict[str, Images] = {part.store: own[part.store]} if part.is_of_one_store else dict(own)
+        if self._held_out.server is not None:
+            sets[SERVER] = self._held_out.server
+        network = load(read(self._root / part.name), torch.device(part.config.run.device))
+        return judge(network, sets, part.config.evaluation.batch_size)

@@ -1,0 +1,80 @@
+"""What the models of a comparison are judged on: each store's own images, and the server's test set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from common.errors import DataError
+from common.images.types import Images, StoreData
+from common.seeding import rng
+from simulations.federation import Federation
+from simulations.partitions.follow import follow
+
+OWN_TEST = "each store's own test images"
+DEALT = "the test images, dealt to the stores as the training images were, each class in the same proportions"
+VALIDATION = "each store's validation images, as the data has no test images; nothing was chosen on them"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that no model of a comparison is trained or chosen on.
+
+    own:    store -> its images, possibly none
+    server: the server's test set, or None if there is none
+    told:   where `own` is from, for a person
+    """
+
+    own: Mapping[str, Images]
+    server: Images | None
+    told: str
+
+
+def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
+    """What to judge on, and the stores with just that as their test images; the server keeps none for its rounds.
+
+    A store's own images are its test images; where no store has any, the server's test images are dealt to them,
+    and where there are none, the stores' validation images are taken, which then choose nothing.
+    Raises DataError if nothing is held out.
+    """
+    stores = dict(federation.stores)
+    if any(len(data.test) for data in stores.values()):
+        told = OWN_TEST
+    elif federation.test is not None:
+        told, stores = DEALT, _dealt(stores, federation.test, seed)
+    elif any(len(data.validation) for data in stores.values()):
+        told = VALIDATION
+        none = torch.empty(0, dtype=torch.int64)
+        stores = {
+            name: StoreData(data.train, data.validation.select(none), data.validation) for name, data in stores.items()
+        }
+    else:
+        raise DataError(
+            "A comparison needs images that nobody trains on, and this data has neither test nor validation images;"
+            " keep some of each store's with --set data.holdout=0.2."
+        )
+    held_out = HeldOut({name: data.test for name, data in stores.items()}, federation.test, told)
+    return replace(federation, stores=stores, test=None), held_out
+
+
+def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str, StoreData]:
+    """The stores with the server's test images dealt to them: every one goes to one store."""
+    trained = [data.train.targets().numpy() for data in stores.values()]
+    parts = np.split(np.arange(sum(map(len, trained))), np.cumsum([*map(len, trained)])[:-1])
+    rows = follow(parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test"))
+    return {
+        name: replace(data, test=test.select(torch.from_numpy(part)))
+        for (name, data), part in zip(stores.items(), rows, strict=True)
+    }
+
+
+def pooled(images: list[Images]) -> Images:
+    """The images of several sets as one; sets of one array share it, others are copied into a new one."""
+    first = images[0]
+    if all(each.pixels.data_ptr() == first.pixels.data_ptr() for each in images):
+        return Images(first.pixels, first.labels, torch.cat([each.rows for each in images]))
+    return Images.whole(
+        torch.cat([each.pixels.index_select(0, each.rows) for each in images]),
+        torch.cat([each.targets() for each in images]),
+    )

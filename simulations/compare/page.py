@@ -1,0 +1,49 @@
+"""`report.html` of a comparison, made from the files in its directory alone."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import server.report
+from common.files import write_text
+from server.report import words
+from server.report.heatmap import heat_map
+from simulations.compare.words import headline, of_store
+
+
+def write(directory: Path) -> Path:
+    """Write the page and return its path; it may be written again at any time. Raises OSError."""
+    found = json.loads((directory / "compare.json").read_text(encoding="utf-8"))
+    settings = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
+    path = directory / "report.html"
+    write_text(path, render(directory.resolve().name, found, settings))
+    return path
+
+
+def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]) -> str:
+    """The page as text; names of stores and classes are escaped, everywhere."""
+    folders = [Path(__file__).parent, Path(server.report.__file__).parent]
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": words.percent, "decimal": words.decimal, "whole": words.whole, "size": words.size,
+        "printable": words.printable, "duration": words.duration,
+    }  # fmt: skip
+    return environment.get_template("compare.html.j2").render(
+        name=words.printable(name),
+        found=found,
+        settings=settings,
+        headline=headline(found),
+        sentences={store: of_store(store, each) for store, each in found["stores"].items()},
+        matrices={
+            kind: heat_map(found["classes"], each["all_images"]["confusion"]) for kind, each in found["average"].items()
+        },
+    )

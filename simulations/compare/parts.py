@@ -1,0 +1,127 @@
+"""What a comparison trains: runs of their own, each with its directory below the comparison's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.config import CohortConfig, MessagesConfig, RunConfig, ScreeningConfig, StrategyConfig, flatten, resolve
+from common.images.types import StoreData
+from common.models.saved import FILE
+from server.cohort import round_half_up
+from simulations.compare.held_out import pooled
+from simulations.federation import Federation
+
+ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
+WITHOUT = "without"  # federated without one store, to see what it contributes
+EVERYONE = "pooled"  # the name of the one store that holds all images
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a comparison is told beside the settings of its runs.
+
+    tune_epochs:   passes over a store's own images with which it adapts the federated model; 0: no store does
+    tune_lr:       learning rate of these
+    leave_one_out: whether to train once more without each store
+    """
+
+    tune_epochs: int
+    tune_lr: float
+    leave_one_out: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training. store: whom it is about, or "" if it is about all."""
+
+    kind: str
+    store: str
+    config: RunConfig
+    federation: Federation
+
+    @property
+    def name(self) -> str:
+        """Its directory below the comparison's: "pooled", "alone/store-1"."""
+        return f"{self.kind}/{self.store}" if self.store else self.kind
+
+    @property
+    def is_of_one_store(self) -> bool:
+        """Whether its model is for one store only."""
+        return self.kind in (ALONE, TUNED)
+
+    @property
+    def cost(self) -> int:
+        """About how many images it trains on."""
+        images = sum(sum(counts) for counts in self.federation.table.values())
+        return int(images * self.config.cohort.fraction * self.config.run.rounds * self.config.train.epochs) + 1
+
+
+def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Part]:
+    """All parts, the federated one first and the others by what they cost, those that need its model at the end."""
+    stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
+    whole = Part(FEDERATED, "", _single_process(config), federation)
+    others = [Part(POOLED, "", _lone(config, rounds), _everyone(federation))]
+    others += [Part(ALONE, name, _lone(config, rounds), _only(federation, [name])) for name in stores]
+    if options.leave_one_out and len(stores) > 1:
+        others += [
+            Part(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
+            for name in stores
+        ]
+    tuned = _tuned(config, options, root / whole.name / FILE) if options.tune_epochs else None
+    adapted = [Part(TUNED, name, tuned, _only(federation, [name])) for name in stores] if tuned else []
+    return [whole, *sorted(others, key=lambda part: -part.cost), *sorted(adapted, key=lambda part: -part.cost)]
+
+
+def lone_rounds(config: RunConfig, stores: int) -> int:
+    """Rounds after which a model that sees its images in each round has seen them as often as a store's on average.
+
+    rounds * cohort / stores: with all stores in every round, as many rounds.
+    """
+    cohort = min(stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1))
+    return max(1, round_half_up(config.run.rounds * cohort / stores))
+
+
+def _lone(config: RunConfig, rounds: int) -> RunConfig:
+    """Plain local training of one store: the same model and local settings, no federated algorithm."""
+    plain = {
+        "strategy": StrategyConfig(), "cohort": CohortConfig(), "messages": MessagesConfig(),
+        "screening": ScreeningConfig(), "run": config.run.model_copy(update={"rounds": rounds}),
+    }  # fmt: skip
+    return _single_process(config.model_copy(update=plain))
+
+
+def _tuned(config: RunConfig, options: Options, model: Path) -> RunConfig:
+    """Further training from the federated model at one store."""
+    changed = {
+        "model.weights": str(model), "train.epochs": 1, "train.lr": options.tune_lr, "train.schedule": "constant",
+        "evaluation.patience": 0,
+    }  # fmt: skip
+    return resolve(flatten(_lone(config, options.tune_epochs)), changed)
+
+
+def _smaller(config: RunConfig, stores: int) -> RunConfig:
+    """The same federation with fewer stores."""
+    quorum = min(config.cohort.min_stores, stores)
+    return _single_process(resolve(flatten(config), {"cohort.min_stores": quorum}))
+
+
+def _single_process(config: RunConfig) -> RunConfig:
+    """Parts run side by side on a CPU, each in one process."""
+    return resolve(flatten(config), {"run.workers": 1})
+
+
+def _only(federation: Federation, names: list[str]) -> Federation:
+    stores: Mapping[str, StoreData] = {name: federation.stores[name] for name in names}
+    return replace(federation, stores=stores, table={name: federation.table[name] for name in names})
+
+
+def _everyone(federation: Federation) -> Federation:
+    """One store that holds what all stores hold."""
+    held = list(federation.stores.values())
+    store = StoreData(
+        pooled([data.train for data in held]),
+        pooled([data.validation for data in held]),
+        pooled([data.test for data in held]),
+    )
+    table = [sum(counts) for counts in zip(*federation.table.values(), strict=True)]
+    return replace(federation, stores={EVERYONE: store}, table={EVERYONE: table})

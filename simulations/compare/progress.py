@@ -1,0 +1,76 @@
+"""How far the parts of a comparison are, and whether they shall end; both as forked processes see it."""
+
+import multiprocessing
+from collections.abc import Sequence
+
+from server.run_directory import Record
+from server.training_run import StopRequest
+from simulations.compare.parts import Part
+from simulations.engines.pool import shared
+
+
+class Progress:
+    """Rounds done of each part. Also the watcher of the whole, which is told of signals only."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts, self._rounds = parts, shared(1, len(parts))[0]
+        self.notes: list[str] = []
+
+    def of(self, kind: str) -> tuple[float, int]:
+        """Share of the work of all parts of a kind that is done (0..1), and how many parts that are."""
+        parts = [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True) if part.kind == kind]
+        done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
+        return done / max(1, sum(part.cost for part, _ in parts)), len(parts)
+
+    def tell(self, number: int, rounds: int) -> None:
+        """The part with this number has done so many rounds."""
+        self._rounds[number] = rounds
+
+    def finish(self, number: int) -> None:
+        """The part with this number needs no more rounds."""
+        self.tell(number, self._parts[number].config.run.rounds)
+
+    def row(self, record: Record) -> None:
+        """Nothing: rounds are those of a part."""
+
+    def note(self, text: str) -> None:
+        """Keep a line for whoever shows them."""
+        self.notes.append(text)
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Nothing."""
+
+
+class PartWatcher:
+    """Hears of the rounds of one part."""
+
+    def __init__(self, progress: Progress, number: int) -> None:
+        self._progress, self._number = progress, number
+
+    def row(self, record: Record) -> None:
+        """Count the round."""
+        self._progress.tell(self._number, record["round"])
+
+    def note(self, text: str) -> None:
+        """Nothing: the part's own files have it."""
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Nothing."""
+
+
+class SharedStop(StopRequest):
+    """A request to end that processes forked later see, too. If their parent is killed, they end as if asked."""
+
+    def __init__(self, watcher: Progress) -> None:
+        super().__init__(watcher)
+        self._flag = shared(1, 1)
+
+    def __call__(self) -> bool:
+        """Whether it has been asked."""
+        parent = multiprocessing.parent_process()
+        return bool(self._flag.any()) or (parent is not None and not parent.is_alive())
+
+    def request(self) -> None:
+        """Ask all parts for an end after their rounds."""
+        super().request()
+        self._flag.fill_(1)
