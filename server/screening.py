@@ -39,16 +39,16 @@ class Screen:
     asked:  the stores that got the order, and what they have declared
     extras: what an update of the run's strategy has beside its parameters, all float32
     held:   takes the updates; nothing else here keeps one
+    fault:  what the strategy finds wrong with that, in words, or None
     """
 
-    fault:  what the strategy finds wrong with that, in words, or None
     order: TrainOrder
     asked: Mapping[str, StoreInfo]
     extras: Shapes
     held: Held
+    fault: Callable[[Update], str | None] = lambda _: None
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
-    fault: Callable[[Update], str | None] = lambda _: None
     _signs: dict[str, Tensor] = field(default_factory=dict)
     _images: dict[str, int] = field(default_factory=dict)
 
