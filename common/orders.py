@@ -67,6 +67,8 @@ class Update:
     extras:       what the strategy's client half adds
     packed:       what travels in place of `params` if updates are compressed; dropped on arrival
     packed_bytes: its size; 0: not compressed
+    by_class:     float64 [C], images of each class that it stands for as the server reckons them on arrival; None: as
+                  nobody needs them
     """
 
     store: str
@@ -78,6 +80,7 @@ class Update:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     packed: Mapping[str, Tensor] | None = None
     packed_bytes: int = 0
+    by_class: Tensor | None = None
 
     def piece(self, begin: int, end: int) -> Tensor:
         """Coordinates [begin, end) of `params`, read alone where they lie on disk."""

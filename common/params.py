@@ -57,6 +57,11 @@ class Layout:
         begin = sum(shape.numel() for shape in self.shapes[:place])
         return slice(begin, begin + self.shapes[place].numel())
 
+    def rows(self) -> tuple[slice, ...]:
+        """Where the head lies: spans that consist of a row (or a number) for each class."""
+        names = (f"{self.head}.weight", f"{self.head}.bias")
+        return tuple(self.span(name) for name in names if name in self.names)
+
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Name -> view of `vector` (float32 [P]) in the tensor's own shape."""
         assert vector.shape == (self.size,), (vector.shape, self.size)
@@ -111,14 +116,54 @@ class Rows:
         return self[number][begin:end]
 
 
-def weighted_mean(vectors: Rows, weights: Sequence[float]) -> Tensor:
+@dataclass(frozen=True)
+class RowShares:
+    """Parts of n vectors that are averaged by shares of their own.
+
+    spans:  each is C rows of equal length
+    shares: float64 [n, C], of each vector in each row; a row in which none has a share is averaged as all else
+    """
+
+    spans: tuple[slice, ...]
+    shares: Tensor
+
+
+def weighted_mean(vectors: Rows, weights: Sequence[float], rows: RowShares | None = None) -> Tensor:
     """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each asked for once."""
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
-    mean = vectors[0] * (weights[0] / total)
-    for number in range(1, len(vectors)):
-        mean.add_(vectors[number], alpha=weights[number] / total)
+    by_row = _RowSums(rows, [weight / total for weight in weights]) if rows else None
+    mean = torch.empty(0)
+    for number, weight in enumerate(weights):
+        vector = vectors[number]
+        if by_row:
+            by_row.add(number, vector)
+        mean = mean.add_(vector, alpha=weight / total) if number else vector * (weight / total)
+        del vector  # before the next one is asked for
+    if by_row:
+        by_row.write(mean)
     return mean
+
+
+class _RowSums:
+    """Sums of the rows that have shares of their own. usual: the vectors' shares in all else"""
+
+    def __init__(self, rows: RowShares, usual: Sequence[float]) -> None:
+        self._spans = rows.spans
+        usual_shares = torch.tensor(usual, dtype=rows.shares.dtype)[:, None]
+        self._shares = torch.where(rows.shares.sum(dim=0) > 0, rows.shares, usual_shares).float()
+        self._sums: list[Tensor] = []
+
+    def add(self, number: int, vector: Tensor) -> None:
+        """Add the rows of `vector` (float32 [P]), the one at place `number`."""
+        share = self._shares[number].to(vector.device)[:, None]
+        parts = [vector[span].view(len(share), -1) * share for span in self._spans]
+        self._sums = [one + other for one, other in zip(self._sums, parts, strict=True)] if self._sums else parts
+
+    def write(self, vector: Tensor) -> None:
+        """Put the sums where they belong."""
+        for span, total in zip(self._spans, self._sums, strict=True):
+            vector[span] = total.flatten()
 
 
 def by_blocks(vectors: Rows, rule: Callable[[Tensor], Tensor]) -> Tensor:

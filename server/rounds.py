@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from common import strategies
+from common.assortment import keep_rows
 from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
@@ -81,7 +82,8 @@ class Rounds:
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
-        self._trainable, self._judge, self._watcher, self._stop = layout.trainable, judge, watcher, stop
+        self._layout, self._trainable, self._judge = layout, layout.trainable, judge
+        self._watcher, self._stop = watcher, stop
         self._last_judged: tuple[Tensor, Counts] | None = None
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None
@@ -105,6 +107,8 @@ class Rounds:
                 params, memory = self.strategy.aggregate(
                     state.params, trained.updates, state.strategy, self._trainable, trained.present
                 )
+                by_class = [update.by_class for update in trained.updates]
+                params = keep_rows(state.params, params, by_class, self._layout)
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)

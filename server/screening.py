@@ -1,12 +1,13 @@
 """Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 import torch
 from torch import Tensor
 
+from common.assortment import images_by_class
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.spool import Held
 
@@ -66,7 +67,7 @@ class Screen:
         else:
             self._signs[store] = self._sign(answer)
             self._images[store] = answer.num_examples
-            self.held.put(answer)
+            self.held.put(self._reckoned(answer))
 
     def result(self) -> Screened:
         """What counts, once there are no more answers."""
@@ -103,6 +104,13 @@ class Screen:
             if update.extras[name].dtype != torch.float32 or tuple(update.extras[name].shape) != shape:
                 return _mismatch(f"extras {name}", update.extras[name], shape)
         return None
+
+    def _reckoned(self, update: Update) -> Update:
+        """The update with the images by class that its store has declared, if rows of the head are averaged by them."""
+        if self.order.plan.config.strategy.absent_classes == "full":
+            return update
+        classes, info = self.order.plan.spec.classes, self.asked[update.store]
+        return replace(update, by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
         """[norm of what training changed, sum of the extras, loss]: not waited for, as the device may be at work."""

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from common.assortment import row_shares
 from common.config import StrategyConfig, TrainConfig
 from common.orders import StoreInfo, Update
-from common.params import Layout, Rows, Tensors, weighted_mean
+from common.params import Layout, Rows, RowShares, Tensors, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,14 @@ class Strategy:
 
     def mean(self, updates: Sequence[Update], places: Sequence[int]) -> Tensor:
         """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly."""
-        return weighted_mean(Vectors(updates, places), [self.weight(updates[place]) for place in places])
+        rows = self._rows([updates[place].by_class for place in places])
+        return weighted_mean(Vectors(updates, places), [self.weight(updates[place]) for place in places], rows)
+
+    def _rows(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
+        """How the head's rows are averaged: as all else, unless it is known who has which classes."""
+        if self.layout is None:
+            return None
+        return row_shares(by_class, self.layout, uniform=self.config.weighting == "uniform")
 
     def weight(self, trained: Update | StoreInfo) -> float:
         """What an update counts, or that of a store would: its images, or 1."""

@@ -13,7 +13,7 @@ from common.strategies.fedopt import FedOpt
 class FedAdagrad(FedOpt):
     """Adagrad at the server."""
 
-    uses: ClassVar = frozenset({"weighting", "server_lr", "tau"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "tau"})
 
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
         """The difference itself."""

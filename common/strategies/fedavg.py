@@ -12,4 +12,4 @@ from common.strategies.base import Strategy
 class FedAvg(Strategy):
     """The mean of the stores' weights, by images or uniformly."""
 
-    uses: ClassVar = frozenset({"weighting"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})

@@ -16,7 +16,7 @@ from common.strategies.base import Strategy
 class FedAvgM(Strategy):
     """FedAvg with momentum at the server; eta is `server_lr` (0: 1), beta `server_momentum`."""
 
-    uses: ClassVar = frozenset({"weighting", "server_lr", "server_momentum"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "server_momentum"})
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
         """No velocity yet."""

@@ -20,7 +20,7 @@ from common.strategies.base import Strategy
 class FedOpt(Strategy, ABC):
     """An adaptive step of the trainable part; buffers are taken from the mean. eta is `server_lr` (0: 0.1)."""
 
-    uses: ClassVar = frozenset({"weighting", "server_lr", "beta1", "beta2", "tau"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"})
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
         """Both moments at zero, no step taken."""

@@ -16,7 +16,7 @@ from common.strategies.base import Strategy
 class FedProx(Strategy):
     """FedAvg with a pull towards the global model during local training."""
 
-    uses: ClassVar = frozenset({"weighting", "mu"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "mu"})
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Remember the global model w_t."""

@@ -33,7 +33,7 @@ from common.strategies.reaching import REACH, Reaching
 class Scaffold(Reaching):
     """Local training without the drift to a store's own optimum; eta_g is `server_lr` (0: 1)."""
 
-    uses: ClassVar = frozenset({"weighting", "server_lr"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
 
     def unfit(self, train: TrainConfig) -> str | None:
         """What moved a store, over K eta, is its mean gradient only where all weights have one eta."""

@@ -1,0 +1,72 @@
+"""Stores sell different classes: what of the head a store trains, and by whom each class's row is averaged.
+
+A store whose photos show some of the run's classes only can teach nothing of the others. Trained on the scores of all
+classes it would push theirs down all the same, and each round would undo what the stores that have them have learned.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.images.types import Images
+from common.orders import StoreInfo
+from common.params import Layout, RowShares
+
+
+def present(images: Images, classes: int) -> Tensor | None:
+    """Which classes the images show: bool [C] on their device; None: all of them."""
+    shown = torch.bincount(images.targets(), minlength=classes) > 0
+    return None if bool(shown.all()) else shown
+
+
+def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:
+    """How many images of each class an update stands for that was trained on `num_examples`: float64 [C].
+
+    As the store has told, in proportion: no store's row weighs more than its update does. Images whose class it keeps
+    to itself are spread evenly, over the classes that it names without a number, else over all those it does not name.
+    """
+    told = {_normal(name): count for name, count in info.counts.items()}
+    counts = torch.tensor([told.get(_normal(name), 0) for name in classes], dtype=torch.float64)
+    if info.untold:
+        named = torch.tensor([told.get(_normal(name)) == 0 for name in classes])
+        over = named if named.any() else counts == 0
+        counts[over] += info.untold / max(1, int(over.sum()))
+    return counts * (num_examples / counts.sum().clamp(min=1))
+
+
+def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool) -> RowShares | None:
+    """Each update's share in each class's row of the head: its images of the class, or the same for all that have it.
+
+    by_class: of each update, see `common.orders.Update`; None, if it is not known of all of them
+    """
+    if (images := _stacked(by_class)) is None:
+        return None
+    weights = (images > 0).double() if uniform else images
+    return RowShares(layout.rows(), weights / weights.sum(dim=0).clamp(min=1e-300))
+
+
+def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout) -> Tensor:
+    """The model `after` a round (float32 [P]), but for the rows of classes that no store of the cohort has: they stay
+    as they were `before`. Else momentum, decay and corrections would move what nobody has looked at.
+    """
+    images = _stacked(by_class)
+    if images is None or bool((images > 0).any(dim=0).all()):
+        return after
+    unsold, after = (images == 0).all(dim=0).to(after.device), after.clone()
+    for span in layout.rows():
+        rows = after[span].view(len(unsold), -1)
+        rows[unsold] = before[span].view(len(unsold), -1)[unsold].to(after.device)
+    return after
+
+
+def _stacked(by_class: Sequence[Tensor | None]) -> Tensor | None:
+    """[n, C], or None if it is not known of all."""
+    known = [images for images in by_class if images is not None]
+    return torch.stack(known) if known and len(known) == len(by_class) else None
+
+
+def _normal(name: str) -> str:
+    """As `common.images.folder.relabel` compares names."""
+    return unicodedata.normalize("NFC", name)
