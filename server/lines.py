@@ -59,16 +59,22 @@ def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) ->
     return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
 
 
-def line(trained: Trained, config: RunConfig, scores: Scores | None, totals: Totals) -> Record:
-    """The round's line in the history, but for the stores' standing."""
+def line(
+    trained: Trained, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
+) -> Record:
+    """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
     number, updates, failed = trained.order.round, trained.updates, trained.failed
+    stores = {
+        u.store: {"images": u.num_examples, "loss": u.loss, "seconds": u.seconds, "contribution": part}
+        for u, part in zip(updates, contributed, strict=True)
+    }
     images = sum(u.num_examples for u in updates)
     validation = scores.validation() if scores else None
     return {
         "round": number,
         "lr": learning_rate(config.train, number, config.run.rounds),
         "sampled": list(trained.asked),
-        "stores": {u.store: {"images": u.num_examples, "loss": u.loss, "seconds": u.seconds} for u in updates},
+        "stores": stores,
         "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
         "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
         "test": described(scores.test) if scores and scores.test else None,

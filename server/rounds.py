@@ -18,6 +18,7 @@ from common.params import Layout, Tensors
 from common.training import learning_rate
 from server import cohort, lines, suspicion
 from server.checkpoints import Best, State, add_round
+from server.contribution import contributions
 from server.gate import Gate, Judge
 from server.lines import Scores, Trained
 from server.run_directory import Record
@@ -112,12 +113,14 @@ class Rounds:
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)
+                weights = [self.strategy.weight(update) for update in trained.updates]
+                contributed = contributions(state.params, self._trainable, trained.updates, weights)
             with clock("evaluate"):
                 scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None
         totals = lines.totals(trained, self.config, clock.seconds)
         best, stale = self._best(state, number, scores)
         state = add_round(state, totals, round=number, params=params, strategy=memory, best=best, stale=stale)
-        record = lines.line(trained, self.config, scores, totals)
+        record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
         return state, record | {"suspicion": found, "standing": standing.in_record()}
 
