@@ -1,0 +1,47 @@
+"""What each store contributes to the steps that the global model takes: an estimate that looks at no image."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.orders import Update
+from common.params import BLOCK
+
+MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
+
+
+def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weights: Sequence[float]) -> list[float]:
+    """Each update's part in the step of their weighted mean, in store order.
+
+    With d_i [T] what training changed at store i, w_i its share of the weights and D = sum_i w_i d_i the step:
+
+        c_i = w_i <d_i, D>,   so that sum_i c_i = |D|^2
+
+    c_i is the Shapley value of the game in which stores S are worth <sum_{i in S} w_i d_i, D>: how far their step
+    leads where all together go. This is the measure of Xu et al. 2021 ("Gradient Driven Rewards to Guarantee Fairness
+    in Collaborative Machine Learning", Equations 1 to 3) with inner products in place of cosines, as a store with
+    more images takes part with more weight. A store that pulls against the others has a negative one.
+
+    start: float32 [P], the global model that they started from. Of long vectors, every k-th block is looked at and
+    counted k times.
+    """
+    shares = torch.tensor(weights, dtype=torch.float32, device=updates[0].params.device) / sum(weights)
+    stride = max(1, -(-trainable * len(updates) // MOST)) * BLOCK
+    found = torch.zeros_like(shares)
+    for begin in range(0, trainable, stride):
+        end = min(begin + BLOCK, trainable)
+        changes = torch.stack([update.piece(begin, end) for update in updates]) - start[begin:end].to(shares.device)
+        found += changes @ (shares @ changes)
+    return (found * shares * (stride // BLOCK)).tolist()
+
+
+def shares(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Store -> its share of all steps of a run: sum over rounds of c_i, by their sum over stores; they add up to 1."""
+    sums: dict[str, float] = {}
+    for record in history:
+        for store, told in record["stores"].items():
+            sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0)
+    total = sum(sums.values())
+    return {store: value / total for store, value in sorted(sums.items())} if total > 0 else {}
