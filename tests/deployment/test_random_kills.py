@@ -17,7 +17,6 @@ from tests.deployment.deployed import Command, free_port, history, process_ids, 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif("FEDSHELF_KILLS" not in os.environ, reason="it does not always pass yet: docs/log.md"),
 ]
 
 STORES = ("mitte", "ost")
