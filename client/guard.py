@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 from client.app import Worker
@@ -80,6 +81,17 @@ class Guard:
         masked = Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong)
         return Evaluation(evaluation.store, evaluation.round, masked)
 
+    def discreet(self, order: TrainOrder) -> TrainOrder:
+        """The order as it is carried out: whoever keeps the names of its classes to itself masks none of the others.
+
+        The rows of the head that masked training leaves alone would tell which classes the store has.
+        """
+        config = order.plan.config
+        if self._policy.class_names or config.strategy.absent_classes == "full":
+            return order
+        strategy = config.strategy.model_copy(update={"absent_classes": "full"})
+        return replace(order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy})))
+
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
         """What no waiting changes."""
         policy, strategy, epochs = self._policy, config.strategy.name, config.train.epochs
@@ -128,7 +140,7 @@ class GuardedWorker:
     def train(self, order: TrainOrder) -> Update:
         """Train, if allowed. An update has nothing to mask: rare classes are no part of the images."""
         with self._guard.carrying_out(order):
-            return self._worker.train(order)
+            return self._worker.train(self._guard.discreet(order))
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """What may be told of a model's judgement, if allowed."""
