@@ -16,6 +16,7 @@ from common.config import MessagesConfig, resolve
 from common.errors import ConfigError, MessageError
 from common.messages import decode_result, encode_result
 from common.orders import Plan, TrainOrder, Update
+from tests.strategies.toy import told
 
 CODEC = pytest.mark.parametrize("name", CODECS)
 
@@ -128,6 +129,7 @@ def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) 
     compression.check(config)
     begin, algorithm = noise(300), strategies.build(config.strategy)
     cohort = [compress(update(begin + 0.01 * noise(300, i)), begin, 290, None, codec(name))[0] for i in range(1, 6)]
+    cohort = told(algorithm, begin, cohort, 290)
     params, _ = algorithm.aggregate(begin, cohort, algorithm.initial(begin, 290), 290)
     assert torch.isfinite(params).all()
     assert not torch.equal(params, begin)

@@ -14,6 +14,7 @@ from common.config import StrategyConfig
 from common.orders import Update
 from common.params import BLOCK
 from server.spool import Held, Memory, Spool
+from tests.strategies.toy import told
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}
 
@@ -38,7 +39,8 @@ def test_every_strategy_makes_the_same_of_updates_on_disk(
     tmp_path_factory: pytest.TempPathFactory, name: str, count: int, size: int, seed: int
 ) -> None:
     strategy = strategies.build(StrategyConfig(name=name, **SETTINGS.get(name, {})))
-    updates, start = random_updates(count, size, seed), torch.ones(size)
+    start = torch.ones(size)
+    updates = told(strategy, start, random_updates(count, size, seed), size)
     found = []
     for holder in (Memory(), Spool(tmp_path_factory.mktemp("run") / "updates")):
         memory = strategy.initial(start, size)
@@ -106,16 +108,17 @@ class Watched(Sequence[Update]):
         return self._updates[index]
 
 
-@pytest.mark.parametrize("name", ["fedavg", "multi-krum", "median"])
+@pytest.mark.parametrize("name", ["fedavg", "scaffold", "fednova", "multi-krum", "median"])
 def test_many_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> None:
     """32 updates of 4 MiB: 128 MiB. A third of it is more than the result, an update, the spans looked at, and what
     torch takes when it first works."""
     stores, size = 32, 2**20
+    strategy, start = strategies.build(StrategyConfig(name=name)), torch.zeros(size)
     spool = Spool(tmp_path / "updates")
     for number in range(stores):
-        spool.put(Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0))
-    strategy, updates = strategies.build(StrategyConfig(name=name)), Watched(spool.updates())
-    start = torch.zeros(size)
+        update = Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0)
+        spool.put(told(strategy, start, [update], size)[0])
+    updates = Watched(spool.updates())
     memory, before = strategy.initial(start, size), resident()
     strategy.aggregate(start, updates, memory, size)
     assert updates.peak - before < stores * 4 * size / 3

@@ -15,6 +15,7 @@ from common.orders import Update
 from common.params import BLOCK, Rows
 from common.strategies import LocalRun, Strategy
 from common.strategies.krum import squared_distances
+from tests.strategies.toy import told
 
 
 def updates(*rows: tuple[int, list[float]]) -> list[Update]:
@@ -27,6 +28,7 @@ def step(
     strategy = strategies.build(StrategyConfig(name=name, **settings))
     start = torch.tensor(params)
     size = len(params) if trainable is None else trainable
+    cohort = told(strategy, start, cohort, size)
     return strategy.aggregate(start, cohort, strategy.initial(start, size), size)[0].tolist()
 
 
@@ -113,9 +115,10 @@ class TestEveryStrategy:
         assert all(torch.equal(u.params, old) for u, old in zip(cohort, before, strict=True))
 
     def test_state_is_named_tensors_and_keeps_its_shape(self, name: str) -> None:
-        strategy = strategies.build(StrategyConfig(name=name))
-        state = strategy.initial(torch.zeros(2), 2)
-        _, after = strategy.aggregate(torch.zeros(2), updates((1, [1.0, 2.0]), (1, [0.0, 1.0])), state, 2)
+        strategy, start = strategies.build(StrategyConfig(name=name)), torch.zeros(2)
+        state = strategy.initial(start, 2)
+        cohort = told(strategy, start, updates((1, [1.0, 2.0]), (1, [0.0, 1.0])), 2)
+        _, after = strategy.aggregate(start, cohort, state, 2)
         assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in after.items()}
 
     def test_uses_only_settings_that_exist(self, name: str) -> None:
@@ -144,7 +147,7 @@ def test_a_setting_that_would_be_ignored_is_an_error() -> None:
 
 
 class Stateful(Strategy):
-    """A strategy as SCAFFOLD will be: it sends more than parameters and stores keep state."""
+    """It sends more than parameters, and stores keep state."""
 
     uses: ClassVar = frozenset({"weighting"})
 
@@ -164,7 +167,7 @@ class Stateful(Strategy):
         own = (run.start - run.end) / (run.steps * run.lr)
         return {"change": own - state.get("own", torch.zeros_like(own))}, {"own": own}
 
-    def aggregate(self, params, updates, state, trainable):
+    def aggregate(self, params, updates, state, trainable, present=None):
         drift = state["drift"] + torch.stack([u.extras["change"] for u in updates]).mean(dim=0)
         return self.combine(updates), {"drift": drift}
 
@@ -186,7 +189,7 @@ def test_the_next_model_is_in_memory_of_its_own(name: str) -> None:
     """Engines use the memory of updates again in the next round."""
     strategy = strategies.build(StrategyConfig(name=name))
     start = torch.tensor([1.0, 2.0])
-    cohort = updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0]))
+    cohort = told(strategy, start, updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0])), 2)
     params, memory = strategy.aggregate(start, cohort, strategy.initial(start, 2), 2)
     before = params.tolist(), {key: tensor.tolist() for key, tensor in memory.items()}
     for update in cohort:

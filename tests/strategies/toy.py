@@ -1,0 +1,67 @@
+"""Stores whose losses are sums of squares, for algorithms from end to end without a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from common.config import TrainConfig
+from common.optimizers import SGD
+from common.orders import StoreInfo, Update
+from common.params import Tensors
+from common.strategies import LocalRun, Strategy
+
+SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
+
+
+def told(strategy: Strategy, start: Tensor, cohort: Sequence[Update], trainable: int) -> list[Update]:
+    """The updates with what the strategy's own client half adds, as after three steps at a rate of 0.1."""
+    sent, steps, found = strategy.extras(strategy.initial(start, trainable)), 3, []
+    for update in cohort:
+        local = strategy.begin(start[:trainable], sent, {})
+        run = LocalRun(start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples)
+        found.append(replace(update, extras=strategy.end(run, local, {})[0]))
+    return found
+
+
+class Toy:
+    """Stores with losses |w - target|^2 / 2, which train by steps of SGD; all state as the real halves keep it.
+
+    steps, images: of each store
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        targets: Mapping[str, Tensor],
+        train: TrainConfig = SGD_WITHOUT_MOMENTUM,
+        *,
+        steps: Mapping[str, int],
+        images: Mapping[str, int],
+    ) -> None:
+        self.strategy, self._targets, self._train, self._steps = strategy, targets, train, steps
+        self.params = torch.zeros_like(next(iter(targets.values())))
+        self.memory: Tensors = strategy.initial(self.params, len(self.params))
+        self.states: dict[str, Tensors] = {store: {} for store in targets}
+        self.present = {store: StoreInfo(store, {"shoe": count}, 0, 0) for store, count in images.items()}
+
+    def round(self, cohort: Sequence[str] = ()) -> list[Update]:
+        """One round of these stores, or of all."""
+        sent = self.strategy.extras(self.memory)
+        updates = [self._trained(store, sent) for store in cohort or list(self._targets)]
+        half, size = self.strategy, len(self.params)
+        self.params, self.memory = half.aggregate(self.params, updates, self.memory, size, self.present)
+        return updates
+
+    def _trained(self, store: str, sent: Tensors) -> Update:
+        weights, optimizer = self.params.clone(), SGD(self._train)
+        local = self.strategy.begin(self.params, sent, self.states[store])
+        for _ in range(self._steps[store]):
+            gradient = weights - self._targets[store]
+            self.strategy.correct(gradient, weights, local)
+            optimizer.step(weights, gradient, self._train.lr)
+        images = self.present[store].num_examples
+        run = LocalRun(self.params, weights, self._steps[store], self._train.lr, images, self._train.momentum)
+        extras, self.states[store] = self.strategy.end(run, local, self.states[store])
+        return Update(store, 1, weights, images, 0.0, 0.0, extras)
