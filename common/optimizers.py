@@ -1,7 +1,7 @@
 """Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and term.
 
 They work in place on vectors of any leading shape, and importing them costs nothing, where the
-first torch.optim optimizer imports the compiler.
+first torch.optim optimizer imports the compiler. Coordinates may move at a share of the learning rate: see `shares`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.config import TrainConfig
+from common.params import Layout
 
 
 class Optimizer(Protocol):
@@ -31,8 +32,8 @@ class Optimizer(Protocol):
 class SGD:
     """b <- momentum b + (g + decay w), starting at the first gradient;  w <- w - lr b."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._momentum, self._decay = config.momentum, config.weight_decay
+    def __init__(self, config: TrainConfig, shares: Tensor | None = None) -> None:
+        self._momentum, self._decay, self._shares = config.momentum, config.weight_decay, shares
         self._buffer: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
@@ -45,7 +46,10 @@ class SGD:
                 gradient = self._buffer
             else:
                 gradient = self._buffer[: len(weights)].mul_(self._momentum).add_(gradient)
-        weights.add_(gradient, alpha=-lr)
+        if self._shares is None:
+            weights.add_(gradient, alpha=-lr)
+        else:
+            weights.addcmul_(gradient, self._shares, value=-lr)
 
     def restart(self, weights: Tensor) -> None:
         """See `Optimizer.restart`: a buffer of zeros, to which the first step adds its gradient."""
@@ -63,8 +67,8 @@ class Adam:
 
     BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
-    def __init__(self, config: TrainConfig, *, decoupled: bool = False) -> None:
-        self._decay, self._decoupled = config.weight_decay, decoupled
+    def __init__(self, config: TrainConfig, shares: Tensor | None = None, *, decoupled: bool = False) -> None:
+        self._decay, self._decoupled, self._shares = config.weight_decay, decoupled, shares
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
@@ -72,7 +76,7 @@ class Adam:
     def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
         """See `Optimizer.step`."""
         if self._decoupled:
-            weights.mul_(1 - lr * self._decay)
+            weights.mul_(1 - lr * self._decay * (1 if self._shares is None else self._shares))
         elif self._decay:
             gradient.add_(weights, alpha=self._decay)
         if self._first is None or self._second is None:
@@ -82,7 +86,8 @@ class Adam:
         first.lerp_(gradient, 1 - self.BETA1)
         second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
         root = (second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
-        weights.addcdiv_(first, root, value=-lr / (1 - self.BETA1**self._steps))
+        moved = first if self._shares is None else first * self._shares
+        weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
 
     def restart(self, weights: Tensor) -> None:
         """See `Optimizer.restart`."""
@@ -94,7 +99,21 @@ def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
     return torch.zeros_like(like) if kept is None or kept.shape != like.shape else kept.zero_()
 
 
-OPTIMIZERS: Mapping[str, Callable[[TrainConfig], Optimizer]] = {
+def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
+    """What share of the learning rate each coordinate takes, float32 [T]: 1 in the head, else `backbone_lr`.
+
+    None: all take all of it.
+    """
+    if config.backbone_lr == 1:
+        return None
+    share = torch.full((layout.trainable,), config.backbone_lr, device=device)
+    for name in layout.names:
+        if name.startswith(f"{layout.head}."):
+            share[layout.span(name)] = 1
+    return share
+
+
+OPTIMIZERS: Mapping[str, Callable[[TrainConfig, Tensor | None], Optimizer]] = {
     "sgd": SGD,
     "adam": Adam,
     "adamw": partial(Adam, decoupled=True),

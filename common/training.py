@@ -18,7 +18,7 @@ from common.images.types import Images
 from common.models.dropout import address
 from common.models.spec import ModelSpec
 from common.native.fuse import fuse
-from common.optimizers import OPTIMIZERS
+from common.optimizers import OPTIMIZERS, shares
 from common.params import Layout, Tensors, bind, frozen_vector, load_frozen
 from common.seeding import derive, rng
 from common.strategies import LocalRun, Strategy
@@ -132,7 +132,7 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     start = network.weights.clone()
     sent, kept = (_on(network.device, tensors) for tensors in (task.extras, task.state))
     local = strategy.begin(start, sent, kept)
-    optimizer = OPTIMIZERS[config.optimizer](config)
+    optimizer = OPTIMIZERS[config.optimizer](config, shares(config, network.layout, network.device))
     dropout_seed = derive(seed, "dropout", task.round, task.store)
     _seed_torch(dropout_seed, network.device)
     address(network.module, [dropout_seed], network.device)

@@ -25,6 +25,10 @@ def start(
     stores: Annotated[int | None, typer.Option(help="Quorum: a round counts only with this many stores.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
     model: Annotated[str | None, typer.Option(help="A model of ours, or any torchvision classification model.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="Federated algorithm.")] = None,
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the stores'.")
@@ -66,7 +70,8 @@ def start(
 ) -> None:
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
     flags: dict[str, Any] = {
-        "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "strategy.name": strategy,
+        "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
+        "strategy.name": strategy,
         "data.classes": classes, "evaluation.test_data": str(test_data.resolve()) if test_data else None,
         "train.epochs": epochs, "train.batch_size": batch_size, "train.lr": lr, "cohort.wait": wait,
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,

@@ -56,13 +56,24 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     """
     strategies.check(config)
     compression.check(config)
-    if config.model.freeze and config.model.weights == "none":
-        raise ConfigError(
-            "Setting model.freeze got True with model.weights none: a backbone that never learned anything would be"
-            " kept as it is; give model.weights, or leave model.freeze out."
-        )
+    _check_frozen(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     plan = Plan("", config, spec, network.frozen())
     return Start(plan, network.vector.detach().clone(), network.layout)
+
+
+def _check_frozen(config: RunConfig) -> None:
+    """Raises ConfigError if what is frozen never learned anything, or if the backbone's rate moves nothing."""
+    freeze, rate = config.model.freeze, config.train.backbone_lr
+    if freeze != "none" and config.model.weights == "none":
+        raise ConfigError(
+            f"Setting model.freeze got {freeze!r} with model.weights none: a backbone that never learned anything would"
+            " be kept as it is; give model.weights, or leave model.freeze out."
+        )
+    if freeze == "backbone" and rate != 1:
+        raise ConfigError(
+            f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
+            " train; leave one of them out."
+        )

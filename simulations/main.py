@@ -39,6 +39,10 @@ def run(
         str | None,
         typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision model."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +85,7 @@ def run(
         "train.batch_size": batch_size,
         "train.lr": lr,
         "model.name": model,
+        "model.weights": weights,
         "strategy.name": strategy,
         "run.seed": seed,
         "run.engine": engine,

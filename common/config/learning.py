@@ -1,6 +1,7 @@
 """Settings of what learns: the network, its local training, the federated algorithm."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -8,6 +9,16 @@ from common.config.section import Count, Fraction, NonNegative, Positive, Sectio
 
 
 class ModelConfig(Section):
+def _frozen_part(value: Any) -> Any:
+    if not (isinstance(value, str) and re.fullmatch(r"none|backbone|last:[1-9]\d{0,2}", value)):
+        raise PydanticCustomError("freeze", "none, backbone or last:K, for example last:1")
+    return value
+
+
+Freeze = Annotated[str, BeforeValidator(_frozen_part)]
+"""Which part of a network does not train; see `ModelConfig.freeze`."""
+
+
     """The network."""
 
     name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
@@ -15,7 +26,11 @@ class ModelConfig(Section):
         "default", description="normalisation layers: the model's own, batch norm, or group norm in their place"
     )
     weights: str = Field("none", description="initial weights: none, torchvision, or a local .safetensors file")
-    freeze: bool = Field(False, description="train only the head; the backbone stays as it is and does not travel")
+    freeze: Freeze = Field(
+        "none",
+        description="what neither trains nor travels: none, backbone (all but the head), last:K (all but the head and"
+        " the last K blocks)",
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropping a feature before the last layer"
     )
@@ -29,6 +44,9 @@ class TrainConfig(Section):
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
     lr: Positive = Field(0.05, description="learning rate of the first round")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
+    backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="learning rate of all but the head, as a share of lr; to freeze it, see model.freeze"
+    )
     weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
     l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(

@@ -124,7 +124,7 @@ def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
 def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     """Norms, dropout and freezing, in place."""
     from common.models.dropout import replace_dropout
-    from common.models.head import drop_before_head, freeze_backbone
+    from common.models.head import drop_before_head, freeze
     from common.models.norms import replace_norms
 
     if spec.norm != "default" and not replace_norms(module, spec.norm):
@@ -134,12 +134,11 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     replace_dropout(module)
     if spec.dropout:
         drop_before_head(module, spec.dropout)
-    if spec.freeze:
-        freeze_backbone(module)
+    freeze(module, spec.freeze)
 
 
 def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
-    from common.models.weights import load_fitting, read
+    from common.models.weights import check_name, load_fitting, read, without_head
 
     if weights == "torchvision":
         if spec.name in OURS:
@@ -147,7 +146,11 @@ def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
         from common.models import zoo
 
         load_fitting(module, zoo.pretrained(spec.name), "torchvision")
-    elif weights.endswith(".safetensors"):
-        load_fitting(module, read(Path(weights)), weights)
-    else:
-        raise ConfigError(f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file.")
+        return
+    check_name(weights)
+    found = read(Path(weights))
+    known = found.spec
+    same_classes = known is None or known.classes == spec.classes
+    tensors = found.tensors if same_classes else without_head(module, found.tensors)
+    about = f" (a {known.name} for {known.image_size} px)" if known else ""
+    load_fitting(module, tensors, weights + about)

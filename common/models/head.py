@@ -1,7 +1,11 @@
-"""The head, a network's last layer with weights: the only part that is replaced, and that trains when frozen."""
+"""The head, a network's last layer with weights, which alone is replaced; and which part of the rest trains."""
+
+import itertools
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from common.errors import ConfigError
 from common.models.dropout import Dropout
 
 
@@ -12,24 +16,65 @@ def head_name(module: nn.Module) -> str:
     return (dense or convolutions)[-1]
 
 
-def freeze_backbone(module: nn.Module) -> None:
-    """Let only the head train; see `set_training` for the layers that keep statistics."""
+def freeze(module: nn.Module, part: str) -> None:
+    """Let only a part train: see `ModelSpec.freeze`, and `set_training` for the layers that keep statistics.
+
+    Raises ConfigError if `module` has fewer blocks than shall train.
+    """
+    if part == "none":
+        return
+    found, count = blocks(module), int(part.removeprefix("last:")) if part != "backbone" else 0
+    if count > len(found):
+        raise ConfigError(
+            f"Setting model.freeze got {part}, but the model has {len(found)} blocks; use fewer, or none."
+        )
     module.requires_grad_(False)
     module.get_submodule(head_name(module)).requires_grad_(True)
+    for layer in itertools.chain.from_iterable(found[len(found) - count :]):
+        layer.requires_grad_(True)
+
+
+def blocks(module: nn.Module) -> list[list[nn.Module]]:
+    """The blocks of the backbone, from input to output: a residual block, an inception block, an encoder layer, or,
+    in a plain network, a convolution or a dense layer. A norm belongs to the block that it follows.
+    """
+    found: list[list[nn.Module]] = []
+    size = sum(parameter.numel() for parameter in module.parameters())
+    for unit in _units(module, module.get_submodule(head_name(module)), size):
+        is_norm = all(parameter.ndim == 1 for parameter in unit.parameters())
+        if is_norm and found:
+            found[-1].append(unit)
+        else:
+            found.append([unit])
+    return found
+
+
+def _units(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]:
+    """Parts with weights, in order. Mere lists are gone through, and so is what holds most of a network."""
+    for child in module.children():
+        own = sum(parameter.numel() for parameter in child.parameters())
+        if child is head or not own:
+            continue
+        is_list = isinstance(child, nn.Sequential | nn.ModuleList) or 2 * own > size
+        if is_list and any(True for _ in child.children()):
+            yield from _units(child, head, size)
+        else:
+            yield child
 
 
 def set_training(module: nn.Module, mode: bool) -> None:
     """Like `module.train(mode)`, but the frozen part of a network always stays in evaluation mode.
 
-    So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is
-    partly frozen if any of its parameters does not require a gradient.
+    So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is partly frozen if
+    any of its parameters does not require a gradient; layers without any do as the parameters before them.
     """
     module.train(mode)
     if mode and not all(parameter.requires_grad for parameter in module.parameters()):
-        module.eval()
+        trains = False
         for part in module.modules():
-            if any(parameter.requires_grad for parameter in part.parameters(recurse=False)):
-                part.train()
+            own = [parameter.requires_grad for parameter in part.parameters(recurse=False)]
+            trains = any(own) if own else trains
+            part.training = trains
 
 
 def drop_before_head(module: nn.Module, probability: float) -> None:

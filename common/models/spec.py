@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from common.config.learning import Freeze
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -17,7 +19,8 @@ class ModelSpec:
     mean, std:  per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
     norm:       "default" (the model's own layers), "batch" or "group"
     dropout:    probability before the last layer
-    freeze:     whether only the head trains and travels
+    freeze:     what neither trains nor travels: "none", "backbone" (all but the head), or "last:K" (all but the head
+                and the last K blocks; see `common.models.head.blocks`)
     """
 
     name: str
@@ -28,7 +31,7 @@ class ModelSpec:
     std: tuple[float, ...]
     norm: Literal["default", "batch", "group"] = "default"
     dropout: float = 0.0
-    freeze: bool = False
+    freeze: Freeze = "none"
 
     def to_json(self) -> str:
         """JSON with sorted keys; `from_json` reads it back unchanged."""

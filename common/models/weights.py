@@ -1,34 +1,91 @@
 """Initial weights from a file: our own `model.safetensors`, or a torchvision state dict saved as safetensors."""
 
+import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from common.errors import DataError
+from common import claims
+from common.errors import ConfigError, DataError
 from common.models.head import head_name
+from common.models.spec import ModelSpec
 
 # What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
 # the statistics of batch norms that group norms replaced.
 _SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 _SPARE_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
 
+# Published DenseNet weights say "norm.1" where the network says "norm1".
+_OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a safetensors file. Raises DataError if it is missing or no such file."""
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+_CONVERT = (
+    'python -c "import sys, torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone() for k, v in'
+    " torch.load(sys.argv[1], 'cpu', weights_only=True).items()}, sys.argv[2])\""
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file holds.
+
+    tensors: name -> tensor
+    spec:    the network that they are of, if the file says so, as ours do
+    """
+
+    tensors: Mapping[str, Tensor]
+    spec: ModelSpec | None
+
+
+def check_name(weights: str) -> None:
+    """Raises ConfigError unless it names a .safetensors file: a pickle is code, and is never read."""
+    if weights.endswith(".safetensors"):
+        return
+    if weights.endswith(_PICKLES):
+        path = Path(weights)
+        files = f"{shlex.quote(weights)} {shlex.quote(str(path.with_suffix('.safetensors')))}"
+        raise ConfigError(
+            f"Setting model.weights got {weights}, a pickle, which runs code when it is read and is never opened here."
+            f" Convert it once, then use {path.with_suffix('.safetensors').name}: {_CONVERT} {files}"
+        )
+    raise ConfigError(f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file.")
+
+
+def read(path: Path) -> Weights:
+    """What a safetensors file holds. Raises DataError if it is missing or no such file."""
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"Cannot read model.weights={path} ({error}); expected a .safetensors file.") from error
+    spec = None
+    with suppress(ValueError, KeyError, RecursionError):
+        spec = claims.spec(about["spec"])
+    return Weights(tensors, spec)
+
+
+def modern_name(key: str) -> str:
+    """The present name of a tensor of published weights."""
+    return _OLD_NAME.sub(r"\1\2.", key)
+
+
+def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that are not those of the head of `module`."""
+    head = head_name(module) + "."
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
 
 
 def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy into `module`, in place, every floating-point tensor whose name and shape fit.
 
-    The head may differ and then stays as it is. Raises DataError, with counts, unless the rest of
+    The head may differ or be missing, and then stays as it is. Raises DataError, with counts, unless the rest of
     the network gets all its tensors and `tensors` has no others.
     """
     state = module.state_dict()

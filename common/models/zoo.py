@@ -4,7 +4,6 @@ Sizes and normalisation are those that torchvision documents with each model's d
 hold for an untrained network too, so that weights can be exchanged without changing the inputs.
 """
 
-import re
 import sys
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.files import cache_directory
 from common.models.source import Source
+from common.models.weights import modern_name
 
 # Attention over a grid of fixed size: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
 _FIXED_SIZE = ("vit_", "maxvit_")
@@ -64,11 +64,6 @@ def pretrained(name: str) -> dict[str, Tensor]:
             f" {name}.safetensors where there is a connection, copy it here and pass model.weights={name}.safetensors."
         ) from error
     return {modern_name(key): tensor for key, tensor in state.items()}
-
-
-def modern_name(key: str) -> str:
-    """The present name of a tensor: published DenseNet weights say "norm.1" where the network says "norm1"."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key)
 
 
 def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module:

@@ -15,7 +15,7 @@ from common.descent import regularise
 from common.images.augment import Draws, normalise, transform
 from common.images.types import Images
 from common.models.spec import ModelSpec
-from common.optimizers import OPTIMIZERS
+from common.optimizers import OPTIMIZERS, shares
 from common.params import Tensors
 from common.seeding import derive
 from common.training import Network, learning_rate
@@ -55,7 +55,8 @@ class StackedTraining:
         self.room, self.network = stores, StackedNetwork(network, stores)
         self.halves = ClientHalves(strategies.build(config.strategy, network.layout), stores)
         self._spec, self._config, self._mixed = network.spec, config, mixed
-        self._optimizer = OPTIMIZERS[config.train.optimizer](config.train)
+        rates = shares(config.train, network.layout, network.device)
+        self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
         # Adam's correction of its moments changes with every step, and a recorded step would not.
         records = network.device.type == "cuda" and config.train.optimizer == "sgd"
@@ -123,17 +124,14 @@ class StackedTraining:
 def _images_of(array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Augmented and normalised pixels [S * B, channels, H, W] and targets [S * B] of a step."""
     rows = inputs.rows.flatten()
-    pixels = array.pixels.index_select(0, rows)
-    if inputs.draws.shape[2]:
-        pixels = transform(pixels, config.data, Draws(*inputs.draws.flatten(0, 1).unbind(1)))
-    return normalise(pixels, spec.mean, spec.std), array.labels.index_select(0, rows)
+    pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
+    pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
+    return normalise(pixels, spec.mean, spec.std), targets, blend
 
 
-def image_losses(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
-    """The terms [B] whose mean is `common.training.objective`; logits [B, C], targets int64 [B]."""
-    smoothing = config.label_smoothing
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-    spread = smoothing / logits.shape[1]
-    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
-    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+def _batches(inputs: Inputs) -> Batches:
+    """The stores' batches in [S * B]; places that are not needed count to none, and mix with any."""
+    stores, width = inputs.rows.shape
+    first = torch.arange(stores, device=inputs.rows.device) * width
+    sizes = (inputs.shares > 0).sum(dim=1).clamp(min=1)
+    return Batches(first.repeat_interleave(width), sizes.repeat_interleave(width))

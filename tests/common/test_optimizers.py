@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from common.config import TrainConfig
-from common.optimizers import OPTIMIZERS
+from common.optimizers import OPTIMIZERS, shares
+from common.params import Layout
 
 
 def theirs_sgd(w: torch.Tensor, c: TrainConfig) -> torch.optim.Optimizer:
@@ -28,7 +29,7 @@ def test_equals_torch(name: str, make: Callable, momentum: float, decay: float) 
     config = TrainConfig(optimizer=name, lr=0.03, momentum=momentum, weight_decay=decay)
     ours = torch.linspace(-2, 2, 50)
     theirs = ours.clone().requires_grad_()
-    optimizer, reference = OPTIMIZERS[name](config), make(theirs, config)
+    optimizer, reference = OPTIMIZERS[name](config, None), make(theirs, config)
     for step in range(10):
         gradient = torch.sin(ours * (step + 1))
         theirs.grad = gradient.clone()
@@ -36,3 +37,31 @@ def test_equals_torch(name: str, make: Callable, momentum: float, decay: float) 
         optimizer.step(ours, gradient, config.lr)
         torch.testing.assert_close(ours, theirs.detach(), rtol=1e-6, atol=1e-7)
         ours = theirs.detach().clone()
+
+
+@pytest.mark.parametrize(("name", "make"), [("sgd", theirs_sgd), ("adam", theirs_adam), ("adamw", theirs_adamw)])
+def test_shares_of_the_rate_are_torchs_parameter_groups(name: str, make: Callable) -> None:
+    config = TrainConfig(optimizer=name, lr=0.03, momentum=0.9, weight_decay=0.1, backbone_lr=0.25)
+    ours, share = torch.linspace(-2, 2, 10), torch.tensor([0.25] * 6 + [1.0] * 4)
+    slow, fast = (part.clone().requires_grad_() for part in ours.split([6, 4]))
+    optimizer, references = OPTIMIZERS[name](config, share), [make(slow, config), make(fast, config)]
+    references[0].param_groups[0]["lr"] = 0.25 * 0.03
+    for step in range(10):
+        gradient = torch.sin(ours * (step + 1))
+        slow.grad, fast.grad = gradient[:6].clone(), gradient[6:].clone()
+        for reference in references:
+            reference.step()
+        optimizer.step(ours, gradient, config.lr)
+        torch.testing.assert_close(ours, torch.cat([slow, fast]).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_by_hand_with_a_slower_backbone() -> None:
+    """lr 0.1, of which the backbone takes a fifth: a gradient of 10 moves it by 0.2, the head by 1."""
+    config = TrainConfig(lr=0.1, momentum=0.0, backbone_lr=0.2)
+    shapes = (torch.Size([2]), torch.Size([1, 2]), torch.Size([1]))
+    layout = Layout(("conv.weight", "fc.weight", "fc.bias"), shapes, trainable=5, size=5, head="fc")
+    weights = torch.zeros(5)
+    share = shares(config, layout, weights.device)
+    OPTIMIZERS["sgd"](config, share).step(weights, torch.full((5,), 10.0), config.lr)
+    torch.testing.assert_close(weights, torch.tensor([-0.2, -0.2, -1.0, -1.0, -1.0]))
+    assert shares(TrainConfig(), layout, weights.device) is None

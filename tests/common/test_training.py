@@ -161,7 +161,7 @@ def test_evaluation_of_nothing_is_empty(network: Network) -> None:
 
 
 def test_a_frozen_backbone_stays_and_does_not_travel() -> None:
-    spec = ModelSpec("resnet18", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3, freeze=True)
+    spec = ModelSpec("resnet18", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3, freeze="backbone")
     network = Network(spec, torch.device("cpu"))
     frozen = network.frozen()
     assert frozen is not None

@@ -69,7 +69,7 @@ def test_a_frozen_backbone_crosses_the_link_once(command: Starter, link: Link, t
     save_file(module.state_dict(), tmp_path / "known.safetensors")
     size = 4 * sum(tensor.numel() for tensor in module.state_dict().values() if tensor.is_floating_point())
     command.store(draw_photos(tmp_path / "far", classes, per_class=6), link.port)
-    known = ["--set", f"model.weights={tmp_path / 'known.safetensors'}", "--set", "model.freeze=true"]
+    known = ["--set", f"model.weights={tmp_path / 'known.safetensors'}", "--set", "model.freeze=backbone"]
     settings = ["--stores", "1", "--rounds", "2", "--model", "resnet18", *known, "--set", "messages.compression=fp16"]
     seen = []
     for run in ("first", "second"):

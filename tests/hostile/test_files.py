@@ -213,7 +213,7 @@ def test_models(place: Path, data: st.DataObject) -> None:
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
     }
-    told = as_json(data.draw(altered({**spec, "norm": "default", "dropout": 0.0, "freeze": False}))).decode()
+    told = as_json(data.draw(altered({**spec, "norm": "default", "dropout": 0.0, "freeze": "none"}))).decode()
     whole = save({"fc.weight": torch.ones(4)}, {"spec": told})
     path = put(place / "model.safetensors", data.draw(st.one_of(st.just(whole), spoiled(whole))))
     decodes(lambda: load_model(path))

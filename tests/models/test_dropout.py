@@ -95,7 +95,7 @@ def test_networks_have_no_dropout_of_torchs(name: str, expected: int) -> None:
 
 
 def test_features_are_dropped_before_a_head_that_trains_alone() -> None:
-    module = models.build(described("cnn", dropout=0.5, freeze=True))
+    module = models.build(described("cnn", dropout=0.5, freeze="backbone"))
     models.set_training(module, mode=True)
     assert [layer.training for layer in layers(module)] == [True]
     models.set_training(module, mode=False)

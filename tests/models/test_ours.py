@@ -103,7 +103,7 @@ class TestEvery:
         assert set(seen[0].unique().tolist()) == {0.0, 2.0}
 
     def test_freezing_leaves_only_the_head(self, name: str) -> None:
-        module = models.build(described(name, freeze=True))
+        module = models.build(described(name, freeze="backbone"))
         last = list(module.state_dict())[-2:]
         assert [name for name, parameter in module.named_parameters() if parameter.requires_grad] == last
 

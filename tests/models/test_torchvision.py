@@ -1,5 +1,10 @@
 """torchvision's models under our roof: head, norms, freezing, grey images, weights from files."""
 
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common import models
-from common.config import ModelConfig
-from common.errors import DataError
-from common.models.head import head_name
+from common.config import ModelConfig, resolve
+from common.errors import ConfigError, DataError
+from common.models import zoo
+from common.models.dropout import Dropout
+from common.models.head import blocks, head_name
 from common.models.spec import ModelSpec
-from common.models.zoo import modern_name
+from common.models.weights import modern_name
 
 
 def described(name: str, *, classes: int = 4, size: int = 0, channels: int = 3, **settings: object) -> ModelSpec:
@@ -58,7 +65,7 @@ def resnet18_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_head_has_one_output_a_class(name: str, head: str) -> None:
     spec = described(name)
     with torch.device("meta"):  # shapes without the minutes and gigabytes of drawing 138M weights
-        module = models.zoo.find(name).build(len(spec.classes), spec.image_size, 3)
+        module = zoo.find(name).build(len(spec.classes), spec.image_size, 3)
     assert head_name(module) == head
     assert module.get_submodule(head).weight.shape[0] == 4
 
@@ -99,11 +106,11 @@ def test_group_norm_leaves_no_batch_norm_and_no_statistics(name: str) -> None:
 
 class TestFrozen:
     def test_only_the_head_trains(self) -> None:
-        module = models.build(described("resnet18", freeze=True))
+        module = models.build(described("resnet18", freeze="backbone"))
         assert [name for name, p in module.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
 
     def test_statistics_of_the_backbone_do_not_move(self) -> None:
-        module = models.build(described("resnet18", freeze=True, size=32))
+        module = models.build(described("resnet18", freeze="backbone", size=32))
         before = {name: buffer.clone() for name, buffer in module.named_buffers()}
         models.set_training(module, mode=True)
         module(torch.rand(4, 3, 32, 32))
@@ -116,8 +123,53 @@ class TestFrozen:
         module(torch.rand(4, 3, 32, 32))
         assert module.bn1.num_batches_tracked == 1
 
+    @pytest.mark.parametrize(
+        ("name", "count", "last"),
+        [
+            ("resnet18", 9, ["layer4.1"]),
+            ("vgg16", 15, ["classifier.3"]),
+            ("mobilenet_v3_small", 14, ["classifier.0"]),
+            ("densenet121", 8, ["features.denseblock4", "features.norm5"]),
+            ("vit_b_16", 13, ["encoder.layers.encoder_layer_11", "encoder.ln"]),
+            ("convnext_tiny", 22, ["features.7.2", "classifier.0"]),
+            ("googlenet", 12, ["inception5b"]),
+        ],
+    )
+    def test_blocks_are_those_of_the_papers(self, name: str, count: int, last: list[str]) -> None:
+        with torch.device("meta"):
+            module = zoo.find(name).build(4, described(name).image_size, 3)
+        names = {layer: path for path, layer in module.named_modules()}
+        found = blocks(module)
+        assert len(found) == count
+        assert [names[layer] for layer in found[-1]] == last
+
+    def test_the_last_blocks_train_and_keep_statistics(self) -> None:
+        module = models.build(described("resnet18", freeze="last:2", size=32))
+        trained = {name for name, p in module.named_parameters() if p.requires_grad}
+        assert trained == {name for name, _ in module.named_parameters() if name.startswith(("layer4.", "fc."))}
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        models.set_training(module, mode=True)
+        module(torch.rand(4, 3, 32, 32))
+        moved = {name for name, buffer in module.named_buffers() if not torch.equal(before[name], buffer)}
+        assert moved == {name for name in before if name.startswith("layer4.")}
+
+    def test_dropout_is_on_between_layers_that_train_and_off_before_them(self) -> None:
+        with torch.device("meta"):
+            module = models.build(described("vgg11", freeze="last:1", size=32))
+        models.set_training(module, mode=True)
+        assert [layer.training for layer in module.classifier if isinstance(layer, Dropout)] == [False, True]
+
+    def test_more_blocks_than_there_are_is_one_sentence(self) -> None:
+        with pytest.raises(ConfigError, match="got last:4, but the model has 3 blocks"):
+            models.build(described("cnn", freeze="last:4"))
+
+    @pytest.mark.parametrize("nonsense", ["true", True, "last", "last:0", "last:x", "head", ""])
+    def test_nonsense_is_told_what_is_allowed(self, nonsense: object) -> None:
+        with pytest.raises(ConfigError, match=r"model.freeze got .* allowed: none, backbone or last:K"):
+            resolve({"model.freeze": nonsense})
+
     def test_the_head_of_squeezenet_is_a_convolution(self) -> None:
-        module = models.build(described("squeezenet1_1", freeze=True))
+        module = models.build(described("squeezenet1_1", freeze="backbone"))
         trainable = [name for name, p in module.named_parameters() if p.requires_grad]
         assert trainable == ["classifier.1.weight", "classifier.1.bias"]
 
@@ -131,7 +183,7 @@ class TestWeightsFromAFile:
         assert torch.equal(loaded["fc.weight"], fresh["fc.weight"])
 
     def test_group_norm_and_freezing_take_them_too(self, resnet18_file: Path) -> None:
-        module = models.build(described("resnet18", norm="group", freeze=True), weights=str(resnet18_file))
+        module = models.build(described("resnet18", norm="group", freeze="backbone"), weights=str(resnet18_file))
         assert torch.equal(module.conv1.weight, torchvision_state("resnet18")["conv1.weight"])
         assert not module.conv1.weight.requires_grad
 
@@ -157,6 +209,31 @@ class TestWeightsFromAFile:
         *backbone, weight, bias = list(back)
         assert all(torch.equal(back[name], trained[name]) for name in backbone)
         assert all(torch.equal(back[name], fresh[name]) for name in (weight, bias))
+
+    def test_as_many_classes_of_other_names_get_a_fresh_head(self, tmp_path: Path) -> None:
+        spec = described("cnn", classes=4)
+        others = replace(spec, classes=("hat", "shirt", "shoe", "sock"))
+        save_file(models.build(others, seed=1).state_dict(), tmp_path / "known.safetensors", {"spec": others.to_json()})
+        known = str(tmp_path / "known.safetensors")
+        trained, fresh = (models.build(spec, seed=seed).state_dict() for seed in (1, 2))
+        back, again = (models.build(s, weights=known, seed=2).state_dict() for s in (spec, others))
+        *backbone, weight, bias = list(back)
+        assert all(torch.equal(back[name], trained[name]) for name in backbone)
+        assert all(torch.equal(back[name], fresh[name]) for name in (weight, bias))
+        assert all(torch.equal(again[name], trained[name]) for name in again)
+
+    def test_a_torchvision_file_is_converted_by_the_command_in_the_error(self, tmp_path: Path) -> None:
+        """Published weights are pickles: never opened here; what the sentence tells to do makes a file that loads."""
+        published = torchvision_state("densenet121")
+        old_names = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", key): t for key, t in published.items()}
+        torch.save(old_names, tmp_path / "it's published.pth")
+        spec = described("densenet121", size=32)
+        with pytest.raises(ConfigError, match=r"a pickle, .* never opened here. Convert it once") as refused:
+            models.build(spec, weights=str(tmp_path / "it's published.pth"))
+        command = str(refused.value).partition("published.safetensors: ")[2]
+        subprocess.run(shlex.split(command.replace("python", sys.executable, 1)), check=True)
+        loaded = models.build(spec, weights=str(tmp_path / "it's published.safetensors")).state_dict()
+        assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("classifier."))
 
     @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
     def test_another_network_is_refused_with_counts(self, name: str, resnet18_file: Path) -> None:

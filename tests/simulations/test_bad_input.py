@@ -36,7 +36,7 @@ CASES = {
     ),
     "weights": (["--set", "model.weights=TMP/none.safetensors"], 3, ["model.weights", "No such file"]),
     "weights-broken": (["--set", "model.weights=TMP/broken.safetensors"], 3, ["broken.safetensors"]),
-    "freeze": (["--set", "model.freeze=true"], 2, ["model.freeze got True", "give model.weights"]),
+    "freeze": (["--set", "model.freeze=backbone"], 2, ["model.freeze got 'backbone'", "give model.weights"]),
     "strategy": (["--strategy", "fedavgg"], 2, ["'fedavgg'", "Did you mean fedavg?"]),
     "strategy-setting": (["--set", "strategy.mu=1"], 2, ["fedavg does not use it", "fedprox"]),
     "engine": (["--engine", "turbo"], 2, ["'turbo'", "sequential"]),

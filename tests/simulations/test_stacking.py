@@ -89,7 +89,7 @@ def test_a_stacked_layer_is_each_stores_layer(make, shape: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("name", "changed"),
     [("cnn", {}), ("cnn", {"dropout": 0.5}), ("moderate-cnn", {}), ("resnet18", {"norm": "group"}),
-     ("squeezenet1_1", {"freeze": True, "dropout": 0.5}), ("mobilenet_v3_small", {"norm": "group"})],
+     ("squeezenet1_1", {"freeze": "backbone", "dropout": 0.5}), ("mobilenet_v3_small", {"norm": "group"})],
 )  # fmt: skip
 def test_a_stack_gives_each_store_its_own_logits_and_gradient(name: str, changed: dict) -> None:
     size = 16 if name == "cnn" else 32
@@ -125,7 +125,7 @@ def test_what_cannot_be_stacked_is_one_clear_sentence() -> None:
 def test_our_networks_can_be_stacked() -> None:
     assert all(is_stackable(described(name)) for name in models.names())
     assert is_stackable(described("resnet18", norm="group"))
-    assert is_stackable(described("resnet18", freeze=True))
+    assert is_stackable(described("resnet18", freeze="backbone"))
 
 
 @given(
@@ -176,14 +176,14 @@ def test_losses_of_images_have_the_objective_as_their_mean(loss: str, smoothing:
 def test_an_optimizer_moves_rows_as_it_moves_vectors(name: str) -> None:
     config = TrainConfig(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
     start, gradients = torch.randn(3, 5), torch.randn(4, 3, 5)
-    stacked = OPTIMIZERS[name](config)
+    stacked = OPTIMIZERS[name](config, None)
     for _ in range(2):  # restarted, it moves them the same way again
         weights = start.clone()
         stacked.restart(weights)
         for step, active in enumerate((3, 3, 2, 1)):
             stacked.step(weights[:active], gradients[step, :active].clone(), 0.1)
         for row, steps in enumerate((4, 3, 2)):
-            alone, expected = OPTIMIZERS[name](config), start[row].clone()
+            alone, expected = OPTIMIZERS[name](config, None), start[row].clone()
             for step in range(steps):
                 alone.step(expected, gradients[step, row].clone(), 0.1)
             torch.testing.assert_close(weights[row], expected)

@@ -20,7 +20,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_frozen_backbone_stays_and_only_the_head_travels(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = run("run", *SMALL, "--set", f"model.weights={trained}", "--set", "model.freeze=true", "--out", out)
+    done = run("run", *SMALL, "--set", f"model.weights={trained}", "--set", "model.freeze=backbone", "--out", out)
     assert done.returncode == 0, done.stderr
     before, after = load_file(trained), load_file(out / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
