@@ -20,7 +20,7 @@ _REASONS = {
     "notice": "words for the person at this machine",
     "probe": "asked whether an order has come",
     "update": "the weights after training",
-    "evaluation": "counts of hits and misses, and the loss",
+    "evaluation": "counts of hits and misses, the loss, and, if asked, how sure the model was",
     "info": "how many images are here",
     "presence": "whether an order has come",
     "needs-frozen": "asked for weights that do not train",

@@ -71,14 +71,18 @@ class Guard:
         return StoreInfo(info.name, counts, info.validation, info.test, untold)
 
     def evaluation(self, evaluation: Evaluation) -> Evaluation:
-        """What may leave of it: the same images, hits and loss; classes that may not be told only in the sums."""
+        """What may leave of it: the same images, hits and loss; classes that may not be told only in the sums.
+
+        How sure the model was leaves with counts per class only: it says more than accuracy and loss do.
+        """
         counts = evaluation.counts
         is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
         is_told &= self._policy.metrics == "confusion"
         told, untold = counts.confusion * is_told[:, None], counts.confusion * ~is_told[:, None]
         right = int(untold.trace())
         wrong = int(untold.sum()) - right
-        masked = Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong)
+        reliability = counts.reliability if self._policy.metrics == "confusion" else None
+        masked = Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability)
         return Evaluation(evaluation.store, evaluation.round, masked)
 
     def discreet(self, order: TrainOrder) -> TrainOrder:

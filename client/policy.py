@@ -28,8 +28,8 @@ class Policy(BaseModel):
 
     metrics: Literal["confusion", "accuracy"] = Field(
         "confusion",
-        description="which metrics may leave: confusion (how many images of each class were taken for which),"
-        " or accuracy (the number of images, how many were right, and the loss)",
+        description="which metrics may leave: confusion (how many images of each class were taken for which, and how"
+        " sure the model was, in steps), or accuracy (the number of images, how many were right, and the loss)",
     )
     class_names: bool = Field(
         True, description="whether the names of the store's classes may leave; false goes with metrics accuracy"

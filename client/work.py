@@ -68,7 +68,7 @@ class Trainer:
         network = self.network(order.plan)
         network.load(order.params)
         arrays = [self._on_device(images) for images in sets.values()]
-        counts = evaluate(network, arrays, order.plan.config.evaluation.batch_size)
+        counts = evaluate(network, arrays, order.plan.config.evaluation.batch_size, order.temperatures)
         return [Evaluation(store, order.round, found) for store, found in zip(sets, counts, strict=True)]
 
     def network(self, plan: Plan) -> Network:

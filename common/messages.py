@@ -13,7 +13,7 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from common import claims, compression
+from common import claims, compression, sureness
 from common.compression import feedback
 from common.config import RunConfig
 from common.errors import MessageError
@@ -22,7 +22,7 @@ from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
-FORMAT = 3  # raised whenever a field or a tensor changes its meaning
+FORMAT = 4  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
 _MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
 
@@ -96,7 +96,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
         return _pack("train", {**header, "committed": order.committed}, tensors | _prefixed(order.extras, _EXTRA))
-    return _pack("evaluate", {**header, "split": order.split}, tensors)
+    return _pack("evaluate", {**header, "split": order.split}, tensors | sureness.asked(order.temperatures))
 
 
 def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
@@ -114,7 +114,10 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "train":
             order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA), reader.count("committed"))
         case "evaluate":
-            order = EvaluateOrder(*_common(reader, kept), reader.choice("split", ("validation", "test")))
+            common = _common(reader, kept)
+            order = EvaluateOrder(
+                *common, reader.choice("split", ("validation", "test")), sureness.temperatures(reader)
+            )
     reader.close()
     return order
 
@@ -124,14 +127,18 @@ def encode_result(result: Result) -> RecordDict:
     match result:
         case Update():
             header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
-            header |= {"num_examples": result.num_examples, "loss": float(result.loss)}
+            header |= {"num_examples": result.num_examples, "loss": float(result.loss), "steps": result.steps}
             weights = {"params": result.params} if result.packed is None else _prefixed(result.packed, _PACKED)
             return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
         case Evaluation():
             counts = result.counts
             header = {"store": result.store, "round": result.round, "loss_sum": float(counts.loss_sum)}
             header |= {"right": counts.right, "wrong": counts.wrong}
-            return _pack("evaluation", header, {"confusion": torch.from_numpy(counts.confusion)})
+            return _pack(
+                "evaluation",
+                header,
+                {"confusion": torch.from_numpy(counts.confusion)} | sureness.told(counts.reliability),
+            )
         case Failure():
             header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
             return _pack("failure", header)
@@ -201,12 +208,13 @@ def _counts(reader: Reader) -> Counts:
     confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
     if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
         raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
-    return Counts(confusion, reader.number("loss_sum"), reader.count("right"), reader.count("wrong"))
+    untold = reader.count("right"), reader.count("wrong")
+    return Counts(confusion, reader.number("loss_sum"), *untold, sureness.read(reader))
 
 
 def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:
     number, examples = reader.count("round"), reader.count("num_examples")
-    loss, seconds = reader.number("loss"), reader.number("seconds")
+    loss, seconds, steps = reader.number("loss"), reader.number("seconds"), reader.count("steps")
     codec = compression.build(order.plan.config.messages) if order else None
     if order is None or codec is None:
         params, size = reader.tensor("params", torch.float32, ndim=1), 0

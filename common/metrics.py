@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.calibration import Reliability
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -16,12 +18,14 @@ class Counts:
     loss_sum:     sum over images of the loss
     right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they count for
                   accuracy and loss, not per class
+    reliability:  how sure the model was and how often rightly, where that was asked for and may be told
     """
 
     confusion: NDArray[np.int64]
     loss_sum: float
     right: int = 0
     wrong: int = 0
+    reliability: Reliability | None = None
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
@@ -30,7 +34,9 @@ class Counts:
 
     def __add__(self, other: "Counts") -> "Counts":
         untold = (self.right + other.right, self.wrong + other.wrong)
-        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold)
+        told = [each for each in (self.reliability, other.reliability) if each is not None]
+        reliability = reduce(Reliability.__add__, told) if told else None
+        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold, reliability)
 
     @property
     def num_examples(self) -> int:
@@ -72,7 +78,17 @@ class Counts:
     @property
     def macro_f1(self) -> float:
         """Unweighted mean of F1 over the classes that occur; nan if none does."""
-        return float(self.f1[self.present].mean()) if self.present.any() else float("nan")
+        return self._macro(self.f1)
+
+    @property
+    def macro_precision(self) -> float:
+        """Unweighted mean of precision over the classes that occur; nan if none does."""
+        return self._macro(self.precision)
+
+    @property
+    def macro_recall(self) -> float:
+        """Unweighted mean of recall over the classes that occur; nan if none does."""
+        return self._macro(self.recall)
 
     def scalars(self) -> dict[str, float]:
         """The three numbers that history and summary carry: accuracy, macro_f1, loss."""
@@ -85,6 +101,10 @@ class Counts:
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
             for name, p, r, f, n in zip(classes, self.precision, self.recall, self.f1, images, strict=True)
         }
+
+    def _macro(self, values: NDArray[np.float64]) -> float:
+        """Mean of `values` [C] over the classes that occur."""
+        return float(values[self.present].mean()) if self.present.any() else float("nan")
 
 
 def merge(counts: list[Counts], num_classes: int) -> Counts:

@@ -48,12 +48,16 @@ class TrainOrder:
 
 @dataclass(frozen=True)
 class EvaluateOrder:
-    """Judge `params` (float32 [P]) on the images a store holds out."""
+    """Judge `params` (float32 [P]) on the images a store holds out.
+
+    temperatures: at which to count how sure the model is, and how often rightly (`common.calibration`); empty: not
+    """
 
     plan: Plan
     round: int
     params: Tensor
     split: Literal["validation", "test"] = "validation"
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Update:
     extras:       what the strategy's client half adds
     packed:       what travels in place of `params` if updates are compressed; dropped on arrival
     packed_bytes: its size; 0: not compressed
+    steps:        optimizer steps taken
     by_class:     float64 [C], images of each class that it stands for as the server reckons them on arrival; None: as
                   nobody needs them
     """
@@ -80,6 +85,7 @@ class Update:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     packed: Mapping[str, Tensor] | None = None
     packed_bytes: int = 0
+    steps: int = 0
     by_class: Tensor | None = None
 
     def piece(self, begin: int, end: int) -> Tensor:

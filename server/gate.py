@@ -1,14 +1,20 @@
 """What a server has beside its stores: a place where their updates wait, and images to judge single updates on."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
 from common.metrics import Counts
 from server.spool import Held, Memory
 
-Judge = Callable[[Tensor], Counts]
+
+class Judge(Protocol):
+    """What judges models on the server's own test set."""
+
+    def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The server's own test set."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ class ServerTest:
         few._images = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
         return few
 
-    def __call__(self, params: Tensor) -> Counts:
-        """Counts of the model `params` (float32 [P])."""
+    def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
         self._network.load(params)
-        (counts,) = evaluate(self._network, [self._images], self._batch_size)
+        (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
         return counts

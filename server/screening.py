@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from common.assortment import images_by_class
+from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
+ROUNDING = 1e-4  # by which a confidence may leave its range
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 PIECE = 2**18  # coordinates whose difference is taken at a time
 
@@ -180,8 +182,23 @@ def screen_evaluations(
         and (answer.counts.confusion >= 0).all()
         and 0 < answer.counts.num_examples <= asked.get(answer.store, 0)
         and 0 <= answer.counts.loss_sum <= LARGEST * answer.counts.num_examples
+        and _is_sound(answer.counts, order.temperatures)
     }
     return dict(sorted(good.items()))
+
+
+def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
+    """Whether what is said of the model's confidence can be: of the same images and hits, or nothing at all."""
+    if (told := counts.reliability) is None:
+        return True
+    right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - ROUNDING
+    return bool(
+        told.temperatures == asked
+        and (told.images.sum(axis=1) == counts.num_examples).all()
+        and (told.right.sum(axis=1) == right).all()
+        and ((told.sure >= least * told.images) & (told.sure <= (1 + ROUNDING) * told.images)).all()
+        and ((told.nll >= 0) & (told.nll <= LARGEST * counts.num_examples)).all()
+    )
 
 
 def _false_claim(update: Update, declared: int) -> str | None:

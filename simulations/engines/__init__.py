@@ -1,6 +1,6 @@
 """What executes the stores of a simulation, by name. Adding one: a file, and a line in ENGINES."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -17,8 +17,8 @@ from simulations.federation import Federation
 class Engine(Runtime, Protocol):
     """A runtime whose stores are simulated."""
 
-    def judge(self, params: Tensor) -> Counts:
-        """Counts of a model on the federation's test set."""
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts of a model on the federation's test set; with `temperatures`, how sure it is at them."""
 
     def close(self) -> None:
         """Let go of processes and devices."""

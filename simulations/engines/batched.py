@@ -83,15 +83,15 @@ class BatchedEngine:
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
         """All stores in one pass over their images: they judge the same model."""
         sets = [self._held_out(store, order) for store in stores]
-        for store, counts in zip(stores, self._counted(order.params, sets), strict=True):
+        for store, counts in zip(stores, self._counted(order.params, sets, order.temperatures), strict=True):
             yield Evaluation(store, order.round, counts)
 
-    def judge(self, params: Tensor) -> Counts:
-        """Counts on the federation's test set."""
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts on the federation's test set; with `temperatures`, how sure the model is at them."""
         test = self._federation.test
         assert test is not None
         parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
-        return merge(self._counted(params, parts), len(self._plan.spec.classes))
+        return merge(self._counted(params, parts, temperatures), len(self._plan.spec.classes))
 
     def close(self) -> None:
         """End the threads."""
@@ -101,13 +101,13 @@ class BatchedEngine:
         data = self._federation.stores[store]
         return data.test if order.split == "test" else data.validation
 
-    def _counted(self, params: Tensor, sets: Sequence[Images]) -> list[Counts]:
+    def _counted(self, params: Tensor, sets: Sequence[Images], temperatures: Sequence[float]) -> list[Counts]:
         """Counts of each set, dealt to the devices in turn."""
         count = len(self._shards)
         found: list[Counts | None] = [None] * len(sets)
 
         def work(place: int) -> tuple[int, list[Counts]]:
-            return place, self._shards[place].evaluate(params, sets[place::count])
+            return place, self._shards[place].evaluate(params, sets[place::count], temperatures)
 
         for place, counts in self._on_all(work):
             found[place::count] = counts

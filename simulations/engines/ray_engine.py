@@ -81,20 +81,20 @@ class RayEngine:
 
         def prepare(number: int) -> EvaluateJob:
             held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
-            return EvaluateJob(parts[number], order.round, tuple(map(self._select, held_out)))
+            return EvaluateJob(parts[number], order.round, tuple(map(self._select, held_out)), order.temperatures)
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
             yield from answer or [Failure(store, "unavailable", LOST) for store in parts[number]]
 
-    def judge(self, params: Tensor) -> Counts:
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
         test = self._federation.test
         assert test is not None
         parts = torch.arange(len(test)).split(CHUNK)
 
         def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),))
+            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures))
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):

@@ -83,6 +83,7 @@ class EvaluateJob:
     stores: tuple[str, ...]
     round: int
     images: tuple[Selection, ...]
+    temperatures: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Worker:
         return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.state))
 
     def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
-        order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params))
+        order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params), temperatures=job.temperatures)
         sets = {store: self._images(images) for store, images in zip(job.stores, job.images, strict=True)}
         try:
             return list(self._trainer.evaluate(order, sets))

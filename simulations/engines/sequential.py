@@ -48,6 +48,7 @@ class EvaluateJob:
     stores: tuple[str, ...]
     round: int
     split: Literal["validation", "test"]
+    temperatures: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class JudgeJob:
     """Judge the shared parameters on the server's test images [start, start + CHUNK)."""
 
     start: int
+    temperatures: tuple[float, ...]
 
 
 Job = TrainJob | EvaluateJob | JudgeJob
@@ -111,18 +113,19 @@ class SequentialEngine:
         """Many small stores make one job."""
         self._judged.copy_(order.params)
         sizes = [getattr(self._infos[store], order.split) for store in stores]
-        jobs = [EvaluateJob(part, order.round, order.split) for part in parcels(stores, sizes, CHUNK)]
+        asked = order.round, order.split, order.temperatures
+        jobs = [EvaluateJob(part, *asked) for part in parcels(stores, sizes, CHUNK)]
         for answer in self._run_first(jobs):
             assert isinstance(answer, list)
             yield from answer
 
-    def judge(self, params: Tensor) -> Counts:
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Counts on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
         self._judged.copy_(params)
-        jobs = [JudgeJob(start) for start in range(0, len(self._federation.test), CHUNK)]
-        counted = sorted(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
-        return merge([counts for _, counts in counted], len(self._plan.spec.classes))
+        jobs = [JudgeJob(start, tuple(temperatures)) for start in range(0, len(self._federation.test), CHUNK)]
+        counted = dict(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
+        return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
 
     def close(self) -> None:
         """End the worker processes."""
@@ -167,7 +170,7 @@ class SequentialEngine:
         return replace(update, params=torch.empty(0), packed=None)
 
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
-        order = EvaluateOrder(self._plan, job.round, self._judged, job.split)
+        order = EvaluateOrder(self._plan, job.round, self._judged, job.split, job.temperatures)
         opened = {store: self._federation.stores[store] for store in job.stores}
         sets = {store: data.test if job.split == "test" else data.validation for store, data in opened.items()}
         try:
@@ -179,7 +182,8 @@ class SequentialEngine:
         assert self._federation.test is not None
         end = min(job.start + CHUNK, len(self._federation.test))
         part: Images = self._federation.test.select(torch.arange(job.start, end))
-        (evaluation,) = self._trainer.evaluate(EvaluateOrder(self._plan, 0, self._judged), {"": part})
+        order = EvaluateOrder(self._plan, 0, self._judged, "test", job.temperatures)
+        (evaluation,) = self._trainer.evaluate(order, {"": part})
         return job.start, evaluation.counts
 
 

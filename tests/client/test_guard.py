@@ -16,6 +16,7 @@ from client.frozen import FrozenCache
 from client.guard import Guard, GuardedWorker
 from client.policy import Policy
 from client.usage import Spent, Usage
+from common.calibration import Reliability
 from common.config import RunConfig, resolve
 from common.failures import LONGEST_REST, failure
 from common.messages import decode_result, encode_order
@@ -196,6 +197,14 @@ def test_masking_keeps_what_is_summed_and_tells_no_small_class(policy: Policy, c
     elif policy == Policy():
         np.testing.assert_array_equal(told.confusion, confusion)
     np.testing.assert_array_equal(confusion, whole.confusion)
+
+
+def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
+    told = Reliability.of((1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool))
+    whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
+    for metrics, expected in (("confusion", told), ("accuracy", None)):
+        guard = Guard(Policy(metrics=metrics), Usage(Path("not-used")))
+        assert guard.evaluation(whole).counts.reliability is expected
 
 
 @given(confusions, st.integers(1, 6))

@@ -1,6 +1,7 @@
 """Counts against numbers by hand and against torchmetrics."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from common.calibration import Reliability
 from common.metrics import Counts, merge
 
 # three classes: of 4 images of class 0, 3 right and one taken for class 1; both images of class 1 right;
@@ -31,6 +33,8 @@ def test_numbers_by_hand() -> None:
     np.testing.assert_allclose(BY_HAND.precision, [1, 2 / 3, 0])
     np.testing.assert_allclose(BY_HAND.f1, [6 / 7, 4 / 5, 0])
     assert BY_HAND.macro_f1 == (6 / 7 + 4 / 5) / 2  # class 2 does not occur
+    assert BY_HAND.macro_precision == (1 + 2 / 3) / 2
+    assert BY_HAND.macro_recall == (3 / 4 + 1) / 2
 
 
 def test_nothing_counted_is_not_a_number() -> None:
@@ -45,6 +49,16 @@ def test_merging_in_parts_equals_counting_at_once(parts: list[np.ndarray]) -> No
     assert merged.loss_sum == 1.5 * len(parts)
 
 
+def test_stores_that_do_not_tell_how_sure_the_model_was_leave_the_rest() -> None:
+    told = Reliability.of((1.0,), np.ones((1, 6), np.float32), np.ones((1, 6), np.float32), np.ones(6, bool))
+    silent, open_one = BY_HAND, replace(BY_HAND, reliability=told)
+    merged = merge([silent, open_one, silent, open_one], 3)
+    assert merged.num_examples == 24
+    assert merged.reliability is not None
+    assert merged.reliability.num_examples == 12
+    assert merge([silent, silent], 3).reliability is None
+
+
 def test_agrees_with_torchmetrics() -> None:
     rng = np.random.default_rng(0)
     truth, predicted = torch.from_numpy(rng.integers(0, 5, 400)), torch.from_numpy(rng.integers(0, 5, 400))
@@ -57,5 +71,10 @@ def test_agrees_with_torchmetrics() -> None:
         (counts.f1, multiclass_f1_score),
     ):
         np.testing.assert_allclose(ours, theirs(predicted, truth, num_classes=5, average="none").numpy(), rtol=1e-5)
-    assert np.isclose(counts.macro_f1, multiclass_f1_score(predicted, truth, num_classes=5, average="macro").item())
+    for ours, theirs in (
+        (counts.macro_precision, multiclass_precision),
+        (counts.macro_recall, multiclass_recall),
+        (counts.macro_f1, multiclass_f1_score),
+    ):
+        assert np.isclose(ours, theirs(predicted, truth, num_classes=5, average="macro").item())
     assert np.isclose(counts.accuracy, multiclass_accuracy(predicted, truth, num_classes=5, average="micro").item())

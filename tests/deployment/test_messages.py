@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from common.calibration import BINS, Reliability
 from common.config import RunConfig, resolve
 from common.errors import MessageError
 from common.failures import failure
@@ -85,8 +87,39 @@ def test_a_training_order_arrives_as_it_left(number: int, params: Tensor, more: 
 
 @given(rounds, vectors(), st.sampled_from(["validation", "test"]))
 def test_an_evaluation_order_arrives_as_it_left(number: int, params: Tensor, split: Any) -> None:
-    order = EvaluateOrder(PLAN, number, params, split)
-    assert same(decode_order(encode_order(order), Kept()), order)
+    for temperatures in ((), (1.0, 0.1 + 0.2)):
+        order = EvaluateOrder(PLAN, number, params, split, temperatures)
+        assert same(decode_order(encode_order(order), Kept()), order)
+
+
+@pytest.mark.parametrize("temperatures", [(0.0,), (math.nan,), (1e9,), (1.0,) * 33])
+def test_temperatures_that_make_no_sense_are_refused(temperatures: tuple[float, ...]) -> None:
+    order = EvaluateOrder(PLAN, 1, torch.ones(4), "test", temperatures)
+    with pytest.raises(MessageError, match=r"expected at most 32, each from 0\.015625 to 64"):
+        decode_order(encode_order(order), Kept())
+
+
+def sureness() -> Reliability:
+    """Of three images at two temperatures; two of them right."""
+    sure = np.array([[0.9, 0.8, 0.6], [0.7, 0.6, 0.55]], np.float32)
+    return Reliability.of((1.0, 2.0), np.ones((2, 3), np.float32), sure, np.array([True, True, False]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("images", np.ones((2, 3), np.int64)),
+        ("right", -np.ones((2, BINS), np.int64)),
+        ("right", np.full((2, BINS), 4)),
+        ("nll", np.ones(3)),
+        ("sure", np.ones((2, BINS), np.float32)),
+        ("temperatures", (1.0,)),
+    ],
+)
+def test_a_sureness_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
+    told = replace(sureness(), **{field: value})
+    with pytest.raises(MessageError):
+        decode_result(encode_result(Evaluation("s", 3, Counts(np.eye(2, dtype=np.int64), 1.0, reliability=told))))
 
 
 @given(st.text(max_size=20))
@@ -119,8 +152,9 @@ def test_an_update_arrives_as_it_left(
     counts,
 )
 def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float, right: int, wrong: int) -> None:
-    evaluation = Evaluation("s", 3, Counts(np.array(confusion, dtype=np.int64), loss, right, wrong))
-    assert same(decode_result(encode_result(evaluation)), evaluation)
+    for reliability in (None, sureness()):
+        counts = Counts(np.array(confusion, dtype=np.int64), loss, right, wrong, reliability)
+        assert same(decode_result(encode_result(Evaluation("s", 3, counts))), Evaluation("s", 3, counts))
 
 
 @given(st.dictionaries(names, counts), counts, counts, counts)

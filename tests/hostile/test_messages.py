@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from client.parcels import Head, heads, put_together, take_apart
 from common import compression
+from common.calibration import Reliability
 from common.compression import feedback
 from common.config import resolve
 from common.envelope import header, is_present, presence, probe, probed
@@ -32,16 +33,19 @@ ORDER = TrainOrder(PLAN, 3, torch.arange(600.0), {"control": torch.ones(2)}, 2)
 ORDERS = (
     encode_order(ORDER, attach_frozen=True),
     encode_order(EvaluateOrder(PLAN, 3, torch.ones(4)), attach_frozen=True),
+    encode_order(EvaluateOrder(PLAN, 3, torch.ones(4), "test", (1.0, 2.0)), attach_frozen=True),
     encode_order(Query("run-1", CONFIG)),
     encode_order(Notice("hello")),
 )
 PACKED = feedback.compress(
     Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0), ORDER.params, 500, None, compression.build(CONFIG.messages)
 )[0]
+SURE = Reliability.of((1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy())
 RESULTS = (
     encode_result(PACKED),
     encode_result(Update("oslo", 3, torch.ones(4), 7, 0.5, 1.0, {"control": torch.ones(2)})),
     encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, 1, 2))),
+    encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE))),
     encode_result(StoreInfo("oslo", {"boot": 3, "hat": 4}, 2, 1)),
     encode_result(failure("oslo", "policy", "hours", 60)),
     encode_result(NeedsFrozen("oslo", "0" * 64)),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as draw
 from torch import Tensor
 
 from common import strategies
+from common.calibration import Reliability
 from common.config import StrategyConfig
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.screening import PIECE, Screen, Screened, distance, screen_evaluations, too_large
@@ -167,6 +169,26 @@ def test_evaluations_that_cannot_be_are_left_out() -> None:
         Failure("e", "data", "x"),
     ]
     assert list(screen_evaluations(answers, order, dict.fromkeys("abcde", 10))) == ["a"]
+
+
+def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() -> None:
+    order = EvaluateOrder(plan_of(), 3, vector(1.0), "test", (1.0,))
+    hits = np.array([True] * 5 + [False] * 5)
+    told = Reliability.of((1.0,), np.ones((1, 10), np.float32), np.full((1, 10), 0.7, np.float32), hits)
+    cases = {
+        "good": told,
+        "silent": None,
+        "other temperature": replace(told, temperatures=(2.0,)),
+        "other images": told + told,
+        "other hits": replace(told, right=told.right * 0),
+        "surer than sure": replace(told, sure=told.sure * 2),
+        "less sure than chance": replace(told, sure=told.sure * 0.5),
+        "not a number": replace(told, nll=told.nll * NAN),
+    }
+    answers = [
+        Evaluation(name, 3, replace(counts_of(5, 5), reliability=reliability)) for name, reliability in cases.items()
+    ]
+    assert list(screen_evaluations(answers, order, dict.fromkeys(cases, 10))) == ["good", "silent"]
 
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)

@@ -1,7 +1,9 @@
 """The engine `batched` against stores trained alone: the same batches, masks and images, so the same weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -63,6 +65,9 @@ def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
         {"strategy__name": "fedprox", "strategy__mu": 0.5},
         {"data__rotation": 20, "data__translate": 0.1, "data__scale": 0.2, "data__brightness": 0.3},
         {"data__contrast": 0.3, "data__crop": 0},
+        {"data__trivial_augment": True, "data__erasing": 0.5},
+        {"data__mixup": 0.7, "train__label_smoothing": 0.1},
+        {"data__cutmix": 0.5, "data__mixup": 0.5, "train__loss": "squared", "train__batch_size": 5},
         {"data__flip": False, "data__crop": 0, "train__schedule": "cosine", "train__batch_size": 100},
     ],
 )  # fmt: skip
@@ -167,9 +172,16 @@ def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
         assert (found[name].counts.confusion == expected.confusion).all()
         assert found[name].counts.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
     assert dealt.test is not None
-    judged, expected = engine.judge(begun.params), trainer.evaluate(asked, {"": dealt.test})[0].counts
+    asked = replace(asked, temperatures=(1.0, 2.0))
+    judged, expected = engine.judge(begun.params, (1.0, 2.0)), trainer.evaluate(asked, {"": dealt.test})[0].counts
     assert (judged.confusion == expected.confusion).all()
     assert judged.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
+    told, reliability = judged.reliability, expected.reliability
+    assert told is not None
+    assert reliability is not None
+    np.testing.assert_array_equal(told.images, reliability.images)
+    np.testing.assert_allclose(told.nll, reliability.nll, rtol=1e-5)
+    assert reliability.loss(0) == pytest.approx(expected.loss, rel=1e-5)
     engine.close()
 
 

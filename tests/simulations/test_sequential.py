@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from client.states import StateStore
+from client.work import Trainer
 from common.orders import EvaluateOrder, Evaluation, Update
 from simulations.engines.sequential import SequentialEngine
 from tests.simulations.stores import alone, federation, order, settings, start, trained
@@ -67,3 +69,18 @@ def test_stores_with_few_images_are_judged_together(engine: SequentialEngine) ->
     answers = list(engine.evaluate(asked, NAMES[1:]))
     assert all(isinstance(answer, Evaluation) for answer in answers)
     assert {a.store: a.counts.num_examples for a in answers} == {name: n for n, name in enumerate(NAMES) if n}
+
+
+def test_processes_count_how_sure_the_model_is_as_one_does(engine: SequentialEngine, tmp_path: Path) -> None:
+    begun, dealt = start(CONFIG), federation(SIZES)
+    trainer = Trainer(torch.device("cpu"), StateStore(tmp_path))
+    asked = EvaluateOrder(begun.plan, 1, begun.params, "test", (1.0, 3.0))
+    assert dealt.test is not None
+    own = trainer.evaluate(asked, {name: dealt.stores[name].test for name in NAMES[1:]})
+    whole = trainer.evaluate(asked, {"": dealt.test})[0].counts
+    answers = {a.store: a.counts for a in engine.evaluate(asked, NAMES[1:]) if isinstance(a, Evaluation)}
+    for found, expected in [(answers[e.store], e.counts) for e in own] + [(engine.judge(begun.params, (1, 3)), whole)]:
+        assert found.reliability is not None
+        assert expected.reliability is not None
+        assert (found.reliability.images == expected.reliability.images).all()
+        assert found.reliability.nll.tolist() == expected.reliability.nll.tolist()

@@ -1,0 +1,54 @@
+"""How sure a model was, as tensors of a message and back; see `common.calibration`."""
+
+import torch
+from torch import Tensor
+
+from common import calibration
+from common.calibration import BINS, Reliability
+from common.errors import MessageError
+from common.records import Reader
+
+_TEMPERATURES = "temperatures"
+_MOST_IMAGES = 2**31  # of one confidence: sums of such counts do not overflow
+
+
+def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
+    """The tensors of an order that asks for the temperatures `at`."""
+    return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
+
+
+def temperatures(reader: Reader) -> tuple[float, ...]:
+    """Inverse of `asked`. Raises MessageError for what no honest server asks for."""
+    if not reader.has_tensor(_TEMPERATURES):
+        return ()
+    at = tuple(reader.tensor(_TEMPERATURES, torch.float64, ndim=1).tolist())
+    if len(at) > calibration.MOST or not all(calibration.COOLEST <= each <= calibration.HOTTEST for each in at):
+        raise MessageError(
+            f"Tensor {_TEMPERATURES!r} got {len(at)} values; expected at most {calibration.MOST}, each from"
+            f" {calibration.COOLEST:g} to {calibration.HOTTEST:g}."
+        )
+    return at
+
+
+def told(reliability: Reliability | None) -> dict[str, Tensor]:
+    """The tensors of an answer; none for None."""
+    if reliability is None:
+        return {}
+    counts = {"bin_images": reliability.images, "bin_right": reliability.right, "bin_sure": reliability.sure}
+    arrays = {"nll": reliability.nll} | counts
+    return asked(reliability.temperatures) | {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def read(reader: Reader) -> Reliability | None:
+    """Inverse of `told`. Raises MessageError for what are no such counts."""
+    if not (at := temperatures(reader)):
+        return None
+    nll = reader.tensor("nll", torch.float64, ndim=1)
+    images, right = (reader.tensor(name, torch.int64, ndim=2) for name in ("bin_images", "bin_right"))
+    sure = reader.tensor("bin_sure", torch.float64, ndim=2)
+    shape = len(at), BINS
+    if nll.shape != shape[:1] or any(tensor.shape != shape for tensor in (images, right, sure)):
+        raise MessageError(f"Tensors 'nll' and 'bin_*' are not counts at {len(at)} temperatures.")
+    if (right < 0).any() or (right > images).any() or (images > _MOST_IMAGES).any():
+        raise MessageError("Tensors 'bin_images' and 'bin_right' are not counts of images.")
+    return Reliability(at, nll.numpy(), images.numpy(), right.numpy(), sure.numpy())
