@@ -8,7 +8,6 @@ from pydantic import Field
 from common.config.section import Count, Fraction, NonNegative, Positive, Section
 
 
-class ModelConfig(Section):
 def _frozen_part(value: Any) -> Any:
     if not (isinstance(value, str) and re.fullmatch(r"none|backbone|last:[1-9]\d{0,2}", value)):
         raise PydanticCustomError("freeze", "none, backbone or last:K, for example last:1")
@@ -19,6 +18,7 @@ Freeze = Annotated[str, BeforeValidator(_frozen_part)]
 """Which part of a network does not train; see `ModelConfig.freeze`."""
 
 
+class ModelConfig(Section):
     """The network."""
 
     name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
@@ -43,10 +43,10 @@ class TrainConfig(Section):
     batch_size: Count = Field(32, description="images per optimizer step")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
     lr: Positive = Field(0.05, description="learning rate of the first round")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
     backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="learning rate of all but the head, as a share of lr; to freeze it, see model.freeze"
     )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
     weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
     l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(

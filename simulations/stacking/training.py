@@ -124,14 +124,17 @@ class StackedTraining:
 def _images_of(array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Augmented and normalised pixels [S * B, channels, H, W] and targets [S * B] of a step."""
     rows = inputs.rows.flatten()
-    pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
-    pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
-    return normalise(pixels, spec.mean, spec.std), targets, blend
+    pixels = array.pixels.index_select(0, rows)
+    if inputs.draws.shape[2]:
+        pixels = transform(pixels, config.data, Draws(*inputs.draws.flatten(0, 1).unbind(1)))
+    return normalise(pixels, spec.mean, spec.std), array.labels.index_select(0, rows)
 
 
-def _batches(inputs: Inputs) -> Batches:
-    """The stores' batches in [S * B]; places that are not needed count to none, and mix with any."""
-    stores, width = inputs.rows.shape
-    first = torch.arange(stores, device=inputs.rows.device) * width
-    sizes = (inputs.shares > 0).sum(dim=1).clamp(min=1)
-    return Batches(first.repeat_interleave(width), sizes.repeat_interleave(width))
+def image_losses(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
+    """The terms [B] whose mean is `common.training.objective`; logits [B, C], targets int64 [B]."""
+    smoothing = config.label_smoothing
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    spread = smoothing / logits.shape[1]
+    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
+    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
