@@ -83,15 +83,14 @@ class Rounds:
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
-        self._layout, self._trainable, self._judge = layout, layout.trainable, judge
-        self._watcher, self._stop = watcher, stop
+        self._layout, self._judge, self._watcher, self._stop = layout, judge, watcher, stop
         self._last_judged: tuple[Tensor, Counts] | None = None
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None
 
     def begin(self, params: Tensor) -> State:
         """The state before round 1."""
-        return State(0, params, self.strategy.initial(params, self._trainable))
+        return State(0, params, self.strategy.initial(params, self._layout.trainable))
 
     def play(self, state: State) -> tuple[State, Record]:
         """One round: sample, train, screen, aggregate, look for suspects, evaluate.
@@ -106,15 +105,14 @@ class Rounds:
             with clock("aggregate"):
                 state = state.to(trained.updates[0].params.device)
                 params, memory = self.strategy.aggregate(
-                    state.params, trained.updates, state.strategy, self._trainable, trained.present
+                    state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
                 )
-                by_class = [update.by_class for update in trained.updates]
-                params = keep_rows(state.params, params, by_class, self._layout)
+                params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)
                 weights = [self.strategy.weight(update) for update in trained.updates]
-                contributed = contributions(state.params, self._trainable, trained.updates, weights)
+                contributed = contributions(state.params, self._layout.trainable, trained.updates, weights)
             with clock("evaluate"):
                 scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None
         totals = lines.totals(trained, self.config, clock.seconds)
@@ -157,9 +155,14 @@ class Rounds:
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
 
-    def scores(self, state: State, split: str = "test") -> Scores:
-        """Judge a state's model on the server's test set and on what the stores hold out as `split`."""
-        return self._scores(state.round, state.params, split)
+    def scores(self, state: State, temperatures: tuple[float, ...] = ()) -> Scores:
+        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too."""
+        test = self._judge(state.params, temperatures) if self._judge else None
+        return Scores(test, self._held_out(state.round, state.params, "test", temperatures))
+
+    def validated(self, state: State, temperatures: tuple[float, ...]) -> Mapping[str, Counts]:
+        """Judge a state's model on the stores' validation images, and how sure it is at `temperatures`."""
+        return self._held_out(state.round, state.params, "validation", temperatures)
 
     def _train(self, state: State, number: int) -> Trained:
         order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.committed)
@@ -192,7 +195,7 @@ class Rounds:
         screen = Screen(
             order,
             asked,
-            self.strategy.expected(self._trainable),
+            self.strategy.expected(self._layout.trainable),
             self._gate.held,
             lambda update: self.strategy.fault(update, lr, self.config.train),
         )
