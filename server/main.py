@@ -29,6 +29,10 @@ def start(
         str | None,
         typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
     ] = None,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A finished run's model.safetensors, to teach it more: see --classes."),
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="Federated algorithm.")] = None,
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the stores'.")
@@ -71,6 +75,7 @@ def start(
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
     flags: dict[str, Any] = {
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
+        "model.resume_from": str(resume_from) if resume_from else None,
         "strategy.name": strategy,
         "data.classes": classes, "evaluation.test_data": str(test_data.resolve()) if test_data else None,
         "train.epochs": epochs, "train.batch_size": batch_size, "train.lr": lr, "cohort.wait": wait,

@@ -43,6 +43,13 @@ def run(
         str | None,
         typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
     ] = None,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="A finished run's model.safetensors, to teach it more: see --classes."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Ordered product classes, comma-separated; else the data set's.")
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -86,6 +93,8 @@ def run(
         "train.lr": lr,
         "model.name": model,
         "model.weights": weights,
+        "model.resume_from": str(resume_from) if resume_from else None,
+        "data.classes": classes,
         "strategy.name": strategy,
         "run.seed": seed,
         "run.engine": engine,
