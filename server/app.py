@@ -112,7 +112,7 @@ class GridTraining:
         if stop() and len(present) < config.cohort.min_stores:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
-        classes = plan.agree_on_classes(config.data.classes, present)
+        classes = plan.agree_on_classes(config, present)
         told = {name: info.counts for name, info in sorted(present.items()) if not info.untold}
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})

@@ -145,14 +145,17 @@ class Conductor:
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
-    config = resolve({"data.dataset": STORES_OWN}, request.settings)
+    from server.growth import adopt  # loads torch
+
+    settings = adopt(request.settings)
+    config = resolve({"data.dataset": STORES_OWN}, settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     asked = Path(config.run.out or f"runs/{name}")
     if request.resume or (config.run.out and RunDirectory.is_run(asked)):
-        return asked, RunDirectory.stored(asked, request.settings)
+        return asked, RunDirectory.stored(asked, settings)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
-    return path, resolve({"data.dataset": STORES_OWN}, request.settings, {"run.out": str(path)})
+    return path, resolve({"data.dataset": STORES_OWN}, settings, {"run.out": str(path)})
 
 
 def _finished(path: Path, config: RunConfig) -> str | None:

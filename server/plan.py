@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -9,30 +10,38 @@ from torch import Tensor
 from common import compression, models, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
+from common.models import grow
+from common.models import saved as saved_model
 from common.orders import Plan, StoreInfo
 from common.params import Layout
 from common.training import Network
+from server.growth import Origin, take_over
 
 
 @dataclass(frozen=True)
 class Start:
-    """A plan, the initial model (float32 [P]) and what lies where in it."""
+    """A plan, the initial model (float32 [P]), what lies where in it, and the finished model that it goes on from."""
 
     plan: Plan
     params: Tensor
     layout: Layout
+    origin: Origin | None = None
 
     def identified(self, run_id: str) -> "Start":
         """The same start, as that of the run `run_id`."""
         return replace(self, plan=replace(self.plan, run_id=run_id))
 
 
-def agree_on_classes(given: tuple[str, ...], stores: Mapping[str, StoreInfo]) -> tuple[str, ...]:
-    """The ordered classes of a run: as given, else all that the stores have, sorted.
+def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tuple[str, ...]:
+    """The ordered classes of a run: as given, else those of the model that it goes on from, then all other ones that
+    the stores have, sorted.
 
     Raises DataError if there are fewer than two.
     """
-    classes = given or tuple(sorted({name for info in stores.values() for name in info.counts}))
+    path = config.model.resume_from
+    known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
+    others = {name for info in stores.values() for name in info.counts} - set(known)
+    classes = config.data.classes or (*known, *sorted(others))
     if len(classes) < 2:
         raise DataError(
             f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
@@ -59,18 +68,23 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     _check_frozen(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
+    saved = saved_model.read(Path(config.model.resume_from)) if config.model.resume_from else None
+    if saved:
+        grow.check(saved, spec)
+        spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
+    origin = take_over(network, saved) if saved else None
     plan = Plan("", config, spec, network.frozen())
-    return Start(plan, network.vector.detach().clone(), network.layout)
+    return Start(plan, network.vector.detach().clone(), network.layout, origin)
 
 
 def _check_frozen(config: RunConfig) -> None:
     """Raises ConfigError if what is frozen never learned anything, or if the backbone's rate moves nothing."""
     freeze, rate = config.model.freeze, config.train.backbone_lr
-    if freeze != "none" and config.model.weights == "none":
+    if freeze != "none" and config.model.weights == "none" and not config.model.resume_from:
         raise ConfigError(
             f"Setting model.freeze got {freeze!r} with model.weights none: a backbone that never learned anything would"
-            " be kept as it is; give model.weights, or leave model.freeze out."
+            " be kept as it is; give model.weights or model.resume_from, or leave model.freeze out."
         )
     if freeze == "backbone" and rate != 1:
         raise ConfigError(

@@ -13,10 +13,11 @@ import torch
 
 from common.errors import FedshelfError
 from common.metrics import Counts, merge
-from server import per_store
+from server import old_classes, per_store
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
 from server.gate import Gate
+from server.growth import provenance
 from server.per_store import described
 from server.plan import Start
 from server.report.events import EventLog
@@ -84,6 +85,7 @@ class Training:
         events = EventLog(self.directory.path)
         self._recall(state, events)
         try:
+            old_classes.judge(self.start.origin, rounds, self.directory)
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
                 state = self._keep(replace(state, record=record), checkpoints)
@@ -147,11 +149,21 @@ class Training:
             "delivered_round": delivered.round,
             **judged(self.start, scores),
             **self._per_store(rounds, delivered, scores),
+            **self._resumed(rounds, scores),
         }
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
         self._report()
         return summary
+
+    def _resumed(self, rounds: Rounds, scores: Scores) -> dict[str, Any]:
+        """The summary's part on the finished model that the run went on from: which one, and what became of its classes."""
+        if (origin := self.start.origin) is None:
+            return {"resumed_from": None}
+        before, after = old_classes.judge(origin, rounds, self.directory), old_classes.confusions(scores)
+        old, classes = origin.saved.spec.classes, self.start.plan.spec.classes
+        told = old_classes.in_summary(old, classes, before, after)
+        return {"resumed_from": provenance(origin.saved), "old_classes": told}
 
     def _per_store(self, rounds: Rounds, delivered: State, scores: Scores) -> dict[str, Any]:
         """The summary's part on each store."""

@@ -13,6 +13,7 @@ from common import device
 from common.config import RunConfig, flatten, resolve
 from common.native import compiler
 from server.gate import Gate
+from server.growth import adopt
 from server.judge import ServerTest
 from server.plan import Start, prepare, settle_image_size
 from server.report import console as screen
@@ -82,12 +83,13 @@ def _gate(start: Start, stores: federation.Federation) -> Gate:
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
-    config = resolve(request.settings)
+    settings = adopt(request.settings)
+    config = resolve(settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
-        return path, RunDirectory.stored(path, request.settings)
+        return path, RunDirectory.stored(path, settings)
     if not config.run.out:
-        config = resolve(request.settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
+        config = resolve(settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
     path = Path(config.run.out)
     RunDirectory.check_new(path)
     return path, config

@@ -32,6 +32,9 @@ class ModelConfig(Section):
         description="what neither trains nor travels: none, backbone (all but the head), last:K (all but the head and"
         " the last K blocks)",
     )
+    resume_from: str = Field(
+        "", description="a finished run's model.safetensors to go on from: its network, all its classes, and new ones"
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropping a feature before the last layer"
     )

@@ -1,0 +1,46 @@
+"""A finished model with a row of the head for each new class: the old classes keep theirs, wherever they now stand."""
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from common.models.head import head_name
+from common.models.saved import SavedModel
+from common.models.spec import ModelSpec
+from common.models.weights import load_fitting, without_head
+
+NEVER = -1e9  # a bias with which a class is never the likeliest
+
+
+def check(saved: SavedModel, spec: ModelSpec) -> None:
+    """Raises ConfigError unless a network of `spec` can take over all that `saved` knows."""
+    if lost := [name for name in saved.spec.classes if name not in spec.classes]:
+        raise ConfigError(
+            f"The model {saved.path} knows the class {lost[0]!r}, which is not among this run's classes"
+            f" ({', '.join(spec.classes)}): name all of its classes in --classes, and the new ones beside them."
+        )
+    for field, what in (("name", "network"), ("norm", "norm"), ("image_size", "image size"), ("channels", "channels")):
+        old, new = getattr(saved.spec, field), getattr(spec, field)
+        if old != new:
+            raise ConfigError(
+                f"The model {saved.path} has the {what} {old}, but this run has {new}; leave it out, and it is the"
+                " model's."
+            )
+
+
+def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None:
+    """Copy `saved` into `module`, in place, whose head has a row for each of `classes`.
+
+    Rows of classes that `saved` does not know stay as they are. Raises DataError if the backbones differ.
+    """
+    load_fitting(module, without_head(module, saved.tensors), str(saved.path))
+    places = [classes.index(name) for name in saved.spec.classes]
+    with torch.no_grad():
+        for name, parameter in module.get_submodule(head_name(module)).named_parameters():
+            parameter[places] = saved.tensors[f"{head_name(module)}.{name}"]
+
+
+def without_new(bias: Tensor, saved: SavedModel, classes: tuple[str, ...]) -> Tensor:
+    """The head's bias [C] with which a grown network chooses among the old classes only, as `saved` does."""
+    is_old = torch.tensor([name in saved.spec.classes for name in classes], device=bias.device)
+    return bias.masked_fill(~is_old, NEVER)
