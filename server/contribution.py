@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.orders import Update
 from common.params import BLOCK
+from server import per_store
 
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 
@@ -37,11 +38,16 @@ def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weig
     return (found * shares * (stride // BLOCK)).tolist()
 
 
-def shares(history: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Store -> its share of all steps of a run: sum over rounds of c_i, by their sum over stores; they add up to 1."""
+def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Store -> its share of all steps of a run: its c_i over all rounds, by those of all stores; they add up to 1.
+
+    None for more stores than `per_store.MOST`, or if the model took no step: the history has what there is.
+    """
     sums: dict[str, float] = {}
     for record in history:
         for store, told in record["stores"].items():
             sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0)
     total = sum(sums.values())
-    return {store: value / total for store, value in sorted(sums.items())} if total > 0 else {}
+    if total <= 0 or len(sums) > per_store.MOST:
+        return None
+    return {store: value / total for store, value in sorted(sums.items())}

@@ -12,19 +12,18 @@ from typing import Any
 import torch
 
 from common.errors import FedshelfError
-from common.metrics import Counts, merge
-from server import old_classes, per_store
+from server import contribution, old_classes, per_store
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
 from server.gate import Gate
 from server.growth import provenance
-from server.per_store import described
 from server.plan import Start
 from server.report.events import EventLog
-from server.rounds import Judge, Rounds, Scores, Watcher
+from server.rounds import Judge, Rounds, Watcher
 from server.run_directory import Record, RunDirectory
 from server.runtime import Runtime
 from server.standing import Standing
+from server.verdict import reach
 
 
 class StopRequest:
@@ -141,15 +140,15 @@ class Training:
         delivered = state
         if self._is_over(state) and stopped_early and state.best is not None:
             delivered = checkpoints.load(state.best.round)
-        scores = rounds.scores(delivered)
+        verdict = reach(rounds, delivered)
         sha = weights_sha256(self.start, delivered)
         summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
         summary |= {
             "weights_sha256": sha,
             "delivered_round": delivered.round,
-            **judged(self.start, scores),
-            **self._per_store(rounds, delivered, scores),
+            **verdict.in_summary(self.directory, delivered.record, self.runtime.stores()),
             **self._resumed(rounds, scores),
+            "contribution": contribution.in_summary(self.directory.history()),
         }
         write_model(self.directory.path, self.start.plan, delivered, summary)
         self.directory.write("summary.json", summary)
@@ -157,25 +156,13 @@ class Training:
         return summary
 
     def _resumed(self, rounds: Rounds, scores: Scores) -> dict[str, Any]:
-        """The summary's part on the finished model that the run went on from: which one, and what became of its classes."""
+        """The summary's part on the finished model that the run went on from: which one, and its classes."""
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}
         before, after = old_classes.judge(origin, rounds, self.directory), old_classes.confusions(scores)
         old, classes = origin.saved.spec.classes, self.start.plan.spec.classes
         told = old_classes.in_summary(old, classes, before, after)
         return {"resumed_from": provenance(origin.saved), "old_classes": told}
-
-    def _per_store(self, rounds: Rounds, delivered: State, scores: Scores) -> dict[str, Any]:
-        """The summary's part on each store."""
-        source, rows = per_store.results(
-            self.start.plan.spec.classes,
-            scores.test,
-            scores.stores,
-            delivered.record,
-            self.runtime.stores(),
-            lambda: rounds.scores(delivered, "validation").stores,
-        )
-        return per_store.in_summary(source, rows, self.directory.path)
 
     def _report(self) -> None:
         """Draw pictures and page. What a person looks at must never cost the run that it is about."""
@@ -214,20 +201,6 @@ class Training:
         }
 
 
-def judged(start: Start, scores: Scores) -> dict[str, Any]:
-    """The summary's test part, on the server's images or else on the stores'."""
-    on, counts = ("server", scores.test) if scores.test is not None else ("stores", merged(scores))
-    return {
-        "test": None if counts is None else _described_fully(start.plan.spec.classes, counts) | {"on": on},
-    }
-
-
-def merged(scores: Scores) -> Counts | None:
-    """The stores' counts as one."""
-    counts = list(scores.stores.values())
-    return merge(counts, len(counts[0].confusion)) if counts else None
-
-
 def weights_sha256(start: Start, state: State) -> str:
     """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
     frozen = start.plan.frozen if start.plan.frozen is not None else torch.empty(0)
@@ -235,10 +208,6 @@ def weights_sha256(start: Start, state: State) -> str:
     for vector in (frozen, state.params):
         digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
-
-
-def _described_fully(classes: tuple[str, ...], counts: Counts) -> dict[str, Any]:
-    return described(counts) | {"per_class": counts.per_class(classes), "confusion": counts.confusion.tolist()}
 
 
 __all__ = ["Record", "StopRequest", "Training"]
