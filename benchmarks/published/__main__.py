@@ -1,0 +1,80 @@
+"""Published results, run again with `flower-simulation`: a cell of a published table, its figure and ours.
+
+    python -m benchmarks.published a2-dirichlet-fedavg --seeds 0,1,2
+    python -m benchmarks.published a2-dirichlet-fedavg a2-dirichlet-scaffold --rounds 10 --epochs 5
+    python -m benchmarks.published --table
+
+Cells are the files in benchmarks/published/cells. Each run is a row of benchmarks/published/results/rows.jsonl: what
+the stores held, the curve, the machine, the time. Run directories stay in runs/published; a command that was stopped
+goes on where it was. With --rounds or --epochs the row is marked as one at a reduced budget, and is never taken for the
+published one. --table prints what docs/results.md shows. CIFAR-10 and Fashion-MNIST are looked for as
+`flower-simulation` does, in the folder that FEDSHELF_DATA names for one.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.published import cells, play, table
+from common.errors import FedshelfError
+
+
+def main() -> None:
+    """Run the cells, one after the other; exit code 1 if one could not be run here."""
+    options = _options()
+    if options.table:
+        print(table.markdown([cells.read(name) for name in cells.names()], play.load(options.out)), end="")
+        return
+    chosen = [cells.read(name).reduced(options.rounds, options.epochs) for name in options.cells]
+    if not chosen:
+        raise SystemExit(f"No cell was named; expected some of: {', '.join(cells.names())}.")
+    missed = []
+    for cell in chosen:
+        for seed in options.seeds:
+            try:
+                play.append(play.play(cell.seeded(seed), options.workers), options.out)
+            except SystemExit:
+                missed.append(f"{cell.name}, seed {seed}")
+    show(chosen, play.load(options.out))
+    if missed:
+        raise SystemExit(f"Not measured: {'; '.join(missed)}; the reason is said above.")
+
+
+def show(chosen: list[cells.Cell], rows: list[play.Row]) -> None:
+    """The table of these cells."""
+    shown = Table(title="Test accuracy, %; means over seeds", title_justify="left")
+    for title in table.HEAD:
+        shown.add_column(title)
+    for cell in chosen:
+        shown.add_row(*table.line(cell, rows))
+    Console(width=None if sys.stdout.isatty() else 200).print(shown)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.published",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="cells to run")
+    parser.add_argument("--seeds", type=_numbers, default=[0], help="numbers, separated by commas; default 0")
+    parser.add_argument("--rounds", type=int, help="fewer rounds than published")
+    parser.add_argument("--epochs", type=int, help="fewer local epochs than published")
+    parser.add_argument("--workers", type=int, default=0, help="processes on a CPU; default: one per core")
+    parser.add_argument("--out", type=Path, default=play.ROWS, metavar="FILE", help="where the rows go")
+    parser.add_argument("--table", action="store_true", help="print the table of all cells instead, as Markdown")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FedshelfError as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,82 @@
+"""A cell of a published table: the run that answers it, and what was published.
+
+A cell is `cells/NAME.toml`: settings of a run, as `flower-simulation run --config` takes them, and a table [published].
+What all cells of a published table share stands in a file of its own, which a cell names as its `base`.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from common.config import RunConfig, flatten, resolve
+
+FOLDER = Path(__file__).with_name("cells")
+BASE = "base-"  # how the names of the shared files begin
+
+
+class Published(BaseModel):
+    """What was published.
+
+    source:  who, where
+    figure:  share of correctly classified test images; None: there is none, the cell is a setting of ours
+    metric:  what the figure is the accuracy of: which images, which round, how many runs
+    others:  figures of others for the same nominal cell
+    budget:  stores, rounds, local epochs, batch
+    unequal: in what our run differs, as far as it is known
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    figure: float | None = None
+    metric: str
+    others: str = ""
+    budget: str
+    unequal: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell by its name, with the configuration of its run."""
+
+    name: str
+    config: RunConfig
+    published: Published
+
+    @property
+    def budget(self) -> str:
+        """Rounds and local epochs: "50 x 10"."""
+        return f"{self.config.run.rounds} x {self.config.train.epochs}"
+
+    def reduced(self, rounds: int | None, epochs: int | None) -> "Cell":
+        """The same cell with fewer rounds or local epochs."""
+        wanted = {"run.rounds": rounds, "train.epochs": epochs}
+        changes = {key: value for key, value in wanted.items() if value is not None}
+        return Cell(self.name, resolve(flatten(self.config), changes), self.published)
+
+    def seeded(self, seed: int) -> "Cell":
+        """The same cell with this seed."""
+        return Cell(self.name, resolve(flatten(self.config), {"run.seed": seed}), self.published)
+
+
+def names() -> list[str]:
+    """All cells, in the order of their names."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml") if not path.stem.startswith(BASE))
+
+
+def read(name: str) -> Cell:
+    """The cell of this name. Raises SystemExit if there is none, ConfigError for settings that do not exist."""
+    if name not in names():
+        raise SystemExit(f"Unknown cell {name!r}; expected one of: {', '.join(names())}.")
+    own = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    base = own.pop("base")
+    shared = tomllib.loads((FOLDER / f"{BASE}{base}.toml").read_text(encoding="utf-8"))
+    published = Published(**(shared.pop("published") | own.pop("published", {})))
+    return Cell(name, resolve(_flat(shared), _flat(own)), published)
+
+
+def _flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, values in tables.items() for key, value in values.items()}

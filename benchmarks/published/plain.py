@@ -1,0 +1,159 @@
+"""FedAvg and SCAFFOLD once more, from the papers' equations in plain PyTorch, and how far ours is from them.
+
+    python -m benchmarks.published.plain a2-dirichlet-fedavg --rounds 10 --epochs 5
+    python -m benchmarks.published.plain a2-dirichlet-scaffold --rounds 10 --epochs 5
+
+Nothing of `common.strategies`, `common.training`, `common.optimizers` or the engines is used here: a module's own
+parameters, its own backward pass, torch.optim.SGD, and loops over parameters. Images, their order, their augmentation
+and the first weights are those of the same seed, so that both sides see the same batches: what differs is rounding,
+what many steps make of it, and mistakes.
+
+    FedAvg (McMahan et al. 2017, Algorithm 1):   x <- sum_i (n_i / n) y_i,    y_i trained from x
+    SCAFFOLD (Karimireddy et al. 2020, Algorithm 1, option II):
+        y_i <- y_i - eta (g_i(y_i) - c_i + c),   c_i+ = c_i - c + (x - y_i) / (K eta)
+        x <- sum_i (n_i / n) y_i,                c <- c + sum_i (n_i / n) (c_i+ - c_i)
+
+With momentum beta, K is sum_k (1 - beta^k) / (1 - beta) over the K steps, which is K without.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.published import cells, play
+from common import models
+from common.config import RunConfig
+from common.errors import FedshelfError
+from common.images.augment import Stream, normalise, transform
+from common.images.types import Images
+from common.models.spec import ModelSpec
+from common.seeding import rng
+from simulations import datasets, federation
+
+Batch = tuple[Tensor, Tensor]
+Tensors = list[Tensor]
+
+
+class Plain:
+    """A federated training by loops over parameters.
+
+    model: the global model
+    test:  the server's test images
+
+    Raises SystemExit for an algorithm that is not written down here.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        if config.strategy.name not in ("fedavg", "scaffold") or config.train.schedule != "constant":
+            raise SystemExit("Only fedavg and scaffold at a constant learning rate are written down here.")
+        self.config, source = config, datasets.find(config.data)
+        size = config.data.image_size or source.native_size or 0
+        stores = federation.build(config, image_size=size, channels=source.channels)
+        self.spec = models.specify(
+            config.model, stores.classes, image_size=size, native_size=source.native_size, channels=source.channels
+        )
+        self.model = models.build(self.spec, seed=config.run.seed)
+        self.stores = {name: data.train for name, data in stores.stores.items()}
+        self.test = stores.test
+        self.control = self.zeros()
+        self.controls = {name: self.zeros() for name in self.stores}
+
+    def zeros(self) -> Tensors:
+        """As the parameters, but zero."""
+        return [torch.zeros_like(parameter) for parameter in self.model.parameters()]
+
+    def parameters(self) -> Tensors:
+        """A copy of the model's parameters."""
+        return [parameter.detach().clone() for parameter in self.model.parameters()]
+
+    def load(self, tensors: Tensors) -> None:
+        """Put these into the model."""
+        with torch.no_grad():
+            for parameter, tensor in zip(self.model.parameters(), tensors, strict=True):
+                parameter.copy_(tensor)
+
+    def play_round(self, number: int) -> None:
+        """Train every store from the global model, and combine."""
+        start, mean, change = self.parameters(), self.zeros(), self.zeros()
+        total = sum(len(images) for images in self.stores.values())
+        for name, images in self.stores.items():
+            self.load(start)
+            shift = [c - own for c, own in zip(self.control, self.controls[name], strict=True)]
+            reach = self.train(batches(images, name, self.spec, self.config, number), shift)
+            for place, (x, y) in enumerate(zip(start, self.parameters(), strict=True)):
+                mean[place] += len(images) / total * y
+                if self.config.strategy.name == "scaffold":
+                    before = self.controls[name][place]
+                    after = before - self.control[place] + (x - y) / (reach * self.config.train.lr)
+                    change[place] += len(images) / total * (after - before)
+                    self.controls[name][place] = after
+        self.load(mean)
+        self.control = [c + moved for c, moved in zip(self.control, change, strict=True)]
+
+    def train(self, fed: Iterator[Batch], shift: Tensors) -> float:
+        """SGD on the gradients plus `shift`; returns the K of the equations."""
+        train, steps = self.config.train, 0
+        optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+        )
+        for pixels, targets in fed:
+            optimizer.zero_grad()
+            functional.cross_entropy(self.model(pixels), targets).backward()
+            for parameter, moved in zip(self.model.parameters(), shift, strict=True):
+                assert parameter.grad is not None
+                parameter.grad += moved
+            optimizer.step()
+            steps += 1
+        return sum((1 - train.momentum**k) / (1 - train.momentum) for k in range(1, steps + 1))
+
+    def accuracy(self) -> float:
+        """Share of the test images that the global model classifies correctly."""
+        assert self.test is not None, "a cell's data set has test images"
+        right = 0
+        with torch.no_grad():
+            for places in torch.arange(len(self.test)).split(1000):
+                pixels, targets = self.test.batch(places)
+                scores = self.model(normalise(pixels, self.spec.mean, self.spec.std))
+                right += int((scores.argmax(dim=1) == targets).sum())
+        return right / len(self.test)
+
+
+def batches(images: Images, name: str, spec: ModelSpec, config: RunConfig, number: int) -> Iterator[Batch]:
+    """A store's batches of one round: the same images, order and augmentation as a run of ours with this seed."""
+    order = rng(config.run.seed, "order", number, name)
+    draws = Stream(config.data, config.run.seed, number, name)
+    for _ in range(config.train.epochs):
+        for places in torch.from_numpy(order.permutation(len(images))).split(config.train.batch_size):
+            pixels, targets = images.batch(places)
+            numbers = torch.from_numpy(draws.take(len(places)))
+            if numbers.shape[1]:  # else no option is on
+                pixels = transform(pixels, config.data, numbers)
+            yield normalise(pixels, spec.mean, spec.std), targets
+
+
+def main() -> None:
+    """Run a cell both ways and print both curves side by side."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cell", help="a cell of FedAvg or SCAFFOLD")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, help="fewer rounds than published")
+    parser.add_argument("--epochs", type=int, help="fewer local epochs than published")
+    parser.add_argument("--workers", type=int, default=0, help="processes of ours on a CPU; default: one per core")
+    options = parser.parse_args()
+    cell = cells.read(options.cell).reduced(options.rounds, options.epochs).seeded(options.seed)
+    plain = Plain(cell.config)
+    ours = play.play(cell, options.workers)
+    print(f"{cell.name}, {cell.budget}, seed {options.seed}: accuracy on the test images\n round   ours  plain")
+    for number, accuracy in enumerate(ours.curve, start=1):
+        plain.play_round(number)
+        print(f"{number:6} {accuracy:6.4f} {plain.accuracy():6.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FedshelfError as error:
+        raise SystemExit(str(error)) from None

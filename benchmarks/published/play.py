@@ -1,0 +1,109 @@
+"""Run a cell with `flower-simulation`, and make a row of what its run directory holds."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.machine import machine
+from benchmarks.published.cells import Cell, read
+from common.config import RunConfig, flatten
+
+RUNS = Path("runs/published")
+ROWS = Path(__file__).with_name("results") / "rows.jsonl"
+
+
+class Row(BaseModel):
+    """One run of a cell: a line of the results.
+
+    budget:  rounds x local epochs; reduced: whether that is less than the cell has
+    counts:  store -> training images of each class
+    curve:   accuracy on the test images after each round
+    seconds: of the whole run, on this machine, whatever else it did
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell: str
+    seed: int
+    budget: str
+    reduced: bool
+    counts: Mapping[str, Sequence[int]]
+    curve: Sequence[float]
+    seconds: float
+    machine: str
+    weights_sha256: str
+
+    @property
+    def last(self) -> float:
+        """Accuracy after the last round."""
+        return self.curve[-1]
+
+    @property
+    def best(self) -> float:
+        """The best accuracy after any round: chosen on the test images, so too good by a little."""
+        return max(self.curve)
+
+
+def play(cell: Cell, workers: int) -> Row:
+    """Run the cell, or go on with it where an earlier command stopped; a finished run is only read.
+
+    Raises SystemExit, with the exit code of `flower-simulation`, if it cannot be run here: it has said why.
+    """
+    out = RUNS / f"{cell.name}-{cell.budget.replace(' ', '')}-{cell.config.run.seed}"
+    if not is_finished(out):
+        command = [str(Path(sys.executable).with_name("flower-simulation")), "run", "--out", str(out)]
+        command += ["--set", f"run.workers={workers}"]
+        command += ["--resume"] if (out / "config.toml").exists() else assignments(cell.config)
+        if code := subprocess.run(command, check=False).returncode:
+            raise SystemExit(code)
+    return row(cell, out)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether the run in this directory has come to its end."""
+    summary = out / "summary.json"
+    return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
+
+
+def assignments(config: RunConfig) -> list[str]:
+    """The settings as --set flags, those left out that have their default."""
+    plain, wanted = flatten(RunConfig()), flatten(config)
+    return [word for key, value in wanted.items() if value != plain[key] for word in ("--set", f"{key}={value}")]
+
+
+def row(cell: Cell, out: Path) -> Row:
+    """The row of a finished run."""
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    summary = json.loads((out / "summary.json").read_text())
+    here = machine()
+    return Row(
+        cell=cell.name,
+        seed=cell.config.run.seed,
+        budget=cell.budget,
+        reduced=cell.budget != read(cell.name).budget,
+        counts=json.loads((out / "partition.json").read_text())["stores"],
+        curve=[record["test"]["accuracy"] for record in history if record["test"]],
+        seconds=round(summary["seconds"]["total"], 1),
+        machine=" · ".join(here[key] for key in ("cpu", "gpu", "versions", "date")),
+        weights_sha256=summary["weights_sha256"],
+    )
+
+
+def append(found: Row, file: Path) -> None:
+    """Add a line, unless the very same run is there already."""
+    if found.weights_sha256 in {known.weights_sha256 for known in load(file)}:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(found.model_dump_json() + "\n")
+
+
+def load(file: Path) -> list[Row]:
+    """All rows of a file of results; none if there is no such file."""
+    if not file.exists():
+        return []
+    return [Row.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]
