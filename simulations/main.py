@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.cli import command_line, merge_settings, run_and_leave
-from simulations.compare.cli import compare
+from simulations.compare.main import compare
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT

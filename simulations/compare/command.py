@@ -17,6 +17,7 @@ from server.plan import settle_image_size
 from server.run_directory import RunDirectory, free_name
 from simulations import datasets, federation
 from simulations.compare import page, screen
+from simulations.compare.contributions import contributions
 from simulations.compare.crew import Crew
 from simulations.compare.held_out import HeldOut, hold_out
 from simulations.compare.parts import Options, Part, plan
@@ -28,7 +29,7 @@ from simulations.tables import partition_table
 FILE = "compare.json"
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
-TUNE_EPOCHS, TUNE_LR_SHARE = 2, 0.2  # chosen on validation images: docs/results.md
+TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate divided by this
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Request:
 
     settings:      flat settings, merged in the order of their precedence
     tune_epochs:   as in `Options`; None: as the comparison to resume has it, else TUNE_EPOCHS
-    tune_lr:       the same; else TUNE_LR_SHARE of the first round's learning rate
+    tune_lr:       the same; else the first round's learning rate by TUNE_LR_PART
     leave_one_out: as in `Options`; a comparison to resume may have it already
     """
 
@@ -93,7 +94,9 @@ def _found(comparison: _Comparison, path: Path, console: Console) -> dict[str, A
     if not all(number in outcomes and outcomes[number].is_finished for number in range(len(parts))):
         return None
     found = Found(parts, outcomes, len(comparison.federation.classes))
-    return verdict(comparison.config, comparison.federation, comparison.held_out, comparison.options, found)
+    told = verdict(comparison.config, comparison.federation, comparison.held_out, comparison.options, found)
+    contributed = contributions(found)
+    return told | {"contributions": contributed} if contributed else told
 
 
 def _check(config: RunConfig, dealt: Federation) -> None:
@@ -127,7 +130,7 @@ def _options(request: Request, config: RunConfig, directory: RunDirectory) -> Op
     """What is asked for, or else what the comparison has been told before. Raises ConfigError if they differ."""
     path = directory.path / OPTIONS
     before = Options(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-    usual = before or Options(TUNE_EPOCHS, TUNE_LR_SHARE * config.train.lr, leave_one_out=False)
+    usual = before or Options(TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False)
     options = Options(
         usual.tune_epochs if request.tune_epochs is None else request.tune_epochs,
         usual.tune_lr if request.tune_lr is None else request.tune_lr,

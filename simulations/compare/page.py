@@ -11,7 +11,7 @@ import server.report
 from common.files import write_text
 from server.report import words
 from server.report.heatmap import heat_map
-from simulations.compare.words import headline, of_store
+from simulations.compare.words import headline, of_contributions, of_store
 
 
 def write(directory: Path) -> Path:
@@ -42,6 +42,7 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
         found=found,
         settings=settings,
         headline=headline(found),
+        agreement=of_contributions(found["contributions"]) if "contributions" in found else "",
         sentences={store: of_store(store, each) for store, each in found["stores"].items()},
         matrices={
             kind: heat_map(found["classes"], each["all_images"]["confusion"]) for kind, each in found["average"].items()

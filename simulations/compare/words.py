@@ -43,6 +43,17 @@ def headline(found: Verdict) -> list[str]:
     return [*lines, _pooling(found)]
 
 
+def of_contributions(told: Mapping[str, Any]) -> str:
+    """How well the estimate agrees with leaving stores out; empty if none was left out."""
+    if not told["has_left_out"] or told["agreement"] is None:
+        return ""
+    stores = counted(len(told["stores"]), "store")
+    return (
+        f"The estimate and the loss of models trained without a store have a rank correlation of"
+        f" {told['agreement']:.2f} over {stores} (1: the same order, 0: no relation)."
+    )
+
+
 def _joining(found: Verdict) -> str:
     gain = found["gains"][FEDERATED][ALONE]
     stores, average = counted(len(found["stores"]), "store"), found["average"]
