@@ -62,9 +62,8 @@ def test_cells_of_a2_have_the_published_budget(name: str) -> None:
     found = flatten(cells.read(name).config)
     assert {key: found[key] for key in A2} == A2
     _, partition, strategy = name.split("-")
-    assert found["data.partition"] == {"dirichlet": "dirichlet:0.5", "labels": "labels:2", "quantity": "quantity:0.5"}[
-        partition
-    ]  # fmt: skip
+    assert found["data.partition"] in ("dirichlet:0.5", "labels:2", "quantity:0.5")
+    assert found["data.partition"].startswith(f"{partition}:")
     assert found["strategy.name"] == strategy
 
 
@@ -170,7 +169,7 @@ def test_ours_is_what_the_equations_say(
     for (name, theirs), before in zip(plain.model.named_parameters(), start, strict=True):
         moved = float((theirs.detach() - before).abs().max())
         assert moved > 1e-3, name
-        torch.testing.assert_close(ours[name], theirs.detach(), rtol=0, atol=2e-3 * moved)
+        torch.testing.assert_close(ours[name], theirs.detach(), rtol=0, atol=1e-4 * moved)
     found = play.row(cell, tmp_path / "run")
     assert found.last == pytest.approx(plain.accuracy(), abs=0.03)
 
