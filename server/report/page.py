@@ -1,6 +1,7 @@
 """`report.html`: one file that shows a run to a person, made from the files in the run directory alone."""
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -50,6 +51,7 @@ def render(run: Contents) -> str:
         stores=sections.stores(run),
         confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
         per_class=_weakest_first(test["per_class"]) if test and test.get("per_class") else [],
+        old_classes=_worst_hit_first(run.summary.get("old_classes")),
         partition=stacks(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
         troubles=sections.troubles(run),
@@ -58,6 +60,13 @@ def render(run: Contents) -> str:
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),
     )
+
+
+def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """The old classes of a run that went on from a finished model, as far as both models could be judged."""
+    told = [(name, row) for name, row in ((found or {}).get("per_class") or {}).items() if row["before"] is not None]
+    ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
+    return [(words.printable(name), row) for name, row in ordered]
 
 
 def _weakest_first(per_class: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:

@@ -36,6 +36,11 @@ def percent(share: float | None) -> str:
     return UNKNOWN if share is None else f"{100 * share:.1f}%"
 
 
+def points(share: float | None) -> str:
+    """A difference of shares, 0.0342 -> "3.4 points"."""
+    return UNKNOWN if share is None else f"{100 * share:.1f} points"
+
+
 def decimal(value: float | None, digits: int = 3) -> str:
     """1.23456 -> "1.235"; large and tiny values in powers of ten."""
     if value is None:
@@ -89,7 +94,8 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """A summary in a few sentences: what happened, how good the model is, how fast it went."""
-    return [line for line in (_what_happened(summary), _how_good(summary), _how_fast(summary)) if line]
+    lines = (_what_happened(summary), _how_good(summary), _what_grew(summary), _how_fast(summary))
+    return [line for line in lines if line]
 
 
 def _what_happened(summary: Mapping[str, Any]) -> str:
@@ -116,6 +122,18 @@ def _how_good(summary: Mapping[str, Any]) -> str:
         where = "test images" if best.get("on") == "test" else "validation images"
         parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
     return _sentence(parts)
+
+
+def _what_grew(summary: Mapping[str, Any]) -> str:
+    """Of a run that went on from a finished model: the old classes before and after, and the new ones."""
+    if not (found := summary.get("old_classes")) or found["after"] is None:
+        return ""
+    before = "" if found["before"] is None else f"{percent(found['before'])} before this run and "
+    where = "the server's" if found["on"] == "server" else "the stores'"
+    line = f"Old classes ({len(found['classes'])}): {before}{percent(found['after'])} after it are told rightly"
+    line += f", of {where} {whole(found['images'])} test images of them"
+    new = "" if found["new_after"] is None else f"; new ones ({len(found['new'])}): {percent(found['new_after'])}"
+    return f"{line}{new}."
 
 
 def _how_fast(summary: Mapping[str, Any]) -> str:
