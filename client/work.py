@@ -56,7 +56,8 @@ class Trainer:
         fitted = fit(network, self._on_device(images), task)
         if network.at_once != room:
             LOG.warning("The device's memory holds %s images at a time; training takes longer.", network.at_once)
-        update = Update(store, order.round, fitted.params, fitted.num_examples, fitted.loss, 0.0, fitted.extras)
+        told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
+        update = Update(store, order.round, fitted.params, *told, steps=fitted.steps)
         trainable = network.layout.trainable
         update, left = feedback.compress(update, order.params, trainable, unsent, codec)
         if fitted.state or left:

@@ -222,7 +222,7 @@ def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None
         packed = reader.tensors(_PACKED)
         params = feedback.rebuild(order.params.cpu(), packed, codec)
         size = sum(tensor.nbytes for tensor in packed.values())
-    return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), packed_bytes=size)
+    return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps)
 
 
 def _failure(store: str, reader: Reader) -> Failure:

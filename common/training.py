@@ -4,6 +4,8 @@
 """
 
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from common import models
+from common.assortment import present
 from common.config import DataConfig, RunConfig, TrainConfig
 from common.descent import Descent, batches, regularise
-from common.images.augment import augment, normalise
+from common.images.augment import Batches, Blend, Stream, augment, normalise
+from common.images.turns import Pose, posing
 from common.images.types import Images
 from common.models.dropout import address
 from common.models.spec import ModelSpec
@@ -95,12 +99,14 @@ class Fitted:
     """What came out of a local training.
 
     params: float32 [P] on the CPU, a copy
-    loss:   mean training loss per image over the last epoch
+    loss:   mean training loss per image over the last epoch, as far as it went
+    steps:  optimizer steps taken
     """
 
     params: Tensor
     loss: float
     num_examples: int
+    steps: int
     extras: Tensors
     state: Tensors
 
@@ -136,24 +142,44 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     dropout_seed = derive(seed, "dropout", task.round, task.store)
     _seed_torch(dropout_seed, network.device)
     address(network.module, [dropout_seed], network.device)
-    order, draws = rng(seed, "order", task.round, task.store), rng(seed, "augment", task.round, task.store)
+    order = rng(seed, "order", task.round, task.store)
+    draws = Stream(task.config.data, seed, task.round, task.store)
+    pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
     _training_mode(network, len(images))
-    descent = Descent(network, config)
-    steps, loss_sum = 0, torch.zeros((), device=network.device)
-    for _ in range(config.epochs):
-        loss_sum.zero_()
-        for positions in batches(order.permutation(len(images)), config.batch_size, network.has_batch_norm):
-            loss, gradient = descent(*_inputs(network, images, positions, task.config.data, draws))
-            regularise(gradient, network.weights, config)
-            strategy.correct(gradient, network.weights, local)
-            optimizer.step(network.weights, gradient, lr)
-            loss_sum += loss * len(positions)
-            steps += 1
+    masks = task.config.strategy.absent_classes == "mask"
+    shown = present(images, len(network.spec.classes)) if masks else None
+    descent = Descent(network, config, None if shown is None else shown.to(network.device))
+    steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
+    for positions, begins in _batches(network, len(images), config, order):
+        if begins:
+            seen, loss_sum = 0, loss_sum.zero_()
+        loss, gradient = descent(*_inputs(network, images, positions, task.config.data, draws, pose))
+        regularise(gradient, network.weights, config)
+        strategy.correct(gradient, network.weights, local)
+        optimizer.step(network.weights, gradient, lr)
+        loss_sum += loss * len(positions)
+        steps, seen = steps + 1, seen + len(positions)
     run = LocalRun(start, network.weights, steps, lr, len(images), config.momentum)
     extras, state = strategy.end(run, local, kept)
-    return Fitted(
-        network.vector.detach().to("cpu", copy=True), float(loss_sum) / len(images), len(images), extras, state
-    )
+    vector = network.vector.detach().to("cpu", copy=True)
+    return Fitted(vector, float(loss_sum) / seen, len(images), steps, extras, state)
+
+
+def _batches(
+    network: Network, images: int, config: TrainConfig, order: np.random.Generator
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Positions of a batch's images, and whether an epoch begins with it: all epochs, or what `seconds` are enough for.
+
+    Which batch is the last one then depends on the machine, and on what else it does.
+    """
+    began, pairs = time.monotonic(), network.has_batch_norm
+    for _ in range(config.epochs):
+        for number, positions in enumerate(batches(order.permutation(images), config.batch_size, pairs)):
+            yield positions, number == 0
+            if config.seconds and network.device.type == "cuda":
+                torch.cuda.synchronize(network.device)  # what was begun may be far from done
+            if 0 < config.seconds <= time.monotonic() - began:
+                return
 
 
 def _on(device: torch.device, tensors: Tensors) -> Tensors:
@@ -183,12 +209,14 @@ def _inputs(
     network: Network,
     images: Images,
     positions: np.ndarray,
-    augmentation: DataConfig | None = None,
-    draws: np.random.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Normalised pixels [B, channels, H, W] and targets [B] on the network's device."""
+    augmentation: DataConfig,
+    draws: Stream,
+    pose: Pose,
+) -> tuple[Tensor, Tensor, Blend | None]:
+    """Normalised pixels [B, channels, H, W], targets [B] and what is mixed in, on the network's device."""
     pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
     pixels, targets = pixels.to(network.device), targets.to(network.device)
-    if augmentation is not None and draws is not None:
-        pixels = augment(pixels, augmentation, draws)
-    return normalise(pixels, network.spec.mean, network.spec.std), targets
+    numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
+    pixels, blend = augment(pixels, targets, augmentation, numbers, Batches(0, len(positions)))
+    pixels, targets = pose(pixels, targets)  # last: the mirror image of a turned photo is turned the other way
+    return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from common.config import RunConfig
+from common.config import RunConfig, TrainConfig
 from common.metrics import Counts, merge
 from common.orders import Failure, StoreInfo, TrainOrder, Update
 from common.training import learning_rate
@@ -54,9 +54,15 @@ def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) ->
     """Images trained on, bytes of parameters down and up, seconds per phase."""
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
-    images = sum(u.num_examples for u in trained.updates) * config.train.epochs
+    images = sum(_images(u, config.train) for u in trained.updates)
     up = sum(u.bytes for u in trained.updates)
     return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
+
+
+def _images(update: Update, train: TrainConfig) -> int:
+    """Images that a store's training took in, each as often as it did; to within a batch if time ended it."""
+    whole = update.num_examples * train.epochs
+    return min(whole, update.steps * train.batch_size) if train.seconds else whole
 
 
 def line(
@@ -65,8 +71,8 @@ def line(
     """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
     number, updates, failed = trained.order.round, trained.updates, trained.failed
     stores = {
-        u.store: {"images": u.num_examples, "loss": u.loss, "seconds": u.seconds, "contribution": part}
-        for u, part in zip(updates, contributed, strict=True)
+        u.store: {"images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of}
+        for u, of in zip(updates, contributed, strict=True)
     }
     images = sum(u.num_examples for u in updates)
     validation = scores.validation() if scores else None

@@ -93,7 +93,8 @@ class Screen:
         if update.round != self.order.round:
             return f"answers round {update.round}, not round {self.order.round}"
         declared = self.asked[update.store].num_examples
-        return self._misfit(update) or _false_claim(update, declared) or self.fault(update)
+        train = self.order.plan.config.train
+        return self._misfit(update) or _false_claim(update, declared, train) or self.fault(update)
 
     def _misfit(self, update: Update) -> str | None:
         """Which tensor is not as ordered, or None."""
@@ -201,10 +202,12 @@ def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
     )
 
 
-def _false_claim(update: Update, declared: int) -> str | None:
+def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
     """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights."""
     if not 1 <= update.num_examples <= declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
+    if update.steps > (most := -(-update.num_examples // train.batch_size) * train.epochs):
+        return f"claims {update.steps} steps, where its images make {most}"
     if not 0 <= update.seconds <= LARGEST:
         return f"claims to have trained for {update.seconds} s"
     is_claim = isfinite(update.loss) and not 0 <= update.loss <= LARGEST

@@ -43,7 +43,17 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """Local training at a store."""
 
+    objective: Literal["classes", "turns"] = Field(
+        "classes",
+        description="what the model learns to tell: classes, or by how many quarter turns a photo was turned, for which"
+        " photos need no class; from such a model start one for classes (model.weights)",
+    )
     epochs: Count = Field(1, description="passes over a store's training images per round")
+    seconds: NonNegative = Field(
+        0.0,
+        description="seconds after which a store ends its training of a round, after at least one step; such a run is"
+        " not reproducible; 0: all epochs",
+    )
     batch_size: Count = Field(32, description="images per optimizer step")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
     lr: Positive = Field(0.05, description="learning rate of the first round")

@@ -135,10 +135,14 @@ class Strategy:
         """One vector [P] out of the updates' vectors: their mean, weighted by images or uniformly."""
         return self.mean(updates, range(len(updates)))
 
-    def mean(self, updates: Sequence[Update], places: Sequence[int]) -> Tensor:
-        """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly."""
+    def mean(self, updates: Sequence[Update], places: Sequence[int], vectors: Rows | None = None) -> Tensor:
+        """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly.
+
+        vectors: what to take of each in place of its own vector
+        """
         rows = self._rows([updates[place].by_class for place in places])
-        return weighted_mean(Vectors(updates, places), [self.weight(updates[place]) for place in places], rows)
+        weights = [self.weight(updates[place]) for place in places]
+        return weighted_mean(vectors or Vectors(updates, places), weights, rows)
 
     def _rows(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
         """How the head's rows are averaged: as all else, unless it is known who has which classes."""

@@ -12,19 +12,18 @@ and not by the number of its steps on top. If all stores do the same work, this 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from common.orders import StoreInfo, Update
-from common.params import Tensors, weighted_mean
+from common.params import Tensors
 from common.strategies.base import Vectors
 from common.strategies.reaching import REACH, Reaching
 
 
 class FedNova(Reaching):
-    """The mean of normalised updates."""
+    """The mean of what the stores would have become if each had done the same work."""
 
-    uses: ClassVar = frozenset({"weighting"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
     def aggregate(
         self,
@@ -34,12 +33,23 @@ class FedNova(Reaching):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """x of the next round; buffers are taken from the mean that FedAvg takes."""
-        whole = self.total(updates)
-        shares = [self.weight(update) / whole for update in updates]
+        """x of the next round; buffers are taken from the mean."""
         reaches = [float(update.extras[REACH]) for update in updates]
-        effective = sum(share * reach for share, reach in zip(shares, reaches, strict=True))
-        scaled = [effective * share / reach for share, reach in zip(shares, reaches, strict=True)]
-        moved = weighted_mean(Vectors(updates), scaled)[:trainable].lerp(params[:trainable], 1 - sum(scaled))
-        buffers = self.combine(updates)[trainable:] if trainable < len(params) else params[:0]
-        return torch.cat([moved, buffers]), state
+        parts = [self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)]
+        effective = sum(parts) / self.total(updates)
+        same = _Scaled(updates, params[:trainable], [effective / reach for reach in reaches])
+        return self.mean(updates, range(len(updates)), same), state
+
+
+class _Scaled(Vectors):
+    """x + factor_i (y_i - x) in the trainable part, float32 [P]."""
+
+    def __init__(self, updates: Sequence[Update], start: Tensor, factors: Sequence[float]) -> None:
+        super().__init__(updates)
+        self._start, self._factors = start, factors
+
+    def __getitem__(self, number: int) -> Tensor:
+        vector = super().__getitem__(number).clone()
+        trained = vector[: len(self._start)]
+        trained.sub_(self._start).mul_(self._factors[number]).add_(self._start)
+        return vector

@@ -59,5 +59,7 @@ def _gains_from_batching(start: Start) -> bool:
     from simulations.stacking.network import is_stackable
 
     config = start.plan.config
+    if config.train.seconds:
+        return False
     several = config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5
     return several and is_stackable(start.plan.spec)

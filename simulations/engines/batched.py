@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from client.states import StateStore
+from common.errors import ConfigError
 from common.failures import failure
 from common.images.types import Images
 from common.metrics import Counts, merge
@@ -32,12 +33,17 @@ class BatchedEngine:
     states:  where strategies keep what stores remember
     devices: by default the run's device, and for plain "cuda" all there are
 
-    Raises ConfigError if many stores cannot train the network at once.
+    Raises ConfigError if many stores cannot train the network at once, or each has a time of its own.
     """
 
     def __init__(
         self, federation: Federation, start: Start, states: Path, devices: Sequence[torch.device] = ()
     ) -> None:
+        if (seconds := start.plan.config.train.seconds) > 0:
+            raise ConfigError(
+                f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take their steps"
+                " together, so that none is slower than others; use --engine sequential."
+            )
         self._federation, self._plan = federation, start.plan
         devices = devices or _devices(torch.device(start.plan.config.run.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in any other engine

@@ -135,7 +135,9 @@ class Shard:
             end = ends[place] if ends.device == weights.device else weights[place].clone()
             run = LocalRun(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
             extra, state = training.halves.end(place, run, states[place])
-            update = Update(name, order.round, ends[place], size, sums[place] / size, seconds * size, extra)
+            update = Update(
+                name, order.round, ends[place], size, sums[place] / size, seconds * size, extra, steps=run.steps
+            )
             trainable, unsent = self._network.layout.trainable, split(kept[place])[1]
             update, left = compress(update, work.start, trainable, unsent, self._codec)
             if state or left:
