@@ -56,8 +56,8 @@ def play(cell: Cell, workers: int) -> Row:
     out = RUNS / f"{cell.name}-{cell.budget.replace(' ', '')}-{cell.config.run.seed}"
     if not is_finished(out):
         command = [str(Path(sys.executable).with_name("flower-simulation")), "run", "--out", str(out)]
-        command += ["--set", f"run.workers={workers}"]
-        command += ["--resume"] if (out / "config.toml").exists() else assignments(cell.config)
+        command += [*assignments(cell.config), "--set", f"run.workers={workers}"]
+        command += ["--resume"] if (out / "config.toml").exists() else []
         if code := subprocess.run(command, check=False).returncode:
             raise SystemExit(code)
     return row(cell, out)
