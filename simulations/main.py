@@ -8,6 +8,7 @@ import typer
 
 from common.cli import command_line, merge_settings, run_and_leave
 from simulations.compare.main import compare
+from simulations.ensemble.main import ensemble
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -136,6 +137,7 @@ def split(
 
 
 app.command()(compare)
+app.command()(ensemble)
 
 
 @app.command()

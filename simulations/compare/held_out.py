@@ -67,14 +67,3 @@ def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str
         name: replace(data, test=test.select(torch.from_numpy(part)))
         for (name, data), part in zip(stores.items(), rows, strict=True)
     }
-
-
-def pooled(images: list[Images]) -> Images:
-    """The images of several sets as one; sets of one array share it, others are copied into a new one."""
-    first = images[0]
-    if all(each.pixels.data_ptr() == first.pixels.data_ptr() for each in images):
-        return Images(first.pixels, first.labels, torch.cat([each.rows for each in images]))
-    return Images.whole(
-        torch.cat([each.pixels.index_select(0, each.rows) for each in images]),
-        torch.cat([each.targets() for each in images]),
-    )

@@ -25,26 +25,36 @@ def write(directory: Path) -> Path:
 
 def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]) -> str:
     """The page as text; names of stores and classes are escaped, everywhere."""
-    folders = [Path(__file__).parent, Path(server.report.__file__).parent]
-    environment = Environment(
+    return (
+        environment(Path(__file__).parent)
+        .get_template("compare.html.j2")
+        .render(
+            name=words.printable(name),
+            found=found,
+            settings=settings,
+            headline=headline(found),
+            agreement=of_contributions(found["contributions"]) if "contributions" in found else "",
+            sentences={store: of_store(store, each) for store, each in found["stores"].items()},
+            matrices={
+                kind: heat_map(found["classes"], each["all_images"]["confusion"])
+                for kind, each in found["average"].items()
+            },
+        )
+    )
+
+
+def environment(folder: Path) -> Environment:
+    """Templates of `folder`, then of comparisons, then of runs' reports. Whatever they show is escaped."""
+    folders = [folder, Path(__file__).parent, Path(server.report.__file__).parent]
+    made = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "percent": words.percent, "decimal": words.decimal, "whole": words.whole, "size": words.size,
         "printable": words.printable, "duration": words.duration,
     }  # fmt: skip
-    return environment.get_template("compare.html.j2").render(
-        name=words.printable(name),
-        found=found,
-        settings=settings,
-        headline=headline(found),
-        agreement=of_contributions(found["contributions"]) if "contributions" in found else "",
-        sentences={store: of_store(store, each) for store, each in found["stores"].items()},
-        matrices={
-            kind: heat_map(found["classes"], each["all_images"]["confusion"]) for kind, each in found["average"].items()
-        },
-    )
+    return made

@@ -8,8 +8,8 @@ from common.config import CohortConfig, MessagesConfig, RunConfig, ScreeningConf
 from common.images.types import StoreData
 from common.models.saved import FILE
 from server.cohort import round_half_up
-from simulations.compare.held_out import pooled
 from simulations.federation import Federation
+from simulations.pooling import pooled
 
 ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
 WITHOUT = "without"  # federated without one store, to see what it contributes

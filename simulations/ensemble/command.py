@@ -1,0 +1,128 @@
+"""`flower-simulation ensemble`, from models to a directory with `ensemble.json` and `report.html`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from common import device
+from common.config import RunConfig, resolve
+from common.errors import ConfigError
+from common.files import write_json
+from common.models.saved import SavedModel
+from server.report.words import decimal, percent, printable
+from server.run_directory import RunDirectory, free_name
+from simulations.compare.judging import Judged, gain, judged
+from simulations.ensemble import page
+from simulations.ensemble.members import Said, listen, read_members
+from simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
+from simulations.ensemble.words import headline
+
+FILE = "ensemble.json"
+Rule = Callable[[Tensor], Tensor]
+"""What M members say, [M, N, C], to the scores of the ensemble, [N, C]."""
+
+
+def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Console) -> dict[str, Any]:
+    """Judge models and their ensembles, and write what came of it. Raises FedshelfError."""
+    config = resolve(settings)
+    if len(paths) < 2:
+        raise ConfigError(f"An ensemble has at least two models, got {len(paths)}; name more of them.")
+    members = read_members(paths)
+    out = Path(config.run.out) if config.run.out else free_name(Path("runs") / f"ensemble-{_dataset(config)}")
+    RunDirectory.check_new(out)
+    chosen = device.pick(config.run.device)
+    said = listen(members, config.data, chosen, config.evaluation.batch_size, config.run.seed)
+    found = verdict(_names(members), members, said) | {"dataset": config.data.dataset}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / FILE, found)
+    page.write(out)
+    console.print(_table(found))
+    for line in headline(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Said) -> dict[str, Any]:
+    """All numbers, as JSON has them. What is fitted is fitted on `fit` images; gains are over the member best there."""
+    weights = fit_weights(said.of_fit, said.fit_targets)
+    rules: dict[str, Rule] = {
+        "mean": mean,
+        "weighted": lambda each: weighted(each, weights),
+        "vote": vote,
+        "stacking": Stacking(said.of_fit, said.fit_targets),
+    }
+    alone = [_both(itemgetter(place), said) for place in range(len(members))]
+    best = max(range(len(members)), key=lambda place: alone[place][0].counts.accuracy)
+    together = {name: _both(rule, said) for name, rule in rules.items()}
+    return {
+        "classes": list(members[0].spec.classes),
+        "fitted_on": {"images": len(said.fit_targets), "told": said.told},
+        "judged_on": {"images": len(said.test_targets)},
+        "best_member": names[best],
+        "members": {
+            name: {"file": str(member.path), "model": member.spec.name, "image_size": member.spec.image_size}
+            | {"weight": float(weight)}
+            | _described(results, with_loss=True)
+            for name, member, weight, results in zip(names, members, weights, alone, strict=True)
+        },
+        "ensembles": {
+            name: _described(results, with_loss=name != "vote")
+            | {"gain": _gain(alone[best][1], results[1]), "confusion": results[1].counts.confusion.tolist()}
+            for name, results in together.items()
+        },
+    }
+
+
+def _both(rule: Rule, said: Said) -> tuple[Judged, Judged]:
+    """A rule on the images of the fit and on those of the test."""
+    return judged(rule(said.of_fit), said.fit_targets), judged(rule(said.of_test), said.test_targets)
+
+
+def _gain(before: Judged, after: Judged) -> dict[str, float]:
+    found = gain(before, after)
+    assert found is not None, "there are test images"
+    return asdict(found)
+
+
+def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, Any]:
+    """Scores on both sets; votes are no probabilities and have no loss."""
+    told = [each.counts.scalars() for each in results]
+    for scores in told:
+        if not with_loss:
+            scores.pop("loss")
+    return {"fit": told[0], "test": told[1]}
+
+
+def _names(members: Sequence[SavedModel]) -> list[str]:
+    """The directories' names, or whole paths where two have the same."""
+    short = [member.path.parent.name if member.path.parent.name else member.path.stem for member in members]
+    return short if len(set(short)) == len(short) else [str(member.path) for member in members]
+
+
+def _dataset(config: RunConfig) -> str:
+    return Path(config.data.dataset).name
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    table = Table(title=f"On {found['judged_on']['images']:,} test images", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in ("accuracy", "macro F1", "loss", "weight", "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, each in found["members"].items():
+        table.add_row(printable(name), *_scores(each["test"]), f"{each['weight']:.2f}", "")
+    table.add_section()
+    for name, each in found["ensembles"].items():
+        table.add_row(name, *_scores(each["test"]), "", f"{each['gain']['points']:+.1f} ± {each['gain']['margin']:.1f}")
+    return table
+
+
+def _scores(test: Mapping[str, float]) -> list[str]:
+    return [percent(test["accuracy"]), decimal(test["macro_f1"]), decimal(test.get("loss"))]

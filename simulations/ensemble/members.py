@@ -1,0 +1,108 @@
+"""The models of an ensemble, and what they say of a data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.config import DataConfig
+from common.errors import DataError
+from common.images.decode import PixelFormat
+from common.images.types import Images
+from common.models.saved import SavedModel, read
+from common.models.spec import ModelSpec
+from common.prediction import load, log_probabilities
+from common.seeding import rng
+from simulations import datasets
+from simulations.partitions import parse
+from simulations.partitions.folder import open_stores
+from simulations.pooling import pooled
+
+OWN = "the data set's validation images"
+HALF = "half of the test images, as the data set has no validation images; the other half judges"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Images to fit on, and others to judge on. told: where the first are from, for a person."""
+
+    fit: Images
+    test: Images
+    told: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What M members say: log-probabilities, float64 [M, N, C], and the classes of the images, int64 [N]."""
+
+    of_fit: Tensor
+    of_test: Tensor
+    fit_targets: Tensor
+    test_targets: Tensor
+    told: str
+
+
+def read_members(paths: Sequence[Path]) -> list[SavedModel]:
+    """The models at these paths. Raises DataError for a file that is none, and if their classes differ."""
+    members = [read(path) for path in paths]
+    first = members[0]
+    for other in members[1:]:
+        if set(other.spec.classes) != set(first.spec.classes):
+            raise DataError(
+                f"{other.path} knows other classes than {first.path}: {_difference(first.spec, other.spec)}; models can"
+                " decide together only about the same classes."
+            )
+    return members
+
+
+def listen(members: Sequence[SavedModel], data: DataConfig, device: torch.device, batch_size: int, seed: int) -> Said:
+    """Let each member look at the images in the size that it needs. Classes are in the first member's order.
+
+    Raises DataError if the data has classes that the members do not know, or nothing to judge on.
+    """
+    classes = members[0].spec.classes
+    of_fit, of_test, splits = [], [], None
+    opened: dict[tuple[int, int], Splits] = {}
+    for member in members:
+        form = member.spec.image_size, member.spec.channels
+        if form not in opened:
+            opened[form] = _open(data.model_copy(update={"classes": classes}), PixelFormat(*form, data.denoise), seed)
+        splits, network = opened[form], load(member, device)
+        order = torch.tensor([member.spec.classes.index(name) for name in classes])
+        of_fit.append(log_probabilities(network, splits.fit, batch_size)[:, order].double())
+        of_test.append(log_probabilities(network, splits.test, batch_size)[:, order].double())
+    assert splits is not None, "an ensemble has members"
+    targets = splits.fit.targets(), splits.test.targets()
+    return Said(torch.stack(of_fit), torch.stack(of_test), *targets, splits.told)
+
+
+def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
+    """The images of a data set, or of a folder of stores (all of them together)."""
+    fit: Images | None
+    test: Images | None
+    if parse(data.partition) is None:
+        found = open_stores(Path(data.dataset), form, data.classes, data.min_images)
+        stores = list(found.stores.values())
+        fit = pooled([store.validation for store in stores])
+        test = pooled([store.test for store in stores]) if found.test is None else found.test
+    else:
+        dataset = datasets.load(data, form)
+        fit, test = dataset.validation, dataset.test
+    if test is None or not len(test):
+        raise DataError(f"Data set {data.dataset} has no test images to judge an ensemble on; give one that has.")
+    if fit is not None and len(fit):
+        return Splits(fit, test, OWN)
+    order = torch.from_numpy(rng(seed, "ensemble").permutation(len(test)))
+    half = len(test) // 2
+    return Splits(test.select(order[:half].sort().values), test.select(order[half:].sort().values), HALF)
+
+
+def _difference(first: ModelSpec, other: ModelSpec) -> str:
+    """Which classes only one of them has."""
+    lacks = sorted(set(first.classes) - set(other.classes))
+    more = sorted(set(other.classes) - set(first.classes))
+    parts = [f"it lacks {', '.join(lacks[:5])}"] if lacks else []
+    parts += [f"it has {', '.join(more[:5])}"] if more else []
+    return " and ".join(parts)

@@ -1,0 +1,88 @@
+"""Ways to combine what M models say of N images: log-probabilities, float64 [M, N, C].
+
+What is fitted is fitted on other images than those it is judged on.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EM_STEPS = 10_000
+EM_TOLERANCE = 1e-10  # largest change of a weight that ends the fit
+
+
+def mean(said: Tensor) -> Tensor:
+    """log of the mean of the probabilities: [N, C]."""
+    return weighted(said, torch.full((len(said),), 1 / len(said), dtype=said.dtype))
+
+
+def weighted(said: Tensor, weights: Tensor) -> Tensor:
+    """log sum_m w_m p_m, for weights [M] on the simplex: [N, C]."""
+    return (said + weights.log().view(-1, 1, 1)).logsumexp(dim=0)
+
+
+def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
+    """The weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m p_m(y_n); targets [N].
+
+    The problem is convex. Steps are those of expectation maximisation for the proportions of a mixture (Dempster,
+    Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n), which never leave the simplex.
+    """
+    likelihoods = said.gather(2, targets.view(1, -1, 1).expand(len(said), -1, 1)).squeeze(2)
+    likelihoods = (likelihoods - likelihoods.amax(dim=0)).exp()  # of each image up to a factor, which cancels out
+    weights = torch.full((len(said),), 1 / len(said), dtype=said.dtype)
+    for _ in range(EM_STEPS):
+        parts = weights.view(-1, 1) * likelihoods
+        before, weights = weights, (parts / parts.sum(dim=0)).mean(dim=1)
+        if (weights - before).abs().max() < EM_TOLERANCE:
+            break
+    return weights / weights.sum()
+
+
+def vote(said: Tensor) -> Tensor:
+    """Votes for each class; of classes with equally many, the one with the higher mean probability is ahead: [N, C]."""
+    votes = functional.one_hot(said.argmax(dim=2), said.shape[2]).sum(dim=0)
+    return votes + said.exp().mean(dim=0) / 2
+
+
+class Stacking:
+    """Multinomial logistic regression on all members' log-probabilities (Wolpert 1992, "Stacked generalization").
+
+    Features are scaled to variance 1 over the images of the fit; the objective is the sum of the losses plus half the
+    squared norm of the coefficients, as is usual (scikit-learn's default).
+    """
+
+    def __init__(self, said: Tensor, targets: Tensor) -> None:
+        features = _side_by_side(said)
+        self._mean, self._scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        features = self._scaled(features)
+        classes = said.shape[2]
+        self._coefficients = torch.zeros(features.shape[1], classes, dtype=said.dtype, requires_grad=True)
+        self._intercepts = torch.zeros(classes, dtype=said.dtype, requires_grad=True)
+        solver = torch.optim.LBFGS(
+            [self._coefficients, self._intercepts], max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-6
+        )
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            loss = functional.cross_entropy(self._logits(features), targets, reduction="sum")
+            loss = loss + self._coefficients.square().sum() / 2
+            loss.backward()
+            return loss
+
+        solver.step(objective)
+
+    def __call__(self, said: Tensor) -> Tensor:
+        """Log-probabilities [N, C] of other images."""
+        with torch.no_grad():
+            return self._logits(self._scaled(_side_by_side(said))).log_softmax(dim=1)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        return features @ self._coefficients + self._intercepts
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return (features - self._mean) / self._scale
+
+
+def _side_by_side(said: Tensor) -> Tensor:
+    """[M, N, C] -> [N, M C]."""
+    return said.permute(1, 0, 2).reshape(said.shape[1], -1)

@@ -1,0 +1,49 @@
+"""What an ensemble brings, in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.report.words import counted, percent, printable
+from simulations.compare.words import is_clear, points
+
+
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """The answer first: does deciding together pay? The ensemble named is the one best on the images of the fit,
+    fitted ones left out, which have seen these.
+    """
+    member = found["members"][found["best_member"]]
+    alone = percent(member["test"]["accuracy"])
+    lines = [
+        f"The best single model is {printable(found['best_member'])}, by the images that ensembles are fitted on: it is"
+        f" right on {alone} of {counted(found['judged_on']['images'], 'test image')}."
+    ]
+    lines += [f"{_NAMES[name]}: {_told(each)}." for name, each in found["ensembles"].items()]
+    clear = [name for name, each in found["ensembles"].items() if is_clear(each["gain"]) and each["gain"]["points"] > 0]
+    first = (
+        f"Deciding together pays: {_all(clear)}." if clear else "No ensemble is clearly better than its best member."
+    )
+    fitted = (
+        f"Weights and stacking were fitted on {found['fitted_on']['images']:,} images: {found['fitted_on']['told']}."
+    )
+    return [first, *lines, fitted]
+
+
+_NAMES = {
+    "mean": "Mean of the probabilities",
+    "weighted": "Weighted mean",
+    "vote": "Majority vote",
+    "stacking": "Stacking",
+}
+
+
+def _told(each: Mapping[str, Any]) -> str:
+    gain = each["gain"]
+    more = "more" if gain["points"] >= 0 else "less"
+    chance = "" if is_clear(gain) else ", which may be chance"
+    return f"{percent(each['test']['accuracy'])}, {points(gain['points'])} {more}{chance}"
+
+
+def _all(names: list[str]) -> str:
+    told = [_NAMES[name].lower() for name in names]
+    are = "is" if len(told) == 1 else "are"
+    return f"{', '.join(told)} {are} clearly better than the best single model"
