@@ -92,6 +92,7 @@ class StrategyConfig(Section):
         " out those it lacks, and the head's row of a class is averaged over the stores that have it)",
     )
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
+    alpha: Positive = Field(0.1, description="feddyn: strength of the pull towards the global model")
     server_lr: NonNegative = Field(
         0.0,
         description="scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for scaffold and"

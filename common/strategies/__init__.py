@@ -11,6 +11,7 @@ from common.strategies.fedadagrad import FedAdagrad
 from common.strategies.fedadam import FedAdam
 from common.strategies.fedavg import FedAvg
 from common.strategies.fedavgm import FedAvgM
+from common.strategies.feddyn import FedDyn
 from common.strategies.fednova import FedNova
 from common.strategies.fedprox import FedProx
 from common.strategies.fedyogi import FedYogi
@@ -25,6 +26,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "fedprox": FedProx,
     "scaffold": Scaffold,
     "fednova": FedNova,
+    "feddyn": FedDyn,
     "fedavgm": FedAvgM,
     "fedadam": FedAdam,
     "fedyogi": FedYogi,
