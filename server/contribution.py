@@ -21,8 +21,8 @@ def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weig
         c_i = w_i <d_i, D>,   so that sum_i c_i = |D|^2
 
     c_i is the Shapley value of the game in which stores S are worth <sum_{i in S} w_i d_i, D>: how far their step
-    leads where all together go. This is the measure of Xu et al. 2021 ("Gradient Driven Rewards to Guarantee Fairness
-    in Collaborative Machine Learning", Equations 1 to 3) with inner products in place of cosines, as a store with
+    leads where all together go. It follows Xu et al. 2021 ("Gradient Driven Rewards to Guarantee Fairness
+    in Collaborative Machine Learning"), with inner products in place of their cosines, as a store with
     more images takes part with more weight. A store that pulls against the others has a negative one.
 
     start: float32 [P], the global model that they started from. Of long vectors, every k-th block is looked at and
