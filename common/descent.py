@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.config import TrainConfig
+from common.images.augment import Blend
 from common.models.dropout import layers
+
+NEVER = -1e9  # a score whose share of any softmax is exactly 0
 
 
 class Descending(Protocol):
@@ -37,20 +40,23 @@ class Descent:
     the batch. It differs for layers that look at a batch as a whole (batch norm takes its statistics from a piece,
     and keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's stochastic
     depth).
+
+    present: bool [C], the classes that count; None: all (see `image_losses`)
     """
 
-    def __init__(self, network: Descending, config: TrainConfig) -> None:
-        self._network, self._config, self._dropouts = network, config, layers(network.module)
+    def __init__(self, network: Descending, config: TrainConfig, present: Tensor | None = None) -> None:
+        self._network, self._config, self._present = network, config, present
+        self._dropouts = layers(network.module)
 
-    def __call__(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Tensor, targets: Tensor, blend: Blend | None = None) -> tuple[Tensor, Tensor]:
         """Loss (a scalar, detached) and gradient [T], overwritten by the next call. Raises torch.OutOfMemoryError."""
         network, before = self._network, [dropout.calls() for dropout in self._dropouts]
         while True:
             size = min(len(targets), network.at_once or len(targets))
             try:
                 if size == len(targets):
-                    return self._whole(pixels, targets)
-                return self._pieces(pixels, targets, size, before)
+                    return self._whole(pixels, targets, blend)
+                return self._pieces(pixels, targets, blend, size, before)
             except torch.OutOfMemoryError:
                 if size == 1 or (size == 2 and network.has_batch_norm):
                     raise
@@ -59,19 +65,20 @@ class Descent:
                 torch.cuda.empty_cache()
             self._rewind(before, 0)
 
-    def _whole(self, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _whole(self, pixels: Tensor, targets: Tensor, blend: Blend | None) -> tuple[Tensor, Tensor]:
         with arithmetic(self._config, self._network.device):
-            loss = objective(self._network.logits(pixels), targets, self._config)
+            loss = objective(self._network.logits(pixels), targets, self._config, blend, self._present)
         return loss.detach(), self._network.gradient(loss)
 
     def _pieces(
-        self, pixels: Tensor, targets: Tensor, size: int, before: Sequence[Tensor | None]
+        self, pixels: Tensor, targets: Tensor, blend: Blend | None, size: int, before: Sequence[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         loss_sum, total = torch.zeros((), device=pixels.device), torch.zeros_like(self._network.weights)
         for place in batches(np.arange(len(targets)), size, self._network.has_batch_norm):
             piece = slice(int(place[0]), int(place[-1]) + 1)
             self._rewind(before, piece.start)
-            loss, gradient = self._whole(pixels[piece], targets[piece])
+            part = Blend(*(tensor[piece] for tensor in blend)) if blend else None
+            loss, gradient = self._whole(pixels[piece], targets[piece], part)
             loss_sum += loss * (len(place) / len(targets))
             total.add_(gradient, alpha=len(place) / len(targets))
         for dropout in self._dropouts:
@@ -83,17 +90,62 @@ class Descent:
             dropout.rewind(count, first_row)
 
 
-def objective(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
+def objective(
+    logits: Tensor,
+    targets: Tensor,
+    config: TrainConfig,
+    blend: Blend | None = None,
+    present: Tensor | None = None,
+) -> Tensor:
     """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
     (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
 
-    logits [B, C], targets int64 [B].
+    logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
+    present: bool, [C] or [B, C]; the other classes are left out of the softmax, and of what is smoothed and averaged
+    (the restricted softmax of Li and Zhan 2021, FedRS, KDD, Equation 5 with alpha = 0); None: all count
     """
+    if blend is not None or present is not None:
+        return image_losses(logits, targets, config, blend, present).mean()
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
     hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
     smoothed = hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
     return functional.mse_loss(logits.softmax(dim=1), smoothed)
+
+
+def image_losses(
+    logits: Tensor,
+    targets: Tensor,
+    config: TrainConfig,
+    blend: Blend | None = None,
+    present: Tensor | None = None,
+) -> Tensor:
+    """The terms [B] whose mean is `objective`; shapes as there."""
+    if blend is not None:
+        own, other = (image_losses(logits, labels, config, None, present) for labels in (targets, blend.others))
+        return torch.lerp(other, own, blend.shares)
+    if present is not None:
+        return _restricted(logits, targets, config, present)
+    smoothing = config.label_smoothing
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    spread = smoothing / logits.shape[1]
+    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
+    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+
+
+def _restricted(logits: Tensor, targets: Tensor, config: TrainConfig, present: Tensor) -> Tensor:
+    """`image_losses` over the classes `present`: what stands in for the others' scores has no gradient."""
+    scores, smoothing = logits.masked_fill(~present, NEVER), config.label_smoothing
+    count = present.sum(dim=-1)
+    if config.loss == "cross-entropy":
+        likelihoods = scores.log_softmax(dim=1)
+        own = likelihoods.gather(1, targets[:, None]).squeeze(1)
+        spread = likelihoods.masked_fill(~present, 0).sum(dim=1) / count
+        return -torch.lerp(own, spread, smoothing)
+    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    smoothed = (hot * (1 - smoothing) + smoothing / count.unsqueeze(-1)) * present
+    return (scores.softmax(dim=1) - smoothed).square().sum(dim=1) / count
 
 
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:

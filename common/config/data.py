@@ -40,3 +40,13 @@ class DataConfig(Section):
         0.0, description="augmentation: multiply intensity by a factor within 1 plus or minus this"
     )
     contrast: Fraction = Field(0.0, description="augmentation: scale contrast by a factor within 1 plus or minus this")
+    trivial_augment: bool = Field(
+        False, description="augmentation: one operation an image, of 14 and of any strength (TrivialAugment)"
+    )
+    erasing: Fraction = Field(0.0, description="augmentation: share of the images in which a rectangle is greyed out")
+    mixup: Fraction = Field(
+        0.0, description="augmentation: share of the images blended with another one of their batch, targets as well"
+    )
+    cutmix: Fraction = Field(
+        0.0, description="augmentation: share of the images that show a rectangle of another one of their batch"
+    )

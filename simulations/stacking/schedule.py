@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.config import RunConfig
 from common.descent import batches
-from common.images.augment import Draws, is_on
+from common.images.augment import Stream, width
 from common.seeding import rng
 
 
@@ -25,7 +25,7 @@ class Inputs(NamedTuple):
     rows:   int64 [S, B], the images; places that are not needed hold any image
     shares: float32 [S, B], of an image in its store's mean loss: 1 / images, or 0 if it is not needed
     counts: float32 [S], images that count for the loss reported: those of the last epoch
-    draws:  float64 [S, B, 9], numbers for augmentation, or [S, B, 0] without
+    draws:  float64 [S, B, D], numbers for augmentation; see `common.images.augment.Stream`
     """
 
     rows: Tensor
@@ -72,7 +72,7 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
     steps = [len(of_epoch) * train.epochs for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))
-    numbers = len(Draws._fields) if is_on(config.data) else 0
+    numbers = width(config.data)
     rows, shares = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
     counts, draws = np.zeros(shape[:2], dtype=np.float32), np.zeros((*shape, numbers))
     widths = np.zeros(shape[0], dtype=np.int64)
@@ -86,7 +86,7 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
         counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
         np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])
         if numbers:
-            draws[step, place, slot] = rng(seed, "augment", round, name).random((len(step), numbers))
+            draws[step, place, slot] = Stream(config.data, seed, round, name).take(len(step))
     at_work = [sum(own > step for own in steps) for step in range(shape[0])]
     inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
     return Schedule(inputs, steps, at_work, widths.tolist())

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from common import strategies
-from common.config import RunConfig, TrainConfig
-from common.descent import regularise
-from common.images.augment import Draws, normalise, transform
+from common.config import RunConfig
+from common.descent import image_losses, regularise
+from common.images.augment import Batches, Blend, augment, normalise
 from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS, shares
@@ -37,12 +36,14 @@ class Group:
     array:    images that the schedule's rows count in
     schedule: on the device, as `array`
     states:   what the strategy's client half kept of each store, on the device
+    present:  bool [S, C], the classes that count in each store's loss; None: all
     """
 
     names: list[str]
     array: Images
     schedule: Schedule
     states: Sequence[Tensors]
+    present: Tensor | None = None
 
 
 class StackedTraining:
@@ -58,6 +59,9 @@ class StackedTraining:
         rates = shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
+        masks = config.strategy.absent_classes == "mask"
+        shape = (stores, len(network.spec.classes))
+        self._present = torch.ones(shape, dtype=torch.bool, device=network.device) if masks else None
         # Adam's correction of its moments changes with every step, and a recorded step would not.
         records = network.device.type == "cuda" and config.train.optimizer == "sgd"
         self._pool = torch.cuda.graph_pool_handle() if records else None
@@ -80,6 +84,8 @@ class StackedTraining:
         self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()
+        if self._present is not None and group.present is not None:
+            self._present[:stores] = group.present
         for number, active in enumerate(group.schedule.stores):
             if active != self.network.stores:
                 self.network.narrow(active)
@@ -110,9 +116,12 @@ class StackedTraining:
     def _step(self, array: Images, inputs: Inputs) -> None:
         stores = len(inputs.rows)
         weights = self.network.weights[:stores]
-        pixels, targets = _images_of(array, inputs, self._config, self._spec)
+        pixels, targets, blend = _images_of(array, inputs, self._config, self._spec)
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
-            each = image_losses(self.network.logits(pixels), targets, self._config.train)
+            present = None
+            if self._present is not None:
+                present = self._present[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
+            each = image_losses(self.network.logits(pixels), targets, self._config.train, blend, present)
             losses = (each.view(stores, -1) * inputs.shares).sum(dim=1)
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
@@ -121,20 +130,19 @@ class StackedTraining:
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 
 
-def _images_of(array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec) -> tuple[Tensor, Tensor]:
-    """Augmented and normalised pixels [S * B, channels, H, W] and targets [S * B] of a step."""
+def _images_of(
+    array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec
+) -> tuple[Tensor, Tensor, Blend | None]:
+    """Augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and what is mixed in, of a step."""
     rows = inputs.rows.flatten()
-    pixels = array.pixels.index_select(0, rows)
-    if inputs.draws.shape[2]:
-        pixels = transform(pixels, config.data, Draws(*inputs.draws.flatten(0, 1).unbind(1)))
-    return normalise(pixels, spec.mean, spec.std), array.labels.index_select(0, rows)
+    pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
+    pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
+    return normalise(pixels, spec.mean, spec.std), targets, blend
 
 
-def image_losses(logits: Tensor, targets: Tensor, config: TrainConfig) -> Tensor:
-    """The terms [B] whose mean is `common.training.objective`; logits [B, C], targets int64 [B]."""
-    smoothing = config.label_smoothing
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
-    spread = smoothing / logits.shape[1]
-    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
-    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+def _batches(inputs: Inputs) -> Batches:
+    """The stores' batches in [S * B]; places that are not needed count to none, and mix with any."""
+    stores, width = inputs.rows.shape
+    first = torch.arange(stores, device=inputs.rows.device) * width
+    sizes = (inputs.shares > 0).sum(dim=1).clamp(min=1)
+    return Batches(first.repeat_interleave(width), sizes.repeat_interleave(width))

@@ -81,6 +81,7 @@ SETTINGS = [
     {"train__l1": 1e-3, "train__weight_decay": 1e-3, "train__clip_norm": 0.5},
     {"train__optimizer": "adamw", "train__lr": 1e-3, "strategy__name": "fedprox", "strategy__mu": 0.1},
     {"data__flip": True, "data__crop": 2, "data__rotation": 10, "data__brightness": 0.2},
+    {"data__mixup": 0.5, "data__cutmix": 0.5},
 ]
 
 

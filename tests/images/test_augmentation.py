@@ -5,32 +5,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import DataConfig
-from common.images.augment import Draws, augment, draw, normalise, transform
+from common.images.augment import Batches, augment, normalise, transform, width
+from common.images.augment.draws import BASIC, FURTHER
 from common.seeding import rng
+from tests.images.drawn import augmented, drawn, noise, ramp, stream
 
 OFF = DataConfig(flip=False)
-ALL = DataConfig(flip=True, crop=2, rotation=20, translate=0.1, scale=0.2, brightness=0.3, contrast=0.3)
-
-
-def drawn(images: int = 1, **fixed: float) -> Draws:
-    """The same numbers for all images; 0.5 changes nothing."""
-    return Draws(*(torch.full((images,), fixed.get(name, 0.5), dtype=torch.float64) for name in Draws._fields))
-
-
-def ramp(images: int = 1, side: int = 4, channels: int = 1) -> torch.Tensor:
-    """Rows count in tens, columns in ones: pixel (2, 3) is 23."""
-    values = torch.arange(side)[:, None] * 10 + torch.arange(side)
-    return values.to(torch.uint8)[None, :, :, None].repeat(images, 1, 1, channels)
-
-
-def generator() -> np.random.Generator:
-    return rng(7, "augment", 1, "store")
+VIEW = {"flip": True, "crop": 2, "rotation": 20, "translate": 0.1, "scale": 0.2, "brightness": 0.3, "contrast": 0.3}
+ALL = DataConfig(**VIEW, trivial_augment=True, erasing=0.5, mixup=0.5, cutmix=0.5)
 
 
 def test_nothing_on_changes_and_draws_nothing() -> None:
-    pixels, stream = ramp(3), generator()
-    assert augment(pixels, OFF, stream) is pixels
-    assert stream.random() == generator().random()
+    pixels = ramp(3)
+    result, blend = augmented(pixels, OFF)
+    assert result is pixels
+    assert blend is None
+    assert stream(OFF).take(3).shape == (3, 0)
+
+
+def test_the_default_s_pixels_stay_what_they_were() -> None:
+    """Nine numbers an image, in this order: a change here changes what every seed gives."""
+    pixels = noise(8)
+    mirrored = rng(7, "augment", 1, "store").random((8, 9))[:, 0] < 0.5
+    expected = torch.stack([image.flip(1) if flip else image for image, flip in zip(pixels, mirrored, strict=True)])
+    assert 0 < mirrored.sum() < 8
+    assert torch.equal(augmented(pixels, DataConfig())[0], expected)
 
 
 def test_flip_mirrors_left_and_right() -> None:
@@ -52,7 +51,7 @@ def test_crop_wider_than_the_image_runs_to_and_fro() -> None:
     window = transform(ramp(), DataConfig(flip=False, crop=7), drawn(crop_x=0.999))[0, 0, :, 0]
     assert window.tolist() == [1, 2, 3, 2]  # columns 7, 8, 9, 10 of 0 1 2 3 2 1 0 1 2 3 2 ...
     single = torch.full((2, 1, 1, 3), 9, dtype=torch.uint8)
-    assert torch.equal(augment(single, DataConfig(crop=3), generator()), single)
+    assert torch.equal(augmented(single, DataConfig(crop=3))[0], single)
 
 
 def test_half_a_turn_is_two_mirrorings() -> None:
@@ -95,10 +94,11 @@ def test_contrast_spreads_about_the_image_s_own_mean() -> None:
 
 
 def test_the_same_address_gives_the_same_images_and_another_does_not() -> None:
-    pixels = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    once, again = (augment(pixels, ALL, rng(7, "fit", 3, "b")) for _ in range(2))
-    assert torch.equal(once, again)
-    assert not torch.equal(once, augment(pixels, ALL, rng(7, "fit", 4, "b")))
+    assert np.array_equal(stream(ALL, round=3).take(5), stream(ALL, round=3).take(5))
+    assert not (stream(ALL, round=3).take(5) == stream(ALL, round=4).take(5)).any()
+    pixels = noise(5)
+    once, again = (augmented(pixels, ALL) for _ in range(2))
+    assert torch.equal(once[0], again[0])
 
 
 @pytest.mark.parametrize(
@@ -113,32 +113,46 @@ def test_the_same_address_gives_the_same_images_and_another_does_not() -> None:
             "scale": 0.3,
             "brightness": 0.5,
             "contrast": 0.5,
+            "trivial_augment": True,
+            "erasing": 1.0,
         }.items()
     ],
 )
 def test_each_image_has_its_own_draw(option: dict[str, float]) -> None:
-    changed = augment(ramp(images=16), DataConfig(**option), generator())
+    changed, _ = augmented(ramp(16, side=8), DataConfig(**option))
     assert len({tuple(image.flatten().tolist()) for image in changed}) > 1
 
 
 def test_an_image_s_draw_does_not_depend_on_the_options() -> None:
-    assert draw(4, generator()).crop_x.tolist() == draw(4, generator()).crop_x.tolist()
-    bright = augment(ramp(4), DataConfig(flip=False, brightness=0.5), generator())
-    both = augment(ramp(4), DataConfig(flip=True, brightness=0.5), generator())
+    bright, _ = augmented(ramp(4), DataConfig(flip=False, brightness=0.5))
+    both, _ = augmented(ramp(4), DataConfig(flip=True, brightness=0.5))
     assert torch.equal(bright.sum(dim=(1, 2, 3)), both.sum(dim=(1, 2, 3)))
+    plain, more = stream(DataConfig()).take(4), stream(DataConfig(erasing=0.1)).take(4)
+    assert (plain.shape, more.shape) == ((4, BASIC), (4, BASIC + FURTHER))
+    assert np.array_equal(plain, more[:, :BASIC])
+    assert np.array_equal(more, stream(ALL).take(4))
+
+
+@pytest.mark.parametrize("config", [OFF, DataConfig(), ALL])
+@given(batches=st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_batches_draw_what_all_of_them_draw_at_once(config: DataConfig, batches: list[int]) -> None:
+    """So that a schedule may draw a round's numbers at once."""
+    one_by_one, at_once = stream(config), stream(config).take(sum(batches))
+    assert np.array_equal(np.concatenate([one_by_one.take(images) for images in batches]), at_once)
+    assert at_once.shape[1] == width(config)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 9), st.sampled_from([1, 3]))
 def test_values_stay_in_range_and_the_shape_stays(seed: int, images: int, side: int, channels: int) -> None:
-    pixels = torch.from_numpy(
-        np.random.default_rng(seed).integers(0, 256, (images, side, side, channels), dtype=np.uint8)
-    )
-    before = pixels.clone()
-    changed = augment(pixels, ALL, np.random.default_rng(seed))
+    pixels = noise(images, side, channels, seed)
+    before, numbers = pixels.clone(), torch.from_numpy(np.random.default_rng(seed).random((images, BASIC + FURTHER)))
+    changed, blend = augment(pixels, torch.arange(images), ALL, numbers, Batches(0, images))
     assert changed.shape == pixels.shape
     assert torch.equal(pixels, before)
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 255
+    assert blend is not None
+    assert 0 <= float(blend.shares.min()) <= float(blend.shares.max()) <= 1
 
 
 def test_normalise_by_hand_in_channels_last_order() -> None:

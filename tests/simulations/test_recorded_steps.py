@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from client.states import StateStore
 from client.work import Trainer
 from common import strategies
+from common.images.augment import trivial
 from simulations.stacking import layers, training
 from simulations.stacking.convolution import columns
 from simulations.stacking.graph import StepGraph
@@ -63,6 +64,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
     monkeypatch.setattr(StepGraph, "record", record)
     monkeypatch.setattr(training, "REPEATS", 1)
     monkeypatch.setattr(layers, "form_for", lambda *_: columns)  # as on CUDA
+    monkeypatch.setattr(trivial, "form_for", lambda _: trivial.everywhere)
     monkeypatch.setattr("common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
     return found
 
@@ -71,6 +73,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
     "changed",
     [
         {"data__rotation": 10, "data__contrast": 0.2},
+        {"data__trivial_augment": True, "data__erasing": 0.5, "data__mixup": 0.5, "data__cutmix": 0.5},
         {"strategy__name": "fedprox", "strategy__mu": 0.5, "train__momentum": 0, "train__clip_norm": 1.0},
         {"strategy__name": "remembering", "train__lr": 0.003, "train__loss": "squared"},
         {"train__schedule": "step", "train__step_rounds": 2, "train__l1": 1e-4},

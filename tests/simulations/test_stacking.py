@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from common import models
 from common.config import ModelConfig, TrainConfig
-from common.descent import batches, objective
+from common.descent import batches, image_losses, objective
 from common.errors import ConfigError
-from common.images.augment import draw as draws_of
+from common.images.augment import Blend, Stream
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS
 from common.seeding import rng
@@ -26,7 +26,6 @@ from simulations.stacking.layers import STACKED
 from simulations.stacking.memory import stores_that_fit
 from simulations.stacking.network import StackedNetwork, check, is_stackable
 from simulations.stacking.schedule import Inputs, plan
-from simulations.stacking.training import image_losses
 from tests.simulations.stores import CLASSES, CPU, settings
 
 
@@ -133,16 +132,17 @@ def test_our_networks_can_be_stacked() -> None:
     batch_size=draw.integers(1, 9),
     epochs=draw.integers(1, 3),
     keep_pairs=draw.booleans(),
+    erasing=draw.sampled_from([0.0, 0.5]),
 )
 def test_a_schedule_has_every_batch_of_every_store(
-    sizes: list[int], batch_size: int, epochs: int, keep_pairs: bool
+    sizes: list[int], batch_size: int, epochs: int, keep_pairs: bool, erasing: float
 ) -> None:
-    config = settings(train__batch_size=batch_size, train__epochs=epochs)
+    config = settings(train__batch_size=batch_size, train__epochs=epochs, data__erasing=erasing)
     own = [np.arange(100 * place, 100 * place + size) for place, size in enumerate(sorted(sizes, reverse=True))]
     stores = [(f"s{place}", rows) for place, rows in enumerate(own)]
     schedule = plan(config, 2, stores, keep_pairs)
     for place, (name, rows) in enumerate(stores):
-        order, augmentation = rng(5, "order", 2, name), rng(5, "augment", 2, name)
+        order, draws = rng(5, "order", 2, name), Stream(config.data, 5, 2, name)
         expected = [
             rows[part] for _ in range(epochs) for part in batches(order.permutation(len(rows)), batch_size, keep_pairs)
         ]
@@ -152,9 +152,7 @@ def test_a_schedule_has_every_batch_of_every_store(
             assert inputs.rows[place, : len(part)].tolist() == part.tolist()
             torch.testing.assert_close(inputs.shares[place].sum(), torch.tensor(1.0))
             assert inputs.shares[place].count_nonzero() == len(part)
-            assert inputs.draws[place, : len(part)].T.tolist() == [
-                n.tolist() for n in draws_of(len(part), augmentation)
-            ]
+            assert inputs.draws[place, : len(part)].tolist() == draws.take(len(part)).tolist()
         assert schedule.inputs.counts[:, place].sum() == len(rows)
         assert [active > place for active in schedule.stores] == [
             step < len(expected) for step in range(len(schedule.stores))
@@ -170,6 +168,10 @@ def test_losses_of_images_have_the_objective_as_their_mean(loss: str, smoothing:
     config = TrainConfig(loss=loss, label_smoothing=smoothing)  # type: ignore[arg-type]
     logits, targets = torch.randn(7, 3), torch.arange(7) % 3
     torch.testing.assert_close(image_losses(logits, targets, config).mean(), objective(logits, targets, config))
+    others, shares = targets.flip(0), torch.rand(7)
+    own, other = (image_losses(logits, labels, config) for labels in (targets, others))
+    blended = objective(logits, targets, config, Blend(others, shares))
+    torch.testing.assert_close(blended, (shares * own + (1 - shares) * other).mean())
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,0 +1,68 @@
+"""Augmentation per image, on whole batches, on the device that trains.
+
+Every number drawn comes from NumPy generators that a `Stream` keeps, so that all devices see the same images; what
+is made of them is computed where the pixels are. Each image takes its numbers in one fixed order whether
+they are used or not: switching one option does not change what the others draw. With all options off, nothing is
+drawn.
+"""
+
+import torch
+from torch import Tensor
+
+from common.config import DataConfig
+from common.images.augment.draws import Stream, basic, further, width
+from common.images.augment.erasing import erase
+from common.images.augment.geometry import affine, flip_and_crop
+from common.images.augment.mixing import Batches, Blend, mix
+from common.images.augment.normalising import normalise
+from common.images.augment.trivial import trivial_augment
+
+__all__ = ["Batches", "Blend", "Stream", "augment", "normalise", "transform", "width"]
+
+
+def augment(
+    pixels: Tensor, targets: Tensor, config: DataConfig, numbers: Tensor, batches: Batches
+) -> tuple[Tensor, Blend | None]:
+    """Augment uint8 [B, S, S, C] as `config` says: the same shape, uint8 or float32, values 0 to 255.
+
+    targets: int64 [B]
+    numbers: float64 [B, D], what a `Stream` gave, where the pixels are
+    batches: within which images are mixed
+
+    Feed the result to `normalise`. What images were mixed with comes second; None if such options are off.
+    """
+    if numbers.shape[1] == 0:
+        return pixels, None
+    pixels = transform(pixels, config, numbers)
+    if config.mixup or config.cutmix:
+        return mix(pixels, targets, config, further(numbers), batches)
+    return pixels, None
+
+
+def transform(pixels: Tensor, config: DataConfig, numbers: Tensor) -> Tensor:
+    """The part that changes each image alone; shapes as in `augment`.
+
+    Flip, crop, TrivialAugment and erasing keep uint8; the other options compute in float32.
+    """
+    assert pixels.shape[1] == pixels.shape[2], pixels.shape
+    draws = basic(numbers)
+    if config.flip or config.crop:
+        pixels = flip_and_crop(pixels, config, draws)
+    if config.rotation or config.translate or config.scale:
+        pixels = affine(pixels, config, draws)
+    if config.trivial_augment:
+        pixels = trivial_augment(pixels, further(numbers))
+    if config.brightness:
+        pixels = (pixels * _around_one(config.brightness, draws.brightness)).clamp_(0, 255)
+    if config.contrast:
+        mean = pixels.to(torch.float32).mean(dim=(1, 2, 3), keepdim=True)
+        factor = _around_one(config.contrast, draws.contrast)
+        pixels = torch.lerp(mean, pixels.to(torch.float32), factor).clamp_(0, 255)
+    if config.erasing:
+        pixels = erase(pixels, config.erasing, further(numbers))
+    return pixels
+
+
+def _around_one(spread: float, position: Tensor) -> Tensor:
+    """Factors within 1 plus or minus `spread`: float32 [B, 1, 1, 1]."""
+    return (1 + spread * (2 * position - 1)).to(torch.float32)[:, None, None, None]

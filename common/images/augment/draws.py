@@ -1,0 +1,83 @@
+"""What images draw for their augmentation, and in which order."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.config import DataConfig
+from common.seeding import rng
+
+
+class Basic(NamedTuple):
+    """What flip, crop, affine and colour options use; uniform in [0, 1), each float64 [B]."""
+
+    flip: Tensor
+    crop_y: Tensor
+    crop_x: Tensor
+    angle: Tensor
+    shift_y: Tensor
+    shift_x: Tensor
+    zoom: Tensor
+    brightness: Tensor
+    contrast: Tensor
+
+
+class Further(NamedTuple):
+    """What the options use that change more than a view of the image; uniform in [0, 1), each float64 [B]."""
+
+    operation: Tensor
+    level: Tensor
+    sign: Tensor
+    erase: Tensor
+    erase_area: Tensor
+    erase_aspect: Tensor
+    erase_y: Tensor
+    erase_x: Tensor
+    partner: Tensor
+    mixup: Tensor
+    mixup_share: Tensor
+    cutmix: Tensor
+    cutmix_share: Tensor
+    cutmix_y: Tensor
+    cutmix_x: Tensor
+
+
+BASIC, FURTHER = len(Basic._fields), len(Further._fields)
+
+
+class Stream:
+    """The numbers that the images of one local training draw, batch after batch.
+
+    Basic and further numbers have an address each: an option of one kind changes nothing for the other kind.
+    """
+
+    def __init__(self, config: DataConfig, seed: int, round: int, store: str) -> None:
+        self.width = width(config)
+        self._basic = rng(seed, "augment", round, store)
+        self._further = rng(seed, "augment further", round, store)
+
+    def take(self, images: int) -> NDArray[np.float64]:
+        """The next images' numbers: float64 [images, width]."""
+        if self.width <= BASIC:
+            return self._basic.random((images, self.width))
+        return np.hstack([self._basic.random((images, BASIC)), self._further.random((images, FURTHER))])
+
+
+def width(config: DataConfig) -> int:
+    """How many numbers an image draws: none if all options are off."""
+    if config.trivial_augment or config.erasing or config.mixup or config.cutmix:
+        return BASIC + FURTHER
+    plain = (config.flip, config.crop, config.rotation, config.translate, config.scale)
+    return BASIC if any(plain) or config.brightness or config.contrast else 0
+
+
+def basic(numbers: Tensor) -> Basic:
+    """Of `numbers`, float64 [B, width]."""
+    return Basic(*numbers[:, :BASIC].unbind(1))
+
+
+def further(numbers: Tensor) -> Further:
+    """Of `numbers`, float64 [B, width]; only where an option asks for them."""
+    return Further(*numbers[:, BASIC:].unbind(1))

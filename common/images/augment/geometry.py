@@ -1,0 +1,50 @@
+"""Augmentation that moves pixels: flip, crop, and affine maps."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from common.config import DataConfig
+from common.images.augment.draws import Basic
+
+
+def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
+    """Reflect-pad by `crop`, take a random window of the old size, mirror: one gather of whole pixels."""
+    batch, side, _, channels = pixels.shape
+    rows = _window(side, config.crop, draws.crop_y)
+    columns = _window(side, config.crop, draws.crop_x)
+    if config.flip:
+        columns = torch.where(draws.flip[:, None] < 0.5, columns.flip(1), columns)
+    rows = (torch.arange(batch, device=pixels.device)[:, None] * side + rows) * side
+    index = rows[:, :, None] + columns[:, None]
+    return pixels.reshape(-1, channels).index_select(0, index.view(-1)).view(pixels.shape)
+
+
+def _window(side: int, pad: int, position: Tensor) -> Tensor:
+    """Int64 [B, side]: which row each row of a window comes from; beyond an edge they run back (edge not repeated)."""
+    offset = (position * (2 * pad + 1)).floor().to(torch.int64) - pad
+    period = max(1, 2 * (side - 1))
+    source = (torch.arange(side, device=position.device) + offset[:, None]) % period
+    return torch.minimum(source, period - source)
+
+
+def affine(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
+    """Rotate and zoom about the centre, then shift."""
+    angle = math.radians(config.rotation) * (2 * draws.angle - 1)
+    zoom = 1 + config.scale * (2 * draws.zoom - 1)
+    shift = 2 * config.translate * (2 * torch.stack([draws.shift_x, draws.shift_y], dim=1) - 1)  # the side is 2 long
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    back = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)  # output to input
+    return warp(pixels, torch.cat([back, -back @ shift[:, :, None]], dim=2))
+
+
+def warp(pixels: Tensor, theta: Tensor) -> Tensor:
+    """One bilinear sampling, reflecting at the edges: float32, the shape of `pixels` [B, S, S, C].
+
+    theta: [B, 2, 3], from places (x, y, 1) of the result to places of `pixels`; an image reaches from -1 to 1
+    """
+    images = pixels.permute(0, 3, 1, 2).to(torch.float32)
+    grid = torch.nn.functional.affine_grid(theta.to(torch.float32), list(images.shape), align_corners=False)
+    moved = torch.nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return moved.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,82 @@
+"""Two images of a batch made one: mixup and cutmix.
+
+Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization"; Yun, Han, Oh, Chun, Choe and Yoo
+2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features". Both papers draw the
+share of the first image from Beta(alpha, alpha); here alpha is 1 (a uniform share, as cutmix has it), and the
+setting is how many images are mixed at all. Each image has a partner and a share of its own.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from common.config import DataConfig
+from common.images.augment.draws import Further
+from common.images.augment.erasing import window
+
+
+class Blend(NamedTuple):
+    """What images are mixed with: the loss is share L(own target) + (1 - share) L(other target).
+
+    others: int64 [B], targets of the partners
+    shares: float32 [B], of the image itself; 1 where nothing was mixed in
+    """
+
+    others: Tensor
+    shares: Tensor
+
+
+class Batches(NamedTuple):
+    """Which of [B] images form a batch, among which each finds its partner: int64 [B] each, or numbers for all.
+
+    first: place of the batch's first image
+    sizes: images in the batch
+    """
+
+    first: Tensor | int
+    sizes: Tensor | int
+
+
+def mix(
+    pixels: Tensor, targets: Tensor, config: DataConfig, draws: Further, batches: Batches
+) -> tuple[Tensor, Blend | None]:
+    """Mix a share of [B, S, S, C] with partners of their batch, never with itself unless it is alone.
+
+    An image that cutmix takes is left alone by mixup.
+    """
+    if not (config.mixup or config.cutmix):
+        return pixels, None
+    partners = _partners(draws.partner, batches)
+    shares = torch.ones(len(pixels), dtype=torch.float32, device=pixels.device)
+    mixed, cut = pixels, torch.zeros_like(shares, dtype=torch.bool)
+    if config.cutmix:
+        cut = draws.cutmix < config.cutmix
+        mixed, rest = _cut(pixels, partners, cut, draws)
+        shares = rest
+    if config.mixup:
+        blended = (draws.mixup < config.mixup) & ~cut
+        share = torch.where(blended, draws.mixup_share.to(torch.float32), 1.0)
+        mixed = torch.lerp(pixels.index_select(0, partners).float(), mixed.float(), share[:, None, None, None])
+        shares = shares * share
+    return mixed, Blend(targets.index_select(0, partners), shares)
+
+
+def _partners(position: Tensor, batches: Batches) -> Tensor:
+    """Int64 [B]: one of the others of the batch, each as likely."""
+    place = torch.arange(len(position), device=position.device) - batches.first
+    others = batches.sizes - 1
+    step = 1 + (position * others).floor().to(torch.int64)
+    return batches.first + (place + step) % batches.sizes
+
+
+def _cut(pixels: Tensor, partners: Tensor, cut: Tensor, draws: Further) -> tuple[Tensor, Tensor]:
+    """Put a rectangle of the partner in the place where it was; with it the shares of what is left, float32 [B]."""
+    side = pixels.shape[1]
+    half = (side * (1 - draws.cutmix_share).sqrt() / 2).floor()
+    middle_y, middle_x = (draws.cutmix_y * side).floor(), (draws.cutmix_x * side).floor()
+    rows, columns = window(side, middle_y - half, middle_y + half), window(side, middle_x - half, middle_x + half)
+    rows &= cut[:, None]
+    area = rows.sum(dim=1) * columns.sum(dim=1)
+    inside = rows[:, :, None, None] & columns[:, None, :, None]
+    return torch.where(inside, pixels.index_select(0, partners), pixels), 1 - area.to(torch.float32) / side**2

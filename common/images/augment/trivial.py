@@ -1,0 +1,162 @@
+"""TrivialAugment: one operation an image, drawn with its strength from wide ranges; there is nothing to tune.
+
+Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", Algorithm 1 with
+the "wide" ranges of Table 7. Two things differ: what is beyond an edge is reflected, not black, and shifts are shares
+of the side (0.45, as AutoAugment's 150 of 331 pixels): the paper's 32 pixels are all of a small image.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.images.augment.draws import Further
+from common.images.augment.geometry import warp
+
+LEVELS = 31  # strengths, from none at all to the strongest
+SHEAR = SPREAD = 0.99
+SHIFT = 0.45  # share of the side
+TURN = math.radians(135)
+BITS = 6  # that posterize may take away
+NAMES = (
+    "identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness", "colour", "contrast",
+    "sharpness", "posterize", "solarize", "autocontrast", "equalize",
+)  # fmt: skip
+
+
+class Drawn(NamedTuple):
+    """What some images are to be changed by.
+
+    operation: int64 [B], a place in NAMES
+    level:     float32 [B], strength from 0 to 1
+    signed:    the same, or its negative
+    """
+
+    operation: Tensor
+    level: Tensor
+    signed: Tensor
+
+
+def trivial_augment(pixels: Tensor, draws: Further) -> Tensor:
+    """One operation on each of [B, S, S, C], uint8 or whole or other numbers from 0 to 255: uint8 of the same shape."""
+    operation = (draws.operation * len(NAMES)).floor().to(torch.int64)
+    level = ((draws.level * LEVELS).floor() / (LEVELS - 1)).to(torch.float32)
+    drawn = Drawn(operation, level, torch.where(draws.sign < 0.5, -level, level))
+    before = pixels if pixels.dtype == torch.uint8 else _whole(pixels)
+    return form_for(pixels.device)(before, drawn)
+
+
+Form = Callable[[Tensor, Drawn], Tensor]
+
+
+def form_for(device: torch.device) -> Form:
+    """On a CPU each image gets its own operation; elsewhere, where to ask which takes longer, all of them."""
+    return by_operation if device.type == "cpu" else everywhere
+
+
+def by_operation(pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Group the images by what they drew."""
+    result = pixels.clone()
+    for first, last, operation in _OPERATIONS:
+        chosen = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
+        if len(chosen):
+            result[chosen] = operation(pixels[chosen], Drawn(*(numbers[chosen] for numbers in drawn)))
+    return result
+
+
+def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Apply each operation to all images, and keep what was drawn: nothing waits for the device."""
+    result = pixels
+    for first, last, operation in _OPERATIONS:
+        chosen = (drawn.operation >= first) & (drawn.operation <= last)
+        result = torch.where(_per_image(chosen), operation(pixels, drawn), result)
+    return result
+
+
+def _move(pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Shear, shift or turn."""
+
+    def where(name: str, factor: float) -> Tensor:
+        return torch.where(drawn.operation == NAMES.index(name), factor * drawn.signed, 0.0)
+
+    turn = where("rotate", TURN)
+    across, down = turn.sin() + where("shear x", SHEAR), where("shear y", SHEAR) - turn.sin()
+    left, up = where("translate x", 2 * SHIFT), where("translate y", 2 * SHIFT)  # the side is 2 long
+    theta = torch.stack([turn.cos(), across, left, down, turn.cos(), up], dim=1)
+    return _whole(warp(pixels, theta.view(-1, 2, 3)))
+
+
+def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Away from `base` of the images or towards it, as Pillow's ImageEnhance does."""
+    images = pixels.permute(0, 3, 1, 2)
+    factor = _per_image(1 + SPREAD * drawn.signed)
+    return _whole(torch.lerp(base(images).to(torch.float32), images.to(torch.float32), factor)).permute(0, 2, 3, 1)
+
+
+def _black(images: Tensor) -> Tensor:
+    return torch.zeros_like(images[:1, :1, :1, :1])
+
+
+def _grey(images: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import rgb_to_grayscale_image
+
+    return rgb_to_grayscale_image(images) if images.shape[1] == 3 else images
+
+
+def _mean_grey(images: Tensor) -> Tensor:
+    return _grey(images).to(torch.float32).mean(dim=(1, 2, 3), keepdim=True)
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """The mean of 3x3 pixels in which the middle counts five times; the outermost pixels stay."""
+    smoothed = images.to(torch.float32)
+    inner = smoothed[:, :, 1:-1, 1:-1]
+    if inner.numel():
+        inner.copy_(((9 * functional.avg_pool2d(smoothed, 3, stride=1) + 4 * inner) / 13).round())
+    return smoothed
+
+
+def _posterize(pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Clear the last bits."""
+    step = torch.exp2((BITS * drawn.level).round())
+    return pixels & _per_image((256 - step).to(torch.uint8))
+
+
+def _solarize(pixels: Tensor, drawn: Drawn) -> Tensor:
+    """Invert what is bright."""
+    return torch.where(pixels >= _per_image(255 * (1 - drawn.level)), 255 - pixels, pixels)
+
+
+def _autocontrast(pixels: Tensor, _: Drawn) -> Tensor:
+    """Stretch each channel from 0 to 255."""
+    least, most = pixels.amin(dim=(1, 2), keepdim=True), pixels.amax(dim=(1, 2), keepdim=True)
+    stretched = (pixels - least) / ((most - least) * (1 / 255))  # of a channel of one value: not a number
+    return torch.where(most > least, stretched.to(torch.uint8), pixels)
+
+
+def _equalize(pixels: Tensor, _: Drawn) -> Tensor:
+    from torchvision.transforms.v2.functional import equalize_image
+
+    equalized: Tensor = equalize_image(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return equalized
+
+
+# First and last place in NAMES -> what they do.
+_OPERATIONS: tuple[tuple[int, int, Form], ...] = (
+    (1, 5, _move), (6, 6, partial(_blend, _black)), (7, 7, partial(_blend, _grey)),
+    (8, 8, partial(_blend, _mean_grey)), (9, 9, partial(_blend, _smooth)), (10, 10, _posterize),
+    (11, 11, _solarize), (12, 12, _autocontrast), (13, 13, _equalize),
+)  # fmt: skip
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+def _whole(pixels: Tensor) -> Tensor:
+    """The nearest uint8."""
+    return pixels.round().clamp(0, 255).to(torch.uint8)
