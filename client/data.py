@@ -11,6 +11,7 @@ from client.policy import Policy
 from common.config import RunConfig
 from common.errors import DataError
 from common.images.folder import Folder, open_folder, relabel
+from common.images.turns import to_turns
 from common.images.types import StoreData
 from common.orders import STORE_CHANNELS, Plan, StoreInfo
 
@@ -48,8 +49,10 @@ class FolderSource:
     def _open(self, config: RunConfig) -> Folder:
         """Quick but for the first time: photos are decoded once, into a cache."""
         size, denoise = config.data.image_size, config.data.denoise
-        folder = open_folder(self._path, image_size=size, channels=STORE_CHANNELS, denoise=denoise)
-        return without_rare(folder, self._policy.least_images_per_class)
+        turns = config.train.objective == "turns"
+        folder = open_folder(self._path, image_size=size, channels=STORE_CHANNELS, denoise=denoise, unlabelled=turns)
+        folder = without_rare(folder, self._policy.least_images_per_class)
+        return to_turns(folder) if turns else folder
 
 
 def without_rare(folder: Folder, least: int) -> Folder:
@@ -58,6 +61,8 @@ def without_rare(folder: Folder, least: int) -> Folder:
     What remains does not depend on them, so nothing that is computed from it does, whatever the server asks: counts,
     losses and weights.
     """
+    if not folder.classes:
+        return folder
     splits, present = {}, torch.zeros(len(folder.classes), dtype=torch.bool)
     for split, images in folder.splits.items():
         targets = images.targets()

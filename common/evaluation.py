@@ -12,6 +12,7 @@ from torch.nn import functional
 from common import models
 from common.calibration import Reliability
 from common.images.augment import normalise
+from common.images.turns import as_labelled
 from common.images.types import Images
 from common.metrics import Counts
 from common.training import Network
@@ -54,6 +55,7 @@ def _of_rows(
             place = slice(int(part[0]), int(part[-1]) + 1)
             pixels = array.pixels.index_select(0, rows[place])
             targets = array.labels.index_select(0, rows[place])
+            pixels = as_labelled(network.spec, pixels, targets)
             logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
             losses[place] = functional.cross_entropy(logits, targets, reduction="none")
             cells[place] = targets * classes + logits.argmax(dim=1)

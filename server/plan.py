@@ -12,6 +12,7 @@ from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.models import grow
 from common.models import saved as saved_model
+from common.models.spec import TURNS
 from common.orders import Plan, StoreInfo
 from common.params import Layout
 from common.training import Network
@@ -38,6 +39,8 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
 
     Raises DataError if there are fewer than two.
     """
+    if config.train.objective == "turns":
+        return TURNS
     path = config.model.resume_from
     known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
     others = {name for info in stores.values() for name in info.counts} - set(known)
@@ -66,6 +69,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     strategies.check(config)
     compression.check(config)
     _check_frozen(config)
+    _check_objective(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
     saved = saved_model.read(Path(config.model.resume_from)) if config.model.resume_from else None
@@ -90,4 +94,23 @@ def _check_frozen(config: RunConfig) -> None:
         raise ConfigError(
             f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
             " train; leave one of them out."
+        )
+
+
+def _check_objective(config: RunConfig) -> None:
+    """Raises ConfigError for a setting that does not go with `train.objective`."""
+    if config.train.objective == "classes":
+        return
+    data = config.data
+    faults = {
+        "data.classes": data.classes not in ((), TURNS),
+        "data.mixup": data.mixup,
+        "data.cutmix": data.cutmix,
+        "strategy.absent_classes": config.strategy.absent_classes == "mask",
+        "model.resume_from": config.model.resume_from,
+    }
+    if wrong := [key for key, is_set in faults.items() if is_set]:
+        raise ConfigError(
+            f"Setting train.objective got turns, which knows no product classes and does not go with {wrong[0]}; leave"
+            " one of them out."
         )

@@ -1,7 +1,7 @@
 """Stores that are selections of one shared array: described when asked for, so that thousands of them cost little."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -75,6 +75,12 @@ class Dealt(Mapping[str, StoreData]):
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def changed(self, change: Callable[[Images], Images]) -> "Dealt":
+        """The same stores, whose images are changed in what they share."""
+        return Dealt(
+            list(self), *(replace(parts, images=change(parts.images)) for parts in (self._train, self._validation))
+        )
 
     def table(self, classes: int) -> dict[str, list[int]]:
         """Name -> training images of each class."""

@@ -9,7 +9,9 @@ import torch
 from common.config import DataConfig, RunConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
+from common.images.turns import assign
 from common.images.types import Images, StoreData
+from common.models.spec import TURNS
 from common.orders import StoreInfo
 from common.seeding import rng
 from simulations.datasets import Dataset, load
@@ -51,21 +53,24 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`.
     """
     form = PixelFormat(image_size, channels, config.data.denoise)
+    turns = config.train.objective == "turns"
+    data = config.data.model_copy(update={"classes": ()}) if turns else config.data
     if parse(config.data.partition) is None:
         path = Path(config.data.dataset)
         if not path.is_dir():
             raise DataError(f"Partition folder expects data.dataset to be a folder of stores; got {str(path)!r}.")
-        found = open_stores(path, form, config.data.classes, config.data.min_images)
-        classes = len(found.classes)
+        names = TURNS if turns else data.classes
+        found = open_stores(path, form, names, data.min_images, turns=turns)
         table = {
-            name: torch.bincount(data.train.targets(), minlength=classes).tolist()
-            for name, data in found.stores.items()
+            name: torch.bincount(store.train.targets(), minlength=len(found.classes)).tolist()
+            for name, store in found.stores.items()
         }
         return Federation(found.classes, found.stores, found.test, table, found.left_out)
-    dataset = load(config.data, form)
-    stores = _deal(dataset, config.data, config.run.seed)
-    table = stores.table(len(dataset.classes))
-    return Federation(dataset.classes, stores, dataset.test, table, dataset.left_out)
+    dataset = load(data, form)
+    stores, test, classes = _deal(dataset, data, config.run.seed), dataset.test, dataset.classes
+    if turns:
+        stores, test, classes = stores.changed(assign), test and assign(test), TURNS
+    return Federation(classes, stores, test, stores.table(len(classes)), dataset.left_out)
 
 
 def store_names(count: int) -> list[str]:

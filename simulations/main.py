@@ -121,6 +121,9 @@ def split(
     partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
     seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Also write a folder of test images for the server.")] = False,
+    labelled: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a store's images whose class is known; others: unlabelled/.")
+    ] = 1.0,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the section data.")
     ] = None,
@@ -131,7 +134,7 @@ def split(
     from common.config import resolve
     from simulations.split import split as write_stores
 
-    written = write_stores(resolve(settings).data, out, seed=seed, test=test)
+    written = write_stores(resolve(settings).data, out, seed=seed, test=test, labelled=labelled)
     for folder, counts in written.items():
         typer.echo(f"{out / folder}: {sum(counts.values())} images in {len(counts)} classes")
 

@@ -2,6 +2,7 @@
 
     OUT/store-0/shirt/1.jpg     what `flower-client join --data OUT/store-0` takes
     OUT/test/shirt/9.jpg        with `test`: what `flower-server start --test-data OUT/test` takes
+    OUT/store-0/unlabelled/7.jpg    with `labelled` below 1: photos whose class the store does not know
     OUT/partition.json          who got how much of what
 
 `flower-simulation run --dataset OUT --partition folder` trains on the same stores.
@@ -13,7 +14,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from common.files import sync_directory, write_json
 from common.images.contents import digest_of
 from common.images.decode import NotUsableError, PixelFormat, decode
 from common.images.parallel import in_order
-from common.images.scan import Photo, scan
+from common.images.scan import UNLABELLED, Photo, scan
 from common.images.split import split_of
 from common.images.types import Images
+from common.seeding import rng
 from simulations import datasets
 from simulations.federation import store_names
 from simulations.partitions import parse, partition
@@ -47,12 +49,13 @@ class Item:
     write: Callable[[Path], object]
 
 
-def split(data: DataConfig, out: Path, *, seed: int, test: bool) -> Counts:
+def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float = 1.0) -> Counts:
     """Deal the images to `data.stores` stores by `data.partition` and write all into `out`, wholly or not at all.
 
     Training and validation images are dealt: a store splits its folder anew. With `test` the test
     images are written as the server's test folder, without it they are not written. A folder of photos
     that has no splits of its own is dealt whole, or with `test` less a tenth by content.
+    Of each store's images the share `labelled` keeps its class, chosen at random, and one at least.
     Photos are copied as they are; other data sets become PNG files of `data.image_size` pixels.
 
     Returns the images per folder and class. Raises DataError if `out` exists and is not empty, cannot be
@@ -68,8 +71,10 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool) -> Counts:
         raise DataError(f"Data set {source.name} has no test images to hold out; split it without a test folder.")
     labels = np.unique([item.label for item in dealt], return_inverse=True)[1]
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
+    names = store_names(data.stores)
     folders = {
-        name: [dealt[row] for row in part] for name, part in zip(store_names(data.stores), parts, strict=True)
+        name: _forget([dealt[row] for row in part], labelled, rng(seed, "labelled", name))
+        for name, part in zip(names, parts, strict=True)
     } | ({TEST: tested} if test else {})
     counts = {name: dict(sorted(Counter(item.label for item in items).items())) for name, items in folders.items()}
     about = {"dataset": data.dataset, "partition": data.partition, "seed": seed, "images": counts}
@@ -78,6 +83,13 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool) -> Counts:
     except OSError as error:
         raise DataError(f"Cannot write {out}: {error.strerror or error}. Nothing of it was kept.") from error
     return counts
+
+
+def _forget(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
+    """The items, of which only the share `labelled` keep their class; the others are for the folder `unlabelled`."""
+    kept = max(1, round(labelled * len(items)))
+    forgotten = set(generator.permutation(len(items))[kept:].tolist())
+    return [replace(item, label=UNLABELLED) if row in forgotten else item for row, item in enumerate(items)]
 
 
 def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item]]:

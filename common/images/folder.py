@@ -28,12 +28,14 @@ class Folder:
     left_out:   (name relative to the folder, reason) of what could not be used, sorted
     duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
                 unless the folder's own sub-folders separate them)
+    unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
     """
 
     classes: tuple[str, ...]
     splits: Mapping[Split, Images]
     left_out: tuple[tuple[str, str], ...]
     duplicates: int
+    unlabelled: Mapping[Split, Images]
 
     def summary(self) -> str:
         """One sentence or two for a person."""
@@ -42,13 +44,21 @@ class Folder:
         text = (
             f"{_counted(sum(sizes.values()), 'image')} in {_counted(len(self.classes), 'class', 'classes')} ({parts})"
         )
+        if without := sum(map(len, self.unlabelled.values())):
+            text += f" and {_counted(without, 'image')} without a class"
         if self.duplicates:
             text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
         return text + (f"; left out {_listed(self.left_out)}" if self.left_out else "") + "."
 
 
 def open_folder(
-    path: Path, *, image_size: int, channels: int, denoise: int = 0, progress: Progress | None = None
+    path: Path,
+    *,
+    image_size: int,
+    channels: int,
+    denoise: int = 0,
+    unlabelled: bool = False,
+    progress: Progress | None = None,
 ) -> Folder:
     """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache` for the cost.
 
@@ -57,31 +67,40 @@ def open_folder(
     if there are some but none for validation, a tenth of train becomes validation. The order of images
     depends on names only. `progress` gets (done, total) while photos are decoded.
 
+    unlabelled: open photos without a class, too; without this, they are not even decoded
+
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
     found = scan(path)
     form = PixelFormat(image_size, channels, denoise)
-    decoded = open_pixels(path, [photo.path for photo in found.photos], form, progress)
+    photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
+    decoded = open_pixels(path, [photo.path for photo in photos], form, progress)
     usable, digests, left_out = [], [], list(found.left_out)
-    for photo, digest in zip(found.photos, decoded.digests, strict=True):
+    for photo, digest in zip(photos, decoded.digests, strict=True):
         if isinstance(digest, NotUsableError):
             left_out.append((photo.name, str(digest)))
         else:
             usable.append(photo)
             digests.append(digest)
-    classes = tuple(sorted({photo.label for photo in usable}))
+    classes = tuple(sorted({photo.label for photo in usable} - {""}))
     left_out += [(label, "empty class") for label in found.labels - set(classes)]
     if not usable:
         raise DataError(_nothing(path, left_out))
-    numbers = {label: number for number, label in enumerate(classes)}
+    numbers = {"": -1} | {label: number for number, label in enumerate(classes)}
     whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
     splits = splits_of(usable, digests)
-    members = {name: [row for row, split in enumerate(splits) if split == name] for name in SPLITS}
+
+    def parts(*, labelled: bool) -> dict[Split, Images]:
+        chosen = [split if bool(photo.label) == labelled else None for photo, split in zip(usable, splits, strict=True)]
+        rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
+        return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
+
     return Folder(
         classes=classes,
-        splits={name: whole.select(torch.tensor(rows, dtype=torch.int64)) for name, rows in members.items()},
+        splits=parts(labelled=True),
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
+        unlabelled=parts(labelled=False),
     )
 
 

@@ -14,6 +14,8 @@ from common.images.split import Split
 LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
 
 _SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+UNLABELLED = "unlabelled"
+_UNLABELLED = {UNLABELLED, "unlabeled"}
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
@@ -37,14 +39,16 @@ class Photo:
 class Scan:
     """What was found, before any file is read.
 
-    photos:   sorted by name, whatever order the file system has
-    labels:   all classes, those without photos too
-    left_out: (name, reason)
+    photos:     sorted by name, whatever order the file system has
+    labels:     all classes, those without photos too
+    left_out:   (name, reason)
+    unlabelled: photos in a folder `unlabelled` beside those of the classes; their label is empty
     """
 
     photos: tuple[Photo, ...]
     labels: frozenset[str]
     left_out: tuple[tuple[str, str], ...]
+    unlabelled: tuple[Photo, ...] = ()
 
 
 class _Entry(NamedTuple):
@@ -60,10 +64,14 @@ class _Findings:
     photos: list[Photo] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    unlabelled: list[Photo] = field(default_factory=list)
 
     def scan(self) -> Scan:
-        photos = sorted(self.photos, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path)))
-        return Scan(tuple(photos), frozenset(self.labels), tuple(sorted(self.left_out)))
+        photos, unlabelled = (
+            tuple(sorted(found, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path))))
+            for found in (self.photos, self.unlabelled)
+        )
+        return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
 
 
 def scan(root: Path) -> Scan:
@@ -80,9 +88,15 @@ def scan(root: Path) -> Scan:
 
 
 def _scan_folder(root: Path) -> Scan:
-    """The classes of `root`, or of its train, validation and test sub-folders."""
+    """The classes of `root`, or of its train, validation and test sub-folders; and what has no class yet."""
     findings = _Findings()
-    top = _entries(root, root.name, findings)
+    top = []
+    for entry in _entries(root, root.name, findings):
+        if entry.is_folder and entry.name.casefold() in _UNLABELLED:
+            files = _files(entry.path, entry.name, {_identity(root)}, findings)
+            findings.unlabelled += [Photo(name, file, "") for name, file in files]
+        else:
+            top.append(entry)
     splits = [entry for entry in top if entry.is_folder and entry.name.casefold() in _SPLIT_FOLDERS]
     others = any(entry.is_folder for entry in top if entry not in splits)
     if not _hold_classes(splits) and (others or len(splits) < 2):

@@ -8,6 +8,9 @@ from pydantic import TypeAdapter
 
 from common.config.learning import Freeze
 
+TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
+"""The classes of a network that tells by how many quarter turns a photo was turned; see `common.images.turns`."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -32,6 +35,11 @@ class ModelSpec:
     norm: Literal["default", "batch", "group"] = "default"
     dropout: float = 0.0
     freeze: Freeze = "none"
+
+    @property
+    def tells_turns(self) -> bool:
+        """Whether it is made to learn from photos without a class, not to tell classes."""
+        return self.classes == TURNS
 
     def to_json(self) -> str:
         """JSON with sorted keys; `from_json` reads it back unchanged."""

@@ -16,6 +16,7 @@ import torch
 from common.errors import DataError
 from common.images.decode import PixelFormat
 from common.images.folder import Folder, open_folder
+from common.images.turns import to_turns
 from common.images.types import Images, StoreData
 from common.naming import check_store_name
 from simulations.datasets.assemble import relabel
@@ -34,8 +35,12 @@ class Stores:
     left_out: str
 
 
-def open_stores(path: Path, form: PixelFormat, classes: tuple[str, ...], minimum: int) -> Stores:
+def open_stores(
+    path: Path, form: PixelFormat, classes: tuple[str, ...], minimum: int, *, turns: bool = False
+) -> Stores:
     """Open each sub-folder of `path` as a store. The classes are those given, or all that the folders have, sorted.
+
+    turns: whether their turns are to be told, of photos without a class, too
 
     Raises DataError if there are no sub-folders, if they are the splits of one data set, or if a store has
     no usable photo, fewer than `minimum` for training or an unknown class; ConfigError for an unusable name.
@@ -46,7 +51,7 @@ def open_stores(path: Path, form: PixelFormat, classes: tuple[str, ...], minimum
         raise DataError(
             f"Partition folder expects a sub-folder per store in {path}, such as paris/shirt/1.jpg; it has {got}."
         )
-    opened = {name: _open(path / name, form) for name in names}
+    opened = {name: _open(path / name, form, turns=turns) for name in names}
     classes = classes or tuple(sorted({name for folder in opened.values() for name in folder.classes}))
     tested = opened.pop(TEST, None)
     stores = {check_store_name(name): _store(name, folder, classes, minimum) for name, folder in opened.items()}
@@ -55,8 +60,10 @@ def open_stores(path: Path, form: PixelFormat, classes: tuple[str, ...], minimum
     return Stores(stores, classes, test, left_out)
 
 
-def _open(path: Path, form: PixelFormat) -> Folder:
-    return open_folder(path, image_size=form.image_size, channels=form.channels, denoise=form.denoise)
+def _open(path: Path, form: PixelFormat, *, turns: bool) -> Folder:
+    size, channels, denoise = form.image_size, form.channels, form.denoise
+    folder = open_folder(path, image_size=size, channels=channels, denoise=denoise, unlabelled=turns)
+    return to_turns(folder) if turns else folder
 
 
 def _store(name: str, folder: Folder, classes: tuple[str, ...], minimum: int) -> StoreData:

@@ -17,6 +17,8 @@ from simulations.stacking.layers import STACKED, Stacked
 
 def is_stackable(spec: ModelSpec) -> bool:
     """Whether many stores can train this network at once."""
+    if spec.tells_turns:
+        return False
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
     return fault(module, Layout.of(module)) is None
@@ -37,6 +39,8 @@ def fault(module: nn.Module, layout: Layout) -> str | None:
 
 def check(network: Network) -> None:
     """Raises ConfigError if many stores cannot train `network` at once."""
+    if network.spec.tells_turns:
+        raise ConfigError("The engine batched cannot train for train.objective=turns; use --engine sequential.")
     if kind := fault(network.module, network.layout):
         raise ConfigError(
             f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched cannot train many"
