@@ -1,0 +1,69 @@
+"""Real stores teach a finished model a product that none of them had: messages, policies and all, but no network."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.app import make_app
+from client.data import FolderSource
+from client.frozen import FrozenCache
+from client.guard import Guard, GuardedWorker
+from client.policy import Policy
+from client.states import StateStore
+from client.usage import Usage
+from client.work import StoreWorker, Trainer
+from common.config import resolve
+from server.app import GridTraining
+from server.growth import adopt
+from server.run_directory import RunDirectory
+from server.training_run import StopRequest
+from tests.deployment.deployed import LocalGrid, draw_photos
+from tests.server.by_hand import Notes
+
+SETTINGS = {"train.lr": 0.02, "train.batch_size": 8, "train.epochs": 3, "run.rounds": 2, "cohort.min_stores": 2}
+SETTINGS |= {"strategy.absent_classes": "mask"}
+SPLITS = {"train": 12, "validation": 4, "test": 8}  # photos per class
+
+
+def store(name: str, classes: tuple[str, ...], place: Path, policy: Policy) -> GuardedWorker:
+    for seed, (split, count) in enumerate(SPLITS.items()):
+        draw_photos(place / name / split, classes, count, seed)
+    trainer = Trainer(torch.device("cpu"), StateStore(place / f"{name}-states"))
+    worker = StoreWorker(name, FolderSource(name, place / name, policy), trainer)
+    return GuardedWorker(worker, Guard(policy, Usage(place / f"{name}-usage.json")))
+
+
+def trained(stores: list[GuardedWorker], out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    grid, notes = LocalGrid(), Notes()
+    for node, worker in enumerate(stores, start=10):
+        grid.apps[node] = make_app(lambda _, worker=worker: worker, FrozenCache(out.parent / f"{out.name}-{node}"))
+    config = resolve(adopt(settings), {"run.out": str(out)})
+    with closing(RunDirectory.open(out, config)) as directory:
+        training = GridTraining(config, directory, notes, lambda _: None, time.time(), len(stores))
+        return training.run(grid, StopRequest(notes))
+
+
+def test_a_finished_model_is_taught_a_new_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
+    small = SETTINGS | {"model.name": "niid-cnn", "data.image_size": 16}
+    sold = {"oslo": ("boot", "hat"), "rome": ("hat",)}
+    stores = [store(name, classes, tmp_path / "old", Policy()) for name, classes in sold.items()]
+    was = trained(stores, tmp_path / "first", small)
+    assert was["status"] == "finished"
+
+    sold = {"oslo": ("boot", "hat"), "rome": ("boot", "hat", "mug"), "york": ("boot",)}
+    policies = {"york": Policy(metrics="accuracy", class_names=False)}  # no matrix of its own, and no mask
+    stores = [store(name, sold[name], tmp_path / "new", policies.get(name, Policy())) for name in sold]
+    more = SETTINGS | {"model.resume_from": str(tmp_path / "first" / "model.safetensors"), "run.rounds": 4}
+    found = trained(stores, tmp_path / "second", more)
+    assert found["model"]["classes"] == ["boot", "hat", "mug"]  # the old ones in their order, then what is new
+    old = found["old_classes"]
+    assert (old["on"], old["new"], old["images"]) == ("stores", ["mug"], 32)  # of oslo and rome
+    assert old["before"] == pytest.approx(was["test"]["accuracy"], abs=0.1)  # nearly the same photos as before
+    assert old["after"] > 0.9
+    assert old["new_after"] > 0.9
+    assert found["resumed_from"]["run_id"] == (tmp_path / "first" / "run-id").read_text()
