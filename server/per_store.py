@@ -7,11 +7,12 @@ every evaluated round would come to a megabyte a round.
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.files import write_text
 from common.metrics import Counts
@@ -19,7 +20,7 @@ from common.orders import StoreInfo
 
 MOST = 200  # stores that history and summary tell one by one
 FILE = "per-store.csv"
-COLUMNS = ("accuracy", "macro_f1", "loss", "images")
+COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "images")
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -31,6 +32,11 @@ def described(counts: Counts) -> dict[str, Any]:
     return counts.scalars() | {"images": counts.num_examples}
 
 
+def macros(counts: Counts) -> dict[str, float]:
+    """What the end of a run tells beside `described`."""
+    return {"macro_precision": counts.macro_precision, "macro_recall": counts.macro_recall}
+
+
 def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
     """A round's evaluations at the stores: "stores", each one's, or of more than `MOST` their "spread"."""
     if len(found) <= MOST:
@@ -39,61 +45,92 @@ def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
 
 
 def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
-    """How many stores have an accuracy, and the worst, quartiles and best of it."""
+    """How many stores have an accuracy; its worst, quartiles and best, the gap between best and worst, and its
+    standard deviation over the stores.
+    """
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     values = np.quantile(known, list(QUANTILES.values())).tolist() if known else [None] * len(QUANTILES)
-    return {"stores": len(known), "accuracy": dict(zip(QUANTILES, values, strict=True))}
+    told = dict(zip(QUANTILES, values, strict=True))
+    further = {"gap": max(known) - min(known), "deviation": float(np.std(known))} if known else {}
+    return {"stores": len(known), "accuracy": told | further}
+
+
+def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
+    """The spread, which stores are worst and best, and what chance alone makes of as few images as stores hold out.
+
+    by_chance: the standard deviation to expect if the model were right equally often everywhere, with the probability
+    p of all images together: sqrt(mean over stores of p (1 - p) / images); None for what was not measured.
+    """
+    known = {name: row for name, row in rows.items() if row["accuracy"] is not None and row["images"]}
+    ranked = sorted(known, key=lambda name: (known[name]["accuracy"], name))
+    found = spread(row["accuracy"] for row in known.values())
+    if ranked and is_measured:
+        images = np.array([row["images"] for row in known.values()], dtype=np.float64)
+        p = float(images @ np.array([row["accuracy"] for row in known.values()]) / images.sum())
+        found["accuracy"]["by_chance"] = math.sqrt(p * (1 - p) * float((1 / images).mean()))
+    ends = {"worst": ranked[0], "best": ranked[-1]} if ranked else {"worst": None, "best": None}
+    return found | {f"{end}_store": name for end, name in ends.items()}
 
 
 def results(
     classes: tuple[str, ...],
     test: Counts | None,
     own: Mapping[str, Counts],
-    record: Mapping[str, Any] | None,
+    validation: Mapping[str, Counts],
     stores: Mapping[str, StoreInfo],
-    validate: Callable[[], Mapping[str, Counts]],
 ) -> tuple[str, Rows | None]:
-    """Where each store's result is from, and the results: its own test images, else its validation images in the
-    round delivered (its `record`, or `validate` where that tells the spread only), else an expectation from its mix
-    of classes on the server's `test`.
+    """Where each store's result is from, and the results: its `own` test images, else its `validation` images, else
+    an expectation from its mix of classes on the server's `test` images.
     """
-    if own:
-        return "test", {name: described(counts) for name, counts in own.items()}
-    if record and (validation := record["validation"]):
-        told: Rows | None = validation.get("stores")
-        return "validation", told or {name: described(counts) for name, counts in validate().items()}
+    for source, found in (("test", own), ("validation", validation)):
+        if found:
+            return source, {name: described(counts) | macros(counts) for name, counts in found.items()}
     return "class mix", expected_by_mix(classes, test, stores) if test else None
 
 
 def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-    """What to expect at stores that hold nothing out: sum_c (share of class c at the store) recall_c on the test set.
+    """What to expect at stores that hold nothing out, from the shares of each class taken for each on the test set.
 
+    Accuracy: sum_c (share of class c at the store) recall_c. Precision, recall and F1 of the counts to expect,
+    sum_c (images of class c) (share of c taken for each class), in the mean over the classes that the store has.
     Exact in expectation if stores differ in how much they have of each class and in nothing else.
     """
-    recall = dict(zip(classes, test.recall.tolist(), strict=True))
+    rates = test.confusion / np.maximum(1, test.confusion.sum(axis=1, keepdims=True))
     return {
-        name: {
-            "accuracy": sum(images * recall.get(label, 0.0) for label, images in info.counts.items())
-            / info.num_examples,
-            "macro_f1": None,
-            "loss": None,
-            "images": info.num_examples,
-        }
+        name: _expected(classes, rates, info)
         for name, info in sorted(stores.items())
         if info.num_examples and not info.untold  # whoever keeps its mix to itself can be told nothing
     }
 
 
+def _expected(classes: tuple[str, ...], rates: NDArray[np.float64], info: StoreInfo) -> dict[str, Any]:
+    """The row of one store. rates: [C, C], row = true class."""
+    images = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
+    own = images > 0
+    taken, right = images[own] @ rates[own], images * np.diag(rates)
+    precision = right[own] / np.maximum(taken[own], right[own].clip(min=1e-12))
+    f1 = 2 * right[own] / (images[own] + taken[own])
+    return {
+        "accuracy": float(right.sum()) / info.num_examples,
+        "macro_precision": float(precision.mean()) if own.any() else None,
+        "macro_recall": float(np.diag(rates)[own].mean()) if own.any() else None,
+        "macro_f1": float(f1.mean()) if own.any() else None,
+        "loss": None,
+        "images": info.num_examples,
+    }
+
+
 def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any]:
-    """The summary's part: each store's result, or of more than `MOST` the spread, and all of them in `FILE`.
+    """The summary's part: how they spread, and each store's result, or, of more than `MOST`, all of them in `FILE`.
 
     Raises OSError.
     """
+    told = fairness(rows, is_measured=source != "class mix") if rows else None
+    found = {"per_store_from": source, "per_store": rows, "per_store_spread": told}
     if rows is None or len(rows) <= MOST:
-        return {"per_store_from": source, "per_store": rows}
+        return found
     write_text(directory / FILE, _as_csv(rows))
-    told = spread(row["accuracy"] for row in rows.values())
-    return {"per_store_from": source, "per_store": None, "per_store_spread": told, "per_store_file": FILE}
+    return found | {"per_store": None, "per_store_file": FILE}
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:

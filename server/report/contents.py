@@ -19,6 +19,7 @@ class Contents:
     history:   one record per round, in order
     summary:   the outcome, with the results of all stores; empty while the run goes on or after it was killed
     config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
+    evaluation: each store's results in full, and how far the model's confidence can be trusted
     partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
     """
 
@@ -27,6 +28,7 @@ class Contents:
     summary: dict[str, Any]
     config: dict[str, dict[str, Any]]
     partition: dict[str, Any] | None
+    evaluation: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -56,6 +58,7 @@ def read(directory: Path) -> Contents:
         summary=summary,
         config=tomllib.loads(config.read_text(encoding="utf-8")) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
+        evaluation=_read_json(directory / "evaluation.json") or {},
     )
 
 

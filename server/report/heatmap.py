@@ -33,16 +33,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A frequent confusion: `count` images of `truth`, a `share` of them all, were taken for `guess`."""
-
-    truth: str
-    guess: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
 class HeatMap:
     """A confusion matrix [C, C], row = true class, in units of which a cell is `cell` wide."""
 
@@ -52,10 +42,9 @@ class HeatMap:
     gutter: int
     shades: list[Shade]
     cells: list[Cell]
-    mistakes: list[Mistake]
 
 
-def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> HeatMap:
+def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]], most_tips: int = MOST_TIPS) -> HeatMap:
     """Lay out counts [C, C]; shading is by share of the row, so that rare classes show as well as common ones."""
     shown = [
         (row, column, count, sum(counts))
@@ -71,20 +60,24 @@ def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> Heat
         # The root lifts the small shares, which are the mistakes one looks for.
         level = math.ceil(SHADES * math.sqrt(count / total))
         outlines.setdefault((kind, level), []).append(f"M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z")
-    labels = [name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…" for name in names]
+    labels = [shortened(name) for name in names]
     return HeatMap(
         classes=names,
         labels=labels,
         cell=cell,
         gutter=12 + round((7.0 if cell > 20 else 6.2) * max((len(label) for label in labels), default=0)),
         shades=[Shade(kind, level / SHADES, "".join(path)) for (kind, level), path in sorted(outlines.items())],
-        cells=_cells(names, shown),
-        mistakes=_mistakes(names, shown),
+        cells=_cells(names, shown, most_tips),
     )
 
 
-def _cells(names: list[str], shown: list[tuple[int, int, int, int]]) -> list[Cell]:
-    largest = sorted(shown, key=lambda cell: -cell[2] / cell[3])[:MOST_TIPS]
+def shortened(name: str) -> str:
+    """The name, cut where a label has no room for more."""
+    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+
+
+def _cells(names: list[str], shown: list[tuple[int, int, int, int]], most: int) -> list[Cell]:
+    largest = sorted(shown, key=lambda cell: -cell[2] / cell[3])[:most]
     return [
         Cell(
             column=column,
@@ -97,8 +90,3 @@ def _cells(names: list[str], shown: list[tuple[int, int, int, int]]) -> list[Cel
         )
         for row, column, count, total in largest
     ]
-
-
-def _mistakes(names: list[str], shown: list[tuple[int, int, int, int]], most: int = 8) -> list[Mistake]:
-    wrong = sorted((cell for cell in shown if cell[0] != cell[1]), key=lambda cell: -cell[2])[:most]
-    return [Mistake(names[row], names[column], count, count / total) for row, column, count, total in wrong]

@@ -10,7 +10,11 @@ from server.report import sections, words
 from server.report.contents import Contents, read
 from server.report.doubts import doubts
 from server.report.heatmap import heat_map
+from server.report.mistakes import class_rows, confused
+from server.report.reliability import trust
 from server.report.stacks import stacks
+from server.report.stores import stores
+from server.report.weak_spots import small_maps, weak_spots
 
 
 def write_report(run_directory: Path) -> Path:
@@ -41,6 +45,7 @@ def render(run: Contents) -> str:
     }
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
+    each = run.evaluation.get("stores") or {}
     return environment.get_template("page.html.j2").render(
         run=run,
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
@@ -48,9 +53,13 @@ def render(run: Contents) -> str:
         tiles=sections.tiles(run),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
-        stores=sections.stores(run),
+        stores=stores(run),
+        spots=weak_spots(classes, each) if each else None,
+        small=small_maps(classes, each) if each else [],
+        trust=trust(run.evaluation.get("calibration")),
+        confused=confused(classes, test["confusion"]) if test and test.get("confusion") else [],
         confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
-        per_class=_weakest_first(test["per_class"]) if test and test.get("per_class") else [],
+        per_class=class_rows(test["per_class"], test["confusion"]) if test and test.get("per_class") else [],
         old_classes=_worst_hit_first(run.summary.get("old_classes")),
         partition=stacks(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
@@ -67,7 +76,3 @@ def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, 
     told = [(name, row) for name, row in ((found or {}).get("per_class") or {}).items() if row["before"] is not None]
     ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
     return [(words.printable(name), row) for name, row in ordered]
-
-
-def _weakest_first(per_class: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
-    return sorted(((words.printable(name), found) for name, found in per_class.items()), key=lambda item: item[1]["f1"])

@@ -22,6 +22,7 @@ from server.report.colours import CURVES, class_colours
 from server.report.contents import Contents, read
 from server.report.heatmap import NUMBERED
 from server.report.stacks import MOST_STORES, chosen
+from server.report.stores import LISTED
 from server.report.words import printable
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
@@ -142,7 +143,7 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
     known = sorted((found["accuracy"], name) for name, found in per_store.items() if found.get("accuracy") is not None)
     accuracies = [accuracy for accuracy, _ in known]
-    few = len(known) <= sections.LISTED_STORES
+    few = len(known) <= LISTED
     with _figure(path, (8, max(2.2, 1 + 0.25 * len(known)) if few else 4)) as figure:
         axes = figure.subplots()
         axes.set_title("Accuracy per store")

@@ -1,19 +1,16 @@
 """What each section of the page shows, computed from a run directory's contents. No markup here."""
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from common.config import RunConfig
 from common.config.section import Section
 from server.report import words
-from server.report.charts import LineChart, Point, line_chart, nice_ticks
+from server.report.charts import LineChart, Point, line_chart
 from server.report.contents import Contents
 
 PHASES = ("startup", "train", "aggregate", "evaluate")
-LISTED_STORES = 40
 
 
 @dataclass(frozen=True)
@@ -23,37 +20,6 @@ class Tile:
     name: str
     value: str
     remark: str
-
-
-@dataclass(frozen=True)
-class StoreRow:
-    """One store's result; `share` places its accuracy on a bar (0..1)."""
-
-    name: str
-    share: float
-    macro_f1: float | None
-    images: int | None
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Stores within a range of accuracy; `height` is relative to the fullest bin (0..1)."""
-
-    range: str
-    stores: int
-    height: float
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Accuracy over the stores: everyone if they are few, else the distribution and the weakest ones."""
-
-    total: int
-    worst: float
-    median: float
-    best: float
-    rows: list[StoreRow]
-    bins: list[Bin]
 
 
 @dataclass(frozen=True)
@@ -95,6 +61,11 @@ def tiles(run: Contents) -> list[Tile]:
         found.append(
             Tile("Test accuracy", words.percent(test["accuracy"]), f"macro F1 {words.decimal(test['macro_f1'])}")
         )
+    if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
+        accuracy = summary["per_store_spread"]["accuracy"]["worst"]
+        found.append(Tile("Worst store", words.percent(accuracy), words.printable(worst)))
+    if calibration := summary.get("calibration"):
+        found.append(_trust(calibration))
     if best:
         found.append(Tile("Best round", f"{best['round']}", f"{words.percent(best['accuracy'])} in {best['on']}"))
     if "total" in seconds:
@@ -114,6 +85,13 @@ def tiles(run: Contents) -> list[Tile]:
             Tile("Model", words.printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
         )
     return found
+
+
+def _trust(calibration: Mapping[str, Any]) -> Tile:
+    """By how much the confidence is off that users of the model get."""
+    told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
+    remark = f"with temperature {words.decimal(temperature, 2)}" if temperature else "no temperature fitted"
+    return Tile("Confidence off by", words.points(told["ece"]), remark)
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
@@ -158,31 +136,6 @@ def attendance_chart(run: Contents) -> LineChart | None:
         tick=lambda value: f"{value:g}" if value == int(value) else "",
         from_zero=True,
     )
-
-
-def stores(run: Contents) -> Stores | None:
-    """Accuracy per store, weakest first."""
-    known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
-    if not known:
-        return None
-    rows = [
-        StoreRow(words.printable(name), found["accuracy"], found.get("macro_f1"), found.get("images"))
-        for name, found in sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
-    ]
-    shares = [row.share for row in rows]
-    shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED_STORES else (rows, [])
-    return Stores(len(rows), shares[0], median(shares), shares[-1], shown, bins)
-
-
-def _bins(rows: Sequence[StoreRow], about: int = 15) -> list[Bin]:
-    edges = nice_ticks(rows[0].share, rows[-1].share, about)
-    counts = [0] * (len(edges) - 1)
-    for row in rows:
-        counts[min(len(counts) - 1, bisect_right(edges, row.share) - 1)] += 1
-    return [
-        Bin(f"{100 * low:.4g}–{100 * high:.4g}%", count, count / max(counts))
-        for low, high, count in zip(edges, edges[1:], counts, strict=False)
-    ]
 
 
 def troubles(run: Contents) -> list[Trouble]:

@@ -1,6 +1,6 @@
 """What history and summary tell of each store, by hand."""
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import strategies as draw
 from common.metrics import Counts
 from common.orders import StoreInfo
 from server import per_store
-from server.per_store import MOST, described, expected_by_mix, in_history, in_summary
+from server.per_store import COLUMNS, MOST, described, expected_by_mix, fairness, in_history, in_summary, macros
 
 
 def test_expected_accuracy_follows_a_stores_mix() -> None:
@@ -30,28 +30,25 @@ def test_a_store_like_the_test_set_is_expected_to_reach_its_accuracy() -> None:
     assert expected_by_mix(("boot", "hat"), test, {"s": info})["s"]["accuracy"] == pytest.approx(test.accuracy)
 
 
-def never() -> Mapping[str, Counts]:
-    raise AssertionError("nobody is to be asked again")
+def test_what_to_expect_of_a_stores_own_classes_by_hand() -> None:
+    # 30 boots: 24 to be found, 6 taken for hats; 10 hats: 5 and 5. No shirts: taken for one counts for nobody's recall.
+    test = Counts(np.array([[8, 2, 0], [4, 4, 0], [0, 0, 0]]), 1.0)
+    row = expected_by_mix(("boot", "hat", "shirt"), test, {"s": StoreInfo("s", {"boot": 30, "hat": 10}, 0, 0)})["s"]
+    assert row["macro_recall"] == pytest.approx((0.8 + 0.5) / 2)
+    assert row["macro_precision"] == pytest.approx((24 / 29 + 5 / 11) / 2)
+    assert row["macro_f1"] == pytest.approx((48 / 59 + 10 / 21) / 2)
 
 
 def test_a_store_is_told_by_what_it_measured_before_what_is_expected() -> None:
-    test, stores = Counts(np.array([[8, 2], [5, 5]]), 1.0), {"s": StoreInfo("s", {"boot": 1}, 9, 0)}
-    measured = {"s": {"accuracy": 0.5, "images": 9}}
-    evaluated, silent = {"validation": {"stores": measured}}, {"validation": None}
-    classes = ("boot", "hat")
-    source, rows = per_store.results(classes, test, {"s": test}, evaluated, stores, never)
-    assert (source, rows["s"]["accuracy"]) == ("test", 0.65)
-    assert per_store.results(classes, test, {}, evaluated, stores, never) == ("validation", measured)
-    source, rows = per_store.results(classes, test, {}, silent, stores, never)
+    test, half = Counts(np.array([[8, 2], [5, 5]]), 1.0), Counts(np.array([[1, 1], [0, 0]]), 1.0)
+    stores, classes = {"s": StoreInfo("s", {"boot": 1}, 9, 0)}, ("boot", "hat")
+    source, rows = per_store.results(classes, test, {"s": test}, {"s": half}, stores)
+    assert (source, rows["s"]["accuracy"], rows["s"]["macro_recall"]) == ("test", 0.65, 0.65)
+    source, rows = per_store.results(classes, test, {}, {"s": half}, stores)
+    assert (source, rows["s"]) == ("validation", described(half) | macros(half))
+    source, rows = per_store.results(classes, test, {}, {}, stores)
     assert (source, rows["s"]["accuracy"]) == ("class mix", 0.8)
-    assert per_store.results(classes, None, {}, None, stores, never) == ("class mix", None)
-
-
-def test_many_stores_are_validated_once_more_where_the_record_has_their_spread() -> None:
-    test = Counts(np.array([[8, 2], [5, 5]]), 1.0)
-    record = {"validation": {"spread": {"stores": 1}}}
-    source, rows = per_store.results(("boot", "hat"), None, {}, record, {}, lambda: {"s": test})
-    assert (source, rows) == ("validation", {"s": described(test)})
+    assert per_store.results(classes, None, {}, {}, stores) == ("class mix", None)
 
 
 def of_accuracy(right: int) -> Counts:
@@ -65,24 +62,41 @@ def test_few_stores_are_told_one_by_one_and_many_by_their_spread() -> None:
     assert in_history(many) == {
         "spread": {
             "stores": 10_100,
-            "accuracy": {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0},
+            "accuracy": {
+                "worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0, "gap": 1.0,
+                "deviation": pytest.approx(math.sqrt((101**2 - 1) / 12) / 100),  # of 0, 0.01, ... 1, uniformly
+            },
         }
-    }
+    }  # fmt: skip
+
+
+def test_fairness_names_the_ends_and_what_chance_makes_of_few_images() -> None:
+    rows = {name: described(of_accuracy(right)) for name, right in (("b", 60), ("a", 90), ("c", 60))}
+    rows["none"] = {"accuracy": None, "images": 0}
+    told = fairness(rows, is_measured=True)
+    assert (told["stores"], told["worst_store"], told["best_store"]) == (3, "b", "a")
+    assert told["accuracy"]["gap"] == pytest.approx(0.3)
+    assert told["accuracy"]["deviation"] == pytest.approx(math.sqrt(0.02))  # of 0.6, 0.6, 0.9
+    assert told["accuracy"]["by_chance"] == pytest.approx(math.sqrt(0.7 * 0.3 / 100))  # 100 images each, 70% right
+    assert "by_chance" not in fairness(rows, is_measured=False)["accuracy"]
+    assert fairness({}, is_measured=True)["worst_store"] is None
 
 
 def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
     rows = {f"s{number}": described(of_accuracy(number)) for number in range(MOST)}
-    assert in_summary("test", rows, tmp_path) == {"per_store_from": "test", "per_store": rows}
-    assert in_summary("class mix", None, tmp_path) == {"per_store_from": "class mix", "per_store": None}
+    told = fairness(rows, is_measured=True)
+    assert in_summary("test", rows, tmp_path) == {"per_store_from": "test", "per_store": rows, "per_store_spread": told}
+    nothing = {"per_store_from": "class mix", "per_store": None, "per_store_spread": None}
+    assert in_summary("class mix", None, tmp_path) == nothing
     assert not list(tmp_path.iterdir())
 
 
 @given(draw.sets(draw.text(min_size=1), min_size=3, max_size=8), draw.integers(0, 100))
 def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], right: int) -> None:
     folder = tmp_path_factory.mktemp("run")
-    rows = {name: described(of_accuracy(right)) for name in names}
-    rows |= {f"expected {n}": {"accuracy": 0.5, "macro_f1": None, "loss": None, "images": 3} for n in range(MOST)}
-    rows["diverged"] = {"accuracy": 0.5, "macro_f1": 0.5, "loss": float("nan"), "images": 3}
+    rows = {name: described(of_accuracy(right)) | macros(of_accuracy(right)) for name in names}
+    rows |= {f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3} for n in range(MOST)}
+    rows["diverged"] = dict.fromkeys(COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
     told = in_summary("validation", rows, folder)
     assert told["per_store"] is None
     assert told["per_store_spread"]["stores"] == len(rows)
@@ -96,5 +110,7 @@ def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], 
 
 def test_a_damaged_table_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("store,accuracy\ns1,0.5\n")
-    with pytest.raises(ValueError, match="is damaged: expected lines of store, accuracy, macro_f1, loss, images"):
+    with pytest.raises(
+        ValueError, match="is damaged: expected lines of store, accuracy, macro_precision, macro_recall,"
+    ):
         per_store.read(tmp_path / "t.csv")

@@ -1,0 +1,102 @@
+"""Geometry of the reliability pictures: how often a model is right where it says how sure it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.report.charts import BOX
+from server.report.words import counted, decimal, percent, points
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of confidence; in box units but for `share`, of the images of the fullest step (0..1).
+
+    top, height: the bar of how many were right; gap_top, gap: from there to how sure the model was
+    """
+
+    x: int
+    width: int
+    top: int
+    height: int
+    gap_top: int
+    gap: int
+    share: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class ReliabilityChart:
+    """The diagram of Guo et al. (2017), Figure 1, with what it comes to in words."""
+
+    title: str
+    remark: str
+    steps: list[Step]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far the model's confidence can be trusted: sentences, and pictures with and without its temperature."""
+
+    told: list[str]
+    charts: list[ReliabilityChart]
+
+
+def trust(calibration: Mapping[str, Any] | None) -> Trust | None:
+    """From `calibration` of `evaluation.json`; None if nothing is known."""
+    if not calibration or not calibration.get("bins") or calibration["unscaled"]["ece"] is None:
+        return None
+    plain, scaled = calibration["unscaled"], calibration.get("scaled")
+    charts = [_chart("As trained", plain, calibration["bins"])]
+    if scaled and calibration.get("bins_scaled"):
+        charts.append(
+            _chart(f"Temperature {decimal(calibration['temperature'], 2)}", scaled, calibration["bins_scaled"])
+        )
+    return Trust([_how_sure(plain, calibration), _how_scaled(plain, scaled, calibration)], charts)
+
+
+def _how_sure(plain: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    over = plain["confidence"] - plain["accuracy"]
+    verdict = "neither too sure nor too unsure in the mean"
+    if abs(over) >= 0.01:
+        verdict = f"{'over' if over > 0 else 'under'}confident by {points(abs(over))}"
+    where = "the server's" if calibration.get("on") == "server" else "the stores'"
+    return (
+        f"On {where} {counted(calibration['images'], 'test image')} the model is {percent(plain['confidence'])} sure"
+        f" in the mean and right on {percent(plain['accuracy'])}: {verdict}. Step by step its confidence is off by"
+        f" {points(plain['ece'])} (the expected calibration error, ECE)."
+    )
+
+
+def _how_scaled(plain: Mapping[str, Any], scaled: Mapping[str, Any] | None, calibration: Mapping[str, Any]) -> str:
+    if not scaled or scaled["ece"] is None:
+        return (
+            "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"
+            " out; in a simulation data.holdout = 0.1 does."
+        )
+    found = (
+        f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}, which was fitted on"
+        f" {counted(calibration['fitted_on'], 'validation image')}, give confidences that are off by"
+        f" {points(scaled['ece'])}"
+    )
+    if scaled["ece"] < plain["ece"]:
+        return f"{found}. What the model takes a photo for stays the same."
+    return f"{found}: no better than without, on these images."
+
+
+def _chart(title: str, told: Mapping[str, Any], bins: list[dict[str, Any]]) -> ReliabilityChart:
+    fullest = max((each["images"] for each in bins), default=0) or 1
+    steps = [_step(each, fullest) for each in bins if each["images"]]
+    return ReliabilityChart(title, f"off by {points(told['ece'])}", steps)
+
+
+def _step(found: Mapping[str, Any], fullest: int) -> Step:
+    right, sure = found["right"] / found["images"], found["confidence"] or 0.0
+    x, end = round(BOX * found["from"]), round(BOX * found["to"])
+    top, other = round(BOX * (1 - right)), round(BOX * (1 - sure))
+    tip = (
+        f"{counted(found['images'], 'image')} of which it was {percent(sure)} sure:"
+        f" right on {percent(right)} ({found['right']:,})"
+    )
+    share = found["images"] / fullest
+    return Step(x + 4, end - x - 8, top, BOX - top, min(top, other), abs(top - other), share, tip)

@@ -1,0 +1,108 @@
+"""How the stores fare beside each other: the worst, the best, the spread, and each of them."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from server.report.charts import nice_ticks
+from server.report.contents import Contents
+from server.report.words import counted, percent, points, printable
+
+LISTED = 40
+
+
+@dataclass(frozen=True)
+class StoreRow:
+    """One store's result; `share` places its accuracy on a bar (0..1)."""
+
+    name: str
+    share: float
+    precision: float | None
+    recall: float | None
+    macro_f1: float | None
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Stores within a range of accuracy; `height` is relative to the fullest bin (0..1)."""
+
+    range: str
+    stores: int
+    height: float
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Accuracy over the stores: everyone if they are few, else the distribution and the weakest ones.
+
+    told: the spread in sentences
+    """
+
+    total: int
+    worst: float
+    median: float
+    best: float
+    told: list[str]
+    rows: list[StoreRow]
+    bins: list[Bin]
+
+
+def stores(run: Contents) -> Stores | None:
+    """Accuracy per store, weakest first."""
+    known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
+    if not known:
+        return None
+    rows = [_row(name, found) for name, found in sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))]
+    shares = [row.share for row in rows]
+    shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED else (rows, [])
+    told = _told(rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from"))
+    return Stores(len(rows), shares[0], median(shares), shares[-1], told, shown, bins)
+
+
+def _row(name: str, found: Mapping[str, Any]) -> StoreRow:
+    precision, recall, f1 = (found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1"))
+    return StoreRow(printable(name), found["accuracy"], precision, recall, f1, found.get("images"))
+
+
+def _told(rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None) -> list[str]:
+    """What a person asks first: who is worst off, by how much, and whether that may be chance."""
+    if len(rows) < 2:
+        return []
+    worst, best = rows[0], rows[-1]
+    verb = "should be" if source == "class mix" else "is"
+    photos = "" if source == "class mix" or not worst.images else f" of its {counted(worst.images, 'image')}"
+    told = [
+        f"At {worst.name} the model {verb} right on {percent(worst.share)}{photos}, at {best.name} on"
+        f" {percent(best.share)}: {points(best.share - worst.share)} between the worst and the best store."
+    ]
+    known = (spread or {}).get("accuracy") or {}
+    if len(rows) >= 4 and known.get("lower_quarter") is not None:
+        between = f"{percent(known['lower_quarter'])} and {percent(known['upper_quarter'])}"
+        told.append(f"Half of the stores lie between {between}.")
+    if known.get("deviation") is not None:
+        told.append(_deviation(known["deviation"], known.get("by_chance")))
+    return told
+
+
+def _deviation(deviation: float, by_chance: float | None) -> str:
+    found = f"The standard deviation over the stores is {points(deviation)}"
+    if by_chance is None:
+        return f"{found}."
+    alone = f"chance alone makes {points(by_chance)} of it with so few images a store"
+    if deviation <= 1.25 * by_chance:
+        return f"{found}; {alone}, so these differences say little."
+    return f"{found}; {alone}."
+
+
+def _bins(rows: Sequence[StoreRow], about: int = 15) -> list[Bin]:
+    edges = nice_ticks(rows[0].share, rows[-1].share, about)
+    counts = [0] * (len(edges) - 1)
+    for row in rows:
+        counts[min(len(counts) - 1, bisect_right(edges, row.share) - 1)] += 1
+    return [
+        Bin(f"{100 * low:.4g}–{100 * high:.4g}%", count, count / max(counts))
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
