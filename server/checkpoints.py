@@ -49,6 +49,7 @@ class State:
     stale:    evaluations since the best one
     record:   the last round's line of the history, so that one file is the only point of commit
     committed: the last round that is on disk
+    average:  float32 [P], a mean of `averaged` rounds' models (see `server.averaging`), or None
     """
 
     round: int
@@ -59,11 +60,19 @@ class State:
     totals: Totals = Totals()
     record: Mapping[str, Any] | None = None
     committed: int = 0
+    average: Tensor | None = None
+    averaged: int = 0
+
+    @property
+    def model(self) -> Tensor:
+        """What is judged and delivered: float32 [P]."""
+        return self.params if self.average is None else self.average
 
     def to(self, device: torch.device) -> "State":
         """The same with all vectors on `device`; single numbers stay where they are, as the host looks at them."""
         strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
-        return replace(self, params=self.params.to(device), strategy=strategy)
+        average = None if self.average is None else self.average.to(device)
+        return replace(self, params=self.params.to(device), strategy=strategy, average=average)
 
 
 class Checkpoints:
@@ -83,12 +92,14 @@ class Checkpoints:
         """Write the state atomically, then drop what is no longer needed; returns it as committed. Raises OSError."""
         began = time.monotonic()
         tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
+        tensors |= {} if state.average is None else {"average": state.average}
         meta = {
             "round": state.round,
             "best": asdict(state.best) if state.best else None,
             "stale": state.stale,
             "totals": asdict(state.totals),
             "record": state.record,
+            "averaged": state.averaged,
         }
         content = save({name: t.contiguous() for name, t in tensors.items()}, metadata={"state": json.dumps(meta)})
         write_atomic(self._path(state.round), lambda file: file.write(content))
@@ -116,10 +127,11 @@ class Checkpoints:
                 meta = json.loads(file.metadata()["state"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             best = Best(**meta["best"]) if meta["best"] else None
-            strategy = {name.removeprefix("strategy."): t for name, t in tensors.items() if name != "params"}
+            params, average = tensors.pop("params"), tensors.pop("average", None)
+            strategy = {name.removeprefix("strategy."): tensor for name, tensor in tensors.items()}
             totals = Totals(**meta["totals"])
-            progress = (best, meta["stale"], totals, meta["record"], meta["round"])
-            return State(meta["round"], tensors["params"], strategy, *progress)
+            progress = (best, meta["stale"], totals, meta["record"], meta["round"], average, meta["averaged"])
+            return State(meta["round"], params, strategy, *progress)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."

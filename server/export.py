@@ -24,7 +24,7 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     network = Network(plan.spec, torch.device("cpu"))
     if plan.frozen is not None:
         network.load_frozen(plan.frozen)
-    network.load(state.params)
+    network.load(state.model)
     tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
     write_atomic(directory / "model.safetensors", lambda file: file.write(content))

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -13,11 +12,13 @@ from common import strategies
 from common.assortment import keep_rows
 from common.errors import StoresError
 from common.metrics import Counts
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
-from common.params import Layout, Tensors
+from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder
+from common.params import Layout
 from common.training import learning_rate
 from server import cohort, lines, suspicion
+from server.averaging import averaged
 from server.checkpoints import Best, State, add_round
+from server.clock import Clock
 from server.contribution import contributions
 from server.gate import Gate, Judge
 from server.lines import Scores, Trained
@@ -46,22 +47,6 @@ class Watcher(Protocol):
         """Within a round: `done` of `sampled` stores have answered."""
 
 
-@dataclass
-class Clock:
-    """Seconds per phase of one round."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Add the time spent inside to `phase`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
-
-
 class Rounds:
     """Plays rounds of one plan over a runtime.
 
@@ -84,7 +69,6 @@ class Rounds:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
         self._layout, self._judge, self._watcher, self._stop = layout, judge, watcher, stop
-        self._last_judged: tuple[Tensor, Counts] | None = None
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None
 
@@ -108,16 +92,17 @@ class Rounds:
                     state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
                 )
                 params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
+                after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)
                 weights = [self.strategy.weight(update) for update in trained.updates]
                 contributed = contributions(state.params, self._layout.trainable, trained.updates, weights)
             with clock("evaluate"):
-                scores = self._evaluate(number, params, memory, state.committed) if self._is_evaluated(number) else None
+                scores = self._evaluate(after) if self._is_evaluated(number) else None
         totals = lines.totals(trained, self.config, clock.seconds)
         best, stale = self._best(state, number, scores)
-        state = add_round(state, totals, round=number, params=params, strategy=memory, best=best, stale=stale)
+        state = add_round(after, totals, best=best, stale=stale)
         record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
         return state, record | {"suspicion": found, "standing": standing.in_record()}
@@ -145,27 +130,33 @@ class Rounds:
             self._watcher.note(f"{store} is set aside: {standing.set_aside[store]}.")
             self.runtime.set_aside(store, standing.set_aside[store])
 
-    def _evaluate(self, number: int, params: Tensor, memory: Tensors, committed: int) -> Scores:
+    def _evaluate(self, state: State) -> Scores:
         """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
-        if number < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
-            order = TrainOrder(self.plan, number + 1, params, self.strategy.extras(memory), committed)
-            self.runtime.expect(order, self._cohort(self.runtime.stores(), number + 1))
-        return self._scores(number, params)
+        if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
+            order = self._order(state)
+            self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
+        held_out = self._held_out(state.round, state.model, "validation")
+        return Scores(self._judge(state.model) if self._judge else None, held_out)
+
+    def _order(self, state: State) -> TrainOrder:
+        """What the round after `state` asks for."""
+        extras = self.strategy.extras(state.strategy)
+        return TrainOrder(self.plan, state.round + 1, state.params, extras, state.committed)
 
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
 
     def scores(self, state: State, temperatures: tuple[float, ...] = ()) -> Scores:
         """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too."""
-        test = self._judge(state.params, temperatures) if self._judge else None
-        return Scores(test, self._held_out(state.round, state.params, "test", temperatures))
+        held_out = self._held_out(state.round, state.model, "test", temperatures)
+        return Scores(self._judge(state.model, temperatures) if self._judge else None, held_out)
 
     def validated(self, state: State, temperatures: tuple[float, ...]) -> Mapping[str, Counts]:
         """Judge a state's model on the stores' validation images, and how sure it is at `temperatures`."""
-        return self._held_out(state.round, state.params, "validation", temperatures)
+        return self._held_out(state.round, state.model, "validation", temperatures)
 
     def _train(self, state: State, number: int) -> Trained:
-        order = TrainOrder(self.plan, number, state.params, self.strategy.extras(state.strategy), state.committed)
+        order = self._order(state)
         quorum = self.config.cohort.min_stores
         failed: Mapping[str, Failure] = {}
         until, refusals = time.monotonic() + self.config.cohort.wait, 0
@@ -216,22 +207,16 @@ class Rounds:
     def _is_evaluated(self, number: int) -> bool:
         return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
 
-    def _scores(self, number: int, params: Tensor, split: str = "validation") -> Scores:
-        held_out: dict[str, Evaluation] = {}
-        if self.config.evaluation.stores:
-            stores = {name: n for name, info in sorted(self.runtime.stores().items()) if (n := _images(info, split))}
-            order = EvaluateOrder(self.plan, number, params, "test" if split == "test" else "validation")
-            answers = self.runtime.evaluate(order, list(stores)) if stores else []
-            held_out = screen_evaluations(answers, order, stores)
-        return Scores(self._tested(params), {name: evaluation.counts for name, evaluation in held_out.items()})
-
-    def _tested(self, params: Tensor) -> Counts | None:
-        """Counts on the server's test set; asked again for the model judged last, they are not counted again."""
-        if self._judge is None:
-            return None
-        if self._last_judged is None or self._last_judged[0] is not params:
-            self._last_judged = (params, self._judge(params))
-        return self._last_judged[1]
+    def _held_out(
+        self, number: int, params: Tensor, split: Literal["validation", "test"], temperatures: tuple[float, ...] = ()
+    ) -> Mapping[str, Counts]:
+        """Counts by store, in store order, on what the stores hold out as `split`; none if they are not to be asked."""
+        if not self.config.evaluation.stores:
+            return {}
+        stores = {name: n for name, info in sorted(self.runtime.stores().items()) if (n := _images(info, split))}
+        order = EvaluateOrder(self.plan, number, params, split, temperatures)
+        answers = self.runtime.evaluate(order, list(stores)) if stores else []
+        return {name: found.counts for name, found in screen_evaluations(answers, order, stores).items()}
 
     def _best(self, state: State, number: int, scores: Scores | None) -> tuple[Best | None, int]:
         """The best evaluation so far and the evaluations since."""

@@ -205,7 +205,7 @@ def weights_sha256(start: Start, state: State) -> str:
     """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
     frozen = start.plan.frozen if start.plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()
-    for vector in (frozen, state.params):
+    for vector in (frozen, state.model):
         digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
 

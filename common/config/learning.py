@@ -91,6 +91,15 @@ class StrategyConfig(Section):
         description="classes that a store does not have: full (it trains on the scores of all classes), or mask (it leaves"
         " out those it lacks, and the head's row of a class is averaged over the stores that have it)",
     )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none",
+        description="the model that is judged and delivered: the last round's, or a mean of the last rounds' (ema:"
+        " weights that fall from round to round; swa: the same for the last average_rounds of the run)",
+    )
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.8, description="average ema: weight of a round's model, as a share of the next one's"
+    )
+    average_rounds: Count = Field(5, description="average swa: rounds at the end of the run whose models are averaged")
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
     alpha: Positive = Field(0.1, description="feddyn: strength of the pull towards the global model")
     server_lr: NonNegative = Field(

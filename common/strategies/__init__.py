@@ -37,6 +37,8 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "multi-krum": MultiKrum,
 }
 
+AVERAGES = {"average_decay": "ema", "average_rounds": "swa"}  # settings of the server's averages, see server.averaging
+
 
 def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
     """The strategy that `config` names, for the vectors of `layout`; without one, where no named tensor matters.
@@ -50,13 +52,20 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
         raise ConfigError(f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}")
     chosen = STRATEGIES[config.name]
     for key, field in StrategyConfig.model_fields.items():
-        if key != "name" and key not in chosen.uses and getattr(config, key) != field.default:
-            users = [name for name, strategy in STRATEGIES.items() if key in strategy.uses]
-            raise ConfigError(
-                f"Setting strategy.{key} got {getattr(config, key)!r}, but {config.name} does not use it; "
-                f"it is for {', '.join(users)}."
-            )
+        if key not in ("name", "average") and getattr(config, key) != field.default:
+            _check_use(config, key, chosen)
     return chosen(config, layout)
+
+
+def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None:
+    """Raises ConfigError for a setting without effect."""
+    got = f"Setting strategy.{key} got {getattr(config, key)!r}, but"
+    if key in AVERAGES:
+        if config.average != AVERAGES[key]:
+            raise ConfigError(f"{got} strategy.average is {config.average}; it is for {AVERAGES[key]}.")
+    elif key not in chosen.uses:
+        users = [name for name, strategy in STRATEGIES.items() if key in strategy.uses]
+        raise ConfigError(f"{got} {config.name} does not use it; it is for {', '.join(users)}.")
 
 
 def check(config: RunConfig) -> None:
