@@ -19,7 +19,8 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     """Write the global model of `state` and all that is needed to use it, atomically. Raises OSError.
 
     model.safetensors: the whole state dict by torch names, and the spec in its metadata
-    model.json:        architecture, classes, image size, normalisation; provenance and test result
+    model.json:        architecture, classes, image size, normalisation; provenance and test result; the temperature by
+                       which scores are divided before the softmax, so that its confidences can be trusted (1: as is)
     """
     network = Network(plan.spec, torch.device("cpu"))
     if plan.frozen is not None:
@@ -28,9 +29,9 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
     write_atomic(directory / "model.safetensors", lambda file: file.write(content))
-    write_json(
-        directory / "model.json", json.loads(plan.spec.to_json()) | {"provenance": _provenance(plan, state, summary)}
-    )
+    temperature = (summary["calibration"] or {}).get("temperature") or 1.0
+    described = json.loads(plan.spec.to_json()) | {"temperature": temperature}
+    write_json(directory / "model.json", described | {"provenance": _provenance(plan, state, summary)})
 
 
 def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from common.errors import FedshelfError
-from server import contribution, old_classes, per_store
+from server import contribution, old_classes
 from server.checkpoints import Checkpoints, State
 from server.export import write_model
 from server.gate import Gate
 from server.growth import provenance
 from server.plan import Start
 from server.report.events import EventLog
-from server.rounds import Judge, Rounds, Watcher
+from server.rounds import Judge, Rounds, Scores, Watcher
 from server.run_directory import Record, RunDirectory
 from server.runtime import Runtime
 from server.standing import Standing
@@ -146,8 +146,8 @@ class Training:
         summary |= {
             "weights_sha256": sha,
             "delivered_round": delivered.round,
-            **verdict.in_summary(self.directory, delivered.record, self.runtime.stores()),
-            **self._resumed(rounds, scores),
+            **verdict.in_summary(self.directory, self.runtime.stores()),
+            **self._resumed(rounds, verdict.scores),
             "contribution": contribution.in_summary(self.directory.history()),
         }
         write_model(self.directory.path, self.start.plan, delivered, summary)

@@ -12,7 +12,8 @@ from server.report.words import counted, decimal, percent, points
 class Step:
     """One step of confidence; in box units but for `share`, of the images of the fullest step (0..1).
 
-    top, height: the bar of how many were right; gap_top, gap: from there to how sure the model was
+    top, height: the bar of what confidence and accuracy have in common; gap_top, gap: what one has more
+    kind:        "over" if the model was surer than right, else "under"
     """
 
     x: int
@@ -21,6 +22,7 @@ class Step:
     height: int
     gap_top: int
     gap: int
+    kind: str
     share: float
     tip: str
 
@@ -93,10 +95,10 @@ def _chart(title: str, told: Mapping[str, Any], bins: list[dict[str, Any]]) -> R
 def _step(found: Mapping[str, Any], fullest: int) -> Step:
     right, sure = found["right"] / found["images"], found["confidence"] or 0.0
     x, end = round(BOX * found["from"]), round(BOX * found["to"])
-    top, other = round(BOX * (1 - right)), round(BOX * (1 - sure))
+    low, high = round(BOX * (1 - min(right, sure))), round(BOX * (1 - max(right, sure)))
     tip = (
         f"{counted(found['images'], 'image')} of which it was {percent(sure)} sure:"
         f" right on {percent(right)} ({found['right']:,})"
     )
-    share = found["images"] / fullest
-    return Step(x + 4, end - x - 8, top, BOX - top, min(top, other), abs(top - other), share, tip)
+    kind = "over" if sure > right else "under"
+    return Step(x + 4, end - x - 8, low, BOX - low, high, low - high, kind, found["images"] / fullest, tip)
