@@ -17,7 +17,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOr
 from common.seeding import derive, rng
 from server.gate import Gate
 from server.judge import ServerTest
-from server.plan import Start, prepare, settle_image_size
+from server.plan import Start, prepare, settle
 from server.rounds import Rounds
 from server.runtime import Runtime
 from server.suspicion import sample_of
@@ -114,7 +114,7 @@ def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = resolve(dict(settings), {"run.device": "cpu", "run.workers": 1, "screening.detect": "on"})
     source = datasets.find(config.data)
-    config = settle_image_size(config, source.native_size, source.channels)
+    config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     bad = None if harm == "honest" else str(rng(config.run.seed, "bad").choice(sorted(stores.stores)))
     if bad is not None and harm in MISLABELLING:

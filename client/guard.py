@@ -98,7 +98,7 @@ class Guard:
 
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
         """What no waiting changes."""
-        policy, strategy, epochs = self._policy, config.strategy.name, config.train.epochs
+        policy, strategy, epochs = self._policy, config.strategy.name, config.train.passes
         if policy.models and model not in policy.models:
             _refuse("models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}")
         if policy.strategies and strategy not in policy.strategies:

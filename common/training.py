@@ -173,7 +173,7 @@ def _batches(
     Which batch is the last one then depends on the machine, and on what else it does.
     """
     began, pairs = time.monotonic(), network.has_batch_norm
-    for _ in range(config.epochs):
+    for _ in range(config.passes):
         for number, positions in enumerate(batches(order.permutation(images), config.batch_size, pairs)):
             yield positions, number == 0
             if config.seconds and network.device.type == "cuda":

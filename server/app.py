@@ -105,7 +105,7 @@ class GridTraining:
 
         Raises FedshelfError if the run cannot start or go on.
         """
-        config, run_id = plan.settle_image_size(self.config, None, self.channels), self.directory.run_id()
+        config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
         surroundings = Surroundings(self.watcher.note, self.board, self.enrolled)
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)

@@ -173,9 +173,9 @@ def _finished(path: Path, config: RunConfig) -> str | None:
 def _check_model(config: RunConfig) -> None:
     """Raises ConfigError for a model that cannot be built: better now than when stores have joined."""
     from common.orders import STORE_CHANNELS  # loads torch
-    from server.plan import settle_image_size
+    from server.plan import settle
 
-    settle_image_size(config, None, STORE_CHANNELS)
+    settle(config, None, STORE_CHANNELS)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from common.params import Layout
 from common.training import Network
 from server.growth import Origin, take_over
 
+PHOTO_EPOCHS = 5  # a store has hundreds of photos, not thousands: few steps a round (measured in docs/results.md)
+
 
 @dataclass(frozen=True)
 class Start:
@@ -53,12 +55,18 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
     return classes
 
 
-def settle_image_size(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
-    """The configuration with `data.image_size` settled for its model. Raises ConfigError."""
+def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
+    """The configuration with what its data decides settled: `data.image_size`, for its model, and `train.epochs`.
+
+    native_size: pixels, side of the data set's images; None: photos, which have no common size
+
+    Raises ConfigError.
+    """
     spec = models.specify(
         config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
     )
-    return resolve(flatten(config), {"data.image_size": spec.image_size})
+    epochs = config.train.epochs or (PHOTO_EPOCHS if native_size is None else 1)
+    return resolve(flatten(config), {"data.image_size": spec.image_size, "train.epochs": epochs})
 
 
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:

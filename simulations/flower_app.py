@@ -25,7 +25,7 @@ from common.images.types import StoreData
 from common.orders import STORE_CHANNELS, EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from server.app import GridTraining
 from server.judge import ServerTest
-from server.plan import settle_image_size
+from server.plan import settle
 from server.report import console as screen
 from server.rounds import Judge
 from server.run_directory import RunDirectory, free_name
@@ -57,7 +57,7 @@ def serve(grid: Grid, context: Context) -> None:
 def _settled(config: RunConfig) -> tuple[RunConfig, int]:
     """Image size and classes of the simulated data set, and its channels."""
     source = datasets.find(config.data)
-    config = settle_image_size(config, source.native_size, source.channels)
+    config = settle(config, source.native_size, source.channels)
     classes = _opened(config.model_dump_json()).classes
     return resolve(flatten(config), {"data.classes": list(classes)}), source.channels
 

@@ -15,7 +15,7 @@ from common.native import compiler
 from server.gate import Gate
 from server.growth import adopt
 from server.judge import ServerTest
-from server.plan import Start, prepare, settle_image_size
+from server.plan import Start, prepare, settle
 from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
 from server.suspicion import is_on, sample_of
@@ -47,7 +47,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     path, config = _place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
     source = datasets.find(config.data)
-    config = settle_image_size(config, source.native_size, source.channels)
+    config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
     build_engine = engines.find(engines.choose(start))

@@ -48,7 +48,11 @@ class TrainConfig(Section):
         description="what the model learns to tell: classes, or by how many quarter turns a photo was turned, for which"
         " photos need no class; from such a model start one for classes (model.weights)",
     )
-    epochs: Count = Field(1, description="passes over a store's training images per round")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="passes over a store's training images per round; 0: chosen from the data, 5 for photos and 1 for"
+        " a data set whose images have a size of their own",
+    )
     seconds: NonNegative = Field(
         0.0,
         description="seconds after which a store ends its training of a round, after at least one step; such a run is"
@@ -77,6 +81,11 @@ class TrainConfig(Section):
     )
     final_lr: Fraction = Field(0.01, description="where the cosine schedule ends, as a share of lr")
     precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA")
+
+    @property
+    def passes(self) -> int:
+        """`epochs`, and 1 where nobody has chosen: runs settle it (`server.plan.settle`) before they begin."""
+        return self.epochs or 1
 
 
 class StrategyConfig(Section):

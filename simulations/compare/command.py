@@ -13,7 +13,7 @@ from rich.console import Console
 from common import device
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
-from server.plan import settle_image_size
+from server.plan import settle
 from server.run_directory import RunDirectory, free_name
 from simulations import datasets, federation
 from simulations.compare import page, screen
@@ -66,7 +66,7 @@ def compare(request: Request, console: Console) -> bool:
     path, config = _place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
     source = datasets.find(config.data)
-    config = settle_image_size(config, source.native_size, source.channels)
+    config = settle(config, source.native_size, source.channels)
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
     stores, held_out = hold_out(dealt, config.run.seed)

@@ -69,7 +69,7 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
     """
     train, seed = config.train, config.run.seed
     sizes = [[len(part) for part in batches(rows, train.batch_size, keep_pairs)] for _, rows in stores]
-    steps = [len(of_epoch) * train.epochs for of_epoch in sizes]
+    steps = [len(of_epoch) * train.passes for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))
     numbers = width(config.data)
@@ -77,11 +77,11 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
     counts, draws = np.zeros(shape[:2], dtype=np.float32), np.zeros((*shape, numbers))
     widths = np.zeros(shape[0], dtype=np.int64)
     for place, (name, own) in enumerate(stores):
-        lengths = np.array(sizes[place] * train.epochs)
+        lengths = np.array(sizes[place] * train.passes)
         step = np.repeat(np.arange(len(lengths)), lengths)
         slot = np.arange(len(step)) - np.repeat(lengths.cumsum() - lengths, lengths)
         order = rng(seed, "order", round, name)
-        rows[step, place, slot] = np.concatenate([own[order.permutation(len(own))] for _ in range(train.epochs)])
+        rows[step, place, slot] = np.concatenate([own[order.permutation(len(own))] for _ in range(train.passes)])
         shares[step, place, slot] = 1 / lengths[step]
         counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
         np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])

@@ -18,7 +18,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOr
 from common.params import Rows
 from server.gate import Gate
 from server.judge import ServerTest
-from server.plan import Start, prepare, settle_image_size
+from server.plan import Start, prepare, settle
 from server.rounds import Rounds
 from server.suspicion import (
     LOOK,
@@ -187,7 +187,7 @@ def swapped(images: Images) -> Images:
 def begun(partition: str, rounds: int) -> tuple[Start, Federation]:
     chosen = {"data.dataset": "shelf", "data.stores": 8, "data.partition": partition, "run.rounds": rounds}
     chosen |= {"train.lr": 0.02, "model.name": "niid-cnn", "screening.detect": "on", "evaluation.stores": False}
-    config: RunConfig = settle_image_size(resolve(chosen, {"run.device": "cpu", "run.seed": 1}), 32, 3)
+    config: RunConfig = settle(resolve(chosen, {"run.device": "cpu", "run.seed": 1}), 32, 3)
     stores = federation.build(config, image_size=config.data.image_size, channels=3)
     return prepare(config, stores.classes, 3).identified("run"), stores
 
