@@ -60,6 +60,8 @@ def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
     [
         {"train__optimizer": "adam", "train__lr": 0.001, "train__weight_decay": 0.01},
         {"train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.01},
+        {"train__backbone_lr": 0.1, "train__weight_decay": 0.01},
+        {"train__backbone_lr": 0.3, "train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.1},
         {"train__momentum": 0, "train__loss": "squared", "train__label_smoothing": 0.1},
         {"train__l1": 1e-3, "train__clip_norm": 0.5, "train__label_smoothing": 0.1, "train__weight_decay": 0.01},
         {"strategy__name": "fedprox", "strategy__mu": 0.5},
