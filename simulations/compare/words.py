@@ -21,18 +21,18 @@ def is_clear(gain: Mapping[str, float]) -> bool:
 
 
 def of_store(name: str, store: Mapping[str, Any]) -> str:
-    """What joining would bring this store."""
+    """What joining would bring this store, with the federated model as it is and with its own fine-tuned one."""
     gain, models = store["gain"][FEDERATED], store["models"]
     if gain is None:
         return f"{printable(name)} has no held-out images, so there is nothing to judge it by."
     told = f"{percent(models[ALONE]['accuracy'])} right alone, {percent(models[FEDERATED]['accuracy'])} federated"
+    line = f"{printable(name)} would {_change(gain)} by joining"
     if TUNED in models:
         told += f", {percent(models[TUNED]['accuracy'])} fine-tuned"
-    by = f"{'gain' if gain['points'] >= 0 else 'lose'} {points(gain['points'])}"
-    if is_clear(gain):
-        return f"{printable(name)} would {by} by joining ({told})."
-    chance = f"which may be chance: give or take {points(gain['margin'])} on {counted(store['held_out'], 'image')}"
-    return f"{printable(name)} would {by} by joining, {chance} ({told})."
+        line += f", and {_change(store['gain'][TUNED])} with the model fine-tuned on its own images"
+    unclear = [gain for gain in store["gain"].values() if gain is not None and not is_clear(gain)]
+    chance = f" Differences up to {points(max(gain['margin'] for gain in unclear))} may be chance." if unclear else ""
+    return f"{line} ({told} of {counted(store['held_out'], 'image')}).{chance}"
 
 
 def headline(found: Verdict) -> list[str]:
@@ -55,15 +55,19 @@ def of_contributions(told: Mapping[str, Any]) -> str:
 
 
 def _joining(found: Verdict) -> str:
-    gain = found["gains"][FEDERATED][ALONE]
+    gain, tuned = found["gains"][FEDERATED][ALONE], found["gains"].get(TUNED, {}).get(ALONE)
     stores, average = counted(len(found["stores"]), "store"), found["average"]
     told = (
         f"on average over {stores}, the federated model is right on {percent(average[FEDERATED]['accuracy'])} of a"
         f" store's own held-out images, training alone on {percent(average[ALONE]['accuracy'])}: {_difference(gain)}"
     )
-    if not is_clear(gain):
+    if is_clear(gain) and gain["points"] > 0:
+        return f"Joining pays: {told}."
+    if gain["points"] > 0:
         return f"Joining makes no clear difference: {told}."
-    return f"Joining pays: {told}." if gain["points"] > 0 else f"Federated is not better than alone here: {told}."
+    if tuned and is_clear(tuned) and tuned["points"] > 0:
+        return f"Joining pays only with fine-tuning; by itself, federated is not better than alone here: {told}."
+    return f"Federated is not better than alone here: {told}."
 
 
 def _stores(found: Verdict) -> str:
@@ -74,11 +78,11 @@ def _stores(found: Verdict) -> str:
 
 
 def _tuning(found: Verdict) -> str:
-    gain, budget = found["gains"][TUNED][FEDERATED], found["budget"]["fine_tuning"]
-    epochs = counted(budget["epochs"], "epoch")
+    gain, budget = found["gains"][TUNED], found["budget"]["fine_tuning"]
     return (
-        f"Fine-tuned at each store for {epochs} with learning rate {budget['lr']:g}, it is right on"
-        f" {percent(found['average'][TUNED]['accuracy'])}: {_difference(gain)}."
+        f"Fine-tuned at each store for {counted(budget['epochs'], 'epoch')} with learning rate {budget['lr']:g}, the"
+        f" federated model is right on {percent(found['average'][TUNED]['accuracy'])} of a store's own images:"
+        f" {_difference(gain[ALONE])} than alone."
     )
 
 
@@ -86,8 +90,14 @@ def _pooling(found: Verdict) -> str:
     gain = found["gains"][POOLED][FEDERATED]
     told = f"{percent(found['average'][POOLED]['accuracy'])}: {_difference(gain)}"
     if gain["points"] < 0:
-        return f"All images pooled in one place are not better than federated here: {told}."
-    return f"All images pooled in one place would reach {told}, the price of leaving them where they are."
+        return f"All images pooled in one place are not better than federated here: {told} than federated."
+    return (
+        f"All images pooled in one place would reach {told} than federated, the price of leaving them where they are."
+    )
+
+
+def _change(gain: Mapping[str, float]) -> str:
+    return f"{'gain' if gain['points'] >= 0 else 'lose'} {points(gain['points'])}"
 
 
 def _difference(gain: Mapping[str, float]) -> str:
