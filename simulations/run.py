@@ -11,6 +11,7 @@ from rich.console import Console
 
 from common import device
 from common.config import RunConfig, flatten, resolve
+from common.errors import RunError
 from common.native import compiler
 from server.gate import Gate
 from server.growth import adopt
@@ -87,6 +88,8 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     config = resolve(settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
+        if (path / "federated").is_dir():
+            raise RunError(f"{path} holds a comparison; go on with it by flower-simulation compare --resume.")
         return path, RunDirectory.stored(path, settings)
     if not config.run.out:
         config = resolve(settings, {"run.out": str(free_name(Path("runs") / _name(config)))})

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from common import device
 from common.config import RunConfig, flatten, resolve
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, RunError
+from common.native import compiler
 from server.plan import settle
 from server.run_directory import RunDirectory, free_name
 from simulations import datasets, federation
@@ -24,6 +25,7 @@ from simulations.compare.parts import Options, Part, plan
 from simulations.compare.verdict import Found, verdict
 from simulations.engines.sequential import default_workers
 from simulations.federation import Federation
+from simulations.run import NO_COMPILER
 from simulations.tables import partition_table
 
 FILE = "compare.json"
@@ -74,7 +76,7 @@ def compare(request: Request, console: Console) -> bool:
         options = _options(request, config, directory)
         comparison = _Comparison(config, stores, held_out, options, plan(config, stores, options, path))
         if not request.resume:
-            console.print(partition_table(dealt, console.width))
+            _tell(config, dealt, console)
         found = _found(comparison, path, console)
         if found is None:
             console.print(f"Stopped. To go on: flower-simulation compare --resume --out {path}", markup=False)
@@ -83,6 +85,15 @@ def compare(request: Request, console: Console) -> bool:
         page.write(path)
     screen.closing(found, path, console)
     return True
+
+
+def _tell(config: RunConfig, dealt: Federation, console: Console) -> None:
+    """What a person should know before it begins."""
+    console.print(partition_table(dealt, console.width))
+    if dealt.left_out:
+        console.print(dealt.left_out, markup=False)
+    if config.run.device == "cpu" and not compiler.is_available():
+        console.print(NO_COMPILER, markup=False)
 
 
 def _found(comparison: _Comparison, path: Path, console: Console) -> dict[str, Any] | None:
@@ -116,6 +127,8 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
     if request.resume:
         path = Path(config.run.out or default)
+        if (path / "history.jsonl").exists():
+            raise RunError(f"{path} holds a run, not a comparison; go on with it by flower-simulation run --resume.")
         stored = RunDirectory.stored(path, request.settings)
         for key in request.settings.keys() - CHANGEABLE:
             if flatten(stored)[key] != flatten(RunDirectory.stored(path, {}))[key]:

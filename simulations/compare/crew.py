@@ -7,15 +7,18 @@ one federation would not allow: its stores differ in size. On a GPU, parts come 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from client.states import StateStore
+from common import personal, strategies
 from common.errors import FedshelfError
-from common.images.types import Images
 from common.models.saved import FILE, read
+from common.params import Layout
 from common.prediction import load
 from server.plan import prepare
 from server.run_directory import RunDirectory
@@ -109,6 +112,8 @@ class Crew:
         federation, path = part.federation, self._root / part.name
         channels = next(iter(federation.stores.values())).train.pixels.shape[3]
         start = prepare(part.config, federation.classes, channels)
+        if part.kind == TUNED:
+            start = replace(start, params=self._of_store(self._parts[0], part.store, start.params, start.layout))
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
             directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
@@ -117,10 +122,35 @@ class Crew:
                 return Training(start, engine, None, PartWatcher(self.progress, number), directory, 0.0).run(self.stop)
 
     def _judge(self, part: Part) -> dict[str, Judged]:
-        """Of a part about one store, on its images and the server's; else on all stores'."""
-        own = self._held_out.own
-        sets: dict[str, Images] = {part.store: own[part.store]} if part.is_of_one_store else dict(own)
+        """Of a part about one store, on its images and the server's; else on all stores'.
+
+        Where stores have parts of the model of their own, each judges with these, and nobody on the server's images.
+        """
+        names = [part.store] if part.is_of_one_store else list(self._held_out.own)
+        sets = {name: self._held_out.own[name] for name in names}
+        network = load(read(self._root / part.name), torch.device(part.config.run.device))
+        batch_size = part.config.evaluation.batch_size
+        if self._keeps_parts(part, network.layout):
+            found: dict[str, Judged] = {}
+            sent = network.vector.clone()
+            for name, images in sets.items():
+                network.load(self._of_store(part, name, sent, network.layout))
+                found |= judge(network, {name: images}, batch_size)
+            return found
         if self._held_out.server is not None:
             sets[SERVER] = self._held_out.server
-        network = load(read(self._root / part.name), torch.device(part.config.run.device))
-        return judge(network, sets, part.config.evaluation.batch_size)
+        return judge(network, sets, batch_size)
+
+    def _keeps_parts(self, part: Part, layout: Layout) -> bool:
+        return bool(strategies.build(part.config.strategy, layout).personal())
+
+    def _of_store(self, part: Part, store: str, params: Tensor, layout: Layout) -> Tensor:
+        """A finished part's model (float32 [P]) as a store has it: with what the strategy leaves there."""
+        places = personal.spans(layout, strategies.build(part.config.strategy, layout).personal())
+        if not places:
+            return params
+        path = self._root / part.name
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        run_id = (path / "run-id").read_text(encoding="utf-8")
+        kept = StateStore(path / "stores").load(run_id, store, summary["delivered_round"] + 1)
+        return personal.own_model(params, kept, places)

@@ -84,7 +84,8 @@ def verdict(
         },
     }
     if held_out.server is not None:
-        result["server"] = {kind: _server(found, kind) for kind in found.kinds}
+        judged = [kind for kind in found.kinds if found.server(kind, found.stores[0]) is not None]
+        result["server"] = {kind: _server(found, kind) for kind in judged}
     result["parts"] = {
         name: {key: outcome.summary[key] for key in ("rounds", "weights_sha256", "seconds")}
         for name, outcome in found.parts.items()

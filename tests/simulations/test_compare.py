@@ -128,6 +128,20 @@ def test_what_cannot_be_compared_is_one_sentence(made: tuple[Path, Path, dict[st
 
 
 @pytest.mark.slow
+def test_what_stays_at_a_store_judges_and_is_fine_tuned_there(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    out = tmp_path / "personal"
+    given = settings(made[0], out, strategy__name="fedper", run__rounds=1, train__epochs=1)
+    found, _ = compared(given, tune_epochs=1, tune_lr=1e-9)
+    # With a learning rate of next to nothing, a store's fine-tuned model is the federated one as the store has it.
+    for store in found["stores"].values():
+        assert store["models"]["fine-tuned"]["confusion"] == store["models"]["federated"]["confusion"]
+        assert store["models"]["fine-tuned"]["loss"] == pytest.approx(store["models"]["federated"]["loss"], rel=1e-5)
+    assert "federated" not in found["server"]
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path) -> None:
     data, _, whole, _ = made
     out = tmp_path / "killed"
