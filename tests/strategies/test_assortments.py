@@ -1,0 +1,172 @@
+"""Stores that lack classes: what they train, and who has a say in which row of the head."""
+
+from math import log
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as draw
+from torch.nn import functional
+
+from common import strategies
+from common.assortment import images_by_class, keep_rows, present, row_shares
+from common.config import StrategyConfig, TrainConfig, resolve
+from common.descent import image_losses, objective
+from common.errors import ConfigError
+from common.images.augment import Blend
+from common.images.types import Images
+from common.models.spec import ModelSpec
+from common.orders import StoreInfo, Update
+from common.params import Layout
+from common.training import Network, Task, fit
+from server.spool import Spool
+
+# one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
+HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")
+SOME = torch.tensor([True, True, False, True])
+
+
+def trained(name: str, values: list[float], by_class: list[float]) -> Update:
+    images = torch.tensor(by_class, dtype=torch.float64)
+    return Update(name, 1, torch.tensor(values), int(images.sum()), 0.0, 0.0, by_class=images)
+
+
+def test_absent_classes_are_no_part_of_the_softmax() -> None:
+    # softmax over the first two of three: 1 / 4 and 3 / 4
+    logits, target = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0])
+    only = torch.tensor([True, True, False])
+    assert objective(logits, target, TrainConfig(), present=only).item() == pytest.approx(log(4))
+    # 0.8 log 4 + 0.2 (log 4 + log 4/3) / 2
+    smooth = objective(logits, target, TrainConfig(label_smoothing=0.2), present=only).item()
+    assert smooth == pytest.approx(0.8 * log(4) + 0.1 * (log(4) + log(4 / 3)))
+    # ((1/4 - 1)^2 + (3/4)^2) / 2
+    assert objective(logits, target, TrainConfig(loss="squared"), present=only).item() == pytest.approx(0.5625)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_it_is_the_loss_of_a_network_without_these_classes(loss: str, smoothing: float, mixed: bool) -> None:
+    config = TrainConfig(loss=loss, label_smoothing=smoothing)
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    targets = torch.tensor([0, 1, 3, 0, 1, 3])
+    blend = Blend(targets.flip(0), torch.linspace(0.5, 1, 6)) if mixed else None
+    found = objective(logits, targets, config, blend, SOME)
+    places = SOME.cumsum(0) - 1
+    own = Blend(places[blend.others], blend.shares) if blend else None
+    expected = objective(logits[:, SOME], places[targets], config, own)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert (gradients[0][:, 2] == 0).all()
+
+
+def test_a_place_that_is_not_needed_may_show_any_class() -> None:
+    logits = torch.zeros(1, 4, requires_grad=True)
+    each = image_losses(logits, torch.tensor([2]), TrainConfig(), None, SOME)
+    (gradient,) = torch.autograd.grad((each * torch.zeros(1)).sum(), logits)
+    assert (gradient == 0).all()  # no 0 times infinity
+
+
+def of_labels(*labels: int) -> Images:
+    noise = torch.randint(0, 256, (len(labels), 16, 16, 3), generator=torch.Generator().manual_seed(2))
+    return Images.whole(noise.to(torch.uint8), torch.tensor(labels))
+
+
+def test_which_classes_images_show() -> None:
+    assert present(of_labels(0, 3, 0, 1), 4).tolist() == SOME.tolist()
+    assert present(of_labels(0, 1, 2, 3), 4) is None
+
+
+@pytest.mark.parametrize("mode", ["full", "mask"])
+def test_rows_of_absent_classes_stay_where_they_were(mode: str) -> None:
+    network = Network(ModelSpec("niid-cnn", ("a", "b", "c", "d"), 16, 3, (0.5,) * 3, (0.25,) * 3), torch.device("cpu"))
+    config = resolve({"strategy.absent_classes": mode, "train.epochs": 2, "train.batch_size": 2})
+    start = network.vector.clone()
+    task = Task(config, strategies.build(config.strategy, network.layout), "oslo", 1, start)
+    end = fit(network, of_labels(0, 1, 3, 0, 1), task).params
+    for span in network.layout.rows():
+        moved = (end[span] != start[span]).view(4, -1).any(dim=1)
+        assert moved.tolist() == (SOME.tolist() if mode == "mask" else [True] * 4)
+
+
+def test_a_row_is_averaged_over_the_stores_that_have_its_class() -> None:
+    # w: (10 * 1 + 40 * 6) / 50 = 5;   a: (10 * 1 + 30 * 5) / 40 = 4;   b: of the second store alone
+    cohort = [trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]), trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10])]
+    strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)
+    assert strategy.combine(cohort).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
+    alike = strategies.build(StrategyConfig(absent_classes="mask", weighting="uniform"), HEAD)
+    assert alike.combine(cohort).tolist() == [3.5, 3.0, 7.0, 4.0, 3.0]
+
+
+def test_a_row_that_nobody_has_stays() -> None:
+    start = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
+    strategy = strategies.build(StrategyConfig(name="fedavgm", absent_classes="mask"), HEAD)
+    cohort = [trained("s0", [1.0, 1.5, 9.0, 2.0, 9.0], [10, 0]), trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0])]
+    after, _ = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
+    kept = keep_rows(start, after, [update.by_class for update in cohort], HEAD)
+    assert kept.tolist() == [1.0, 1.5, 2.0, 2.0, 4.0]
+    assert start.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@given(
+    sizes=draw.lists(draw.integers(1, 50), min_size=1, max_size=6),
+    mix=draw.tuples(draw.integers(1, 9), draw.integers(1, 9)),
+    uniform=draw.booleans(),
+)
+def test_where_all_have_all_classes_in_the_same_proportion_it_is_the_plain_mean(sizes, mix, uniform) -> None:
+    values = torch.randn(len(sizes), 5, generator=torch.Generator().manual_seed(len(sizes)))
+    cohort = [
+        trained(f"s{place}", row, [mix[0] * size, mix[1] * size])
+        for place, (row, size) in enumerate(zip(values.tolist(), sizes, strict=True))
+    ]
+    config = StrategyConfig(absent_classes="mask", weighting="uniform" if uniform else "images")
+    plain = strategies.build(config).combine(cohort)  # without a layout, no row is known
+    torch.testing.assert_close(strategies.build(config, HEAD).combine(cohort), plain)
+
+
+def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
+    assert row_shares([torch.ones(2), None], HEAD, uniform=False) is None
+    start, after = torch.zeros(5), torch.ones(5)
+    assert keep_rows(start, after, [None], HEAD) is after
+
+
+@pytest.mark.parametrize(
+    ("info", "num_examples", "expected"),
+    [
+        (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 40, [30, 10, 0]),
+        (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 20, [15, 5, 0]),  # rows weigh no more than the update
+        (StoreInfo("s", {"a": 0, "b": 0}, 0, 0, untold=40), 40, [20, 20, 0]),  # names, and no numbers
+        (StoreInfo("s", {}, 0, 0, untold=30), 30, [10, 10, 10]),  # nothing
+        (StoreInfo("s", {"a": 30}, 0, 0, untold=10), 40, [30, 5, 5]),
+        (StoreInfo("s", {"a": 5, "b": 5, "c": 5}, 0, 0, untold=1), 15, [5, 5, 5]),
+        (StoreInfo("s", {"elsewhere": 5}, 0, 0), 5, [0, 0, 0]),
+    ],
+)
+def test_how_many_images_of_each_class_an_update_stands_for(info, num_examples, expected) -> None:
+    assert images_by_class(info, ("a", "b", "c"), num_examples).tolist() == expected
+
+
+def test_names_are_compared_as_everywhere() -> None:
+    assert images_by_class(StoreInfo("s", {"Ka\u0308se": 3}, 0, 0), ("K\u00e4se",), 3).tolist() == [3]
+
+
+def test_an_update_that_waits_on_disk_keeps_its_numbers(tmp_path) -> None:
+    spool = Spool(tmp_path / "updates")
+    spool.put(trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]))
+    spool.put(trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10]))
+    strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)
+    assert strategy.combine(spool.updates()).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ["median", "trimmed-mean", "krum", "multi-krum"])
+def test_strategies_that_choose_among_stores_refuse(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"strategy\.absent_classes got 'mask', but {name} does not use it"):
+        strategies.build(StrategyConfig(name=name, absent_classes="mask"))
+
+
+def test_a_softmax_without_classes_left_out_is_the_usual_one() -> None:
+    logits, targets = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    everything = torch.ones(4, dtype=torch.bool)
+    found = objective(logits, targets, TrainConfig(label_smoothing=0.1), present=everything)
+    torch.testing.assert_close(found, functional.cross_entropy(logits, targets, label_smoothing=0.1))
