@@ -26,13 +26,13 @@ def of_store(name: str, store: Mapping[str, Any]) -> str:
     if gain is None:
         return f"{printable(name)} has no held-out images, so there is nothing to judge it by."
     told = f"{percent(models[ALONE]['accuracy'])} right alone, {percent(models[FEDERATED]['accuracy'])} federated"
-    line = f"{printable(name)} would {_change(gain)} by joining"
+    line = f"{printable(name)} would {_change(gain)} by joining{_chance(gain)}"
     if TUNED in models:
+        tuned = store["gain"][TUNED]
         told += f", {percent(models[TUNED]['accuracy'])} fine-tuned"
-        line += f", and {_change(store['gain'][TUNED])} with the model fine-tuned on its own images"
-    unclear = [gain for gain in store["gain"].values() if gain is not None and not is_clear(gain)]
-    chance = f" Differences up to {points(max(gain['margin'] for gain in unclear))} may be chance." if unclear else ""
-    return f"{line} ({told} of {counted(store['held_out'], 'image')}).{chance}"
+        link = "and" if (gain["points"] < 0) == (tuned["points"] < 0) else "but"
+        line += f", {link} {_change(tuned)} with the model fine-tuned on its own images{_chance(tuned)}"
+    return f"{line}: {told}, of {counted(store['held_out'], 'image')}."
 
 
 def headline(found: Verdict) -> list[str]:
@@ -40,6 +40,8 @@ def headline(found: Verdict) -> list[str]:
     lines = [_joining(found), _stores(found)]
     if TUNED in found["average"]:
         lines.append(_tuning(found))
+    if {ALONE, FEDERATED} <= found.get("server", {}).keys():
+        lines.append(_all_classes(found))
     return [*lines, _pooling(found)]
 
 
@@ -86,6 +88,15 @@ def _tuning(found: Verdict) -> str:
     )
 
 
+def _all_classes(found: Verdict) -> str:
+    alone, federated = (percent(found["server"][kind]["accuracy"]) for kind in (ALONE, FEDERATED))
+    images = counted(found["judged_on"]["server_images"], "test image")
+    return (
+        f"Of the server's {images} of all classes, the federated model has {federated} right, a store's own model"
+        f" {alone} on average."
+    )
+
+
 def _pooling(found: Verdict) -> str:
     gain = found["gains"][POOLED][FEDERATED]
     told = f"{percent(found['average'][POOLED]['accuracy'])}: {_difference(gain)}"
@@ -97,7 +108,13 @@ def _pooling(found: Verdict) -> str:
 
 
 def _change(gain: Mapping[str, float]) -> str:
-    return f"{'gain' if gain['points'] >= 0 else 'lose'} {points(gain['points'])}"
+    if gain["points"] == 0:
+        return "neither gain nor lose"
+    return f"{'gain' if gain['points'] > 0 else 'lose'} {points(gain['points'])}"
+
+
+def _chance(gain: Mapping[str, float]) -> str:
+    return "" if is_clear(gain) else " (which may be chance)"
 
 
 def _difference(gain: Mapping[str, float]) -> str:

@@ -54,17 +54,30 @@ def test_pooling_that_does_not_help_is_said_plainly() -> None:
     assert "pooled in one place would reach 69.0%: 4 points more" in headline(verdict(5.0, pooled=9.0))[-1]
 
 
+def test_all_classes_are_told_where_the_server_has_images() -> None:
+    found = verdict(5.0) | {
+        "server": {kind: {"accuracy": value} for kind, value in (("alone", 0.3), ("federated", 0.7))}
+    }
+    told = headline(found | {"judged_on": {"server_images": 400}})[2]
+    assert told == (
+        "Of the server's 400 test images of all classes, the federated model has 70.0% right, a store's own model 30.0%"
+        " on average."
+    )
+
+
 def test_a_store_in_one_sentence() -> None:
     store = verdict(12.0)["stores"]["oslo"]
     assert (
         of_store("oslo", store)
-        == "oslo would gain 12 points by joining (60.0% right alone, 72.0% federated of 80 images)."
+        == "oslo would gain 12 points by joining: 60.0% right alone, 72.0% federated, of 80 images."
     )
     store = verdict(-2.0, tuned=9.0)["stores"]["oslo"]
     assert of_store("oslo", store) == (
-        "oslo would lose 2 points by joining, and gain 9 points with the model fine-tuned on its own images"
-        " (60.0% right alone, 58.0% federated, 69.0% fine-tuned of 80 images)."
-        " Differences up to 3 points may be chance."
+        "oslo would lose 2 points by joining (which may be chance), but gain 9 points with the model fine-tuned on its"
+        " own images: 60.0% right alone, 58.0% federated, 69.0% fine-tuned, of 80 images."
+    )
+    assert "oslo would neither gain nor lose by joining (which may be chance)" in of_store(
+        "oslo", verdict(0.0)["stores"]["oslo"]
     )
 
 
