@@ -25,15 +25,15 @@ class States(Protocol):
     def load(self, run_id: str, store: str, round: int) -> Tensors:
         """The state before `round`: of the latest earlier round, or empty."""
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
-        """Keep `state` as that of `round`; the state before round `committed + 1` must stay available."""
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
+        """Keep `state` as that of `round`; those before rounds `committed + 1` and `best + 1` must stay available."""
 
 
 class StateStore:
     """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`.
 
-    The states since the last committed round are kept, and the latest one up to it, of the last `KEPT_RUNS` runs that
-    the store took part in: a server cannot fill the disk with runs that nobody heard of.
+    The states since the last committed round are kept, and the latest one up to it and up to the best round, of the
+    last `KEPT_RUNS` runs that the store took part in: a server cannot fill the disk with runs that nobody heard of.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -51,7 +51,7 @@ class StateStore:
                 f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}."
             ) from error
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
         """Keep `state` as that of `round`. Raises OSError."""
         path = self._directory / run_id / store / f"round-{round:06d}.safetensors"
         if not path.parent.exists():
@@ -59,8 +59,10 @@ class StateStore:
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         write_atomic(path, lambda file: file.write(content))
         settled = sorted(item for item in self._files(run_id, store) if item[0] <= committed)
-        for _, old in settled[:-1]:
-            old.unlink(missing_ok=True)
+        needed = [item for item in settled if item[0] <= best][-1:] + settled[-1:]
+        for number, old in settled:
+            if (number, old) not in needed:
+                old.unlink(missing_ok=True)
 
     def _forget_runs(self, store: str) -> None:
         """Make room for one run more."""

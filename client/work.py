@@ -10,11 +10,12 @@ import torch
 
 from client.failures import StoreError
 from client.states import States
-from common import compression, strategies
+from common import compression, personal, strategies
 from common.compression import feedback
 from common.config import RunConfig
 from common.evaluation import evaluate
 from common.images.types import Images, StoreData
+from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network, Task, fit
 
@@ -51,26 +52,37 @@ class Trainer:
         state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
-        task = Task(config, strategy, store, order.round, order.params, order.extras, state)
+        places = personal.spans(network.layout, strategy.personal())
+        start = personal.own_model(order.params, state, places)
+        task = Task(config, strategy, store, order.round, start, order.extras, state)
         room = network.at_once
         fitted = fit(network, self._on_device(images), task)
         if network.at_once != room:
             LOG.warning("The device's memory holds %s images at a time; training takes longer.", network.at_once)
         told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
-        update = Update(store, order.round, fitted.params, *told, steps=fitted.steps)
+        params, own = personal.withhold(fitted.params, order.params, places)
+        update = Update(store, order.round, params, *told, steps=fitted.steps)
         trainable = network.layout.trainable
         update, left = feedback.compress(update, order.params, trainable, unsent, codec)
-        if fitted.state or left:
-            self._states.save(order.plan.run_id, store, order.round, {**fitted.state, **left}, order.committed)
+        if kept := {**fitted.state, **own, **left}:
+            self._states.save(order.plan.run_id, store, order.round, kept, order.committed, order.best)
         return replace(update, seconds=time.perf_counter() - began)
 
     def evaluate(self, order: EvaluateOrder, sets: Mapping[str, Images]) -> list[Evaluation]:
-        """Judge the order's model on the images of stores, by their names (none: empty counts)."""
+        """Judge the order's model on the images of stores, by their names (none: empty counts).
+
+        Where parts of the model are the stores' own, each one judges with those it had after the order's round.
+        """
         network = self.network(order.plan)
-        network.load(order.params)
-        arrays = [self._on_device(images) for images in sets.values()]
-        counts = evaluate(network, arrays, order.plan.config.evaluation.batch_size, order.temperatures)
-        return [Evaluation(store, order.round, found) for store, found in zip(sets, counts, strict=True)]
+        places = personal.spans(network.layout, strategies.build(order.plan.config.strategy, network.layout).personal())
+        groups = [{store: images} for store, images in sets.items()] if places else [sets]
+        found: list[Counts] = []
+        for group in groups:
+            kept = self._states.load(order.plan.run_id, next(iter(group)), order.round + 1) if places else {}
+            network.load(personal.own_model(order.params, kept, places))
+            arrays = [self._on_device(images) for images in group.values()]
+            found += evaluate(network, arrays, order.plan.config.evaluation.batch_size, order.temperatures)
+        return [Evaluation(store, order.round, counts) for store, counts in zip(sets, found, strict=True)]
 
     def network(self, plan: Plan) -> Network:
         """The resident network of `plan`, built when a plan is first seen."""

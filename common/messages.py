@@ -95,7 +95,8 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if attach_frozen and plan.frozen is not None:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
-        return _pack("train", {**header, "committed": order.committed}, tensors | _prefixed(order.extras, _EXTRA))
+        header |= {"committed": order.committed, "best": order.best}
+        return _pack("train", header, tensors | _prefixed(order.extras, _EXTRA))
     return _pack("evaluate", {**header, "split": order.split}, tensors | sureness.asked(order.temperatures))
 
 
@@ -112,7 +113,8 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "query":
             order = Query(*_run(reader))
         case "train":
-            order = TrainOrder(*_common(reader, kept), reader.tensors(_EXTRA), reader.count("committed"))
+            common = _common(reader, kept)
+            order = TrainOrder(*common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best"))
         case "evaluate":
             common = _common(reader, kept)
             order = EvaluateOrder(

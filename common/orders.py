@@ -37,6 +37,7 @@ class TrainOrder:
 
     extras:    what the strategy's server half adds
     committed: the last round that the server cannot lose; a store must still know what it knew then
+    best:      the round whose model is the best so far; a store must still know what it knew then, too
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class TrainOrder:
     params: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     committed: int = 0
+    best: int = 0
 
 
 @dataclass(frozen=True)

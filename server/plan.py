@@ -86,6 +86,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
         spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     origin = take_over(network, saved) if saved else None
+    _check_personal(config, strategies.build(config.strategy, network.layout).personal())
     plan = Plan("", config, spec, network.frozen())
     return Start(plan, network.vector.detach().clone(), network.layout, origin)
 
@@ -102,6 +103,15 @@ def _check_frozen(config: RunConfig) -> None:
         raise ConfigError(
             f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
             " train; leave one of them out."
+        )
+
+
+def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
+    """Raises ConfigError if nobody is left to judge a model of which stores have parts of their own."""
+    if names and not config.evaluation.stores:
+        raise ConfigError(
+            f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps {names[0]} and"
+            f" {len(names) - 1} tensors more at the stores: only they can judge the model; leave evaluation.stores out."
         )
 
 

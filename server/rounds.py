@@ -14,6 +14,7 @@ from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
+from common.personal import spans, withhold
 from common.training import learning_rate
 from server import cohort, lines, suspicion
 from server.averaging import averaged
@@ -68,9 +69,11 @@ class Rounds:
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
-        self._layout, self._judge, self._watcher, self._stop = layout, judge, watcher, stop
+        self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
+        self._layout, self._judge, self._watcher, self._stop = layout, None if self.personal else judge, watcher, stop
         self._gate, self._left_out = gate or Gate(), set[str]()
-        self._detector = Detector(plan, self._gate.sample) if suspicion.is_on(self.config) else None
+        sample = None if self.personal else self._gate.sample
+        self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
 
     def begin(self, params: Tensor) -> State:
         """The state before round 1."""
@@ -92,6 +95,7 @@ class Rounds:
                     state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
                 )
                 params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
+                params = withhold(params, state.params, spans(self._layout, self.personal))[0]
                 after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
             with clock("inspect"):
                 found = self._suspicion(trained)
@@ -141,7 +145,8 @@ class Rounds:
     def _order(self, state: State) -> TrainOrder:
         """What the round after `state` asks for."""
         extras = self.strategy.extras(state.strategy)
-        return TrainOrder(self.plan, state.round + 1, state.params, extras, state.committed)
+        best = state.best.round if state.best else 0
+        return TrainOrder(self.plan, state.round + 1, state.params, extras, state.committed, best)
 
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)

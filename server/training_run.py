@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from common import strategies
 from common.errors import FedshelfError
 from server import contribution, old_classes
 from server.checkpoints import Checkpoints, State
@@ -84,6 +85,7 @@ class Training:
         events = EventLog(self.directory.path)
         self._recall(state, events)
         try:
+            self._tell_personal(rounds.personal)
             old_classes.judge(self.start.origin, rounds, self.directory)
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
@@ -106,6 +108,14 @@ class Training:
         finally:
             events.close()
         return self._finish(rounds, checkpoints, state)
+
+    def _tell_personal(self, names: Sequence[str]) -> None:
+        """Say what the model that is delivered lacks."""
+        if names:
+            self.watcher.note(
+                f"{len(names)} tensors stay at the stores ({names[0]}, ...): each store is judged with its own, and"
+                " model.safetensors has them as they were before round 1."
+            )
 
     def _keep(self, state: State, checkpoints: Checkpoints) -> State:
         """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history."""
@@ -197,6 +207,7 @@ class Training:
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
             "parameters": len(state.params),
+            "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
             "model": json.loads(self.start.plan.spec.to_json()),
         }
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from common import device
+from common import device, strategies
 from common.config import RunConfig, flatten, resolve
-from common.errors import RunError
+from common.errors import ConfigError, RunError
 from common.native import compiler
 from server.gate import Gate
 from server.growth import adopt
@@ -51,6 +51,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
+    _check_judges(start, stores)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config)) as directory:
         table = {"classes": list(stores.classes), "stores": stores.table}
@@ -72,6 +73,17 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
                 summary = training.run(stop)
         screen.closing(summary, path, console=console)
         return summary
+
+
+def _check_judges(start: Start, stores: federation.Federation) -> None:
+    """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
+    config, infos = start.plan.config, stores.infos()
+    if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
+        raise ConfigError(
+            f"Setting data.holdout got {config.data.holdout:g} with strategy {config.strategy.name}, which keeps parts"
+            " of the model at the stores: only they can judge it, on images that they hold out; set data.holdout, for"
+            " example 0.2."
+        )
 
 
 def _gate(start: Start, stores: federation.Federation) -> Gate:

@@ -110,7 +110,10 @@ class StrategyConfig(Section):
     )
     average_rounds: Count = Field(5, description="average swa: rounds at the end of the run whose models are averaged")
     mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
-    alpha: Positive = Field(0.1, description="feddyn: strength of the pull towards the global model")
+    personal: tuple[str, ...] = Field(
+        (), description="fedper: layers that stay at the store, with all inside them; empty: the head"
+    )
+    alpha: Positive = Field(0.01, description="feddyn: strength of the pull towards the global model")
     server_lr: NonNegative = Field(
         0.0,
         description="scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for scaffold and"

@@ -11,8 +11,10 @@ from common.strategies.fedadagrad import FedAdagrad
 from common.strategies.fedadam import FedAdam
 from common.strategies.fedavg import FedAvg
 from common.strategies.fedavgm import FedAvgM
+from common.strategies.fedbn import FedBN
 from common.strategies.feddyn import FedDyn
 from common.strategies.fednova import FedNova
+from common.strategies.fedper import FedPer
 from common.strategies.fedprox import FedProx
 from common.strategies.fedyogi import FedYogi
 from common.strategies.krum import Krum
@@ -27,6 +29,8 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "scaffold": Scaffold,
     "fednova": FedNova,
     "feddyn": FedDyn,
+    "fedbn": FedBN,
+    "fedper": FedPer,
     "fedavgm": FedAvgM,
     "fedadam": FedAdam,
     "fedyogi": FedYogi,

@@ -80,6 +80,13 @@ class Strategy:
         """Why the algorithm's equations do not hold for such a local training, as half a sentence; None: they do."""
         return None
 
+    def personal(self) -> tuple[str, ...]:
+        """Names of the tensors that are each store's own and never travel (see `common.personal`).
+
+        Raises ConfigError if the settings name what the layout has not.
+        """
+        return ()
+
     # --- client half -------------------------------------------------------------------------------
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from common import strategies
 from common.errors import ConfigError
 from common.metrics import Counts
 from server.plan import Start
@@ -59,7 +60,7 @@ def _gains_from_batching(start: Start) -> bool:
     from simulations.stacking.network import is_stackable
 
     config = start.plan.config
-    if config.train.seconds:
+    if config.train.seconds or strategies.build(config.strategy, start.layout).personal():
         return False
     several = config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5
     return several and is_stackable(start.plan.spec)

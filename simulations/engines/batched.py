@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from client.states import StateStore
+from common import strategies
 from common.errors import ConfigError
 from common.failures import failure
 from common.images.types import Images
@@ -33,7 +34,7 @@ class BatchedEngine:
     states:  where strategies keep what stores remember
     devices: by default the run's device, and for plain "cuda" all there are
 
-    Raises ConfigError if many stores cannot train the network at once, or each has a time of its own.
+    Raises ConfigError if many stores cannot train at once.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class BatchedEngine:
                 f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take their steps"
                 " together, so that none is slower than others; use --engine sequential."
             )
+        _check(start)
         self._federation, self._plan = federation, start.plan
         devices = devices or _devices(torch.device(start.plan.config.run.device))
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in any other engine
@@ -132,6 +134,21 @@ class BatchedEngine:
             return
         for done in as_completed([self._threads.submit(work, place) for place in range(len(self._shards))]):
             yield done.result()
+
+
+def _check(start: Start) -> None:
+    """Raises ConfigError for what stores cannot have each for itself if they take their steps together."""
+    config, advice = start.plan.config, "use --engine sequential."
+    if config.train.seconds:
+        raise ConfigError(
+            f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose stores take their steps"
+            f" together, so that none is slower than others; {advice}"
+        )
+    if strategies.build(config.strategy, start.layout).personal():
+        raise ConfigError(
+            f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the engine batched begins all"
+            f" stores with the same model; {advice}"
+        )
 
 
 def _devices(chosen: torch.device) -> list[torch.device]:

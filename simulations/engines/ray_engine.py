@@ -15,13 +15,24 @@ import torch
 from torch import Tensor
 
 from client.states import StateStore
+from common import strategies
 from common.errors import RunError
 from common.images.types import Images
 from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.plan import Start
 from simulations.engines.ray_crew import Crew
-from simulations.engines.ray_worker import EvaluateJob, Model, Selection, Setup, Trained, TrainJob, arrays, tensors
+from simulations.engines.ray_worker import (
+    Arrays,
+    EvaluateJob,
+    Model,
+    Selection,
+    Setup,
+    Trained,
+    TrainJob,
+    arrays,
+    tensors,
+)
 from simulations.engines.sequential import CHUNK, parcels
 from simulations.federation import Federation
 
@@ -38,6 +49,7 @@ class RayEngine:
         config = start.plan.config.run
         self._federation, self._plan, self._states = federation, start.plan, StateStore(states)
         self._infos = federation.infos()
+        self._personal = bool(strategies.build(start.plan.config.strategy, start.layout).personal())
         self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
         share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
@@ -81,7 +93,8 @@ class RayEngine:
 
         def prepare(number: int) -> EvaluateJob:
             held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
-            return EvaluateJob(parts[number], order.round, tuple(map(self._select, held_out)), order.temperatures)
+            images = tuple(map(self._select, held_out))
+            return EvaluateJob(parts[number], order.round, images, order.temperatures, self._own(parts[number], order))
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
@@ -94,7 +107,7 @@ class RayEngine:
         parts = torch.arange(len(test)).split(CHUNK)
 
         def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures))
+            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures), {})
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
@@ -109,6 +122,12 @@ class RayEngine:
         self._crew.close()
         ray.shutdown()
 
+    def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays]:
+        """What stores remember after the order's round, if parts of the model are their own."""
+        if not self._personal:
+            return {}
+        return {store: arrays(self._states.load(self._plan.run_id, store, order.round + 1)) for store in stores}
+
     def _select(self, images: Images) -> Selection:
         """The images for a job, their array put into the object store when it is first seen."""
         key = images.pixels.data_ptr(), images.labels.data_ptr()
@@ -120,5 +139,5 @@ class RayEngine:
         """The update with its arrays, after keeping what the store remembers."""
         if answer.state:
             store = answer.update.store
-            self._states.save(self._plan.run_id, store, order.round, tensors(answer.state), order.committed)
+            self._states.save(self._plan.run_id, store, order.round, tensors(answer.state), order.committed, order.best)
         return replace(answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras))

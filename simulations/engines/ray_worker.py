@@ -78,12 +78,16 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Judge the model on the images of each of `stores`, or on a part of the server's ("")."""
+    """Judge the model on the images of each of `stores`, or on a part of the server's ("").
+
+    states: what stores remember, where parts of the model are their own
+    """
 
     stores: tuple[str, ...]
     round: int
     images: tuple[Selection, ...]
     temperatures: tuple[float, ...]
+    states: Mapping[str, Arrays]
 
 
 @dataclass(frozen=True)
@@ -102,18 +106,18 @@ Answer = Trained | Failure | Judged
 
 
 class Carried:
-    """The state of one store, which came with its job and goes back with the answer (see `client.states`)."""
+    """The states of a job's stores, which came with it and go back with the answer (see `client.states`)."""
 
     def __init__(self) -> None:
-        self.state: Tensors = {}
+        self.of: dict[str, Tensors] = {}
 
     def load(self, run_id: str, store: str, round: int) -> Tensors:
         """What came."""
-        return self.state
+        return self.of.get(store, {})
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int) -> None:
+    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
         """What goes back."""
-        self.state = state
+        self.of[store] = state
 
 
 class Worker:
@@ -132,18 +136,19 @@ class Worker:
         return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
 
     def _train(self, job: TrainJob, model: Model) -> Trained | Failure:
-        self._states.state = tensors(job.state)
+        self._states.of = {job.store: tensors(job.state)}
         order = TrainOrder(self._plan, job.round, torch.from_numpy(model.params), tensors(model.extras))
         try:
             update = self._trainer.train(order, job.store, self._images(job.images))
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return failure_of(job.store, error)
         bare = replace(update, params=torch.empty(0), extras={}, packed=None)
-        return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.state))
+        return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.of[job.store]))
 
     def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
         order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params), temperatures=job.temperatures)
         sets = {store: self._images(images) for store, images in zip(job.stores, job.images, strict=True)}
+        self._states.of = {store: tensors(state) for store, state in job.states.items()}
         try:
             return list(self._trainer.evaluate(order, sets))
         except (FedshelfError, torch.OutOfMemoryError) as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.states import StateStore
@@ -51,3 +51,22 @@ def test_what_a_crash_takes_back_is_still_known(
         found = states.load("run", "oslo", committed + 1)
         assert (found["control"].item() if found else None) == expected
         assert len([r for r in kept(directory) if r <= committed]) <= 1
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=8))
+def test_what_the_best_model_goes_with_is_still_known(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]
+) -> None:
+    """A run that ends with the model of its best round finds each store's state of then; in between it forgets."""
+    directory = tmp_path_factory.mktemp("states")
+    states, round, best, trained = StateStore(directory), 0, 0, list[int]()
+    for gap, is_best in steps:
+        states.save("run", "oslo", round + gap, state(round + gap), committed=round, best=best)
+        round += gap
+        trained.append(round)
+        best = round if is_best else best
+        expected = max((r for r in trained if r <= best), default=None)
+        found = states.load("run", "oslo", best + 1)
+        assert (found["control"].item() if found else None) == expected
+        assert len(kept(directory)) <= 3
