@@ -78,3 +78,5 @@ if __name__ == "__main__":
         main()
     except FedshelfError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # the same command goes on from the last round's checkpoint

@@ -95,7 +95,7 @@ def row(cell: Cell, out: Path) -> Row:
 
 def append(found: Row, file: Path) -> None:
     """Add a line, unless the very same run is there already."""
-    if found.weights_sha256 in {known.weights_sha256 for known in load(file)}:
+    if (found.cell, found.weights_sha256) in {(known.cell, known.weights_sha256) for known in load(file)}:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:

@@ -189,3 +189,9 @@ def test_rows_in_the_repository_are_of_cells_that_exist() -> None:
         assert found.reduced == (found.budget != cells.read(found.cell).budget)
         assert len(found.curve) == int(found.budget.split(" x ")[0])
         assert json.loads(found.model_dump_json())["cell"] == found.cell
+
+
+def test_the_table_in_the_docs_is_that_of_the_rows() -> None:
+    """If not: `python -m benchmarks.published --table` prints it."""
+    expected = table.markdown([cells.read(name) for name in cells.names()], play.load(play.ROWS))
+    assert expected.rstrip() in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
