@@ -14,10 +14,10 @@ from common.orders import StoreInfo
 from server import per_store
 from server.checkpoints import State
 from server.lines import Scores
+from server.report.contents import EVALUATION as FILE
 from server.rounds import Rounds
 from server.run_directory import RunDirectory
 
-FILE = "evaluation.json"
 MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
 
 

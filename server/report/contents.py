@@ -10,6 +10,7 @@ from typing import Any
 from server.report.words import printable
 
 Record = Mapping[str, Any]
+EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's may lie there
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def read(directory: Path) -> Contents:
         summary=summary,
         config=tomllib.loads(config.read_text(encoding="utf-8")) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
-        evaluation=_read_json(directory / "evaluation.json") or {},
+        evaluation=(_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {},
     )
 
 

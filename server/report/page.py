@@ -45,7 +45,7 @@ def render(run: Contents) -> str:
     }
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
-    each = run.evaluation.get("stores") or {}
+    judged, each = run.evaluation.get("classes", []), run.evaluation.get("stores") or {}
     return environment.get_template("page.html.j2").render(
         run=run,
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
@@ -54,8 +54,8 @@ def render(run: Contents) -> str:
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
         stores=stores(run),
-        spots=weak_spots(classes, each) if each else None,
-        small=small_maps(classes, each) if each else [],
+        spots=weak_spots(judged, each),
+        small=small_maps(judged, each),
         trust=trust(run.evaluation.get("calibration")),
         confused=confused(classes, test["confusion"]) if test and test.get("confusion") else [],
         confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,

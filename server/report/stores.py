@@ -91,7 +91,7 @@ def _deviation(deviation: float, by_chance: float | None) -> str:
     found = f"The standard deviation over the stores is {points(deviation)}"
     if by_chance is None:
         return f"{found}."
-    alone = f"chance alone makes {points(by_chance)} of it with so few images a store"
+    alone = f"with so few images a store, chance alone would make {points(by_chance)}"
     if deviation <= 1.25 * by_chance:
         return f"{found}; {alone}, so these differences say little."
     return f"{found}; {alone}."

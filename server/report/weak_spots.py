@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from server.report.heatmap import SHADES, HeatMap, heat_map, shortened
@@ -69,11 +70,15 @@ def weak_spots(classes: Sequence[str], stores: Stores) -> WeakSpots | None:
 
 def small_maps(classes: Sequence[str], stores: Stores) -> list[Small]:
     """The stores' confusion matrices, the weakest store first; those of stores that told their classes."""
-    return [
-        Small(printable(name), found["accuracy"], found["images"], heat_map(classes, found["confusion"], TIPS))
+    known = (
+        (name, found)
         for name, found in _weakest_first(stores)
         if found.get("confusion") and any(map(any, found["confusion"]))
-    ][:MOST_SMALL]
+    )
+    return [
+        Small(printable(name), found["accuracy"], found["images"], heat_map(classes, found["confusion"], TIPS))
+        for name, found in islice(known, MOST_SMALL)
+    ]
 
 
 def _weakest_first(stores: Stores) -> list[tuple[str, Mapping[str, Any]]]:

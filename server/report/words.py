@@ -94,7 +94,7 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """A summary in a few sentences: what happened, how good the model is, how fast it went."""
-    lines = (_what_happened(summary), _how_good(summary), _what_grew(summary), _how_fast(summary))
+    lines = (_what_happened(summary), _how_good(summary), _what_stays(summary), _what_grew(summary), _how_fast(summary))
     return [line for line in lines if line]
 
 
@@ -122,6 +122,17 @@ def _how_good(summary: Mapping[str, Any]) -> str:
         where = "test images" if best.get("on") == "test" else "validation images"
         parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
     return _sentence(parts)
+
+
+def _what_stays(summary: Mapping[str, Any]) -> str:
+    """What the model lacks, where stores keep parts of it."""
+    if not (names := summary.get("personal")):
+        return ""
+    count = counted(len(names), "tensor")
+    return (
+        f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged each with its own; in"
+        " the model's file they are as before round 1, so that it is of no use without a store's."
+    )
 
 
 def _what_grew(summary: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def change_summary(directory: Path, **changes: Any) -> None:
 def test_a_finished_run_has_every_section(finished_run: Path) -> None:
     _, page = page_of(finished_run)
     assert page.sections == [
-        "curves", "stores", "confusion", "classes", "partition", "failures", "time", "configuration",
+        "curves", "stores", "confusion", "classes", "calibration", "partition", "failures", "time", "configuration",
     ]  # fmt: skip
 
 
@@ -94,6 +94,40 @@ def test_the_curves_pass_through_the_history(finished_run: Path) -> None:
     ]
     # The axis runs from 20% to 100%, drawn from 1000 up to 0.
     assert heights == pytest.approx([1000 * (1 - accuracy) / 0.8 for accuracy in accuracies], abs=0.51)
+
+
+def test_the_stores_spread_is_told_and_each_store_is_drawn(finished_run: Path) -> None:
+    summary = json.loads((finished_run / "summary.json").read_text())
+    _, page = page_of(finished_run)
+    told, text = summary["per_store_spread"], " ".join(page.texts)
+    assert f"At {told['worst_store']} the model is right on {100 * told['accuracy']['worst']:.1f}% of its 60" in text
+    assert f"{100 * told['accuracy']['gap']:.1f} points between the worst and the best store" in text
+    drawn = [found for tag, found in page.tags if tag == "svg" and found.get("aria-label") == "Confusion matrix"]
+    assert len(drawn) == 1 + 10
+    assert "Where each store is weak" in page.texts
+
+
+def test_confused_pairs_and_confidence_are_in_words_and_pictures(finished_run: Path) -> None:
+    summary = json.loads((finished_run / "summary.json").read_text())
+    _, page = page_of(finished_run)
+    pair, text = summary["confused"][0], " ".join(page.texts)
+    for way in pair["ways"]:
+        share = f"{100 * way['share']:.1f}%"
+        found = f"of {way['of']:,} images of {way['class']}, {way['images']:,} ({share}) taken for {way['taken_for']}"
+        assert found in page.texts
+    calibration = summary["calibration"]
+    assert f"its confidence is off by {100 * calibration['unscaled']['ece']:.1f} points" in text
+    assert f"give confidences that are off by {100 * calibration['scaled']['ece']:.1f} points" in text
+    assert "As trained" in page.texts
+    assert "Temperature 1.30" in page.texts
+
+
+def test_an_outcome_that_names_no_evaluation_is_not_told_by_an_earlier_ones(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=2)
+    change_summary(directory, status="failed", test=None, evaluation_file=None)
+    _, page = page_of(directory)
+    assert "calibration" not in page.sections
+    assert "Where each store is weak" not in page.texts
 
 
 def test_settings_that_were_changed_are_marked_with_their_default(finished_run: Path) -> None:
@@ -142,7 +176,7 @@ def test_a_long_run_of_many_stores_and_classes_stays_small(tmp_path: Path) -> No
 @pytest.mark.parametrize("stores", [1, 41])
 def test_sizes(tmp_path: Path, stores: int, classes: int) -> None:
     _, page = page_of(make_run(tmp_path / "run", stores=stores, rounds=1, classes=classes))
-    assert len(page.sections) == 8
+    assert len(page.sections) == 9
 
 
 def test_an_empty_directory_is_an_unfinished_run(tmp_path: Path) -> None:
@@ -155,7 +189,7 @@ def test_a_run_that_failed_before_its_first_round(tmp_path: Path) -> None:
     directory = make_run(tmp_path / "run")
     (directory / "history.jsonl").unlink()
     (directory / "partition.json").unlink()
-    nothing = {"test": None, "best": None, "per_store": None, "rounds": 0}
+    nothing = {"test": None, "best": None, "per_store": None, "evaluation_file": None, "rounds": 0}
     change_summary(directory, status="failed", reason="only 1 of 3 stores joined within 600 s", **nothing)
     _, page = page_of(directory)
     assert "Failed" in page.texts
@@ -167,7 +201,7 @@ def test_a_run_without_test_set_and_validation(tmp_path: Path) -> None:
     directory = make_run(tmp_path / "run")
     records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
     write_history(directory, [record | {"test": None, "validation": None} for record in records])
-    change_summary(directory, test=None, best=None, per_store=None)
+    change_summary(directory, test=None, best=None, per_store=None, evaluation_file=None)
     _, page = page_of(directory)
     assert page.sections == ["curves", "partition", "failures", "time", "configuration"]
     assert [found["class"] for tag, found in page.tags if tag == "path" and "line" in (found.get("class") or "")] == [
