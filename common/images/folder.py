@@ -29,6 +29,7 @@ class Folder:
     duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
                 unless the folder's own sub-folders separate them)
     unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
+    unopened:   how many photos without a class there are, if they were not asked for
     """
 
     classes: tuple[str, ...]
@@ -36,6 +37,7 @@ class Folder:
     left_out: tuple[tuple[str, str], ...]
     duplicates: int
     unlabelled: Mapping[Split, Images]
+    unopened: int
 
     def summary(self) -> str:
         """One sentence or two for a person."""
@@ -48,6 +50,8 @@ class Folder:
             text += f" and {_counted(without, 'image')} without a class"
         if self.duplicates:
             text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
+        if self.unopened:
+            text += f"; {_counted(self.unopened, 'photo')} without a class not used"
         return text + (f"; left out {_listed(self.left_out)}" if self.left_out else "") + "."
 
 
@@ -101,6 +105,7 @@ def open_folder(
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
         unlabelled=parts(labelled=False),
+        unopened=0 if unlabelled else len(found.unlabelled),
     )
 
 

@@ -18,4 +18,4 @@ def source(path: Path) -> Source:
 def _load(path: Path, form: PixelFormat) -> Dataset:
     folder = open_folder(path, image_size=form.image_size, channels=form.channels, denoise=form.denoise)
     splits: dict[str, Images] = dict(folder.splits.items())
-    return assemble(path.name, folder.classes, splits, folder.summary() if folder.left_out else "")
+    return assemble(path.name, folder.classes, splits, folder.summary() if folder.left_out or folder.unopened else "")

@@ -260,6 +260,19 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
         models.build(described("squeezenet1_1"), weights="torchvision")
 
 
+def test_published_weights_are_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What was fetched lies in the cache under its published name: a file of torchvision's, with 1000 classes."""
+    monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    published = torchvision_state("squeezenet1_1")
+    file = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url.rpartition("/")[2]
+    (tmp_path / "weights").mkdir()
+    torch.save(published, tmp_path / "weights" / file)
+    loaded = models.build(described("squeezenet1_1"), weights="torchvision").state_dict()
+    assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("classifier."))
+    assert loaded["classifier.1.weight"].shape[0] == 4
+
+
 def test_published_densenet_names_are_brought_up_to_date() -> None:
     assert modern_name("features.denseblock1.denselayer2.norm.1.weight") == (
         "features.denseblock1.denselayer2.norm1.weight"

@@ -87,7 +87,8 @@ def test_a_stacked_layer_is_each_stores_layer(make, shape: tuple[int, ...]) -> N
 
 @pytest.mark.parametrize(
     ("name", "changed"),
-    [("cnn", {}), ("cnn", {"dropout": 0.5, "freeze": "last:2"}), ("cnn", {"dropout": 0.5}), ("moderate-cnn", {}), ("resnet18", {"norm": "group"}),
+    [("cnn", {}), ("cnn", {"dropout": 0.5}), ("cnn", {"dropout": 0.5, "freeze": "last:2"}), ("moderate-cnn", {}),
+     ("resnet18", {"norm": "group"}),
      ("squeezenet1_1", {"freeze": "backbone", "dropout": 0.5}), ("mobilenet_v3_small", {"norm": "group"})],
 )  # fmt: skip
 def test_a_stack_gives_each_store_its_own_logits_and_gradient(name: str, changed: dict) -> None:
