@@ -3,7 +3,7 @@
 import hashlib
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -85,7 +85,6 @@ class Training:
         events = EventLog(self.directory.path)
         self._recall(state, events)
         try:
-            self._tell_personal(rounds.personal)
             old_classes.judge(self.start.origin, rounds, self.directory)
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
@@ -108,14 +107,6 @@ class Training:
         finally:
             events.close()
         return self._finish(rounds, checkpoints, state)
-
-    def _tell_personal(self, names: Sequence[str]) -> None:
-        """Say what the model that is delivered lacks."""
-        if names:
-            self.watcher.note(
-                f"{len(names)} tensors stay at the stores ({names[0]}, ...): each store is judged with its own, and"
-                " model.safetensors has them as they were before round 1."
-            )
 
     def _keep(self, state: State, checkpoints: Checkpoints) -> State:
         """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history."""

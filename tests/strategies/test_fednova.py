@@ -1,14 +1,20 @@
 """FedNova: numbers that can be checked by hand, and what it is for."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from common import strategies
 from common.config import StrategyConfig, TrainConfig
-from common.orders import Update
+from common.orders import Failure, TrainOrder, Update
 from common.strategies.base import reach
+from server.rounds import Rounds
+from simulations.engines.sequential import SequentialEngine
+from tests.server.by_hand import Notes
+from tests.simulations.stores import federation, settings, start
 from tests.strategies.toy import Toy
 
 
@@ -69,3 +75,22 @@ def test_a_reach_is_of_its_own_store_alone() -> None:
     twice = replace(one, params=torch.tensor([4.0]), extras={"reach": torch.tensor([2.0])})
     assert aggregated([0.0], one, other) == [1.0]
     assert aggregated([0.0], twice, other) == [1.5]  # direction 1 still, at the mean reach 1.5
+
+
+class Boasting(SequentialEngine):
+    """The first store claims the reach of a single step, so that what it sends counts as many times over."""
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        for answer in super().train(order, stores):
+            assert isinstance(answer, Update)
+            yield replace(answer, extras={"reach": torch.tensor([0.01])}) if answer.store == stores[0] else answer
+
+
+def test_a_store_that_claims_less_work_than_it_did_does_not_count(tmp_path: Path) -> None:
+    """Three epochs of 30 images in batches of 8 are 9 to 12 steps, without momentum at a rate of 0.01."""
+    config = settings(model__name="niid-cnn", strategy__name="fednova", train__momentum=0, run__workers=1)
+    dealt, begun = federation((30, 9)), start(config)
+    rounds = Rounds(begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), None, Notes(), lambda: False)
+    _, record = rounds.play(rounds.begin(begun.params))
+    assert list(record["stores"]) == ["store-1"]
+    assert record["failed"]["store-0"]["reason"] == "claims a reach of 0.01, where its images allow 0.09 to 0.12"

@@ -8,6 +8,8 @@ from common.config import RunConfig, StrategyConfig, TrainConfig, resolve
 from common.errors import ConfigError
 from common.orders import StoreInfo, Update
 from common.strategies.base import reach
+from common.training import Network, Task, fit
+from tests.simulations.stores import CPU, photos, settings, start
 from tests.strategies.toy import SGD_WITHOUT_MOMENTUM, Toy
 
 TARGETS = {"a": torch.tensor([4.0, 0.0]), "b": torch.tensor([-2.0, 1.0]), "c": torch.tensor([1.0, 5.0])}
@@ -139,3 +141,22 @@ class TestReach:
         words = f"got '{name}', which counts steps of sgd, and train.optimizer is {optimizer}"
         with pytest.raises(ConfigError, match=words):
             strategies.check(self.settings(name, train__optimizer=optimizer))
+
+
+def test_a_correction_is_not_clipped_and_decay_comes_on_top() -> None:
+    """Gradients clipped to next to nothing, so that c moves the weights alone: by eta K c, and by decay with them."""
+    config = settings(
+        model__name="niid-cnn", strategy__name="scaffold", train__momentum=0, train__clip_norm=1e-9, train__epochs=1,
+        train__batch_size=8, train__lr=0.01, train__weight_decay=0.5,
+    )  # fmt: skip
+    begun = start(config)
+    network, control = Network(begun.plan.spec, CPU), torch.full_like(begun.params, 0.3)
+    strategy = strategies.build(config.strategy, begun.layout)
+    fitted = fit(network, photos(24, 16), Task(config, strategy, "oslo", 1, begun.params, {"control": control}))
+    expected = begun.params.clone()
+    for _ in range(3):
+        expected -= 0.01 * (0.3 + 0.5 * expected)
+    torch.testing.assert_close(fitted.params, expected, atol=1e-6, rtol=1e-6)
+    # the control is what moved the store, decay with it, less the correction
+    mean = (begun.params - expected) / 0.03 - 0.3
+    torch.testing.assert_close(fitted.state["control"], mean, atol=1e-4, rtol=1e-4)
