@@ -15,6 +15,7 @@ from common import device
 from common.config import RunConfig, resolve
 from common.errors import ConfigError
 from common.files import write_json
+from common.models import saved
 from common.models.saved import SavedModel
 from server.report.words import decimal, percent, printable
 from server.run_directory import RunDirectory, free_name
@@ -102,9 +103,16 @@ def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, 
 
 
 def _names(members: Sequence[SavedModel]) -> list[str]:
-    """The directories' names, or whole paths where two have the same."""
-    short = [member.path.parent.name if member.path.parent.name else member.path.stem for member in members]
-    return short if len(set(short)) == len(short) else [str(member.path) for member in members]
+    """The directories' names, with as many of those above as it takes to tell them apart."""
+    places = [
+        member.path.resolve().parts[:-1] if member.path.name == saved.FILE else (member.path.stem,)
+        for member in members
+    ]
+    depth = 1
+    while depth < max(map(len, places)) and len({parts[-depth:] for parts in places}) < len(places):
+        depth += 1
+    names = ["/".join(parts[-depth:]) for parts in places]
+    return names if len(set(names)) == len(names) else [f"{name} ({place})" for place, name in enumerate(names, 1)]
 
 
 def _dataset(config: RunConfig) -> str:

@@ -64,9 +64,10 @@ def test_judges_members_of_unlike_networks_sizes_and_orders_of_classes(tmp_path:
 
 
 def test_a_model_with_its_twin_is_what_it_is_alone(tmp_path: Path, data: Path) -> None:
-    paths = [member(tmp_path / "one", "niid-cnn", seed=1), member(tmp_path / "twin", "niid-cnn", seed=1)]
+    paths = [member(tmp_path / place / "run", "niid-cnn", seed=1) for place in ("one", "twin")]
     found = judged(paths, data, tmp_path / "out")
-    alone = found["members"]["one"]["test"]
+    assert list(found["members"]) == ["one/run", "twin/run"]
+    alone = found["members"]["one/run"]["test"]
     for name in ("mean", "weighted", "vote"):
         assert found["ensembles"][name]["test"]["accuracy"] == alone["accuracy"]
         assert found["ensembles"][name]["gain"]["points"] == 0
