@@ -89,24 +89,24 @@ def open_folder(
     classes = tuple(sorted({photo.label for photo in usable} - {""}))
     left_out += [(label, "empty class") for label in found.labels - set(classes)]
     if not usable:
-        raise DataError(_nothing(path, left_out))
+        raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
     numbers = {"": -1} | {label: number for number, label in enumerate(classes)}
     whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
-    splits = splits_of(usable, digests)
-
-    def parts(*, labelled: bool) -> dict[Split, Images]:
-        chosen = [split if bool(photo.label) == labelled else None for photo, split in zip(usable, splits, strict=True)]
-        rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
-        return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
-
+    placed = list(zip(usable, splits_of(usable, digests), strict=True))
     return Folder(
         classes=classes,
-        splits=parts(labelled=True),
+        splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
-        unlabelled=parts(labelled=False),
+        unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
         unopened=0 if unlabelled else len(found.unlabelled),
     )
+
+
+def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
+    """The images of each split, given the split of each row; None: of none."""
+    rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
+    return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
 
 
 def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
@@ -145,8 +145,10 @@ def _unknown(name: str, to: tuple[str, ...]) -> str:
     )
 
 
-def _nothing(path: Path, left_out: list[tuple[str, str]]) -> str:
+def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
     found = _listed(tuple(sorted(left_out))) if left_out else "nothing"
+    if unopened:
+        found = f"{_counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
     return f"No usable image in {path}: expected {LAYOUT.format(path.name)}; found {found}."
 
 
