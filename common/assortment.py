@@ -14,11 +14,19 @@ from common.images.types import Images
 from common.orders import StoreInfo
 from common.params import Layout, RowShares
 
+NEVER = -1e9  # a score whose share of any softmax is exactly 0
 
-def present(images: Images, classes: int) -> Tensor | None:
-    """Which classes the images show: bool [C] on their device; None: all of them."""
-    shown = torch.bincount(images.targets(), minlength=classes) > 0
-    return None if bool(shown.all()) else shown
+
+def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
+    """What a store with these training images adds to its scores: float32 [C] on the CPU; None: nothing.
+
+    mode: `strategy.absent_classes`
+    """
+    counts = torch.bincount(images.targets(), minlength=classes).cpu()
+    if mode == "full" or (mode == "mask" and bool((counts > 0).all())):
+        return None
+    shares = (counts / counts.sum()).log() if mode == "weigh" else torch.zeros(classes)
+    return shares.masked_fill(counts == 0, NEVER)
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.assortment import NEVER
 from common.config import TrainConfig
 from common.images.augment import Blend
 from common.models.dropout import layers
-
-NEVER = -1e9  # a score whose share of any softmax is exactly 0
 
 
 class Descending(Protocol):
@@ -41,11 +40,11 @@ class Descent:
     and keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's stochastic
     depth).
 
-    present: bool [C], the classes that count; None: all (see `image_losses`)
+    offsets: float32 [C], added to the scores; None: nothing (see `objective`)
     """
 
-    def __init__(self, network: Descending, config: TrainConfig, present: Tensor | None = None) -> None:
-        self._network, self._config, self._present = network, config, present
+    def __init__(self, network: Descending, config: TrainConfig, offsets: Tensor | None = None) -> None:
+        self._network, self._config, self._offsets = network, config, offsets
         self._dropouts = layers(network.module)
 
     def __call__(self, pixels: Tensor, targets: Tensor, blend: Blend | None = None) -> tuple[Tensor, Tensor]:
@@ -67,7 +66,7 @@ class Descent:
 
     def _whole(self, pixels: Tensor, targets: Tensor, blend: Blend | None) -> tuple[Tensor, Tensor]:
         with arithmetic(self._config, self._network.device):
-            loss = objective(self._network.logits(pixels), targets, self._config, blend, self._present)
+            loss = objective(self._network.logits(pixels), targets, self._config, blend, self._offsets)
         return loss.detach(), self._network.gradient(loss)
 
     def _pieces(
@@ -95,17 +94,18 @@ def objective(
     targets: Tensor,
     config: TrainConfig,
     blend: Blend | None = None,
-    present: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
     (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
 
     logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
-    present: bool, [C] or [B, C]; the other classes are left out of the softmax, and of what is smoothed and averaged
-    (the restricted softmax of Li and Zhan 2021, FedRS, KDD, Equation 5 with alpha = 0); None: all count
+    offsets: float32, [C] or [B, C], added to the logits. NEVER leaves a class out of the softmax, and of what is
+    smoothed and averaged: the restricted softmax of Li and Zhan (FedRS, KDD 2021) with alpha = 0. The logarithms of a
+    store's shares of the classes make it the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
     """
-    if blend is not None or present is not None:
-        return image_losses(logits, targets, config, blend, present).mean()
+    if blend is not None or offsets is not None:
+        return image_losses(logits, targets, config, blend, offsets).mean()
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
     hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
@@ -118,14 +118,14 @@ def image_losses(
     targets: Tensor,
     config: TrainConfig,
     blend: Blend | None = None,
-    present: Tensor | None = None,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """The terms [B] whose mean is `objective`; shapes as there."""
     if blend is not None:
-        own, other = (image_losses(logits, labels, config, None, present) for labels in (targets, blend.others))
+        own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
         return torch.lerp(other, own, blend.shares)
-    if present is not None:
-        return _restricted(logits, targets, config, present)
+    if offsets is not None:
+        return _restricted(logits, targets, config, offsets)
     smoothing = config.label_smoothing
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
@@ -134,9 +134,10 @@ def image_losses(
     return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
 
 
-def _restricted(logits: Tensor, targets: Tensor, config: TrainConfig, present: Tensor) -> Tensor:
-    """`image_losses` over the classes `present`: what stands in for the others' scores has no gradient."""
-    scores, smoothing = logits.masked_fill(~present, NEVER), config.label_smoothing
+def _restricted(logits: Tensor, targets: Tensor, config: TrainConfig, offsets: Tensor) -> Tensor:
+    """`image_losses` over the classes whose offset is not NEVER; the others' scores have no gradient."""
+    present, smoothing = offsets > NEVER, config.label_smoothing
+    scores = (logits + offsets).masked_fill(~present, NEVER)
     count = present.sum(dim=-1)
     if config.loss == "cross-entropy":
         likelihoods = scores.log_softmax(dim=1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common import models
-from common.assortment import present
+from common.assortment import offsets
 from common.config import DataConfig, RunConfig, TrainConfig
 from common.descent import Descent, batches, regularise
 from common.images.augment import Batches, Blend, Stream, augment, normalise
@@ -146,9 +146,8 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     draws = Stream(task.config.data, seed, task.round, task.store)
     pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
     _training_mode(network, len(images))
-    masks = task.config.strategy.absent_classes == "mask"
-    shown = present(images, len(network.spec.classes)) if masks else None
-    descent = Descent(network, config, None if shown is None else shown.to(network.device))
+    added = offsets(images, len(network.spec.classes), task.config.strategy.absent_classes)
+    descent = Descent(network, config, None if added is None else added.to(network.device))
     steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
     for positions, begins in _batches(network, len(images), config, order):
         if begins:

@@ -95,10 +95,10 @@ class StrategyConfig(Section):
     weighting: Literal["images", "uniform"] = Field(
         "images", description="weight of a store's update: its number of images, or the same for all"
     )
-    absent_classes: Literal["full", "mask"] = Field(
+    absent_classes: Literal["full", "mask", "weigh"] = Field(
         "full",
-        description="classes that a store does not have: full (it trains on the scores of all classes), or mask (it leaves"
-        " out those it lacks, and the head's row of a class is averaged over the stores that have it)",
+        description="classes that a store lacks: full (it trains on the scores of all), mask (it leaves them out, and"
+        " stores average the head's rows of those they have), weigh (so, and scores count by the store's shares)",
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",

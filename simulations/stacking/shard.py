@@ -13,7 +13,7 @@ from torch import Tensor
 from client.failures import failure_of
 from client.states import States
 from common import compression
-from common.assortment import present
+from common.assortment import offsets
 from common.compression.feedback import compress, split
 from common.evaluation import evaluate
 from common.images.types import Images
@@ -123,8 +123,8 @@ class Shard:
         schedule = self._schedule(order.round, group).to(self._device)
         kept = [self._states.load(self._plan.run_id, name, order.round) for name in names]
         states = [{key: tensor.to(self._device) for key, tensor in split(state)[0].items()} for state in kept]
-        present = self._present([images for _, images in group])
-        own = Group(names, array, schedule, states, present)
+        added = self._offsets([images for _, images in group])
+        own = Group(names, array, schedule, states, added)
         weights, loss_sums = training.run(own, order.round, work.start, work.extras)
         ends = weights.to(work.home, copy=True)
         round, stores = following
@@ -148,14 +148,13 @@ class Shard:
             updates.append(replace(update, packed=None))
         return updates
 
-    def _present(self, sets: Sequence[Images]) -> Tensor | None:
-        """The classes that each store's images show, bool [S, C] on the device, if the others are masked."""
-        if self._plan.config.strategy.absent_classes == "full":
+    def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
+        """What each store adds to its scores, [S, C] on the device; None: all of them nothing, as is settled."""
+        classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent_classes
+        if mode == "full":
             return None
-        classes = len(self._plan.spec.classes)
-        shown = [present(images, classes) for images in sets]
-        rows = [torch.ones(classes, dtype=torch.bool) if row is None else row.cpu() for row in shown]
-        return torch.stack(rows).to(self._device)
+        found = [offsets(images, classes, mode) for images in sets]
+        return torch.stack([torch.zeros(classes) if row is None else row for row in found]).to(self._device)
 
     def _stack(self, stores: int) -> StackedTraining:
         train = self._plan.config.train

@@ -36,14 +36,14 @@ class Group:
     array:    images that the schedule's rows count in
     schedule: on the device, as `array`
     states:   what the strategy's client half kept of each store, on the device
-    present:  bool [S, C], the classes that count in each store's loss; None: all
+    offsets:  float32 [S, C], added to each store's scores; None: nothing
     """
 
     names: list[str]
     array: Images
     schedule: Schedule
     states: Sequence[Tensors]
-    present: Tensor | None = None
+    offsets: Tensor | None = None
 
 
 class StackedTraining:
@@ -59,9 +59,9 @@ class StackedTraining:
         rates = shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
-        masks = config.strategy.absent_classes == "mask"
+        adds = config.strategy.absent_classes != "full"
         shape = (stores, len(network.spec.classes))
-        self._present = torch.ones(shape, dtype=torch.bool, device=network.device) if masks else None
+        self._offsets = torch.zeros(shape, device=network.device) if adds else None
         # Adam's correction of its moments changes with every step, and a recorded step would not.
         records = network.device.type == "cuda" and config.train.optimizer == "sgd"
         self._pool = torch.cuda.graph_pool_handle() if records else None
@@ -84,8 +84,8 @@ class StackedTraining:
         self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()
-        if self._present is not None and group.present is not None:
-            self._present[:stores] = group.present
+        if self._offsets is not None and group.offsets is not None:
+            self._offsets[:stores] = group.offsets
         for number, active in enumerate(group.schedule.stores):
             if active != self.network.stores:
                 self.network.narrow(active)
@@ -118,10 +118,10 @@ class StackedTraining:
         weights = self.network.weights[:stores]
         pixels, targets, blend = _images_of(array, inputs, self._config, self._spec)
         with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
-            present = None
-            if self._present is not None:
-                present = self._present[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
-            each = image_losses(self.network.logits(pixels), targets, self._config.train, blend, present)
+            added = None
+            if self._offsets is not None:
+                added = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
+            each = image_losses(self.network.logits(pixels), targets, self._config.train, blend, added)
             losses = (each.view(stores, -1) * inputs.shares).sum(dim=1)
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)

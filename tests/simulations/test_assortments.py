@@ -31,6 +31,7 @@ def federation(assortments: Sequence[Sequence[int]] = ASSORTMENTS) -> Federation
     "changed",
     [
         {},
+        {"strategy__absent_classes": "weigh", "train__label_smoothing": 0.1},
         {"train__label_smoothing": 0.1},
         {"train__loss": "squared", "train__label_smoothing": 0.1},
         {"data__mixup": 0.5, "data__cutmix": 0.5, "train__batch_size": 7},
@@ -38,7 +39,7 @@ def federation(assortments: Sequence[Sequence[int]] = ASSORTMENTS) -> Federation
     ],
 )
 def test_the_engine_batched_masks_as_stores_do(changed: dict, tmp_path: Path) -> None:
-    config = settings(model__name="niid-cnn", strategy__absent_classes="mask", **changed)
+    config = settings(**{"model__name": "niid-cnn", "strategy__absent_classes": "mask", **changed})
     dealt = federation()
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 
 from common import strategies
-from common.assortment import images_by_class, keep_rows, present, row_shares
+from common.assortment import NEVER, images_by_class, keep_rows, offsets, row_shares
 from common.config import StrategyConfig, TrainConfig, resolve
 from common.descent import image_losses, objective
 from common.errors import ConfigError
@@ -24,6 +24,7 @@ from server.spool import Spool
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
 HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")
 SOME = torch.tensor([True, True, False, True])
+ONLY_SOME = torch.tensor([0.0, 0.0, NEVER, 0.0])
 
 
 def trained(name: str, values: list[float], by_class: list[float]) -> Update:
@@ -34,13 +35,13 @@ def trained(name: str, values: list[float], by_class: list[float]) -> Update:
 def test_absent_classes_are_no_part_of_the_softmax() -> None:
     # softmax over the first two of three: 1 / 4 and 3 / 4
     logits, target = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0])
-    only = torch.tensor([True, True, False])
-    assert objective(logits, target, TrainConfig(), present=only).item() == pytest.approx(log(4))
+    only = torch.tensor([0.0, 0.0, NEVER])
+    assert objective(logits, target, TrainConfig(), offsets=only).item() == pytest.approx(log(4))
     # 0.8 log 4 + 0.2 (log 4 + log 4/3) / 2
-    smooth = objective(logits, target, TrainConfig(label_smoothing=0.2), present=only).item()
+    smooth = objective(logits, target, TrainConfig(label_smoothing=0.2), offsets=only).item()
     assert smooth == pytest.approx(0.8 * log(4) + 0.1 * (log(4) + log(4 / 3)))
     # ((1/4 - 1)^2 + (3/4)^2) / 2
-    assert objective(logits, target, TrainConfig(loss="squared"), present=only).item() == pytest.approx(0.5625)
+    assert objective(logits, target, TrainConfig(loss="squared"), offsets=only).item() == pytest.approx(0.5625)
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
@@ -51,7 +52,7 @@ def test_it_is_the_loss_of_a_network_without_these_classes(loss: str, smoothing:
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
     targets = torch.tensor([0, 1, 3, 0, 1, 3])
     blend = Blend(targets.flip(0), torch.linspace(0.5, 1, 6)) if mixed else None
-    found = objective(logits, targets, config, blend, SOME)
+    found = objective(logits, targets, config, blend, ONLY_SOME)
     places = SOME.cumsum(0) - 1
     own = Blend(places[blend.others], blend.shares) if blend else None
     expected = objective(logits[:, SOME], places[targets], config, own)
@@ -63,7 +64,7 @@ def test_it_is_the_loss_of_a_network_without_these_classes(loss: str, smoothing:
 
 def test_a_place_that_is_not_needed_may_show_any_class() -> None:
     logits = torch.zeros(1, 4, requires_grad=True)
-    each = image_losses(logits, torch.tensor([2]), TrainConfig(), None, SOME)
+    each = image_losses(logits, torch.tensor([2]), TrainConfig(), None, ONLY_SOME)
     (gradient,) = torch.autograd.grad((each * torch.zeros(1)).sum(), logits)
     assert (gradient == 0).all()  # no 0 times infinity
 
@@ -73,12 +74,23 @@ def of_labels(*labels: int) -> Images:
     return Images.whole(noise.to(torch.uint8), torch.tensor(labels))
 
 
-def test_which_classes_images_show() -> None:
-    assert present(of_labels(0, 3, 0, 1), 4).tolist() == SOME.tolist()
-    assert present(of_labels(0, 1, 2, 3), 4) is None
+def test_what_a_store_adds_to_its_scores() -> None:
+    some, everything = of_labels(0, 3, 0, 1), of_labels(0, 1, 2, 3)
+    assert offsets(some, 4, "full") is None
+    assert offsets(everything, 4, "mask") is None
+    assert offsets(some, 4, "mask").tolist() == [0, 0, NEVER, 0]
+    assert offsets(some, 4, "weigh").tolist() == pytest.approx([log(1 / 2), log(1 / 4), NEVER, log(1 / 4)])
+    assert offsets(everything, 4, "weigh").tolist() == pytest.approx([log(1 / 4)] * 4)
 
 
-@pytest.mark.parametrize("mode", ["full", "mask"])
+def test_weighing_scores_by_shares_takes_a_stores_mix_out_of_what_it_learns() -> None:
+    # exp(0) * 3/4 against exp(log 3) * 1/4: even
+    logits, shares = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([log(3 / 4), log(1 / 4), NEVER])
+    for target in (0, 1):
+        assert objective(logits, torch.tensor([target]), TrainConfig(), offsets=shares).item() == pytest.approx(log(2))
+
+
+@pytest.mark.parametrize("mode", ["full", "mask", "weigh"])
 def test_rows_of_absent_classes_stay_where_they_were(mode: str) -> None:
     network = Network(ModelSpec("niid-cnn", ("a", "b", "c", "d"), 16, 3, (0.5,) * 3, (0.25,) * 3), torch.device("cpu"))
     config = resolve({"strategy.absent_classes": mode, "train.epochs": 2, "train.batch_size": 2})
@@ -87,7 +99,7 @@ def test_rows_of_absent_classes_stay_where_they_were(mode: str) -> None:
     end = fit(network, of_labels(0, 1, 3, 0, 1), task).params
     for span in network.layout.rows():
         moved = (end[span] != start[span]).view(4, -1).any(dim=1)
-        assert moved.tolist() == (SOME.tolist() if mode == "mask" else [True] * 4)
+        assert moved.tolist() == ([True] * 4 if mode == "full" else SOME.tolist())
 
 
 def test_a_row_is_averaged_over_the_stores_that_have_its_class() -> None:
@@ -167,6 +179,6 @@ def test_strategies_that_choose_among_stores_refuse(name: str) -> None:
 
 def test_a_softmax_without_classes_left_out_is_the_usual_one() -> None:
     logits, targets = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
-    everything = torch.ones(4, dtype=torch.bool)
-    found = objective(logits, targets, TrainConfig(label_smoothing=0.1), present=everything)
+    everything = torch.zeros(4)
+    found = objective(logits, targets, TrainConfig(label_smoothing=0.1), offsets=everything)
     torch.testing.assert_close(found, functional.cross_entropy(logits, targets, label_smoothing=0.1))
