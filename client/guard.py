@@ -21,7 +21,7 @@ from common.failures import LONGEST_REST
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 
-JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation and test images, and perhaps again
+JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation images, twice, and on test images
 PRIVATE_STRATEGIES = frozenset[str]()  # those whose client half bounds and noises what leaves the store; none does yet
 
 

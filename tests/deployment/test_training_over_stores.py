@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file
 
 from common.config import from_toml, resolve
@@ -29,6 +30,12 @@ def test_stores_with_different_classes_train_one_model(
     assert [record["failed"] for record in rounds] == [{}, {}]
     assert json.loads((out / "model.json").read_text())["classes"] == ["boot", "hat", "shirt"]
     assert load_file(out / "model.safetensors")
+    judged = json.loads((out / "evaluation.json").read_text())
+    assert sorted(judged["stores"]) == ["mitte", "ost", "süd 2"]
+    together = np.sum([store["confusion"] for store in judged["stores"].values()], axis=0).tolist()
+    assert together == judged["together"]["confusion"] == told["test"]["confusion"]
+    assert told["calibration"]["images"] == told["test"]["images"] == np.sum(together)
+    assert json.loads((out / "model.json").read_text())["temperature"] == told["calibration"]["temperature"]
     held = json.loads((out / "partition.json").read_text())
     assert held["classes"] == ["boot", "hat", "shirt"]
     assert [number > 0 for number in held["stores"]["mitte"]] == [True, True, False]
