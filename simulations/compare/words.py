@@ -76,7 +76,7 @@ def _stores(found: Verdict) -> str:
     gains = [store["gain"][FEDERATED] for store in found["stores"].values() if store["gain"][FEDERATED]]
     won = sum(is_clear(gain) and gain["points"] > 0 for gain in gains)
     lost = sum(is_clear(gain) and gain["points"] < 0 for gain in gains)
-    return f"{counted(won, 'store')} of {len(gains)} would clearly gain, {lost} clearly lose."
+    return f"With it as it is, {counted(won, 'store')} of {len(gains)} would clearly gain and {lost} clearly lose."
 
 
 def _tuning(found: Verdict) -> str:

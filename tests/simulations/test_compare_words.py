@@ -45,8 +45,8 @@ def test_the_answer_comes_first(found: dict[str, Any], first: str) -> None:
 
 
 def test_counts_the_stores_that_gain_for_sure() -> None:
-    assert headline(verdict(5.0))[1] == "2 stores of 2 would clearly gain, 0 clearly lose."
-    assert headline(verdict(-5.0))[1] == "0 stores of 2 would clearly gain, 2 clearly lose."
+    assert headline(verdict(5.0))[1] == "With it as it is, 2 stores of 2 would clearly gain and 0 clearly lose."
+    assert headline(verdict(-5.0))[1] == "With it as it is, 0 stores of 2 would clearly gain and 2 clearly lose."
 
 
 def test_pooling_that_does_not_help_is_said_plainly() -> None:
