@@ -5,6 +5,7 @@ The summary has what a person asks for first; `evaluation.json` has the rest, ea
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from common.calibration import BINS, GRID, Reliability, best_temperature
@@ -35,19 +36,24 @@ class Verdict:
     validation: Mapping[str, Counts]
     temperature: float | None
 
-    @property
+    @cached_property
     def told(self) -> tuple[str, Counts] | None:
         """What the run is judged by: the server's test images, else the stores'."""
         if self.scores.test is not None:
             return "server", self.scores.test
         return ("stores", self._together(self.scores.stores)) if self.scores.stores else None
 
+    @cached_property
+    def fitted_on(self) -> Reliability | None:
+        """What the stores' validation images say at each temperature of `GRID`; None if nobody told."""
+        return self._together(self.validation).reliability
+
     def in_summary(self, directory: RunDirectory, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
         """The summary's part; writes what is too large for it beside it. stores: all that there are. Raises OSError."""
         test = None
         if self.told is not None:
             on, counts = self.told
-            test = per_store.described(counts) | per_store.macros(counts) | self._per_class(counts) | {"on": on}
+            test = self._told(counts) | {"on": on}
         source, rows = per_store.results(self.classes, self.scores.test, self.scores.stores, self.validation, stores)
         directory.write(FILE, self._in_file())
         return {
@@ -60,8 +66,7 @@ class Verdict:
 
     def _calibration(self) -> dict[str, Any] | None:
         """How sure the model is of test images, and how often rightly, with and without its temperature."""
-        fitted_on = self._together(self.validation).reliability if self.validation else None
-        reliability = self.told[1].reliability if self.told else None
+        fitted_on, reliability = self.fitted_on, self.told[1].reliability if self.told else None
         if reliability is None or not reliability.num_examples:
             return None
         found = {"temperature": self.temperature, "fitted_on": fitted_on.num_examples if fitted_on else 0}
@@ -89,8 +94,7 @@ class Verdict:
 
     def _losses(self) -> dict[str, Any] | None:
         """The mean loss of the validation images at each temperature: what the one chosen is the lowest of."""
-        fitted_on = self._together(self.validation).reliability if self.validation else None
-        if fitted_on is None:
+        if (fitted_on := self.fitted_on) is None:
             return None
         losses = [fitted_on.loss(place) for place in range(len(GRID))]
         return {"images": fitted_on.num_examples, "temperatures": list(GRID), "loss": losses}
@@ -99,14 +103,14 @@ class Verdict:
         """A store's results. untold: images whose classes it keeps to itself, which count for accuracy and loss only"""
         reliability = counts.reliability
         sure = _sureness(reliability, reliability.temperatures.index(1.0)) if reliability else None
-        matrix = self._per_class(counts)
-        if stores * len(self.classes) ** 2 > MOST_CELLS:
-            matrix["confusion"] = None
-        untold = {"right": counts.right, "wrong": counts.wrong}
-        return per_store.described(counts) | per_store.macros(counts) | {"untold": untold, "sure": sure} | matrix
+        has_room = stores * len(self.classes) ** 2 <= MOST_CELLS
+        further = {"untold": {"right": counts.right, "wrong": counts.wrong}, "sure": sure}
+        return self._told(counts, with_matrix=has_room) | further
 
-    def _per_class(self, counts: Counts) -> dict[str, Any]:
-        return {"per_class": counts.per_class(self.classes), "confusion": counts.confusion.tolist()}
+    def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
+        figures = per_store.described(counts) | per_store.macros(counts)
+        matrix = counts.confusion.tolist() if with_matrix else None
+        return figures | {"per_class": counts.per_class(self.classes), "confusion": matrix}
 
     def _together(self, found: Mapping[str, Counts]) -> Counts:
         return merge(list(found.values()), len(self.classes))

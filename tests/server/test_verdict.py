@@ -100,6 +100,14 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
     assert (file["stores_on"], file["together"], file["stores"]) == (None, None, {})
 
 
+def test_many_classes_at_many_stores_leave_no_matrix_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.verdict.MOST_CELLS", 17)
+    _, file = told(tmp_path, Verdict(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), {}, None))
+    assert [store["confusion"] for store in file["stores"].values()] == [None, None]
+    assert [store["per_class"]["boot"]["recall"] for store in file["stores"].values()] == [0.75, 0.75]
+    assert file["together"]["confusion"][0] == [6, 2, 0]
+
+
 def test_without_any_images_there_is_nothing_to_say(tmp_path: Path) -> None:
     summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, {}), {}, None))
     assert (summary["test"], summary["confused"], summary["calibration"]) == (None, [], None)
