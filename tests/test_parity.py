@@ -14,7 +14,7 @@ from tests.simulations.command import run, summary
 BIN = Path(sys.executable).parent
 SETTINGS = {
     "model.name": "niid-cnn", "run.rounds": 2, "run.seed": 3, "data.image_size": 32, "data.crop": 2,
-    "train.lr": 0.02, "train.epochs": 2, "model.dropout": 0.2, "strategy.name": "fedprox", "cohort.min_stores": 3,
+    "train.lr": 0.02, "train.epochs": 2, "model.dropout": 0.2, "strategy.name": "scaffold", "cohort.min_stores": 3,
     "messages.compression": "top-k",
 }  # fmt: skip
 ASSIGNMENTS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
