@@ -173,7 +173,7 @@ def _batches(
     """
     began, pairs = time.monotonic(), network.has_batch_norm
     for _ in range(config.passes):
-        for number, positions in enumerate(batches(order.permutation(images), config.batch_size, pairs)):
+        for number, positions in enumerate(batches(order.permutation(images), config.batch, pairs)):
             yield positions, number == 0
             if config.seconds and network.device.type == "cuda":
                 torch.cuda.synchronize(network.device)  # what was begun may be far from done

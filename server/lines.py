@@ -62,7 +62,7 @@ def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) ->
 def _images(update: Update, train: TrainConfig) -> int:
     """Images that a store's training took in, each as often as it did; to within a batch if time ended it."""
     whole = update.num_examples * train.passes
-    return min(whole, update.steps * train.batch_size) if train.seconds else whole
+    return min(whole, update.steps * train.batch) if train.seconds else whole
 
 
 def line(

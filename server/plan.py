@@ -18,7 +18,8 @@ from common.params import Layout
 from common.training import Network
 from server.growth import Origin, take_over
 
-PHOTO_EPOCHS = 5  # a store has hundreds of photos, not thousands: few steps a round (measured in docs/results.md)
+# A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
+PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
 
 
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
-    """The configuration with what its data decides settled: `data.image_size`, for its model, and `train.epochs`.
+    """The configuration with what its data decides settled: `data.image_size`, for its model,
+    `train.epochs` and `train.batch_size`.
 
     native_size: pixels, side of the data set's images; None: photos, which have no common size
 
@@ -65,8 +67,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     spec = models.specify(
         config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
     )
-    epochs = config.train.epochs or (PHOTO_EPOCHS if native_size is None else 1)
-    return resolve(flatten(config), {"data.image_size": spec.image_size, "train.epochs": epochs})
+    usual = {"train.epochs": config.train.passes, "train.batch_size": config.train.batch}
+    asked = {key: value for key, value in flatten(config).items() if value or key not in PHOTOS}
+    return resolve(usual, PHOTOS if native_size is None else {}, asked, {"data.image_size": spec.image_size})
 
 
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:

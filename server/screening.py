@@ -206,7 +206,7 @@ def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | Non
     """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights."""
     if not 1 <= update.num_examples <= declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
-    if update.steps > (most := -(-update.num_examples // train.batch_size) * train.passes):
+    if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
         return f"claims {update.steps} steps, where its images make {most}"
     if not 0 <= update.seconds <= LARGEST:
         return f"claims to have trained for {update.seconds} s"

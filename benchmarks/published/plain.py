@@ -126,7 +126,7 @@ def batches(images: Images, name: str, spec: ModelSpec, config: RunConfig, numbe
     order = rng(config.run.seed, "order", number, name)
     draws = Stream(config.data, config.run.seed, number, name)
     for _ in range(config.train.epochs):
-        for places in torch.from_numpy(order.permutation(len(images))).split(config.train.batch_size):
+        for places in torch.from_numpy(order.permutation(len(images))).split(config.train.batch):
             pixels, targets = images.batch(places)
             numbers = torch.from_numpy(draws.take(len(places)))
             if numbers.shape[1]:  # else no option is on

@@ -58,7 +58,11 @@ class TrainConfig(Section):
         description="seconds after which a store ends its training of a round, after at least one step; such a run is"
         " not reproducible; 0: all epochs",
     )
-    batch_size: Count = Field(32, description="images per optimizer step")
+    batch_size: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="images per optimizer step; 0: chosen from the data, 16 for photos and 32 for a data set whose"
+        " images have a size of their own",
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
     lr: Positive = Field(0.05, description="learning rate of the first round")
     backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -86,6 +90,11 @@ class TrainConfig(Section):
     def passes(self) -> int:
         """`epochs`, and 1 where nobody has chosen: runs settle it (`server.plan.settle`) before they begin."""
         return self.epochs or 1
+
+    @property
+    def batch(self) -> int:
+        """`batch_size`, and 32 where nobody has chosen, as with `passes`."""
+        return self.batch_size or 32
 
 
 class StrategyConfig(Section):

@@ -32,8 +32,8 @@ class Reaching(Strategy):
     def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
         """A reach that no local training of so many images has: whoever claims too little moves the model too far."""
         images, claimed = update.num_examples, float(update.extras[REACH])
-        least = 1 if train.seconds else max(1, images // train.batch_size) * train.passes
-        most = math.ceil(images / train.batch_size) * train.passes
+        least = 1 if train.seconds else max(1, images // train.batch) * train.passes
+        most = math.ceil(images / train.batch) * train.passes
         low, high = (reach(steps, lr, train.momentum) for steps in (least, most))
         if low * (1 - ROUNDING) <= claimed <= high * (1 + ROUNDING):
             return None

@@ -68,7 +68,7 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
     keep_pairs: see `common.descent.batches`
     """
     train, seed = config.train, config.run.seed
-    sizes = [[len(part) for part in batches(rows, train.batch_size, keep_pairs)] for _, rows in stores]
+    sizes = [[len(part) for part in batches(rows, train.batch, keep_pairs)] for _, rows in stores]
     steps = [len(of_epoch) * train.passes for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))

@@ -72,7 +72,7 @@ class Shard:
         waiting = deque(stores)
         if not waiting:
             return
-        self._make_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch_size))
+        self._make_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch))
         start = order.params.to(self._device)
         extras = {name: tensor.to(self._device) for name, tensor in order.extras.items()}
         work = Work(order, start, extras, home_of_updates(self._network, len(stores)))

@@ -7,21 +7,26 @@ from server.plan import settle
 
 
 @pytest.mark.parametrize(
-    ("native_size", "asked", "epochs", "image_size"),
+    ("native_size", "asked", "epochs", "batch_size", "image_size"),
     [
-        (None, {}, 5, 64),  # photos
-        (32, {}, 1, 32),  # CIFAR-10 and its like
-        (None, {"train.epochs": 1, "data.image_size": 48}, 1, 48),
-        (32, {"train.epochs": 3}, 3, 32),
+        (None, {}, 5, 16, 64),  # photos
+        (32, {}, 1, 32, 32),  # CIFAR-10 and its like
+        (None, {"train.epochs": 1, "train.batch_size": 8, "data.image_size": 48}, 1, 8, 48),
+        (None, {"train.batch_size": 32}, 5, 32, 64),
+        (32, {"train.epochs": 3}, 3, 32, 32),
     ],
 )
-def test_photos_get_more_epochs(native_size: int | None, asked: dict[str, int], epochs: int, image_size: int) -> None:
+def test_photos_get_more_steps(
+    native_size: int | None, asked: dict[str, int], epochs: int, batch_size: int, image_size: int
+) -> None:
     settled = settle(resolve(asked), native_size, 3)
-    assert (settled.train.epochs, settled.data.image_size) == (epochs, image_size)
+    assert (settled.train.epochs, settled.train.batch_size) == (epochs, batch_size)
+    assert settled.data.image_size == image_size
     assert settle(settled, None, 3) == settled  # a settled run stays as it is
 
 
-def test_where_nothing_is_settled_an_epoch_is_one() -> None:
-    assert resolve().train.epochs == 0
-    assert resolve().train.passes == 1
-    assert resolve({"train.epochs": 4}).train.passes == 4
+def test_where_nothing_is_settled_an_epoch_is_one_and_a_batch_32() -> None:
+    train = resolve().train
+    assert (train.epochs, train.passes, train.batch_size, train.batch) == (0, 1, 0, 32)
+    train = resolve({"train.epochs": 4, "train.batch_size": 10}).train
+    assert (train.passes, train.batch) == (4, 10)
