@@ -17,10 +17,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.files import write_atomic
 from server.report import sections
-from server.report.charts import Point
+from server.report.charts import BOX, Point
 from server.report.colours import CURVES, class_colours
 from server.report.contents import Contents, read
 from server.report.heatmap import NUMBERED
+from server.report.reliability import Trust, trust
 from server.report.stacks import MOST_STORES, chosen
 from server.report.stores import LISTED
 from server.report.words import printable
@@ -45,7 +46,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
     Raises OSError, and ValueError for a file that is damaged.
     """
     run = read(run_directory)
-    test = run.summary.get("test") or {}
+    test, confidence = run.summary.get("test") or {}, trust(run.evaluation.get("calibration"))
     jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
         (
@@ -55,6 +56,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
         ),
         ("partition.png", run.partition is not None, lambda path: draw_partition(run.partition or {}, path)),
         ("stores.png", bool(run.per_store), lambda path: draw_stores(run.per_store, path)),
+        ("reliability.png", confidence is not None, lambda path: draw_reliability(confidence or Trust([], []), path)),
     ]
     for name, wanted, draw in jobs:
         if wanted:
@@ -155,6 +157,25 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         else:
             axes.hist(accuracies, bins=BINS, color=CURVES["test"], rwidth=0.94)
             axes.set_ylabel("stores")
+
+
+def draw_reliability(confidence: Trust, path: Path) -> None:
+    """How often the model is right by how sure it is, with and without its temperature."""
+    with _figure(path, (5 * len(confidence.charts), 4)) as figure:
+        for axes, chart in zip(
+            figure.subplots(1, len(confidence.charts), squeeze=False)[0], confidence.charts, strict=True
+        ):
+            axes.set_title(f"{chart.title}: {chart.remark}")
+            for step in chart.steps:
+                common, gap = step.height / BOX, step.gap / BOX
+                place, width = (step.x + step.width / 2) / BOX, step.width / BOX
+                colour = CURVES["validation" if step.kind == "over" else "test"]
+                axes.bar(place, common, width, color=CURVES["test"])
+                axes.bar(place, gap, width, bottom=common, color=colour, alpha=0.45)
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure the model is", ylabel="how often it is right")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 @contextmanager

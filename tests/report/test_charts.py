@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from server.report.charts import LABEL_HEIGHT, line_chart, nice_ticks, round_ticks, thin
 from server.report.colours import class_colours
 from server.report.heatmap import heat_map
+from server.report.reliability import trust
 from server.report.stacks import stacks
+from server.report.weak_spots import weak_spots
 
 finite = st.floats(-1e9, 1e9, allow_nan=False)
 
@@ -104,3 +106,44 @@ def test_a_partition_without_images_is_no_picture() -> None:
 @pytest.mark.parametrize("number", [0, 1, 10, 11, 80])
 def test_every_class_has_its_own_colour(number: int) -> None:
     assert len(set(class_colours(number))) == number
+
+
+def test_reliability_pictures_show_confidence_over_and_under_accuracy() -> None:
+    bins = [
+        {"from": 0.4, "to": 0.6, "images": 10, "right": 8, "confidence": 0.5},
+        {"from": 0.6, "to": 0.8, "images": 0, "right": 0, "confidence": None},
+        {"from": 0.8, "to": 1.0, "images": 40, "right": 20, "confidence": 0.9},
+    ]
+    plain = {"ece": 0.38, "confidence": 0.82, "accuracy": 0.56, "loss": 1.0}
+    told = {"temperature": None, "fitted_on": 0, "images": 50, "on": "server", "unscaled": plain, "scaled": None}
+    found = trust(told | {"bins": bins})
+    assert found is not None
+    under, over = found.charts[0].steps
+    assert (under.kind, under.height, under.gap_top, under.gap, under.share) == ("under", 500, 200, 300, 0.25)
+    assert (over.kind, over.height, over.gap_top, over.gap, over.share) == ("over", 500, 100, 400, 1.0)
+    assert over.tip == "40 images of which it was 90.0% sure: right on 50.0% (20)"
+    assert "82.0% sure in the mean and right on 56.0%: overconfident by 26.0 points" in found.told[0]
+    assert "off by 38.0 points" in found.told[0]
+    assert found.told[1].startswith("No temperature was fitted")
+    worse = {"temperature": 0.5, "fitted_on": 9, "scaled": plain | {"ece": 0.4}, "bins_scaled": bins}
+    scaled = trust(told | {"bins": bins} | worse)
+    assert scaled is not None
+    assert scaled.told[1].endswith("off by 40.0 points: no better than without, on these images.")
+    assert [chart.title for chart in scaled.charts] == ["As trained", "Temperature 0.50"]
+    assert trust(None) is None
+
+
+def test_weak_spots_are_classes_that_a_store_has_and_mistakes() -> None:
+    def store(accuracy: float, **recalls: tuple[int, float]) -> dict[str, object]:
+        return {
+            "accuracy": accuracy,
+            "per_class": {name: {"images": images, "recall": recall} for name, (images, recall) in recalls.items()},
+        }
+
+    stores = {"a": store(0.9, cup=(10, 0.75), lamp=(0, 0.0)), "b": store(0.5, cup=(4, 1.0), lamp=(2, 0.0))}
+    picture = weak_spots(["cup", "lamp"], stores)
+    assert picture is not None
+    assert picture.rows == ["b", "a"]  # the weakest first
+    assert [(spot.row, spot.column, spot.strength) for spot in picture.spots] == [(0, 0, 0.0), (0, 1, 1.0), (1, 0, 0.5)]
+    assert picture.spots[2].tip == "cup at a: 75.0% of 10 recognised"
+    assert weak_spots(["cup", "lamp"], {"a": stores["a"]}) is None  # nobody to compare with

@@ -12,7 +12,7 @@ from server.report.colours import class_colours
 from server.report.pictures import draw_confusion, draw_partition, draw_stores, write_pictures
 from tests.report.sample_run import make_run, partition
 
-ALL = ["curves.png", "confusion.png", "partition.png", "stores.png"]
+ALL = ["curves.png", "confusion.png", "partition.png", "stores.png", "reliability.png"]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -26,7 +26,7 @@ def share_of(picture: np.ndarray, colour: str) -> float:
     return float((np.abs(picture.astype(int) - wanted) <= 1).all(axis=-1).mean())
 
 
-def test_a_finished_run_gives_four_pictures(finished_run: Path) -> None:
+def test_a_finished_run_gives_five_pictures(finished_run: Path) -> None:
     written = write_pictures(finished_run)
     assert [path.name for path in written] == ALL
     for path in written:
@@ -43,7 +43,7 @@ def test_only_what_there_are_numbers_for_is_drawn(tmp_path: Path) -> None:
     assert write_pictures(tmp_path) == []
     directory = make_run(tmp_path / "run", rounds=2)
     summary = json.loads((directory / "summary.json").read_text())
-    (directory / "summary.json").write_text(json.dumps(summary | {"test": None}))
+    (directory / "summary.json").write_text(json.dumps(summary | {"test": None, "evaluation_file": None}))
     (directory / "partition.json").unlink()
     assert [path.name for path in write_pictures(directory)] == ["curves.png", "stores.png"]
 
