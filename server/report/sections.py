@@ -90,8 +90,8 @@ def tiles(run: Contents) -> list[Tile]:
 def _trust(calibration: Mapping[str, Any]) -> Tile:
     """By how much the confidence is off that users of the model get."""
     told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
-    remark = f"with temperature {words.decimal(temperature, 2)}" if temperature else "no temperature fitted"
-    return Tile("Confidence off by", words.percent(told["ece"]), remark)
+    remark = f"temperature {words.decimal(temperature, 2)}" if temperature else "as trained"
+    return Tile("Confidence off", words.percent(told["ece"]), remark)
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
