@@ -14,6 +14,7 @@ from common import device
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError, RunError
 from common.native import compiler
+from server.growth import adopt
 from server.plan import settle
 from server.run_directory import RunDirectory, free_name
 from simulations import datasets, federation
@@ -114,6 +115,16 @@ def _check(config: RunConfig, dealt: Federation) -> None:
     """Raises DataError or ConfigError for what cannot be compared."""
     if len(dealt.stores) < 2:
         raise DataError("A comparison needs at least two stores, got one; give --stores, or another folder of them.")
+    if config.train.objective != "classes":
+        raise ConfigError(
+            f"A comparison is about product classes, got train.objective {config.train.objective}; leave it out, and"
+            " give what came of such a run as model.weights."
+        )
+    if config.train.seconds:
+        raise ConfigError(
+            f"A comparison gives all models as many passes over images, got train.seconds {config.train.seconds:g}, a"
+            " budget of time; leave it out."
+        )
     if config.run.engine == "ray" or config.run.ray_address:
         raise ConfigError(
             "A comparison trains its parts on the cores or the GPU of this machine, got the engine ray;"
@@ -123,20 +134,21 @@ def _check(config: RunConfig, dealt: Federation) -> None:
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the comparison lives, and its configuration: a new one, or that of the one to resume."""
-    config = resolve(request.settings)
+    settings = adopt(request.settings)
+    config = resolve(settings)
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
     if request.resume:
         path = Path(config.run.out or default)
         if (path / "history.jsonl").exists():
             raise RunError(f"{path} holds a run, not a comparison; go on with it by flower-simulation run --resume.")
-        stored = RunDirectory.stored(path, request.settings)
-        for key in request.settings.keys() - CHANGEABLE:
+        stored = RunDirectory.stored(path, settings)
+        for key in settings.keys() - CHANGEABLE:
             if flatten(stored)[key] != flatten(RunDirectory.stored(path, {}))[key]:
                 raise ConfigError(f"Setting {key} cannot change when a comparison goes on; start a new one.")
         return path, stored
     path = Path(config.run.out) if config.run.out else free_name(default)
     RunDirectory.check_new(path)
-    return path, resolve(request.settings, {"run.out": str(path)})
+    return path, resolve(settings, {"run.out": str(path)})
 
 
 def _options(request: Request, config: RunConfig, directory: RunDirectory) -> Options:

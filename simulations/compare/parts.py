@@ -93,8 +93,8 @@ def _lone(config: RunConfig, rounds: int) -> RunConfig:
 def _tuned(config: RunConfig, options: Options, model: Path) -> RunConfig:
     """Further training from the federated model at one store."""
     changed = {
-        "model.weights": str(model), "train.epochs": 1, "train.lr": options.tune_lr, "train.schedule": "constant",
-        "evaluation.patience": 0,
+        "model.weights": str(model), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
+        "train.schedule": "constant", "evaluation.patience": 0,
     }  # fmt: skip
     return resolve(flatten(_lone(config, options.tune_epochs)), changed)
 

@@ -121,6 +121,10 @@ def test_what_cannot_be_compared_is_one_sentence(made: tuple[Path, Path, dict[st
         compared(settings(data, tmp_path / "one", data__stores=1))
     with pytest.raises(ConfigError, match="got the engine ray"):
         compared(settings(data, tmp_path / "ray", run__engine="ray"))
+    with pytest.raises(ConfigError, match=r"about product classes, got train\.objective turns"):
+        compared(settings(data, tmp_path / "turns", train__objective="turns"))
+    with pytest.raises(ConfigError, match=r"got train\.seconds 3"):
+        compared(settings(data, tmp_path / "seconds", train__seconds=3))
     with pytest.raises(ConfigError, match=r"run\.rounds cannot change"):
         compared({"run.out": str(out), "run.rounds": 9}, resume=True)
     with pytest.raises(ConfigError, match="fine-tunes for 2 epochs"):
