@@ -92,13 +92,24 @@ def sequential(dealt: Federation, config: RunConfig, states: Path) -> Sequential
 def identical(one: State, other: State) -> bool:
     assert one.strategy.keys() == other.strategy.keys()
     assert torch.equal(one.params, other.params)
+    assert torch.equal(one.model, other.model)
     return all(torch.equal(tensor, other.strategy[key]) for key, tensor in one.strategy.items())
 
 
 @EVERY
 def test_a_run_cut_off_goes_on_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
     """It ends in round 4, after stores have trained, and goes on from the checkpoint of round 2 in a new process."""
-    dealt, config = federation(SIZES), config_of(name)
+    goes_on(config_of(name), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scaffold", "fednova"])
+def test_stores_that_have_no_time_and_a_mean_of_models_go_on_too(name: str, tmp_path: Path) -> None:
+    """One step a round each, the one case in which a limit of time leaves the result to nobody's clock."""
+    goes_on(config_of(name, train__seconds=1e-9, strategy__average="ema"), tmp_path)
+
+
+def goes_on(config: RunConfig, tmp_path: Path) -> None:
+    dealt = federation(SIZES)
     whole = played(sequential(dealt, config, tmp_path / "a"), config)
     checkpoints = Checkpoints(tmp_path, keep=2)
     state = checkpoints.save(played(sequential(dealt, config, tmp_path / "b"), config, until=2))
