@@ -54,7 +54,8 @@ def run(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, median, trimmed-mean, krum or multi-krum."
+            help="fedavg, fedprox, scaffold, fednova, feddyn, fedbn, fedper, fedavgm, fedadam, fedyogi, fedadagrad,"
+            " median, trimmed-mean, krum or multi-krum."
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
