@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.assortment import images_by_class
+from common.config import TrainConfig
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.spool import Held
