@@ -125,5 +125,5 @@ class TestUnlabelled:
         folder = opened(tmp_path / "store")
         assert folder.classes == ()
         assert sizes(to_turns(folder)) == 3
-        with pytest.raises(DataError, match="No usable image .* found 3 photos without a class"):
+        with pytest.raises(DataError, match=r"No usable image .* found 3 photos without a class"):
             opened(tmp_path / "store", unlabelled=False)
