@@ -79,7 +79,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     """
     strategies.check(config)
     compression.check(config)
-    _check_frozen(config)
+    _check_origin(config)
     _check_objective(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})
     spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
@@ -94,15 +94,20 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     return Start(plan, network.vector.detach().clone(), network.layout, origin)
 
 
-def _check_frozen(config: RunConfig) -> None:
-    """Raises ConfigError if what is frozen never learned anything, or if the backbone's rate moves nothing."""
-    freeze, rate = config.model.freeze, config.train.backbone_lr
-    if freeze != "none" and config.model.weights == "none" and not config.model.resume_from:
+def _check_origin(config: RunConfig) -> None:
+    """Raises ConfigError for two models to start from, a frozen part that never learned, a rate that moves nothing."""
+    model, rate = config.model, config.train.backbone_lr
+    if model.resume_from and model.weights != "none":
         raise ConfigError(
-            f"Setting model.freeze got {freeze!r} with model.weights none: a backbone that never learned anything would"
-            " be kept as it is; give model.weights or model.resume_from, or leave model.freeze out."
+            f"Setting model.weights got {model.weights!r} with model.resume_from {model.resume_from!r}: a run starts"
+            " from one model; leave one of them out."
         )
-    if freeze == "backbone" and rate != 1:
+    if model.freeze != "none" and model.weights == "none" and not model.resume_from:
+        raise ConfigError(
+            f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that never learned anything"
+            " would be kept as it is; give model.weights or model.resume_from, or leave model.freeze out."
+        )
+    if model.freeze == "backbone" and rate != 1:
         raise ConfigError(
             f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
             " train; leave one of them out."
@@ -127,7 +132,7 @@ def _check_objective(config: RunConfig) -> None:
         "data.classes": data.classes not in ((), TURNS),
         "data.mixup": data.mixup,
         "data.cutmix": data.cutmix,
-        "strategy.absent_classes": config.strategy.absent_classes == "mask",
+        "strategy.absent_classes": config.strategy.absent_classes != "full",
         "model.resume_from": config.model.resume_from,
     }
     if wrong := [key for key, is_set in faults.items() if is_set]:

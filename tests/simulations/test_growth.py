@@ -87,6 +87,12 @@ def test_rows_of_old_classes_go_on_from_where_they_were(first: Path, photos: str
         torch.testing.assert_close(kept, tensor, rtol=1e-6, atol=1e-7)
 
 
+def test_a_run_starts_from_one_model(first: Path, photos: str, tmp_path: Path) -> None:
+    two = {"model.resume_from": str(first), "model.weights": str(first / "model.safetensors")}
+    with pytest.raises(ConfigError, match=r"got .* with model\.resume_from .*: a run starts from one model"):
+        trained(tmp_path / "run", MORE | {"data.dataset": photos, **two})
+
+
 def test_data_that_lacks_an_old_class_is_one_sentence(first: Path, tmp_path: Path) -> None:
     data = chain(tmp_path / "other", ("boot", "mug"))
     with pytest.raises(ConfigError, match="knows the class 'hat', which is not among this run's classes"):
