@@ -18,6 +18,7 @@ from common.training import Network
 
 _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
 
+
 @dataclass(frozen=True)
 class Origin:
     """The finished model that a run goes on from.

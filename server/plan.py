@@ -95,13 +95,8 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
 
 
 def _check_origin(config: RunConfig) -> None:
-    """Raises ConfigError for two models to start from, a frozen part that never learned, a rate that moves nothing."""
+    """Raises ConfigError for a frozen part that never learned, and a rate that moves nothing."""
     model, rate = config.model, config.train.backbone_lr
-    if model.resume_from and model.weights != "none":
-        raise ConfigError(
-            f"Setting model.weights got {model.weights!r} with model.resume_from {model.resume_from!r}: a run starts"
-            " from one model; leave one of them out."
-        )
     if model.freeze != "none" and model.weights == "none" and not model.resume_from:
         raise ConfigError(
             f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that never learned anything"

@@ -89,7 +89,7 @@ def test_rows_of_old_classes_go_on_from_where_they_were(first: Path, photos: str
 
 def test_a_run_starts_from_one_model(first: Path, photos: str, tmp_path: Path) -> None:
     two = {"model.resume_from": str(first), "model.weights": str(first / "model.safetensors")}
-    with pytest.raises(ConfigError, match=r"got .* with model\.resume_from .*: a run starts from one model"):
+    with pytest.raises(ConfigError, match="has all weights; leave one of them out"):
         trained(tmp_path / "run", MORE | {"data.dataset": photos, **two})
 
 
