@@ -43,7 +43,7 @@ class Orderbook:
         self._workshop, self._books = workshop, books
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._held: dict[str, Head] = {}
-        self._done = threading.Event()
+        self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
         self._bundles: dict[int, str] = {}
         threading.Thread(target=self._work, name="orders", daemon=True).start()
@@ -53,14 +53,15 @@ class Orderbook:
         """Whether an order is being worked on, or waits."""
         return bool(self._held)
 
-    def pause(self, seconds: float) -> None:
-        """Wait so long, or until an order is done: the next one may be there."""
-        self._done.clear()
-        self._done.wait(seconds)
+    def finish(self, seconds: float) -> None:
+        """Wait until all orders are done, or so long."""
+        with self._change:
+            self._change.wait_for(lambda: not self._held, seconds)
 
     def take(self, line: Line, head: Head) -> None:
         """Put an order that has come on `line` at the end."""
-        self._held[head.message_id] = head
+        with self._change:
+            self._held[head.message_id] = head
         self._queue.put(_Job(line, head, time.monotonic()))
 
     def tell(self, line: Line, head: Head) -> None:
@@ -92,8 +93,9 @@ class Orderbook:
             except Exception:  # nothing that a server sends may end this thread, and with it the store's work
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
-                self._held.pop(job.head.message_id, None)
-                self._done.set()
+                with self._change:
+                    self._held.pop(job.head.message_id, None)
+                    self._change.notify_all()
 
     def _do(self, job: _Job) -> None:
         message, size = job.line.fetch(job.head)

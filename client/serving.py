@@ -4,6 +4,7 @@ import logging
 import time
 
 import httpx
+from flwr.app import MessageType
 
 from client.fleet import LONGEST_RETRY, Line
 from client.kit import Credentials
@@ -12,8 +13,10 @@ from client.orderbook import Orderbook
 from common.envelope import PROBE
 from common.errors import MessageError, NetworkError, RefusedError
 
-FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last message ...
+FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last order was done ...
 WHILE_BUSY = 1.0  # ... but while an order is worked on only a probe can come
+SOON = 0.75  # of what the server took for the last order, from an answer on until the next one is looked for ...
+LONGEST_TURN = 1.0  # ... and at most so many seconds
 FAIR = 5  # times what a poll takes: a server that has many stores answers slowly, and is then asked less
 
 LOG = logging.getLogger("fedshelf.store")
@@ -47,25 +50,38 @@ def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait:
 
 
 def _listen(line: Line, orders: Orderbook) -> None:
-    last_message = time.monotonic()
+    done, turn = time.monotonic(), 0.0  # when the last order was done; seconds that the server then took for another
     while True:
-        began = time.monotonic()
-        try:
-            heads = line.receive()
-            took = time.monotonic() - began
-            for head in heads:
-                if head.type == PROBE:
-                    orders.tell(line, head)
-                else:
-                    orders.take(line, head)
-        except RunOverError:
-            heads = []
-        except MessageError as error:
-            LOG.error("%s It is left out.", error)
-        except httpx.HTTPStatusError as error:
-            LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
-        if heads or orders.is_busy:
-            last_message = time.monotonic()
-        if not heads:
-            idle = WHILE_BUSY if orders.is_busy else 0.1 * (time.monotonic() - last_message)
-            orders.pause(min(max(idle, FASTEST, FAIR * took), SLOWEST))
+        began, is_busy = time.monotonic(), orders.is_busy
+        kinds = _take(line, orders)
+        took = time.monotonic() - began
+        if kinds and not is_busy:
+            turn = began - done
+        if kinds and kinds[-1] != MessageType.TRAIN:
+            continue  # one is handed out at a time, and others may be there: what is judged now is trained next
+        if orders.is_busy:
+            orders.finish(WHILE_BUSY)
+            if not orders.is_busy:
+                done = time.monotonic()
+                time.sleep(min(SOON * turn, LONGEST_TURN))
+        else:
+            time.sleep(min(max(0.1 * (time.monotonic() - done), FASTEST, FAIR * took), SLOWEST))
+
+
+def _take(line: Line, orders: Orderbook) -> list[str]:
+    """Ask once for messages, and see to those that have come; their types."""
+    kinds = []
+    try:
+        for head in line.receive():
+            kinds.append(head.type)
+            if head.type == PROBE:
+                orders.tell(line, head)
+            else:
+                orders.take(line, head)
+    except RunOverError:
+        pass
+    except MessageError as error:
+        LOG.error("%s It is left out.", error)
+    except httpx.HTTPStatusError as error:
+        LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+    return kinds

@@ -66,6 +66,7 @@ def main(grid: Grid, context: Context) -> None:
                 desk.began,
                 config.cohort.min_stores,
                 board=desk.board,
+                answered=desk.answered,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
             )
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
@@ -87,6 +88,7 @@ class GridTraining:
     expected:  stores to wait for before round 1
     channels:  of the stores' images
     board:     the file in which the stores' states are shown
+    answered:  the file in which the door tells whose answers are complete
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
     """
 
@@ -98,6 +100,7 @@ class GridTraining:
     expected: int
     channels: int = STORE_CHANNELS
     board: Path | None = None
+    answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
@@ -106,7 +109,7 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
-        surroundings = Surroundings(self.watcher.note, self.board, self.enrolled)
+        surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled)
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
         if stop() and len(present) < config.cohort.min_stores:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from common.errors import FedshelfError, RunError
 from common.files import write_json
 
+ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
 
 
@@ -29,6 +30,7 @@ class Desk:
 
     events: what the app has to say, see `server.relay`
     board:  what the app knows of each store, see `server.board`
+    answered: whose answers are complete, see `server.answered`
     began:  seconds since the epoch at which the person's command started
     """
 
@@ -36,6 +38,7 @@ class Desk:
         self.directory = run_directory / "flower"
         self.events = self.directory / "events.jsonl"
         self.board = self.directory / "stores.json"
+        self.answered = self.directory / ANSWERED
         self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"

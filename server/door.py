@@ -6,7 +6,9 @@ reverse proxy lets through the exact paths of the Fleet API and `/health`, nothi
 looks like them. With credentials, it speaks TLS, asks a guard who may pass, and enrols stores.
 While the SuperLink restarts, it answers 503 and goes on.
 
-    python -m server.door HOST PORT SUPERLINK_PORT [CREDENTIALS]
+    python -m server.door HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
+
+ANSWERED is the file in which it tells the server's app whose answers are complete (`server.answered`).
 """
 
 import sys
@@ -18,12 +20,14 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from common.door_words import ENROL_PATH, REASON_HEADER, Reason
 from server.announced import Announced
+from server.answered import Uploads
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.doorway import Doorway
@@ -34,6 +38,7 @@ FLEET_CALLS = (
     "confirm-message-received",
 )  # fmt: skip
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
+PIECE = "/v1/fleet/push-object"
 PASSED = {f"/v1/fleet/{call}".encode(): "POST" for call in FLEET_CALLS} | {b"/health": "GET"}
 
 LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
@@ -45,7 +50,7 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 }  # fmt: skip
 
 
-def make_door(superlink_port: int, guard: Guard | None) -> Starlette:
+def make_door(superlink_port: int, answered: Path, guard: Guard | None) -> Starlette:
     """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
 
     @asynccontextmanager
@@ -54,7 +59,8 @@ def make_door(superlink_port: int, guard: Guard | None) -> Starlette:
         async with httpx.AsyncClient(
             base_url=f"{url}:{superlink_port}", verify=trust, timeout=_TIMEOUT, trust_env=False
         ) as client:
-            door.state.client, door.state.guard, door.state.announced = client, guard, Announced()
+            door.state.client, door.state.guard = client, guard
+            door.state.announced, door.state.uploads = Announced(), Uploads(answered)
             yield
 
     routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
@@ -116,12 +122,22 @@ async def _pass(request: Request) -> Response:
         return Response(status_code=504)
     except httpx.TransportError:
         return Response(status_code=503)
-    if path == PULL:
-        state.announced.handed_out(answer.content)
+    if answer.status_code == httpx.codes.OK:
+        _follow(state, path, body, answer.content)
     kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
     response = Response(answer.content, status_code=answer.status_code)
     response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
     return response
+
+
+def _follow(state: State, path: str, body: bytes, answer: bytes) -> None:
+    """Take note of what the SuperLink has handed out or taken."""
+    if path == PULL:
+        state.announced.handed_out(answer)
+    elif path == PUSH:
+        state.uploads.announced(body, answer)
+    elif path == PIECE:
+        state.uploads.arrived(body, answer)
 
 
 async def _limited(request: Request, largest: int) -> bytes | None:
@@ -136,9 +152,9 @@ async def _limited(request: Request, largest: int) -> bytes | None:
 
 def main() -> None:
     """Serve until terminated."""
-    host, port, superlink_port, *credentials = sys.argv[1:]
+    host, port, superlink_port, answered, *credentials = sys.argv[1:]
     guard = Guard(Chain.load(Path(credentials[0]))) if credentials else None
-    door = make_door(int(superlink_port), guard)
+    door = make_door(int(superlink_port), Path(answered), guard)
     config = uvicorn.Config(
         door, host=host, port=int(port), log_level="warning", server_header=False, lifespan="on", proxy_headers=False
     )

@@ -13,8 +13,11 @@ from server.board import Board
 from server.link import GONE, LOST, Link, read, says_no
 from server.roster import Roster
 
-POLL = 0.05  # seconds between two looks for answers, growing to a tenth of the time waited ...
+POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this
+TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same where the door tells whose answers are complete
+LOOK = 0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
+SLOWEST_LOOK = 0.1  # ... and to no more than this
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has its order; then a tenth of the time
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 ROLL_CALL = 2.0  # seconds between two looks at who is there
@@ -53,7 +56,7 @@ class Errand:
         self._pending: dict[str, _Sent] = {}
         self._unreached: list[Failure] = []
         self._attached, self._sendings = Counter[str](), Counter[str]()
-        self._looked, self.is_posted = time.monotonic(), False
+        self._looked, self._all_at, self.is_posted = time.monotonic(), 0.0, False
         self._size = order.params.numel() * BYTES_PER_FLOAT
 
     def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
@@ -83,6 +86,7 @@ class Errand:
     def answers(self, seconds: float) -> Iterator[Result]:
         """One answer per store, as they arrive; a Failure for each that gave none in `seconds`."""
         began = time.monotonic()
+        self._all_at = began + TOLD_POLL if self._link.is_told else began
         while self._pending or self._unreached:
             yield from self._pop_unreached()
             if time.monotonic() - began > seconds:
@@ -90,11 +94,23 @@ class Errand:
                     yield Failure(sent.store, "timeout", f"no answer within {seconds:g} s")
                 return
             self._look_after()
-            for reply in self._link.pull(self._pending, self._size):
+            for reply in self._link.pull(self._worth_asking(time.monotonic() - began), self._size):
                 yield from self._take(reply)
             self._post_missing()
             if self._pending and not self._unreached:
-                time.sleep(min(max(0.1 * (time.monotonic() - began), POLL), SLOWEST_POLL))
+                time.sleep(min(max(0.01 * (time.monotonic() - began), LOOK), SLOWEST_LOOK))
+
+    def _worth_asking(self, waited: float) -> Collection[str]:
+        """The orders whose answers to look for: complete ones, and now and then all.
+
+        An answer may be there of which nobody told; so all are looked for, too, before an order is sent again.
+        """
+        now = time.monotonic()
+        if now < self._all_at and not any(sent.is_missing for sent in self._pending.values()):
+            return self._link.complete(self._pending)
+        least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (POLL, SLOWEST_POLL)
+        self._all_at = now + min(max(0.1 * waited, least), most)
+        return self._pending
 
     def _pop_unreached(self) -> Iterator[Failure]:
         while self._unreached:

@@ -32,12 +32,14 @@ class Surroundings:
 
     note:     takes lines for the person who watches the server
     board:    the file in which the stores' states are shown; None: not shown
+    answered: the file in which the door tells whose answers are complete; None: there is no door
     enrolled: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
     ghost:    seconds for which a second store of one name may be the first one come back
     """
 
     note: Callable[[str], None]
     board: Path | None = None
+    answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     ghost: float = GHOST
 
@@ -50,7 +52,8 @@ class GridRuntime:
 
     def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
         self._timeout = config.cohort.timeout
-        self._link, self._board = Link(grid, max(self._timeout, 1.0)), Board(surroundings.board)
+        self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered)
+        self._board = Board(surroundings.board)
         query = Query(run_id, for_stores(config))
         self._roster = Roster(
             self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost

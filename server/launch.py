@@ -23,6 +23,7 @@ from common.files import write_json, write_private, write_text
 from server.addresses import LOOPBACK, Address, check_free, free_port
 from server.credentials.clerk import begin_registrations
 from server.credentials.kits import Chain
+from server.desk import ANSWERED
 from server.processes import Children, end_leftovers
 
 PATIENCE = 5.0  # seconds for a port to become free
@@ -124,6 +125,7 @@ class FlowerServer:
             self.address.host,
             str(self.address.port),
             str(self.superlink_port),
+            str(self._directory / ANSWERED),
         ]
         if self._chain:
             credentials = str(self._chain.directory)

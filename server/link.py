@@ -1,6 +1,7 @@
 """What the server uses of Flower's grid, by its public methods alone, and how it reads what comes back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -10,6 +11,7 @@ from common.errors import FedshelfError, MessageError
 from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+from server.answered import Answered
 from server.pulls import UNREADABLE, Pulls
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
@@ -26,10 +28,15 @@ GONE = 5
 
 
 class Link:
-    """A grid, and how many answers to take in together. ttl: seconds that a question stays of interest."""
+    """A grid, and how many answers to take in together.
 
-    def __init__(self, grid: Grid, ttl: float) -> None:
+    ttl:     seconds that a question stays of interest
+    told_in: the file in which the door tells whose answers are complete; None: there is no door
+    """
+
+    def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None) -> None:
         self._grid, self._ttl, self._pulls = grid, ttl, Pulls(grid)
+        self._answered, self.is_told = Answered(told_in), told_in is not None
 
     def nodes(self) -> set[int]:
         """The nodes that are connected."""
@@ -48,6 +55,10 @@ class Link:
         messages = [Message(content, node_id, kind, ttl=ttl) for node_id, ttl in nodes.items()]
         sent = list(self._grid.push_messages(messages)) if messages else []
         return sent + [None] * (len(messages) - len(sent))
+
+    def complete(self, message_ids: Collection[str]) -> set[str]:
+        """Those whose answers have come with all pieces since this was asked before, or are being taken in."""
+        return self._answered.among(message_ids) | self._pulls.underway().intersection(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
         """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""

@@ -34,7 +34,7 @@ class Pulls:
         asked = set(message_ids)
         for some in [some for some, pull in self._underway.items() if some & asked and pull.done()]:
             yield from self._taken(some, asked)
-        asked -= frozenset().union(*self._underway)
+        asked -= self.underway()
         left = iter([each for each in message_ids if each in asked])
         while some := frozenset(islice(left, 1 if time.monotonic() < self._careful_until else together)):
             if not self._has_room():
@@ -45,6 +45,10 @@ class Pulls:
                 yield from self._taken(some, asked)
             else:
                 self._careful_until = time.monotonic() + CAREFUL
+
+    def underway(self) -> frozenset[str]:
+        """The messages whose answers are being taken in."""
+        return frozenset().union(*self._underway)
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))

@@ -57,7 +57,8 @@ class LocalGrid(Grid):
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
         self.apps: dict[int, ClientApp] = {}
         self.sent: list[Message] = []
-        self._replies: dict[str, Message] = {}
+        self.asked: list[str] = []
+        self.replies: dict[str, Message] = {}
 
     def set_run(self, run: Any) -> None: ...
 
@@ -77,7 +78,8 @@ class LocalGrid(Grid):
         return [self._push(message) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return [self._replies.pop(each) for each in message_ids if each in self._replies]
+        self.asked += (identities := list(message_ids))
+        return [self.replies.pop(each) for each in identities if each in self.replies]
 
     def _push(self, message: Message) -> str:
         identity = message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
@@ -88,7 +90,7 @@ class LocalGrid(Grid):
     def _work(self, identity: str, message: Message) -> None:
         node = message.metadata.dst_node_id
         if (app := self.apps.get(node)) is not None:  # else the node has gone in the meantime
-            self._replies[identity] = app(message, Context(1, node, {}, RecordDict(), {}))
+            self.replies[identity] = app(message, Context(1, node, {}, RecordDict(), {}))
 
 
 class Command:

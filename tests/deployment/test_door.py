@@ -64,9 +64,9 @@ def link() -> Iterator[SuperLink]:
 
 
 @pytest.fixture(scope="module")
-def door(link: SuperLink) -> Iterator[int]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "server.door", "127.0.0.1", str(port), str(link.port)])
+def door(link: SuperLink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    port, answered = free_port(), tmp_path_factory.mktemp("door") / "answered.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "server.door", "127.0.0.1", str(port), str(link.port), answered])
 
     def is_open() -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -158,9 +158,10 @@ def chain(tmp_path: Path) -> Chain:
 
 
 @pytest.fixture
-def tls_door(chain: Chain) -> Iterator[int]:
+def tls_door(chain: Chain, tmp_path: Path) -> Iterator[int]:
     """A door over TLS, with nothing behind it."""
-    command = [sys.executable, "-m", "server.door", "127.0.0.1", str(chain.port), str(free_port()), chain.directory]
+    files = [str(tmp_path / "answered.jsonl"), str(chain.directory)]
+    command = [sys.executable, "-m", "server.door", "127.0.0.1", str(chain.port), str(free_port()), *files]
     process = subprocess.Popen(command)
     wait_for(lambda: health(chain) == 503)
     yield chain.port

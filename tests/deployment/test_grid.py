@@ -1,5 +1,6 @@
 """Whatever a store does, the server's runtime gets one answer per store asked, and says why if it is a failure."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.messages import Notice, decode_order
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from server import errand
 from server.grid import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 
@@ -239,3 +241,41 @@ def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., 
 
 def training_orders(grid: LocalGrid) -> Iterator[str]:
     return (message.metadata.message_id for message in grid.sent if message.metadata.message_type == "train")
+
+
+@pytest.fixture
+def told(grid: LocalGrid, add: Callable[..., None], tmp_path: Path) -> Callable[..., GridRuntime]:
+    """A runtime with two stores, north and south, and a door that tells it of answers in `answered.jsonl`."""
+
+    def told() -> GridRuntime:
+        surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
+        runtime = GridRuntime(grid, CONFIG, "run", surroundings)
+        add(Doubler("north"))
+        add(Doubler("south"))
+        gathered(runtime, "north", "south")
+        return runtime
+
+    return told
+
+
+def test_only_answers_are_asked_for_of_which_the_door_tells(
+    grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errand, "TOLD_POLL", 1000.0)
+    answers = iter(told().train(order(), ["north", "south"]))
+    north, south = (message.metadata.message_id for message in grid.sent[-2:])
+    wait_for(lambda: {north, south} <= grid.replies.keys())
+    for identity, name in ((south, "south"), (north, "north")):
+        with (tmp_path / "answered.jsonl").open("a") as file:
+            file.write(json.dumps({"order": identity}) + "\n")
+        grid.asked.clear()
+        assert next(answers).store == name
+        assert grid.asked == [identity]
+    assert list(answers) == []
+
+
+def test_an_answer_of_which_nobody_told_is_found_in_the_end(
+    told: Callable[..., GridRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errand, "TOLD_POLL", 0.1)
+    assert {each.store for each in told().train(order(), ["north", "south"])} == {"north", "south"}

@@ -29,20 +29,21 @@ from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
 
 
 class LossyGrid(LocalGrid):
-    """A grid that loses as many orders to train as `lose` says, and whose stores know what has reached them."""
+    """A grid that loses as many orders to train as `lose` says. Its stores know what has reached them, or forget it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lose, self.reached = 0, set[str]()
+        self.lose, self.forgets, self.reached = 0, False, set[str]()
 
     def _work(self, identity: str, message: Message) -> None:
         kind = message.metadata.message_type
         if kind == PROBE:
-            self._replies[identity] = Message(presence(has=probed(message.content) in self.reached), reply_to=message)
+            self.replies[identity] = Message(presence(has=probed(message.content) in self.reached), reply_to=message)
         elif kind == MessageType.TRAIN and self.lose:
             self.lose -= 1
         else:
-            self.reached.add(identity)
+            if not self.forgets:
+                self.reached.add(identity)
             super()._work(identity, message)
 
 
@@ -76,6 +77,22 @@ def test_a_lost_order_is_sent_again(lossy: LossyGrid, runtime: GridRuntime, tmp_
     answers = list(runtime.train(order(), ["north", "south"]))
     assert sorted(answer.store for answer in answers if isinstance(answer, Update)) == ["north", "south"]
     assert len(answers) == 2
+
+
+def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again(
+    lossy: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has answered, so it says that it has nothing to do."""
+    monkeypatch.setattr(errand, "TOLD_POLL", 1000.0)
+    lossy.forgets = True
+    surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
+    runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
+    put(lossy, 10, Doubler("north"), tmp_path)
+    wait_for(runtime.stores)
+    answers = iter(runtime.train(order(), ["north"]))
+    wait_for(lambda: lossy.sent[-1].metadata.message_id in lossy.replies)
+    assert [type(answer) for answer in answers] == [Update]
+    assert [message.metadata.message_type for message in lossy.sent].count(MessageType.TRAIN) == 1
 
 
 def test_an_order_that_is_lost_for_ever_ends(

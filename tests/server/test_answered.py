@@ -1,0 +1,88 @@
+"""The door tells which orders have been answered with all pieces, and the server's app hears it."""
+
+from pathlib import Path
+
+import pytest
+from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
+from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest, PushObjectResponse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server import answered
+from server.answered import Answered, Uploads
+
+FIRST, SECOND = "a" * 64, "b" * 64
+TAKEN, REFUSED = (PushObjectResponse(stored=stored).SerializeToString() for stored in (True, False))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answered.jsonl"
+
+
+def announcement(order: str) -> bytes:
+    about = Message(metadata=Metadata(reply_to_message_id=order))
+    return bytes(PushMessagesRequest(messages_list=[about]).SerializeToString())
+
+
+def granted(session: str, *pieces: str) -> bytes:
+    return bytes(PushMessagesResponse(session_id=session, objects_to_push=pieces).SerializeToString())
+
+
+def piece(session: str, name: str) -> bytes:
+    return bytes(PushObjectRequest(session_id=session, object_id=name, object_content=b"x").SerializeToString())
+
+
+def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
+    uploads, app = Uploads(path), Answered(path)
+    uploads.announced(announcement(FIRST), granted("one", "x", "y"))
+    uploads.announced(announcement(SECOND), granted("two", "x"))
+    uploads.arrived(piece("one", "x"), TAKEN)
+    uploads.arrived(piece("one", "y"), REFUSED)
+    uploads.arrived(piece("three", "y"), TAKEN)
+    assert app.among([FIRST, SECOND]) == set()
+    uploads.arrived(piece("one", "y"), TAKEN)
+    assert app.among([SECOND]) == set()
+    assert app.among([FIRST, SECOND]) == {FIRST}
+    assert app.among([FIRST, SECOND]) == set()
+    uploads.arrived(piece("two", "x"), TAKEN)
+    assert app.among([FIRST, SECOND]) == {SECOND}
+
+
+def test_an_answer_that_is_all_there_already_is_told_at_once(path: Path) -> None:
+    Uploads(path).announced(announcement(FIRST), granted("again"))
+    assert Answered(path).among([FIRST]) == {FIRST}
+
+
+def test_a_door_that_starts_again_tells_on(path: Path) -> None:
+    app = Answered(path)
+    Uploads(path).announced(announcement(FIRST), granted("one"))
+    assert app.among([FIRST]) == {FIRST}
+    Uploads(path).announced(announcement(SECOND), granted("one"))
+    assert app.among([FIRST, SECOND]) == {SECOND}
+
+
+def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answered, "LARGEST", 1000)
+    uploads, app = Uploads(path), Answered(path)
+    for number in range(100):
+        uploads.announced(announcement(f"{number:064x}"), granted("one"))
+        assert app.among([f"{number:064x}"]) == {f"{number:064x}"}
+        assert path.stat().st_size <= 1000
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=40), st.text(max_size=70))
+def test_what_stores_make_up_is_not_told(path: Path, junk: bytes, order: str) -> None:
+    uploads = Uploads(path)
+    uploads.announced(announcement(order), granted("one"))
+    for known in (junk, announcement(FIRST), granted("one", "x")):
+        uploads.announced(announcement(FIRST), granted("one", "x"))
+        uploads.arrived(junk, known)
+        uploads.arrived(known, junk)
+    assert not path.exists()
+
+
+def test_where_there_is_no_door_nothing_is_told(path: Path) -> None:
+    assert Answered(None).among([FIRST]) == set()
+    assert Answered(path).among([FIRST]) == set()
