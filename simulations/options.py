@@ -28,9 +28,7 @@ Strategy = Annotated[str | None, typer.Option(help="A federated algorithm, as fo
 Seed = Annotated[int | None, typer.Option(help="The one number all randomness derives from.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 Out = Annotated[Path | None, typer.Option(help="Directory to write; by default a new one below runs/.")]
-Settings = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of settings; flags and --set win over it.")
-]
+Settings = Annotated[Path | None, typer.Option("--config", help="TOML file of settings; flags and --set win over it.")]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, for example train.momentum=0.5; may be given again."),

@@ -125,8 +125,8 @@ class StrategyConfig(Section):
     alpha: Positive = Field(0.01, description="feddyn: strength of the pull towards the global model")
     server_lr: NonNegative = Field(
         0.0,
-        description="scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for scaffold and"
-        " fedavgm, else 0.1",
+        description="scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for scaffold"
+        " and fedavgm, else 0.1",
     )
     server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedavgm: momentum of the server")
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedadam, fedyogi: decay of the first moment")
