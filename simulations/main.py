@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.cli import command_line, merge_settings, run_and_leave
+from simulations import options
 from simulations.compare.main import compare
 from simulations.ensemble.main import ensemble
 
@@ -18,24 +19,14 @@ app = command_line("Train across simulated stores on this machine, to find what 
 
 @app.command()
 def run(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="shelf, cifar10, fashion-mnist, a folder of photos or parquet files, or OWNER/NAME at Hugging Face."
-        ),
-    ] = None,
-    stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
-    partition: Annotated[
-        str | None,
-        typer.Option(
-            help="iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, or folder (each sub-folder is a store)."
-        ),
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
-    fraction: Annotated[float | None, typer.Option(help="Share of the stores sampled for a round.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over a store's images per round.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
+    dataset: options.Dataset = None,
+    stores: options.Stores = None,
+    partition: options.Partition = None,
+    rounds: options.Rounds = None,
+    fraction: options.CohortShare = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
     model: Annotated[
         str | None,
         typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision model."),
@@ -58,7 +49,7 @@ def run(
             " median, trimmed-mean, krum or multi-krum."
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
+    seed: options.Seed = None,
     engine: Annotated[
         str | None,
         typer.Option(help="What executes the stores: sequential, batched (many stores at once on a GPU) or ray."),
@@ -70,18 +61,13 @@ def run(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="Share of a GPU for each worker of the engine ray.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
+    device: options.Device = None,
+    out: options.Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting, for example train.momentum=0.5; may be given again."
-        ),
-    ] = None,
+    config: options.Settings = None,
+    assignments: options.Assignments = None,
 ) -> None:
     """Simulate a federated training and write a run directory with model and report."""
     flags: dict[str, Any] = {
