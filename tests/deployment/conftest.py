@@ -19,7 +19,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """For our commands: an empty home, which must stay empty, a cache of its own, one thread each."""
     home, cache = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("cache")
     own = {"HOME": str(home), "FEDSHELF_CACHE": str(cache), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    own["FEDSHELF_HOME"] = str(tmp_path_factory.mktemp("state"))
     yield {key: value for key, value in os.environ.items() if not key.startswith(("FLWR", "XDG"))} | own
     assert list(home.iterdir()) == [], "something was written outside the run directory and the cache"
 
@@ -33,9 +32,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def command(environment: dict[str, str]) -> Iterator["Starter"]:
-    """Starts commands; whatever is left of them is killed at the end."""
-    starter = Starter(environment)
+def command(environment: dict[str, str], tmp_path: Path) -> Iterator["Starter"]:
+    """Starts commands, on machines where no store belongs to a chain yet; what is left of them is killed at the end."""
+    starter = Starter(environment | {"FEDSHELF_HOME": str(tmp_path / "state")})
     yield starter
     for started in reversed(starter.started):
         started.kill()

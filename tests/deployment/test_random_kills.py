@@ -42,6 +42,11 @@ class Supervisor:
             if self.started[-1].process.wait() >= 0:
                 return
 
+    @property
+    def is_at_work(self) -> bool:
+        """False once the command has ended by itself."""
+        return self._thread.is_alive()
+
     def finish(self) -> None:
         """Wait for an end that is no kill."""
         self._thread.join()
@@ -72,6 +77,8 @@ def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[
             os.kill(draw.choice(pids), signal.SIGKILL)
             killed.append(victim)
         threading.Event().wait(draw.uniform(0.5, 16.0))  # a moment like any other
+        for store in stores:
+            assert store.is_at_work, store.text
     server.finish()
     for store in stores:
         store.stop()
