@@ -57,9 +57,6 @@ class FlowerServer:
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
-            stale.unlink()
-        begin_registrations(self._directory, has_chain=self._chain is not None)
         check_free(self.address, PATIENCE)  # a killed process may take a moment to let go
         self.superlink_port = free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
@@ -69,9 +66,8 @@ class FlowerServer:
         settings = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
         write_text(home / "config.toml", tomli_w.dumps(settings))
         try:
-            self._spawn(secret)
-            self._remember()
-            self._await_health()
+            self._begin(secret)
+            self._await_health(secret)
         except BaseException:
             self.children.stop()
             raise
@@ -112,6 +108,14 @@ class FlowerServer:
         """How Flower's command line is to trust the SuperLink."""
         return {"root-certificates": str(self._chain.directory / "ca.crt")} if self._chain else {"insecure": True}
 
+    def _begin(self, secret: Path) -> None:
+        """Start all processes, with a database that knows nothing yet."""
+        for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
+            stale.unlink()
+        begin_registrations(self._directory, has_chain=self._chain is not None)
+        self._spawn(secret)
+        self._remember()
+
     def _spawn(self, secret: Path) -> None:
         link, guard = f"{LOOPBACK}:{self.superlink_port}", ["--superexec-auth-secret-file", str(secret)]
         superlink = [_script("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
@@ -142,14 +146,18 @@ class FlowerServer:
             clerk = [sys.executable, "-m", "server.credentials.clerk", credentials, str(self._directory), CONNECTION]
             self.children.spawn("clerk", clerk)
 
-    def _await_health(self) -> None:
+    def _await_health(self, secret: Path) -> None:
         """Wait until the SuperLink answers through the door. Raises NetworkError."""
         until = time.monotonic() + STARTUP
         while not self.is_healthy():
-            for name in ("superlink", "door"):
-                if (self.children.exited(name) or 0) < 0:  # a killed one starts again, now as later
-                    self.revive()
-                elif (status := self.children.exited(name)) is not None:
+            ended = {name: self.children.exited(name) for name in ("superlink", "door")}
+            if (ended["superlink"] or 0) < 0:  # killed, and half a database is worse than none
+                self.children.stop()
+                self._begin(secret)
+            elif (ended["door"] or 0) < 0:  # killed: it starts again, now as later
+                self.revive()
+            for name, status in ended.items():
+                if status is not None and status >= 0:
                     raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
             if time.monotonic() > until:
                 raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")

@@ -52,6 +52,17 @@ def stores(command: Starter, folders: dict[str, Path], port: int) -> list[Comman
 LONG = ["--stores", "2", "--rounds", "6"]
 
 
+def test_a_superlink_that_dies_while_it_makes_its_database_begins_with_another(
+    command: Starter, out: Path, port: int
+) -> None:
+    server = command.server(out, port, *LONG)
+    wait_for((out / "flower" / "state.db").exists)
+    kill("flower-superlink", out)
+    server.says("The server is up")
+    server.interrupt()
+    assert server.ends() == 4, server.text  # no store had joined
+
+
 @pytest.mark.parametrize("victim", ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp"])
 def test_the_run_outlives_each_of_its_processes(
     command: Starter, stores: list[Command], out: Path, port: int, victim: str
