@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.failures import LONGEST_REST
 from common.messages import Notice, Query
@@ -17,10 +17,13 @@ RETRY = 60.0  # seconds until a store that cannot take part is asked once more
 
 @dataclass
 class _Node:
-    """A registration and what is known of the store behind it. Times are values of time.monotonic()."""
+    """A registration and what is known of the store behind it. Times are values of time.monotonic().
+
+    queries: what it was asked and has not answered; a slow one answers when it has been asked again already
+    """
 
     seen: float
-    query: str | None = None
+    queries: set[str] = field(default_factory=set)
     ask_at: float = 0.0
     info: StoreInfo | None = None
     refused: bool = False
@@ -64,7 +67,8 @@ class Roster:
         for node_id in sorted(known):
             node = self._nodes.setdefault(node_id, _Node(time.monotonic()))
             if node.info is None and not node.refused and time.monotonic() >= node.ask_at:
-                node.query, node.ask_at = self._link.ask(node_id, self._query), time.monotonic() + ASK_AGAIN
+                node.queries |= {identity for identity in [self._link.ask(node_id, self._query)] if identity}
+                node.ask_at = time.monotonic() + ASK_AGAIN
         self._hear(names)
         self._settle_names()
         self._board.flush()
@@ -107,13 +111,14 @@ class Roster:
     # ------------------------------------------------------------------ what nodes answered
 
     def _hear(self, names: Mapping[int, str] | None) -> None:
-        asked = {node.query: node_id for node_id, node in self._nodes.items() if node.query}
+        asked = {query: node_id for node_id, node in self._nodes.items() for query in node.queries}
         for reply in self._link.pull(list(asked)):
             node_id = asked[reply.metadata.reply_to_message_id]
             node = self._nodes[node_id]
-            node.query = None
-            if reply.has_error():  # asked again in a while
+            node.queries.discard(reply.metadata.reply_to_message_id)
+            if reply.has_error() or node.info:  # asked again in a while; or answered before
                 continue
+            node.queries.clear()
             expected = "" if names is None else names[node_id]
             match read(reply, expected):
                 case StoreInfo() as info:
