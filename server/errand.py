@@ -20,6 +20,7 @@ LOOK = 0.01  # seconds between two looks at what the door tells, growing to a hu
 SLOWEST_LOOK = 0.1  # ... and to no more than this
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has its order; then a tenth of the time
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
+GRACE = 10.0  # seconds, at least, for which a store may be away in the middle of its answer: as long as it was at it
 ROLL_CALL = 2.0  # seconds between two looks at who is there
 BYTES_PER_FLOAT = 4
 MOST_SENDINGS = 20  # times that one store is sent an order which it then does not have: something is wrong there
@@ -33,6 +34,7 @@ class _Sent:
     doubt_at:   when to ask the store whether it has the order
     probe:      that question's message
     is_missing: the store does not have it
+    silent:     since when the store has been away in the middle of its answer; None: it is not
     """
 
     store: str
@@ -41,6 +43,7 @@ class _Sent:
     doubt_at: float
     probe: str | None = None
     is_missing: bool = False
+    silent: float | None = None
 
 
 class Errand:
@@ -148,12 +151,25 @@ class Errand:
         self._roster.look()
         self._looked = now
         self._hear_probes()
+        self._give_up_halves(now)
         for identity, sent in self._pending.items():
             if self._has_moved(sent):
                 sent.is_missing = True
             elif now >= sent.doubt_at:
                 sent.probe = self._link.probe(sent.node_id, identity)
                 sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
+
+    def _give_up_halves(self, now: float) -> None:
+        """A store that dies in the middle of its answer is lost; Flower says so only of one that sent nothing of it."""
+        for identity in self._link.begun(self._pending):
+            sent = self._pending[identity]
+            if self._roster.node(sent.store) is not None:
+                sent.silent = None
+            elif sent.silent is None:
+                sent.silent = now
+            elif now - sent.silent > max(GRACE, sent.silent - sent.sent):
+                del self._pending[identity]
+                self._unreached.append(Failure(sent.store, "unavailable", "lost the connection"))
 
     def _hear_probes(self) -> None:
         probes = {sent.probe: sent for sent in self._pending.values() if sent.probe}

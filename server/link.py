@@ -58,11 +58,17 @@ class Link:
 
     def complete(self, message_ids: Collection[str]) -> set[str]:
         """Those whose answers have come with all pieces since this was asked before, or are being taken in."""
-        return self._answered.among(message_ids) | self._pulls.underway().intersection(message_ids)
+        return self._answered.complete(message_ids) | self._pulls.underway().intersection(message_ids)
+
+    def begun(self, message_ids: Collection[str]) -> set[str]:
+        """Those whose answers are on their way, not all pieces of them there."""
+        return self._answered.begun(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
         """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
-        return self._pulls.pull(list(message_ids), max(AT_ONCE // max(size, 2**20), 1))
+        asked = list(message_ids)
+        begun = self.begun(asked)
+        return self._pulls.pull([each for each in asked if each not in begun], max(AT_ONCE // max(size, 2**20), 1))
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:

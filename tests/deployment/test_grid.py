@@ -267,7 +267,7 @@ def test_only_answers_are_asked_for_of_which_the_door_tells(
     wait_for(lambda: {north, south} <= grid.replies.keys())
     for identity, name in ((south, "south"), (north, "north")):
         with (tmp_path / "answered.jsonl").open("a") as file:
-            file.write(json.dumps({"order": identity}) + "\n")
+            file.write(json.dumps({"complete": identity}) + "\n")
         grid.asked.clear()
         assert next(answers).store == name
         assert grid.asked == [identity]
@@ -279,3 +279,22 @@ def test_an_answer_of_which_nobody_told_is_found_in_the_end(
 ) -> None:
     monkeypatch.setattr(errand, "TOLD_POLL", 0.1)
     assert {each.store for each in told().train(order(), ["north", "south"])} == {"north", "south"}
+
+
+def test_a_store_that_dies_in_the_middle_of_its_answer_is_given_up_and_harms_no_other(
+    grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"TOLD_POLL": 0.05, "ROLL_CALL": 0.05, "GRACE": 0.5}.items():
+        monkeypatch.setattr(errand, name, seconds)
+    answers = iter(told().train(order(), ["north", "south"]))
+    node, half = grid.sent[-1].metadata.dst_node_id, grid.sent[-1].metadata.message_id
+    with (tmp_path / "answered.jsonl").open("a") as file:
+        file.write(json.dumps({"begun": half}) + "\n")
+    grid.asked.clear()
+    assert isinstance(next(answers), Update)
+    del grid.apps[node]
+    failure = next(answers)
+    assert isinstance(failure, Failure)
+    assert (failure.code, failure.reason) == ("unavailable", "lost the connection")
+    assert half not in grid.asked
+    assert list(answers) == []

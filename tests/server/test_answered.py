@@ -1,5 +1,7 @@
 """The door tells which orders have been answered with all pieces, and the server's app hears it."""
 
+import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -40,26 +42,51 @@ def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
     uploads.arrived(piece("one", "x"), TAKEN)
     uploads.arrived(piece("one", "y"), REFUSED)
     uploads.arrived(piece("three", "y"), TAKEN)
-    assert app.among([FIRST, SECOND]) == set()
+    assert app.complete([FIRST, SECOND]) == set()
     uploads.arrived(piece("one", "y"), TAKEN)
-    assert app.among([SECOND]) == set()
-    assert app.among([FIRST, SECOND]) == {FIRST}
-    assert app.among([FIRST, SECOND]) == set()
+    assert app.complete([SECOND]) == set()
+    assert app.complete([FIRST, SECOND]) == {FIRST}
+    assert app.complete([FIRST, SECOND]) == set()
     uploads.arrived(piece("two", "x"), TAKEN)
-    assert app.among([FIRST, SECOND]) == {SECOND}
+    assert app.complete([FIRST, SECOND]) == {SECOND}
+
+
+def test_an_answer_has_begun_until_it_is_complete(path: Path) -> None:
+    uploads, app = Uploads(path), Answered(path)
+    uploads.announced(announcement(FIRST), granted("one", "x"))
+    uploads.announced(announcement(SECOND), granted("two", "x"))
+    assert app.begun([FIRST, SECOND, "c" * 64]) == {FIRST, SECOND}
+    uploads.arrived(piece("one", "x"), TAKEN)
+    assert app.begun([FIRST, SECOND]) == {SECOND}
+    assert app.complete([FIRST, SECOND]) == {FIRST}
+    Uploads(path)  # a door that starts again knows nothing of the pieces before, so all may be there
+    assert app.begun([FIRST, SECOND]) == set()
+
+
+def test_where_a_full_disk_keeps_the_door_from_telling_nothing_counts_as_begun(path: Path) -> None:
+    uploads, app = Uploads(path), Answered(path)
+    uploads.announced(announcement(FIRST), granted("one", "x"))
+    assert app.begun([FIRST]) == {FIRST}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, hard))
+    try:
+        uploads.arrived(piece("one", "x"), TAKEN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert app.begun([FIRST]) == app.complete([FIRST]) == set()
 
 
 def test_an_answer_that_is_all_there_already_is_told_at_once(path: Path) -> None:
     Uploads(path).announced(announcement(FIRST), granted("again"))
-    assert Answered(path).among([FIRST]) == {FIRST}
+    assert Answered(path).complete([FIRST]) == {FIRST}
 
 
 def test_a_door_that_starts_again_tells_on(path: Path) -> None:
     app = Answered(path)
     Uploads(path).announced(announcement(FIRST), granted("one"))
-    assert app.among([FIRST]) == {FIRST}
+    assert app.complete([FIRST]) == {FIRST}
     Uploads(path).announced(announcement(SECOND), granted("one"))
-    assert app.among([FIRST, SECOND]) == {SECOND}
+    assert app.complete([FIRST, SECOND]) == {SECOND}
 
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +94,7 @@ def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     uploads, app = Uploads(path), Answered(path)
     for number in range(100):
         uploads.announced(announcement(f"{number:064x}"), granted("one"))
-        assert app.among([f"{number:064x}"]) == {f"{number:064x}"}
+        assert app.complete([f"{number:064x}"]) == {f"{number:064x}"}
         assert path.stat().st_size <= 1000
 
 
@@ -80,9 +107,10 @@ def test_what_stores_make_up_is_not_told(path: Path, junk: bytes, order: str) ->
         uploads.announced(announcement(FIRST), granted("one", "x"))
         uploads.arrived(junk, known)
         uploads.arrived(known, junk)
-    assert not path.exists()
+    said = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    assert all(line == {"begun": FIRST} for line in said)
 
 
 def test_where_there_is_no_door_nothing_is_told(path: Path) -> None:
-    assert Answered(None).among([FIRST]) == set()
-    assert Answered(path).among([FIRST]) == set()
+    assert Answered(None).complete([FIRST]) == set()
+    assert Answered(path).complete([FIRST]) == set()
