@@ -4,8 +4,8 @@
     python -m benchmarks.deployment --kill store,app,superlink,server --times 1
 
 The 62k-parameter CNN of NIID-Bench on three stores of this machine, 500 images of CIFAR-10 each; all of them train and
-evaluate in every round. With --kill, processes are killed in mid-round instead, and what counts is how long it takes
-until there is one more round than before.
+evaluate in every round, but in one row of ours they only train. With --kill, processes are killed in mid-round instead,
+and what counts is how long it takes until there is one more round than before.
 """
 
 import argparse

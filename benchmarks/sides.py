@@ -6,6 +6,7 @@ the side does that by itself.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -149,6 +150,7 @@ class Ours(Side):
     """`flower-server start` and `flower-client join`: with kits, or else with --insecure."""
 
     has_kits = True
+    judges_each_round = True
 
     def deploy(self) -> None:
         self.lines = self.place / "run" / "history.jsonl"
@@ -179,7 +181,9 @@ class Ours(Side):
             "stores": len(work.folders), "rounds": work.rounds, "model": "niid-cnn", "batch-size": work.batch_size,
             "lr": work.lr, "epochs": 1, "seed": 1,
         }  # fmt: skip
-        settings = {"train.momentum": work.momentum, "data.image_size": 32, "data.flip": "false"}
+        settings: dict[str, object] = {"train.momentum": work.momentum, "data.image_size": 32, "data.flip": "false"}
+        if not self.judges_each_round:
+            settings["evaluation.every"] = str(work.rounds)
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
@@ -188,6 +192,12 @@ class OursInsecure(Ours):
     """The same over plain HTTP, as Flower's quickstart has it."""
 
     has_kits = False
+
+
+class OursTraining(Ours):
+    """The same with kits, but stores judge the model after the last round alone."""
+
+    judges_each_round = False
 
 
 class Flower(Side):
@@ -237,13 +247,20 @@ class Flower(Side):
 
 
 def rounds_of(history: str) -> dict[int, Played]:
-    """The rounds of a history of ours, by number."""
+    """The rounds of a history of ours, by number; accuracy is NaN where stores did not judge."""
     records = [json.loads(line) for line in history.splitlines()]
     slowest = [max(store["seconds"] for store in record["stores"].values()) for record in records]
     return {
-        record["round"]: Played(seconds, record["validation"]["accuracy"], record["seconds"]["total"])
+        record["round"]: Played(
+            seconds, (record.get("validation") or {}).get("accuracy", math.nan), record["seconds"]["total"]
+        )
         for record, seconds in zip(records, slowest, strict=True)
     }
 
 
-SIDES: Mapping[str, type[Side]] = {"ours": Ours, "ours (plain HTTP)": OursInsecure, "Flower (plain HTTP)": Flower}
+SIDES: Mapping[str, type[Side]] = {
+    "ours": Ours,
+    "ours (plain HTTP)": OursInsecure,
+    "ours (training only)": OursTraining,
+    "Flower (plain HTTP)": Flower,
+}

@@ -15,7 +15,7 @@ LISTED = 40
 
 @dataclass(frozen=True)
 class StoreRow:
-    """One store's result; `share` places its accuracy on a bar (0..1)."""
+    """One store's result; `share` places its accuracy on a bar (0..1), `part` is its share of the model's steps."""
 
     name: str
     share: float
@@ -23,6 +23,7 @@ class StoreRow:
     recall: float | None
     macro_f1: float | None
     images: int | None
+    part: float | None
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,18 @@ def stores(run: Contents) -> Stores | None:
     known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
     if not known:
         return None
-    rows = [_row(name, found) for name, found in sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))]
+    parts = run.summary.get("contribution") or {}
+    ordered = sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
+    rows = [_row(name, found, parts.get(name)) for name, found in ordered]
     shares = [row.share for row in rows]
     shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED else (rows, [])
     told = _told(rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from"))
     return Stores(len(rows), shares[0], median(shares), shares[-1], told, shown, bins)
 
 
-def _row(name: str, found: Mapping[str, Any]) -> StoreRow:
+def _row(name: str, found: Mapping[str, Any], part: float | None) -> StoreRow:
     precision, recall, f1 = (found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1"))
-    return StoreRow(printable(name), found["accuracy"], precision, recall, f1, found.get("images"))
+    return StoreRow(printable(name), found["accuracy"], precision, recall, f1, found.get("images"), part)
 
 
 def _told(rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None) -> list[str]:

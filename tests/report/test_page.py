@@ -107,6 +107,14 @@ def test_the_stores_spread_is_told_and_each_store_is_drawn(finished_run: Path) -
     assert "Where each store is weak" in page.texts
 
 
+def test_what_each_store_contributed_stands_beside_it_where_that_is_known(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run")
+    assert "Part" not in page_of(directory)[1].texts
+    change_summary(directory, contribution={"store-00": 1.021, "store-01": -0.021})
+    _, page = page_of(directory)
+    assert {"Part", "102.1%", "-2.1%"} <= set(page.texts)
+
+
 def test_confused_pairs_and_confidence_are_in_words_and_pictures(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     _, page = page_of(finished_run)
