@@ -6,6 +6,8 @@ from common.errors import ConfigError
 from common.files import state_directory
 from common.naming import check_store_name
 
+STATES = "states"  # the folder, in a store's home, of what its strategies keep between rounds
+
 
 def store_home(name: str) -> Path:
     """The store's own directory, made (mode 0700) if need be. Raises OSError; ConfigError for a name that is none."""

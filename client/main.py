@@ -96,6 +96,18 @@ def policy(name: Annotated[str, typer.Option(help="What this store is called.")]
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="The run's model.safetensors, or its directory, as the chain sent it.")],
+    name: Annotated[str, typer.Option(help="What this store is called.")],
+    out: Annotated[Path, typer.Option(help="Folder for the store's own model.")],
+) -> None:
+    """Make this store's own model of the chain's, where parts of it never left the store (fedbn, fedper)."""
+    from client.export import export_own  # loads torch
+
+    print(f"The model of store {name}: {export_own(model, name, out)}")
+
+
+@app.command()
 def audit(
     name: Annotated[str, typer.Option(help="What this store is called.")],
     as_json: Annotated[bool, typer.Option("--json", help="All lines, as they stand in the log.")] = False,

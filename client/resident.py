@@ -8,7 +8,7 @@ from client.allowed import check_names
 from client.data import FolderSource
 from client.gpu_memory import limit_gpu_memory
 from client.guard import Guard
-from client.home import store_home
+from client.home import STATES, store_home
 from client.policy import policy_of
 from client.states import StateStore
 from client.usage import FILE as USAGE
@@ -43,4 +43,4 @@ def _worker(name: str, data: str, device: str) -> StoreWorker:
     home, chosen = store_home(name), pick(device)
     policy = policy_of(home)
     limit_gpu_memory(chosen, policy.gpu_memory_share)
-    return StoreWorker(name, FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / "states")))
+    return StoreWorker(name, FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / STATES)))

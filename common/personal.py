@@ -37,3 +37,11 @@ def withhold(trained: Tensor, sent: Tensor, places: tuple[slice, ...]) -> tuple[
     for place in places:
         travelling[place] = sent[place].to(trained.device)
     return travelling, {_OWN: values}
+
+
+def own_tensors(kept: Tensors, shared: Tensors) -> dict[str, Tensor]:
+    """A store's own tensors in the place of the `shared` ones that do not travel, in that order; none: it has none."""
+    if _OWN not in kept:
+        return {}
+    parts = kept[_OWN].split([tensor.numel() for tensor in shared.values()])
+    return {name: part.reshape(shared[name].shape) for name, part in zip(shared, parts, strict=True)}

@@ -131,7 +131,7 @@ def _what_stays(summary: Mapping[str, Any]) -> str:
     count = counted(len(names), "tensor")
     return (
         f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged each with its own; in"
-        " the model's file they are as before round 1, so that it is of no use without a store's."
+        " the model's file they are as before round 1. At a store, flower-client export puts in its own."
     )
 
 
