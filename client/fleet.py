@@ -44,6 +44,7 @@ TRANSFERS = 4  # pieces of a message under way at the same time
 LARGE_PIECE = 2**20  # bytes; such pieces are kept for the next message: an evaluated model is trained next
 MOST_PIECES = 1024  # of a message: 5 GiB, and memory for no more
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
+STALLED = 10.0  # seconds without any part of it, after which the app has died: if not, it asks and sends it again
 SENDINGS = 20  # times that an answer is sent which the server says it lacks
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
@@ -73,6 +74,7 @@ class Line:
         self._node = Node()
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._kept: dict[str, bytes] = {}
+        self._came = 0.0  # when the last piece of a message came, in time.monotonic()
         self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
 
     @property
@@ -142,6 +144,7 @@ class Line:
         if len(head.pieces) > MOST_PIECES:
             raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MOST_PIECES}.")
         missing = [piece for piece in head.pieces if piece not in self._kept]
+        self._came = time.monotonic()
         pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
         confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
@@ -187,14 +190,17 @@ class Line:
             return bool(self._call(self._client.PushObject, part).stored)
 
     def _pull(self, run_id: int, object_id: str) -> bytes:
-        """One piece of a message, waited for until the other side has uploaded it."""
+        """One piece of a message, waited for while the other side uploads. Raises MessageError if it has stopped."""
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
         while True:
             reply = self._call(self._client.PullObject, request)
             if not reply.object_found:
                 raise RunOverError
             if reply.object_available:
+                self._came = time.monotonic()
                 return bytes(reply.object_content)
+            if time.monotonic() - self._came > STALLED:
+                raise MessageError("The server announced a message and stopped sending it.")
             time.sleep(UPLOAD_WAIT)
 
     def _beat(self) -> None:
