@@ -72,7 +72,10 @@ def test_a_store_that_is_killed_in_the_middle_of_its_answer_is_done_without(
     wait_for(lambda: link.up > 11.18e6)
     far.kill()
     assert server.ends() == 0, server.text
-    assert [(sorted(record["stores"]), record["failed"]) for record in history(out)] == [(["near"], {"far": GONE})]
+    (record,) = history(out)
+    assert sorted(record["stores"]) == ["near"]
+    # Whoever joined first began alone: if that was far, the round was begun once more, with near.
+    assert record["failed"] == {"far": GONE} or "updates needed; far: lost the connection" in server.text
 
 
 def test_a_frozen_backbone_crosses_the_link_once(command: Starter, link: Link, tmp_path: Path, port: int) -> None:
