@@ -38,9 +38,9 @@ def export_own(model: Path, name: str, out: Path) -> Path:
     if (path := out / saved.FILE).exists():
         raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
     content = save({**shared.tensors, **own}, metadata={"spec": shared.spec.to_json()})
-    write_atomic(path, lambda file: file.write(content))
-    del provenance["weights_sha256"]  # of what all stores share
+    provenance.pop("weights_sha256", None)  # of what all stores share
     write_json(out / DESCRIPTION, described | {"provenance": provenance | {"store": name}})
+    write_atomic(path, lambda file: file.write(content))  # last: until it is there, the command may be given again
     return path
 
 

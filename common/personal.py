@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from common.errors import DataError
 from common.params import Layout, Tensors
 
 _OWN = "personal.own"  # a store's own values, among what it keeps between rounds
@@ -40,8 +41,13 @@ def withhold(trained: Tensor, sent: Tensor, places: tuple[slice, ...]) -> tuple[
 
 
 def own_tensors(kept: Tensors, shared: Tensors) -> dict[str, Tensor]:
-    """A store's own tensors in the place of the `shared` ones that do not travel, in that order; none: it has none."""
+    """A store's own tensors in the place of the `shared` ones that do not travel, in that order; none: it has none.
+
+    Raises DataError if they are not of those sizes.
+    """
     if _OWN not in kept:
         return {}
+    if kept[_OWN].numel() != (size := sum(tensor.numel() for tensor in shared.values())):
+        raise DataError(f"The store kept {kept[_OWN].numel():,} numbers of its own; the model has room for {size:,}.")
     parts = kept[_OWN].split([tensor.numel() for tensor in shared.values()])
     return {name: part.reshape(shared[name].shape) for name, part in zip(shared, parts, strict=True)}

@@ -1,6 +1,7 @@
 """Who is there: the stores behind a grid's nodes, what they hold, and which of them may be asked."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from server.link import Link, read
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
 ASK_AGAIN = 10.0  # seconds without an answer to what a store holds; the question may be lost
+MOST_QUERIES = 12  # to a store that may still be answered: a store that is silent for weeks is asked every 10 s
 RETRY = 60.0  # seconds until a store that cannot take part is asked once more
 
 
@@ -19,11 +21,11 @@ RETRY = 60.0  # seconds until a store that cannot take part is asked once more
 class _Node:
     """A registration and what is known of the store behind it. Times are values of time.monotonic().
 
-    queries: what it was asked and has not answered; a slow one answers when it has been asked again already
+    queries: what it was asked last and has not answered; a slow one answers when it has been asked again already
     """
 
     seen: float
-    queries: set[str] = field(default_factory=set)
+    queries: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_QUERIES))
     ask_at: float = 0.0
     info: StoreInfo | None = None
     refused: bool = False
@@ -67,7 +69,8 @@ class Roster:
         for node_id in sorted(known):
             node = self._nodes.setdefault(node_id, _Node(time.monotonic()))
             if node.info is None and not node.refused and time.monotonic() >= node.ask_at:
-                node.queries |= {identity for identity in [self._link.ask(node_id, self._query)] if identity}
+                if (identity := self._link.ask(node_id, self._query)) is not None:
+                    node.queries.append(identity)
                 node.ask_at = time.monotonic() + ASK_AGAIN
         self._hear(names)
         self._settle_names()
@@ -113,9 +116,11 @@ class Roster:
     def _hear(self, names: Mapping[int, str] | None) -> None:
         asked = {query: node_id for node_id, node in self._nodes.items() for query in node.queries}
         for reply in self._link.pull(list(asked)):
-            node_id = asked[reply.metadata.reply_to_message_id]
+            query = reply.metadata.reply_to_message_id
+            node_id = asked[query]
             node = self._nodes[node_id]
-            node.queries.discard(reply.metadata.reply_to_message_id)
+            if query in node.queries:  # else another answer of this turn has settled it
+                node.queries.remove(query)
             if reply.has_error() or node.info:  # asked again in a while; or answered before
                 continue
             node.queries.clear()
