@@ -35,18 +35,18 @@ def find(config: DataConfig) -> Source:
         return source
     from simulations.datasets import folder, parquet
 
-    path = Path(name)
-    if path.is_dir() and parquet.layout(path):
-        return parquet.source(path, path.resolve().name)
-    if path.exists():
-        return folder.source(path)
+    for path in (Path(name), *(places.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ())):
+        if path.is_dir() and parquet.layout(path):
+            return parquet.source(path, path.resolve().name)
+        if path.exists():
+            return folder.source(path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
     nearest = difflib.get_close_matches(name, NAMED, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     raise DataError(
-        f"Data set {name!r} is neither known ({', '.join(NAMED)}) nor a folder, CSV file or "
-        f"OWNER/NAME of the Hugging Face hub.{hint}"
+        f"Data set {name!r} is neither known ({', '.join(NAMED)}) nor a folder or CSV file, here or in the folder of "
+        f"data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging Face hub.{hint}"
     )
 
 
