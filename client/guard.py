@@ -91,7 +91,7 @@ class Guard:
         The rows of the head that masked training leaves alone would tell which classes the store has.
         """
         config = order.plan.config
-        if self._policy.class_names or config.strategy.absent_classes == "full":
+        if self._policy.class_names or config.strategy.absent == "full":
             return order
         strategy = config.strategy.model_copy(update={"absent_classes": "full"})
         return replace(order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy})))

@@ -20,7 +20,7 @@ NEVER = -1e9  # a score whose share of any softmax is exactly 0
 def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
     """What a store with these training images adds to its scores: float32 [C] on the CPU; None: nothing.
 
-    mode: `strategy.absent_classes`
+    mode: `StrategyConfig.absent`
     """
     counts = torch.bincount(images.targets(), minlength=classes).cpu()
     if mode == "full" or (mode == "mask" and bool((counts > 0).all())):

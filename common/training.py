@@ -146,7 +146,7 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     draws = Stream(task.config.data, seed, task.round, task.store)
     pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
     _training_mode(network, len(images))
-    added = offsets(images, len(network.spec.classes), task.config.strategy.absent_classes)
+    added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
     descent = Descent(network, config, None if added is None else added.to(network.device))
     steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
     for positions, begins in _batches(network, len(images), config, order):

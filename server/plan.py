@@ -20,6 +20,9 @@ from server.growth import Origin, take_over
 
 # A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
 PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
+# Stores sell different products in different shares, so scores count by them (measured there, too).
+UNLIKE = {"strategy.absent_classes": "weigh"}
+NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes": "auto"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
 
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
     """The configuration with what its data decides settled: `data.image_size`, for its model,
-    `train.epochs` and `train.batch_size`.
+    `train.epochs`, `train.batch_size` and `strategy.absent_classes`.
 
     native_size: pixels, side of the data set's images; None: photos, which have no common size
 
@@ -67,9 +70,14 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     spec = models.specify(
         config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
     )
-    usual = {"train.epochs": config.train.passes, "train.batch_size": config.train.batch}
-    asked = {key: value for key, value in flatten(config).items() if value or key not in PHOTOS}
-    return resolve(usual, PHOTOS if native_size is None else {}, asked, {"data.image_size": spec.image_size})
+    usual: dict[str, object] = {"train.epochs": config.train.passes, "train.batch_size": config.train.batch}
+    photos: dict[str, object] = dict(PHOTOS)
+    strategy = strategies.build(config.strategy)
+    if "absent_classes" in strategy.uses:
+        usual["strategy.absent_classes"] = config.strategy.absent
+        photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
+    asked = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
+    return resolve(usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size})
 
 
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:
@@ -127,7 +135,7 @@ def _check_objective(config: RunConfig) -> None:
         "data.classes": data.classes not in ((), TURNS),
         "data.mixup": data.mixup,
         "data.cutmix": data.cutmix,
-        "strategy.absent_classes": config.strategy.absent_classes != "full",
+        "strategy.absent_classes": config.strategy.absent != "full",
         "model.resume_from": config.model.resume_from,
     }
     if wrong := [key for key, is_set in faults.items() if is_set]:

@@ -111,7 +111,7 @@ class Screen:
 
     def _reckoned(self, update: Update) -> Update:
         """The update with the images by class that its store has declared, if rows of the head are averaged by them."""
-        if self.order.plan.config.strategy.absent_classes == "full":
+        if self.order.plan.config.strategy.absent == "full":
             return update
         classes, info = self.order.plan.spec.classes, self.asked[update.store]
         return replace(update, by_class=images_by_class(info, classes, update.num_examples))

@@ -104,10 +104,11 @@ class StrategyConfig(Section):
     weighting: Literal["images", "uniform"] = Field(
         "images", description="weight of a store's update: its number of images, or the same for all"
     )
-    absent_classes: Literal["full", "mask", "weigh"] = Field(
-        "full",
+    absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
+        "auto",
         description="classes that a store lacks: full (it trains on the scores of all), mask (it leaves them out, and"
-        " stores average the head's rows of those they have), weigh (so, and scores count by the store's shares)",
+        " stores average the head's rows of those they have), weigh (so, and scores count by the store's shares), auto"
+        " (chosen from the data: weigh for photos, if the strategy makes one model of means for all, else full)",
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
@@ -139,3 +140,8 @@ class StrategyConfig(Section):
     )
     malicious: Annotated[int, Field(ge=0)] = Field(0, description="krum, multi-krum: stores assumed malicious")
     keep: Annotated[int, Field(ge=0)] = Field(0, description="multi-krum: updates averaged; 0: all but the malicious")
+
+    @property
+    def absent(self) -> Literal["full", "mask", "weigh"]:
+        """`absent_classes`, and full where nobody has chosen, as with `TrainConfig.passes`."""
+        return "full" if self.absent_classes == "auto" else self.absent_classes

@@ -72,6 +72,7 @@ class Strategy:
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
     by_rank: ClassVar[bool] = False  # each coordinate becomes a middle one of the stores' values
+    one_model: ClassVar[bool] = True  # the same for all stores, not each store's own
 
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config, self.layout = config, layout

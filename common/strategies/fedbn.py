@@ -15,6 +15,7 @@ from common.strategies.base import Strategy
 class FedBN(Strategy):
     """FedAvg, but for normalisation layers, which are each store's own."""
 
+    one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
     def personal(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from common.strategies.base import Strategy
 class FedPer(Strategy):
     """FedAvg, but for named layers, which are each store's own."""
 
+    one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes", "personal"})
 
     def personal(self) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class Scaffold(Reaching):
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """c - c_i; a store that is new has c_i = 0."""
         shift = extras["control"] - state["control"] if "control" in state else extras["control"].clone()
-        if self.layout is not None and self.config.absent_classes == "mask":
+        if self.layout is not None and self.config.absent == "mask":
             for span in self.layout.rows():
                 shift[span] = 0
         return {"shift": shift}

@@ -150,7 +150,7 @@ class Shard:
 
     def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
         """What each store adds to its scores, [S, C] on the device; None: all of them nothing, as is settled."""
-        classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent_classes
+        classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent
         if mode == "full":
             return None
         found = [offsets(images, classes, mode) for images in sets]

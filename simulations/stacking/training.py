@@ -59,7 +59,7 @@ class StackedTraining:
         rates = shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
-        adds = config.strategy.absent_classes != "full"
+        adds = config.strategy.absent != "full"
         shape = (stores, len(network.spec.classes))
         self._offsets = torch.zeros(shape, device=network.device) if adds else None
         # Adam's correction of its moments changes with every step, and a recorded step would not.

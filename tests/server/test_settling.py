@@ -30,3 +30,23 @@ def test_where_nothing_is_settled_an_epoch_is_one_and_a_batch_32() -> None:
     assert (train.epochs, train.passes, train.batch_size, train.batch) == (0, 1, 0, 32)
     train = resolve({"train.epochs": 4, "train.batch_size": 10}).train
     assert (train.passes, train.batch) == (4, 10)
+
+
+@pytest.mark.parametrize(
+    ("native_size", "asked", "expected"),
+    [
+        (None, {}, "weigh"),
+        (32, {}, "full"),  # papers' data sets and papers' FedAvg
+        (None, {"strategy.absent_classes": "full"}, "full"),
+        (32, {"strategy.absent_classes": "mask"}, "mask"),
+        (None, {"strategy.name": "scaffold"}, "weigh"),
+        (None, {"strategy.name": "fedper"}, "full"),  # each store's own model is for its own shares
+        (None, {"strategy.name": "median"}, "auto"),  # has no rows of its own, and is told nothing of it
+        (None, {"train.objective": "turns"}, "full"),  # knows no products
+    ],
+)
+def test_photos_scores_count_by_a_stores_shares(native_size: int | None, asked: dict[str, str], expected: str) -> None:
+    settled = settle(resolve(asked), native_size, 3)
+    assert settled.strategy.absent_classes == expected
+    assert settled.strategy.absent == expected.replace("auto", "full")
+    assert settle(settled, None, 3) == settled
