@@ -88,7 +88,7 @@ class Guard:
     def discreet(self, order: TrainOrder) -> TrainOrder:
         """The order as it is carried out: whoever keeps the names of its classes to itself masks none of the others.
 
-        The rows of the head that masked training leaves alone would tell which classes the store has.
+        The rows of the head that masked training hardly moves would tell which classes the store has.
         """
         config = order.plan.config
         if self._policy.class_names or config.strategy.absent == "full":

@@ -1,7 +1,9 @@
 """Stores sell different classes: what of the head a store trains, and by whom each class's row is averaged.
 
-A store whose photos show some of the run's classes only can teach nothing of the others. Trained on the scores of all
-classes it would push theirs down all the same, and each round would undo what the stores that have them have learned.
+A store whose photos show some of the run's classes only can teach little of the others. Trained on the scores of all
+classes alike it would push theirs down all the same, and each round would undo what the stores that have them have
+learned. Where it never hears of them at all, nobody learns to tell its products from those that it does not sell. So
+they count, but little.
 """
 
 import unicodedata
@@ -15,6 +17,7 @@ from common.orders import StoreInfo
 from common.params import Layout, RowShares
 
 NEVER = -1e9  # a score whose share of any softmax is exactly 0
+LEAST_SHARE = 0.1  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
 
 
 def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
@@ -25,8 +28,10 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
     counts = torch.bincount(images.targets(), minlength=classes).cpu()
     if mode == "full" or (mode == "mask" and bool((counts > 0).all())):
         return None
-    shares = (counts / counts.sum()).log() if mode == "weigh" else torch.zeros(classes)
-    return shares.masked_fill(counts == 0, NEVER)
+    least = LEAST_SHARE / classes
+    if mode == "mask":
+        return torch.where(counts > 0, 1.0, least).log()
+    return (counts / counts.sum().clamp(min=1)).clamp(min=least).log()
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:

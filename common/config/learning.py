@@ -106,9 +106,10 @@ class StrategyConfig(Section):
     )
     absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
         "auto",
-        description="classes that a store lacks: full (it trains on the scores of all), mask (it leaves them out, and"
-        " stores average the head's rows of those they have), weigh (so, and scores count by the store's shares), auto"
-        " (chosen from the data: weigh for photos, if the strategy makes one model of means for all, else full)",
+        description="classes that a store lacks: full (it trains on the scores of all), mask (theirs count a tenth of"
+        " an even share, and the head's rows are averaged over the stores that have their class), weigh (so, and scores"
+        " count by the store's shares), auto (chosen from the data: weigh for photos, if the strategy makes one model"
+        " of means for all, else full)",
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",

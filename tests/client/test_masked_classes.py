@@ -17,17 +17,21 @@ SPEC = ModelSpec("niid-cnn", ("boot", "cap", "hat"), 32, 3, (0.5,) * 3, (0.5,) *
 
 
 @pytest.mark.parametrize(
-    ("policy", "moved"),
+    ("policy", "is_masked"),
     [
-        (Policy(), [True, False, True]),
-        (Policy(metrics="accuracy"), [True, False, True]),
-        (Policy(metrics="accuracy", class_names=False), [True, True, True]),
+        (Policy(), True),
+        (Policy(metrics="accuracy"), True),
+        (Policy(metrics="accuracy", class_names=False), False),
     ],
 )
-def test_which_rows_move(policy: Policy, moved: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_trains_as_if_nothing_were_masked(
+    policy: Policy, is_masked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
     network = Network(SPEC, torch.device("cpu"), seed=1)
     store = worker(folder(tmp_path / "store", 0), tmp_path, policy)
-    end = store.train(TrainOrder(Plan("run", resolve(MASKED), SPEC), 1, network.vector)).params
-    for span in network.layout.rows():
-        assert (end[span] != network.vector[span]).view(3, -1).any(dim=1).tolist() == moved
+    masked, plain = (
+        store.train(TrainOrder(Plan("run", resolve(MASKED, told), SPEC), 1, network.vector)).params
+        for told in ({}, {"strategy.absent_classes": "full"})
+    )
+    assert torch.equal(masked, plain) != is_masked

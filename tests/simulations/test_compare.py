@@ -26,7 +26,8 @@ KINDS = ["alone", "federated", "fine-tuned", "pooled"]
 def settings(data: Path, out: Path, **more: object) -> dict[str, Any]:
     usual: dict[str, Any] = {
         "data.dataset": str(data), "data.stores": 2, "data.partition": "dirichlet:1", "data.image_size": 16,
-        "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 8, "run.rounds": 2, "run.seed": 3, "strategy.absent_classes": "full",
+        "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 8, "run.rounds": 2, "run.seed": 3,
+        "strategy.absent_classes": "full",
         "run.device": "cpu", "run.workers": 1, "run.out": str(out),
     }  # fmt: skip
     return usual | {key.replace("__", "."): value for key, value in more.items()}
