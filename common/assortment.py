@@ -17,7 +17,7 @@ from common.orders import StoreInfo
 from common.params import Layout, RowShares
 
 NEVER = -1e9  # a score whose share of any softmax is exactly 0
-LEAST_SHARE = 0.1  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
+LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
 
 
 def offsets(images: Images, classes: int, mode: str) -> Tensor | None:

@@ -106,7 +106,7 @@ class StrategyConfig(Section):
     )
     absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
         "auto",
-        description="classes that a store lacks: full (it trains on the scores of all), mask (theirs count a tenth of"
+        description="classes that a store lacks: full (it trains on the scores of all), mask (theirs count 3% of"
         " an even share, and the head's rows are averaged over the stores that have their class), weigh (so, and scores"
         " count by the store's shares), auto (chosen from the data: weigh for photos, if the strategy makes one model"
         " of means for all, else full)",

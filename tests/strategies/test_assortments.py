@@ -78,11 +78,13 @@ def test_what_a_store_adds_to_its_scores() -> None:
     some, everything = of_labels(0, 3, 0, 1), of_labels(0, 1, 2, 3)
     assert offsets(some, 4, "full") is None
     assert offsets(everything, 4, "mask") is None
-    # a tenth of the quarter that an even share is
-    assert offsets(some, 4, "mask").tolist() == pytest.approx([0, 0, log(1 / 40), 0])
-    assert offsets(some, 4, "weigh").tolist() == pytest.approx([log(1 / 2), log(1 / 4), log(1 / 40), log(1 / 4)])
-    few = of_labels(*[0] * 79, 1)
-    assert offsets(few, 4, "weigh").tolist() == pytest.approx([log(79 / 80), *[log(1 / 40)] * 3])  # one of 80 is less
+    # 3% of the quarter that an even share is
+    assert offsets(some, 4, "mask").tolist() == pytest.approx([0, 0, log(0.03 / 4), 0])
+    assert offsets(some, 4, "weigh").tolist() == pytest.approx([log(1 / 2), log(1 / 4), log(0.03 / 4), log(1 / 4)])
+    few = of_labels(*[0] * 199, 1)
+    assert offsets(few, 4, "weigh").tolist() == pytest.approx(
+        [log(199 / 200), *[log(0.03 / 4)] * 3]
+    )  # one of 200 is less
     assert offsets(everything, 4, "weigh").tolist() == pytest.approx([log(1 / 4)] * 4)
 
 
@@ -97,8 +99,8 @@ def test_absent_classes_are_heard_of_but_little() -> None:
     logits = torch.zeros(1, 4, requires_grad=True)
     added = offsets(of_labels(0, 3, 0, 1), 4, "mask")
     (gradient,) = torch.autograd.grad(objective(logits, torch.tensor([0]), TrainConfig(), offsets=added), logits)
-    # e^0 thrice and 1/40 of it: the softmax is 40, 40, 1 and 40 of 121
-    assert gradient[0].tolist() == pytest.approx([40 / 121 - 1, 40 / 121, 1 / 121, 40 / 121])
+    # e^0 thrice and 3/400 of it: the softmax is 400, 400, 3 and 400 of 1203
+    assert gradient[0].tolist() == pytest.approx([400 / 1203 - 1, 400 / 1203, 3 / 1203, 400 / 1203])
 
 
 @pytest.mark.parametrize("mode", ["mask", "weigh"])
