@@ -16,7 +16,6 @@ from common.images.types import Images
 from common.orders import StoreInfo
 from common.params import Layout, RowShares
 
-NEVER = -1e9  # a score whose share of any softmax is exactly 0
 LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
 
 

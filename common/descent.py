@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.assortment import NEVER
 from common.config import TrainConfig
 from common.images.augment import Blend
 from common.models.dropout import layers
@@ -100,12 +99,13 @@ def objective(
     (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
 
     logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
-    offsets: float32, [C] or [B, C], added to the logits. NEVER leaves a class out of the softmax, and of what is
-    smoothed and averaged: the restricted softmax of Li and Zhan (FedRS, KDD 2021) with alpha = 0. The logarithms of a
-    store's shares of the classes make it the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
+    offsets: float32, [C] or [B, C], added to the logits. The logarithms of a store's shares of the classes make it the
+    re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
     """
-    if blend is not None or offsets is not None:
+    if blend is not None:
         return image_losses(logits, targets, config, blend, offsets).mean()
+    if offsets is not None:
+        logits = logits + offsets
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
     hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
@@ -125,28 +125,13 @@ def image_losses(
         own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
         return torch.lerp(other, own, blend.shares)
     if offsets is not None:
-        return _restricted(logits, targets, config, offsets)
+        logits = logits + offsets
     smoothing = config.label_smoothing
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     spread = smoothing / logits.shape[1]
     smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
     return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
-
-
-def _restricted(logits: Tensor, targets: Tensor, config: TrainConfig, offsets: Tensor) -> Tensor:
-    """`image_losses` over the classes whose offset is not NEVER; the others' scores have no gradient."""
-    present, smoothing = offsets > NEVER, config.label_smoothing
-    scores = (logits + offsets).masked_fill(~present, NEVER)
-    count = present.sum(dim=-1)
-    if config.loss == "cross-entropy":
-        likelihoods = scores.log_softmax(dim=1)
-        own = likelihoods.gather(1, targets[:, None]).squeeze(1)
-        spread = likelihoods.masked_fill(~present, 0).sum(dim=1) / count
-        return -torch.lerp(own, spread, smoothing)
-    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    smoothed = (hot * (1 - smoothing) + smoothing / count.unsqueeze(-1)) * present
-    return (scores.softmax(dim=1) - smoothed).square().sum(dim=1) / count
 
 
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:

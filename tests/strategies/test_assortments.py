@@ -9,9 +9,9 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 
 from common import strategies
-from common.assortment import NEVER, images_by_class, keep_rows, offsets, row_shares
+from common.assortment import images_by_class, keep_rows, offsets, row_shares
 from common.config import StrategyConfig, TrainConfig, resolve
-from common.descent import image_losses, objective
+from common.descent import objective
 from common.errors import ConfigError
 from common.images.augment import Blend
 from common.images.types import Images
@@ -23,8 +23,6 @@ from server.spool import Spool
 
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
 HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")
-SOME = torch.tensor([True, True, False, True])
-ONLY_SOME = torch.tensor([0.0, 0.0, NEVER, 0.0])
 
 
 def trained(name: str, values: list[float], by_class: list[float]) -> Update:
@@ -32,41 +30,16 @@ def trained(name: str, values: list[float], by_class: list[float]) -> Update:
     return Update(name, 1, torch.tensor(values), int(images.sum()), 0.0, 0.0, by_class=images)
 
 
-def test_absent_classes_are_no_part_of_the_softmax() -> None:
-    # softmax over the first two of three: 1 / 4 and 3 / 4
-    logits, target = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0])
-    only = torch.tensor([0.0, 0.0, NEVER])
-    assert objective(logits, target, TrainConfig(), offsets=only).item() == pytest.approx(log(4))
-    # 0.8 log 4 + 0.2 (log 4 + log 4/3) / 2
-    smooth = objective(logits, target, TrainConfig(label_smoothing=0.2), offsets=only).item()
-    assert smooth == pytest.approx(0.8 * log(4) + 0.1 * (log(4) + log(4 / 3)))
-    # ((1/4 - 1)^2 + (3/4)^2) / 2
-    assert objective(logits, target, TrainConfig(loss="squared"), offsets=only).item() == pytest.approx(0.5625)
-
-
-@pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("mixed", [False, True])
-def test_it_is_the_loss_of_a_network_without_these_classes(loss: str, smoothing: float, mixed: bool) -> None:
-    config = TrainConfig(loss=loss, label_smoothing=smoothing)
-    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    targets = torch.tensor([0, 1, 3, 0, 1, 3])
-    blend = Blend(targets.flip(0), torch.linspace(0.5, 1, 6)) if mixed else None
-    found = objective(logits, targets, config, blend, ONLY_SOME)
-    places = SOME.cumsum(0) - 1
-    own = Blend(places[blend.others], blend.shares) if blend else None
-    expected = objective(logits[:, SOME], places[targets], config, own)
-    torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (found, expected)]
-    torch.testing.assert_close(*gradients)
-    assert (gradients[0][:, 2] == 0).all()
-
-
-def test_a_place_that_is_not_needed_may_show_any_class() -> None:
-    logits = torch.zeros(1, 4, requires_grad=True)
-    each = image_losses(logits, torch.tensor([2]), TrainConfig(), None, ONLY_SOME)
-    (gradient,) = torch.autograd.grad((each * torch.zeros(1)).sum(), logits)
-    assert (gradient == 0).all()  # no 0 times infinity
+def test_what_is_added_to_scores_counts_in_every_loss() -> None:
+    # exp(0), exp(log 3) and exp(5 + log 4 - 5): the softmax is 1, 3 and 4 of 8
+    logits, target, added = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0]), torch.tensor([0.0, 0.0, log(4) - 5])
+    assert objective(logits, target, TrainConfig(), offsets=added).item() == pytest.approx(log(8))
+    smooth = objective(logits, target, TrainConfig(label_smoothing=0.3), offsets=added).item()
+    assert smooth == pytest.approx(0.7 * log(8) + 0.1 * (log(8) + log(8 / 3) + log(2)))
+    squared = objective(logits, target, TrainConfig(loss="squared"), offsets=added).item()
+    assert squared == pytest.approx((49 + 9 + 16) / 64 / 3)
+    mixed = objective(logits, target, TrainConfig(), Blend(torch.tensor([1]), torch.tensor([0.75])), added).item()
+    assert mixed == pytest.approx(0.75 * log(8) + 0.25 * log(8 / 3))
 
 
 def of_labels(*labels: int) -> Images:
@@ -88,7 +61,7 @@ def test_what_a_store_adds_to_its_scores() -> None:
 
 def test_weighing_scores_by_shares_takes_a_stores_mix_out_of_what_it_learns() -> None:
     # exp(0) * 3/4 against exp(log 3) * 1/4: even
-    logits, shares = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([log(3 / 4), log(1 / 4), NEVER])
+    logits, shares = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([log(3 / 4), log(1 / 4), -1e9])
     for target in (0, 1):
         assert objective(logits, torch.tensor([target]), TrainConfig(), offsets=shares).item() == pytest.approx(log(2))
 
