@@ -108,4 +108,6 @@ def test_ten_thousand_stores_that_validate_grow_the_history_by_their_spread(tmp_
 def test_memory_is_flat_over_two_hundred_rounds(tmp_path: Path) -> None:
     watch = Watch()
     train(many(1000, 5, 0.2), tmp_path, watch, run__rounds=200, cohort__fraction=0.01, evaluation__every=20)
-    assert watch.memory[199] - watch.memory[19] < 8 * 2**20
+    # One update (62,006 float32) kept a round would be 45 MB by the end; what allocators move about stayed under 9 MB.
+    update = 4 * 62_006  # bytes
+    assert watch.memory[199] - watch.memory[19] < 180 * update / 2
