@@ -27,10 +27,8 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
     counts = torch.bincount(images.targets(), minlength=classes).cpu()
     if mode == "full" or (mode == "mask" and bool((counts > 0).all())):
         return None
-    least = LEAST_SHARE / classes
-    if mode == "mask":
-        return torch.where(counts > 0, 1.0, least).log()
-    return (counts / counts.sum().clamp(min=1)).clamp(min=least).log()
+    shares = counts > 0 if mode == "mask" else counts
+    return (shares / shares.sum().clamp(min=1)).clamp(min=LEAST_SHARE / classes).log()
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:

@@ -52,7 +52,7 @@ def test_what_a_store_adds_to_its_scores() -> None:
     assert offsets(some, 4, "full") is None
     assert offsets(everything, 4, "mask") is None
     # 3% of the quarter that an even share is
-    assert offsets(some, 4, "mask").tolist() == pytest.approx([0, 0, log(0.03 / 4), 0])
+    assert offsets(some, 4, "mask").tolist() == pytest.approx([log(1 / 3), log(1 / 3), log(0.03 / 4), log(1 / 3)])
     assert offsets(some, 4, "weigh").tolist() == pytest.approx([log(1 / 2), log(1 / 4), log(0.03 / 4), log(1 / 4)])
     nearly_none = [log(199 / 200), *[log(0.03 / 4)] * 3]  # one of 200 is less than that
     assert offsets(of_labels(*[0] * 199, 1), 4, "weigh").tolist() == pytest.approx(nearly_none)
@@ -70,8 +70,8 @@ def test_absent_classes_are_heard_of_but_little() -> None:
     logits = torch.zeros(1, 4, requires_grad=True)
     added = offsets(of_labels(0, 3, 0, 1), 4, "mask")
     (gradient,) = torch.autograd.grad(objective(logits, torch.tensor([0]), TrainConfig(), offsets=added), logits)
-    # e^0 thrice and 3/400 of it: the softmax is 400, 400, 3 and 400 of 1203
-    assert gradient[0].tolist() == pytest.approx([400 / 1203 - 1, 400 / 1203, 3 / 1203, 400 / 1203])
+    # a third thrice, and 3/400: the softmax is 400, 400, 9 and 400 of 1209
+    assert gradient[0].tolist() == pytest.approx([400 / 1209 - 1, 400 / 1209, 9 / 1209, 400 / 1209])
 
 
 @pytest.mark.parametrize("mode", ["mask", "weigh"])
