@@ -108,8 +108,8 @@ class StrategyConfig(Section):
         "auto",
         description="classes that a store lacks: full (it trains on the scores of all), mask (theirs count 3% of"
         " an even share, those it has the same each, and the head's rows are averaged over the stores that have their"
-        " class), weigh (so, but those it has count by its shares of them), auto (chosen from the data: weigh for photos, if the strategy makes one model"
-        " of means for all, else full)",
+        " class), weigh (so, but those it has count by its shares of them), auto (chosen from the data: weigh for"
+        " photos, if the strategy makes one model of means for all, else full)",
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
