@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from common.errors import DataError
 from common.images.split import Split
+from common.images.split_names import split_named
 
 LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
 
-_SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 UNLABELLED = "unlabelled"
 _UNLABELLED = {UNLABELLED, "unlabeled"}
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
@@ -97,15 +97,15 @@ def _scan_folder(root: Path) -> Scan:
             findings.unlabelled += [Photo(name, file, "") for name, file in files]
         else:
             top.append(entry)
-    splits = [entry for entry in top if entry.is_folder and entry.name.casefold() in _SPLIT_FOLDERS]
+    splits = [entry for entry in top if entry.is_folder and split_named(entry.name)]
     others = any(entry.is_folder for entry in top if entry not in splits)
     if not _hold_classes(splits) and (others or len(splits) < 2):
         _scan_classes(top, "", None, (root,), findings)
         return findings.scan()
     for name, path, is_folder in top:
-        if is_folder and name.casefold() in _SPLIT_FOLDERS:
+        if is_folder and (split := split_named(name)):
             classes = _entries(path, name, findings)
-            _scan_classes(classes, f"{name}/", _SPLIT_FOLDERS[name.casefold()], (root, path), findings)
+            _scan_classes(classes, f"{name}/", split, (root, path), findings)
         else:
             findings.left_out.append((name, "not in train, validation or test"))
     return findings.scan()
