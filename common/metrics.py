@@ -70,24 +70,28 @@ class Counts:
         return _ratio(2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1))
 
     @property
-    def present(self) -> NDArray[np.bool_]:
-        """Per class [C]: whether it occurs, as truth or as prediction; macro means run over these."""
-        occurs: NDArray[np.bool_] = (self.confusion.sum(axis=0) + self.confusion.sum(axis=1)) > 0
-        return occurs
+    def judged(self) -> NDArray[np.bool_]:
+        """Per class [C]: whether there are images of it; macro means run over these.
+
+        Recall is not defined for the others, even if the model named them: a store's own images can be taken for a
+        product that it does not sell.
+        """
+        has_images: NDArray[np.bool_] = self.confusion.sum(axis=1) > 0
+        return has_images
 
     @property
     def macro_f1(self) -> float:
-        """Unweighted mean of F1 over the classes that occur; nan if none does."""
+        """Unweighted mean of F1 over the classes with images; nan without any."""
         return self._macro(self.f1)
 
     @property
     def macro_precision(self) -> float:
-        """Unweighted mean of precision over the classes that occur; nan if none does."""
+        """Unweighted mean of precision over the classes with images; nan without any."""
         return self._macro(self.precision)
 
     @property
     def macro_recall(self) -> float:
-        """Unweighted mean of recall over the classes that occur; nan if none does."""
+        """Unweighted mean of recall over the classes with images; nan without any."""
         return self._macro(self.recall)
 
     def scalars(self) -> dict[str, float]:
@@ -95,16 +99,18 @@ class Counts:
         return {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "loss": self.loss}
 
     def per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1 and number of images by class name."""
+        """Precision, recall, F1 and number of images by class name; all three None for a class without images."""
         images = self.confusion.sum(axis=1)
         return {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+            if n
+            else {"precision": None, "recall": None, "f1": None, "images": 0}
             for name, p, r, f, n in zip(classes, self.precision, self.recall, self.f1, images, strict=True)
         }
 
     def _macro(self, values: NDArray[np.float64]) -> float:
-        """Mean of `values` [C] over the classes that occur."""
-        return float(values[self.present].mean()) if self.present.any() else float("nan")
+        """Mean of `values` [C] over the classes with images."""
+        return float(values[self.judged].mean()) if self.judged.any() else float("nan")
 
 
 def merge(counts: list[Counts], num_classes: int) -> Counts:

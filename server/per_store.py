@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.files import write_text
 from common.metrics import Counts
@@ -93,30 +92,32 @@ def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str,
 
     Accuracy: sum_c (share of class c at the store) recall_c. Precision, recall and F1 of the counts to expect,
     sum_c (images of class c) (share of c taken for each class), in the mean over the classes that the store has.
-    Exact in expectation if stores differ in how much they have of each class and in nothing else.
+    Exact in expectation if stores differ in how much they have of each class and in nothing else. Of a class without
+    test images nothing can be expected: a store's images of it are left out.
     """
-    rates = test.confusion / np.maximum(1, test.confusion.sum(axis=1, keepdims=True))
     return {
-        name: _expected(classes, rates, info)
+        name: _expected(classes, test, info)
         for name, info in sorted(stores.items())
         if info.num_examples and not info.untold  # whoever keeps its mix to itself can be told nothing
     }
 
 
-def _expected(classes: tuple[str, ...], rates: NDArray[np.float64], info: StoreInfo) -> dict[str, Any]:
-    """The row of one store. rates: [C, C], row = true class."""
-    images = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
-    own = images > 0
-    taken, right = images[own] @ rates[own], images * np.diag(rates)
-    precision = right[own] / np.maximum(taken[own], right[own].clip(min=1e-12))
-    f1 = 2 * right[own] / (images[own] + taken[own])
+def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[str, Any]:
+    """The row of one store."""
+    held = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
+    own = (held > 0) & test.judged
+    images, rates = held[own], test.confusion[own] / test.confusion[own].sum(axis=1, keepdims=True)
+    recall, taken = rates[:, own].diagonal(), (images @ rates)[own]
+    right = images * recall
+    precision = right / np.maximum(taken, 1e-12)
+    f1 = 2 * right / (images + taken)
     return {
-        "accuracy": float(right.sum()) / info.num_examples,
+        "accuracy": float(right.sum() / images.sum()) if own.any() else None,
         "macro_precision": float(precision.mean()) if own.any() else None,
-        "macro_recall": float(np.diag(rates)[own].mean()) if own.any() else None,
+        "macro_recall": float(recall.mean()) if own.any() else None,
         "macro_f1": float(f1.mean()) if own.any() else None,
         "loss": None,
-        "images": info.num_examples,
+        "images": int(images.sum()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common.confusions import most_confused
 from server.report.words import counted, percent, printable
@@ -19,13 +20,16 @@ class Confused:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class. mistaken: what most of its mistaken images were taken for, with their share of the class"""
+    """One class; its measures are None without images.
+
+    mistaken: what most of its mistaken images were taken for, with their share of the class
+    """
 
     name: str
     images: int
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     mistaken: str
 
 
@@ -46,7 +50,7 @@ def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list
     ]
 
 
-def class_rows(per_class: Mapping[str, Mapping[str, float]], confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
+def class_rows(per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
     """Precision, recall and F1 of each class, the weakest first; classes without any image last."""
     names = list(per_class)
     rows = [
@@ -60,7 +64,7 @@ def class_rows(per_class: Mapping[str, Mapping[str, float]], confusion: Sequence
         )
         for place, ((name, found), counts) in enumerate(zip(per_class.items(), confusion, strict=True))
     ]
-    return sorted(rows, key=lambda row: (row.images == 0, row.f1))
+    return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0))
 
 
 def _mistaken(names: Sequence[str], place: int, counts: Sequence[int]) -> str:

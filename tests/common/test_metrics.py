@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
 from torchmetrics.functional.classification import (
@@ -32,9 +33,36 @@ def test_numbers_by_hand() -> None:
     np.testing.assert_allclose(BY_HAND.recall, [3 / 4, 1, 0])
     np.testing.assert_allclose(BY_HAND.precision, [1, 2 / 3, 0])
     np.testing.assert_allclose(BY_HAND.f1, [6 / 7, 4 / 5, 0])
-    assert BY_HAND.macro_f1 == (6 / 7 + 4 / 5) / 2  # class 2 does not occur
+    assert BY_HAND.macro_f1 == (6 / 7 + 4 / 5) / 2  # of class 2 there are no images
     assert BY_HAND.macro_precision == (1 + 2 / 3) / 2
     assert BY_HAND.macro_recall == (3 / 4 + 1) / 2
+
+
+def test_a_class_that_was_only_named_is_in_no_mean() -> None:
+    # A store that has 10 boots and 4 hats, of which 2 boots and 1 hat are taken for the shirts that it does not have.
+    counts = Counts(np.array([[8, 0, 2], [1, 2, 1], [0, 0, 0]]), 1.0)
+    assert counts.macro_recall == pytest.approx((8 / 10 + 2 / 4) / 2)
+    assert counts.macro_precision == pytest.approx((8 / 9 + 2 / 2) / 2)
+    assert counts.macro_f1 == pytest.approx((16 / 19 + 4 / 6) / 2)
+    told = counts.per_class(("boot", "hat", "shirt"))
+    assert told["hat"] == {"precision": 1.0, "recall": 0.5, "f1": 4 / 6, "images": 4}
+    assert told["shirt"] == {"precision": None, "recall": None, "f1": None, "images": 0}
+
+
+@given(matrices)
+def test_means_are_those_of_torchmetrics_over_the_classes_with_images(confusion: np.ndarray) -> None:
+    counts = Counts(confusion, 0.0)
+    truth, predicted = (
+        torch.from_numpy(np.repeat(cells, confusion.ravel())) for cells in np.indices((4, 4)).reshape(2, 16)
+    )
+    assume(len(truth))
+    for ours, theirs in (
+        (counts.macro_precision, multiclass_precision),
+        (counts.macro_recall, multiclass_recall),
+        (counts.macro_f1, multiclass_f1_score),
+    ):
+        each = theirs(predicted, truth, num_classes=4, average="none")
+        assert ours == pytest.approx(each[truth.unique()].mean().item(), abs=1e-6)
 
 
 def test_nothing_counted_is_not_a_number() -> None:

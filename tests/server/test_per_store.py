@@ -39,6 +39,27 @@ def test_what_to_expect_of_a_stores_own_classes_by_hand() -> None:
     assert row["macro_f1"] == pytest.approx((48 / 59 + 10 / 21) / 2)
 
 
+def test_nothing_is_expected_of_a_class_that_nobody_can_judge() -> None:
+    # Of shirts the server has no image: of a store with 30 boots and 10 shirts, only the boots count.
+    test = Counts(np.array([[8, 1, 1], [4, 4, 0], [0, 0, 0]]), 1.0)
+    stores = {"s": StoreInfo("s", {"boot": 30, "shirt": 10}, 0, 0), "t": StoreInfo("t", {"shirt": 5}, 0, 0)}
+    rows = expected_by_mix(("boot", "hat", "shirt"), test, stores)
+    f1 = pytest.approx(2 * 24 / (30 + 24))
+    assert rows["s"] == {
+        "accuracy": 0.8, "macro_precision": 1.0, "macro_recall": 0.8, "macro_f1": f1, "loss": None, "images": 30,
+    }  # fmt: skip
+    assert (rows["t"]["accuracy"], rows["t"]["macro_f1"], rows["t"]["images"]) == (None, None, 0)
+
+
+def test_measured_means_are_over_the_classes_that_the_store_has() -> None:
+    own = Counts(np.array([[8, 0, 2], [1, 2, 1], [0, 0, 0]]), 1.0)  # 10 boots, 4 hats, no shirts
+    _, rows = per_store.results(("boot", "hat", "shirt"), None, {"s": own}, {}, {})
+    assert rows is not None
+    assert rows["s"]["macro_recall"] == pytest.approx((0.8 + 0.5) / 2)
+    assert rows["s"]["macro_precision"] == pytest.approx((8 / 9 + 1) / 2)
+    assert rows["s"]["macro_f1"] == pytest.approx((16 / 19 + 4 / 6) / 2)
+
+
 def test_a_store_is_told_by_what_it_measured_before_what_is_expected() -> None:
     test, half = Counts(np.array([[8, 2], [5, 5]]), 1.0), Counts(np.array([[1, 1], [0, 0]]), 1.0)
     stores, classes = {"s": StoreInfo("s", {"boot": 1}, 9, 0)}, ("boot", "hat")
