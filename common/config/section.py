@@ -1,8 +1,9 @@
 """What all sections of the configuration are made of."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -14,3 +15,27 @@ class Section(BaseModel):
     """Base of all sections: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _native(cls, value: Any, info: ValidationInfo) -> Any:
+        """A value as pydantic reads it in the sense of its field, where that reads less, or more, than is meant.
+
+        One of several numbers may be given as text (a command line has nothing else), and a name as a whole number
+        (so may TOML and Flower, unlike a command line, tell 7 from "7"). True and false are no numbers.
+        """
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise PydanticCustomError("no_bool", "neither true nor false")
+        if get_origin(kind) is Literal and isinstance(value, str):
+            return {str(choice): choice for choice in get_args(kind)}.get(value.strip(), value)
+        if kind is str:
+            return _named(value)
+        if kind == tuple[str, ...] and isinstance(value, list | tuple):
+            return tuple(_named(part) for part in value)
+        return value
+
+
+def _named(value: Any) -> Any:
+    """A whole number as the name that it is."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

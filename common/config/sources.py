@@ -8,7 +8,6 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from common.errors import ConfigError
 
 Scalar = bool | int | float | str
 Flat = dict[str, Any]
+
+KINDS = {"string_type": "text in quotes", "tuple_type": "a list of names"}  # pydantic's codes, in words for a person
 
 
 def known_keys() -> dict[str, Any]:
@@ -87,27 +88,34 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
         if key not in defaults:
             raise ConfigError(_unknown(key, list(defaults)))
         section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = _listed(value) if isinstance(defaults[key], tuple) else value
+        nested.setdefault(section, {})[name] = _listed(key, value) if isinstance(defaults[key], tuple) else value
     try:
         return RunConfig.model_validate(nested)
     except ValidationError as error:
         raise ConfigError(_invalid(error)) from None
 
 
-def _listed(value: Any) -> Any:
+def _listed(key: str, value: Any) -> Any:
     """Text becomes a list: a JSON one if it is in brackets, else split at commas. Other values are left."""
     if not isinstance(value, str):
         return value
-    if value.startswith("["):
-        with suppress(json.JSONDecodeError):
-            return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
+    text = value.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ConfigError(
+            f"Setting {key} got {value!r}; expected names with commas between them, or in brackets a JSON list of names"
+            ' in double quotes, for example ["T-shirts, new", "hats"].'
+        ) from None
 
 
 def _as_text(names: tuple[str, ...]) -> str:
     """Inverse of `_listed`: commas, or JSON where a name would not survive them."""
     plain = ",".join(names)
-    return plain if tuple(_listed(plain)) == names else json.dumps(names, ensure_ascii=False)
+    survive = all(name and name == name.strip() and "," not in name for name in names) and not plain.startswith("[")
+    return plain if survive else json.dumps(names, ensure_ascii=False)
 
 
 def _unknown(key: str, keys: list[str]) -> str:
@@ -124,5 +132,5 @@ def _invalid(error: ValidationError) -> str:
     section, name = str(problem["loc"][0]), str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
     model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
     meaning = model.model_fields[name].description if name in model.model_fields else ""
-    allowed = problem["msg"].replace("Input should be ", "").removeprefix("a ")
+    allowed = KINDS.get(problem["type"]) or problem["msg"].replace("Input should be ", "").removeprefix("a ")
     return f"Setting {section}.{name} got {problem['input']!r}; allowed: {allowed}. It means: {meaning}."

@@ -1,10 +1,17 @@
 """One meaning from every source, and errors that name key, value, what is allowed and the nearest key."""
 
+import json
 from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
 
 import pytest
+import tomli_w
+from annotated_types import Ge, Gt, Le, Lt
+from flwr.common.config import parse_config_args
 from hypothesis import given
 from hypothesis import strategies as draw
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from common.config import RunConfig, flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
 from common.errors import ConfigError
@@ -17,6 +24,71 @@ def test_all_sources_have_one_meaning(tmp_path: Path) -> None:
     text = ["train.lr=0.3", "train.epochs=2", "data.classes=a, b", "data.flip=false"]
     flower = {"train.lr": 0.3, "train.epochs": 2, "data.classes": "a,b", "data.flip": False}
     assert resolve(from_toml(file)) == resolve(native) == resolve(from_assignments(text)) == resolve(flower)
+
+
+def allowed(field: FieldInfo) -> list[Any]:
+    """Values of each kind that a setting allows, its limits among them."""
+    kind, limits = field.annotation, {type(limit): cast(Any, limit) for limit in field.metadata}
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if kind is bool:
+        return [True, False]
+    if kind is int:
+        low = limits[Ge].ge
+        return [low, limits[Le].le if Le in limits else low + 7]
+    if kind is float:
+        low = limits[Ge].ge if Ge in limits else limits[Gt].gt + 1e-7
+        high = limits[Le].le if Le in limits else limits[Lt].lt - 1e-3 if Lt in limits else low + 1e3
+        return [float(low), float(high), (low + high) / 2]
+    if field.default == "none" and "last:K" in (field.description or ""):
+        return ["none", "backbone", "last:2"]
+    return ["plain", "7", "a=b, c.x", "Käse", ""] if kind is str else [(), ("hat",), ("7", "8"), ("a, b", "[c]", "x y")]
+
+
+SETTINGS = [
+    (f"{section}.{name}", value)
+    for section, found in RunConfig.model_fields.items()
+    for name, field in cast(type[BaseModel], found.annotation).model_fields.items()
+    for value in allowed(field)
+]
+
+
+@pytest.mark.parametrize(("key", "value"), SETTINGS)
+def test_every_setting_takes_every_kind_of_value_from_every_source(tmp_path: Path, key: str, value: Any) -> None:
+    section, name = key.split(".")
+    in_text = json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else str(value)
+    flat = to_flower(resolve({key: value}))
+    as_toml = tomli_w.dumps({section: {name: value}})
+    (tmp_path / "native.toml").write_text(as_toml, encoding="utf-8")
+    (tmp_path / "text.toml").write_text(tomli_w.dumps({section: {name: in_text}}), encoding="utf-8")
+    for_flower = f"'{flat[key]}'" if isinstance(flat[key], str) else json.dumps(flat[key])
+    for source in (
+        {key: value},
+        from_assignments([f"{key}={in_text}"]),
+        from_toml(tmp_path / "native.toml"),
+        from_toml(tmp_path / "text.toml"),
+        parse_config_args([f"{key}={for_flower}"]),
+        {key: str(flat[key])},
+    ):
+        read = flatten(resolve(source))[key]
+        assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize("key", [key for key, default in known_keys().items() if not isinstance(default, bool)])
+def test_true_is_no_number_and_no_name(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"Setting {key} got True; allowed: "):
+        resolve({key: True})
+
+
+def test_class_names_may_be_whole_numbers_in_toml(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[data]\nclasses = [0, 1, 10]\n[run]\nname = 2026\n")
+    config = resolve(from_toml(tmp_path / "c.toml"))
+    assert (config.data.classes, config.run.name) == (("0", "1", "10"), "2026")
+
+
+def test_brackets_without_quotes_are_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"data.classes got '\[a, b\]'; expected names with commas between them, or"):
+        resolve({"data.classes": "[a, b]"})
 
 
 def test_later_sources_win() -> None:
