@@ -50,9 +50,23 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     data set's validation images in the same proportions; where it has none, each store keeps the share
     `data.holdout` of its training images for validation. Its test images become the server's.
 
-    Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`.
+    Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`. There must be images of at
+    least two classes to train on: of a single one, a model that knows nothing is always right.
     """
-    form = PixelFormat(image_size, channels, config.data.denoise)
+    federation = _build(config, PixelFormat(image_size, channels, config.data.denoise))
+    counts = [sum(of_class) for of_class in zip(*federation.table.values(), strict=True)]
+    trained = [name for name, images in zip(federation.classes, counts, strict=True) if images]
+    if len(trained) < 2:
+        raise DataError(
+            f"{config.data.dataset} has training images of {len(trained)} product class(es)"
+            f" ({', '.join(trained) or 'none'}); a classifier needs at least two: add photos of other products, each in"
+            " a folder of its own."
+        )
+    return federation
+
+
+def _build(config: RunConfig, form: PixelFormat) -> Federation:
+    """`build` of whatever there is."""
     turns = config.train.objective == "turns"
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
     if parse(config.data.partition) is None:

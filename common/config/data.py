@@ -2,9 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from common.config.section import Count, Fraction, Section
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise PydanticCustomError("twice", "each name once, not {name} twice", {"name": repr(name)})
+    return names
+
+
+ClassNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
+"""Classes of a classifier in their order."""
 
 
 class DataConfig(Section):
@@ -20,7 +32,7 @@ class DataConfig(Section):
         0.0,
         description="share of each store's training images kept for validation, where the data has no such split",
     )
-    classes: tuple[str, ...] = Field((), description="ordered product classes; empty: gathered from the data")
+    classes: ClassNames = Field((), description="ordered product classes; empty: gathered from the data")
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         0, description="pixels: side of the square image the model sees; 0: chosen from model and data"
     )

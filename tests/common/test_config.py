@@ -140,6 +140,7 @@ def test_class_names_with_commas_are_given_in_brackets() -> None:
         ({"cohort.fraction": 1.5}, ["cohort.fraction", "1.5", "less than or equal to 1"]),
         ({"data.denoise": 4}, ["data.denoise", "4", "0, 3 or 5"]),
         ({"data.flip": "maybe"}, ["data.flip", "'maybe'", "boolean"]),
+        ({"data.classes": "hat,boot,hat"}, ["data.classes", "each name once, not 'hat' twice"]),
         ({"run.seed": -1}, ["run.seed", "-1", "greater than or equal to 0"]),
     ],
 )

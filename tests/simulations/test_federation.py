@@ -48,6 +48,23 @@ def test_stores_share_out_the_training_images():
         assert len(data.validation) == len(data.test) == 0
 
 
+def test_a_single_class_to_train_on_is_refused(tmp_path: Path):
+    for number in range(20):
+        photograph(tmp_path / "one" / "hat" / f"{number}.png", number)
+    with pytest.raises(
+        DataError, match=r"one has training images of 1 product class\(es\) \(hat\); a classifier needs"
+    ):
+        federation(dataset=str(tmp_path / "one"), stores=2)
+    (tmp_path / "one" / "coat").mkdir()  # a class of which there is no photo
+    with pytest.raises(DataError, match=r"1 product class\(es\) \(hat\)"):
+        federation(dataset=str(tmp_path / "one"), stores=2, classes=("coat", "hat"))
+    for name in ("paris", "rome"):
+        for number in range(20):
+            photograph(tmp_path / "chain" / name / "hat" / f"{number}.png", number)
+    with pytest.raises(DataError, match=r"1 product class\(es\) \(hat\)"):
+        federation(dataset=str(tmp_path / "chain"), partition="folder")
+
+
 def test_a_share_of_each_store_is_held_out():
     whole = federation(dataset="shelf", stores=3, partition="quantity:1")
     held = federation(dataset="shelf", stores=3, partition="quantity:1", holdout=0.25)
