@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from client.health.look import read
 from client.health.photos import Progress, Seen
 from common import claims, models
 from common.device import pick
 from common.errors import ConfigError, FedshelfError
 from common.images.augment import normalise
+from common.images.contents import read_photo
 from common.images.decode import NotUsableError, PixelFormat, decode
 from common.images.parallel import in_order
 from common.training import Network
@@ -121,6 +121,6 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
 
 def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
     try:
-        return decode(read(seen.photo.path), form)
+        return decode(read_photo(seen.photo.path), form)
     except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is working in the folder
         return np.zeros(form.shape, np.uint8)

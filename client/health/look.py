@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from common.images.cache import MAX_BYTES
-from common.images.decode import FORMATS, NotUsableError, PixelFormat, decode
+from common.images.contents import read_photo
+from common.images.decode import FORMATS, PixelFormat, decode
 
 SIDE = 256  # pixels: what is blurred by half a percent of its side still shows, and decoding stays cheap
 _TINY = 16  # pixels: the least that tells photos of different things apart
@@ -62,21 +62,9 @@ def look_at(data: bytes) -> Look:
     )
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file of a reasonable size. Raises NotUsableError."""
-    try:
-        if not path.is_file():  # before opening it: a named pipe would wait for ever
-            raise NotUsableError("a link that leads nowhere" if path.is_symlink() else "not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise NotUsableError(f"larger than {MAX_BYTES >> 20} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise NotUsableError(f"unreadable: {error.strerror}") from error
-
-
 def thumbnail(path: Path, side: int) -> bytes:
     """A JPEG of the photo, its longer side `side` pixels. Raises NotUsableError."""
-    data = read(path)
+    data = read_photo(path)
     square = Image.fromarray(decode(data, PixelFormat(side)))
     width, height = _size(data)
     scale = side / max(width, height)

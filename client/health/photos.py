@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.health.look import Look, look_at, read
+from client.health.look import Look, look_at
 from common.errors import DataError
 from common.images import contents
 from common.images.cache import remembered
@@ -109,7 +109,7 @@ def _is_stray(data: Path, name: str, reason: str) -> bool:
 
 def _seen(photo: Photo) -> Seen | NotUsableError:
     try:
-        data = read(photo.path)
+        data = contents.read_photo(photo.path)
         return Seen(photo, contents.digest_of(data), look_at(data))
     except NotUsableError as error:
         return error

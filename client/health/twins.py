@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from client.health.look import read
 from client.health.photos import Seen
+from common.images.contents import read_photo
 from common.images.decode import NotUsableError, PixelFormat, decode
 
 _ALIKE = 0.985  # correlation of tiny squares; different clothes on one ground reach 0.98
@@ -58,7 +58,7 @@ def _squares(photos: Sequence[Seen]) -> Vector:
 def _detail(seen: Seen) -> Vector:
     """What a blur over five pixels takes away: float32 [4096] of length 1; zeros if the photo has gone."""
     try:
-        grey = Image.fromarray(decode(read(seen.photo.path), PixelFormat(_SIDE, 1))[..., 0])
+        grey = Image.fromarray(decode(read_photo(seen.photo.path), PixelFormat(_SIDE, 1))[..., 0])
     except NotUsableError:
         return np.zeros(_SIDE * _SIDE, np.float32)
     fine = np.asarray(grey, np.float32) - np.asarray(grey.filter(ImageFilter.BoxBlur(2)), np.float32)

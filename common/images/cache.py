@@ -34,7 +34,6 @@ from common.images.parallel import in_order
 Progress = Callable[[int, int], None]
 
 _MAGIC = b"fedshelf"
-MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
 _KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever other sizes does not fill the disk ...
 _RESERVE = 2**28  # bytes, and leaves room for what matters more
 _STALE_SECONDS = 24 * 3600  # no build takes a day; what is left from one was interrupted
@@ -165,8 +164,8 @@ def _write(
 def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
     path = source.path
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return NotUsableError(f"larger than {MAX_BYTES >> 20} MiB")
+        if path.stat().st_size > contents.MAX_BYTES:
+            return NotUsableError(f"larger than {contents.MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError:
         data = b""

@@ -17,6 +17,7 @@ from common.images.decode import NotUsableError
 from common.images.parallel import in_order
 
 DIGEST_BYTES = 20
+MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
 Known = Mapping[str, tuple[list[int], str]]
@@ -51,6 +52,18 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
         if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
             remembered[str(path)] = fingerprint, digest.hex()
     return Contents(tuple(found[path] for path in paths), remembered)
+
+
+def read_photo(path: Path) -> bytes:
+    """The bytes of a file of a reasonable size. Raises NotUsableError."""
+    try:
+        if not path.is_file():  # before opening it: a named pipe would wait for ever
+            raise NotUsableError("a link that leads nowhere" if path.is_symlink() else "not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise NotUsableError(f"larger than {MAX_BYTES >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise NotUsableError(f"unreadable: {error.strerror}") from error
 
 
 def is_unchanged(path: Path, known: Known) -> bool:

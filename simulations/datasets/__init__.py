@@ -36,7 +36,7 @@ def find(config: DataConfig) -> Source:
     from simulations.datasets import folder, parquet
 
     for path in (Path(name), *(places.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ())):
-        if path.is_dir() and parquet.layout(path):
+        if path.exists() and parquet.layout(path):
             return parquet.source(path, path.resolve().name)
         if path.exists():
             return folder.source(path)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from client.health.look import Look, look_at, read, smear, softness, thumbnail
+from client.health.look import Look, look_at, smear, softness, thumbnail
+from common.images.contents import read_photo
 from common.images.decode import NotUsableError
 from tests.client.store_photos import encoded, save, thing
 
@@ -95,7 +96,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     for name, reason in {"link": "a link that leads nowhere", "folder": "not a file", "pipe": "not a file"}.items():
         with pytest.raises(NotUsableError, match=reason):
-            read(tmp_path / f"{name}.jpg")
+            read_photo(tmp_path / f"{name}.jpg")
 
 
 def test_a_thumbnail_is_small(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""Data sets in the Hugging Face layout: parquet files with a column of encoded images and one of labels.
+
+`layout` tells which file is for training, validation or testing, `columns` which columns hold images and labels,
+`labels` which classes there are; `rows` decodes.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+from common.images.decode import PixelFormat
+from common.images.split import Split
+from simulations.datasets.assemble import assemble, unlabelled
+from simulations.datasets.cache import Part, decoded, described, key_of
+from simulations.datasets.parquet.labels import FileLabels, read_labels
+from simulations.datasets.parquet.layout import EXPECTED, Files, Layout, layout
+from simulations.datasets.parquet.rows import Labelled, part, paths_in, read_shapes
+from simulations.datasets.types import Dataset, Source
+
+__all__ = ["EXPECTED", "layout", "source"]
+
+_VERSION = 2  # raise it when a change here changes labels: every cache is then built anew
+
+
+def source(folder: Path, name: str) -> Source:
+    """The data set in `folder` (or in one parquet file), which has a `layout`.
+
+    Raises DataError if it has no files for training, or columns that cannot be used.
+    """
+    found = layout(folder)
+    assert found is not None, folder
+    if "train" not in found.splits:
+        got = ", ".join(path.name for path in found.files())
+        raise DataError(f"{folder} has parquet files, but none for training: {got}; expected {EXPECTED}.")
+    key = _key(found.splits)
+    about = described(key, partial(_describe, found.splits))
+    return Source(name, about["native_size"], about["channels"], partial(_load, name, found, key, about))
+
+
+def _key(splits: Files) -> str:
+    """A hash of what the files hold and of the split that each belongs to."""
+    sizes = [(split, len(splits[split])) for split in sorted(splits)]
+    return _hash(_VERSION, sizes, key_of(path for split, _ in sizes for path in splits[split]))
+
+
+def _describe(splits: Files) -> dict[str, Any]:
+    """Classes, how to read each file's labels, image size and channels, as JSON values."""
+    labels = read_labels(splits)
+    everything = [pair for split, paths in splits.items() for pair in zip(paths, labels.files[split], strict=True)]
+    return {
+        "classes": labels.classes,
+        "files": {split: [asdict(file) for file in files] for split, files in labels.files.items()},
+        "note": labels.untrained_in_words(),
+        **read_shapes(everything)._asdict(),
+    }
+
+
+def _load(name: str, found: Layout, key: str, about: dict[str, Any], form: PixelFormat) -> Dataset:
+    files = {
+        split: [(path, FileLabels(**told)) for path, told in zip(paths, about["files"][split], strict=True)]
+        for split, paths in found.splits.items()
+    }
+    splits = decoded(_key_with_paths(key, files) if about["has_paths"] else key, form, lambda: _parts(files, form))
+    notes = (unlabelled(splits), found.unused_in_words(), about["note"])
+    return assemble(name, about["classes"], splits, " ".join(note for note in notes if note))
+
+
+def _parts(splits: Mapping[Split, Labelled], form: PixelFormat) -> dict[str, Part]:
+    parts = {split: part(files, form) for split, files in splits.items()}
+    return {split: part for split, part in parts.items() if part.count}
+
+
+def _key_with_paths(key: str, splits: Mapping[Split, Labelled]) -> str:
+    """A hash of the same, and of the images that lie in files of their own."""
+    paths = [path for split in sorted(splits) for path in paths_in(splits[split])]
+    return _hash(key, key_of(filter(Path.is_file, paths)), [str(path) for path in paths if not path.is_file()])
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()

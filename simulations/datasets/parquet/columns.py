@@ -1,0 +1,118 @@
+"""Which columns of a parquet file hold its images and its labels.
+
+Hugging Face features in the schema metadata tell (`Image`, `ClassLabel`;
+https://huggingface.co/docs/datasets/about_dataset_features); without them the usual names do. Nothing else is guessed:
+an `image_id` is no class, and a `mask` is no picture.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import DataError
+
+IMAGE_NAMES = ("image", "img", "pixels")
+LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label")
+
+Kind = Literal["Image", "ClassLabel"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where images and labels are.
+
+    names: of the labels 0, 1, ...; empty if the file tells none
+    """
+
+    image: str
+    label: str
+    names: tuple[str, ...] = ()
+
+
+def find_columns(path: Path, schema: Any) -> Columns:
+    """Choose the columns of the file `path` by its pyarrow `schema`.
+
+    Raises DataError, which lists the columns, if there is none of a kind, or more than one.
+    """
+    features = _features(schema)
+    image = _choose(path, schema, features, "Image", IMAGE_NAMES, _may_be_images)
+    label = _choose(path, schema, features, "ClassLabel", LABEL_NAMES, _may_be_labels)
+    return Columns(image, label, _names(features.get(label)))
+
+
+def same_columns(path: Path, schema: Any, first: Path, wanted: Columns) -> Columns:
+    """The columns of a further file, which must be those `wanted`, of the `first`; class names are its own.
+
+    Raises DataError, which lists the columns, if it has others.
+    """
+    kinds = {field.name: field.type for field in schema}
+    fits = {wanted.image: _may_be_images, wanted.label: _may_be_labels}
+    if any(name not in kinds or not fits[name](kinds[name]) for name in fits):
+        raise DataError(
+            f"{path} has the columns {_listed(schema)}; expected {wanted.image} and {wanted.label}, as in {first}: "
+            "rename them, or take the file out of the folder."
+        )
+    return Columns(wanted.image, wanted.label, _names(_features(schema).get(wanted.label)))
+
+
+def _choose(
+    path: Path,
+    schema: Any,
+    features: Mapping[str, Any],
+    kind: Kind,
+    usual: tuple[str, ...],
+    fits: Callable[[Any], bool],
+) -> str:
+    fitting = [field.name for field in schema if fits(field.type)]
+    told = [name for name in fitting if isinstance(features.get(name), dict) and features[name].get("_type") == kind]
+    named = [name for name in told or fitting if name.casefold() in usual]
+    found = told if len(told) == 1 else named or told
+    if len(found) == 1:
+        name: str = found[0]
+        return name
+    what = "encoded images" if kind == "Image" else "labels"
+    wanted = f"one of {what}, by its Hugging Face feature {kind} or by its name ({', '.join(usual)})"
+    if found:
+        got, advice = f"more than one may be that ({', '.join(found)})", "rename the others"
+    elif misfits := [field.name for field in schema if field.name.casefold() in usual]:
+        got, advice = f"{', '.join(misfits)} cannot be that by its type", "write it as such"
+    else:
+        got, advice = "none is that", "rename the one that is meant"
+    raise DataError(f"{path} has the columns {_listed(schema)}; expected {wanted}, but {got}: {advice}.")
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """The Hugging Face features, by column; empty if there are none, or none that can be read."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+
+
+def _may_be_images(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(kind.field(place).name in ("bytes", "path") for place in range(kind.num_fields))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _may_be_labels(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _may_be_labels(kind.value_type)
+    checks = (types.is_integer, types.is_boolean, types.is_floating, types.is_string, types.is_large_string)
+    return any(check(kind) for check in (*checks, types.is_string_view))
+
+
+def _listed(schema: Any) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

@@ -1,0 +1,184 @@
+"""Which classes a data set in parquet files has: those of the labels that occur, one list for all files.
+
+A label counts by its class name, never by its number: each file's own names are mapped to the list.
+"""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError
+from common.images.missing import is_missing
+from common.images.split import Split
+from simulations.datasets.parquet.columns import Columns, find_columns, same_columns
+from simulations.datasets.parquet.layout import Files
+from simulations.datasets.parquet.reading import batches, schema_of
+
+MOST_CLASSES = 10_000
+_ROWS = 65_536  # labels read at once
+
+Value = int | float | str | bool
+"""A label as a file holds it."""
+
+
+@dataclass(frozen=True)
+class FileLabels:
+    """How to read the labels of one file.
+
+    image, label: its columns
+    values:       all labels that occur in it
+    numbers:      for each of them, its place in the data set's classes; -1: it stands for no class
+    """
+
+    image: str
+    label: str
+    values: tuple[Value, ...]
+    numbers: tuple[int, ...]
+
+    def read(self, column: Any) -> NDArray[np.int64]:
+        """Labels (int64 [N]) of a pyarrow array; -1 where there is none."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = _plain(column)
+        places = pc.index_in(column, value_set=pa.array(self.values, column.type))
+        found: NDArray[np.int64] = places.fill_null(len(self.values)).to_numpy(zero_copy_only=False)
+        numbers = np.array([*self.numbers, -1], np.int64)
+        return numbers.take(found)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a data set.
+
+    classes:   names, in the order of the first file's own names, else sorted
+    files:     split -> how to read each of its files, in order
+    untrained: classes with labels in other splits than train alone
+    """
+
+    classes: tuple[str, ...]
+    files: Mapping[Split, tuple[FileLabels, ...]]
+    untrained: tuple[str, ...]
+
+    def untrained_in_words(self) -> str:
+        """The sentence on classes that cannot be learnt; empty if there are none."""
+        if not self.untrained:
+            return ""
+        return f"No training image has the class {', '.join(self.untrained[:10])}, which other splits have."
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one file holds: the class name of each of its labels, "" for none; `is_numbered` without names."""
+
+    path: Path
+    columns: Columns
+    classes: Mapping[Value, str]
+    is_numbered: bool
+
+
+def read_labels(splits: Files) -> Labels:
+    """Find the columns and the classes of all files.
+
+    Raises DataError, naming the file, for columns that cannot be used or differ from the first file's, labels that are
+    no classes, more than `MOST_CLASSES` of them, or numbers without names beside names.
+    """
+    first = splits["train"][0]
+    columns = find_columns(first, schema_of(first))
+    found = {split: [_read(path, first, columns) for path in splits[split]] for split in splits}
+    everything = [file for files in found.values() for file in files]
+    _check_alike(everything)
+    classes = _ordered(found["train"][0], {name for file in everything for name in file.classes.values()} - {""})
+    if len(classes) > MOST_CLASSES:
+        raise DataError(_too_many(first, columns.label))
+    numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
+    trained = {name for file in found["train"] for name in file.classes.values()}
+    return Labels(
+        classes,
+        {split: tuple(_with_numbers(file, numbers) for file in files) for split, files in found.items()},
+        tuple(name for name in classes if name not in trained),
+    )
+
+
+def _read(path: Path, first: Path, wanted: Columns) -> _Found:
+    schema = schema_of(path)
+    columns = wanted if path == first else same_columns(path, schema, first, wanted)
+    values: dict[Value, None] = {}
+    for batch in batches(path, [columns.label], _ROWS):
+        values |= dict.fromkeys(_values(batch.column(0)))
+        if len(values) > MOST_CLASSES:
+            raise DataError(_too_many(path, columns.label))
+    classes = {value: _class_of(value, columns, path) for value in values}
+    is_numbered = not columns.names and any(not isinstance(value, str | bool) for value in values)
+    return _Found(path, columns, classes, is_numbered)
+
+
+def _values(column: Any) -> Iterable[Value]:
+    """The labels that occur in a pyarrow array, those that are missing left out."""
+    values = _plain(column).unique().to_pylist()
+    return (value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value)))
+
+
+def _plain(column: Any) -> Any:
+    """A pyarrow array without dictionary, its type one that pyarrow can look values up in."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_floating(column.type):
+        return column.cast(pa.float64())
+    return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
+
+
+def _class_of(value: Value, columns: Columns, path: Path) -> str:
+    """The name of a label's class; empty if it stands for none, as -1 does on the Hugging Face hub."""
+    where = f"The column {columns.label!r} of {path}"
+    if isinstance(value, str):
+        return "" if is_missing(value) else unicodedata.normalize("NFC", value.strip())
+    if isinstance(value, float) and not value.is_integer():
+        raise DataError(f"{where} holds {value:g}; expected labels, which are whole numbers or names.")
+    if isinstance(value, bool) or value < 0:
+        return str(value) if isinstance(value, bool) else ""
+    if not columns.names:
+        return str(int(value))
+    if value >= len(columns.names):
+        raise DataError(f"{where} holds {int(value)}, but its classes are only {len(columns.names)}, from 0: mend it.")
+    return unicodedata.normalize("NFC", columns.names[int(value)].strip())
+
+
+def _check_alike(files: Sequence[_Found]) -> None:
+    """Raises DataError if some files give numbers and others names: nobody can tell which number is which name."""
+    numbered = [file.path for file in files if file.is_numbered]
+    named = [file.path for file in files if file.classes and not file.is_numbered]
+    if numbered and named:
+        raise DataError(
+            f"The labels of {numbered[0]} are numbers without names, those of {named[0]} have names; "
+            "expected the same in all files: write both from one source."
+        )
+
+
+def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
+    """The names in the order of the first file's own; the others after them, numbers by size."""
+    own = list(dict.fromkeys(name for name in first.columns.names if name in names))
+    others = sorted(names - set(own), key=int if first.is_numbered else str)
+    return (*own, *others)
+
+
+def _with_numbers(file: _Found, numbers: Mapping[str, int]) -> FileLabels:
+    values = tuple(file.classes)
+    return FileLabels(
+        file.columns.image, file.columns.label, values, tuple(numbers[file.classes[value]] for value in values)
+    )
+
+
+def _too_many(path: Path, label: str) -> str:
+    return (
+        f"The column {label!r} of {path} has more than {MOST_CLASSES:,} different values; expected labels, "
+        "of which many images share each. Rename the column that is meant to label."
+    )

@@ -1,0 +1,92 @@
+"""Which parquet files of a folder are for training, validation and testing.
+
+File names (`train-00000-of-00001.parquet`) or folders (`train/0000.parquet`), at any depth, tell. Where no file names a
+split, all are for training, as the Hugging Face hub has it
+(https://huggingface.co/docs/datasets/repository_structure).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import DataError
+from common.images.scan import PHOTO_SUFFIXES
+from common.images.split import SPLITS, Split
+from common.images.split_names import SPLIT_NAMES
+from simulations.datasets.parquet.reading import rows_of
+
+EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face layout)"
+
+Files = Mapping[Split, Sequence[Path]]
+"""Split -> its parquet files, sorted."""
+
+# The hub calls what it converted only in part `partial-train`.
+_NAMED = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parquet files of one data set.
+
+    splits: those of each split; no split is empty
+    unused: those whose names name no split, although others' do
+    """
+
+    splits: Files
+    unused: tuple[Path, ...] = ()
+
+    def files(self) -> list[Path]:
+        """All files, sorted."""
+        return sorted([path for paths in self.splits.values() for path in paths] + [*self.unused])
+
+    def unused_in_words(self) -> str:
+        """The sentence on files that belong to no split; empty if there are none. Raises DataError."""
+        if not self.unused:
+            return ""
+        named = ", ".join(f"{path.name} ({rows_of(path)} rows)" for path in self.unused)
+        return f"Not used, as their names tell no split (train, validation, test): {named}."
+
+
+def layout(folder: Path) -> Layout | None:
+    """The parquet files of `folder` (or the one that it is) by split.
+
+    None if it holds none; or if none is said to be for training, and photos lie beside them: then it is a folder of
+    photos. Raises DataError if several sub-folders hold such files: they are different data sets.
+    """
+    if folder.is_file():
+        return Layout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
+    paths = sorted(_parquet_files(folder))
+    told = {path: _told_by_name(path, folder) for path in paths}
+    named = {split: [path for path, (own, _) in told.items() if own == split] for split in SPLITS}
+    splits: Files = {split: files for split, files in named.items() if files}
+    if not paths or ("train" not in splits and _has_photos(folder)):
+        return None
+    unused = [path for path, (split, _) in told.items() if split is None] if splits else []
+    homes = {home for path, (_, home) in told.items() if path not in unused}
+    if len(homes) > 1:
+        names = ", ".join(sorted(str(home.relative_to(folder)) for home in homes))
+        raise DataError(f"{folder} holds several data sets ({names}); give the folder of one of them.")
+    return Layout(splits or {"train": paths}, tuple(unused))
+
+
+def _parquet_files(folder: Path) -> Iterator[Path]:
+    """All parquet files below `folder` but hidden ones, such as those of a download that goes on."""
+    for path in folder.rglob("*.parquet"):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
+            yield path
+
+
+def _told_by_name(path: Path, folder: Path) -> tuple[Split | None, Path]:
+    """The split that the file's name tells, or else that of a folder above it; and where the whole data set lies."""
+    place = path
+    while place != folder:
+        if named := _NAMED.match(place.name):
+            return SPLIT_NAMES[named[1].casefold()], place.parent
+        place = place.parent
+    return None, path.parent
+
+
+def _has_photos(folder: Path) -> bool:
+    return any(Path(name).suffix.lower() in PHOTO_SUFFIXES for _, _, names in os.walk(folder) for name in names)

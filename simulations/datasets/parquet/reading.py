@@ -1,0 +1,44 @@
+"""Parquet files, read batch by batch."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+
+
+def schema_of(path: Path) -> Any:
+    """The pyarrow schema of a file. Raises DataError."""
+    import pyarrow.parquet as pq
+
+    with _reading(path):
+        return pq.read_schema(path)
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a file has. Raises DataError."""
+    import pyarrow.parquet as pq
+
+    with _reading(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[Any]:
+    """Record batches of some columns, `size` rows at most. Raises DataError."""
+    import pyarrow.parquet as pq
+
+    with _reading(path):
+        yield from pq.ParquetFile(path).iter_batches(batch_size=size, columns=list(columns))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn pyarrow's errors into one clear sentence."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (OSError, ValueError, ArrowException) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} cannot be read as a parquet file: {reason}. Download it again.") from error

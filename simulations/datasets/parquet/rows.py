@@ -1,0 +1,131 @@
+"""The images of parquet files: what they look like by their headers, and their pixels."""
+
+import io
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError
+from common.images.contents import read_photo
+from common.images.decode import FORMATS, NotUsableError, PixelFormat, decode
+from common.images.parallel import in_order
+from simulations.datasets.cache import Chunk, Part
+from simulations.datasets.parquet.labels import FileLabels
+from simulations.datasets.parquet.reading import batches, rows_of
+
+CHUNK = 256  # images decoded as one task of a thread
+_GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"}
+
+Labelled = Sequence[tuple[Path, FileLabels]]
+"""Parquet files, and how to read the labels of each."""
+
+Cell = bytes | Path
+"""An image as a file holds it: encoded, or where another file has it."""
+
+
+class Shapes(NamedTuple):
+    """The images of a data set.
+
+    native_size: pixels, side of the squares that all images are, or None
+    channels:    1 if all images are grey, else 3
+    has_paths:   some are in files of their own, of which the parquet files hold the paths only
+    """
+
+    native_size: int | None
+    channels: int
+    has_paths: bool
+
+
+class _Headers(NamedTuple):
+    """Sizes and Pillow's modes of some images, those that have a readable header."""
+
+    sizes: set[tuple[int, int]]
+    modes: set[str]
+    has_paths: bool
+
+
+def read_shapes(files: Labelled) -> Shapes:
+    """Look at the headers of all images. Raises DataError if there is no image in any cell."""
+    sizes: set[tuple[int, int]] = set()
+    modes: set[str] = set()
+    has_paths = False
+    for found in in_order(_look_at, (cells for cells, _ in _cells(files))):
+        sizes |= found.sizes
+        modes |= found.modes
+        has_paths |= found.has_paths
+    if not sizes:
+        raise DataError(_no_pictures(files))
+    sides = {side for size in sizes for side in size}
+    return Shapes(sides.pop() if len(sides) == 1 else None, 1 if modes <= _GREY else 3, has_paths)
+
+
+def part(files: Labelled, form: PixelFormat) -> Part:
+    """One split on its way to the cache: its images decoded, its labels counted in the data set's classes."""
+    count = sum(rows_of(path) for path, _ in files)
+    return Part(count, in_order(partial(_decode, form=form), _cells(files)))
+
+
+def paths_in(files: Labelled) -> list[Path]:
+    """The files of their own that hold images, in order."""
+    return [cell for cells, _ in _cells(files) for cell in cells if isinstance(cell, Path)]
+
+
+def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
+    """Images and labels (int64; -1 where there is none), `CHUNK` at a time."""
+    for path, labels in files:
+        for batch in batches(path, [labels.image, labels.label], CHUNK):
+            cells = [_cell(value, path.parent) for value in batch.column(labels.image).to_pylist()]
+            yield cells, labels.read(batch.column(labels.label))
+
+
+def _cell(value: Any, home: Path) -> Cell:
+    """One entry of an image column; no bytes if it is empty. Paths are relative to the parquet file's folder."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, bytes) else b""
+    if isinstance(value.get("bytes"), bytes):
+        return bytes(value["bytes"])
+    return home / value["path"] if value.get("path") else b""
+
+
+def _encoded(cell: Cell) -> bytes:
+    return read_photo(cell) if isinstance(cell, Path) else cell
+
+
+def _look_at(cells: Sequence[Cell]) -> _Headers:
+    from PIL import Image
+
+    found = _Headers(set(), set(), any(isinstance(cell, Path) for cell in cells))
+    for cell in cells:
+        try:
+            with Image.open(io.BytesIO(_encoded(cell)), formats=FORMATS) as image:
+                found.sizes.add(image.size)
+                found.modes.add(image.mode)
+        except Exception:  # a broken image is reported when it is decoded
+            continue
+    return found
+
+
+def _decode(chunk: tuple[list[Cell], NDArray[np.int64]], form: PixelFormat) -> Chunk:
+    """Pixels and labels; the label of an image that is broken or has no class becomes -1."""
+    cells, labels = chunk
+    pixels = np.zeros((len(cells), *form.shape), np.uint8)
+    for row, cell in enumerate(cells):
+        try:
+            pixels[row] = decode(_encoded(cell), form)
+        except NotUsableError:
+            labels[row] = -1
+    return pixels, labels
+
+
+def _no_pictures(files: Labelled) -> str:
+    path, labels = files[0]
+    cell = next((cell for cells, _ in _cells(files) for cell in cells if cell), b"")
+    got = f"paths such as {cell}, where no picture is" if isinstance(cell, Path) else "no picture that can be read"
+    return (
+        f"The column {labels.image!r} of {path} holds {got}; expected encoded images (JPEG, PNG, ...), "
+        "or their paths relative to the parquet file."
+    )
