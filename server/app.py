@@ -20,7 +20,7 @@ from common.config import RunConfig, to_toml
 from common.errors import RunError
 from common.files import write_text
 from common.orders import STORE_CHANNELS, Plan
-from server import cohort, plan
+from server import cohort, delivery, plan
 from server.desk import Desk
 from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
@@ -120,6 +120,7 @@ class GridTraining:
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = plan.prepare(config, classes, self.channels).identified(run_id)
+        delivery.check(start.plan.config, present)
         write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
         judge, startup = self.judge_for(start.plan), time.time() - self.began
         gate = Gate(Spool(self.directory.path / "flower" / "updates"), sample_of(judge, start.plan.config))

@@ -165,6 +165,7 @@ def _finished(path: Path, config: RunConfig) -> str | None:
         return None
     told, before = json.loads(summary.read_text(encoding="utf-8")), RunDirectory.stored(path, {})
     wants_more = config.run.rounds > before.run.rounds or config.evaluation.patience != before.evaluation.patience
+    wants_more |= config.run.deliver != before.run.deliver
     if told["status"] != "finished" or wants_more:
         return None
     return f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."

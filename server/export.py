@@ -1,5 +1,6 @@
 """The model as people use it: `model.safetensors` and `model.json`."""
 
+import hashlib
 import importlib.metadata
 import json
 from datetime import UTC, datetime
@@ -34,12 +35,23 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     write_json(directory / "model.json", described | {"provenance": _provenance(plan, state, summary)})
 
 
+def weights_sha256(plan: Plan, state: State) -> str:
+    """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
+    frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
+    digest = hashlib.sha256()
+    for vector in (frozen, state.model):
+        digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
 def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:
     test = summary["test"]
     return {
         "run_id": plan.run_id,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "round": state.round,
+        "rounds": summary["rounds"],
+        "delivered_because": summary["delivered_because"],
         "dataset": plan.config.data.dataset,
         "strategy": plan.config.strategy.name,
         "personal": summary["personal"],

@@ -18,9 +18,10 @@ from common.personal import spans, withhold
 from common.training import learning_rate
 from server import cohort, lines, suspicion
 from server.averaging import averaged
-from server.checkpoints import Best, State, add_round
+from server.checkpoints import State, add_round
 from server.clock import Clock
 from server.contribution import contributions
+from server.delivery import best_round
 from server.gate import Gate, Judge
 from server.lines import Scores, Trained
 from server.run_directory import Record
@@ -105,7 +106,7 @@ class Rounds:
             with clock("evaluate"):
                 scores = self._evaluate(after) if self._is_evaluated(number) else None
         totals = lines.totals(trained, self.config, clock.seconds)
-        best, stale = self._best(state, number, scores)
+        best, stale = best_round(state, number, scores.deciding() if scores else None, self.config.evaluation.metric)
         state = add_round(after, totals, best=best, stale=stale)
         record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
@@ -222,17 +223,6 @@ class Rounds:
         order = EvaluateOrder(self.plan, number, params, split, temperatures)
         answers = self.runtime.evaluate(order, list(stores)) if stores else []
         return {name: found.counts for name, found in screen_evaluations(answers, order, stores).items()}
-
-    def _best(self, state: State, number: int, scores: Scores | None) -> tuple[Best | None, int]:
-        """The best evaluation so far and the evaluations since."""
-        deciding = scores.deciding() if scores else None
-        if deciding is None:
-            return state.best, state.stale
-        on, counts = deciding
-        metric = self.config.evaluation.metric
-        value = counts.scalars()[metric]
-        better = state.best is None or (value < state.best.value if metric == "loss" else value > state.best.value)
-        return (Best(number, value, counts.accuracy, on), 0) if better else (state.best, state.stale + 1)
 
 
 def _images(info: StoreInfo, split: str) -> int:

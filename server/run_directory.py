@@ -21,7 +21,7 @@ Record = dict[str, Any]
 CHANGEABLE = frozenset(
     {
         "run.out", "run.rounds", "run.workers", "run.ray_address", "run.gpus_per_worker", "run.device",
-        "run.keep_checkpoints", "evaluation.patience",
+        "run.keep_checkpoints", "run.deliver", "evaluation.patience",
     }
 )  # fmt: skip
 

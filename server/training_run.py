@@ -1,6 +1,5 @@
 """One training from start or resume to its end: rounds, checkpoints, model, summary, report."""
 
-import hashlib
 import json
 import signal
 from collections.abc import Iterator
@@ -9,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
-import torch
-
 from common import strategies
 from common.errors import FedshelfError
 from server import contribution, old_classes
 from server.checkpoints import Checkpoints, State
-from server.export import write_model
+from server.delivery import deliver
+from server.export import weights_sha256, write_model
 from server.gate import Gate
 from server.growth import provenance
 from server.plan import Start
@@ -136,17 +134,15 @@ class Training:
             events.add(record)  # a kill may have come between history and curves; the log drops a repetition
 
     def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
-        """Deliver the last model, or the best one after early stopping."""
-        stopped_early = state.round < self.start.plan.config.run.rounds
-        delivered = state
-        if self._is_over(state) and stopped_early and state.best is not None:
-            delivered = checkpoints.load(state.best.round)
+        """Judge and write the model that is delivered, and the run's outcome."""
+        delivery = deliver(self.start.plan.config, state, checkpoints)
+        delivered = delivery.state
         verdict = reach(rounds, delivered)
-        sha = weights_sha256(self.start, delivered)
         summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
         summary |= {
-            "weights_sha256": sha,
+            "weights_sha256": weights_sha256(self.start.plan, delivered),
             "delivered_round": delivered.round,
+            "delivered_because": delivery.because,
             **verdict.in_summary(self.directory, self.runtime.stores()),
             **self._resumed(rounds, verdict.scores),
             "contribution": contribution.in_summary(self.directory.history()),
@@ -177,7 +173,11 @@ class Training:
             self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
 
     def _write_unfinished(self, state: State, status: str, reason: str) -> None:
-        nothing: dict[str, Any] = {"weights_sha256": weights_sha256(self.start, state), "test": None, "per_store": None}
+        nothing: dict[str, Any] = {
+            "weights_sha256": weights_sha256(self.start.plan, state),
+            "test": None,
+            "per_store": None,
+        }
         self.directory.write("summary.json", self._summary(state, status, reason) | nothing)
 
     def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
@@ -201,15 +201,6 @@ class Training:
             "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
             "model": json.loads(self.start.plan.spec.to_json()),
         }
-
-
-def weights_sha256(start: Start, state: State) -> str:
-    """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
-    frozen = start.plan.frozen if start.plan.frozen is not None else torch.empty(0)
-    digest = hashlib.sha256()
-    for vector in (frozen, state.model):
-        digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
-    return digest.hexdigest()
 
 
 __all__ = ["Record", "StopRequest", "Training"]

@@ -13,6 +13,7 @@ from common import device, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, RunError
 from common.native import compiler
+from server import delivery
 from server.gate import Gate
 from server.growth import adopt
 from server.judge import ServerTest
@@ -76,8 +77,9 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
 
 
 def _check_judges(start: Start, stores: federation.Federation) -> None:
-    """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
+    """Raises ConfigError for a model that nobody can judge, and for a best round that nobody can choose."""
     config, infos = start.plan.config, stores.infos()
+    delivery.check(config, infos)
     if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
         raise ConfigError(
             f"Setting data.holdout got {config.data.holdout:g} with strategy {config.strategy.name}, which keeps parts"

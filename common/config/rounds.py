@@ -64,6 +64,6 @@ class EvaluationConfig(Section):
         "accuracy", description="decides the best round and early stopping"
     )
     patience: Annotated[int, Field(ge=0)] = Field(
-        0, description="evaluations without improvement before stopping with the best model; 0: off"
+        0, description="evaluations without improvement before the run ends early; 0: off"
     )
     batch_size: Count = Field(256, description="images per evaluation batch")

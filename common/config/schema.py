@@ -3,7 +3,7 @@
 A field's description is its documentation: the command line, the errors and the docs print it.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,11 @@ class RunSection(Section):
         0.0, description="engine ray: share of a GPU for each worker; 0: a whole one if the device is cuda, else none"
     )
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
+    deliver: Literal["auto", "best", "last"] = Field(
+        "auto",
+        description="the round whose model is delivered: best (by evaluation.metric on validation images, never on"
+        " test images), last, or auto for the best where there are validation images",
+    )
     keep_checkpoints: Count = Field(3, description="latest checkpoints kept (the best is always kept)")
 
 

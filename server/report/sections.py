@@ -66,7 +66,9 @@ def tiles(run: Contents) -> list[Tile]:
         found.append(Tile("Worst store", words.percent(accuracy), words.printable(worst)))
     if calibration := summary.get("calibration"):
         found.append(_trust(calibration))
-    if best:
+    if summary.get("delivered_round") is not None:
+        found.append(_delivered(summary))
+    elif best:
         found.append(Tile("Best round", f"{best['round']}", f"{words.percent(best['accuracy'])} in {best['on']}"))
     if "total" in seconds:
         speed = summary.get("images_per_second")
@@ -85,6 +87,12 @@ def tiles(run: Contents) -> list[Tile]:
             Tile("Model", words.printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
         )
     return found
+
+
+def _delivered(summary: Mapping[str, Any]) -> Tile:
+    """The round whose model is delivered: chosen, or the last one."""
+    remark = f"best of {summary['rounds']}" if words.is_best_delivered(summary) else f"the last of {summary['rounds']}"
+    return Tile("Delivered round", f"{summary['delivered_round']}", remark)
 
 
 def _trust(calibration: Mapping[str, Any]) -> Tile:

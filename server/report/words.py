@@ -94,7 +94,10 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """A summary in a few sentences: what happened, how good the model is, how fast it went."""
-    lines = (_what_happened(summary), _how_good(summary), _what_stays(summary), _what_grew(summary), _how_fast(summary))
+    lines = (
+        _what_happened(summary), _how_good(summary), _which_round(summary), _what_stays(summary), _what_grew(summary),
+        _how_fast(summary),
+    )  # fmt: skip
     return [line for line in lines if line]
 
 
@@ -118,10 +121,25 @@ def _how_good(summary: Mapping[str, Any]) -> str:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
         parts.append(f"{percent(test['accuracy'])} accuracy on {where} {images}test images")
-    if best and best.get("accuracy") is not None:
+    if best and best.get("accuracy") is not None and best["round"] != summary.get("delivered_round"):
         where = "test images" if best.get("on") == "test" else "validation images"
         parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
     return _sentence(parts)
+
+
+def _which_round(summary: Mapping[str, Any]) -> str:
+    """The round whose model is delivered, and why it is that one."""
+    if summary.get("delivered_round") is None:
+        return ""
+    which = f"round {summary['delivered_round']} of {summary['rounds']}, {printable(summary['delivered_because'])}"
+    found = f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""
+    return f"The model is that of {which}{found}."
+
+
+def is_best_delivered(summary: Mapping[str, Any]) -> bool:
+    """Whether the model is that of the best round because it is the best, not because it is the last."""
+    best = summary.get("best") or {}
+    return best.get("on") != "test" and best.get("round") == summary.get("delivered_round") is not None
 
 
 def _what_stays(summary: Mapping[str, Any]) -> str:

@@ -130,6 +130,7 @@ def summary(
     return {
         "status": "finished", "reason": None, "rounds": len(records), "test": test,
         "best": {"round": best["round"], "accuracy": best["validation"]["accuracy"], "on": "validation"},
+        "delivered_round": best["round"], "delivered_because": "the best by accuracy on the stores' validation images",
         "seconds": {"startup": 2.1} | phases | {"total": sum(phases.values()) + 4.2}, "images_per_second": 3512.4,
         "bytes": {way: sum(record["bytes"][way] for record in records) for way in ("down", "up")},
         "stores": len(stores), "parameters": 62_006, "weights_sha256": "9f" * 32,

@@ -90,3 +90,11 @@ def test_outcome_of_a_finished_run() -> None:
         "83.4% accuracy on the server's 10,000 test images; best round 18 with 83.9% on validation images.",
         "1,234 training images a second; 12.3 MB sent to the stores and 11.0 MB received.",
     ]
+    because = "the best by accuracy on the stores' validation images"
+    chosen = summary | {"delivered_round": 18, "delivered_because": because}
+    assert words.outcome(chosen)[1:3] == [
+        "83.4% accuracy on the server's 10,000 test images.",
+        f"The model is that of round 18 of 20, {because} (83.9% accuracy).",
+    ]
+    last = summary | {"delivered_round": 20, "delivered_because": "the last, as run.deliver asks for"}
+    assert words.outcome(last)[2] == "The model is that of round 20 of 20, the last, as run.deliver asks for."

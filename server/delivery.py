@@ -1,0 +1,72 @@
+"""The best round so far, and the round whose model a run delivers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.metrics import Counts
+from common.orders import StoreInfo
+from server.checkpoints import Best, Checkpoints, State
+
+IMAGES = {"validation": "the stores' validation images", "test": "test images"}  # by `Best.on`
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A round's state, and the reason in the words that follow "round 7 of 10"."""
+
+    state: State
+    because: str
+
+
+def check(config: RunConfig, stores: Mapping[str, StoreInfo]) -> None:
+    """Raises ConfigError if the best round is asked for, and there is nothing to choose it on."""
+    if config.run.deliver == "best" and not has_validation(config, stores):
+        raise ConfigError(
+            "Setting run.deliver got 'best', but no store holds out validation images, and a round is never chosen on"
+            " test images; leave run.deliver out to deliver the last round, or let stores hold some out (in a"
+            " simulation, data.holdout = 0.1)."
+        )
+
+
+def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
+    """Whether stores judge rounds on validation images."""
+    return config.evaluation.stores and any(info.validation for info in stores.values())
+
+
+def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Delivery:
+    """What a run that ended in the state `last` delivers: its best round on validation images, or its last.
+
+    Raises RunError if the best round's checkpoint is gone or damaged.
+    """
+    if config.run.deliver == "last":
+        return Delivery(last, "the last, as run.deliver asks for")
+    if last.best is None or last.best.on == "test":
+        return Delivery(last, "the last, as no round was judged on validation images")
+    because = told(last.best, config)
+    return Delivery(last if last.best.round == last.round else checkpoints.load(last.best.round), because)
+
+
+def best_round(state: State, number: int, deciding: tuple[str, Counts] | None, metric: str) -> tuple[Best | None, int]:
+    """The best round up to round `number`, and the evaluations since. deciding: on what it was judged, and the counts.
+
+    Rounds judged on other images are not compared: validation images that appear begin anew, and a round of which
+    nobody told anything on them counts for nothing.
+    """
+    before = state.best
+    if deciding is None or (before is not None and before.on != "test" and deciding[0] == "test"):
+        return before, state.stale
+    on, counts = deciding
+    value = counts.scalars()[metric]
+    if before is None or before.on != on or math.isnan(before.value):
+        is_better = True
+    else:
+        is_better = value < before.value if metric == "loss" else value > before.value
+    return (Best(number, value, counts.accuracy, on), 0) if is_better else (before, state.stale + 1)
+
+
+def told(best: Best, config: RunConfig) -> str:
+    """What a best round is the best by: "the best by accuracy on the stores' validation images"."""
+    return f"the best by {config.evaluation.metric.replace('_', ' ')} on {IMAGES[best.on]}"

@@ -1,0 +1,70 @@
+"""The model that a whole run delivers: the round that was chosen, judged and written are one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.simulations.command import SMALL, history, run, summary
+
+ROUNDS = 5
+
+
+@pytest.fixture(scope="module")
+def chaotic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run at so high a rate that no round is better for being later; every second one is judged."""
+    out = tmp_path_factory.mktemp("runs") / "chaotic"
+    settings = ("data.holdout=0.1", "evaluation.every=2", "run.keep_checkpoints=9")
+    given = [word for setting in settings for word in ("--set", setting)]
+    done = run("run", *SMALL, "--rounds", str(ROUNDS), "--lr", "0.4", *given, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def best_of(out: Path) -> int:
+    judged = {each["round"]: each["validation"]["accuracy"] for each in history(out) if each["validation"]}
+    return max(judged, key=lambda number: (judged[number], -number))
+
+
+def weights(out: Path) -> torch.Tensor:
+    return torch.cat([tensor.ravel() for tensor in load_file(out / "model.safetensors").values()])
+
+
+def of_checkpoint(out: Path, number: int) -> torch.Tensor:
+    return load_file(out / "checkpoints" / f"round-{number:06d}.safetensors")["params"]
+
+
+def assert_delivers(out: Path, number: int) -> None:
+    """The model in the file, its judgement and what is said of it are those of round `number`."""
+    told, described = summary(out), json.loads((out / "model.json").read_text())["provenance"]
+    assert told["delivered_round"] == described["round"] == number
+    assert told["delivered_because"] == described["delivered_because"]
+    torch.testing.assert_close(weights(out).sort().values, of_checkpoint(out, number).sort().values, rtol=0, atol=0)
+    (record,) = (each for each in history(out) if each["round"] == number)
+    if record["test"]:
+        assert told["test"]["accuracy"] == described["test"]["accuracy"] == record["test"]["accuracy"]
+        assert told["test"]["confusion"] is not None
+
+
+def test_the_best_round_on_validation_is_delivered_and_on_demand_the_last(chaotic: Path) -> None:
+    assert [each["round"] for each in history(chaotic) if each["validation"]] == [2, 4, 5]
+    assert_delivers(chaotic, best_of(chaotic))
+    last = run("run", "--resume", "--out", chaotic, "--set", "run.deliver=last")
+    assert last.returncode == 0, last.stderr
+    assert "The model is that of round 5 of 5, the last, as run.deliver asks for." in last.stdout
+    assert_delivers(chaotic, ROUNDS)
+    longer = run("run", "--resume", "--out", chaotic, "--set", "run.deliver=best", "--rounds", "7")
+    assert longer.returncode == 0, longer.stderr
+    assert_delivers(chaotic, best_of(chaotic))
+
+
+def test_without_validation_images_the_last_is_delivered_and_the_best_refused(tmp_path: Path) -> None:
+    done = run("run", *SMALL, "--rounds", "1", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert summary(tmp_path / "run")["delivered_because"] == "the last, as no round was judged on validation images"
+    refused = run("run", *SMALL, "--set", "run.deliver=best", "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("Error: Setting run.deliver got 'best', but no store holds out validation images")
+    assert not (tmp_path / "other").exists()
