@@ -1,4 +1,4 @@
-"""Which device trains."""
+"""Which device trains, and how exactly it computes."""
 
 import torch
 
@@ -25,3 +25,16 @@ def pick(name: str) -> torch.device:
             f"Device {name!r} is not on this machine (CUDA devices: {torch.cuda.device_count()}); use --device auto."
         )
     return device
+
+
+def compute_exactly(device: torch.device) -> None:
+    """Let CUDA compute float32 in float32 and in one order, for this whole process; other devices do so anyway.
+
+    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa; of cuDNN's algorithms some add in the
+    order in which threads happen to finish.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False

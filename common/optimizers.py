@@ -22,8 +22,12 @@ class Optimizer(Protocol):
     what is kept of the stores beyond is not used again.
     """
 
-    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
-        """Change `weights` [T] in place; may use `gradient` [T] as scratch space."""
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
+        """Change `weights` [T] in place; may use `gradient` [T] as scratch space.
+
+        lr: the learning rate; a tensor (float32, of one number, on the device of the weights) is read when the step
+            runs, so that a recorded step follows it, where a float would be recorded as it was
+        """
 
     def restart(self, weights: Tensor) -> None:
         """Forget the past; what is kept has room for `weights`, and stays where it is in memory if it had before."""
@@ -36,7 +40,7 @@ class SGD:
         self._momentum, self._decay, self._shares = config.momentum, config.weight_decay, shares
         self._buffer: Tensor | None = None
 
-    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """See `Optimizer.step`."""
         if self._decay:
             gradient.add_(weights, alpha=self._decay)
@@ -46,7 +50,9 @@ class SGD:
                 gradient = self._buffer
             else:
                 gradient = self._buffer[: len(weights)].mul_(self._momentum).add_(gradient)
-        if self._shares is None:
+        if isinstance(lr, Tensor):
+            weights.addcmul_(gradient, lr if self._shares is None else self._shares * lr, value=-1)
+        elif self._shares is None:
             weights.add_(gradient, alpha=-lr)
         else:
             weights.addcmul_(gradient, self._shares, value=-lr)
@@ -72,8 +78,9 @@ class Adam:
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
+        self._steps_there: Tensor | None = None  # where the steps are recorded: counted by the device, float64 [1]
 
-    def step(self, weights: Tensor, gradient: Tensor, lr: float) -> None:
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """See `Optimizer.step`."""
         if self._decoupled:
             weights.mul_(1 - lr * self._decay * (1 if self._shares is None else self._shares))
@@ -81,18 +88,31 @@ class Adam:
             gradient.add_(weights, alpha=self._decay)
         if self._first is None or self._second is None:
             self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
-        self._steps += 1
         first, second = self._first[: len(weights)], self._second[: len(weights)]
         first.lerp_(gradient, 1 - self.BETA1)
         second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
-        root = (second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
         moved = first if self._shares is None else first * self._shares
-        weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
+        if isinstance(lr, Tensor):
+            steps = self._counted_there(weights.device)
+            root = (second.sqrt() / (1 - self.BETA2**steps).sqrt().float()).add_(self.EPS)
+            weights.addcdiv_(moved * (lr / (1 - self.BETA1**steps)).float(), root, value=-1)
+        else:
+            self._steps += 1
+            root = (second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
+            weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
 
     def restart(self, weights: Tensor) -> None:
         """See `Optimizer.restart`."""
         self._steps = 0
+        if self._steps_there is not None:
+            self._steps_there.zero_()
         self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
+
+    def _counted_there(self, device: torch.device) -> Tensor:
+        """The number of steps, this one included."""
+        if self._steps_there is None:
+            self._steps_there = torch.zeros(1, dtype=torch.float64, device=device)
+        return self._steps_there.add_(1)
 
 
 def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:

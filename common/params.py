@@ -172,28 +172,39 @@ def by_blocks(vectors: Rows, rule: Callable[[Tensor], Tensor]) -> Tensor:
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
     combined = torch.empty_like(vectors[0])
-    for place, pieces in zip(combined.split(BLOCK), blocks(vectors), strict=True):
-        place.copy_(rule(torch.stack(pieces)))
+    begin = 0
+    for pieces in blocks(vectors):
+        end = begin + len(pieces[0])
+        combined[begin:end] = rule(torch.stack(pieces))
+        begin = end
     return combined
 
 
 def blocks(vectors: Rows) -> Iterator[tuple[Tensor, ...]]:
-    """The same BLOCK coordinates of n vectors [P], from the first on: n pieces [b] at a time.
+    """The same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
-    Vectors on disk are read a span at a time, and all their spans together are SPANS coordinates at most (or a BLOCK
-    each), however many vectors there are.
+    On a CPU b is BLOCK, which its cache holds. On other devices, where each operation costs its start, and for vectors
+    on disk, which are read a span at a time, all pieces together are SPANS coordinates at most (or a BLOCK each),
+    however many vectors there are.
     """
     span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
     for begin in range(0, len(vectors[0]), span):
         spans = [vectors.piece(number, begin, begin + span) for number in range(len(vectors))]
-        yield from zip(*(part.split(BLOCK) for part in spans), strict=True)
+        size = BLOCK if spans[0].device.type == "cpu" else span
+        yield from zip(*(part.split(size) for part in spans), strict=True)
         del spans  # before the next ones are read
 
 
 def sort_rows(block: Tensor) -> None:
-    """Sort each column of `block` [n, b] in place: comparisons of whole rows, which are many times as fast as
-    sorting column by column (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M).
+    """Sort each column of `block` [n, b] in place.
+
+    On a CPU by comparisons of whole rows, which are many times as fast as sorting column by column (Batcher's merge
+    exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2 operations. On other devices, where
+    starting them would take longer than all their work, by one.
     """
+    if block.device.type != "cpu":
+        block.copy_(block.sort(dim=0).values)
+        return
     half = 1 << max(0, (len(block) - 1).bit_length() - 1)
     step = half
     while step:

@@ -16,6 +16,7 @@ from common import models
 from common.assortment import offsets
 from common.config import DataConfig, RunConfig, TrainConfig
 from common.descent import Descent, batches, regularise
+from common.device import compute_exactly
 from common.images.augment import Batches, Blend, Stream, augment, normalise
 from common.images.turns import Pose, posing
 from common.images.types import Images
@@ -36,6 +37,7 @@ class Network:
 
     def __init__(self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0) -> None:
         self.spec, self.device = spec, device
+        compute_exactly(device)
         self.module = models.build(spec, weights=weights, seed=seed).to(device)
         self.layout = Layout.of(self.module)
         self.vector = bind(self.module, self.layout)

@@ -63,6 +63,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
                 console.print(stores.left_out, markup=False)
             if config.run.device == "cpu" and not compiler.is_available():
                 console.print(NO_COMPILER, markup=False)
+            if advice := engines.advice(start):
+                console.print(advice, markup=False)
         start = start.identified(directory.run_id())
         with closing(build_engine(stores, start, path / "stores")) as engine:
             judge = engine.judge if stores.test is not None else None

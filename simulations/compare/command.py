@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from common import device
@@ -24,7 +23,7 @@ from simulations.compare.crew import Crew
 from simulations.compare.held_out import HeldOut, hold_out
 from simulations.compare.parts import Options, Part, plan
 from simulations.compare.verdict import Found, verdict
-from simulations.engines.sequential import default_workers
+from simulations.engines.sequential import workers_of
 from simulations.federation import Federation
 from simulations.run import NO_COMPILER
 from simulations.tables import partition_table
@@ -99,8 +98,8 @@ def _tell(config: RunConfig, dealt: Federation, console: Console) -> None:
 
 def _found(comparison: _Comparison, path: Path, console: Console) -> dict[str, Any] | None:
     """Train and judge; None if that was stopped before its end."""
-    run, parts = comparison.config.run, comparison.parts
-    workers = min(run.workers or default_workers(torch.device(run.device)), len(parts))
+    parts = comparison.parts
+    workers = min(workers_of(comparison.config), len(parts))
     with closing(Crew(parts, comparison.held_out, path, workers)) as crew:
         outcomes = screen.follow(crew, parts, console)
     if not all(number in outcomes and outcomes[number].is_finished for number in range(len(parts))):

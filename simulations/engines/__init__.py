@@ -1,6 +1,7 @@
 """What executes the stores of a simulation, by name. Adding one: a file, and a line in ENGINES."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -55,12 +56,32 @@ def choose(start: Start) -> str:
     return "batched" if run.device.startswith("cuda") and _gains_from_batching(start) else "sequential"
 
 
+def advice(start: Start) -> str:
+    """A sentence for whoever would gain from another setting on the device that trains; empty: nobody would."""
+    run = start.plan.config.run
+    if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
+        return ""
+    from simulations.stacking.network import fault_of, is_stackable
+
+    spec = start.plan.spec
+    if not _may_batch(start) or fault_of(spec) != "BatchNorm2d" or not is_stackable(replace(spec, norm="group")):
+        return ""
+    return (
+        f"Model {spec.name} has batch norm, with which stores train one after another;"
+        " --set model.norm=group lets this GPU train many at once."
+    )
+
+
 def _gains_from_batching(start: Start) -> bool:
     """Whether a round has several stores, and all can train at once."""
     from simulations.stacking.network import is_stackable
 
+    return _may_batch(start) and is_stackable(start.plan.spec)
+
+
+def _may_batch(start: Start) -> bool:
+    """Whether a round has several stores, and nothing but the network could keep them from training at once."""
     config = start.plan.config
     if config.train.seconds or strategies.build(config.strategy, start.layout).personal():
         return False
-    several = config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5
-    return several and is_stackable(start.plan.spec)
+    return config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5

@@ -48,7 +48,6 @@ class BatchedEngine:
         _check(start)
         self._federation, self._plan = federation, start.plan
         devices = devices or _devices(torch.device(start.plan.config.run.device))
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in any other engine
         self._shards = [Shard(start.plan, device, StateStore(states)) for device in devices]
         self._first = devices[0]
         self._threads = ThreadPoolExecutor(len(devices))

@@ -18,7 +18,8 @@ from torch import Tensor
 from client.failures import failure_of
 from client.states import StateStore
 from client.work import Trainer
-from common.errors import FedshelfError
+from common.config import RunConfig
+from common.errors import ConfigError, FedshelfError
 from common.images.types import Images
 from common.metrics import Counts, merge
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
@@ -79,7 +80,7 @@ class SequentialEngine:
         self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
-        workers = config.run.workers or default_workers(self._device)  # evaluation uses more than a small cohort
+        workers = workers_of(config)  # evaluation uses more than a small cohort
         self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
         self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
         self._infos = federation.infos()
@@ -201,6 +202,15 @@ def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[
         yield tuple(parcel)
 
 
-def default_workers(device: torch.device) -> int:
-    """One a core on a CPU, where processes can be forked; one on other devices, which they would share."""
-    return len(os.sched_getaffinity(0)) if device.type == "cpu" and sys.platform == "linux" else 1
+def workers_of(config: RunConfig) -> int:
+    """How many processes work: `run.workers`, or one a core on a CPU of Linux, where processes can be forked, else one.
+
+    Raises ConfigError for several on another device: CUDA does not survive a fork, and they would share its memory.
+    """
+    run, is_cpu = config.run, config.run.device == "cpu"
+    if run.workers > 1 and not is_cpu:
+        raise ConfigError(
+            f"Setting run.workers got {run.workers} with device {run.device}, which one process has to itself; leave"
+            " run.workers out, and use --engine batched to train many stores at once."
+        )
+    return run.workers or (len(os.sched_getaffinity(0)) if is_cpu and sys.platform == "linux" else 1)

@@ -17,6 +17,7 @@ def stores_that_fit(network: Network, width: int) -> int:
     """How many stores, at least 1, can step together in batches of `width` images."""
     if network.device.type == "cuda":
         try:
+            _probe(network, width, 1)  # cuBLAS and cuDNN take workspaces at first use, which are no store's own
             one, two = (_peak(network, width, stores) for stores in (1, 2))
         except torch.OutOfMemoryError:
             return 1

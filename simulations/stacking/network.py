@@ -17,11 +17,14 @@ from simulations.stacking.layers import STACKED, Stacked
 
 def is_stackable(spec: ModelSpec) -> bool:
     """Whether many stores can train this network at once."""
-    if spec.tells_turns:
-        return False
+    return not spec.tells_turns and fault_of(spec) is None
+
+
+def fault_of(spec: ModelSpec) -> str | None:
+    """The kind of layer for which many stores cannot train this network at once, or None if they can."""
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
-    return fault(module, Layout.of(module)) is None
+    return fault(module, Layout.of(module))
 
 
 def fault(module: nn.Module, layout: Layout) -> str | None:

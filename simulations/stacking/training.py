@@ -62,10 +62,8 @@ class StackedTraining:
         adds = config.strategy.absent != "full"
         shape = (stores, len(network.spec.classes))
         self._offsets = torch.zeros(shape, device=network.device) if adds else None
-        # Adam's correction of its moments changes with every step, and a recorded step would not.
-        records = network.device.type == "cuda" and config.train.optimizer == "sgd"
-        self._pool = torch.cuda.graph_pool_handle() if records else None
-        self._lr = 0.0
+        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        self._lr, self._lr_there = 0.0, torch.zeros(1, device=network.device)  # recorded steps read the second
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
@@ -75,11 +73,11 @@ class StackedTraining:
         Nothing waits for the device.
         """
         stores, config = len(group.names), self._config
-        lr = learning_rate(config.train, round, config.run.rounds)
-        if not self.halves.begin(start, extras, group.states) or lr != self._lr:
-            self._graphs.clear()  # they read the tensors and the rate of before
+        if not self.halves.begin(start, extras, group.states):
+            self._graphs.clear()  # they read the tensors of before
             self._seen.clear()
-        self._lr = lr
+        self._lr = learning_rate(config.train, round, config.run.rounds)
+        self._lr_there.fill_(self._lr)
         self.network.weights[:stores] = start
         self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
         self._optimizer.restart(self.network.weights)
@@ -122,11 +120,11 @@ class StackedTraining:
             if self._offsets is not None:
                 added = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
             each = image_losses(self.network.logits(pixels), targets, self._config.train, blend, added)
-            losses = (each.view(stores, -1) * inputs.shares).sum(dim=1)
+            losses = torch.where(inputs.shares > 0, each.view(stores, -1) * inputs.shares, 0).sum(dim=1)
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
         self.halves.correct(gradient, weights)
-        self._optimizer.step(weights, gradient, self._lr)
+        self._optimizer.step(weights, gradient, self._lr if self._pool is None else self._lr_there)
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 
 
@@ -137,7 +135,10 @@ def _images_of(
     rows = inputs.rows.flatten()
     pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
     pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
-    return normalise(pixels, spec.mean, spec.std), targets, blend
+    pixels = normalise(pixels, spec.mean, spec.std)
+    # An image whose scores overflow would make NaN of a share of 0, in the loss or on the way back.
+    unneeded = (inputs.shares == 0).view(-1, 1, 1, 1)
+    return pixels.masked_fill_(unneeded, 0), targets, blend
 
 
 def _batches(inputs: Inputs) -> Batches:

@@ -12,6 +12,7 @@ from client.states import StateStore
 from client.work import Trainer
 from common import models, strategies
 from common.errors import ConfigError
+from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Failure, Update
 from simulations import engines
 from simulations.engines.batched import BatchedEngine
@@ -212,6 +213,35 @@ def test_auto_takes_it_on_a_gpu_where_it_pays() -> None:
     assert chosen(run__device="cuda", model__norm="batch") == "sequential"
     assert chosen(run__device="cuda", data__stores=1) == "sequential"
     assert engines.find("batched") is BatchedEngine
+
+
+def test_a_gpu_that_is_kept_from_many_stores_by_batch_norm_says_so() -> None:
+    def told(**changed: object) -> str:
+        return engines.advice(start(settings(**{"model__name": "cnn", "model__norm": "batch", **changed})))
+
+    assert "model.norm=group" in told(run__device="cuda")
+    assert told() == ""  # a CPU has no such choice
+    assert told(run__device="cuda", model__norm="default") == ""
+    assert told(run__device="cuda", run__engine="sequential") == ""  # as asked
+    assert told(run__device="cuda", data__stores=1) == ""
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
+def test_what_overflows_at_one_store_is_nothing_to_another(loss: str, tmp_path: Path) -> None:
+    """The second store's batch is filled up to the first one's size; what fills it must count for nothing."""
+    pixels = torch.cat([torch.full((8, 16, 16, 3), 255), torch.zeros(3, 16, 16, 3)]).to(torch.uint8)
+    whole = Images.whole(pixels, torch.arange(11) % len(CLASSES))
+    bright, dark = (StoreData(whole.select(rows), whole, whole) for rows in (torch.arange(8), torch.arange(8, 11)))
+    table = {"store-0": [8, 0, 0], "store-1": [3, 0, 0]}
+    dealt = Federation(CLASSES, {"store-0": bright, "store-1": dark}, None, table, "")
+    begun = start(settings(model__name="cnn", data__flip=False, data__crop=0, train__loss=loss))
+    spec = replace(begun.plan.spec, mean=(0.0,) * 3, std=(1e-38,) * 3)  # what is not black becomes infinite
+    begun = replace(begun, plan=replace(begun.plan, spec=spec))
+    expected = Trainer(CPU, StateStore(tmp_path / "b")).train(order(begun), "store-1", dark.train)
+    found = trained(batched(dealt, begun, tmp_path / "a"), order(begun), list(dealt.stores))
+    assert isinstance(found["store-0"], Update)
+    assert not found["store-0"].params.isfinite().all()
+    assert same({"store-1": found["store-1"]}, {"store-1": expected})
 
 
 @pytest.mark.slow

@@ -77,6 +77,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
         {"strategy__name": "fedprox", "strategy__mu": 0.5, "train__momentum": 0, "train__clip_norm": 1.0},
         {"strategy__name": "remembering", "train__lr": 0.003, "train__loss": "squared"},
         {"train__schedule": "step", "train__step_rounds": 2, "train__l1": 1e-4},
+        {"train__schedule": "cosine", "train__backbone_lr": 0.5},
+        {"train__optimizer": "adam", "train__lr": 0.001, "train__schedule": "cosine", "train__weight_decay": 0.01},
+        {"train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.1, "train__backbone_lr": 0.5},
     ],
 )
 def test_recorded_steps_train_as_stores_do_alone(changed: dict, recorded: list[GraphModule], tmp_path: Path) -> None:
@@ -88,12 +91,13 @@ def test_recorded_steps_train_as_stores_do_alone(changed: dict, recorded: list[G
     engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
     extras = {"drift": torch.full_like(begun.params, 1e-3)}
     counts = []
-    for round, factor in ((1, 1.0), (2, 0.9), (3, 1.1)):
+    for round, factor in ((1, 1.0), (2, 0.9), (3, 1.1), (4, 1.0)):
         asked = replace(order(begun, round, extras=extras, committed=round - 1), params=begun.params * factor)
         expected = {name: trainer.train(asked, name, data.train) for name, data in dealt.stores.items()}
         assert same(trained(engine, asked, list(dealt.stores)), expected)
         counts.append(len(recorded))
     assert counts[0] >= 2
+    assert counts[3] == counts[2]  # each shape came up twice by then: another round or rate asks for no new recording
     operations = {getattr(node.target, "_opname", "") for step in recorded for node in step.graph.nodes}
     assert {"bmm", "index_select"} & operations
     assert not WAITING & operations

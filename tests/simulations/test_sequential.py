@@ -9,8 +9,9 @@ import torch
 
 from client.states import StateStore
 from client.work import Trainer
+from common.errors import ConfigError
 from common.orders import EvaluateOrder, Evaluation, Update
-from simulations.engines.sequential import SequentialEngine
+from simulations.engines.sequential import SequentialEngine, workers_of
 from tests.simulations.stores import alone, federation, order, settings, start, trained
 
 SIZES = (13, 1, 30, 8, 17)
@@ -84,3 +85,10 @@ def test_processes_count_how_sure_the_model_is_as_one_does(engine: SequentialEng
         assert expected.reliability is not None
         assert (found.reliability.images == expected.reliability.images).all()
         assert found.reliability.nll.tolist() == expected.reliability.nll.tolist()
+
+
+def test_several_processes_are_for_a_cpu_only() -> None:
+    assert workers_of(settings(run__workers=3)) == 3
+    assert workers_of(settings(run__device="cuda")) == workers_of(settings(run__device="cuda", run__workers=1)) == 1
+    with pytest.raises(ConfigError, match=r"run\.workers got 2 with device cuda:1.*--engine batched"):
+        workers_of(settings(run__device="cuda:1", run__workers=2))
