@@ -96,13 +96,14 @@ def objective(
     offsets: Tensor | None = None,
 ) -> Tensor:
     """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
-    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes.
+    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes (see
+    `soft_targets`).
 
     logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
     offsets: float32, [C] or [B, C], added to the logits. The logarithms of a store's shares of the classes make it the
     re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
     """
-    if blend is not None:
+    if blend is not None or (offsets is not None and config.label_smoothing):
         return image_losses(logits, targets, config, blend, offsets).mean()
     if offsets is not None:
         logits = logits + offsets
@@ -124,14 +125,34 @@ def image_losses(
     if blend is not None:
         own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
         return torch.lerp(other, own, blend.shares)
+    smoothing = config.label_smoothing
     if offsets is not None:
         logits = logits + offsets
-    smoothing = config.label_smoothing
+        if smoothing:
+            return _losses_of_soft(logits, soft_targets(targets, smoothing, offsets), config)
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     spread = smoothing / logits.shape[1]
     smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
     return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+
+
+def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
+    """(1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
+
+    A network that tells the classes apart by nothing has even logits, so its softmax is that of the offsets. Smoothing
+    towards this asks for logits that are less sure. Towards an even spread it would ask a store to raise the
+    classes that it lacks: at 3% of an even share each, an even spread gives them 33 times what the offsets do.
+    """
+    shares = offsets.softmax(dim=-1).expand(len(targets), -1)
+    return (smoothing * shares).scatter_add(1, targets[:, None], shares.new_full((len(targets), 1), 1 - smoothing))
+
+
+def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
+    """The terms [B] of targets that are shares of the classes, [B, C]."""
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, soft, reduction="none")
+    return functional.mse_loss(logits.softmax(dim=1), soft, reduction="none").mean(dim=1)
 
 
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:

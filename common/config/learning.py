@@ -72,7 +72,9 @@ class TrainConfig(Section):
     weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
     l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of the target spread over all classes"
+        0.0,
+        description="share of the target spread over all classes: evenly, or with strategy.absent_classes mask or weigh"
+        " as they count in the store's softmax",
     )
     clip_norm: NonNegative = Field(0.0, description="largest L2 norm of a gradient; 0: no clipping")
     loss: Literal["cross-entropy", "squared"] = Field(

@@ -35,6 +35,7 @@ def federation(assortments: Sequence[Sequence[int]] = ASSORTMENTS) -> Federation
         {"train__label_smoothing": 0.1},
         {"train__loss": "squared", "train__label_smoothing": 0.1},
         {"data__mixup": 0.5, "data__cutmix": 0.5, "train__batch_size": 7},
+        {"data__mixup": 0.5, "train__label_smoothing": 0.1},
         {"strategy__name": "fedprox", "strategy__mu": 0.5},
     ],
 )

@@ -11,7 +11,7 @@ from torch.nn import functional
 from common import strategies
 from common.assortment import images_by_class, keep_rows, offsets, row_shares
 from common.config import StrategyConfig, TrainConfig, resolve
-from common.descent import objective
+from common.descent import image_losses, objective, soft_targets
 from common.errors import ConfigError
 from common.images.augment import Blend
 from common.images.types import Images
@@ -34,12 +34,71 @@ def test_what_is_added_to_scores_counts_in_every_loss() -> None:
     # exp(0), exp(log 3) and exp(5 + log 4 - 5): the softmax is 1, 3 and 4 of 8
     logits, target, added = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0]), torch.tensor([0.0, 0.0, log(4) - 5])
     assert objective(logits, target, TrainConfig(), offsets=added).item() == pytest.approx(log(8))
-    smooth = objective(logits, target, TrainConfig(label_smoothing=0.3), offsets=added).item()
-    assert smooth == pytest.approx(0.7 * log(8) + 0.1 * (log(8) + log(8 / 3) + log(2)))
     squared = objective(logits, target, TrainConfig(loss="squared"), offsets=added).item()
     assert squared == pytest.approx((49 + 9 + 16) / 64 / 3)
     mixed = objective(logits, target, TrainConfig(), Blend(torch.tensor([1]), torch.tensor([0.75])), added).item()
     assert mixed == pytest.approx(0.75 * log(8) + 0.25 * log(8 / 3))
+
+
+# exp(added) is 1, 1 and 2 of 4, which smoothing goes towards; added to the logits it makes 1, 3 and 4 of 8
+LOGITS, ADDED = torch.tensor([[0.0, log(3), log(2)]]), torch.tensor([0.0, 0.0, log(2)])
+SMOOTH = TrainConfig(label_smoothing=0.4)
+SQUARED = TrainConfig(label_smoothing=0.4, loss="squared")
+
+
+def test_smoothing_spreads_a_target_as_the_classes_count() -> None:
+    assert soft_targets(torch.tensor([0, 2]), 0.4, ADDED).tolist() == [
+        pytest.approx([0.7, 0.1, 0.2]),
+        pytest.approx([0.1, 0.1, 0.8]),
+    ]
+    found = objective(LOGITS, torch.tensor([0]), SMOOTH, offsets=ADDED).item()
+    assert found == pytest.approx(0.7 * log(8) + 0.1 * log(8 / 3) + 0.2 * log(2))
+    squared = objective(LOGITS, torch.tensor([0]), SQUARED, offsets=ADDED).item()
+    assert squared == pytest.approx(((1 / 8 - 0.7) ** 2 + (3 / 8 - 0.1) ** 2 + (1 / 2 - 0.2) ** 2) / 3)
+    half = Blend(torch.tensor([1]), torch.tensor([0.25]))  # a quarter of class 0, the rest of class 1
+    mixed = objective(LOGITS, torch.tensor([0]), SMOOTH, half, ADDED).item()
+    assert mixed == pytest.approx(0.25 * log(8) + 0.55 * log(8 / 3) + 0.2 * log(2))
+
+
+def test_offsets_of_each_image_are_those_of_its_store() -> None:
+    """As the batched engine has them: the second image's store has all classes alike."""
+    logits, targets = LOGITS.repeat(2, 1), torch.tensor([0, 0])
+    for config in (SMOOTH, SQUARED):
+        losses = image_losses(logits, targets, config, offsets=torch.stack([ADDED, torch.zeros(3)]))
+        assert losses[0].item() == pytest.approx(objective(LOGITS, targets[:1], config, offsets=ADDED).item())
+        assert losses[1].item() == pytest.approx(objective(LOGITS, targets[:1], config).item())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_smoothing_pulls_nothing_up_that_a_store_lacks(smoothing: float) -> None:
+    """d objective / d logits is softmax - target: at even logits, (1 - smoothing) (shares - onehot)."""
+    config, target = TrainConfig(label_smoothing=smoothing), torch.tensor([0])
+    even, added = torch.zeros(1, 4, requires_grad=True), offsets(of_labels(0, 3, 0, 1), 4, "weigh")
+    assert added is not None
+    (gradient,) = torch.autograd.grad(objective(even, target, config, offsets=added), even)
+    shares, onehot = added.softmax(dim=0), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    torch.testing.assert_close(gradient[0], (1 - smoothing) * (shares - onehot))
+    assert gradient[0, 2] > 0  # descent lowers the class that the store lacks
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
+def test_without_smoothing_or_without_offsets_nothing_changes_by_a_bit(loss: str) -> None:
+    logits, targets = torch.randn(9, 3, generator=torch.Generator().manual_seed(1)), torch.arange(9) % 3
+    plain, smooth = (TrainConfig(loss=loss, label_smoothing=share) for share in (0.0, 0.4))  # type: ignore[arg-type]
+    hot = functional.one_hot(targets, 3).float()
+    moved = logits + ADDED
+    expected = {
+        "cross-entropy": (
+            functional.cross_entropy(moved, targets),
+            functional.cross_entropy(logits, targets, label_smoothing=0.4),
+        ),
+        "squared": (
+            functional.mse_loss(moved.softmax(dim=1), hot),
+            functional.mse_loss(logits.softmax(dim=1), hot * (1 - 0.4) + 0.4 / 3),
+        ),
+    }[loss]
+    assert torch.equal(objective(logits, targets, plain, offsets=ADDED), expected[0])
+    assert torch.equal(objective(logits, targets, smooth), expected[1])
 
 
 def of_labels(*labels: int) -> Images:
