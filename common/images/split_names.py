@@ -14,7 +14,7 @@ SPLIT_NAMES: dict[str, Split] = {
     "eval": "test",
     "evaluation": "test",
 }
-"""Lower-case name -> the split that it means. A prefix such as `seg_train` is no name: nobody can tell what it means."""
+"""Lower-case name -> the split that it means. A prefix (`seg_train`) is no name: nobody can tell what it means."""
 
 
 def split_named(name: str) -> Split | None:
