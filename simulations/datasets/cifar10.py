@@ -1,22 +1,28 @@
 """CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 32x32 RGB, 10 classes.
 
-Read from parquet files, or from its "binary version" (https://www.cs.toronto.edu/~kriz/cifar.html): records
-of a label byte and 3 x 32 x 32 bytes, channel by channel. Its Python version is pickled and is not read.
+Read from parquet files, or from the two versions at https://www.cs.toronto.edu/~kriz/cifar.html, of rows of
+3 x 32 x 32 bytes, channel by channel: the "binary version", whose records are a label byte and such a row, and the
+"Python version", which torchvision fetches. That one is pickled; its values are read, and nothing of it is run.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import DataError
-from simulations.datasets import arrays, parquet, places
+from simulations.datasets import arrays, inert_pickle, parquet, places
 from simulations.datasets.cache import Chunk, key_of
 from simulations.datasets.types import Source
 
 REPOSITORY = "uoft-cs/cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-RECORD = 1 + 3 * 32 * 32
+ROW = 3 * 32 * 32  # bytes of an image
+
+Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images (uint8 [n, ROW]) and labels (int64 [n]) of a file."""
 
 
 def source(name: str) -> Source:
@@ -26,26 +32,57 @@ def source(name: str) -> Source:
             return parquet.source(folder, name)
         for home in (folder, folder / "cifar-10-batches-bin"):
             if (home / "test_batch.bin").is_file():
-                return _binary(home, name)
+                return _batches(home, name, ".bin", _binary)
+        for home in (folder, folder / "cifar-10-batches-py"):
+            if (home / "test_batch").is_file():
+                return _batches(home, name, "", _pickled)
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
-    raise DataError(places.not_here(name, REPOSITORY, " or data_batch_1.bin to data_batch_5.bin and test_batch.bin"))
+    further = ", or cifar-10-batches-py or cifar-10-batches-bin with data_batch_1 to data_batch_5 and test_batch,"
+    raise DataError(places.not_here(name, REPOSITORY, further))
 
 
-def _binary(folder: Path, name: str) -> Source:
-    train, test = sorted(folder.glob("data_batch_*.bin")), [folder / "test_batch.bin"]
-    if not train:
-        raise DataError(f"{folder} has test_batch.bin, but no data_batch_1.bin to data_batch_5.bin; add them.")
-    key = key_of([*train, *test])
-    return Source(
-        name, 32, 3, partial(arrays.load, name, CLASSES, key, lambda: {"train": _read(train), "test": _read(test)})
-    )
+def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> Source:
+    """The data set in files data_batch_1 to data_batch_5 and test_batch. Raises DataError."""
+    train, test = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)], folder / f"test_batch{suffix}"
+    if missing := [path.name for path in train if not path.is_file()]:
+        raise DataError(f"{folder} has {test.name}, but no {', '.join(missing)}; add what is missing.")
+    key = key_of([*train, test])
+
+    def splits() -> dict[str, Chunk]:
+        return {"train": _joined([read(path) for path in train]), "test": _joined([read(test)])}
+
+    return Source(name, 32, 3, partial(arrays.load, name, CLASSES, key, splits))
 
 
-def _read(paths: list[Path]) -> Chunk:
-    for path in paths:
-        if path.stat().st_size % RECORD:
-            raise DataError(f"{path} has {path.stat().st_size} bytes, not a multiple of {RECORD}; download it again.")
-    records = np.concatenate([np.fromfile(path, np.uint8).reshape(-1, RECORD) for path in paths])
-    pixels = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return pixels, records[:, 0].astype(np.int64)
+def _joined(parts: list[Rows]) -> Chunk:
+    rows, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
+
+
+def _binary(path: Path) -> Rows:
+    content = np.fromfile(path, np.uint8)
+    if not content.size or content.size % (1 + ROW):
+        raise DataError(f"{path} has {content.size} bytes, not a multiple of {1 + ROW}; download it again.")
+    records = content.reshape(-1, 1 + ROW)
+    return records[:, 1:], _checked(path, records[:, 0].astype(np.int64))
+
+
+def _pickled(path: Path) -> Rows:
+    """The entries `data`, a NumPy array of bytes, and `labels`, a list, of the dictionary that is pickled."""
+    found = inert_pickle.read(path)
+    try:
+        _, shape, kind, is_fortran, content = found["data"].state
+        labels = np.array(found["labels"], dtype=np.int64)
+        rows = np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape)
+        if kind.arguments[0] != "u1" or is_fortran or rows.shape != (len(labels), ROW) or not len(labels):
+            raise ValueError(f"an array of type {kind.arguments[0]} and shape {shape} with {len(labels)} labels")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} holds no batch of CIFAR-10 ({error}); download it again.") from error
+    return rows, _checked(path, labels)
+
+
+def _checked(path: Path, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise DataError(f"{path} has labels up to {labels.max()}, and CIFAR-10 those from 0 to 9; download it again.")
+    return labels

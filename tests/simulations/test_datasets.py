@@ -198,24 +198,6 @@ def test_a_cache_that_cannot_be_written_is_one_clear_sentence(tmp_path, monkeypa
 # by name
 
 
-def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
-    folder = tmp_path / "cifar10" / "cifar-10-batches-bin"
-    folder.mkdir(parents=True)
-    planes = np.arange(2 * 3 * 32 * 32, dtype=np.int64).reshape(2, 3, 32, 32) % 251
-    records = np.concatenate([[[3], [9]], planes.reshape(2, -1)], axis=1).astype(np.uint8)
-    records.tofile(folder / "data_batch_1.bin")
-    records[1:].tofile(folder / "test_batch.bin")
-    monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))
-    dataset = load("cifar10")
-    assert dataset.classes[3] == "cat"
-    assert dataset.classes[9] == "truck"
-    assert dataset.train.targets().tolist() == [3, 9]
-    assert (dataset.train.pixels.numpy() == planes.transpose(0, 2, 3, 1)).all()
-    assert dataset.test.targets().tolist() == [9]
-    (folder / "test_batch.bin").write_bytes(b"short")
-    assert "has 5 bytes, not a multiple of 3073" in refusal("cifar10")
-
-
 def test_cifar10_is_read_from_parquet(tmp_path, monkeypatch):
     write_parquet(tmp_path / "cifar10" / "plain_text" / "train-00000-of-00001.parquet", [0, 2])
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))

@@ -1,0 +1,124 @@
+"""The plain values of a pickle, read without running any of it.
+
+A pickle is a program that can call whatever is installed. Here its opcodes (those of Python's `pickletools`) are read
+as data: dictionaries, lists, tuples, text, bytes and numbers become themselves, and what it would import or call
+becomes an `Inert` note of that.
+"""
+
+import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+
+Stack = list[Any]
+_MARK = object()
+
+
+@dataclass
+class Inert:
+    """What would be imported or made. name: `module name` as the pickle has it; arguments, state: what it would get"""
+
+    name: str
+    arguments: Any = None
+    state: Any = None
+
+
+def read(path: Path) -> Any:
+    """The value in a file of pickle protocol 2 or less, as Python 2 wrote them. Raises DataError."""
+    stack: Stack = []
+    memory: dict[Any, Any] = {}
+    try:
+        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+            if opcode.name in _KEEP:
+                memory[argument] = stack[-1]
+            elif opcode.name in _RECALL:
+                stack.append(memory[argument])
+            elif opcode.name in _VALUES:
+                stack.append(argument)
+            elif opcode.name not in _NOTHING:
+                _STEPS[opcode.name](stack, argument)
+        (value,) = stack
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        raise DataError(f"{path} cannot be read as a pickle of plain values ({error}); download it again.") from error
+    return value
+
+
+def _marked(stack: Stack) -> Stack:
+    """Take what lies above the last mark off the stack."""
+    place = len(stack) - 1 - next(back for back, value in enumerate(reversed(stack)) if value is _MARK)
+    found = stack[place + 1 :]
+    del stack[place:]
+    return found
+
+
+def _tuple_of(count: int) -> Callable[[Stack, Any], None]:
+    def step(stack: Stack, _: Any) -> None:
+        found = tuple(stack[len(stack) - count :])
+        del stack[len(stack) - count :]
+        stack.append(found)
+
+    return step
+
+
+def _append(stack: Stack, _: Any) -> None:
+    value = stack.pop()
+    stack[-1].append(value)
+
+
+def _appends(stack: Stack, _: Any) -> None:
+    values = _marked(stack)
+    stack[-1].extend(values)
+
+
+def _set_item(stack: Stack, _: Any) -> None:
+    value, key = stack.pop(), stack.pop()
+    stack[-1][key] = value
+
+
+def _set_items(stack: Stack, _: Any) -> None:
+    values = _marked(stack)
+    stack[-1].update(zip(values[::2], values[1::2], strict=True))
+
+
+def _reduce(stack: Stack, _: Any) -> None:
+    arguments, made = stack.pop(), stack.pop()
+    stack.append(Inert(made.name if isinstance(made, Inert) else str(made), arguments))
+
+
+def _build(stack: Stack, _: Any) -> None:
+    state = stack.pop()
+    stack[-1] = Inert(stack[-1].name, stack[-1].arguments, state)
+
+
+_NOTHING = frozenset({"PROTO", "STOP", "FRAME"})
+_KEEP = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_VALUES = frozenset(
+    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING"}
+    | {"SHORT_BINSTRING", "UNICODE", "BINUNICODE"}
+)
+_STEPS: Mapping[str, Callable[[Stack, Any], None]] = {
+    "NONE": lambda stack, _: stack.append(None),
+    "NEWTRUE": lambda stack, _: stack.append(True),
+    "NEWFALSE": lambda stack, _: stack.append(False),
+    "MARK": lambda stack, _: stack.append(_MARK),
+    "EMPTY_DICT": lambda stack, _: stack.append({}),
+    "EMPTY_LIST": lambda stack, _: stack.append([]),
+    "EMPTY_TUPLE": lambda stack, _: stack.append(()),
+    "DICT": lambda stack, _: stack.append(dict(zip(*[iter(_marked(stack))] * 2, strict=True))),
+    "LIST": lambda stack, _: stack.append(_marked(stack)),
+    "TUPLE": lambda stack, _: stack.append(tuple(_marked(stack))),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+    "APPEND": _append,
+    "APPENDS": _appends,
+    "SETITEM": _set_item,
+    "SETITEMS": _set_items,
+    "GLOBAL": lambda stack, name: stack.append(Inert(name)),
+    "REDUCE": _reduce,
+    "BUILD": _build,
+}
