@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from client.app import Worker
 from client.failures import StoreError
@@ -23,6 +23,9 @@ from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Upda
 
 JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation images, twice, and on test images
 PRIVATE_STRATEGIES = frozenset[str]()  # those whose client half bounds and noises what leaves the store; none does yet
+
+
+Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 
 
 class Guard:
@@ -75,26 +78,30 @@ class Guard:
 
         How sure the model was leaves with counts per class only: it says more than accuracy and loss do.
         """
-        counts = evaluation.counts
-        is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
-        is_told &= self._policy.metrics == "confusion"
-        told, untold = counts.confusion * is_told[:, None], counts.confusion * ~is_told[:, None]
-        right = int(untold.trace())
-        wrong = int(untold.sum()) - right
-        reliability = counts.reliability if self._policy.metrics == "confusion" else None
-        masked = Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability)
-        return Evaluation(evaluation.store, evaluation.round, masked)
+        adjusted = None if evaluation.adjusted is None else self._counts(evaluation.adjusted)
+        return Evaluation(evaluation.store, evaluation.round, self._counts(evaluation.counts), adjusted)
 
-    def discreet(self, order: TrainOrder) -> TrainOrder:
+    def discreet(self, order: Order) -> Order:
         """The order as it is carried out: whoever keeps the names of its classes to itself masks none of the others.
 
-        The rows of the head that masked training hardly moves would tell which classes the store has.
+        The rows of the head that masked training hardly moves would tell which classes the store has; a judgement
+        then adds nothing to the scores either.
         """
         config = order.plan.config
         if self._policy.class_names or config.strategy.absent == "full":
             return order
         strategy = config.strategy.model_copy(update={"absent_classes": "full"})
         return replace(order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy})))
+
+    def _counts(self, counts: Counts) -> Counts:
+        """What may leave of the counts of a judgement."""
+        is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
+        is_told &= self._policy.metrics == "confusion"
+        told, untold = counts.confusion * is_told[:, None], counts.confusion * ~is_told[:, None]
+        right = int(untold.trace())
+        wrong = int(untold.sum()) - right
+        reliability = counts.reliability if self._policy.metrics == "confusion" else None
+        return Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability)
 
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
         """What no waiting changes."""
@@ -149,7 +156,7 @@ class GuardedWorker:
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """What may be told of a model's judgement, if allowed."""
         with self._guard.carrying_out(order):
-            return self._guard.evaluation(self._worker.evaluate(order))
+            return self._guard.evaluation(self._worker.evaluate(self._guard.discreet(order)))
 
 
 def _refuse(key: str, why: str, rest: float = LONGEST_REST) -> NoReturn:

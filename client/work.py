@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from client.failures import StoreError
 from client.states import States
 from common import compression, personal, strategies
+from common.assortment import adjustment
 from common.compression import feedback
 from common.config import RunConfig
-from common.evaluation import evaluate
+from common.evaluation import Pair, evaluate_adjusted
 from common.images.types import Images, StoreData
-from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network, Task, fit
 
@@ -68,21 +69,27 @@ class Trainer:
             self._states.save(order.plan.run_id, store, order.round, kept, order.committed, order.best)
         return replace(update, seconds=time.perf_counter() - began)
 
-    def evaluate(self, order: EvaluateOrder, sets: Mapping[str, Images]) -> list[Evaluation]:
+    def evaluate(
+        self, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None] | None = None
+    ) -> list[Evaluation]:
         """Judge the order's model on the images of stores, by their names (none: empty counts).
 
         Where parts of the model are the stores' own, each one judges with those it had after the order's round.
+
+        adjustments: of each store, see `common.assortment`; None: of no store
         """
         network = self.network(order.plan)
         places = personal.spans(network.layout, strategies.build(order.plan.config.strategy, network.layout).personal())
         groups = [{store: images} for store, images in sets.items()] if places else [sets]
-        found: list[Counts] = []
+        found: list[Pair] = []
         for group in groups:
             kept = self._states.load(order.plan.run_id, next(iter(group)), order.round + 1) if places else {}
             network.load(personal.own_model(order.params, kept, places))
             arrays = [self._on_device(images) for images in group.values()]
-            found += evaluate(network, arrays, order.plan.config.evaluation.batch_size, order.temperatures)
-        return [Evaluation(store, order.round, counts) for store, counts in zip(sets, found, strict=True)]
+            added = [(adjustments or {}).get(store) for store in group]
+            batch_size = order.plan.config.evaluation.batch_size
+            found += evaluate_adjusted(network, arrays, added, batch_size, order.temperatures)
+        return [Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)]
 
     def network(self, plan: Plan) -> Network:
         """The resident network of `plan`, built when a plan is first seen."""
@@ -122,7 +129,8 @@ class StoreWorker:
         """Judge on the images held out. Raises DataError."""
         data = self._data(order.plan)
         held_out = data.validation if order.split == "validation" else data.test
-        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out})
+        own = {self.name: adjustment(data.train, order.plan)}
+        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, own)
         return evaluation
 
     def _data(self, plan: Plan) -> StoreData:

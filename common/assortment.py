@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from common.images.types import Images
-from common.orders import StoreInfo
+from common.orders import Plan, StoreInfo
 from common.params import Layout, RowShares
 
 LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
@@ -29,6 +29,16 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
         return None
     shares = counts > 0 if mode == "mask" else counts
     return (shares / shares.sum().clamp(min=1)).clamp(min=LEAST_SHARE / classes).log()
+
+
+def adjustment(train: Images, plan: Plan) -> Tensor | None:
+    """What is added to the scores of a plan's model when a store with these training images uses it: float32 [C] on
+    the CPU, the logarithms of its shares of the classes, as its training added them; None: nothing.
+
+    A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding a store's own
+    makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).
+    """
+    return offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:

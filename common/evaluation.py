@@ -17,6 +17,9 @@ from common.images.types import Images
 from common.metrics import Counts
 from common.training import Network
 
+Pair = tuple[Counts, Counts | None]
+"""Counts by the model's own scores, and by adjusted ones if there is an adjustment."""
+
 
 def evaluate(
     network: Network, sets: Sequence[Images], batch_size: int, temperatures: Sequence[float] = ()
@@ -26,30 +29,72 @@ def evaluate(
     The loss of an image is float32; a set's are summed in float64 in the order of its images, so that they do not
     depend on which sets were judged together. With `temperatures`, how sure it was at each of them, too.
     """
+    return [raw for raw, _ in evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures)]
+
+
+def evaluate_adjusted(
+    network: Network,
+    sets: Sequence[Images],
+    adjustments: Sequence[Tensor | None],
+    batch_size: int,
+    temperatures: Sequence[float] = (),
+) -> list[Pair]:
+    """Judge as `evaluate` does, and in the same pass with each set's adjustment (float32 [C]) added to the scores."""
     models.set_training(network.module, mode=False)
-    found = [Counts.zero(len(network.spec.classes)) for _ in sets]
+    nothing = Counts.zero(len(network.spec.classes))
+    found: list[Pair] = [(nothing, None if added is None else nothing) for added in adjustments]
     of_array: dict[int, list[int]] = defaultdict(list)
     for place, images in enumerate(sets):
         if len(images):
             of_array[images.pixels.data_ptr()].append(place)
     for places in of_array.values():
-        first = sets[places[0]]
-        rows = torch.cat([sets[place].rows for place in places]).to(network.device, non_blocking=True)
-        lengths = [len(sets[place]) for place in places]
-        counted = _of_rows(network, first, rows, lengths, batch_size, temperatures)
-        for place, counts in zip(places, counted, strict=True):
-            found[place] = counts
+        parts = [sets[place] for place in places]
+        counted = _of_array(network, parts, [adjustments[place] for place in places], batch_size, temperatures)
+        for place, pair in zip(places, counted, strict=True):
+            found[place] = pair
     return found
 
 
-def _of_rows(
-    network: Network, array: Images, rows: Tensor, lengths: list[int], batch_size: int, temperatures: Sequence[float]
-) -> list[Counts]:
-    """Counts of consecutive parts of `rows` (int64 [N], on the device) of an array's images."""
-    classes = len(network.spec.classes)
-    losses = torch.empty(len(rows), device=network.device)
-    nll, sure = torch.empty(2, len(temperatures), len(rows), device=network.device)
-    cells = torch.empty_like(rows)
+class _Tally:
+    """What is noted of N images while they are judged, on the device, and counted once all are."""
+
+    def __init__(self, network: Network, images: int, temperatures: Sequence[float]) -> None:
+        self._classes, self._temperatures = len(network.spec.classes), temperatures
+        self._losses = torch.empty(images, device=network.device)
+        self._nll, self._sure = torch.empty(2, len(temperatures), images, device=network.device)
+        self._cells = torch.empty(images, dtype=torch.int64, device=network.device)
+
+    def note(self, place: slice, logits: Tensor, targets: Tensor) -> None:
+        """Note the images at `place`. logits: float32 [B, C]; targets: int64 [B]."""
+        self._losses[place] = functional.cross_entropy(logits, targets, reduction="none")
+        self._cells[place] = targets * self._classes + logits.argmax(dim=1)
+        for number, temperature in enumerate(self._temperatures):
+            likelihoods = functional.log_softmax(logits / temperature, dim=1)
+            self._nll[number, place] = -likelihoods.gather(1, targets[:, None]).squeeze(1)
+            self._sure[number, place] = likelihoods.amax(dim=1).exp()
+
+    def counts(self, lengths: Sequence[int]) -> list[Counts]:
+        """Counts of consecutive parts of the images; waits for the device."""
+        stops = np.cumsum(lengths)[:-1]
+        noted = self._cells, self._losses, self._nll, self._sure
+        parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in noted]
+        return [_counts(self._classes, self._temperatures, *part) for part in zip(*parts, strict=True)]
+
+
+def _of_array(
+    network: Network,
+    sets: Sequence[Images],
+    adjustments: Sequence[Tensor | None],
+    batch_size: int,
+    temperatures: Sequence[float],
+) -> list[Pair]:
+    """Counts of sets that lie in one array, which is on the device."""
+    array, lengths = sets[0], [len(images) for images in sets]
+    rows = torch.cat([images.rows for images in sets]).to(network.device, non_blocking=True)
+    raw = _Tally(network, len(rows), temperatures)
+    added = _stacked(adjustments, len(network.spec.classes), network.device)
+    adjusted = None if added is None else _Tally(network, len(rows), temperatures)
+    owners = torch.arange(len(sets)).repeat_interleave(torch.tensor(lengths)).to(network.device)
     with torch.inference_mode():
         for part in torch.arange(len(rows)).split(batch_size):
             place = slice(int(part[0]), int(part[-1]) + 1)
@@ -57,15 +102,19 @@ def _of_rows(
             targets = array.labels.index_select(0, rows[place])
             pixels = as_labelled(network.spec, pixels, targets)
             logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
-            losses[place] = functional.cross_entropy(logits, targets, reduction="none")
-            cells[place] = targets * classes + logits.argmax(dim=1)
-            for number, temperature in enumerate(temperatures):
-                likelihoods = functional.log_softmax(logits / temperature, dim=1)
-                nll[number, place] = -likelihoods.gather(1, targets[:, None]).squeeze(1)
-                sure[number, place] = likelihoods.amax(dim=1).exp()
-    stops = np.cumsum(lengths)[:-1]
-    parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in (cells, losses, nll, sure)]
-    return [_counts(classes, temperatures, *part) for part in zip(*parts, strict=True)]
+            raw.note(place, logits, targets)
+            if adjusted is not None and added is not None:
+                adjusted.note(place, logits + added[owners[place]], targets)
+    again = [None] * len(sets) if adjusted is None else adjusted.counts(lengths)
+    told = [counts if own is not None else None for counts, own in zip(again, adjustments, strict=True)]
+    return list(zip(raw.counts(lengths), told, strict=True))
+
+
+def _stacked(adjustments: Sequence[Tensor | None], classes: int, device: torch.device) -> Tensor | None:
+    """What is added for each set: float32 [S, C] on the device, zeros where nothing is; None: nothing for any."""
+    if all(added is None for added in adjustments):
+        return None
+    return torch.stack([torch.zeros(classes) if added is None else added for added in adjustments]).to(device)
 
 
 def _counts(

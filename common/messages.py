@@ -13,18 +13,16 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from common import claims, compression, sureness
+from common import claims, compression, judgements, sureness
 from common.compression import feedback
 from common.config import RunConfig
 from common.errors import MessageError
 from common.failures import DETAIL, LONGEST_REST, failure
-from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
-FORMAT = 4  # raised whenever a field or a tensor changes its meaning
+FORMAT = 5  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
-_MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
 
 
 class FrozenMissingError(MessageError):
@@ -133,14 +131,7 @@ def encode_result(result: Result) -> RecordDict:
             weights = {"params": result.params} if result.packed is None else _prefixed(result.packed, _PACKED)
             return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
         case Evaluation():
-            counts = result.counts
-            header = {"store": result.store, "round": result.round, "loss_sum": float(counts.loss_sum)}
-            header |= {"right": counts.right, "wrong": counts.wrong}
-            return _pack(
-                "evaluation",
-                header,
-                {"confusion": torch.from_numpy(counts.confusion)} | sureness.told(counts.reliability),
-            )
+            return _pack("evaluation", *judgements.told(result))
         case Failure():
             header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
             return _pack("failure", header)
@@ -166,7 +157,7 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "update":
             result = _update(store, reader, order)
         case "evaluation":
-            result = Evaluation(store, reader.count("round"), _counts(reader))
+            result = judgements.read(store, reader)
         case "failure":
             result = _failure(store, reader)
         case "needs-frozen":
@@ -204,14 +195,6 @@ def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
 
 def _run(reader: Reader) -> tuple[str, RunConfig]:
     return reader.parsed("run_id", claims.run_id), reader.parsed("config", RunConfig.model_validate_json)
-
-
-def _counts(reader: Reader) -> Counts:
-    confusion = reader.tensor("confusion", torch.int64, ndim=2).numpy()
-    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
-        raise MessageError(f"Tensor 'confusion' of shape {confusion.shape} is not a square of counts.")
-    untold = reader.count("right"), reader.count("wrong")
-    return Counts(confusion, reader.number("loss_sum"), *untold, sureness.read(reader))
 
 
 def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:

@@ -102,11 +102,16 @@ class Update:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a store returns from evaluation."""
+    """What a store returns from evaluation.
+
+    counts:   by the model's own scores
+    adjusted: of the same images, with the store's adjustment (`common.assortment`) added to the scores; None: without
+    """
 
     store: str
     round: int
     counts: Counts
+    adjusted: Counts | None = None
 
 
 @dataclass(frozen=True)

@@ -17,21 +17,21 @@ def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
     return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
 
 
-def temperatures(reader: Reader) -> tuple[float, ...]:
+def temperatures(reader: Reader, prefix: str = "") -> tuple[float, ...]:
     """Inverse of `asked`. Raises MessageError for what no honest server asks for."""
-    if not reader.has_tensor(_TEMPERATURES):
+    if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
         return ()
-    at = tuple(reader.tensor(_TEMPERATURES, torch.float64, ndim=1).tolist())
+    at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
     if len(at) > calibration.MOST or not all(calibration.COOLEST <= each <= calibration.HOTTEST for each in at):
         raise MessageError(
-            f"Tensor {_TEMPERATURES!r} got {len(at)} values; expected at most {calibration.MOST}, each from"
+            f"Tensor {name!r} got {len(at)} values; expected at most {calibration.MOST}, each from"
             f" {calibration.COOLEST:g} to {calibration.HOTTEST:g}."
         )
     return at
 
 
 def told(reliability: Reliability | None) -> dict[str, Tensor]:
-    """The tensors of an answer; none for None."""
+    """The tensors of an answer, whose names its sender may give a prefix; none for None."""
     if reliability is None:
         return {}
     counts = {"bin_images": reliability.images, "bin_right": reliability.right, "bin_sure": reliability.sure}
@@ -39,16 +39,16 @@ def told(reliability: Reliability | None) -> dict[str, Tensor]:
     return asked(reliability.temperatures) | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def read(reader: Reader) -> Reliability | None:
+def read(reader: Reader, prefix: str) -> Reliability | None:
     """Inverse of `told`. Raises MessageError for what are no such counts."""
-    if not (at := temperatures(reader)):
+    if not (at := temperatures(reader, prefix)):
         return None
-    nll = reader.tensor("nll", torch.float64, ndim=1)
-    images, right = (reader.tensor(name, torch.int64, ndim=2) for name in ("bin_images", "bin_right"))
-    sure = reader.tensor("bin_sure", torch.float64, ndim=2)
+    nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)
+    images, right = (reader.tensor(f"{prefix}{name}", torch.int64, ndim=2) for name in ("bin_images", "bin_right"))
+    sure = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
     shape = len(at), BINS
     if nll.shape != shape[:1] or any(tensor.shape != shape for tensor in (images, right, sure)):
-        raise MessageError(f"Tensors 'nll' and 'bin_*' are not counts at {len(at)} temperatures.")
+        raise MessageError(f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(at)} temperatures.")
     if (right < 0).any() or (right > images).any() or (images > _MOST_IMAGES).any():
-        raise MessageError("Tensors 'bin_images' and 'bin_right' are not counts of images.")
+        raise MessageError(f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images.")
     return Reliability(at, nll.numpy(), images.numpy(), right.numpy(), sure.numpy())

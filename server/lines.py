@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.config import RunConfig, TrainConfig
-from common.metrics import Counts, merge
+from common.metrics import Counts
 from common.orders import Failure, StoreInfo, TrainOrder, Update
 from common.training import learning_rate
 from server.checkpoints import Totals
 from server.per_store import described, in_history
 from server.run_directory import Record
+from server.scores import Scores
 
 BYTES_PER_FLOAT = 4
 
@@ -28,26 +29,6 @@ class Trained:
     updates: Sequence[Update]
     failed: Mapping[str, Failure]
     present: Mapping[str, StoreInfo]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found. test: on the server's images; stores: on the stores' held-out images."""
-
-    test: Counts | None
-    stores: Mapping[str, Counts]
-
-    def validation(self) -> Counts | None:
-        """All stores' counts merged."""
-        counts = list(self.stores.values())
-        return merge(counts, len(counts[0].confusion)) if counts else None
-
-    def deciding(self) -> tuple[str, Counts] | None:
-        """What the best round is chosen on: the stores' validation images, else the server's test set."""
-        validation = self.validation()
-        if validation is not None:
-            return "validation", validation
-        return ("test", self.test) if self.test is not None else None
 
 
 def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
@@ -75,7 +56,7 @@ def line(
         for u, of in zip(updates, contributed, strict=True)
     }
     images = sum(u.num_examples for u in updates)
-    validation = scores.validation() if scores else None
+    validation, raw = (scores.together(), _raw(scores)) if scores else (None, None)
     return {
         "round": number,
         "lr": learning_rate(config.train, number, config.run.rounds),
@@ -85,6 +66,13 @@ def line(
         "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
         "test": described(scores.test) if scores and scores.test else None,
         "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
+        "validation_raw": described(raw) if raw else None,
         "seconds": dict(totals.seconds),
         "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
     }
+
+
+def _raw(scores: Scores) -> Counts | None:
+    """The stores' counts of the model as it is, where it is not as they use it."""
+    ways = scores.ways()
+    return ways["raw"] if "adjusted" in ways else None

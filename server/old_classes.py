@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from server.checkpoints import State
 from server.growth import Origin
-from server.rounds import Rounds, Scores
+from server.rounds import Rounds
 from server.run_directory import RunDirectory
+from server.scores import Scores
 
 FILE = "before.json"
 
@@ -34,10 +35,10 @@ def judge(origin: Origin | None, rounds: Rounds, directory: RunDirectory) -> Con
 
 
 def confusions(scores: Scores) -> Confusions:
-    """The server's, or else the stores'."""
+    """The server's, or else the stores', of the models as they are: of the one before, no store has an adjustment."""
     if scores.test is not None:
         return {"": scores.test.confusion}
-    return {name: counts.confusion for name, counts in scores.stores.items()}
+    return {name: counts.confusion for name, counts in scores.raw.items()}
 
 
 def in_summary(

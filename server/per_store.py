@@ -16,10 +16,11 @@ import numpy as np
 from common.files import write_text
 from common.metrics import Counts
 from common.orders import StoreInfo
+from server.scores import Scores
 
 MOST = 200  # stores that history and summary tell one by one
 FILE = "per-store.csv"
-COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "images")
+COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "raw_accuracy", "images")
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -73,18 +74,23 @@ def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
 
 def results(
     classes: tuple[str, ...],
-    test: Counts | None,
-    own: Mapping[str, Counts],
-    validation: Mapping[str, Counts],
+    test: Scores,
+    validation: Scores,
     stores: Mapping[str, StoreInfo],
 ) -> tuple[str, Rows | None]:
-    """Where each store's result is from, and the results: its `own` test images, else its `validation` images, else
-    an expectation from its mix of classes on the server's `test` images.
+    """Where each store's result is from, and the results: its test images, else its validation images, as it uses the
+    model; else an expectation from its mix of classes on the server's test images.
     """
-    for source, found in (("test", own), ("validation", validation)):
-        if found:
-            return source, {name: described(counts) | macros(counts) for name, counts in found.items()}
-    return "class mix", expected_by_mix(classes, test, stores) if test else None
+    for source, scores in (("test", test), ("validation", validation)):
+        if found := scores.stores:
+            raw = scores.raw
+            return source, {name: _measured(counts, raw[name]) for name, counts in found.items()}
+    return "class mix", expected_by_mix(classes, test.test, stores) if test.test else None
+
+
+def _measured(used: Counts, raw: Counts) -> dict[str, Any]:
+    """The row of one store. used: by the scores that it uses; raw: by those of the model as it is"""
+    return described(used) | macros(used) | {"raw_accuracy": raw.accuracy}
 
 
 def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
@@ -111,12 +117,14 @@ def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[s
     right = images * recall
     precision = right / np.maximum(taken, 1e-12)
     f1 = 2 * right / (images + taken)
+    accuracy = float(right.sum() / images.sum()) if own.any() else None
     return {
-        "accuracy": float(right.sum() / images.sum()) if own.any() else None,
+        "accuracy": accuracy,
         "macro_precision": float(precision.mean()) if own.any() else None,
         "macro_recall": float(recall.mean()) if own.any() else None,
         "macro_f1": float(f1.mean()) if own.any() else None,
         "loss": None,
+        "raw_accuracy": accuracy,
         "images": int(images.sum()),
     }
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from common import strategies
 from common.assortment import keep_rows
 from common.errors import StoresError
-from common.metrics import Counts
-from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
 from common.training import learning_rate
@@ -23,9 +22,10 @@ from server.clock import Clock
 from server.contribution import contributions
 from server.delivery import best_round
 from server.gate import Gate, Judge
-from server.lines import Scores, Trained
+from server.lines import Trained
 from server.run_directory import Record
 from server.runtime import Runtime
+from server.scores import Scores
 from server.screening import Screen, screen_evaluations
 from server.standing import Standing
 from server.suspicion import Detector
@@ -141,7 +141,7 @@ class Rounds:
             order = self._order(state)
             self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
         held_out = self._held_out(state.round, state.model, "validation")
-        return Scores(self._judge(state.model) if self._judge else None, held_out)
+        return Scores.of(self._judge(state.model) if self._judge else None, held_out)
 
     def _order(self, state: State) -> TrainOrder:
         """What the round after `state` asks for."""
@@ -152,14 +152,17 @@ class Rounds:
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
 
-    def scores(self, state: State, temperatures: tuple[float, ...] = ()) -> Scores:
-        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too."""
-        held_out = self._held_out(state.round, state.model, "test", temperatures)
-        return Scores(self._judge(state.model, temperatures) if self._judge else None, held_out)
+    def scores(self, state: State, temperatures: tuple[float, ...] = (), *, is_adjusted: bool = True) -> Scores:
+        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
 
-    def validated(self, state: State, temperatures: tuple[float, ...]) -> Mapping[str, Counts]:
+        is_adjusted: whether stores use it with their adjustments (see `server.scores`)
+        """
+        held_out = self._held_out(state.round, state.model, "test", temperatures)
+        return Scores.of(self._judge(state.model, temperatures) if self._judge else None, held_out, is_adjusted)
+
+    def validated(self, state: State, temperatures: tuple[float, ...]) -> Scores:
         """Judge a state's model on the stores' validation images, and how sure it is at `temperatures`."""
-        return self._held_out(state.round, state.model, "validation", temperatures)
+        return Scores.of(None, self._held_out(state.round, state.model, "validation", temperatures))
 
     def _train(self, state: State, number: int) -> Trained:
         order = self._order(state)
@@ -215,14 +218,14 @@ class Rounds:
 
     def _held_out(
         self, number: int, params: Tensor, split: Literal["validation", "test"], temperatures: tuple[float, ...] = ()
-    ) -> Mapping[str, Counts]:
-        """Counts by store, in store order, on what the stores hold out as `split`; none if they are not to be asked."""
+    ) -> Mapping[str, Evaluation]:
+        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked."""
         if not self.config.evaluation.stores:
             return {}
         stores = {name: n for name, info in sorted(self.runtime.stores().items()) if (n := _images(info, split))}
         order = EvaluateOrder(self.plan, number, params, split, temperatures)
         answers = self.runtime.evaluate(order, list(stores)) if stores else []
-        return {name: found.counts for name, found in screen_evaluations(answers, order, stores).items()}
+        return screen_evaluations(answers, order, stores)
 
 
 def _images(info: StoreInfo, split: str) -> int:

@@ -180,13 +180,34 @@ def screen_evaluations(
         for answer in answers
         if isinstance(answer, Evaluation)
         and answer.round == order.round
-        and answer.counts.confusion.shape == (classes, classes)
-        and (answer.counts.confusion >= 0).all()
-        and 0 < answer.counts.num_examples <= asked.get(answer.store, 0)
-        and 0 <= answer.counts.loss_sum <= LARGEST * answer.counts.num_examples
+        and _can_be(answer.counts, classes, asked.get(answer.store, 0))
         and _is_sound(answer.counts, order.temperatures)
+        and _goes_with(answer.adjusted, answer.counts, order)
     }
     return dict(sorted(good.items()))
+
+
+def _can_be(counts: Counts, classes: int, most: int) -> bool:
+    """Whether they are counts of 1 to `most` images."""
+    return bool(
+        counts.confusion.shape == (classes, classes)
+        and (counts.confusion >= 0).all()
+        and 0 < counts.num_examples <= most
+        and 0 <= counts.loss_sum <= LARGEST * counts.num_examples
+    )
+
+
+def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
+    """Whether adjusted counts are none, or of the same images as the raw ones, in a run that trains with offsets."""
+    if adjusted is None:
+        return True
+    return bool(
+        order.plan.config.strategy.absent != "full"
+        and _can_be(adjusted, len(raw.confusion), raw.num_examples)
+        and (adjusted.confusion.sum(axis=1) == raw.confusion.sum(axis=1)).all()
+        and adjusted.num_examples == raw.num_examples
+        and _is_sound(adjusted, order.temperatures)
+    )
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:

@@ -10,14 +10,14 @@ from typing import Any
 
 from common.calibration import BINS, GRID, Reliability, best_temperature
 from common.confusions import most_confused
-from common.metrics import Counts, merge
+from common.metrics import Counts
 from common.orders import StoreInfo
 from server import per_store
 from server.checkpoints import State
-from server.lines import Scores
 from server.report.contents import EVALUATION as FILE
 from server.rounds import Rounds
 from server.run_directory import RunDirectory
+from server.scores import Scores
 
 MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
 
@@ -26,27 +26,39 @@ MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
 class Verdict:
     """A model judged by what the server and the stores hold out.
 
-    scores:      on test images; with `temperature`, how sure the model is with and without it
-    validation:  by store, on validation images, how sure at each temperature of `GRID` included
-    temperature: at which the validation images are likeliest; None without any
+    scores:      on test images; with temperatures, how sure the model is with and without them
+    validation:  on the stores' validation images, how sure at each temperature of `GRID` included
+    temperature: at which the validation images are likeliest by the model's own scores; None without any
+    own_temperature: so, by the adjusted scores; None where no store has an adjustment
+    is_adjustable: whether training added something to the scores that stores add when they use the model, too
     """
 
     classes: tuple[str, ...]
     scores: Scores
-    validation: Mapping[str, Counts]
+    validation: Scores
     temperature: float | None
+    own_temperature: float | None = None
+    is_adjustable: bool = False
 
     @cached_property
     def told(self) -> tuple[str, Counts] | None:
-        """What the run is judged by: the server's test images, else the stores'."""
+        """What the run is judged by: the server's test images, else the stores', as they use the model."""
         if self.scores.test is not None:
             return "server", self.scores.test
-        return ("stores", self._together(self.scores.stores)) if self.scores.stores else None
+        together = self.scores.together()
+        return ("stores", together) if together is not None else None
+
+    @cached_property
+    def reliability(self) -> Reliability | None:
+        """How sure the model as it is was of the same images; None if nobody told."""
+        raw = self.scores.test or self.scores.ways().get("raw")
+        return raw.reliability if raw is not None else None
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
         """What the stores' validation images say at each temperature of `GRID`; None if nobody told."""
-        return self._together(self.validation).reliability
+        raw = self.validation.ways().get("raw")
+        return raw.reliability if raw is not None else None
 
     def in_summary(self, directory: RunDirectory, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
         """The summary's part; writes what is too large for it beside it. stores: all that there are. Raises OSError."""
@@ -54,43 +66,68 @@ class Verdict:
         if self.told is not None:
             on, counts = self.told
             test = self._told(counts) | {"on": on}
-        source, rows = per_store.results(self.classes, self.scores.test, self.scores.stores, self.validation, stores)
+        source, rows = per_store.results(self.classes, self.scores, self.validation, stores)
         directory.write(FILE, self._in_file())
         return {
             "test": test,
             "confused": most_confused(self.classes, self.told[1].confusion) if self.told else [],
+            "adjustment": self._adjustment(),
             "calibration": self._calibration(),
             **per_store.in_summary(source, rows, directory.path),
             "evaluation_file": FILE,
         }
 
+    def _adjustment(self) -> dict[str, Any] | None:
+        """By which scores stores use the model, what that was chosen on, and what all their images say of both."""
+        if not self.is_adjustable:
+            return None
+        found = {on: _described(scores) for on, scores in (("validation", self.validation), ("test", self.scores))}
+        return {
+            "used": "adjusted" if self.scores.is_adjusted else "raw",
+            "chosen_on": "validation" if found["validation"] else None,
+            **found,
+            "temperature": self.own_temperature,
+        }
+
     def _calibration(self) -> dict[str, Any] | None:
         """How sure the model is of test images, and how often rightly, with and without its temperature."""
-        fitted_on, reliability = self.fitted_on, self.told[1].reliability if self.told else None
+        fitted_on, reliability = self.fitted_on, self.reliability
         if reliability is None or not reliability.num_examples:
             return None
         found = {"temperature": self.temperature, "fitted_on": fitted_on.num_examples if fitted_on else 0}
         return found | {"images": reliability.num_examples, "on": self.told[0] if self.told else None} | {
-            name: _sureness(reliability, place) if place < len(reliability.temperatures) else None
-            for place, name in enumerate(("unscaled", "scaled"))
+            name: _sureness(reliability, place) if place is not None else None
+            for name, place in self._places(reliability).items()
         }  # fmt: skip
 
     def _in_file(self) -> dict[str, Any]:
         """Each store's results, and what they add up to."""
-        source, stores = ("test", self.scores.stores) if self.scores.stores else ("validation", self.validation)
-        calibration, reliability = self._calibration(), self.told[1].reliability if self.told else None
-        if calibration and reliability:
-            for place, name in enumerate(("bins", "bins_scaled")[: len(reliability.temperatures)]):
-                calibration[name] = _bins(reliability, place)
+        source, scores = ("test", self.scores) if self.scores.stores else ("validation", self.validation)
+        stores, raw, calibration = scores.stores, scores.raw, self._calibration()
+        if calibration and self.reliability:
+            places = self._places(self.reliability)
+            for name, place in (("bins", places["unscaled"]), ("bins_scaled", places["scaled"])):
+                if place is not None:
+                    calibration[name] = _bins(self.reliability, place)
             calibration["validation"] = self._losses()
-        few = len(stores) <= per_store.MOST
+        few, together = len(stores) <= per_store.MOST, scores.together()
         return {
             "classes": list(self.classes),
             "calibration": calibration,
             "stores_on": source if stores else None,
-            "together": self._told_fully(self._together(stores)) if stores else None,
-            "stores": {name: self._told_fully(counts, len(stores)) for name, counts in stores.items()} if few else None,
+            "together": self._told_fully(together) if together is not None else None,
+            "stores": {
+                name: self._told_fully(counts, len(stores)) | {"raw": per_store.described(raw[name])}
+                for name, counts in stores.items()
+            }
+            if few
+            else None,
         }
+
+    def _places(self, reliability: Reliability) -> dict[str, int | None]:
+        """Where the counts with and without the temperature are."""
+        at = {"unscaled": 1.0, "scaled": self.temperature}
+        return {name: None if each is None else reliability.temperatures.index(each) for name, each in at.items()}
 
     def _losses(self) -> dict[str, Any] | None:
         """The mean loss of the validation images at each temperature: what the one chosen is the lowest of."""
@@ -112,18 +149,28 @@ class Verdict:
         matrix = counts.confusion.tolist() if with_matrix else None
         return figures | {"per_class": counts.per_class(self.classes), "confusion": matrix}
 
-    def _together(self, found: Mapping[str, Counts]) -> Counts:
-        return merge(list(found.values()), len(self.classes))
-
 
 def reach(rounds: Rounds, state: State) -> Verdict:
-    """Judge a state's model: its temperature on the stores' validation images, then all on test images."""
-    classes = rounds.plan.spec.classes
+    """Judge a state's model: its temperatures and by which scores stores use it on their validation images, then all
+    on test images.
+    """
     validation = rounds.validated(state, GRID)
-    counted = merge(list(validation.values()), len(classes)).reliability
-    temperature = best_temperature(counted) if counted else None
-    scores = rounds.scores(state, (1.0,) if temperature is None else (1.0, temperature))
-    return Verdict(classes, scores, validation, temperature)
+    temperature, own = (_temperature(validation.ways().get(way)) for way in ("raw", "adjusted"))
+    scores = rounds.scores(
+        state, (1.0,) if temperature is None else (1.0, temperature), is_adjusted=validation.is_adjusted
+    )
+    is_adjustable = rounds.config.strategy.absent != "full"
+    return Verdict(rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable)
+
+
+def _temperature(counts: Counts | None) -> float | None:
+    return best_temperature(counts.reliability) if counts is not None and counts.reliability else None
+
+
+def _described(scores: Scores) -> dict[str, Any] | None:
+    """What all stores' images together say of the model as it is and as adjusted; None: nobody told of both."""
+    ways = scores.ways()
+    return {way: per_store.described(counts) for way, counts in ways.items()} if "adjusted" in ways else None
 
 
 def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from client.app import Worker, make_app
 from client.resident import worker_of
 from client.states import StateStore
 from client.work import Trainer
+from common.assortment import adjustment
 from common.config import STORES_OWN, RunConfig, flatten, resolve
 from common.device import pick
 from common.files import cache_directory
@@ -100,7 +101,8 @@ class PartitionWorker:
         """Judge on what the partition holds out. Raises FedshelfError."""
         data = self._data(order.plan.config)
         held_out = data.validation if order.split == "validation" else data.test
-        (evaluation,) = _trainer().evaluate(order, {self.name: held_out})
+        own = {self.name: adjustment(data.train, order.plan)}
+        (evaluation,) = _trainer().evaluate(order, {self.name: held_out}, own)
         return evaluation
 
     def _data(self, config: RunConfig) -> StoreData:

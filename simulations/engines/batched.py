@@ -15,7 +15,9 @@ from torch import Tensor
 
 from client.states import StateStore
 from common import strategies
+from common.assortment import adjustment
 from common.errors import ConfigError
+from common.evaluation import Pair
 from common.failures import failure
 from common.images.types import Images
 from common.metrics import Counts, merge
@@ -90,15 +92,17 @@ class BatchedEngine:
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
         """All stores in one pass over their images: they judge the same model."""
         sets = [self._held_out(store, order) for store in stores]
-        for store, counts in zip(stores, self._counted(order.params, sets, order.temperatures), strict=True):
-            yield Evaluation(store, order.round, counts)
+        own = [adjustment(self._federation.stores[store].train, self._plan) for store in stores]
+        for store, pair in zip(stores, self._counted(order.params, sets, own, order.temperatures), strict=True):
+            yield Evaluation(store, order.round, *pair)
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Counts on the federation's test set; with `temperatures`, how sure the model is at them."""
         test = self._federation.test
         assert test is not None
         parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
-        return merge(self._counted(params, parts, temperatures), len(self._plan.spec.classes))
+        counted = self._counted(params, parts, [None] * len(parts), temperatures)
+        return merge([counts for counts, _ in counted], len(self._plan.spec.classes))
 
     def close(self) -> None:
         """End the threads."""
@@ -108,17 +112,19 @@ class BatchedEngine:
         data = self._federation.stores[store]
         return data.test if order.split == "test" else data.validation
 
-    def _counted(self, params: Tensor, sets: Sequence[Images], temperatures: Sequence[float]) -> list[Counts]:
-        """Counts of each set, dealt to the devices in turn."""
+    def _counted(
+        self, params: Tensor, sets: Sequence[Images], own: Sequence[Tensor | None], temperatures: Sequence[float]
+    ) -> list[Pair]:
+        """Counts of each set, dealt to the devices in turn. own: each set's adjustment"""
         count = len(self._shards)
-        found: list[Counts | None] = [None] * len(sets)
+        found: list[Pair | None] = [None] * len(sets)
 
-        def work(place: int) -> tuple[int, list[Counts]]:
-            return place, self._shards[place].evaluate(params, sets[place::count], temperatures)
+        def work(place: int) -> tuple[int, list[Pair]]:
+            return place, self._shards[place].evaluate(params, sets[place::count], own[place::count], temperatures)
 
-        for place, counts in self._on_all(work):
-            found[place::count] = counts
-        return [counts for counts in found if counts is not None]
+        for place, pairs in self._on_all(work):
+            found[place::count] = pairs
+        return [pair for pair in found if pair is not None]
 
     def _shares(self, stores: Sequence[str]) -> list[list[Store]]:
         """The stores that have images, largest first, dealt to the devices in turn."""

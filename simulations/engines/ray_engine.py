@@ -16,6 +16,7 @@ from torch import Tensor
 
 from client.states import StateStore
 from common import strategies
+from common.assortment import adjustment
 from common.errors import RunError
 from common.images.types import Images
 from common.metrics import Counts, merge
@@ -94,7 +95,8 @@ class RayEngine:
         def prepare(number: int) -> EvaluateJob:
             held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
             images = tuple(map(self._select, held_out))
-            return EvaluateJob(parts[number], order.round, images, order.temperatures, self._own(parts[number], order))
+            own = self._own(parts[number], order), self._adjustments(parts[number])
+            return EvaluateJob(parts[number], order.round, images, order.temperatures, *own)
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
@@ -107,7 +109,7 @@ class RayEngine:
         parts = torch.arange(len(test)).split(CHUNK)
 
         def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures), {})
+            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures), {}, {})
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
@@ -127,6 +129,11 @@ class RayEngine:
         if not self._personal:
             return {}
         return {store: arrays(self._states.load(self._plan.run_id, store, order.round + 1)) for store in stores}
+
+    def _adjustments(self, stores: Sequence[str]) -> Arrays:
+        """Those of the stores that have one."""
+        found = {store: adjustment(self._federation.stores[store].train, self._plan) for store in stores}
+        return arrays({store: added for store, added in found.items() if added is not None})
 
     def _select(self, images: Images) -> Selection:
         """The images for a job, their array put into the object store when it is first seen."""

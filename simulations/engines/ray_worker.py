@@ -81,6 +81,7 @@ class EvaluateJob:
     """Judge the model on the images of each of `stores`, or on a part of the server's ("").
 
     states: what stores remember, where parts of the model are their own
+    adjustments: float32 [C] of each store that has one, see `common.assortment`
     """
 
     stores: tuple[str, ...]
@@ -88,6 +89,7 @@ class EvaluateJob:
     images: tuple[Selection, ...]
     temperatures: tuple[float, ...]
     states: Mapping[str, Arrays]
+    adjustments: Arrays
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Worker:
         sets = {store: self._images(images) for store, images in zip(job.stores, job.images, strict=True)}
         self._states.of = {store: tensors(state) for store, state in job.states.items()}
         try:
-            return list(self._trainer.evaluate(order, sets))
+            return list(self._trainer.evaluate(order, sets, tensors(job.adjustments)))
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return [failure_of(store, error) for store in job.stores]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from client.failures import failure_of
 from client.states import StateStore
 from client.work import Trainer
+from common.assortment import adjustment
 from common.config import RunConfig
 from common.errors import ConfigError, FedshelfError
 from common.images.types import Images
@@ -175,7 +176,8 @@ class SequentialEngine:
         opened = {store: self._federation.stores[store] for store in job.stores}
         sets = {store: data.test if job.split == "test" else data.validation for store, data in opened.items()}
         try:
-            return list(self._trainer.evaluate(order, sets))
+            own = {store: adjustment(data.train, self._plan) for store, data in opened.items()}
+            return list(self._trainer.evaluate(order, sets, own))
         except (FedshelfError, torch.OutOfMemoryError) as error:
             return [failure_of(store, error) for store in job.stores]
 

@@ -15,9 +15,8 @@ from client.states import States
 from common import compression
 from common.assortment import offsets
 from common.compression.feedback import compress, split
-from common.evaluation import evaluate
+from common.evaluation import Pair, evaluate_adjusted
 from common.images.types import Images
-from common.metrics import Counts
 from common.orders import Failure, Plan, TrainOrder, Update
 from common.params import Tensors
 from common.strategies import LocalRun
@@ -91,14 +90,21 @@ class Shard:
                 answers = [failure_of(group[0][0], error)]
             yield from answers
 
-    def evaluate(self, params: Tensor, sets: Sequence[Images], temperatures: Sequence[float] = ()) -> list[Counts]:
-        """Judge a model (float32 [P]) on each of `sets`, as `common.evaluation.evaluate` does."""
+    def evaluate(
+        self,
+        params: Tensor,
+        sets: Sequence[Images],
+        adjustments: Sequence[Tensor | None],
+        temperatures: Sequence[float] = (),
+    ) -> list[Pair]:
+        """Judge a model (float32 [P]) on each of `sets`, as `common.evaluation.evaluate_adjusted` does."""
         self._network.load(params)
         while True:
             try:
                 with self._current():
                     chosen = [self._gallery.selected(images) for images in sets]
-                    return evaluate(self._network, chosen, self._judged_at_once, temperatures)
+                    at_once = self._judged_at_once
+                    return evaluate_adjusted(self._network, chosen, adjustments, at_once, temperatures)
             except torch.OutOfMemoryError:
                 if self._judged_at_once == 1:
                     raise

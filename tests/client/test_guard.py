@@ -1,6 +1,7 @@
 """What the policy lets happen, and what it lets out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -205,6 +206,23 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
     for metrics, expected in (("confusion", told), ("accuracy", None)):
         guard = Guard(Policy(metrics=metrics), Usage(Path("not-used")))
         assert guard.evaluation(whole).counts.reliability is expected
+
+
+@pytest.mark.parametrize(("class_names", "expected"), [(True, "weigh"), (False, "full")])
+def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(class_names: bool, expected: str) -> None:
+    asked = order(EvaluateOrder, strategy__absent_classes="weigh")
+    policy = Policy(metrics="accuracy", class_names=class_names)
+    told = Guard(policy, Usage(Path("not-used"))).discreet(asked)
+    assert told.plan.config.strategy.absent == expected
+
+
+def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
+    whole = Counts(np.array([[2, 1], [0, 3]]), 1.5)
+    guard = Guard(Policy(metrics="accuracy"), Usage(Path("not-used")))
+    told = guard.evaluation(Evaluation("oslo", 1, whole, replace(whole, loss_sum=0.5))).adjusted
+    assert told is not None
+    assert not told.confusion.any()
+    assert (told.right, told.wrong, told.loss_sum) == (5, 1, 0.5)
 
 
 @given(confusions, st.integers(1, 6))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -154,7 +155,9 @@ def test_an_update_arrives_as_it_left(
 def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float, right: int, wrong: int) -> None:
     for reliability in (None, sureness()):
         counts = Counts(np.array(confusion, dtype=np.int64), loss, right, wrong, reliability)
-        assert same(decode_result(encode_result(Evaluation("s", 3, counts))), Evaluation("s", 3, counts))
+        adjusted = Counts(np.array(confusion[::-1], dtype=np.int64), 2 * loss, wrong, right, deepcopy(reliability))
+        for evaluation in (Evaluation("s", 3, counts), Evaluation("s", 3, counts, adjusted)):
+            assert same(decode_result(encode_result(evaluation)), evaluation)
 
 
 @given(st.dictionaries(names, counts), counts, counts, counts)
@@ -214,7 +217,8 @@ def test_whatever_is_changed_in_a_message_it_is_read_or_refused(data: st.DataObj
     """No field can be set to a value, left out or added such that decoding raises anything but MessageError."""
     order = TrainOrder(PLAN, 1, torch.ones(4), {"control": torch.ones(2)})
     update = Update("s", 1, torch.ones(4), 3, 0.5, 0.1)
-    evaluation = Evaluation("s", 1, Counts(np.ones((2, 2), dtype=np.int64), 1.0))
+    ones = Counts(np.ones((2, 2), dtype=np.int64), 1.0)
+    evaluation = Evaluation("s", 1, ones, data.draw(st.sampled_from([None, deepcopy(ones)])))
     info = StoreInfo("s", {"boot": 3}, 1, 1)
     records, decode = data.draw(
         st.sampled_from(

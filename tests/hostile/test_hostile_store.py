@@ -221,6 +221,9 @@ def test_counts_do_not_overflow_when_they_are_added() -> None:
     assert counts.num_examples == 2  # which would do for a store of two images
     with pytest.raises(MessageError):
         decode_result(encode_result(Evaluation("oslo", 1, counts)))
+    sound = Counts(np.eye(2, dtype=np.int64), 1.0)
+    with pytest.raises(MessageError, match=r"'adjusted\.confusion'"):
+        decode_result(encode_result(Evaluation("oslo", 1, sound, counts)))
 
 
 @pytest.mark.parametrize("store", ["../../etc", "a/b", ".", "", "x" * 64, "a\nb", "\x1b[2J", "oslo "])

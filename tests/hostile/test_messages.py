@@ -41,11 +41,13 @@ PACKED = feedback.compress(
     Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0), ORDER.params, 500, None, compression.build(CONFIG.messages)
 )[0]
 SURE = Reliability.of((1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy())
+SURELY = Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE)
 RESULTS = (
     encode_result(PACKED),
     encode_result(Update("oslo", 3, torch.ones(4), 7, 0.5, 1.0, {"control": torch.ones(2)})),
     encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, 1, 2))),
-    encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE))),
+    encode_result(Evaluation("oslo", 3, SURELY)),
+    encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5), SURELY)),
     encode_result(StoreInfo("oslo", {"boot": 3, "hat": 4}, 2, 1)),
     encode_result(failure("oslo", "policy", "hours", 60)),
     encode_result(NeedsFrozen("oslo", "0" * 64)),

@@ -12,8 +12,8 @@ import numpy as np
 from common.calibration import Reliability
 from common.config import RunConfig, resolve
 from common.metrics import Counts
-from server.lines import Scores
 from server.run_directory import RunDirectory
+from server.scores import Scores
 from server.verdict import Verdict
 
 PRODUCTS = ("shirt", "t-shirt", "trousers", "dress", "shoe", "bag", "watch", "lamp", "cup", "chair")
@@ -112,7 +112,7 @@ def judged(directory: Path, config: RunConfig, stores: list[str], classes: list[
     each = {
         store: counted(confusion(len(classes), 60, seed=place), place, (1.0, 1.3)) for place, store in enumerate(stores)
     }
-    verdict = Verdict(tuple(classes), Scores(counted(matrix, 7, (1.0, 1.3)), each), {}, 1.3)
+    verdict = Verdict(tuple(classes), Scores(counted(matrix, 7, (1.0, 1.3)), each), Scores(None, {}), 1.3)
     with closing(RunDirectory.open(directory, config)) as opened:
         return verdict.in_summary(opened, {})
 

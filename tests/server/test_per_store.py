@@ -12,6 +12,7 @@ from common.metrics import Counts
 from common.orders import StoreInfo
 from server import per_store
 from server.per_store import COLUMNS, MOST, described, expected_by_mix, fairness, in_history, in_summary, macros
+from server.scores import Scores
 
 
 def test_expected_accuracy_follows_a_stores_mix() -> None:
@@ -46,14 +47,15 @@ def test_nothing_is_expected_of_a_class_that_nobody_can_judge() -> None:
     rows = expected_by_mix(("boot", "hat", "shirt"), test, stores)
     f1 = pytest.approx(2 * 24 / (30 + 24))
     assert rows["s"] == {
-        "accuracy": 0.8, "macro_precision": 1.0, "macro_recall": 0.8, "macro_f1": f1, "loss": None, "images": 30,
+        "accuracy": 0.8, "macro_precision": 1.0, "macro_recall": 0.8, "macro_f1": f1, "loss": None,
+        "raw_accuracy": 0.8, "images": 30,
     }  # fmt: skip
     assert (rows["t"]["accuracy"], rows["t"]["macro_f1"], rows["t"]["images"]) == (None, None, 0)
 
 
 def test_measured_means_are_over_the_classes_that_the_store_has() -> None:
     own = Counts(np.array([[8, 0, 2], [1, 2, 1], [0, 0, 0]]), 1.0)  # 10 boots, 4 hats, no shirts
-    _, rows = per_store.results(("boot", "hat", "shirt"), None, {"s": own}, {}, {})
+    _, rows = per_store.results(("boot", "hat", "shirt"), Scores(None, {"s": own}), Scores(None, {}), {})
     assert rows is not None
     assert rows["s"]["macro_recall"] == pytest.approx((0.8 + 0.5) / 2)
     assert rows["s"]["macro_precision"] == pytest.approx((8 / 9 + 1) / 2)
@@ -63,13 +65,13 @@ def test_measured_means_are_over_the_classes_that_the_store_has() -> None:
 def test_a_store_is_told_by_what_it_measured_before_what_is_expected() -> None:
     test, half = Counts(np.array([[8, 2], [5, 5]]), 1.0), Counts(np.array([[1, 1], [0, 0]]), 1.0)
     stores, classes = {"s": StoreInfo("s", {"boot": 1}, 9, 0)}, ("boot", "hat")
-    source, rows = per_store.results(classes, test, {"s": test}, {"s": half}, stores)
+    source, rows = per_store.results(classes, Scores(test, {"s": test}), Scores(None, {"s": half}), stores)
     assert (source, rows["s"]["accuracy"], rows["s"]["macro_recall"]) == ("test", 0.65, 0.65)
-    source, rows = per_store.results(classes, test, {}, {"s": half}, stores)
-    assert (source, rows["s"]) == ("validation", described(half) | macros(half))
-    source, rows = per_store.results(classes, test, {}, {}, stores)
+    source, rows = per_store.results(classes, Scores(test, {}), Scores(None, {"s": half}), stores)
+    assert (source, rows["s"]) == ("validation", described(half) | macros(half) | {"raw_accuracy": 0.5})
+    source, rows = per_store.results(classes, Scores(test, {}), Scores(None, {}), stores)
     assert (source, rows["s"]["accuracy"]) == ("class mix", 0.8)
-    assert per_store.results(classes, None, {}, {}, stores) == ("class mix", None)
+    assert per_store.results(classes, Scores(None, {}), Scores(None, {}), stores) == ("class mix", None)
 
 
 def of_accuracy(right: int) -> Counts:
@@ -115,7 +117,8 @@ def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
 @given(draw.sets(draw.text(min_size=1), min_size=3, max_size=8), draw.integers(0, 100))
 def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], right: int) -> None:
     folder = tmp_path_factory.mktemp("run")
-    rows = {name: described(of_accuracy(right)) | macros(of_accuracy(right)) for name in names}
+    row = described(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
+    rows = dict.fromkeys(names, row)
     rows |= {f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3} for n in range(MOST)}
     rows["diverged"] = dict.fromkeys(COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
     told = in_summary("validation", rows, folder)

@@ -16,6 +16,7 @@ from torch import Tensor
 from common import strategies
 from common.calibration import Reliability
 from common.config import StrategyConfig
+from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.screening import PIECE, Screen, Screened, distance, screen_evaluations, too_large
 from server.spool import Held, Memory, Spool
@@ -169,6 +170,28 @@ def test_evaluations_that_cannot_be_are_left_out() -> None:
         Failure("e", "data", "x"),
     ]
     assert list(screen_evaluations(answers, order, dict.fromkeys("abcde", 10))) == ["a"]
+
+
+def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() -> None:
+    raw, adjusted = counts_of(5, 5), counts_of(8, 2)
+    cases = {
+        "good": adjusted,
+        "none": None,
+        "more images": counts_of(8, 3),
+        "fewer images": counts_of(8, 1),
+        "of other classes": Counts(np.array([[7, 2], [1, 0]]), 1.0),
+        "another shape": Counts(np.array([[10]]), 1.0),
+        "negative": Counts(np.array([[11, -1], [0, 0]]), 1.0),
+        "no loss": replace(adjusted, loss_sum=NAN),
+        "a loss below 0": replace(adjusted, loss_sum=-1.0),
+        "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, right=5),
+    }
+    answers = [Evaluation(name, 3, raw, found) for name, found in cases.items()]
+    asked = dict.fromkeys(cases, 10)
+    weigh = EvaluateOrder(plan_of(strategy__absent_classes="weigh"), 3, vector(1.0))
+    assert list(screen_evaluations(answers, weigh, asked)) == ["good", "none"]
+    full = EvaluateOrder(plan_of(strategy__absent_classes="full"), 3, vector(1.0))
+    assert list(screen_evaluations(answers, full, asked)) == ["none"]
 
 
 def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() -> None:

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as arrays
 from common.calibration import GRID, Reliability
 from common.metrics import Counts
 from common.orders import StoreInfo
-from server.lines import Scores
 from server.run_directory import RunDirectory
+from server.scores import Scores
 from server.verdict import FILE, Verdict
 from tests.server.by_hand import plan_of
 
@@ -40,12 +40,13 @@ def told(path: Path, verdict: Verdict) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 OPEN = Counts(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), 3.0)
+NOTHING = Scores(None, {})
 CLOSED = Counts(np.zeros((3, 3), dtype=np.int64), 4.0, right=1, wrong=3)  # a store that tells accuracy and loss only
 
 
 def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_they_tell(tmp_path: Path) -> None:
     stores = {"a": sure(OPEN, (1.0, 2.0), 0.9), "b": CLOSED, "c": sure(OPEN, (1.0, 2.0), 0.9)}
-    validation = {"a": sure(OPEN, GRID, 0.9)}
+    validation = Scores(None, {"a": sure(OPEN, GRID, 0.9)})
     summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, stores), validation, 2.0))
     test = summary["test"]
     assert (test["on"], test["images"], test["accuracy"]) == ("stores", 16, 11 / 16)
@@ -79,7 +80,7 @@ matrices = arrays.arrays(np.int64, (3, 3), elements=draw.integers(0, 9))
 def test_whatever_stores_count_adds_up(tmp_path_factory: pytest.TempPathFactory, counted: list[Any]) -> None:
     stores = {f"s{n}": Counts(matrix, 1.0, *untold) for n, (matrix, *untold) in enumerate(counted)}
     path = tmp_path_factory.mktemp("run")
-    summary, file = told(path, Verdict(CLASSES, Scores(None, stores), {}, None))
+    summary, file = told(path, Verdict(CLASSES, Scores(None, stores), NOTHING, None))
     for whole in (summary["test"], file["together"]):
         assert np.sum([store["confusion"] for store in file["stores"].values()], axis=0).tolist() == whole["confusion"]
         assert sum(store["images"] for store in file["stores"].values()) == whole["images"]
@@ -91,7 +92,7 @@ def test_whatever_stores_count_adds_up(tmp_path_factory: pytest.TempPathFactory,
 
 def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path) -> None:
     scores = Scores(sure(OPEN, (1.0,), 0.5), {})
-    summary, file = told(tmp_path, Verdict(CLASSES, scores, {}, None))
+    summary, file = told(tmp_path, Verdict(CLASSES, scores, NOTHING, None))
     assert summary["test"]["on"] == "server"
     assert summary["calibration"]["temperature"] is None
     assert summary["calibration"]["scaled"] is None
@@ -102,13 +103,13 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
 
 def test_many_classes_at_many_stores_leave_no_matrix_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.verdict.MOST_CELLS", 17)
-    _, file = told(tmp_path, Verdict(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), {}, None))
+    _, file = told(tmp_path, Verdict(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), NOTHING, None))
     assert [store["confusion"] for store in file["stores"].values()] == [None, None]
     assert [store["per_class"]["boot"]["recall"] for store in file["stores"].values()] == [0.75, 0.75]
     assert file["together"]["confusion"][0] == [6, 2, 0]
 
 
 def test_without_any_images_there_is_nothing_to_say(tmp_path: Path) -> None:
-    summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, {}), {}, None))
+    summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, {}), NOTHING, None))
     assert (summary["test"], summary["confused"], summary["calibration"]) == (None, [], None)
     assert (file["calibration"], file["stores"]) == (None, {})
