@@ -14,6 +14,7 @@ from common.files import write_atomic, write_json
 from common.orders import Plan
 from common.training import Network
 from server.checkpoints import State
+from server.run_directory import finite
 
 
 def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any]) -> None:
@@ -32,7 +33,7 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     write_atomic(directory / "model.safetensors", lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     described = json.loads(plan.spec.to_json()) | {"temperature": temperature}
-    write_json(directory / "model.json", described | {"provenance": _provenance(plan, state, summary)})
+    write_json(directory / "model.json", finite(described | {"provenance": _provenance(plan, state, summary)}))
 
 
 def weights_sha256(plan: Plan, state: State) -> str:

@@ -10,6 +10,7 @@ import typer
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
 from common.errors import ConfigError, RunError
+from server.export_command import export
 
 if TYPE_CHECKING:
     from server.addresses import Address
@@ -107,6 +108,9 @@ def status(
     else:
         terminal.show(state, Console())
     raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
+
+
+app.command()(export)
 
 
 @app.command()

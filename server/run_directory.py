@@ -119,7 +119,7 @@ class RunDirectory:
 
     def write(self, name: str, value: Any) -> None:
         """Write one JSON file atomically. Raises OSError."""
-        write_json(self.path / name, _finite(value))
+        write_json(self.path / name, finite(value))
 
     def close(self) -> None:
         """Let others use the directory."""
@@ -143,13 +143,13 @@ def free_name(path: Path) -> Path:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows neither NaN nor infinity: a loss that is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

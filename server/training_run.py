@@ -10,13 +10,14 @@ from typing import Any
 
 from common import strategies
 from common.errors import FedshelfError
-from server import contribution, old_classes
+from server import contribution, old_classes, plan_file
 from server.checkpoints import Checkpoints, State
 from server.delivery import deliver
 from server.export import weights_sha256, write_model
 from server.gate import Gate
 from server.growth import provenance
 from server.plan import Start
+from server.plan_file import SavedPlan
 from server.report.events import EventLog
 from server.rounds import Judge, Rounds, Scores, Watcher
 from server.run_directory import Record, RunDirectory
@@ -83,6 +84,7 @@ class Training:
         events = EventLog(self.directory.path)
         self._recall(state, events)
         try:
+            plan_file.write(self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin()))
             old_classes.judge(self.start.origin, rounds, self.directory)
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
@@ -159,7 +161,10 @@ class Training:
         before, after = old_classes.judge(origin, rounds, self.directory), old_classes.confusions(scores)
         old, classes = origin.saved.spec.classes, self.start.plan.spec.classes
         told = old_classes.in_summary(old, classes, before, after)
-        return {"resumed_from": provenance(origin.saved), "old_classes": told}
+        return {"resumed_from": self._origin(), "old_classes": told}
+
+    def _origin(self) -> dict[str, Any] | None:
+        return provenance(self.start.origin.saved) if self.start.origin else None
 
     def _report(self) -> None:
         """Draw pictures and page. What a person looks at must never cost the run that it is about."""

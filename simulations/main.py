@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from common.cli import command_line, merge_settings, run_and_leave
+from server.export_command import export
 from simulations import options
 from simulations.compare.main import compare
 from simulations.ensemble.main import ensemble
@@ -128,6 +129,7 @@ def split(
 
 app.command()(compare)
 app.command()(ensemble)
+app.command()(export)
 
 
 @app.command()

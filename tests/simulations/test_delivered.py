@@ -1,13 +1,14 @@
 """The model that a whole run delivers: the round that was chosen, judged and written are one."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.simulations.command import SMALL, history, run, summary
+from tests.simulations.command import BIN, SMALL, history, run, summary
 
 ROUNDS = 5
 
@@ -46,6 +47,22 @@ def assert_delivers(out: Path, number: int) -> None:
     if record["test"]:
         assert told["test"]["accuracy"] == described["test"]["accuracy"] == record["test"]["accuracy"]
         assert told["test"]["confusion"] is not None
+
+
+def test_any_round_with_a_checkpoint_is_exported_by_either_command(chaotic: Path, tmp_path: Path) -> None:
+    by_simulation = run("export", chaotic, "--round", "1", "--out", tmp_path / "one")
+    assert by_simulation.returncode == 0, by_simulation.stderr
+    assert f"The model of round 1 of {ROUNDS}" in by_simulation.stdout
+    command = [BIN / "flower-server", "export", chaotic, "--round", "1", "--out", tmp_path / "other"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
+        tmp_path / "other" / "model.safetensors"
+    ).read_bytes()
+    expected = of_checkpoint(chaotic, 1).sort().values
+    torch.testing.assert_close(weights(tmp_path / "one").sort().values, expected, rtol=0, atol=0)
+    assert json.loads((tmp_path / "one" / "model.json").read_text())["provenance"]["test"] is None  # it was not judged
+    refused = run("export", chaotic, "--round", "99")
+    assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
 
 
 def test_the_best_round_on_validation_is_delivered_and_on_demand_the_last(chaotic: Path) -> None:

@@ -1,0 +1,125 @@
+"""A usable model of any round that has a checkpoint, beside the one that the run delivers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import strategies
+from common.config import RunConfig
+from common.errors import ConfigError, RunError
+from common.models.saved import FILE
+from common.training import Network
+from server import delivery, plan_file
+from server.checkpoints import Checkpoints, State
+from server.export import weights_sha256, write_model
+from server.plan_file import SavedPlan
+from server.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was written.
+
+    rounds:        those that the run had done
+    test:          its accuracy on test images, if known
+    is_calibrated: whether a temperature was fitted to it
+    """
+
+    path: Path
+    round: int
+    rounds: int
+    because: str
+    test: float | None
+    is_calibrated: bool
+
+
+def export_round(run: Path, which: str, out: Path | None) -> Exported:
+    """Write `model.safetensors` and `model.json` of a round into a new folder; the run may be unfinished, or go on.
+
+    which: the number of a round, "best" or "last"
+    out:   where to; None: `round-N` in the run's directory
+
+    Raises RunError for a round or a run that is not there, ConfigError for anything else that cannot be, OSError.
+    """
+    config, checkpoints = _opened(run)
+    rounds = checkpoints.rounds()
+    latest = checkpoints.load(rounds[-1])
+    number, because = _chosen(which, latest, config)
+    if number not in rounds:
+        raise RunError(
+            f"There is no checkpoint of round {number} in {run}; those that are there: {', '.join(map(str, rounds))}."
+        )
+    saved = plan_file.read(run / "checkpoints", config)
+    personal = _personal(saved, number, latest)
+    state = checkpoints.load(number)
+    told = _judged(run, saved, state) | {"rounds": latest.round, "personal": personal, "delivered_because": because}
+    folder = out or run / f"round-{number}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already and is not empty; name a new folder with --out.")
+    write_model(folder, saved.plan, state, told)
+    test = (told["test"] or {}).get("accuracy")
+    is_calibrated = bool((told["calibration"] or {}).get("temperature"))
+    return Exported(folder / FILE, number, latest.round, because, test, is_calibrated)
+
+
+def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
+    """The configuration and the checkpoints of a run that has any. Raises RunError."""
+    if not RunDirectory.is_run(run):
+        inside = run / "federated"
+        hint = f"it holds a comparison: name one of its runs, such as {inside}" if inside.is_dir() else "no config.toml"
+        raise RunError(f"There is no run in {run} ({hint}).")
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    if not checkpoints.rounds():
+        raise RunError(f"There is no checkpoint in {run}: no round was saved yet, or they were removed.")
+    return RunDirectory.stored(run, {}), checkpoints
+
+
+def _chosen(which: str, latest: State, config: RunConfig) -> tuple[int, str]:
+    """The round that is meant, and why it is that one."""
+    if which == "last":
+        return latest.round, "the last that was saved"
+    if which == "best":
+        if latest.best is None:
+            raise RunError("--round got best, but no round of this run was judged; give a number, or last.")
+        flatters = ", which flatters its test figure" if latest.best.on == "test" else ""
+        return latest.best.round, delivery.told(latest.best, config) + flatters
+    if not (which.isascii() and which.isdigit()):
+        raise ConfigError(f"--round got {which!r}; expected the number of a round, best or last.")
+    return int(which), "asked for by its number"
+
+
+def _personal(saved: SavedPlan, number: int, latest: State) -> list[str]:
+    """The tensors that stay at the stores.
+
+    Raises RunError for a round of which stores keep none: they do so for the best round and the last one.
+    """
+    network = Network(saved.plan.spec, torch.device("cpu"))
+    names = list(strategies.build(saved.plan.config.strategy, network.layout).personal())
+    best = latest.best.round if latest.best else latest.round
+    if names and number not in (best, latest.round):
+        raise RunError(
+            f"Round {number} of a run with strategy {saved.plan.config.strategy.name} makes no whole model: stores keep"
+            f" their own parts of the best round ({best}) and of the last ({latest.round}) only; export one of these."
+        )
+    return names
+
+
+def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
+    """What is known of this very model: all that the run's outcome says if it is the one delivered, else its round's
+    figures on the server's test images, if there are any.
+    """
+    sha, path = weights_sha256(saved.plan, state), run / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if summary.get("delivered_round") == state.round and summary["weights_sha256"] == sha:
+        return dict(summary)
+    test = (state.record or {}).get("test")
+    return {
+        "weights_sha256": sha,
+        "test": test | {"on": "server"} if test else None,
+        "calibration": None,
+        "stores": None,
+        "resumed_from": saved.resumed_from,
+    }
