@@ -71,11 +71,13 @@ def run_and_leave(app: typer.Typer) -> NoReturn:
 def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Flat settings from a TOML file, then flags that were given, then `--set`; later ones win.
 
+    Of a run's `config.toml`, what belongs to that run alone is left out: its name, its directory, what was derived.
+
     Raises ConfigError for a file that cannot be read or an assignment that is none.
     """
-    from common.config import from_assignments, from_toml
+    from common.config import for_another_run, from_assignments
 
-    settings = from_toml(config) if config else {}
+    settings = for_another_run(config) if config else {}
     settings |= {key: value for key, value in flags.items() if value is not None}
     return settings | from_assignments(assignments)
 

@@ -16,9 +16,8 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common.config import RunConfig, to_toml
+from common.config import RunConfig
 from common.errors import RunError
-from common.files import write_text
 from common.orders import STORE_CHANNELS, Plan
 from server import cohort, delivery, plan
 from server.desk import Desk
@@ -121,7 +120,7 @@ class GridTraining:
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = plan.prepare(config, classes, self.channels).identified(run_id)
         delivery.check(start.plan.config, present)
-        write_text(self.directory.path / "config.toml", to_toml(start.plan.config))  # a resumed run has these classes
+        self.directory.settle(start.plan.config)  # a resumed run has these classes
         judge, startup = self.judge_for(start.plan), time.time() - self.began
         gate = Gate(Spool(self.directory.path / "flower" / "updates"), sample_of(judge, start.plan.config))
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)

@@ -61,7 +61,7 @@ def conduct(request: Request) -> int:
         check_free(request.address)
     _check_model(config)
     desk = Desk(path)
-    RunDirectory.open(path, config).close()
+    RunDirectory.open(path, config, request.settings).close()
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,

@@ -7,11 +7,12 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.config import RunConfig, flatten, from_toml, resolve, to_toml
+from common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
 from common.errors import ConfigError, RunError
 from common.files import write_json, write_text
 
@@ -25,6 +26,11 @@ CHANGEABLE = frozenset(
     }
 )  # fmt: skip
 
+
+OWN = frozenset({"run.name", "run.out"})  # which no other run can use
+DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
 
@@ -72,16 +78,29 @@ class RunDirectory:
         return resolve(stored, overrides)
 
     @classmethod
-    def open(cls, path: Path, config: RunConfig) -> "RunDirectory":
-        """The directory at `path`, made if need be, locked, with `config` written. Raises RunError."""
+    def open(cls, path: Path, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> "RunDirectory":
+        """The directory at `path`, made if need be, locked, with `config` written. Raises RunError.
+
+        asked: the flat settings that somebody gave; see `settle`
+        """
         try:
             path.mkdir(parents=True, exist_ok=True)
             directory = cls(path)
             directory._acquire()
-            write_text(path / "config.toml", to_toml(config))
+            directory.settle(config, asked)
         except OSError as error:
             raise RunError(f"Cannot write run directory {path}: {error.strerror}.") from error
         return directory
+
+    def settle(self, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> None:
+        """Write `config`, of which the settings that nobody `asked` for were derived. Raises OSError.
+
+        What was derived when the run began stays so when it is resumed.
+        """
+        path, given, defaults = self.path / "config.toml", flatten(resolve(asked)), known_keys()
+        known = own_settings(path).keys() if path.exists() else DERIVED
+        derived = {key for key in DERIVED & known if given[key] == defaults[key]}
+        write_text(path, to_toml(config, OWN | derived))
 
     def history(self) -> list[Record]:
         """The rounds on record; an unfinished last line (from a kill) is not one."""

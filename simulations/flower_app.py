@@ -49,7 +49,7 @@ def serve(grid: Grid, context: Context) -> None:
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / "flower").resolve()
     RunDirectory.check_new(path)
     rounds = screen.RoundTable(config.run.rounds, console=Console())
-    with closing(RunDirectory.open(path, config)) as directory, rounds:
+    with closing(RunDirectory.open(path, config, context.run_config)) as directory, rounds:
         training = GridTraining(config, directory, rounds, _judge, began, expected, channels)
         summary = training.run(grid, StopRequest(rounds))
     screen.closing(summary, path)

@@ -54,7 +54,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     start = prepare(config, stores.classes, source.channels)
     _check_judges(start, stores)
     build_engine = engines.find(engines.choose(start))
-    with closing(RunDirectory.open(path, start.plan.config)) as directory:
+    with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         if not request.resume:

@@ -4,7 +4,17 @@ from common.config.data import DataConfig
 from common.config.learning import ModelConfig, StrategyConfig, TrainConfig
 from common.config.rounds import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
 from common.config.schema import STORES_OWN, RunConfig, RunSection
-from common.config.sources import flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
+from common.config.sources import (
+    flatten,
+    for_another_run,
+    from_assignments,
+    from_toml,
+    known_keys,
+    own_settings,
+    resolve,
+    to_flower,
+    to_toml,
+)
 
 __all__ = [
     "STORES_OWN",
@@ -19,9 +29,11 @@ __all__ = [
     "StrategyConfig",
     "TrainConfig",
     "flatten",
+    "for_another_run",
     "from_assignments",
     "from_toml",
     "known_keys",
+    "own_settings",
     "resolve",
     "to_flower",
     "to_toml",

@@ -20,6 +20,9 @@ from common.errors import ConfigError
 Scalar = bool | int | float | str
 Flat = dict[str, Any]
 
+_OWN = "this_run"
+_OWN_NOTE = "# These belong to this run: --config leaves them out, as long as they say the same here as above."
+
 KINDS = {"string_type": "text in quotes", "tuple_type": "a list of names"}  # pydantic's codes, in words for a person
 
 
@@ -40,21 +43,51 @@ def to_flower(config: RunConfig) -> dict[str, Scalar]:
     return {key: _as_text(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
 
 
-def to_toml(config: RunConfig) -> str:
-    """The fully resolved configuration as TOML; `from_toml` reads it back unchanged."""
-    return tomli_w.dumps(config.model_dump(mode="json"))
+def to_toml(config: RunConfig, own: Iterable[str] = ()) -> str:
+    """The fully resolved configuration as TOML; `from_toml` reads it back unchanged.
+
+    own: keys whose values mean this one run and no other, which `for_another_run` leaves out
+    """
+    text, flat = tomli_w.dumps(config.model_dump(mode="json")), flatten(config)
+    mine = {key: flat[key] for key in sorted(own)}
+    return f"{text}\n{_OWN_NOTE}\n{tomli_w.dumps({_OWN: mine})}" if mine else text
 
 
 def from_toml(path: Path) -> Flat:
     """Read a TOML file into the flat form. Raises ConfigError if it is missing or not TOML."""
+    return _flat({section: values for section, values in _document(path).items() if section != _OWN})
+
+
+def for_another_run(path: Path) -> Flat:
+    """The settings in a TOML file but those that belong to the run that wrote it, unless a person changed them since.
+
+    Raises ConfigError if it is missing or not TOML.
+    """
+    mine = own_settings(path)
+    return {key: value for key, value in from_toml(path).items() if key not in mine or value != mine[key]}
+
+
+def own_settings(path: Path) -> Flat:
+    """What belongs to the run that wrote the TOML file; nothing in a file that a person wrote.
+
+    Raises ConfigError if it is missing or not TOML.
+    """
+    mine = _document(path).get(_OWN, {})
+    return dict(mine) if isinstance(mine, Mapping) else {}
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"Cannot read configuration {path}: {error.strerror}. Check the path given to --config."
         ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _flat(document: Mapping[str, Any]) -> Flat:
     flat: Flat = {}
     for section, values in document.items():
         if isinstance(values, Mapping):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.config import RunConfig
 from server.report.words import printable
 
 Record = Mapping[str, Any]
@@ -57,10 +58,16 @@ def read(directory: Path) -> Contents:
         directory=directory,
         history=_read_lines(directory / "history.jsonl"),
         summary=summary,
-        config=tomllib.loads(config.read_text(encoding="utf-8")) if config.exists() else {},
+        config=_sections(config) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
         evaluation=(_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {},
     )
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """The settings by section, without the note of which of them belong to this run alone."""
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {section: values for section, values in found.items() if section in RunConfig.model_fields}
 
 
 def _read_json(path: Path) -> Any:

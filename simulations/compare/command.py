@@ -72,7 +72,7 @@ def compare(request: Request, console: Console) -> bool:
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
     stores, held_out = hold_out(dealt, config.run.seed)
-    with closing(RunDirectory.open(path, config)) as directory:
+    with closing(RunDirectory.open(path, config, request.settings)) as directory:
         options = _options(request, config, directory)
         comparison = _Comparison(config, stores, held_out, options, plan(config, stores, options, path))
         if not request.resume:

@@ -13,7 +13,18 @@ from hypothesis import strategies as draw
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from common.config import RunConfig, flatten, from_assignments, from_toml, known_keys, resolve, to_flower, to_toml
+from common.config import (
+    RunConfig,
+    flatten,
+    for_another_run,
+    from_assignments,
+    from_toml,
+    known_keys,
+    own_settings,
+    resolve,
+    to_flower,
+    to_toml,
+)
 from common.errors import ConfigError
 
 
@@ -103,6 +114,21 @@ def test_every_form_reads_back_unchanged(tmp_path: Path) -> None:
     assert resolve(from_toml(tmp_path / "c.toml")) == config
     assert resolve(to_flower(config)) == config
     assert resolve(flatten(config)) == config
+
+
+def test_what_belongs_to_one_run_is_left_out_of_another_unless_a_person_changed_it(tmp_path: Path) -> None:
+    config = resolve({"run.out": "runs/a", "data.classes": ["hat", "boot"], "train.lr": 0.3})
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config, ["run.out", "run.name", "data.classes"]))
+    assert resolve(from_toml(path)) == config
+    assert own_settings(path) == {"run.out": "runs/a", "run.name": "", "data.classes": ["hat", "boot"]}
+    kept = for_another_run(path)
+    assert not {"run.out", "run.name", "data.classes"} & kept.keys()
+    assert resolve(kept) == resolve({"train.lr": 0.3})
+    path.write_text(path.read_text().replace('out = "runs/a"', 'out = "runs/b"', 1))
+    assert for_another_run(path)["run.out"] == "runs/b"
+    path.write_text('[run]\nout = "runs/mine"\n')  # a person's own file
+    assert for_another_run(path) == {"run.out": "runs/mine"}
 
 
 def test_flower_form_holds_what_flower_allows() -> None:

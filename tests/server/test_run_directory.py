@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import resolve
+from common.config import own_settings, resolve
 from common.errors import ConfigError, RunError
 from server.run_directory import RunDirectory, free_name
 
@@ -18,6 +18,24 @@ def test_configuration_survives(tmp_path: Path) -> None:
     config = resolve({"train.lr": 0.3, "data.classes": ["Käse", "milk"]})
     RunDirectory.open(tmp_path / "x", config).close()
     assert RunDirectory.stored(tmp_path / "x", {}) == config
+
+
+def test_what_was_derived_stays_so_when_a_run_is_resumed(tmp_path: Path) -> None:
+    path, settled = tmp_path / "config.toml", resolve({"data.classes": ["milk", "tea"], "run.device": "cpu"})
+    RunDirectory.open(tmp_path, resolve({"train.lr": 0.3}), {"train.lr": "0.3"}).close()
+    with closing(RunDirectory.open(tmp_path, settled)) as directory:  # as resumed, with nothing asked for
+        directory.settle(settled)
+    assert own_settings(path) == {
+        "data.classes": ["milk", "tea"], "run.device": "cpu", "run.name": "", "run.out": "",
+    }  # fmt: skip
+    RunDirectory.open(tmp_path, settled, {"run.device": "cpu"}).close()
+    assert own_settings(path).keys() == {"data.classes", "run.name", "run.out"}
+
+
+def test_what_was_asked_for_is_not_derived(tmp_path: Path) -> None:
+    config = resolve({"data.classes": ["milk", "tea"], "run.device": "cpu"})
+    RunDirectory.open(tmp_path, config, {"data.classes": "milk,tea", "run.device": "auto"}).close()
+    assert own_settings(tmp_path / "config.toml").keys() == {"run.device", "run.name", "run.out"}
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
