@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from common.images.contents import read_photo
-from common.images.decode import FORMATS, PixelFormat, decode
+from common.images.decode import PixelFormat, decode, open_photo
 
 SIDE = 256  # pixels: what is blurred by half a percent of its side still shows, and decoding stays cheap
 _TINY = 16  # pixels: the least that tells photos of different things apart
@@ -114,7 +114,7 @@ def _grey(pixels: Pixels) -> NDArray[np.float32]:
 def _size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, upright, from the header; a guess if there is none: decoding says what is wrong."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with open_photo(data) as image:
             width, height = image.size
             try:
                 turned = image.getexif().get(0x0112, 1) in _TURNED

@@ -1,9 +1,9 @@
 """A store's photos as the checks see them: read once, measured, and not kept."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from client.health.look import Look, look_at
@@ -41,6 +41,7 @@ class Photos:
     left_out: (name, reason) of photos and folders that cannot be used, sorted
     strays:   the same of files that are no photos by their names either
     empty:    classes without a usable photo
+    is_table: whether a CSV file names the photos
     """
 
     trouble: str = ""
@@ -48,6 +49,7 @@ class Photos:
     left_out: tuple[tuple[str, str], ...] = ()
     strays: tuple[tuple[str, str], ...] = ()
     empty: tuple[str, ...] = ()
+    is_table: bool = False
 
     def per_class(self) -> dict[str, int]:
         """Class -> photos, sorted by name."""
@@ -66,13 +68,13 @@ class Photos:
 
 
 def glance(data: Path) -> Photos:
-    """By names and sizes alone, and by what is remembered of photos that were read before. Reads no photo."""
+    """By names, sizes and first bytes alone, and by what is remembered of photos that were read before."""
     try:
         found = scan(data)
     except DataError as error:
-        return Photos(trouble=str(error))
+        return Photos(trouble=str(error), is_table=data.is_file())
     known = remembered(data)
-    seen = [_remembered(photo, known) for photo in found.photos]
+    seen = [*in_order(partial(_remembered, known=known), found.photos)]
     return _photos(data, found, seen)
 
 
@@ -81,7 +83,7 @@ def gather(data: Path, progress: Progress | None = None) -> Photos:
     try:
         found = scan(data)
     except DataError as error:
-        return Photos(trouble=str(error))
+        return Photos(trouble=str(error), is_table=data.is_file())
     seen: list[Seen | NotUsableError] = []
     for one in in_order(_seen, found.photos):
         seen.append(one)
@@ -98,7 +100,13 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
             left_out.append((photo.name, str(one)))
     strays = {entry for entry in left_out if _is_stray(data, *entry)}
     empty = found.labels - {one.photo.label for one in usable}
-    return Photos("", usable, tuple(sorted({*left_out} - strays)), tuple(sorted(strays)), tuple(sorted(empty)))
+    return Photos(
+        usable=usable,
+        left_out=tuple(sorted({*left_out} - strays)),
+        strays=tuple(sorted(strays)),
+        empty=tuple(sorted(empty)),
+        is_table=data.is_file(),
+    )
 
 
 def _is_stray(data: Path, name: str, reason: str) -> bool:
@@ -118,9 +126,8 @@ def _seen(photo: Photo) -> Seen | NotUsableError:
 
 
 def _remembered(photo: Photo, known: contents.Known) -> Seen | NotUsableError:
-    with contextlib.suppress(OSError, ValueError):  # ValueError: a name from a CSV file that is none
-        if photo.path.stat().st_size == 0:
-            return NotUsableError("empty file")
+    if reason := contents.objection(photo.path):
+        return NotUsableError(reason)
     if contents.is_unchanged(photo.path, known):
         return Seen(photo, bytes.fromhex(known[str(photo.path)][1]))
     return Seen(photo)

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.images import formats
 from common.images.decode import NotUsableError
 from common.images.parallel import in_order
 
 DIGEST_BYTES = 20
 MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+_START_BYTES = 512
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
 Known = Mapping[str, tuple[list[int], str]]
@@ -55,15 +57,28 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
 
 
 def read_photo(path: Path) -> bytes:
-    """The bytes of a file of a reasonable size. Raises NotUsableError."""
+    """The bytes of a file that may be a photo. Raises NotUsableError."""
+    if reason := objection(path):
+        raise NotUsableError(reason)
     try:
-        if not path.is_file():  # before opening it: a named pipe would wait for ever
-            raise NotUsableError("a link that leads nowhere" if path.is_symlink() else "not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise NotUsableError(f"larger than {MAX_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
         raise NotUsableError(f"unreadable: {error.strerror}") from error
+
+
+def objection(path: Path) -> str:
+    """Why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
+    try:
+        if not path.is_file():  # before opening it: a named pipe would wait for ever
+            return "a link that leads nowhere" if path.is_symlink() else "not a file"
+        if path.stat().st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES >> 20} MiB"
+        with path.open("rb") as file:
+            return formats.objection(file.read(_START_BYTES))
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    except ValueError:  # a name from a CSV file that is none
+        return "not a file name"
 
 
 def is_unchanged(path: Path, known: Known) -> bool:

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +12,12 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
-VERSION = 1  # raise it when a change here changes pixels: every cache is then built anew
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+from common.images import libtiff
+from common.images.depth import is_deep, to_eight_bits
+from common.images.formats import NO_IMAGE, TIFF_MAGIC, formats_of, heif_version, unreadable
+from common.images.limits import LOCAL, Limits, memory_needed, room
+
+VERSION = 2  # raise it when a change here changes pixels: every cache is then built anew
 
 # EXIF orientation -> how to turn the stored pixels upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
@@ -27,6 +32,7 @@ _UPRIGHT = {
 
 # Sizes are checked here, and other oddities (a malformed EXIF block) do not matter: off a person's screen with them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+libtiff.silence()
 
 
 class NotUsableError(Exception):
@@ -64,44 +70,78 @@ class PixelFormat:
     @property
     def tag(self) -> str:
         """All that decides the pixels of given bytes; another Pillow may decode and resize differently."""
-        return f"{self.image_size} {self.channels} {self.denoise} decoder {VERSION} Pillow {PIL.__version__}"
+        readers = f"Pillow {PIL.__version__} pi-heif {heif_version()}"
+        return f"{self.image_size} {self.channels} {self.denoise} decoder {VERSION} {readers}"
 
 
-def decode(data: bytes, form: PixelFormat) -> NDArray[np.uint8]:
+def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np.uint8]:
     """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
 
     The median filter works at the decoded size: it means the same for every camera's resolution,
-    and it costs next to nothing. Raises NotUsableError with the reason.
+    and it costs next to nothing. Of several frames or pages the first is taken. Within its `limits` it waits for other
+    decodes to end. Raises NotUsableError with the reason.
     """
     if not data:
         raise NotUsableError("empty file")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise NotUsableError(f"too large: {image.width} x {image.height} pixels")
+    with _errors_as_reasons(data), open_photo(data) as image:
+        is_webp = image.format == "WEBP"
+        is_costly = is_webp or image.has_transparency_data
+        if objection := limits.objection(image.width, image.height, is_costly=is_costly):
+            raise NotUsableError(objection)
+        # Decoders of JPEG leave out what would be thrown away; the progressive ones keep all coefficients all the same.
+        full = image.width * image.height
+        image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
+        pixels = full if image.info.get("progressive") else image.width * image.height
+        with room(limits, memory_needed(pixels, is_webp=is_webp)):
             small = _upright(_square(image, form), image)
+    if form.denoise:
+        small = small.filter(ImageFilter.MedianFilter(form.denoise))
+    return np.asarray(small, dtype=np.uint8).reshape(form.shape)
+
+
+def open_photo(data: bytes) -> Image.Image:
+    """Read a photo's header; pixels are decoded later. Raises NotUsableError for a format without a reader here.
+
+    Raises as Pillow does for what is no photo.
+    """
+    formats = formats_of(data)
+    if reason := unreadable(formats):
+        raise NotUsableError(reason)
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+@contextmanager
+def _errors_as_reasons(data: bytes) -> Iterator[None]:
+    try:
+        yield
     except UnidentifiedImageError:
-        raise NotUsableError("not an image") from None
+        raise NotUsableError(_unidentified(data)) from None
     except Image.DecompressionBombError:
         raise NotUsableError("too large: a decompression bomb") from None
     except (NotUsableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
         raise NotUsableError("truncated" if "truncated" in str(error).lower() else "broken") from error
-    if form.denoise:
-        small = small.filter(ImageFilter.MedianFilter(form.denoise))
-    return np.asarray(small, dtype=np.uint8).reshape(form.shape)
+
+
+def _unidentified(data: bytes) -> str:
+    if data.startswith(TIFF_MAGIC):
+        return "a TIFF of an unusual kind"
+    return "broken" if data[4:8] == b"ftyp" and formats_of(data) else NO_IMAGE
 
 
 def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
-    """Resize to S x S in the wanted mode. JPEGs are decoded at a fraction of their size, at least twice S."""
+    """Resize to S x S in the wanted mode."""
     side = form.image_size
-    image.draft(form.mode, (2 * side, 2 * side))
     image.load()
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if is_deep(image):
+        shallow = to_eight_bits(image)
+        if shallow is None:
+            raise NotUsableError("without any contrast: all its pixels are alike")
+        image = shallow
     if image.has_transparency_data:
-        small = image.convert("RGBA").resize((side, side), Image.Resampling.BILINEAR)
+        whole = image if image.mode == "RGBA" else image.convert("RGBA")  # to convert it would copy it
+        small = whole.resize((side, side), Image.Resampling.BILINEAR)
         image = Image.new("RGBA", small.size, "white")
         image.alpha_composite(small)
     if image.mode not in ("L", "RGB"):

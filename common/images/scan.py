@@ -17,7 +17,7 @@ LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV fi
 UNLABELLED = "unlabelled"
 _UNLABELLED = {UNLABELLED, "unlabeled"}
 _LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
 
 
 @dataclass(frozen=True)

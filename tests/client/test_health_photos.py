@@ -88,13 +88,14 @@ def test_a_glance_reads_no_photo(tmp_path: Path) -> None:
     """It cannot know that these are none."""
     (tmp_path / "hat").mkdir()
     for number in range(12):
-        (tmp_path / "hat" / f"{number}.jpg").write_text("not a photo")
+        (tmp_path / "hat" / f"{number}.jpg").write_bytes(b"\xff\xd8\xff, as a JPEG begins")
     (tmp_path / "hat" / "zero.jpg").touch()
+    (tmp_path / "hat" / "text.jpg").write_text("a text")
     found = glance(tmp_path)
     assert len(found.usable) == 12
     assert found.splits() is None
     whats = [finding.what for finding in quick(tmp_path)]
-    assert whats[:2] == ["1 file cannot be used: 1 empty file.", 'All photos are of one class, "hat".']
+    assert whats[:2] == ["2 files cannot be used: 1 not an image, 1 empty file.", 'All photos are of one class, "hat".']
 
 
 def test_a_glance_knows_what_was_read_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, counted
+from client.health.finding import Exhibit, Finding, Severity, counted
+from common.images.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 
+LeftOut = tuple[tuple[str, str], ...]
+
+_ADVICE = {
+    NEEDS_PI_HEIF: "Install it where Fedshelf is installed: pip install pi-heif.",
+    NEEDS_AVIF: "Install a Pillow that can: pip install --upgrade pillow.",
+}
+_CORRECT_FOLDER = "Put photos into one sub-folder per product class: shirt/1.jpg, shoes/1.jpg."
+_CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
 _FEW_HELD_OUT = 20  # photos: one of them is then worth 5 points of accuracy
 
 
@@ -13,29 +22,29 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
     """A folder that cannot be read, files that cannot be used."""
     photos = evidence.photos
     if photos.trouble:
-        yield Finding("photos", "problem", photos.trouble, "Give --data the folder that holds the classes' folders.")
+        way = "Mend that CSV file." if photos.is_table else "Give --data the folder that holds the classes' folders."
+        yield Finding("photos", "problem", photos.trouble, way)
         return
+    waiting = tuple(each for each in photos.left_out if each[1] in _ADVICE)
+    left_out = tuple(each for each in photos.left_out if each not in waiting)
     if not photos.usable:
+        if waiting:
+            yield _waiting(waiting, "problem")
+            return
         yield Finding(
             "photos",
             "problem",
             "There is no photo that can be used.",
-            "Put photos into one sub-folder per product class: shirt/1.jpg, shoes/1.jpg.",
+            _CORRECT_TABLE
+            if photos.is_table
+            else "Put photos into one sub-folder per class: shirt/1.jpg, shoes/1.jpg.",
             _named(photos.left_out + photos.strays),
         )
         return
-    if photos.left_out:
-        reasons = Counter(reason for _, reason in photos.left_out)
-        beside = any(reason.startswith("not in ") for reason in reasons)
-        told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
-        yield Finding(
-            "photos",
-            "warning",
-            f"{counted(len(photos.left_out), 'file')} cannot be used: {told}.",
-            "They are left out of training. Copy them again from the camera, or delete them."
-            + (" What lies beside the class folders belongs into one." if beside else ""),
-            _named(photos.left_out),
-        )
+    if waiting:
+        yield _waiting(waiting, "warning")
+    if left_out:
+        yield _unusable(left_out, is_table=photos.is_table)
     if photos.strays:
         yield Finding(
             "photos",
@@ -44,6 +53,35 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
             "Nothing has to be done; what is not a photo is left alone.",
             _named(photos.strays),
         )
+
+
+def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
+    """Photos in formats that this machine can be taught to read."""
+    reasons = Counter(reason for _, reason in left_out)
+    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    return Finding(
+        "photos",
+        severity,
+        f"{counted(len(left_out), 'photo')} cannot be used yet: {told}.",
+        " ".join(_ADVICE[reason] for reason in reasons),
+        _named(left_out),
+    )
+
+
+def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
+    """Files that are broken or lie in the wrong place."""
+    reasons = Counter(reason for _, reason in left_out)
+    beside = any(reason.startswith("not in ") for reason in reasons)
+    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
+    camera = "Copy them again from the camera, or delete them."
+    return Finding(
+        "photos",
+        "warning",
+        f"{counted(len(left_out), 'file')} cannot be used: {told}.",
+        f"They are left out of training. {_CORRECT_TABLE if is_table else camera}"
+        + (" What lies beside the class folders belongs into one." if beside else ""),
+        _named(left_out),
+    )
 
 
 def splits(evidence: Evidence) -> Iterator[Finding]:
@@ -71,5 +109,5 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _named(left_out: tuple[tuple[str, str], ...]) -> tuple[Exhibit, ...]:
+def _named(left_out: LeftOut) -> tuple[Exhibit, ...]:
     return tuple(Exhibit(name, reason) for name, reason in left_out)

@@ -1,6 +1,5 @@
 """The images of parquet files: what they look like by their headers, and their pixels."""
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.images.contents import read_photo
-from common.images.decode import FORMATS, NotUsableError, PixelFormat, decode
+from common.images.decode import NotUsableError, PixelFormat, decode, open_photo
 from common.images.parallel import in_order
 from simulations.datasets.cache import Chunk, Part
 from simulations.datasets.parquet.labels import FileLabels
@@ -96,12 +95,10 @@ def _encoded(cell: Cell) -> bytes:
 
 
 def _look_at(cells: Sequence[Cell]) -> _Headers:
-    from PIL import Image
-
     found = _Headers(set(), set(), any(isinstance(cell, Path) for cell in cells))
     for cell in cells:
         try:
-            with Image.open(io.BytesIO(_encoded(cell)), formats=FORMATS) as image:
+            with open_photo(_encoded(cell)) as image:
                 found.sizes.add(image.size)
                 found.modes.add(image.mode)
         except Exception:  # a broken image is reported when it is decoded

@@ -1,0 +1,62 @@
+"""Which picture formats are read, and how a file tells its own.
+
+AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of what is inside. Pillow reads
+AVIF; HEIC, which iPhones write, takes the package `pi-heif`.
+"""
+
+from functools import cache
+
+from PIL import features
+
+PLAIN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+NEEDS_PI_HEIF = "HEIC, readable once pi-heif is installed (pip install pi-heif)"
+NO_IMAGE = "not an image"
+NEEDS_AVIF = "AVIF, which this Pillow cannot read"
+
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # also the odd ones that Pillow takes
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", *TIFF_MAGIC)
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+
+
+def formats_of(data: bytes) -> tuple[str, ...]:
+    """Pillow's names of the formats that a file which begins with `data` may have; none if no photo begins so."""
+    if data[4:8] != b"ftyp":
+        return PLAIN
+    length = min(int.from_bytes(data[:4]), len(data), 512)
+    major, others = data[8:12], {data[place : place + 4] for place in range(16, length - 3, 4)}
+    for brands in ({major}, others):
+        if brands & _AVIF:
+            return ("AVIF",)
+        if brands & _HEIC:
+            return ("HEIF",)
+    return ("AVIF", "HEIF") if major in (b"mif1", b"msf1") else ()
+
+
+def objection(start: bytes) -> str:
+    """Why a file that begins with `start` (32 bytes or more, if it has them) is no photo; empty if it may be one."""
+    if not start:
+        return "empty file"
+    if start[4:8] == b"ftyp":
+        formats = formats_of(start)
+        return unreadable(formats) if formats else NO_IMAGE
+    return "" if start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") else NO_IMAGE
+
+
+def unreadable(formats: tuple[str, ...]) -> str:
+    """Why files of these formats cannot be read on this machine; empty if they can."""
+    if formats == ("HEIF",) and not heif_version():
+        return NEEDS_PI_HEIF
+    return NEEDS_AVIF if formats == ("AVIF",) and not features.check("avif") else ""
+
+
+@cache
+def heif_version() -> str:
+    """The version of pi-heif, which is made known to Pillow; empty where it is not installed."""
+    try:
+        import pi_heif
+    except (ImportError, OSError):  # OSError: its library does not fit this machine
+        return ""
+    # Thumbnails, depth maps and the like would be read in vain.
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    return str(pi_heif.__version__)

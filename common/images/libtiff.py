@@ -1,0 +1,35 @@
+"""What libtiff, the library by which Pillow reads TIFF, prints of broken files.
+
+It prints to the process's standard error, past Python, a line or more for each file; the reason why a file is left out
+is told elsewhere.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+from functools import cache
+from pathlib import Path
+
+import PIL
+from PIL import features
+
+_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")  # NULL: nothing is printed (libtiff's TIFFError(3))
+
+
+@cache
+def silence() -> bool:
+    """Have libtiff print nothing, in this process alone. Returns whether its library was found."""
+    if not features.check("libtiff"):
+        return True
+    home = Path(PIL.__file__).parent
+    # Where the wheels of Linux and macOS have it; a Pillow built on this machine has the system's.
+    bundled = [*home.parent.glob("pillow.libs/libtiff*"), *home.glob(".dylibs/libtiff*")]
+    for path in map(str, bundled) if bundled else filter(None, [ctypes.util.find_library("tiff")]):
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(path)  # the same one that Pillow has loaded
+            for name in _HANDLERS:
+                handler = getattr(library, name)
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+            return True
+    return False

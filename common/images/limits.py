@@ -1,0 +1,92 @@
+"""How large photos may be, and how much memory decoding them may take: those of one's own disk, and of strangers.
+
+A few kilobytes can claim any number of pixels. Bytes of memory that decoding takes per pixel, measured with 24
+megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its size, but progressive JPEG 6; PNG,
+TIFF, GIF, BMP, AVIF and HEIC 4 to 9, and up to 12 with transparency or with 32 bits; WebP 16, for its decoder keeps two
+canvases.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+_BYTES, _WEBP_BYTES = 12, 17  # per pixel
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding may take.
+
+    pixels:        most pixels of a photo
+    costly_pixels: the same of a photo with transparency or in WebP
+    memory:        bytes that all decodes under these limits take together, beside the files themselves; what needs
+                   more alone is decoded alone
+    at_once:       decodes at a time; None: as many as the memory allows
+    """
+
+    pixels: int
+    costly_pixels: int
+    memory: int
+    at_once: int | None = None
+
+    def objection(self, width: int, height: int, *, is_costly: bool) -> str:
+        """Why a photo of this size is not decoded; empty if it is."""
+        most = self.costly_pixels if is_costly else self.pixels
+        return f"too large: {width} x {height} pixels" if width * height > most else ""
+
+
+_PILLOWS = 89_478_485  # pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+
+LOCAL = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
+"""For a person's own photos: whatever a camera writes, in 2 GiB at most."""
+
+SERVICE = Limits(pixels=25_000_000, costly_pixels=12_000_000, memory=600_000_000, at_once=2)
+"""For photos of strangers, some of whom want the machine to fall over."""
+
+
+def memory_needed(pixels: int, *, is_webp: bool) -> int:
+    """Bytes that decoding so many pixels takes, at most."""
+    return pixels * (_WEBP_BYTES if is_webp else _BYTES)
+
+
+@contextmanager
+def room(limits: Limits, needed: int) -> Iterator[None]:
+    """Wait until a decode that takes `needed` bytes may begin; it ends with the context."""
+    with _ledger(limits).entry(needed):
+        yield
+
+
+class _Ledger:
+    """The decodes under way under one set of limits, in all threads of this process."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._decodes = self._memory = 0
+
+    @contextmanager
+    def entry(self, needed: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_room(needed))
+            self._decodes += 1
+            self._memory += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._decodes -= 1
+                self._memory -= needed
+                self._changed.notify_all()
+
+    def _has_room(self, needed: int) -> bool:
+        if not self._decodes:
+            return True
+        at_once = self._limits.at_once
+        return self._memory + needed <= self._limits.memory and (at_once is None or self._decodes < at_once)
+
+
+@cache
+def _ledger(limits: Limits) -> _Ledger:
+    return _Ledger(limits)
