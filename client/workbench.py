@@ -92,5 +92,6 @@ class TellingWorker:
         """Judge the global model on photos held out."""
         evaluation = self._worker.evaluate(order)
         counts = evaluation.counts
-        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {counts.num_examples} photos.")
+        photos = f"{counts.num_examples} {order.split} photos"
+        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {photos}.")
         return evaluation

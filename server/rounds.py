@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common import strategies
 from common.assortment import keep_rows
+from common.calibration import GRID
 from common.errors import StoresError
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
@@ -73,6 +74,7 @@ class Rounds:
         self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
         self._layout, self._judge, self._watcher, self._stop = layout, None if self.personal else judge, watcher, stop
         self._gate, self._left_out = gate or Gate(), set[str]()
+        self._validated: tuple[int, Mapping[str, Evaluation]] | None = None  # of the last round with temperatures
         sample = None if self.personal else self._gate.sample
         self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
 
@@ -140,8 +142,22 @@ class Rounds:
         if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
             order = self._order(state)
             self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
-        held_out = self._held_out(state.round, state.model, "validation")
+        held_out = self._validate(state, GRID if self._may_be_delivered_last(state) else ())
         return Scores.of(self._judge(state.model) if self._judge else None, held_out)
+
+    def _may_be_delivered_last(self, state: State) -> bool:
+        """Whether a round's model may be the run's last one and be delivered, which then needs a temperature."""
+        patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
+        return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
+
+    def _validate(self, state: State, temperatures: tuple[float, ...]) -> Mapping[str, Evaluation]:
+        """Judge a state's model on the stores' validation images; remembered with temperatures, to be judged once."""
+        if self._validated is None or self._validated[0] != state.round:
+            found = self._held_out(state.round, state.model, "validation", temperatures)
+            if not temperatures:
+                return found
+            self._validated = state.round, found
+        return self._validated[1]
 
     def _order(self, state: State) -> TrainOrder:
         """What the round after `state` asks for."""
@@ -160,9 +176,9 @@ class Rounds:
         held_out = self._held_out(state.round, state.model, "test", temperatures)
         return Scores.of(self._judge(state.model, temperatures) if self._judge else None, held_out, is_adjusted)
 
-    def validated(self, state: State, temperatures: tuple[float, ...]) -> Scores:
-        """Judge a state's model on the stores' validation images, and how sure it is at `temperatures`."""
-        return Scores.of(None, self._held_out(state.round, state.model, "validation", temperatures))
+    def validated(self, state: State) -> Scores:
+        """Judge a state's model on the stores' validation images, and how sure it is at each temperature of `GRID`."""
+        return Scores.of(None, self._validate(state, GRID))
 
     def _train(self, state: State, number: int) -> Trained:
         order = self._order(state)

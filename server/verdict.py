@@ -154,7 +154,7 @@ def reach(rounds: Rounds, state: State) -> Verdict:
     """Judge a state's model: its temperatures and by which scores stores use it on their validation images, then all
     on test images.
     """
-    validation = rounds.validated(state, GRID)
+    validation = rounds.validated(state)
     temperature, own = (_temperature(validation.ways().get(way)) for way in ("raw", "adjusted"))
     scores = rounds.scores(
         state, (1.0,) if temperature is None else (1.0, temperature), is_adjusted=validation.is_adjusted

@@ -20,6 +20,7 @@ class Targets:
         self.targets, self.held_out = dict(targets), held_out
         self.broken: dict[str, Update | Failure] = {}
         self.asked: list[list[str]] = []
+        self.judgements: list[tuple[int, str, int]] = []  # round, split and number of temperatures of each order
         self.left_out: dict[str, str] = {}
 
     def stores(self) -> Mapping[str, StoreInfo]:
@@ -42,6 +43,7 @@ class Targets:
         """Nothing is idle here."""
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        self.judgements.append((order.round, order.split, len(order.temperatures)))
         for name in stores:
             right = min(self.held_out, int(order.params[0]))
             yield Evaluation(name, order.round, Counts(np.array([[right, self.held_out - right], [0, 0]]), 1.0))

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from common.calibration import GRID
 from common.errors import StoresError
 from common.metrics import Counts
 from common.orders import Failure, Update
@@ -118,6 +120,24 @@ def test_evaluation_keeps_its_rhythm_and_the_last_round(notes: Notes) -> None:
         state, record = rounds.play(state)
         seen.append(record["validation"] is not None)
     assert seen == [False, True, False, True, True]
+
+
+@pytest.mark.parametrize("settings", [{"run__rounds": 3}, {"run__deliver": "last", "evaluation__patience": 1}])
+def test_the_last_rounds_model_is_judged_once_on_validation(notes: Notes, settings: dict[str, Any]) -> None:
+    runtime = Targets({"a": 8.0}, held_out=8)
+    rounds = rounds_of(runtime, notes, **settings)
+    state = rounds.begin(vector(0.0))
+    for _ in range(2):
+        state, _ = rounds.play(state)
+    earlier = state
+    runtime.targets["a"] = 0.0  # a round without progress, with which early stopping ends the run
+    state, record = rounds.play(state)
+    judged = rounds.validated(state).together()
+    assert judged is not None
+    assert judged.accuracy == record["validation"]["accuracy"]
+    assert [each for each in runtime.judgements if each[0] == 3] == [(3, "validation", len(GRID))]
+    rounds.validated(earlier)  # a better round, judged without temperatures while nobody knew that it is the best
+    assert runtime.judgements[-1] == (2, "validation", len(GRID))
 
 
 def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(notes: Notes, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""What a store's console says of its work."""
+
+from pathlib import Path
+
+import pytest
+
+from client.states import StateStore
+from client.work import StoreWorker, Trainer
+from client.workbench import TellingWorker
+from common.config import RunConfig
+from common.images.types import StoreData
+from common.orders import EvaluateOrder, Plan, StoreInfo
+from tests.simulations.stores import CLASSES, CPU, photos, settings, start
+
+
+class Held:
+    """12 photos to train on, 5 for validation and 4 for testing."""
+
+    def describe(self, config: RunConfig) -> StoreInfo:
+        return StoreInfo("store-1", dict.fromkeys(CLASSES, 4), 5, 4)
+
+    def open(self, plan: Plan) -> StoreData:
+        return StoreData(photos(12, 16), photos(5, 16, seed=1), photos(4, 16, seed=2))
+
+
+def test_a_judgement_names_the_photos_that_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = start(settings(model__name="niid-cnn"))
+    worker = TellingWorker(StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path))))
+    worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "validation"))
+    worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "test"))
+    validation, test = capsys.readouterr().out.splitlines()
+    assert validation.startswith("Round 3: the global model is right on ")
+    assert validation.endswith("% of 5 validation photos.")
+    assert test.endswith("% of 4 test photos.")
