@@ -10,7 +10,7 @@ from client.failures import StoreError
 from client.policy import Policy
 from common.config import RunConfig
 from common.errors import DataError
-from common.images.folder import Folder, open_folder, relabel
+from common.images.folder import Arrangement, Folder, open_folder, relabel
 from common.images.turns import to_turns
 from common.images.types import StoreData
 from common.orders import STORE_CHANNELS, Plan, StoreInfo
@@ -50,7 +50,15 @@ class FolderSource:
         """Quick but for the first time: photos are decoded once, into a cache."""
         size, denoise = config.data.image_size, config.data.denoise
         turns = config.train.objective == "turns"
-        folder = open_folder(self._path, image_size=size, channels=STORE_CHANNELS, denoise=denoise, unlabelled=turns)
+        classes = () if turns else config.data.classes or self._policy.classes
+        folder = open_folder(
+            self._path,
+            image_size=size,
+            channels=STORE_CHANNELS,
+            denoise=denoise,
+            unlabelled=turns,
+            arrangement=Arrangement(config.data.split, classes),
+        )
         folder = without_rare(folder, self._policy.least_images_per_class)
         return to_turns(folder) if turns else folder
 

@@ -133,15 +133,21 @@ def folder_judge(agreed: Plan) -> Judge | None:
     if not agreed.config.evaluation.test_data:
         return None
     from common.device import pick
-    from common.images.folder import open_folder, relabel
+    from common.images.folder import Arrangement, open_folder, relabel
     from common.images.turns import to_turns
     from common.images.types import Images
     from server.judge import ServerTest
 
     folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
     denoise = agreed.config.data.denoise
-    opened = open_folder(folder, image_size=spec.image_size, channels=spec.channels, denoise=denoise)
+    opened = open_folder(
+        folder,
+        image_size=spec.image_size,
+        channels=spec.channels,
+        denoise=denoise,
+        arrangement=Arrangement(classes=() if spec.tells_turns else spec.classes),
+    )
     test = relabel(to_turns(opened) if spec.tells_turns else opened, spec.classes).splits["test"]
-    if not (folder / "test").is_dir():  # a folder of test photos only: all of them are for testing
+    if "test" not in opened.given:  # a folder of test photos only: all of them are for testing
         test = Images.whole(test.pixels, test.labels)
     return ServerTest(agreed, test, pick(agreed.config.run.device))

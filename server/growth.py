@@ -15,6 +15,7 @@ from common.errors import ConfigError
 from common.models.grow import grow, without_new
 from common.models.saved import SavedModel, read
 from common.training import Network
+from server.run_directory import RunDirectory
 
 _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
 
@@ -31,7 +32,7 @@ class Origin:
 
 
 def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat settings, with the network of the model in `model.resume_from` if that is set.
+    """Flat settings, with the network of the model in `model.resume_from` and its run's `data.split` if that is set.
 
     Raises ConfigError for a setting that contradicts the model, DataError if there is none.
     """
@@ -47,6 +48,8 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has {old!r}; leave it out."
             )
         found[key] = old
+    if "data.split" not in settings and RunDirectory.is_run(saved.path.parent):
+        found["data.split"] = RunDirectory.stored(saved.path.parent, {}).data.split  # photos held out stay unseen
     _check(config, saved)
     return {**settings, **found}
 

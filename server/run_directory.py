@@ -32,6 +32,9 @@ DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the mac
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
+# What a run does whose config.toml does not say, because an earlier version wrote it.
+EARLIER: Record = {"data.split": "hash"}
+
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
 
 
@@ -67,7 +70,7 @@ class RunDirectory:
         """
         if not RunDirectory.is_run(path):
             raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
-        stored = from_toml(path / "config.toml")
+        stored = EARLIER | from_toml(path / "config.toml")
         before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
         for key in overrides:
             if before[key] != after[key] and key not in CHANGEABLE:

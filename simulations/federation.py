@@ -1,6 +1,6 @@
 """A data set dealt to stores: what a simulation trains on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +73,27 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
         path = Path(config.data.dataset)
         if not path.is_dir():
             raise DataError(f"Partition folder expects data.dataset to be a folder of stores; got {str(path)!r}.")
-        names = TURNS if turns else data.classes
-        found = open_stores(path, form, names, data.min_images, turns=turns)
+        found = open_stores(path, form, data, turns=turns)
         table = {
             name: torch.bincount(store.train.targets(), minlength=len(found.classes)).tolist()
             for name, store in found.stores.items()
         }
-        return Federation(found.classes, found.stores, found.test, table, found.left_out)
+        told = _with_untrained(found.left_out, found.classes, table)
+        return Federation(found.classes, found.stores, found.test, table, told)
     dataset = load(data, form)
     stores, test, classes = _deal(dataset, data, config.run.seed), dataset.test, dataset.classes
     if turns:
         stores, test, classes = stores.changed(assign), test and assign(test), TURNS
-    return Federation(classes, stores, test, stores.table(len(classes)), dataset.left_out)
+    table = stores.table(len(classes))
+    return Federation(classes, stores, test, table, _with_untrained(dataset.left_out, classes, table))
+
+
+def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
+    """What was left out, and then the classes of which no store has images to train on."""
+    totals = [sum(column) for column in zip(*table.values(), strict=True)]
+    untrained = [name for name, total in zip(classes, totals, strict=True) if not total]
+    told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
+    return "\n".join(filter(None, (left_out, told)))
 
 
 def store_names(count: int) -> list[str]:

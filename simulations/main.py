@@ -123,7 +123,9 @@ def split(
     from simulations.split import split as write_stores
 
     written = write_stores(resolve(settings).data, out, seed=seed, test=test, labelled=labelled)
-    for folder, counts in written.items():
+    if written.left_out:
+        typer.echo(written.left_out)
+    for folder, counts in written.counts.items():
         typer.echo(f"{out / folder}: {sum(counts.values())} images in {len(counts)} classes")
 
 

@@ -12,8 +12,9 @@ from common.images import contents
 from common.images.cache import remembered
 from common.images.decode import NotUsableError
 from common.images.folder import splits_of
+from common.images.listing import is_photo
 from common.images.parallel import in_order
-from common.images.scan import PHOTO_SUFFIXES, Photo, Scan, scan
+from common.images.scan import Photo, Scan, scan
 from common.images.split import Split
 
 Progress = Callable[[int, int], None]
@@ -111,8 +112,7 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
 
 def _is_stray(data: Path, name: str, reason: str) -> bool:
     """Whether it is a licence or a list that lies about; what a CSV file names is meant to be a photo."""
-    photo = Path(name).suffix.lower() in PHOTO_SUFFIXES
-    return data.is_dir() and not photo and not reason.startswith("unreadable") and not (data / name).is_dir()
+    return data.is_dir() and not is_photo(name) and not reason.startswith("unreadable") and not (data / name).is_dir()
 
 
 def _seen(photo: Photo) -> Seen | NotUsableError:

@@ -32,6 +32,11 @@ class DataConfig(Section):
         0.0,
         description="share of each store's training images kept for validation, where the data has no such split",
     )
+    split: Literal["class", "hash"] = Field(
+        "class",
+        description="how a folder without splits of its own holds photos out, by their content: class (a tenth of each"
+        " class for validation and for test), hash (each photo by itself; runs of earlier versions go on so)",
+    )
     classes: ClassNames = Field((), description="ordered product classes; empty: gathered from the data")
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         0, description="pixels: side of the square image the model sees; 0: chosen from model and data"

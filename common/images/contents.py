@@ -70,7 +70,7 @@ def objection(path: Path) -> str:
     """Why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
-            return "a link that leads nowhere" if path.is_symlink() else "not a file"
+            return "not a file" if path.exists() else "a link that leads nowhere"
         if path.stat().st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES >> 20} MiB"
         with path.open("rb") as file:

@@ -2,8 +2,7 @@
 
 import difflib
 import unicodedata
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +11,10 @@ import torch
 from common.errors import DataError
 from common.images.cache import Progress, open_pixels
 from common.images.decode import NotUsableError, PixelFormat
+from common.images.left_out import listed
 from common.images.scan import LAYOUT, Photo, scan
-from common.images.split import SPLITS, Split, split_of
+from common.images.split import SPLITS, HeldOut, Split, SplitRule, splits_by_content
 from common.images.types import Images
-
-_NAMED = 10  # files that a summary names before it only counts them
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Folder:
                 unless the folder's own sub-folders separate them)
     unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
     unopened:   how many photos without a class there are, if they were not asked for
+    given:      the splits that the folder's own sub-folders name
     """
 
     classes: tuple[str, ...]
@@ -38,6 +37,13 @@ class Folder:
     duplicates: int
     unlabelled: Mapping[Split, Images]
     unopened: int
+    given: frozenset[Split] = frozenset()
+
+    def untrained(self) -> tuple[str, ...]:
+        """Classes that have images held out, and none to train on."""
+        trained = set(self.splits["train"].targets().tolist())
+        held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
+        return tuple(self.classes[label] for label in sorted(held_out - trained))
 
     def summary(self) -> str:
         """One sentence or two for a person."""
@@ -52,7 +58,24 @@ class Folder:
             text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
         if self.unopened:
             text += f"; {_counted(self.unopened, 'photo')} without a class not used"
-        return text + (f"; left out {_listed(self.left_out)}" if self.left_out else "") + "."
+        if untrained := self.untrained():
+            text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
+        return text + (f"; left out {listed(self.left_out)}" if self.left_out else "") + "."
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How the photos of a folder are to be read.
+
+    rule:    how photos are held out; see `common.images.split`
+    classes: names that are known to be classes; see `scan`
+    """
+
+    rule: SplitRule = "class"
+    classes: Collection[str] = ()
+
+
+AS_FOUND = Arrangement()
 
 
 def open_folder(
@@ -62,45 +85,56 @@ def open_folder(
     channels: int,
     denoise: int = 0,
     unlabelled: bool = False,
+    arrangement: Arrangement = AS_FOUND,
     progress: Progress | None = None,
 ) -> Folder:
     """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache` for the cost.
 
     Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
-    `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 by content;
-    if there are some but none for validation, a tenth of train becomes validation. The order of images
+    `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 of each class by
+    content; if there are some but none for validation, a tenth of train becomes validation. The order of images
     depends on names only. `progress` gets (done, total) while photos are decoded.
 
     unlabelled: open photos without a class, too; without this, they are not even decoded
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
-    found = scan(path)
+    found = scan(path, arrangement.classes)
     form = PixelFormat(image_size, channels, denoise)
     photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
     decoded = open_pixels(path, [photo.path for photo in photos], form, progress)
-    usable, digests, left_out = [], [], list(found.left_out)
-    for photo, digest in zip(photos, decoded.digests, strict=True):
-        if isinstance(digest, NotUsableError):
-            left_out.append((photo.name, str(digest)))
-        else:
-            usable.append(photo)
-            digests.append(digest)
-    classes = tuple(sorted({photo.label for photo in usable} - {""}))
-    left_out += [(label, "empty class") for label in found.labels - set(classes)]
+    usable, digests, unusable = sort_out(photos, decoded.digests)
+    left_out = [*found.left_out, *unusable]
+    names = tuple(sorted({photo.label for photo in usable} - {""}))
+    left_out += [(label, "empty class") for label in found.labels - set(names)]
     if not usable:
         raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
-    numbers = {"": -1} | {label: number for number, label in enumerate(classes)}
+    numbers = {"": -1} | {label: number for number, label in enumerate(names)}
     whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
-    placed = list(zip(usable, splits_of(usable, digests), strict=True))
+    placed = list(zip(usable, splits_of(usable, digests, arrangement.rule), strict=True))
     return Folder(
-        classes=classes,
+        classes=names,
         splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
         unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
         unopened=0 if unlabelled else len(found.unlabelled),
+        given=frozenset(photo.split for photo in usable if photo.split),
     )
+
+
+def sort_out(
+    photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
+) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
+    """The photos that can be used, their contents' hashes in the same order, and (name, reason) of the others."""
+    usable, known, left_out = [], [], []
+    for photo, digest in zip(photos, digests, strict=True):
+        if isinstance(digest, NotUsableError):
+            left_out.append((photo.name, str(digest)))
+        else:
+            usable.append(photo)
+            known.append(digest)
+    return usable, known, left_out
 
 
 def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
@@ -124,15 +158,16 @@ def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
     return replace(folder, classes=to, splits=splits)
 
 
-def splits_of(photos: Sequence[Photo], digests: Sequence[bytes]) -> list[Split]:
-    """The split of each photo, whose content hashes to the digest in its place."""
+def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class") -> list[Split]:
+    """The split of each photo, whose content hashes to the digest in its place; `rule`: see `common.images.split`."""
     given = {photo.split for photo in photos} - {None}
-    test = 0.0 if given else 0.1
-    validation = 0.0 if "validation" in given else 0.1
-    return [
-        photo.split if photo.split in ("validation", "test") else split_of(digest, validation=validation, test=test)
-        for photo, digest in zip(photos, digests, strict=True)
-    ]
+    held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
+    held_out -= given
+    rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
+    found = splits_by_content([photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule)
+    chosen = {row: photo.split for row, photo in enumerate(photos) if photo.split}
+    chosen |= zip(rows, found, strict=True)
+    return [chosen[row] for row in range(len(photos))]
 
 
 def _unknown(name: str, to: tuple[str, ...]) -> str:
@@ -146,18 +181,10 @@ def _unknown(name: str, to: tuple[str, ...]) -> str:
 
 
 def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
-    found = _listed(tuple(sorted(left_out))) if left_out else "nothing"
+    found = listed(sorted(left_out)) if left_out else "nothing"
     if unopened:
         found = f"{_counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
     return f"No usable image in {path}: expected {LAYOUT.format(path.name)}; found {found}."
-
-
-def _listed(left_out: tuple[tuple[str, str], ...]) -> str:
-    """Names and reasons, at most ten; of the rest, how many for which reason."""
-    names = ", ".join(f"{name} ({reason})" for name, reason in left_out[:_NAMED])
-    reasons = Counter(reason for _, reason in left_out[_NAMED:])
-    more = f" and {reasons.total()} more: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    return f"{len(left_out)}: {names}{more if reasons else ''}"
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -39,7 +39,7 @@ def find(config: DataConfig) -> Source:
         if path.exists() and parquet.layout(path):
             return parquet.source(path, path.resolve().name)
         if path.exists():
-            return folder.source(path)
+            return folder.source(path, config)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
     nearest = difflib.get_close_matches(name, NAMED, n=1)

@@ -3,19 +3,54 @@
 from functools import partial
 from pathlib import Path
 
+from common.config import DataConfig
+from common.errors import DataError
 from common.images.decode import PixelFormat
-from common.images.folder import open_folder
+from common.images.folder import Arrangement, open_folder
+from common.images.layout import listed, look_inside
+from common.images.listing import entries
+from common.images.scan import is_unlabelled
 from common.images.types import Images
 from simulations.datasets.assemble import assemble
 from simulations.datasets.types import Dataset, Source
+from simulations.partitions import FOLDER
 
 
-def source(path: Path) -> Source:
-    """Photos of any size, read in colour."""
-    return Source(path.resolve().name, None, 3, partial(_load, path), photos=path)
+def source(path: Path, config: DataConfig) -> Source:
+    """Photos of any size, read in colour. Raises DataError if they seem to be those of several stores."""
+    if path.is_dir() and config.partition != FOLDER:
+        _check_depth(path, config.classes)
+    return Source(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
 
 
-def _load(path: Path, form: PixelFormat) -> Dataset:
-    folder = open_folder(path, image_size=form.image_size, channels=form.channels, denoise=form.denoise)
+def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
+    folder = open_folder(
+        path,
+        image_size=form.image_size,
+        channels=form.channels,
+        denoise=form.denoise,
+        arrangement=Arrangement(config.split, config.classes),
+    )
     splits: dict[str, Images] = dict(folder.splits.items())
-    return assemble(path.name, folder.classes, splits, folder.summary() if folder.left_out or folder.unopened else "")
+    is_worth_a_word = folder.left_out or folder.unopened or folder.untrained()
+    return assemble(path.name, folder.classes, splits, folder.summary() if is_worth_a_word else "")
+
+
+def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
+    """Raises DataError if all photos lie one folder deeper than those of classes do, as a folder of stores has them.
+
+    classes: names that are known to be classes, whose photos may lie at any depth
+    """
+    folders = [entry for entry in entries(path, path.name, []) if entry.is_folder and not is_unlabelled(entry.name)]
+    inside = look_inside(folders)
+    others = [each for each in inside if each.split != "test"]
+    if not others or any(each.split or not each.is_nested or each.name in classes for each in others):
+        return
+    first = others[0]
+    names = listed([each.name for each in others])
+    raise DataError(
+        f"{path} holds no photos of classes but folders of folders ({names}; {first.name} holds "
+        f"{listed(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a store, add --partition "
+        f"folder; if one is the whole data set, give {first.path}; if each is a class, name them in data.classes "
+        "(--classes)."
+    )

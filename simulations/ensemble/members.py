@@ -83,7 +83,7 @@ def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
     fit: Images | None
     test: Images | None
     if parse(data.partition) is None:
-        found = open_stores(Path(data.dataset), form, data.classes, data.min_images)
+        found = open_stores(Path(data.dataset), form, data)
         stores = list(found.stores.values())
         fit = pooled([store.validation for store in stores])
         test = pooled([store.test for store in stores]) if found.test is None else found.test

@@ -3,7 +3,7 @@
     chain/
       paris/shirt/1.jpg     a store, as `flower-client` takes it: classes, or splits with classes
       rome/shirt/7.jpg
-      test/shirt/3.jpg      optional: the server's own test set, no store
+      test/shirt/3.jpg      optional: the server's own test set, no store; by any name that means test
 
 `flower-simulation split` writes this layout.
 """
@@ -13,16 +13,20 @@ from pathlib import Path
 
 import torch
 
+from common.config import DataConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
-from common.images.folder import Folder, open_folder
+from common.images.folder import Arrangement, Folder, open_folder
+from common.images.layout import listed, look_inside
+from common.images.listing import Entry
+from common.images.split_names import split_named
 from common.images.turns import to_turns
 from common.images.types import Images, StoreData
+from common.models.spec import TURNS
 from common.naming import check_store_name
 from simulations.datasets.assemble import relabel
 
 TEST = "test"
-SPLITS = {"train", "val", "validation", TEST}
 
 
 @dataclass(frozen=True)
@@ -35,34 +39,71 @@ class Stores:
     left_out: str
 
 
-def open_stores(
-    path: Path, form: PixelFormat, classes: tuple[str, ...], minimum: int, *, turns: bool = False
-) -> Stores:
-    """Open each sub-folder of `path` as a store. The classes are those given, or all that the folders have, sorted.
+def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> Stores:
+    """Open each sub-folder of `path` as a store. The classes are `data.classes`, or all that the folders have, sorted.
 
     turns: whether their turns are to be told, of photos without a class, too
 
-    Raises DataError if there are no sub-folders, if they are the splits of one data set, or if a store has
-    no usable photo, fewer than `minimum` for training or an unknown class; ConfigError for an unusable name.
+    Raises DataError if there are no sub-folders, if they are classes or the splits of one data set, or if a store has
+    no usable photo, fewer than `data.min_images` for training or an unknown class; ConfigError for an unusable name.
     """
     names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if set(names) <= SPLITS:
+    test = _check_names(path, names)
+    classes = TURNS if turns else data.classes
+    _check_are_stores(path, names, classes)
+    opened = {name: _open(path / name, form, data, turns=turns) for name in names}
+    classes = classes or tuple(sorted({name for folder in opened.values() for name in folder.classes}))
+    tested = opened.pop(test, None)
+    stores = {check_store_name(name): _store(name, folder, classes, data.min_images) for name, folder in opened.items()}
+    images = _whole(tested, classes) if tested else None
+    told = opened | ({test: tested} if tested else {})
+    left_out = "\n".join(
+        f"{name}: {folder.summary()}" for name, folder in told.items() if folder.left_out or folder.unopened
+    )
+    return Stores(stores, classes, images, left_out)
+
+
+def _check_names(path: Path, names: list[str]) -> str:
+    """The name of the server's test folder, empty if there is none. Raises DataError for what can be no stores."""
+    splits = [name for name in names if split_named(name)]
+    if len(splits) == len(names):
         got = f"only {', '.join(names)}, which are the splits of one data set" if names else "no sub-folder"
         raise DataError(
             f"Partition folder expects a sub-folder per store in {path}, such as paris/shirt/1.jpg; it has {got}."
         )
-    opened = {name: _open(path / name, form, turns=turns) for name in names}
-    classes = classes or tuple(sorted({name for folder in opened.values() for name in folder.classes}))
-    tested = opened.pop(TEST, None)
-    stores = {check_store_name(name): _store(name, folder, classes, minimum) for name, folder in opened.items()}
-    test = _whole(tested, classes) if tested else None
-    left_out = "\n".join(f"{name}: {folder.summary()}" for name, folder in opened.items() if folder.left_out)
-    return Stores(stores, classes, test, left_out)
+    if wrong := [name for name in splits if split_named(name) != TEST] or splits[1:]:
+        raise DataError(
+            f"Partition folder found {listed(wrong)} beside the stores in {path}, called like a split of a data set; "
+            "expected stores, and at most one test folder for the server: rename it, or move it away."
+        )
+    return splits[0] if splits else ""
 
 
-def _open(path: Path, form: PixelFormat, *, turns: bool) -> Folder:
-    size, channels, denoise = form.image_size, form.channels, form.denoise
-    folder = open_folder(path, image_size=size, channels=channels, denoise=denoise, unlabelled=turns)
+def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) -> None:
+    """Raises DataError if folders that should be stores hold photos as a class does."""
+    inside = look_inside(Entry(name, path / name, is_folder=True) for name in names)
+    flat = [each.name for each in inside if each.has_photos and not each.folders]
+    if not flat:
+        return
+    if len(flat) == len(inside) or set(flat) <= set(classes):
+        way = "leave --partition folder out, and the folders are classes, or put them into a folder per store"
+    else:
+        way = "put its photos into class folders, or move it away"
+    raise DataError(
+        f"Partition folder expects class folders in each store of {path}, such as paris/shirt/1.jpg; "
+        f"{listed(flat)} hold{'s' if len(flat) == 1 else ''} photos directly: {way}."
+    )
+
+
+def _open(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool) -> Folder:
+    folder = open_folder(
+        path,
+        image_size=form.image_size,
+        channels=form.channels,
+        denoise=form.denoise,
+        unlabelled=turns,
+        arrangement=Arrangement(data.split, () if turns else data.classes),
+    )
     return to_turns(folder) if turns else folder
 
 

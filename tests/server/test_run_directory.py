@@ -57,6 +57,18 @@ def test_what_is_done_cannot_be_changed_but_more_rounds_can(tmp_path: Path) -> N
     assert RunDirectory.stored(tmp_path, {"run.rounds": 9, "train.lr": 0.3}).run.rounds == 9
 
 
+def test_a_run_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:
+    RunDirectory.open(tmp_path, resolve()).close()
+    assert RunDirectory.stored(tmp_path, {}).data.split == "class"
+    written = (tmp_path / "config.toml").read_text().replace('split = "class"\n', "")
+    (tmp_path / "config.toml").write_text(written)  # as a version that knew one rule only left it
+    assert RunDirectory.stored(tmp_path, {}).data.split == "hash"
+    with pytest.raises(ConfigError, match=r"data\.split got 'class', but the run in .* has 'hash'"):
+        RunDirectory.stored(tmp_path, {"data.split": "class"})
+    RunDirectory.open(tmp_path, RunDirectory.stored(tmp_path, {})).close()
+    assert RunDirectory.stored(tmp_path, {}).data.split == "hash"
+
+
 def test_two_processes_cannot_share_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.run_directory.PATIENCE", 0.1)
     with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):

@@ -1,5 +1,6 @@
 """Federations: all images dealt, stores alike in any order, and folders of stores as they are."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from common.config import resolve
 from common.errors import DataError
+from common.images.contents import digest_of
 from simulations.federation import Federation, build, store_names
 from simulations.partitions.follow import follow
 from simulations.tables import partition_table
@@ -134,10 +136,59 @@ def test_a_folder_that_holds_no_stores_is_one_clear_sentence(tmp_path):
     photograph(tmp_path / "one" / "test" / "hat" / "1.png", 2)
     assert "only test, train, which are the splits of one data set" in refusal(tmp_path / "one")
     photograph(tmp_path / "flat" / "hat" / "1.png", 1)
-    assert "No usable image in" in refusal(tmp_path / "flat")
+    assert "hat holds photos directly: leave --partition folder out" in refusal(tmp_path / "flat")
     sentence = refusal(chain(tmp_path / "chain"), classes=("hat", "shoe"))
     assert "Store rome has images of class 'coat', which is not among the classes hat, shoe" in sentence
     assert "at least 500 are expected" in refusal(tmp_path / "chain", min_images=500)
+
+
+@pytest.mark.parametrize("test", ["", "test", "Evaluation"])
+def test_a_folder_of_stores_without_the_partition_folder_is_one_clear_sentence(tmp_path, test):
+    stores = chain(tmp_path)
+    (stores / "test").rename(stores / test) if test else shutil.rmtree(stores / "test")
+    with pytest.raises(DataError) as raised:
+        federation(8, dataset=str(stores))
+    sentence = str(raised.value)
+    assert "folders of folders (paris and rome; paris holds hat and shoe)" in sentence
+    assert "if each of them is a store, add --partition folder;" in sentence
+    found = federation(8, dataset=str(stores), partition="folder")
+    assert (list(found.stores), found.test is not None) == (["paris", "rome"], bool(test))
+    assert federation(8, dataset=str(stores / "paris"), stores=2).classes == ("hat", "shoe")
+
+
+def test_classes_whose_photos_lie_deeper_are_named(tmp_path):
+    for number, place in enumerate(("hat/front", "hat/back", "shoe/front", "shoe/back")):
+        photograph(tmp_path / place / "1.png", number)
+    with pytest.raises(DataError, match="if each is a class, name them in data"):
+        federation(8, dataset=str(tmp_path), stores=1)
+    assert federation(8, dataset=str(tmp_path), stores=1, classes=("hat", "shoe")).table == {"store-0": [2, 2]}
+
+
+@pytest.mark.parametrize("folder", ["val", "Training"])
+def test_a_split_beside_stores_is_no_store(tmp_path, folder):
+    photograph(chain(tmp_path) / folder / "hat" / "1.png", 1)
+    with pytest.raises(DataError, match=f"found {folder} beside the stores"):
+        federation(8, dataset=str(tmp_path), partition="folder")
+
+
+def test_a_class_that_nobody_trains_on_is_named(tmp_path):
+    for number, place in enumerate(("train/hat", "train/shoe", "test/hat", "test/shoe", "test/umbrella")):
+        photograph(tmp_path / place / "1.png", number)
+    found = federation(8, dataset=str(tmp_path), stores=1)
+    assert "only images held out, of umbrella." in found.left_out
+    assert found.left_out.endswith("No store has images of umbrella to train on.")
+
+
+def test_the_split_of_an_earlier_version_is_kept_where_it_is_asked_for(tmp_path):
+    stores = chain(tmp_path)
+    now, earlier = (federation(8, dataset=str(stores), partition="folder", split=rule) for rule in ("class", "hash"))
+    assert {name: len(data.validation) for name, data in now.stores.items()} == {"paris": 4, "rome": 4}
+    assert {name: len(data.test) for name, data in now.stores.items()} == {"paris": 4, "rome": 4}
+    for name, data in earlier.stores.items():
+        digests = [digest_of(path.read_bytes()) for path in sorted((stores / name).rglob("*.png"))]
+        places = [int.from_bytes(digest[:8]) / 2**64 for digest in digests]
+        held = [row for row, place in enumerate(places) if place < 0.1]
+        assert data.validation.rows.tolist() == held
 
 
 def test_thousands_of_stores_share_one_array():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from common.errors import ConfigError
+from server.growth import adopt
 from simulations.run import Request, simulate
 from tests.deployment.deployed import draw_photos
 from tests.simulations.command import run
@@ -75,6 +77,15 @@ def test_a_new_class_is_learned_and_the_report_tells_of_the_old_ones(first: Path
     again, _ = trained(tmp_path / "stopped", {"run.rounds": "4"}, resume=True)
     assert again["weights_sha256"] == found["weights_sha256"]
     assert again["old_classes"] == old
+
+
+def test_photos_that_the_old_run_held_out_stay_held_out(first: Path, tmp_path: Path) -> None:
+    assert adopt({"model.resume_from": str(first)})["data.split"] == "class"
+    assert adopt({"model.resume_from": str(first), "data.split": "hash"})["data.split"] == "hash"
+    earlier = shutil.copytree(first, tmp_path / "earlier")
+    text = (earlier / "config.toml").read_text()
+    (earlier / "config.toml").write_text(text.replace('split = "class"\n', ""))
+    assert adopt({"model.resume_from": str(earlier)})["data.split"] == "hash"
 
 
 def test_rows_of_old_classes_go_on_from_where_they_were(first: Path, photos: str, tmp_path: Path) -> None:

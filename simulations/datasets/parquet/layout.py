@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
-from common.images.scan import PHOTO_SUFFIXES
+from common.images.listing import PHOTO_SUFFIXES
 from common.images.split import SPLITS, Split
 from common.images.split_names import SPLIT_NAMES
 from simulations.datasets.parquet.reading import rows_of

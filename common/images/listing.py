@@ -1,0 +1,83 @@
+"""What a folder holds: its entries in one order on every disk, and all files below it, whatever links there are."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
+
+LeftOut = list[tuple[str, str]]
+"""Names relative to the folder, and the reason why each is not used."""
+
+
+class Entry(NamedTuple):
+    """A file or folder; `name` is NFC, `path` as the disk spells it."""
+
+    name: str
+    path: Path
+    is_folder: bool
+
+
+def entries(folder: Path, name: str, left_out: LeftOut) -> list[Entry]:
+    """What a folder holds, sorted by name, without hidden files and litter.
+
+    name: of the folder, for `left_out`, which gets it if the folder cannot be read
+    """
+    try:
+        with os.scandir(folder) as found:
+            listed = [Entry(shown(entry.name), Path(entry.path), _is_folder(entry)) for entry in found]
+    except OSError as error:
+        left_out.append((name, f"unreadable folder: {error.strerror}"))
+        return []
+    return sorted(entry for entry in listed if entry.name[0] != "." and entry.name.casefold() not in _LITTER)
+
+
+def files(folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[str, Path]]:
+    """All files below `folder` with their names, which begin with `name`.
+
+    No folder is entered twice, nor one whose `identity` is in `seen`, so loops of links end.
+    """
+    waiting = [(name, folder)]
+    while waiting:
+        name, folder = waiting.pop()
+        own = identity(folder)
+        if own in seen:
+            continue
+        seen.add(own)
+        for entry, path, is_folder in reversed(entries(folder, name, left_out)):
+            if is_folder:
+                waiting.append((f"{name}/{entry}", path))
+            else:
+                yield f"{name}/{entry}", path
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file of this name is meant to be a photo."""
+    return Path(name).suffix.lower() in PHOTO_SUFFIXES
+
+
+def has_photos(folder: Path) -> bool:
+    """Whether a photo lies in the folder, at any depth."""
+    return any(is_photo(name) for name, _ in files(folder, folder.name, set(), []))
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from every other, by whatever link it is reached. Raises OSError."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def shown(name: str) -> str:
+    """A file name as valid text: NFC, and bytes that are not UTF-8 become replacement characters."""
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Links are followed; one that leads nowhere is a file, and reading it will say why it cannot be used."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
