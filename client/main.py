@@ -101,10 +101,15 @@ def export(
     name: Annotated[str, typer.Option(help="What this store is called.")],
     out: Annotated[Path, typer.Option(help="Folder for the store's own model.")],
 ) -> None:
-    """Make this store's own model of the chain's, where parts of it never left the store (fedbn, fedper)."""
+    """Make this store's own model of the chain's: with the parts that never left the store (fedbn, fedper), and with
+    its shares of the classes counted, where training took them out (absent_classes weigh, mask).
+    """
     from client.export import export_own  # loads torch
 
-    print(f"The model of store {name}: {export_own(model, name, out)}")
+    exported = export_own(model, name, out)
+    print(f"The model of store {name}: {exported.path}")
+    for sentence in exported.told:
+        print(sentence)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from client.adjustments import FOLDER, Adjustments
 from client.allowed import check_names
 from client.data import FolderSource
 from client.gpu_memory import limit_gpu_memory
@@ -43,4 +44,5 @@ def _worker(name: str, data: str, device: str) -> StoreWorker:
     home, chosen = store_home(name), pick(device)
     policy = policy_of(home)
     limit_gpu_memory(chosen, policy.gpu_memory_share)
-    return StoreWorker(name, FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / STATES)))
+    source, trainer = FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / STATES))
+    return StoreWorker(name, source, trainer, Adjustments(home / FOLDER))

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from client.adjustments import Adjustments
 from client.failures import StoreError
 from client.states import States
 from common import compression, personal, strategies
@@ -111,10 +112,13 @@ class Trainer:
 
 
 class StoreWorker:
-    """One store: its name, its data, a trainer."""
+    """One store: its name, its data, a trainer.
 
-    def __init__(self, name: str, source: DataSource, trainer: Trainer) -> None:
-        self.name, self._source, self._trainer = name, source, trainer
+    adjustments: where it keeps what it adds to scores, for `flower-client export`; None: nowhere
+    """
+
+    def __init__(self, name: str, source: DataSource, trainer: Trainer, adjustments: Adjustments | None = None) -> None:
+        self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
         self._opened: tuple[str, StoreData] | None = None
 
     def info(self, config: RunConfig) -> StoreInfo:
@@ -122,8 +126,11 @@ class StoreWorker:
         return self._source.describe(config)
 
     def train(self, order: TrainOrder) -> Update:
-        """Train on the training images. Raises DataError, ConfigError."""
-        return self._trainer.train(order, self.name, self._data(order.plan).train)
+        """Train on the training images. Raises DataError, ConfigError, OSError."""
+        train, plan = self._data(order.plan).train, order.plan
+        if self._adjustments is not None:
+            self._adjustments.keep(plan.run_id, plan.spec.classes, adjustment(train, plan))
+        return self._trainer.train(order, self.name, train)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Judge on the images held out. Raises DataError."""

@@ -22,7 +22,8 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
 
     model.safetensors: the whole state dict by torch names, and the spec in its metadata
     model.json:        architecture, classes, image size, normalisation; provenance and test result; the temperature by
-                       which scores are divided before the softmax, so that its confidences can be trusted (1: as is)
+                       which scores are divided before the softmax, so that its confidences can be trusted (1: as is),
+                       both of the model as it is; how stores use it is in `adjustment` (see `server.verdict`)
     """
     network = Network(plan.spec, torch.device("cpu"))
     if plan.frozen is not None:
@@ -57,6 +58,7 @@ def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, 
         "strategy": plan.config.strategy.name,
         "personal": summary["personal"],
         "stores": summary["stores"],
+        "adjustment": summary["adjustment"],
         "resumed_from": summary["resumed_from"],
         "test": {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None,
         "weights_sha256": summary["weights_sha256"],

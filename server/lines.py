@@ -67,6 +67,7 @@ def line(
         "test": described(scores.test) if scores and scores.test else None,
         "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
         "validation_raw": described(raw) if raw else None,
+        "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
         "seconds": dict(totals.seconds),
         "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
     }

@@ -121,5 +121,15 @@ def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
         "test": test | {"on": "server"} if test else None,
         "calibration": None,
         "stores": None,
+        "adjustment": _adjustment(saved.plan.config, state),
         "resumed_from": saved.resumed_from,
     }
+
+
+def _adjustment(config: RunConfig, state: State) -> dict[str, Any] | None:
+    """By which scores stores use the round's model, as far as its round found out (see `server.verdict`)."""
+    if config.strategy.absent == "full":
+        return None
+    found = (state.record or {}).get("adjustment")
+    nothing = dict.fromkeys(("validation", "test", "temperature"))
+    return {"used": found or "adjusted", "chosen_on": "validation" if found else None} | nothing

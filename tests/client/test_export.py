@@ -57,7 +57,7 @@ def test_where_the_store_has_no_part_it_says_why(trained: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
-        ({"personal": []}, 2, "stays at the stores; use it as it is"),
+        ({"personal": []}, 2, "and they add nothing to its scores; use it as it is"),
         ({"personal": ["12.weight"]}, 3, "12.weight"),
         ({"personal": ["11.bias"]}, 3, "the model has room for 10"),
         ({"run_id": "../.."}, 3, "letters, digits"),
