@@ -19,7 +19,7 @@ LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 @app.command()
 def join(
-    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class.")],
+    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class, or a CSV file.")],
     kit: Annotated[Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")] = None,
     server: Annotated[str | None, typer.Option(help="With --insecure: the server's address, HOST:PORT.")] = None,
     name: Annotated[str | None, typer.Option(help="With --insecure: what this store is called.")] = None,
@@ -65,7 +65,7 @@ def _survey_and_join(credentials: Credentials, name: str, data: Path, device: st
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class.")],
+    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class, or a CSV file.")],
     name: Annotated[str, typer.Option(help="What this store is called; by default as the folder is.")] = "",
     kit: Annotated[Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")] = None,
     server: Annotated[str, typer.Option(help="Address of the server to call, HOST:PORT.")] = "",

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.images.contents import objection
 from common.images.parallel import in_order
-from common.images.scan import LAYOUT, scan
+from common.images.scan import expected, scan
 
 
 def survey(data: Path) -> str:
@@ -22,7 +22,7 @@ def survey(data: Path) -> str:
     unlabelled = len(found.unlabelled)
     if not per_class and not unlabelled:
         got = f"; found {_listed(reasons)}" if reasons else ""
-        raise DataError(f"No photo in {data}; expected {LAYOUT.format(data.name)}{got}.")
+        raise DataError(f"No photo in {data}; expected {expected(data)}{got}.")
     counts = ", ".join(f"{label} {count}" for label, count in sorted(per_class.items()))
     without = f" {unlabelled} without a class are for train.objective=turns." if unlabelled else ""
     not_used = f" Not used: {_listed(reasons)}." if reasons else ""

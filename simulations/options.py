@@ -8,7 +8,8 @@ import typer
 Dataset = Annotated[
     str | None,
     typer.Option(
-        help="shelf, cifar10, fashion-mnist, a folder of photos or parquet files, or OWNER/NAME at Hugging Face."
+        help="shelf, cifar10, fashion-mnist, a folder of photos or parquet files, a CSV file of image,label, or"
+        " OWNER/NAME at Hugging Face."
     ),
 ]
 Stores = Annotated[int | None, typer.Option(help="Stores to split the data set over.")]

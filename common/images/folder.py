@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.images.cache import Progress, open_pixels
 from common.images.decode import NotUsableError, PixelFormat
 from common.images.left_out import listed
-from common.images.scan import LAYOUT, Photo, scan
+from common.images.scan import Photo, expected, scan
 from common.images.split import SPLITS, HeldOut, Split, SplitRule, splits_by_content
 from common.images.types import Images
 
@@ -184,7 +184,7 @@ def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
     found = listed(sorted(left_out)) if left_out else "nothing"
     if unopened:
         found = f"{_counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
-    return f"No usable image in {path}: expected {LAYOUT.format(path.name)}; found {found}."
+    return f"No usable image in {path}: expected {expected(path)}; found {found}."
 
 
 def _counted(number: int, one: str, many: str = "") -> str:

@@ -1,17 +1,18 @@
 """Which files a store's folder, or a CSV file of photos, offers as photos of which class."""
 
-import csv
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.errors import DataError
 from common.images.layout import split_folders
 from common.images.listing import Entry, LeftOut, entries, files, identity, shown
 from common.images.split import Split
+from common.images.tables import read_table
 
 LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
+TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"
 
 UNLABELLED = "unlabelled"
 _UNLABELLED = {UNLABELLED, "unlabeled"}
@@ -25,13 +26,15 @@ class Photo:
 
     name:  path relative to the folder, with slashes, Unicode form NFC: the same on every disk
     label: class name, NFC
-    split: the split its sub-folder names, or None
+    split: the split that its sub-folder or the CSV file names, or None
+    store: the store that the CSV file names, or empty
     """
 
     name: str
     path: Path
     label: str
     split: Split | None = None
+    store: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class Scan:
     labels:     all classes, those without photos too
     left_out:   (name, reason)
     unlabelled: photos in a folder `unlabelled` beside those of the classes; their label is empty
+    notes:      sentences for a person about how a CSV file was read
     """
 
     photos: tuple[Photo, ...]
     labels: frozenset[str]
     left_out: tuple[tuple[str, str], ...]
     unlabelled: tuple[Photo, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,6 +68,11 @@ class _Findings:
             for found in (self.photos, self.unlabelled)
         )
         return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
+
+
+def expected(root: Path) -> str:
+    """How photos should lie in a folder, or be named in a CSV file."""
+    return TABLE_LAYOUT if root.is_file() else LAYOUT.format(root.name)
 
 
 def scan(root: Path, classes: Collection[str] = ()) -> Scan:
@@ -124,25 +134,12 @@ def _scan_classes(
             findings.photos += [Photo(name, file, label, split) for name, file in below]
 
 
-def _scan_csv(table: Path) -> Scan:
-    """Lines of IMAGE,LABEL; paths are relative to the CSV file; a first line `image,label` is a header."""
-    findings = _Findings()
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"Cannot read {table} as a CSV file in UTF-8: {error}. Save it as CSV (UTF-8).") from error
-    for number, row in lines:
-        if len(row) != 2:
-            got = f"{len(row)} values" if len(row) > 1 else "one value"
-            raise DataError(f"{table}, line {number} has {got}: {','.join(row)!r}; expected two, IMAGE,LABEL.")
-        image, label = (cell.strip() for cell in row)
-        if number == 1 and (image.casefold(), label.casefold()) == ("image", "label"):
-            continue
-        if image and label:
-            findings.labels.add(shown(label))
-            findings.photos.append(Photo(shown(Path(image).as_posix()), table.parent / image, shown(label)))
-        else:
-            findings.left_out.append((shown(image) or f"line {number}", "no label" if image else "no image"))
-    return findings.scan()
+def _scan_csv(path: Path) -> Scan:
+    """The photos that a CSV file names; see `common.images.tables`."""
+    table, findings = read_table(path), _Findings()
+    for image, label, split, store in table.rows:
+        findings.labels.add(shown(label))
+        name = shown(Path(image).as_posix())
+        findings.photos.append(Photo(name, path.parent / image, shown(label), split, shown(store)))
+    findings.left_out += [(shown(name), reason) for name, reason in table.left_out]
+    return replace(findings.scan(), notes=table.notes)

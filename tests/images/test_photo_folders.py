@@ -254,9 +254,9 @@ def test_a_csv_file(tmp_path: Path, header: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"image;label\na.png;x\n", "line 1 has one value: 'image;label'; expected two, IMAGE,LABEL"),
+        (b"image\na.png\n", "has the columns image: none of labels; expected one of images"),
         (b"a.png,x\nb.png,y,z\n", "line 2 has 3 values: 'b.png,y,z'; expected two"),
-        ("a.png,Hüte\n".encode("latin-1"), "Save it as CSV \\(UTF-8\\)"),
+        (b"a.png,H\x81te\n", "neither UTF-8, UTF-16 nor Windows-1252; save it as CSV \\(UTF-8\\)"),
         (b"", "No usable image in .*labels.csv: .*found nothing"),
         (b"gone.png,x\n", "found 2: gone.png \\(unreadable: No such file or directory\\), x \\(empty class\\)"),
     ],

@@ -5,14 +5,13 @@ split, all are for training, as the Hugging Face hub has it
 (https://huggingface.co/docs/datasets/repository_structure).
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import DataError
-from common.images.listing import PHOTO_SUFFIXES
+from common.images.listing import has_photos
 from common.images.split import SPLITS, Split
 from common.images.split_names import SPLIT_NAMES
 from simulations.datasets.parquet.reading import rows_of
@@ -61,7 +60,7 @@ def layout(folder: Path) -> Layout | None:
     told = {path: _told_by_name(path, folder) for path in paths}
     named = {split: [path for path, (own, _) in told.items() if own == split] for split in SPLITS}
     splits: Files = {split: files for split, files in named.items() if files}
-    if not paths or ("train" not in splits and _has_photos(folder)):
+    if not paths or ("train" not in splits and has_photos(folder)):
         return None
     unused = [path for path, (split, _) in told.items() if split is None] if splits else []
     homes = {home for path, (_, home) in told.items() if path not in unused}
@@ -86,7 +85,3 @@ def _told_by_name(path: Path, folder: Path) -> tuple[Split | None, Path]:
             return SPLIT_NAMES[named[1].casefold()], place.parent
         place = place.parent
     return None, path.parent
-
-
-def _has_photos(folder: Path) -> bool:
-    return any(Path(name).suffix.lower() in PHOTO_SUFFIXES for _, _, names in os.walk(folder) for name in names)

@@ -1,0 +1,78 @@
+"""What the columns of a CSV file of photos mean: by a first line that names them, or two without one."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import DataError
+from common.images.listing import is_photo
+from common.images.tables.text import Line
+
+# As they are compared: lower case, without blanks, dashes and underscores.
+_IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",
+          "path", "photo", "picture"}  # fmt: skip
+_LABEL = {"label", "labels", "class", "classname", "category", "target", "finelabel", "product"}
+_SPLIT = {"split"}
+_STORE = {"store"}
+_INDEX = {"", "index", "unnamed:0", "id"}  # what pandas writes first
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places of columns, counted from 0; None: there is no such column.
+
+    width:   columns in all
+    has_header: the first line names them
+    others:  names of those that mean nothing here
+    """
+
+    image: int
+    label: int
+    split: int | None
+    store: int | None
+    width: int
+    has_header: bool
+    others: tuple[str, ...] = ()
+
+
+def find_columns(path: Path, first: Line) -> Columns:
+    """Tell the columns by the first line.
+
+    Raises DataError if it names them, but not one of images and one of labels.
+    """
+    names = [re.sub(r"[\s_-]", "", cell.casefold()) for cell in first.cells]
+    while len(names) > 2 and not names[-1]:
+        names.pop()
+    if not _is_header(names):
+        return Columns(0, 1, None, None, 2, has_header=False)
+    image, label = _places(names, _IMAGE), _places(names, _LABEL)
+    if len(image) != 1 or len(label) != 1:
+        missing = "images" if not image else "labels"
+        got = f"none of {missing}" if not image or not label else "several that may be one of them"
+        raise DataError(
+            f"{path} has the columns {', '.join(filter(None, first.cells))}: {got}; expected one of images (image, "
+            "filename, path, ...) and one of labels (label, class, category, ...): rename them."
+        )
+    split, store = _places(names, _SPLIT), _places(names, _STORE)
+    used = {*image, *label, *split, *store}
+    others = (cell for place, cell in enumerate(first.cells[: len(names)]) if place not in used)
+    return Columns(
+        image[0],
+        label[0],
+        split[0] if split else None,
+        store[0] if store else None,
+        len(names),
+        has_header=True,
+        others=tuple(cell for cell in others if re.sub(r"[\s_-]", "", cell.casefold()) not in _INDEX),
+    )
+
+
+def _is_header(names: list[str]) -> bool:
+    """Whether these are names of columns: a column of images, or else one of labels and no photo, is among them."""
+    has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
+    return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
+
+
+def _places(names: list[str], known: Collection[str]) -> list[int]:
+    return [place for place, name in enumerate(names) if name in known]
