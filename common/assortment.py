@@ -70,6 +70,8 @@ def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bo
 def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout) -> Tensor:
     """The model `after` a round (float32 [P]), but for the rows of classes that no store of the cohort has: they stay
     as they were `before`. Else momentum, decay and corrections would move what nobody has looked at.
+
+    They stay beside the others' new rows; `centred` then moves all alike.
     """
     images = _stacked(by_class)
     if images is None or bool((images > 0).any(dim=0).all()):
@@ -79,6 +81,23 @@ def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], 
         rows = after[span].view(len(unsold), -1)
         rows[unsold] = before[span].view(len(unsold), -1)[unsold].to(after.device)
     return after
+
+
+def centred(vector: Tensor, layout: Layout) -> Tensor:
+    """`vector` (float32 [P] or [T]), the head's rows less their mean over the classes.
+
+    A softmax does not see what all scores have in common, so the model stays the same, and no gradient pulls that part
+    back. Where each row is a mean over the stores that have its class, which raise it, all rows rise together in
+    each round; a server's momentum adds the rounds up. A network with an activation behind its head does see it: it
+    is left alone.
+    """
+    if not layout.ends_in_head:
+        return vector
+    vector = vector.clone()
+    for span in layout.rows():
+        rows = vector[span].view(layout.classes, -1)
+        rows.sub_(rows.mean(dim=0))
+    return vector
 
 
 def _stacked(by_class: Sequence[Tensor | None]) -> Tensor | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.models.head import head_name
+from common.models.head import ends_in_head, head_name
 
 Tensors = Mapping[str, Tensor]
 
@@ -27,6 +27,7 @@ class Layout:
     names, shapes: of the module's state dict, in vector order
     trainable:     floats that an optimizer moves; the rest, up to `size`, are buffers
     head:          the last layer with weights: `head`.weight has a row for each class
+    ends_in_head:  its outputs are the scores, or means of them: no activation follows
     norms:         names of the tensors that belong to normalisation layers
     """
 
@@ -36,6 +37,7 @@ class Layout:
     size: int
     head: str = ""
     norms: frozenset[str] = frozenset()
+    ends_in_head: bool = True
 
     @classmethod
     def of(cls, module: nn.Module) -> "Layout":
@@ -49,6 +51,7 @@ class Layout:
             size=sum(tensor.numel() for tensor in tensors.values()),
             head=head_name(module),
             norms=frozenset(name for name in tensors if isinstance(module.get_submodule(_layer(name)), NORMS)),
+            ends_in_head=ends_in_head(module),
         )
 
     def span(self, name: str) -> slice:
@@ -61,6 +64,11 @@ class Layout:
         """Where the head lies: spans that consist of a row (or a number) for each class."""
         names = (f"{self.head}.weight", f"{self.head}.bias")
         return tuple(self.span(name) for name in names if name in self.names)
+
+    @property
+    def classes(self) -> int:
+        """Rows of the head."""
+        return self.shapes[self.names.index(f"{self.head}.weight")][0]
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Name -> view of `vector` (float32 [P]) in the tensor's own shape."""

@@ -98,6 +98,7 @@ class Rounds:
                     state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
                 )
                 params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
+                params = self.strategy.centred(params)
                 params = withhold(params, state.params, spans(self._layout, self.personal))[0]
                 after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
             with clock("inspect"):

@@ -16,6 +16,13 @@ def head_name(module: nn.Module) -> str:
     return (dense or convolutions)[-1]
 
 
+def ends_in_head(module: nn.Module) -> bool:
+    """Whether no activation follows the head of `module`, as the ReLU of SqueezeNet does."""
+    parts = list(module.modules())
+    after = parts[parts.index(module.get_submodule(head_name(module))) + 1 :]
+    return not any(type(part).__module__ == nn.modules.activation.__name__ for part in after)
+
+
 def freeze(module: nn.Module, part: str) -> None:
     """Let only a part train: see `ModelSpec.freeze`, and `set_training` for the layers that keep statistics.
 

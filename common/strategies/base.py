@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.assortment import row_shares
+from common import assortment
 from common.config import StrategyConfig, TrainConfig
 from common.orders import StoreInfo, Update
 from common.params import Layout, Rows, RowShares, Tensors, weighted_mean
@@ -156,7 +156,13 @@ class Strategy:
         """How the head's rows are averaged: as all else, unless it is known who has which classes."""
         if self.layout is None:
             return None
-        return row_shares(by_class, self.layout, uniform=self.config.weighting == "uniform")
+        return assortment.row_shares(by_class, self.layout, uniform=self.config.weighting == "uniform")
+
+    def centred(self, vector: Tensor) -> Tensor:
+        """See `assortment.centred`: `vector` [P] or [T], the head's rows centred where they have means of their own."""
+        if self.layout is None or self.config.absent == "full":
+            return vector
+        return assortment.centred(vector, self.layout)
 
     def weight(self, trained: Update | StoreInfo) -> float:
         """What an update counts, or that of a store would: its images, or 1."""

@@ -26,4 +26,4 @@ class FedAvgM(Strategy):
         """One momentum step of the trainable part; buffers are taken from the mean."""
         velocity = state["velocity"] * self.config.server_momentum + (params[:trainable] - combined[:trainable])
         moved = params[:trainable] - (self.config.server_lr or 1.0) * velocity
-        return torch.cat([moved, combined[trainable:]]), {"velocity": velocity}
+        return torch.cat([moved, combined[trainable:]]), {"velocity": self.centred(velocity)}

@@ -4,7 +4,7 @@ Kumar, McMahan: Adaptive Federated Optimization. ICLR 2021, Algorithm 2.
     d = mean_k w_t^k - w_t;   m <- beta1 m + (1 - beta1) d;   v <- (each its own);
     w_{t+1} = w_t + eta m / (sqrt(v) + tau)
 
-As in Flower, m and v start at zero.
+As in Flower, m and v start at zero. Where the head's rows are centred (`Strategy.centred`), so is m after each round.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,11 @@ class FedOpt(Strategy, ABC):
         first = self.first(state["first"], delta)
         second = self.second(state["second"], delta)
         moved = params[:trainable] + self.rate(int(steps)) * first / (second.sqrt() + self.config.tau)
-        return torch.cat([moved, combined[trainable:]]), {"first": first, "second": second, "steps": steps}
+        return torch.cat([moved, combined[trainable:]]), {
+            "first": self.centred(first),
+            "second": second,
+            "steps": steps,
+        }
 
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
         """beta1 m + (1 - beta1) d."""

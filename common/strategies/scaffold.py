@@ -14,8 +14,11 @@ eta. That keeps (x - y) / (K eta) what it is in the paper, the mean of the gradi
 bare K, which is the same without momentum, c_i would be 1 / (1 - beta) times a gradient, and the next correction,
 which momentum amplifies as it does a gradient, would overshoot by as much, further in each round.
 
-Where classes that a store lacks are masked, each row of the head is the mean of the stores that have its class, which
-is not the mean that c is: the head is trained without correction then.
+Where classes that a store lacks count little (mask, weigh), each row of the head is a mean over the stores that have
+its class, and c is a mean over all. Both end at one place: where each c_i is its store's gradient, all stores move by
+the same c, and any mean of equal moves is that move. So the head is corrected like all else. Without that, its rows
+would end where the gradients of their own stores cancel out, at a point that the corrected layers before it do not
+have, and go up there round after round.
 
 c_i+ - c_i = (x - y) / (K eta) - c follows from what the server has, so it does not travel: K eta does.
 """
@@ -47,9 +50,6 @@ class Scaffold(Reaching):
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """c - c_i; a store that is new has c_i = 0."""
         shift = extras["control"] - state["control"] if "control" in state else extras["control"].clone()
-        if self.layout is not None and self.config.absent == "mask":
-            for span in self.layout.rows():
-                shift[span] = 0
         return {"shift": shift}
 
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:

@@ -18,7 +18,7 @@ from common.config import ModelConfig, resolve
 from common.errors import ConfigError, DataError
 from common.models import zoo
 from common.models.dropout import Dropout
-from common.models.head import blocks, head_name
+from common.models.head import blocks, ends_in_head, head_name
 from common.models.spec import ModelSpec
 from common.models.weights import modern_name
 
@@ -68,6 +68,22 @@ def test_the_head_has_one_output_a_class(name: str, head: str) -> None:
         module = zoo.find(name).build(len(spec.classes), spec.image_size, 3)
     assert head_name(module) == head
     assert module.get_submodule(head).weight.shape[0] == 4
+    assert ends_in_head(module) == (name != "squeezenet1_1")  # which has a ReLU behind it
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [(ours, 32) for ours in models.OURS] + [("resnet18", 32), ("squeezenet1_1", 32)]
+)
+def test_no_softmax_sees_what_all_rows_of_a_last_layer_have_in_common(name: str, size: int) -> None:
+    module = models.build(described(name, size=size)).eval()
+    pixels = torch.randn(6, 3, size, size, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        before = module(pixels).softmax(dim=1)
+        head = module.get_submodule(head_name(module))
+        head.weight.add_(torch.linspace(-0.2, 0.2, head.weight[0].numel()).view(head.weight[0].shape))
+        head.bias.sub_(0.3)
+        moved = float((module(pixels).softmax(dim=1) - before).abs().max())
+    assert (moved < 1e-5) == ends_in_head(module), moved
 
 
 @pytest.mark.parametrize(

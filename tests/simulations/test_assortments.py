@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.config import RunConfig
 from common.images.types import StoreData
+from common.training import Network
+from server.checkpoints import State
+from server.plan import Start
 from server.rounds import Rounds
 from simulations.engines.sequential import SequentialEngine
 from simulations.federation import Federation
 from tests.server.by_hand import Notes
-from tests.simulations.stores import CLASSES, alone, batched, photos, same, settings, start, together
+from tests.simulations.stores import CLASSES, CPU, alone, batched, photos, same, settings, start, together
 
 ASSORTMENTS = ((0, 1), (1, 2), (0, 1, 2), (2,))
 
@@ -54,19 +58,62 @@ def test_a_store_with_all_classes_trains_as_ever(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedavgm", "scaffold"])
 @pytest.mark.parametrize("engine", ["sequential", "batched"])
-def test_a_class_that_nobody_in_the_cohort_has_keeps_its_row(strategy: str, engine: str, tmp_path: Path) -> None:
-    config = settings(
-        model__name="niid-cnn", strategy__name=strategy, strategy__absent_classes="mask", train__weight_decay=0.01,
-        run__workers=1,
-    )  # fmt: skip
-    dealt, begun = federation([(0, 1), (1,)]), start(config)
-    runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, tmp_path)
-    rounds = Rounds(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
-    state = rounds.begin(begun.params)
-    for _ in range(2):
-        state, _ = rounds.play(state)
-    runtime.close()
+def test_a_round_by_hand(strategy: str, engine: str, tmp_path: Path) -> None:
+    """One store has the classes 0 and 1, the other class 1, nobody class 2. Each row of the head is a mean over those
+    that have its class; the third stays; then all rows move together, which no softmax sees.
+    """
+    usual = {"model__name": "niid-cnn", "strategy__absent_classes": "mask", "train__weight_decay": 0.01}
+    dealt, config = federation([(0, 1), (1,)]), settings(**usual, strategy__name=strategy, run__workers=1)
+    state, begun = played(dealt, config, tmp_path / "rounds", engine, rounds=1)
+    updates = alone(dealt, settings(**usual), tmp_path / "alone")  # all train alike in round 1
+    one, other = (updates[name].params for name in ("store-0", "store-1"))
+    of_one, of_other = dealt.table["store-0"][1], dealt.table["store-1"][1]
+    expected = (one * updates["store-0"].num_examples + other * updates["store-1"].num_examples) / sum(
+        update.num_examples for update in updates.values()
+    )
     for span in begun.layout.rows():
-        same_row = (state.params[span] == begun.params[span]).view(3, -1)
-        assert same_row[2].all()
-        assert not same_row[:2].any()
+        rows, first, second, before = (vector[span].view(3, -1) for vector in (expected, one, other, begun.params))
+        rows[0], rows[1] = first[0], (of_one * first[1] + of_other * second[1]) / (of_one + of_other)
+        rows[2] = before[2]
+    network, pixels = (
+        Network(begun.plan.spec, CPU),
+        torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(1)),
+    )
+    sure = {}
+    for name, params in (("expected", expected), ("found", state.params)):
+        network.load(params)
+        sure[name] = network.logits(pixels).softmax(dim=1)
+    torch.testing.assert_close(sure["found"], sure["expected"], atol=1e-4, rtol=1e-4)
+    for span in begun.layout.rows():
+        assert state.params[span].view(3, -1).mean(dim=0).abs().max() < 1e-6
+        assert expected[span].view(3, -1).mean(dim=0).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["mask", "weigh"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "scaffold", "fednova", "feddyn", "fedavgm", "fedadam"])
+def test_rows_have_nothing_in_common_after_any_round(strategy: str, mode: str, tmp_path: Path) -> None:
+    config = settings(
+        model__name="niid-cnn", strategy__name=strategy, strategy__absent_classes=mode, run__workers=1, train__epochs=1
+    )
+    state, begun = played(federation(), config, tmp_path, "sequential", rounds=2)
+    for span in begun.layout.rows():
+        assert state.params[span].view(3, -1).mean(dim=0).abs().max() < 1e-6
+
+
+def test_heads_of_the_stores_own_stay_there(tmp_path: Path) -> None:
+    config = settings(model__name="niid-cnn", strategy__name="fedper", strategy__absent_classes="mask", run__workers=1)
+    state, begun = played(federation(), config, tmp_path, "sequential", rounds=1)
+    for span in begun.layout.rows():
+        assert torch.equal(state.params[span], begun.params[span])
+
+
+def played(dealt: Federation, config: RunConfig, states: Path, engine: str, *, rounds: int) -> tuple[State, Start]:
+    """What some rounds make of the initial model."""
+    begun = start(config)
+    runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, states)
+    loop = Rounds(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
+    state = loop.begin(begun.params)
+    for _ in range(rounds):
+        state, _ = loop.play(state)
+    runtime.close()
+    return state, begun

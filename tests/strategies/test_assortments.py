@@ -1,5 +1,6 @@
 """Stores that lack classes: what they train, and who has a say in which row of the head."""
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 
 from common import strategies
-from common.assortment import images_by_class, keep_rows, offsets, row_shares
+from common.assortment import centred, images_by_class, keep_rows, offsets, row_shares
 from common.config import StrategyConfig, TrainConfig, resolve
 from common.descent import image_losses, objective, soft_targets
 from common.errors import ConfigError
@@ -225,3 +226,41 @@ def test_a_softmax_without_classes_left_out_is_the_usual_one() -> None:
     everything = torch.zeros(4)
     found = objective(logits, targets, TrainConfig(label_smoothing=0.1), offsets=everything)
     torch.testing.assert_close(found, functional.cross_entropy(logits, targets, label_smoothing=0.1))
+
+
+def test_centring_by_hand() -> None:
+    vector = torch.tensor([7.0, 1.0, 4.0, 2.0, -2.0])
+    assert centred(vector, HEAD).tolist() == [7.0, -1.5, 1.5, 2.0, -2.0]
+    assert vector.tolist() == [7.0, 1.0, 4.0, 2.0, -2.0]
+    assert torch.equal(centred(vector, replace(HEAD, ends_in_head=False)), vector)
+
+
+MEANS = [name for name, strategy in strategies.STRATEGIES.items() if "absent_classes" in strategy.uses]
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_nothing_is_centred_where_all_rows_are_averaged_as_all_else(name: str) -> None:
+    vector = torch.tensor([7.0, 1.0, 4.0, 2.0, -3.0])
+    assert strategies.build(StrategyConfig(name=name, absent_classes="full"), HEAD).centred(vector) is vector
+    found = strategies.build(StrategyConfig(name=name, absent_classes="weigh"), HEAD).centred(vector)
+    assert found.tolist() == [7.0, -1.5, 1.5, 2.5, -2.5]
+
+
+@pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi"])
+def test_a_servers_momentum_keeps_nothing_that_all_rows_have_in_common(name: str) -> None:
+    """Each store raises the row of its class by 1: without centring, momentum would carry both on."""
+    start = torch.zeros(5)
+    strategy = strategies.build(StrategyConfig(name=name, absent_classes="mask"), HEAD)
+    cohort = [trained("s0", [0.0, 1.0, 0.0, 1.0, 0.0], [10, 0]), trained("s1", [0.0, 0.0, 1.0, 0.0, 1.0], [0, 10])]
+    after, memory = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
+    assert after[1:].abs().max() > 0.05
+    assert strategy.centred(after)[1:].tolist() == pytest.approx([0, 0, 0, 0])
+    assert memory["velocity" if name == "fedavgm" else "first"].tolist() == pytest.approx([0, 0, 0, 0, 0])
+
+
+def test_scaffold_corrects_the_head_whether_shares_count_or_not() -> None:
+    """c - c_i in every coordinate, as without assortments."""
+    server, store = {"control": torch.full((5,), 2.0)}, {"control": torch.arange(5.0)}
+    for mode in ("full", "mask", "weigh"):
+        half = strategies.build(StrategyConfig(name="scaffold", absent_classes=mode), HEAD)
+        assert half.begin(torch.zeros(5), server, store)["shift"].tolist() == [2, 1, 0, -1, -2]
