@@ -41,7 +41,7 @@ class FolderSource:
         """
         folder, classes = self._open(plan.config), plan.spec.classes
         try:
-            splits = relabel(folder, classes).splits
+            splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
             raise StoreError("unknown-class" if self._policy.class_names else "data", str(error)) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])

@@ -1,9 +1,64 @@
 """Class names as people type them at different places: "Hat", "hat " and "ＨＡＴ" are one product."""
 
 import unicodedata
+from collections.abc import Mapping, Sequence
+
+from common.errors import DataError
+
+Owners = Mapping[str, Mapping[str, int]]
+"""Store -> class as it is spelt there -> images. A data set that is no store has the name ""."""
 
 
 def normal(name: str) -> str:
     """The form in which spellings of one name are equal: without case, Unicode form and differences of white space."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join(folded.split())
+
+
+def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:
+    """The one spelling of each class, by its normal form.
+
+    known: spellings that count before all others
+
+    Of several spellings the one with the most images is taken, or of as many the first in order.
+
+    Raises DataError, which names stores and spellings, if there are several and they are not to be merged.
+    """
+    images: dict[str, dict[str, int]] = {}
+    for counts in owners.values():
+        for name, count in counts.items():
+            found = images.setdefault(normal(name), {})
+            found[name] = found.get(name, 0) + count
+    for name in known:
+        images.setdefault(normal(name), {})[name] = max(1, sum(images.get(normal(name), {}).values()) + 1)
+    several = {form: found for form, found in images.items() if len(found) > 1}
+    if several and not merge:
+        raise DataError(_several(several, owners, known))
+    return {form: min(found, key=lambda name: (-found[name], name)) for form, found in images.items()}
+
+
+def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
+    """Where in `wanted` each of the names stands; without those that are not there.
+
+    merge: whether a name that is spelt otherwise there stands for the same class
+    """
+    exact = {unicodedata.normalize("NFC", name): place for place, name in enumerate(wanted)}
+    alike = {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
+    found = {name: exact.get(unicodedata.normalize("NFC", name), alike.get(normal(name))) for name in names}
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def _several(several: Mapping[str, Mapping[str, int]], owners: Owners, known: Sequence[str]) -> str:
+    found = several[min(several)]
+    told = []
+    for name in sorted(found):
+        at = [store for store, counts in owners.items() if name in counts and store]
+        at += ["the model to go on from"] if name in known else []
+        more = [f"{len(at) - 3} more"] if len(at) > 3 else []
+        told.append(f"{name!r} ({', '.join(at[:3] + more)})" if at else repr(name))
+    others = f", and {len(several) - 1} more classes likewise" if len(several) > 1 else ""
+    return (
+        f"One class is spelt in several ways: {' and '.join(told)}{others}; expected one spelling: rename the folders, "
+        "name the classes with --classes (data.classes), or take them for one with --merge-spellings "
+        "(data.merge_spellings)."
+    )

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import RunConfig
 from common.errors import RunError
 from common.orders import STORE_CHANNELS, Plan
-from server import cohort, delivery, plan
+from server import class_table, cohort, delivery, plan
 from server.desk import Desk
 from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
@@ -115,7 +115,10 @@ class GridTraining:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config, present)
-        told = {name: info.counts for name, info in sorted(present.items()) if not info.untold}
+        for line in class_table.lines(config, classes, present):
+            self.watcher.note(line)
+        runtime.agree(classes)
+        told = {name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold}
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = plan.prepare(config, classes, self.channels).identified(run_id)
@@ -147,7 +150,8 @@ def folder_judge(agreed: Plan) -> Judge | None:
         denoise=denoise,
         arrangement=Arrangement(classes=() if spec.tells_turns else spec.classes),
     )
-    test = relabel(to_turns(opened) if spec.tells_turns else opened, spec.classes).splits["test"]
+    merge = agreed.config.data.merge_spellings
+    test = relabel(to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge).splits["test"]
     if "test" not in opened.given:  # a folder of test photos only: all of them are for testing
         test = Images.whole(test.pixels, test.labels)
     return ServerTest(agreed, test, pick(agreed.config.run.device))

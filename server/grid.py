@@ -17,6 +17,7 @@ from common.config import RunConfig, flatten, resolve
 from common.messages import Notice, Query
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.board import Board
+from server.class_table import recounted
 from server.errand import POLL, Errand
 from server.link import Link
 from server.roster import GHOST, Roster
@@ -58,13 +59,19 @@ class GridRuntime:
         self._roster = Roster(
             self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
         )
+        self._classes: tuple[str, ...] = ()
+        self._is_merging = config.data.merge_spellings
         self._expected: Errand | None = None
         self._expected_of: Sequence[str] = ()
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
         self._roster.look(FRESH)
-        return self._roster.present()
+        return {name: recounted(info, self._classes) for name, info in self._roster.present().items()}
+
+    def agree(self, classes: Sequence[str]) -> None:
+        """From now on, counts of classes that stores spell otherwise are told by these names, if so configured."""
+        self._classes = tuple(classes) if self._is_merging else ()
 
     def resting(self) -> float:
         """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""

@@ -38,6 +38,12 @@ def start(
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the stores'.")
     ] = None,
+    merge_spellings: Annotated[
+        bool | None,
+        typer.Option(
+            "--merge-spellings", help="Take class names that differ in case or spaces between stores for one."
+        ),
+    ] = None,
     test_data: Annotated[Path | None, typer.Option(help="Folder of test photos that the server keeps.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over a store's photos per round.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
@@ -78,7 +84,8 @@ def start(
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
         "model.resume_from": str(resume_from) if resume_from else None,
         "strategy.name": strategy,
-        "data.classes": classes, "evaluation.test_data": str(test_data.resolve()) if test_data else None,
+        "data.classes": classes, "data.merge_spellings": merge_spellings,
+        "evaluation.test_data": str(test_data.resolve()) if test_data else None,
         "train.epochs": epochs, "train.batch_size": batch_size, "train.lr": lr, "cohort.wait": wait,
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
     }  # fmt: skip

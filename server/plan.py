@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common import compression, models, strategies
+from common.class_names import spellings
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.models import grow
@@ -43,20 +44,25 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
     """The ordered classes of a run: as given, else those of the model that it goes on from, then all other ones that
     the stores have, sorted.
 
-    Raises DataError if there are fewer than two.
+    Raises DataError if there are fewer than two, or if stores spell one in several ways (see `common.class_names`).
     """
     if config.train.objective == "turns":
         return TURNS
     path = config.model.resume_from
     known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
-    others = {name for info in stores.values() for name in info.counts} - set(known)
-    classes = config.data.classes or (*known, *sorted(others))
+    classes = config.data.classes or _joined(known, stores, merge=config.data.merge_spellings)
     if len(classes) < 2:
         raise DataError(
             f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
             " give --classes (stores may keep theirs to themselves), or sub-folders of photos for each class there."
         )
     return classes
+
+
+def _joined(known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool) -> tuple[str, ...]:
+    """The classes of a model, and behind them, sorted, what else the stores have."""
+    owners = {name: info.counts for name, info in sorted(stores.items())}
+    return (*known, *sorted(set(spellings(owners, known, merge=merge).values()) - set(known)))
 
 
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:

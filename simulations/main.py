@@ -43,6 +43,7 @@ def run(
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the data set's.")
     ] = None,
+    merge_spellings: options.MergeSpellings = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -84,6 +85,7 @@ def run(
         "model.weights": weights,
         "model.resume_from": str(resume_from) if resume_from else None,
         "data.classes": classes,
+        "data.merge_spellings": merge_spellings,
         "strategy.name": strategy,
         "run.seed": seed,
         "run.engine": engine,
@@ -107,6 +109,7 @@ def split(
     dataset: Annotated[str | None, typer.Option(help="As for run.")] = None,
     stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
     partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
+    merge_spellings: options.MergeSpellings = None,
     seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Also write a folder of test images for the server.")] = False,
     labelled: Annotated[
@@ -117,7 +120,12 @@ def split(
     ] = None,
 ) -> None:
     """Write a data set out as one folder of image files per store, ready for real stores."""
-    flags: dict[str, Any] = {"data.dataset": dataset, "data.stores": stores, "data.partition": partition}
+    flags: dict[str, Any] = {
+        "data.dataset": dataset,
+        "data.stores": stores,
+        "data.partition": partition,
+        "data.merge_spellings": merge_spellings,
+    }
     settings = merge_settings(None, flags, assignments or [])
     from common.config import resolve
     from simulations.split import split as write_stores

@@ -19,6 +19,10 @@ Partition = Annotated[
         help="iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, or folder (each sub-folder is a store)."
     ),
 ]
+MergeSpellings = Annotated[
+    bool | None,
+    typer.Option("--merge-spellings", help="Take class names that differ in case, spaces or Unicode form for one."),
+]
 Rounds = Annotated[int | None, typer.Option(help="Rounds of training.")]
 CohortShare = Annotated[float | None, typer.Option(help="Share of the stores sampled for a round.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over a store's images per round.")]

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from common.class_names import normal, spellings
 from common.config import DataConfig
 from common.errors import ConfigError, DataError
 from common.files import sync_directory, write_json, write_text
@@ -127,10 +128,11 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
     left_out = [*found.left_out, *unusable, *((photo.name, "without a class") for photo in found.unlabelled)]
     are_split = any(photo.split for photo in usable)
     splits = splits_of(usable, digests, data.split)
+    chosen = {} if data.classes else _spelt(usable, merge=data.merge_spellings)
     dealt: list[Item] = []
     tested: list[Item] = []
     for photo, own in zip(usable, splits, strict=True):
-        item = Item(photo.label, photo.path.name, partial(shutil.copyfile, photo.path))
+        item = Item(chosen.get(photo.label, photo.label), photo.path.name, partial(shutil.copyfile, photo.path))
         (tested if own == "test" and (test or are_split) else dealt).append(item)
     for item in dealt + tested:
         if data.classes and item.label not in data.classes:
@@ -138,6 +140,13 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
     if not dealt:
         raise DataError(f"{root} has no usable photo to deal to stores.")
     return dealt, tested, f"Left out {listed(sorted(left_out))}." if left_out else ""
+
+
+def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
+    """The one spelling of each class. Raises DataError for several that are not to be merged."""
+    counts = Counter(photo.label for photo in photos)
+    chosen = spellings({"": counts}, merge=merge)
+    return {label: chosen[normal(label)] for label in counts}
 
 
 def _digest(photo: Photo) -> bytes | NotUsableError:

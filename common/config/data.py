@@ -38,6 +38,9 @@ class DataConfig(Section):
         " class for validation and for test), hash (each photo by itself; runs of earlier versions go on so)",
     )
     classes: ClassNames = Field((), description="ordered product classes; empty: gathered from the data")
+    merge_spellings: bool = Field(
+        False, description="take class names that differ in case, white space or Unicode form only for one class"
+    )
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         0, description="pixels: side of the square image the model sees; 0: chosen from model and data"
     )

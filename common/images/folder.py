@@ -1,13 +1,13 @@
 """A store's photos, opened: scanned, decoded, split, and told in plain words."""
 
 import difflib
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from common.class_names import places
 from common.errors import DataError
 from common.images.cache import Progress, open_pixels
 from common.images.decode import NotUsableError, PixelFormat
@@ -143,12 +143,14 @@ def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]
     return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
 
 
-def relabel(folder: Folder, to: tuple[str, ...]) -> Folder:
+def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Folder:
     """The same photos with labels that index the run's ordered class list `to`.
+
+    merge: whether a class may be spelt otherwise there; see `common.class_names`
 
     Raises DataError naming the first class of the folder that is not in the list, and the nearest that is.
     """
-    numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(to)}
+    numbers = places(folder.classes, to, merge=merge)
     for name in folder.classes:
         if name not in numbers:
             raise DataError(_unknown(name, to))

@@ -8,6 +8,7 @@ import importlib
 import re
 from pathlib import Path
 
+from common.class_names import normal, spellings
 from common.config import DataConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
@@ -53,14 +54,22 @@ def find(config: DataConfig) -> Source:
 def load(config: DataConfig, form: PixelFormat) -> Dataset:
     """Find and decode `data.dataset`, its labels counted in `data.classes` if these are given. Raises DataError."""
     dataset = find(config).load(form)
-    if not config.classes:
+    merge, classes = config.merge_spellings, config.classes or _spelt_once(dataset, merge=config.merge_spellings)
+    if classes == dataset.classes:
         return dataset
     splits = {
-        split: None if images is None else relabel(images, dataset.classes, config.classes, config.dataset)
+        split: None if images is None else relabel(images, dataset.classes, classes, config.dataset, merge=merge)
         for split, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
     }
     assert splits["train"] is not None
-    return Dataset(config.classes, splits["train"], splits["validation"], splits["test"], dataset.left_out)
+    return Dataset(classes, splits["train"], splits["validation"], splits["test"], dataset.left_out)
+
+
+def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
+    """The classes of a data set in order, each once. Raises DataError for spellings that are not to be merged."""
+    counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
+    chosen = spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
+    return tuple(name for name in dataset.classes if chosen[normal(name)] == name)
 
 
 def _from_hub(repository: str) -> Source:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from common.class_names import places
 from common.errors import DataError
 from common.images.types import Images
 from simulations.datasets.types import Dataset
@@ -27,14 +28,18 @@ def unlabelled(splits: Mapping[str, Images]) -> str:
     return f"{lost} of {total} images are left out: broken, or without a label." if lost else ""
 
 
-def relabel(images: Images, classes: Sequence[str], wanted: Sequence[str], owner: str) -> Images:
+def relabel(
+    images: Images, classes: Sequence[str], wanted: Sequence[str], owner: str, *, merge: bool = False
+) -> Images:
     """The same images with labels counted in `wanted` instead of `classes`.
+
+    merge: whether a class may be spelt otherwise there; see `common.class_names`
 
     Raises DataError naming `owner` and its first class that has images but is not wanted.
     """
     if tuple(classes) == tuple(wanted):
         return images
-    place = {name: position for position, name in enumerate(wanted)}
+    place = places(classes, wanted, merge=merge)
     for label in torch.unique(images.targets()).tolist():
         if classes[label] not in place:
             raise DataError(

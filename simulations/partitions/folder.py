@@ -8,11 +8,13 @@
 `flower-simulation split` writes this layout.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from common.class_names import spellings
 from common.config import DataConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
@@ -52,15 +54,29 @@ def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool 
     classes = TURNS if turns else data.classes
     _check_are_stores(path, names, classes)
     opened = {name: _open(path / name, form, data, turns=turns) for name in names}
-    classes = classes or tuple(sorted({name for folder in opened.values() for name in folder.classes}))
+    classes = classes or _joined(opened, test, merge=data.merge_spellings)
     tested = opened.pop(test, None)
-    stores = {check_store_name(name): _store(name, folder, classes, data.min_images) for name, folder in opened.items()}
-    images = _whole(tested, classes) if tested else None
+    stores = {check_store_name(name): _store(name, folder, classes, data) for name, folder in opened.items()}
+    images = _whole(tested, classes, merge=data.merge_spellings) if tested else None
     told = opened | ({test: tested} if tested else {})
     left_out = "\n".join(
         f"{name}: {folder.summary()}" for name, folder in told.items() if folder.left_out or folder.unopened
     )
     return Stores(stores, classes, images, left_out)
+
+
+def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[str, ...]:
+    """All classes, sorted; the images of the folder `test` do not count for how one is spelt.
+
+    Raises DataError for spellings that are not to be merged.
+    """
+    owners = {}
+    for name, folder in opened.items():
+        counts = folder.splits["train"].targets().bincount(minlength=len(folder.classes)).tolist()
+        owners[name] = (
+            dict.fromkeys(folder.classes, 0) if name == test else dict(zip(folder.classes, counts, strict=True))
+        )
+    return tuple(sorted(set(spellings(owners, merge=merge).values())))
 
 
 def _check_names(path: Path, names: list[str]) -> str:
@@ -107,23 +123,25 @@ def _open(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool) -> Fo
     return to_turns(folder) if turns else folder
 
 
-def _store(name: str, folder: Folder, classes: tuple[str, ...], minimum: int) -> StoreData:
+def _store(name: str, folder: Folder, classes: tuple[str, ...], config: DataConfig) -> StoreData:
+    owner, merge = f"Store {name}", config.merge_spellings
     data = StoreData(
         *(
-            relabel(folder.splits[split], folder.classes, classes, f"Store {name}")
+            relabel(folder.splits[split], folder.classes, classes, owner, merge=merge)
             for split in ("train", "validation", "test")
         )
     )
-    if len(data.train) < minimum:
+    if len(data.train) < config.min_images:
         raise DataError(
             f"Store {name} has {len(data.train)} training images ({folder.summary()}); "
-            f"at least {minimum} are expected (data.min_images)."
+            f"at least {config.min_images} are expected (data.min_images)."
         )
     return data
 
 
-def _whole(folder: Folder, classes: tuple[str, ...]) -> Images:
+def _whole(folder: Folder, classes: tuple[str, ...], *, merge: bool) -> Images:
     """All photos of a folder as one set, whatever its splits."""
     parts = list(folder.splits.values())
     rows = torch.cat([images.rows for images in parts]).sort().values
-    return relabel(Images(parts[0].pixels, parts[0].labels, rows), folder.classes, classes, "The test folder")
+    images = Images(parts[0].pixels, parts[0].labels, rows)
+    return relabel(images, folder.classes, classes, "The test folder", merge=merge)

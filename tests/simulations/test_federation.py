@@ -191,6 +191,28 @@ def test_the_split_of_an_earlier_version_is_kept_where_it_is_asked_for(tmp_path)
         assert data.validation.rows.tolist() == held
 
 
+def test_one_class_spelt_differently_at_two_stores(tmp_path):
+    stores = chain(tmp_path)
+    (stores / "rome" / "hat").rename(stores / "rome" / "Hat ")
+    with pytest.raises(DataError, match=r"'Hat ' \(rome\) and 'hat' \(paris, test\); expected one spelling"):
+        federation(8, dataset=str(stores), partition="folder")
+    found = federation(8, dataset=str(stores), partition="folder", merge_spellings=True)
+    assert found.classes == ("Hat ", "coat", "shoe")  # 16 training images each, and the first in order
+    assert found.table == {"paris": [16, 0, 16], "rome": [16, 16, 0]}
+    assert torch.bincount(found.test.targets()).tolist() == [20, 20, 20]
+
+
+def test_one_class_spelt_differently_in_one_folder(tmp_path):
+    for number, place in enumerate(("hat/1", "Hat/1", "hat/2", "shoe/1")):
+        photograph(tmp_path / f"{place}.png", number)
+    with pytest.raises(DataError, match="One class is spelt in several ways: 'Hat' and 'hat'; expected one spelling"):
+        federation(8, dataset=str(tmp_path), stores=1)
+    found = federation(8, dataset=str(tmp_path), stores=1, merge_spellings=True)
+    assert (found.classes, found.table) == (("hat", "shoe"), {"store-0": [3, 1]})
+    found = federation(8, dataset=str(tmp_path), stores=1, classes=("Hat", "hat", "shoe"))
+    assert found.table == {"store-0": [1, 2, 1]}
+
+
 def test_thousands_of_stores_share_one_array():
     dealt = federation(dataset="shelf", stores=4000, partition="shards:1")
     parts = [part for data in dealt.stores.values() for part in (data.train, data.validation, data.test)]

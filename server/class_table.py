@@ -1,0 +1,74 @@
+"""Which stores bring which classes: told before round 1, so that a folder astray is seen before it is learned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from common.class_names import places
+from common.config import RunConfig
+from common.orders import StoreInfo
+
+_NAMED = 5  # stores or classes that a line names before it only counts them
+
+
+def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
+    """What a store holds, by the names in `classes` where it spells them otherwise; as it is if there are none."""
+    if not classes:
+        return info
+    found = places(list(info.counts), classes, merge=True)
+    counts: dict[str, int] = {}
+    for name, count in info.counts.items():
+        known = classes[found[name]] if name in found else name
+        counts[known] = counts.get(known, 0) + count
+    return replace(info, counts=counts)
+
+
+def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo]) -> list[str]:
+    """The classes with who brings them; then what a person should look at.
+
+    That is a class that only one of several stores has, one that nobody can train on, and, where classes were given,
+    what a store has beside them.
+    """
+    if config.train.objective == "turns":
+        return []
+    merge = config.data.merge_spellings
+    told = {name: recounted(info, classes if merge else ()).counts for name, info in sorted(stores.items())}
+    owners = {label: [name for name, counts in told.items() if label in counts] for label in classes}
+    found = [f"{len(classes)} classes: {'; '.join(_grouped(owners, len(stores)))}."]
+    alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
+    if alone and not config.data.classes:
+        brought = _named([f"{label!r} ({owners[label][0]})" for label in alone])
+        found.append(
+            f"Only one store has {brought}: if that is a folder astray, stop, and move it away there, or start with "
+            "--classes, which lets no store bring others."
+        )
+    found += [_others(name, counts, classes) for name, counts in told.items() if set(counts) - set(classes)]
+    everything_told = not any(info.untold for info in stores.values())
+    lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
+    if lacking and everything_told:
+        found.append(f"No store that is here has photos of {_named([repr(label) for label in lacking])} to train on.")
+    return found
+
+
+def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
+    """Classes of the same stores together: "hat, shirt (all 3 stores)"."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label, names in owners.items():
+        groups.setdefault(tuple(names), []).append(label)
+    whole = f"all {everybody} stores"
+    return [
+        f"{', '.join(labels)} ({whole if len(names) == everybody > 1 else _named(names) or 'nobody'})"
+        for names, labels in groups.items()
+    ]
+
+
+def _others(store: str, counts: Mapping[str, int], classes: Sequence[str]) -> str:
+    others = _named([f"{label!r} ({count} photos)" for label, count in counts.items() if label not in classes])
+    return (
+        f"{store} has {others}, none of the run's classes: it takes no part until that folder is renamed or moved away "
+        "there, or the class is among those of a new run."
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

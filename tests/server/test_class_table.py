@@ -1,0 +1,57 @@
+"""Who brings which class, told before round 1."""
+
+import pytest
+
+from common.config import resolve
+from common.errors import DataError
+from common.orders import StoreInfo
+from server.class_table import lines, recounted
+from server.plan import agree_on_classes
+
+
+def stores(**counts: dict[str, int]) -> dict[str, StoreInfo]:
+    return {name: StoreInfo(name, of, 1, 1) for name, of in counts.items()}
+
+
+CHAIN = stores(oslo={"bag": 4, "hat": 9}, paris={"bag": 2, "hat": 1}, rome={"hat": 3, "old stuff": 2})
+
+
+def test_the_union_is_told_with_who_brings_what() -> None:
+    config = resolve()
+    classes = agree_on_classes(config, CHAIN)
+    assert lines(config, classes, CHAIN) == [
+        "3 classes: bag (oslo, paris); hat (all 3 stores); old stuff (rome).",
+        "Only one store has 'old stuff' (rome): if that is a folder astray, stop, and move it away there, or start "
+        "with --classes, which lets no store bring others.",
+    ]
+
+
+def test_where_classes_are_given_others_are_named_and_take_no_part() -> None:
+    config = resolve({"data.classes": ["hat", "bag", "umbrella"]})
+    classes = agree_on_classes(config, CHAIN)
+    assert lines(config, classes, CHAIN) == [
+        "3 classes: hat (all 3 stores); bag (oslo, paris); umbrella (nobody).",
+        "rome has 'old stuff' (2 photos), none of the run's classes: it takes no part until that folder is renamed or "
+        "moved away there, or the class is among those of a new run.",
+        "No store that is here has photos of 'umbrella' to train on.",
+    ]
+
+
+def test_one_store_alone_brings_what_it_has() -> None:
+    one = stores(oslo={"bag": 4, "hat": 0})
+    assert lines(resolve(), ("bag", "hat"), one) == [
+        "2 classes: bag, hat (oslo).",
+        "No store that is here has photos of 'hat' to train on.",
+    ]
+
+
+def test_a_class_spelt_differently_at_two_stores_stops_the_run_unless_merged() -> None:
+    mixed = stores(oslo={"Hat": 4, "bag": 1}, rome={"hat": 9, "bag": 1, "HAT ": 2})
+    with pytest.raises(DataError, match=r"'HAT ' \(rome\) and 'Hat' \(oslo\) and 'hat' \(rome\)"):
+        agree_on_classes(resolve(), mixed)
+    assert agree_on_classes(resolve({"data.classes": "Hat,hat,bag"}), mixed) == ("Hat", "hat", "bag")
+    config = resolve({"data.merge_spellings": "true"})
+    classes = agree_on_classes(config, mixed)
+    assert classes == ("bag", "hat")
+    assert recounted(mixed["rome"], classes).counts == {"hat": 11, "bag": 1}
+    assert lines(config, classes, mixed) == ["2 classes: bag, hat (all 2 stores)."]
