@@ -42,10 +42,13 @@ def synthesize(images: int, into: Path) -> str:
     patterns = random.integers(0, 256, (CLASSES, 3 * SIDE * SIDE))
     folder = into / "cifar10"
     folder.mkdir()
-    for file, count in (("data_batch_1.bin", images), ("test_batch.bin", max(1, images // 5))):
+    train, test = [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"]
+    for files, count in ((train, images), (test, max(1, images // 5))):
         labels = random.integers(0, CLASSES, count)
         pixels = (patterns[labels] + random.integers(0, 256, (count, 3 * SIDE * SIDE))) // 2
-        np.concatenate([labels[:, None], pixels], axis=1).astype(np.uint8).tofile(folder / file)
+        records = np.concatenate([labels[:, None], pixels], axis=1).astype(np.uint8)
+        for file, part in zip(files, np.array_split(records, len(files)), strict=True):
+            part.tofile(folder / file)
     os.environ |= {"FEDSHELF_DATA": str(into), "FEDSHELF_CACHE": str(into / "cache")}
     return "cifar10"
 

@@ -94,7 +94,8 @@ def test_synthetic_images_reach_rivals_as_they_were_written(tmp_path: Path, monk
     with np.load(arrays, allow_pickle=False) as found:
         assert found["train_pixels"].shape == (20, 3, 32, 32)
         assert found["test_pixels"].shape == (4, 3, 32, 32)
-        written = np.fromfile(tmp_path / "cifar10" / "data_batch_1.bin", np.uint8).reshape(20, 3073)
+        files = [tmp_path / "cifar10" / f"data_batch_{number}.bin" for number in range(1, 6)]
+        written = np.concatenate([np.fromfile(file, np.uint8) for file in files]).reshape(20, 3073)
         assert (found["train_labels"] == written[:, 0]).all()
         assert (found["train_pixels"].reshape(20, 3072) == written[:, 1:]).all()
 

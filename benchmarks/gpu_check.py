@@ -1,0 +1,350 @@
+"""All that only a GPU can show, within eight minutes: equality, bits, memory, recorded steps, aggregation, speed.
+
+    python -m benchmarks.gpu_check          on a machine with a CUDA device
+    python -m benchmarks.gpu_check --dry    the same checks on the CPU: that they run, and that equals are equal
+
+Each line is one check: what was measured, and whether it is as promised in docs/performance.md. The exit code is 0 if
+all are. A check that would begin after --seconds is said to be left out, and counts as not passed.
+"""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from benchmarks import data, harness
+from benchmarks.contestants import Images, contestants
+from benchmarks.machine import machine
+from benchmarks.work import WORKS
+from client.states import StateStore
+from client.work import Trainer
+from common import strategies
+from common.config import RunConfig, resolve
+from common.device import compute_exactly
+from common.orders import EvaluateOrder, TrainOrder, Update
+from common.params import Layout
+from common.training import Network
+from server.plan import Start, prepare, settle
+from simulations import datasets, federation
+from simulations.engines.batched import BatchedEngine
+from simulations.federation import Federation
+from simulations.stacking.memory import stores_that_fit
+from simulations.stacking.training import StackedTraining
+
+TOLERANCE = 1e-3  # of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
+MIB = 2**20
+
+# What trains: every optimizer, schedule, loss, kind of layer and strategy that takes a way of its own on a GPU.
+PATHS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {},
+    "sgd along a cosine": {"train.schedule": "cosine", "train.backbone_lr": 0.5},
+    "adam": {"train.optimizer": "adam", "train.lr": 0.001, "train.schedule": "cosine"},
+    "adamw, decay": {"train.optimizer": "adamw", "train.lr": 0.001, "train.weight_decay": 0.1},
+    "augmented": {"data.trivial_augment": True, "data.erasing": 0.3, "data.mixup": 0.3, "data.crop": 2},
+    "dropout, squared loss": {"model.dropout": 0.3, "train.loss": "squared"},
+    "scaffold": {"strategy.name": "scaffold"},
+    "feddyn": {"strategy.name": "feddyn"},
+    "fedprox, clipped": {"strategy.name": "fedprox", "strategy.mu": 0.1, "train.clip_norm": 1.0, "train.l1": 1e-4},
+    "shares taken out, smoothed": {"strategy.absent_classes": "weigh", "train.label_smoothing": 0.1},
+    "compressed": {"messages.compression": "int8"},
+    "a residual network": {"model.name": "resnet18", "model.norm": "group", "train.lr": 0.003},
+    "depthwise convolutions": {"model.name": "mobilenet_v3_small", "model.norm": "group", "train.lr": 0.003},
+}
+ROBUST = ("median", "trimmed-mean", "krum", "multi-krum")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """What the checks share. small: whether a CPU stands in for the device, so that work is cut down"""
+
+    device: torch.device
+    small: bool
+    folder: Path
+
+    def dealt(self, **changed: Any) -> tuple[Start, Federation]:
+        """Four stores of `shelf`, the smallest of a single image, and what they start from."""
+        usual = {
+            "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid", "data.image_size": 32,
+            "model.name": "niid-cnn", "train.epochs": 1, "train.batch_size": 8, "train.lr": 0.01, "run.rounds": 3,
+            "run.device": str(self.device),
+        }  # fmt: skip
+        config = resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
+        config = settle(config, datasets.find(config.data).native_size, 3)
+        dealt = federation.build(config, image_size=config.data.image_size, channels=3)
+        size = 9 if self.small else 90
+        stores = {
+            name: dataclasses.replace(store, train=store.train.select(torch.arange(size * place + 1)))
+            for place, (name, store) in enumerate(dealt.stores.items())
+        }
+        dealt = dataclasses.replace(dealt, stores=stores)
+        return prepare(config, dealt.classes, 3).identified("check"), dealt
+
+    def states(self) -> Path:
+        """A fresh folder for what strategies keep."""
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+
+Check = Callable[[Bench], tuple[bool, str]]
+"""Whether what was measured is as promised, and what was measured."""
+
+
+def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
+    """Many stores at once on the device, and one after another on it, against each store alone on the CPU."""
+    for name, changed in PATHS.items():
+        if bench.small and changed.get("model.name"):
+            continue  # minutes on a CPU
+        start, dealt = bench.dealt(**changed)
+        reference = alone(start, dealt, torch.device("cpu"), bench)
+        at_once = together(start, dealt, bench)
+        one_by_one = alone(start, dealt, bench.device, bench)
+        apart = max(distance(at_once, reference), distance(one_by_one, reference))
+        yield f"equality: {name}", apart < TOLERANCE, f"{apart:.1e} apart at most, {TOLERANCE:g} allowed"
+
+
+def same_bits(bench: Bench) -> tuple[bool, str]:
+    """The same training twice, in each way, has the same weights to the bit."""
+    start, dealt = bench.dealt(**{"model.dropout": 0.3})
+    pairs = [
+        [together(start, dealt, bench) for _ in range(2)],
+        [alone(start, dealt, bench.device, bench) for _ in range(2)],
+    ]
+    differ = sum(not torch.equal(one[store], other[store]) for one, other in pairs for store in one)
+    return differ == 0, f"{differ} of {2 * len(dealt.stores)} stores differ between two runs"
+
+
+def plans_of_memory(bench: Bench) -> tuple[bool, str]:
+    """The plan is the same when made twice, and a step of as many stores as planned fits, without much to spare."""
+    start, _ = bench.dealt()
+    network = Network(start.plan.spec, bench.device)
+    first, second = (stores_that_fit(network, 32) for _ in range(2))
+    if bench.device.type != "cuda":
+        return first == second, f"{first} stores, then {second}"
+    free = torch.cuda.mem_get_info(bench.device)[0]
+    count = min(first, 4096)
+    torch.cuda.reset_peak_memory_stats(bench.device)
+    StackedTraining(network, start.plan.config, count, mixed=False)
+    used = torch.cuda.max_memory_allocated(bench.device)
+    good = abs(first - second) <= 0.02 * first and used < free
+    return good, f"{first} stores, then {second}; weights of {count} take {used / free:.0%} of what is free"
+
+
+def steps_recorded(bench: Bench) -> tuple[bool, str]:
+    """Steps are recorded once, whatever becomes of the rate, and recorded ones are quicker."""
+    start, dealt = bench.dealt(**{"train.schedule": "cosine", "train.epochs": 8, "run.rounds": 6})
+    engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
+    counts, seconds = [], []
+    for number in range(1, 6):
+        began = time.perf_counter()
+        list(engine.train(TrainOrder(start.plan, number, start.params), list(dealt.stores)))
+        seconds.append(time.perf_counter() - began)
+        training = engine._shards[0]._training
+        counts.append(len(training._graphs) if training else 0)
+    engine.close()
+    good = counts[-1] == counts[-2] and (bench.device.type != "cuda" or counts[-1] > 0)
+    return good, f"{counts} steps recorded after each round; round 5 takes {seconds[-1] / seconds[0]:.2f} of round 1"
+
+
+def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
+    """Robust strategies combine on the device what they combine on the CPU, and how long it takes there."""
+    draws = torch.Generator().manual_seed(1)
+    size = 2_000_000 if bench.small else 11_000_000
+    vectors = [torch.randn(size, generator=draws) for _ in range(10)]
+    layout = Layout((), (), size, size)
+    for name in ROBUST:
+        strategy = strategies.build(resolve({"strategy.name": name}).strategy, layout)
+        found, seconds = [], []
+        for device in (torch.device("cpu"), bench.device):
+            updates = [
+                Update(f"store-{number}", 1, vector.to(device), 100, 0.0, 0.0) for number, vector in enumerate(vectors)
+            ]
+            synchronise(device)
+            began = time.perf_counter()
+            combined = strategy.combine(updates)
+            synchronise(device)
+            seconds.append(time.perf_counter() - began)
+            found.append(combined.cpu())
+        apart = relative(found[1], found[0])
+        told = f"{apart:.1e} apart; {seconds[1] / seconds[0]:.3f} of a CPU's time"
+        yield f"aggregation: {name}", apart < TOLERANCE, told
+
+
+def judged(bench: Bench) -> tuple[bool, str]:
+    """Test images judged on the device are taken for what they are on the CPU, all but ties."""
+    start, dealt = bench.dealt()
+    assert dealt.test is not None
+    order = EvaluateOrder(start.plan, 0, start.params, "test", (0.5, 1.0, 2.0))
+    found = [
+        Trainer(device, StateStore(bench.states())).evaluate(order, {"": dealt.test})[0].counts
+        for device in (torch.device("cpu"), bench.device)
+    ]
+    moved = int(abs(found[0].confusion - found[1].confusion).sum()) // 2
+    return moved <= len(dealt.test) // 500, f"{moved} of {len(dealt.test)} images taken for another class"
+
+
+def float32_is_exact(bench: Bench) -> tuple[bool, str]:
+    """No TensorFloat-32: a product of matrices and a convolution against float64."""
+    compute_exactly(bench.device)
+    draws = torch.Generator().manual_seed(2)
+    left, right = (torch.randn(512, 512, generator=draws) for _ in range(2))
+    images, kernels = torch.randn(8, 64, 32, 32, generator=draws), torch.randn(64, 64, 3, 3, generator=draws)
+    product = (left.to(bench.device) @ right.to(bench.device)).cpu()
+    folded = torch.conv2d(images.to(bench.device), kernels.to(bench.device)).cpu()
+    apart = max(
+        relative(product.double(), left.double() @ right.double()),
+        relative(folded.double(), torch.conv2d(images.double(), kernels.double())),
+    )
+    return apart < 1e-5, f"{apart:.1e} from float64; TensorFloat-32 would be 3e-4"
+
+
+def channels_last(bench: Bench) -> tuple[bool, str]:
+    """What converting the weights of convolutions beforehand would save: cuDNN converts them at each call."""
+    draws = torch.Generator().manual_seed(3)
+    images = torch.randn(64, 64, 32, 32, generator=draws).to(bench.device, memory_format=torch.channels_last)
+    kernels = torch.randn(64, 64, 3, 3, generator=draws).to(bench.device)
+    seconds = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        weights = kernels.contiguous(memory_format=form).requires_grad_()
+        for repetition in range(2):  # the first one warms up
+            synchronise(bench.device)
+            began = time.perf_counter()
+            for _ in range(5 if bench.small else 200):
+                torch.conv2d(images, weights, padding=1).sum().backward()
+            synchronise(bench.device)
+            if repetition:
+                seconds.append(time.perf_counter() - began)
+    return True, f"{seconds[1] / seconds[0]:.2f} of the time with weights in channels-last order"
+
+
+def too_little_memory(bench: Bench) -> tuple[bool, str]:
+    """A device that holds a part of a batch at a time comes to the same weights."""
+    if bench.device.type != "cuda":
+        return True, "nothing runs out of memory on a CPU"
+    start, dealt = bench.dealt(**{"train.batch_size": 512})
+    whole = together(start, dealt, bench)
+    total = torch.cuda.get_device_properties(bench.device).total_memory
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved(bench.device)
+    try:
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (held + 192 * MIB) / total), bench.device)
+        in_pieces = together(start, dealt, bench)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
+    apart = distance(in_pieces, whole)
+    return apart < TOLERANCE, f"{apart:.1e} apart with 192 MiB"
+
+
+def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
+    """W3, pfl-research's benchmark, cut to fewer rounds, beside a bare PyTorch loop in the same run."""
+    rounds, stores, images = (2, 20, 1000) if bench.small else (150, 1000, 50_000)
+    work = dataclasses.replace(WORKS["w3"], device=str(bench.device), rounds=rounds, stores=stores)
+    work = dataclasses.replace(work, cohort=min(work.cohort, work.stores))
+    dataset = data.synthesize(images, bench.folder)
+    found = contestants(work, Images(dataset, data.prepare(dataset, bench.folder)), sys.executable)
+    rows = {name: found[name] for name in found if name.startswith(("ours", "bare"))}
+    samples = harness.alternate(rows, 1)
+    rates = {name: sample[0]["images_per_second"] or 0.0 for name, sample in samples.items()}
+    ours = next(rate for name, rate in rates.items() if name.startswith("ours"))
+    for name, rate in rates.items():
+        if not name.startswith("ours") and rate:
+            yield f"speed: W3 beside {name}", True, f"{ours:,.0f} images/s, {ours / rate:.2f} times as many"
+
+
+def alone(start: Start, dealt: Federation, device: torch.device, bench: Bench) -> dict[str, Tensor]:
+    """Each store's weights after two rounds by itself on `device`: float32 [P], on the CPU."""
+    trainer = Trainer(device, StateStore(bench.states()))
+    return {
+        name: [trainer.train(order, name, store.train) for order in orders(start)][-1].params.cpu()
+        for name, store in dealt.stores.items()
+        if len(store.train)
+    }
+
+
+def together(start: Start, dealt: Federation, bench: Bench) -> dict[str, Tensor]:
+    """The same of all stores at once on the device."""
+    engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
+    try:
+        answers = [list(engine.train(order, list(dealt.stores))) for order in orders(start)][-1]
+        return {answer.store: answer.params.cpu().clone() for answer in answers if isinstance(answer, Update)}
+    finally:
+        engine.close()
+
+
+def orders(start: Start) -> list[TrainOrder]:
+    """Two rounds from the same model; strategies begin with nothing to send along but zeros."""
+    config: RunConfig = start.plan.config
+    strategy = strategies.build(config.strategy, start.layout)
+    extras = strategy.extras(strategy.initial(start.params, start.layout.trainable))
+    return [TrainOrder(start.plan, number, start.params, extras, number - 1) for number in (1, 2)]
+
+
+def distance(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+    """The largest ||a - b|| / ||b|| over stores."""
+    assert found.keys() == expected.keys(), (found.keys(), expected.keys())
+    return max(relative(found[name], expected[name]) for name in expected)
+
+
+def relative(one: Tensor, other: Tensor) -> float:
+    """||a - b|| / ||b||."""
+    return float((one - other).norm() / other.norm())
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a device has been asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+SINGLE: Mapping[str, Check] = {
+    "float32 is float32": float32_is_exact,
+    "the same bits twice": same_bits,
+    "plan of memory": plans_of_memory,
+    "recorded steps": steps_recorded,
+    "judging": judged,
+    "too little memory": too_little_memory,
+    "weights in channels-last order": channels_last,
+}
+
+
+def checks(bench: Bench) -> Iterator[tuple[str, bool, str]]:
+    """All checks, one after another: name, whether passed, what was measured."""
+    for name, check in SINGLE.items():
+        yield name, *check(bench)
+    yield from robust_means(bench)
+    yield from speed(bench)
+    yield from paths_equal(bench)
+
+
+def main() -> None:
+    """Run the checks and end with 1 if one of them failed or was left out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dry", action="store_true", help="on the CPU, with less work")
+    parser.add_argument("--seconds", type=float, default=480.0, help="after which no further check begins")
+    options = parser.parse_args()
+    if not options.dry and not torch.cuda.is_available():
+        raise SystemExit("No CUDA device is on this machine; --dry runs the checks on the CPU.")
+    console, began = Console(), time.perf_counter()
+    console.print("; ".join(machine().values()), highlight=False)
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(torch.device("cpu" if options.dry else "cuda"), options.dry, Path(folder))
+        for name, good, told in checks(bench):
+            failed += not good
+            line = f"{'ok    ' if good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}: {told}"
+            console.print(line, highlight=False, soft_wrap=True)
+            if time.perf_counter() - began > options.seconds:
+                failed += 1
+                console.print("The time is up; the checks that remain were left out.")
+                break
+    raise SystemExit(min(failed, 1))
+
+
+if __name__ == "__main__":
+    main()
