@@ -89,9 +89,11 @@ class TellingWorker:
         return update
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge the global model on photos held out."""
+        """Judge the global model on photos held out, as it is and as this store uses it."""
         evaluation = self._worker.evaluate(order)
         counts = evaluation.counts
         photos = f"{counts.num_examples} {order.split} photos"
-        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {photos}.")
+        own = evaluation.adjusted
+        further = f", with this store's shares of the classes on {own.accuracy:.1%}" if own is not None else ""
+        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {photos}{further}.")
         return evaluation

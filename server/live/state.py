@@ -30,7 +30,7 @@ class StoreState:
     since:    seconds since the epoch, or None
     why:      plain words, or empty
     images:   training images
-    accuracy: of the global model on the store's validation images, when it was last asked
+    accuracy: of the model as the store uses it, on its validation images, when it was last asked
     loss, seconds: of its last training
     rounds:   in which its update was used; last_round the latest of them, 0 if none
     failures: rounds in which it gave nothing that could be used

@@ -65,7 +65,7 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])
-    for group in ("train", "test", "validation", "seconds", "bytes"):
+    for group in ("train", "test", "validation", "validation_raw", "seconds", "bytes"):
         for name, value in (record.get(group) or {}).items():
             if isinstance(value, int | float) and name != "images":
                 yield f"{group}/{name}", value

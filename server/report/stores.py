@@ -15,10 +15,14 @@ LISTED = 40
 
 @dataclass(frozen=True)
 class StoreRow:
-    """One store's result; `share` places its accuracy on a bar (0..1), `part` is its share of the model's steps."""
+    """One store's result; `share` places its accuracy on a bar (0..1), `part` is its share of the model's steps.
+
+    raw: the accuracy of the model as it is, where stores use it with something added; else None
+    """
 
     name: str
     share: float
+    raw: float | None
     precision: float | None
     recall: float | None
     macro_f1: float | None
@@ -58,16 +62,18 @@ def stores(run: Contents) -> Stores | None:
         return None
     parts = run.summary.get("contribution") or {}
     ordered = sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
-    rows = [_row(name, found, parts.get(name)) for name, found in ordered]
+    is_adjusted = (run.summary.get("adjustment") or {}).get("used") == "adjusted"
+    rows = [_row(name, found, parts.get(name), is_adjusted=is_adjusted) for name, found in ordered]
     shares = [row.share for row in rows]
     shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED else (rows, [])
     told = _told(rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from"))
     return Stores(len(rows), shares[0], median(shares), shares[-1], told, shown, bins)
 
 
-def _row(name: str, found: Mapping[str, Any], part: float | None) -> StoreRow:
+def _row(name: str, found: Mapping[str, Any], part: float | None, *, is_adjusted: bool) -> StoreRow:
     precision, recall, f1 = (found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1"))
-    return StoreRow(printable(name), found["accuracy"], precision, recall, f1, found.get("images"), part)
+    raw = found.get("raw_accuracy") if is_adjusted else None
+    return StoreRow(printable(name), found["accuracy"], raw, precision, recall, f1, found.get("images"), part)
 
 
 def _told(rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None) -> list[str]:

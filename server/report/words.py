@@ -95,8 +95,8 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """A summary in a few sentences: what happened, how good the model is, how fast it went."""
     lines = (
-        _what_happened(summary), _how_good(summary), _which_round(summary), _what_stays(summary), _what_grew(summary),
-        _how_fast(summary),
+        _what_happened(summary), _how_good(summary), _which_round(summary), how_used(summary.get("adjustment")),
+        _what_stays(summary), _what_grew(summary), _how_fast(summary),
     )  # fmt: skip
     return [line for line in lines if line]
 
@@ -140,6 +140,33 @@ def is_best_delivered(summary: Mapping[str, Any]) -> bool:
     """Whether the model is that of the best round because it is the best, not because it is the last."""
     best = summary.get("best") or {}
     return best.get("on") != "test" and best.get("round") == summary.get("delivered_round") is not None
+
+
+def how_used(adjustment: Mapping[str, Any] | None) -> str:
+    """By which scores the stores use the model, and what their images say of both; nothing where there is one way."""
+    if not adjustment:
+        return ""
+    on, validation = "test" if adjustment["test"] else "validation", adjustment["validation"]
+    adds = "add the logarithms of their own shares of the classes to the model's scores"
+    if not (found := adjustment[on]):
+        return f"Stores {adds}, as in training; they hold no images out to judge that by."
+    adjusted, raw = (percent(found[way]["accuracy"]) for way in ("adjusted", "raw"))
+    images = f"their {counted(found['raw']['images'], f'{on} image')}"
+    if adjustment["used"] == "raw":
+        return (
+            f"Stores use the model as it is: right on {raw} of {images}. With their own shares of the classes in its"
+            f" scores it is right on {adjusted}, but the loss of their validation images is higher"
+            f" ({_losses(validation)})."
+        )
+    why = f"; chosen for the lower loss on validation images, {_losses(validation)}" if validation else ""
+    return (
+        f"Stores {adds}: so it is right on {adjusted} of {images}, as it is on {raw}{why}. At a store, flower-client"
+        " export writes its own model."
+    )
+
+
+def _losses(found: Mapping[str, Any]) -> str:
+    return f"{decimal(found['adjusted']['loss'])} against {decimal(found['raw']['loss'])}"
 
 
 def _what_stays(summary: Mapping[str, Any]) -> str:

@@ -272,3 +272,22 @@ def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_pat
     markup, page = page_of(directory)
     assert "doubts" in page.sections
     assert markup.index("<b>ost</b> was set aside: 3 bad rounds.") < markup.index("<b>a</b>: same.")
+
+
+def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", stores=3)
+    summary = json.loads((run / "summary.json").read_text())
+    both = {way: {"accuracy": share, "macro_f1": share, "loss": 1 - share, "images": 180} for way, share in
+            (("raw", 0.4321), ("adjusted", 0.876))}  # fmt: skip
+    found = {"used": "adjusted", "chosen_on": "validation", "validation": both, "test": None, "temperature": None}
+    for row in summary["per_store"].values():
+        row["raw_accuracy"] = 0.1236
+    (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found}))
+    write_report(run)
+    _, page = page_of(run)
+    assert "As it is" in page.texts
+    assert page.texts.count("12.4%") == 3
+    assert "87.6% of their 180 validation images, as it is on 43.2%" in " ".join(page.texts)
+    (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found | {"used": "raw"}}))
+    write_report(run)
+    assert "As it is" not in page_of(run)[1].texts

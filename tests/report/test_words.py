@@ -98,3 +98,32 @@ def test_outcome_of_a_finished_run() -> None:
     ]
     last = summary | {"delivered_round": 20, "delivered_because": "the last, as run.deliver asks for"}
     assert words.outcome(last)[2] == "The model is that of round 20 of 20, the last, as run.deliver asks for."
+
+
+def figures(accuracy: float, loss: float) -> dict[str, float]:
+    return {"accuracy": accuracy, "macro_f1": accuracy, "loss": loss, "images": 200}
+
+
+def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> None:
+    both = {"raw": figures(0.5, 1.25), "adjusted": figures(0.75, 0.5)}
+    adjusted = {"used": "adjusted", "chosen_on": "validation", "validation": both, "test": None, "temperature": None}
+    adds = "Stores add the logarithms of their own shares of the classes to the model's scores"
+    own = "At a store, flower-client export writes its own model."
+    assert words.how_used(adjusted) == (
+        f"{adds}: so it is right on 75.0% of their 200 validation images, as it is on 50.0%; chosen for the lower loss"
+        f" on validation images, 0.500 against 1.250. {own}"
+    )
+    unchosen = adjusted | {"chosen_on": None, "validation": None, "test": both}
+    assert (
+        words.how_used(unchosen)
+        == f"{adds}: so it is right on 75.0% of their 200 test images, as it is on 50.0%. {own}"
+    )
+    unknown = adjusted | {"chosen_on": None, "validation": None}
+    assert words.how_used(unknown) == f"{adds}, as in training; they hold no images out to judge that by."
+    worse = adjusted | {"used": "raw", "validation": {"raw": figures(0.5, 1.0), "adjusted": figures(0.75, 1.5)}}
+    assert words.how_used(worse) == (
+        "Stores use the model as it is: right on 50.0% of their 200 validation images. With their own shares of the"
+        " classes in its scores it is right on 75.0%, but the loss of their validation images is higher (1.500 against"
+        " 1.000)."
+    )
+    assert words.how_used(None) == ""
