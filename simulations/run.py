@@ -104,7 +104,7 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     config = resolve(settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
-        if (path / "federated").is_dir():
+        if (path / "options.json").is_file():
             raise RunError(f"{path} holds a comparison; go on with it by flower-simulation compare --resume.")
         return path, RunDirectory.stored(path, settings)
     if not config.run.out:

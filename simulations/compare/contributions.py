@@ -1,16 +1,17 @@
 """What each store contributes: as estimated while training, and as found by training without it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from common.metrics import merge
 from simulations.compare.crew import SERVER
-from simulations.compare.judging import Judged, gain
+from simulations.compare.found import Found, Row, SeedOutcome
+from simulations.compare.judging import Judged
+from simulations.compare.margins import Paired, gain
 from simulations.compare.parts import FEDERATED, WITHOUT
-from simulations.compare.verdict import Found
 
 
 def contributions(found: Found) -> dict[str, Any] | None:
@@ -18,22 +19,23 @@ def contributions(found: Found) -> dict[str, Any] | None:
 
     left_out: what the federated model gains over the one trained without the store, on the server's test images if
               there are any, else on all stores' held-out images: points of accuracy, and nats of the mean loss
-    agreement: Spearman's rank correlation of estimate and loss gained, over the stores
+    agreement: Spearman's rank correlation of estimate and loss gained, over the stores; the mean over the seeds
     """
-    estimates = found.parts[FEDERATED].summary.get("contribution")
-    if not estimates:
+    estimates: dict[int, dict[str, float]] = {
+        seed.seed: seed.parts[FEDERATED].summary.get("contribution") or {} for seed in found.seeds
+    }
+    if not all(estimates.values()):
         return None
-    told: dict[str, Any] = {"stores": {store: {"estimate": estimates.get(store)} for store in found.stores}}
-    told["has_left_out"] = all(f"{WITHOUT}/{store}" in found.parts for store in found.stores)
-    if told["has_left_out"]:
-        whole = _on_all(found, FEDERATED)
-        for store in found.stores:
-            without = _on_all(found, f"{WITHOUT}/{store}")
-            gained = gain(without, whole)
-            assert gained is not None, "there are images to judge on"
-            told["stores"][store] |= {"left_out": asdict(gained), "loss": without.counts.loss - whole.counts.loss}
-        rows = told["stores"].values()
-        told["agreement"] = rank_correlation([row["estimate"] for row in rows], [row["loss"] for row in rows])
+    has_left_out = all(f"{WITHOUT}/{store}" in seed.parts for seed in found.seeds for store in seed.stores)
+    rows = {}
+    for row in found.rows:
+        known = [estimate for seed in row.seeds if (estimate := estimates[seed.seed].get(row.store)) is not None]
+        rows[row.label] = {"estimate": fmean(known) if known else None} | (_left_out(row) if has_left_out else {})
+    told: dict[str, Any] = {"stores": rows, "has_left_out": has_left_out}
+    if has_left_out:
+        agreements = [_agreement(seed, estimates[seed.seed]) for seed in found.seeds]
+        known = [agreement for agreement in agreements if agreement is not None]
+        told["agreement"] = fmean(known) if known else None
     return told
 
 
@@ -49,11 +51,31 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
 
 
-def _on_all(found: Found, part: str) -> Judged:
-    """A part's model on the server's test images, else on those of all stores."""
-    judged = found.parts[part].judged
+def _left_out(row: Row) -> dict[str, Any]:
+    pairs = []
+    for seed in row.seeds:
+        without, whole = _on_all(seed, f"{WITHOUT}/{row.store}"), _on_all(seed, FEDERATED)
+        pairs.append([Paired.of("", np.arange(len(whole.right)), without, whole)])
+    gained = gain(pairs)
+    assert gained is not None, "there are images to judge on"
+    return {"left_out": gained.told(), "loss": fmean(_loss_without(seed, row.store) for seed in row.seeds)}
+
+
+def _loss_without(seed: SeedOutcome, store: str) -> float:
+    """By how much the mean loss is higher without the store."""
+    return _on_all(seed, f"{WITHOUT}/{store}").counts.loss - _on_all(seed, FEDERATED).counts.loss
+
+
+def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
+    stores = [store for store in seed.stores if store in estimates]
+    return rank_correlation([estimates[store] for store in stores], [_loss_without(seed, store) for store in stores])
+
+
+def _on_all(seed: SeedOutcome, part: str) -> Judged:
+    """A part's model on the server's test images, else on those of all stores, as these use the federated model."""
+    judged = seed.parts[part].judged
     if SERVER in judged:
-        return judged[SERVER]
-    own = [judged[store] for store in found.stores]
+        return judged[SERVER].raw
+    own = [judged[store].used(is_adjusted=seed.is_adjusted(FEDERATED)) for store in seed.stores]
     right = np.concatenate([each.right for each in own])
-    return Judged(right, merge([each.counts for each in own], found.classes))
+    return Judged(right, merge([each.counts for each in own], len(own[0].counts.confusion)))

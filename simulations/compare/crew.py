@@ -5,6 +5,7 @@ one federation would not allow: its stores differ in size. On a GPU, parts come 
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,14 @@ from common.errors import FedshelfError
 from common.models.saved import FILE, read
 from common.params import Layout
 from common.prediction import load
+from server.checkpoints import Checkpoints
 from server.plan import prepare
 from server.run_directory import RunDirectory
 from server.training_run import Training
 from simulations import engines
+from simulations.compare.curves import Curve, curve_of
 from simulations.compare.held_out import HeldOut
-from simulations.compare.judging import Judged, judge
+from simulations.compare.judging import Answers, judge
 from simulations.compare.parts import TUNED, Part
 from simulations.compare.progress import PartWatcher, Progress, SharedStop
 from simulations.engines.pool import Pool
@@ -37,13 +40,17 @@ SERVER = ""  # in place of a store's name: the server's test set
 class Outcome:
     """What came of the part with this number.
 
-    summary: of its run; empty if it was not begun
-    judged:  its finished model on the held-out images of each store that it is for, and on the server's (`SERVER`)
+    summary:   of its run; empty if it was not begun
+    judged:    its finished model on the held-out images of each store that it is for, and on the server's (`SERVER`)
+    validated: the same on the validation images of those stores that have any
+    curve:     its rounds and their accuracies, see `curves`
     """
 
     number: int
     summary: dict[str, Any] = field(default_factory=dict)
-    judged: dict[str, Judged] = field(default_factory=dict)
+    judged: dict[str, Answers] = field(default_factory=dict)
+    validated: dict[str, Answers] = field(default_factory=dict)
+    curve: Curve = ()
     error: FedshelfError | OSError | None = None
 
     @property
@@ -53,11 +60,15 @@ class Outcome:
 
 
 class Crew:
-    """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them."""
+    """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them.
+
+    parts: those of one seed, the federated one first
+    """
 
     def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, workers: int) -> None:
         self._parts, self._held_out, self._root = parts, held_out, root
         self.progress = Progress(parts)
+        self.recount()
         self.stop = SharedStop(self.progress)
         self._pool: Pool[int, Outcome] | None = Pool(workers, self._work) if workers > 1 else None
 
@@ -68,23 +79,34 @@ class Crew:
                 raise outcome.error
             yield outcome
 
+    def recount(self) -> None:
+        """Take the progress from what is on disk."""
+        for number, part in enumerate(self._parts):
+            if self._finished(part):
+                self.progress.finish(number)
+            else:
+                saved = Checkpoints(self._root / part.name / "checkpoints", part.config.run.keep_checkpoints).rounds()
+                self.progress.tell(number, saved[-1] if saved else 0)
+
     def close(self) -> None:
         """End all processes."""
         if self._pool:
             self._pool.close()
 
     def _ending(self) -> Iterator[Outcome]:
-        first = [number for number, part in enumerate(self._parts) if part.kind != TUNED]
-        tuned = [number for number, part in enumerate(self._parts) if part.kind == TUNED]
+        """Outcomes as parts end; a part that starts from another's model is begun when that is finished."""
+        followers: dict[str, list[int]] = defaultdict(list)
+        for number, part in enumerate(self._parts):
+            followers[part.after].append(number)
         if self._pool is None:
-            yield from map(self._work, [*first, *tuned])
+            yield from map(self._work, (number for numbers in followers.values() for number in numbers))
             return
-        waiting = range(0)
-        for outcome in self._pool.results(self._pool.submit(first)):
-            if outcome.number == 0 and outcome.is_finished:
-                waiting = self._pool.submit(tuned)  # they start from its model
-            yield outcome
-        yield from self._pool.results(waiting)
+        results = [self._pool.results(self._pool.submit(followers.pop("")))]
+        while results:
+            for outcome in results.pop():
+                if outcome.is_finished and (waiting := followers.pop(self._parts[outcome.number].name, None)):
+                    results.append(self._pool.results(self._pool.submit(waiting)))
+                yield outcome
 
     def _work(self, number: int) -> Outcome:
         """Train a part and judge it, in this process or in a worker."""
@@ -96,7 +118,8 @@ class Crew:
             if summary["status"] != "finished":
                 return Outcome(number, summary)
             self.progress.finish(number)
-            return Outcome(number, summary, self._judge(part))
+            curve = curve_of(RunDirectory(self._root / part.name).history())
+            return Outcome(number, summary, *self._judge(part), curve)
         except (FedshelfError, OSError) as error:
             return Outcome(number, error=error)
 
@@ -117,32 +140,31 @@ class Crew:
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
             directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
-            start = start.identified(directory.run_id())
+            start, watcher = start.identified(directory.run_id()), PartWatcher(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
-                return Training(start, engine, None, PartWatcher(self.progress, number), directory, 0.0).run(self.stop)
+                judge = engine.judge if federation.test is not None else None
+                return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
 
-    def _judge(self, part: Part) -> dict[str, Judged]:
-        """Of a part about one store, on its images and the server's; else on all stores'.
+    def _judge(self, part: Part) -> tuple[dict[str, Answers], dict[str, Answers]]:
+        """Of a part about one store, on its images and the server's, else on all stores'; and on validation images.
 
         Where stores have parts of the model of their own, each judges with these, and nobody on the server's images.
         """
         names = [part.store] if part.is_of_one_store else list(self._held_out.own)
-        sets = {name: self._held_out.own[name] for name in names}
         network = load(read(self._root / part.name), torch.device(part.config.run.device))
-        batch_size = part.config.evaluation.batch_size
-        if self._keeps_parts(part, network.layout):
-            found: dict[str, Judged] = {}
-            sent = network.vector.clone()
-            for name, images in sets.items():
+        batch_size, sent = part.config.evaluation.batch_size, network.vector.clone()
+        own, validated = dict[str, Answers](), dict[str, Answers]()
+        keeps_parts = bool(strategies.build(part.config.strategy, network.layout).personal())
+        for name in names:
+            store = self._parts[0].federation.stores[name]
+            if keeps_parts:
                 network.load(self._of_store(part, name, sent, network.layout))
-                found |= judge(network, {name: images}, batch_size)
-            return found
-        if self._held_out.server is not None:
-            sets[SERVER] = self._held_out.server
-        return judge(network, sets, batch_size)
-
-    def _keeps_parts(self, part: Part, layout: Layout) -> bool:
-        return bool(strategies.build(part.config.strategy, layout).personal())
+            own[name] = judge(network, self._held_out.own[name], None, batch_size)
+            if len(store.validation):
+                validated[name] = judge(network, store.validation, None, batch_size)
+        if self._held_out.server is not None and not keeps_parts:
+            own[SERVER] = judge(network, self._held_out.server, None, batch_size)
+        return own, validated
 
     def _of_store(self, part: Part, store: str, params: Tensor, layout: Layout) -> Tensor:
         """A finished part's model (float32 [P]) as a store has it: with what the strategy leaves there."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.images.types import Images, StoreData
@@ -30,9 +31,21 @@ class HeldOut:
     server: Images | None
     told: str
 
+    def numbers(self) -> dict[str, NDArray[np.int64]]:
+        """Of each store's own images a number [n] that no other image has, and that it has in every seed: its place in
+        the array that all stores share, or in those of all stores one behind the other.
+        """
+        first, found = 0, dict[str, NDArray[np.int64]]()
+        is_shared = len({images.pixels.data_ptr() for images in self.own.values()}) == 1
+        for name, images in self.own.items():
+            found[name] = first + images.rows.cpu().numpy()
+            first += 0 if is_shared else len(images.pixels)
+        return found
+
 
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
-    """What to judge on, and the stores with just that as their test images; the server keeps none for its rounds.
+    """What to judge on, and the stores with just that as their test images. The server keeps its own for its rounds
+    only where no store has validation images to draw a curve of.
 
     A store's own images are its test images; where no store has any, the server's test images are dealt to them,
     and where there are none, the stores' validation images are taken, which then choose nothing.
@@ -55,7 +68,8 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
             " keep some of each store's with --set data.holdout=0.2."
         )
     held_out = HeldOut({name: data.test for name, data in stores.items()}, federation.test, told)
-    return replace(federation, stores=stores, test=None), held_out
+    has_validation = any(len(data.validation) for data in stores.values())
+    return replace(federation, stores=stores, test=None if has_validation else federation.test), held_out
 
 
 def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str, StoreData]:

@@ -1,8 +1,6 @@
 """Whether models are right about held-out images, image by image."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 import torch
@@ -24,28 +22,27 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Gain:
-    """How much more often one model is right than another on the same images, in percentage points.
+class Answers:
+    """A model on one set of images, by its own scores and by those that a store uses.
 
-    margin: half the width of a 95% interval, by the adjusted Wald interval for paired proportions (Bonett and Price
-            2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data")
+    raw:      by the model's scores alone
+    adjusted: with the logarithm of the store's shares of the classes added (`common.assortment.adjustment`); None where
+              there is nothing to add
     """
 
-    points: float
-    margin: float
+    raw: Judged
+    adjusted: Judged | None = None
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether chance alone would hardly make such a difference."""
-        return abs(self.points) > self.margin
+    def used(self, *, is_adjusted: bool) -> Judged:
+        """Those that count."""
+        return self.adjusted if is_adjusted and self.adjusted is not None else self.raw
 
 
-def judge(network: Network, sets: Mapping[str, Images], batch_size: int) -> dict[str, Judged]:
-    """The network's present weights on each set."""
-    return {
-        name: judged(log_probabilities(network, images, batch_size), images.targets().cpu())
-        for name, images in sets.items()
-    }
+def judge(network: Network, images: Images, adjustment: Tensor | None, batch_size: int) -> Answers:
+    """The network's present weights on images. adjustment: float32 [C], added to the scores, or None."""
+    said, targets = log_probabilities(network, images, batch_size), images.targets().cpu()
+    raw = judged(said, targets)
+    return Answers(raw, None if adjustment is None else judged((said + adjustment).log_softmax(dim=1), targets))
 
 
 def judged(log_probabilities: Tensor, targets: Tensor) -> Judged:
@@ -55,23 +52,3 @@ def judged(log_probabilities: Tensor, targets: Tensor) -> Judged:
     losses = -log_probabilities.gather(1, targets.view(-1, 1)).double().sum()
     counts = Counts(cells.view(classes, classes).numpy(), float(losses))
     return Judged((guesses == targets).numpy(), counts)
-
-
-def gain(before: Judged, after: Judged) -> Gain | None:
-    """What `after` gains over `before`; None without images.
-
-    With b images of n that only `after` has right, and c that only `before` has: points = (b - c) / n, and
-    margin = 1.96 sqrt((p + q - (p - q)^2) / (n + 2)) with p = (b + 1) / (n + 2), q = (c + 1) / (n + 2); in percent.
-    """
-    count = len(before.right)
-    if not count:
-        return None
-    won, lost = int((after.right & ~before.right).sum()), int((before.right & ~after.right).sum())
-    p, q = (won + 1) / (count + 2), (lost + 1) / (count + 2)
-    return Gain(100 * (won - lost) / count, 196 * sqrt((p + q - (p - q) ** 2) / (count + 2)))
-
-
-def mean_gain(gains: list[Gain]) -> Gain:
-    """The mean over stores, each counting once; its margin follows from theirs, as stores hold different images."""
-    margin = sqrt(sum(each.margin**2 for each in gains)) / len(gains)
-    return Gain(sum(each.points for each in gains) / len(gains), margin)

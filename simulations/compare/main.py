@@ -23,6 +23,13 @@ def compare(
     model: options.Model = None,
     strategy: options.Strategy = None,
     seed: options.Seed = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Several seeds, such as 0,1,2: each deals the data set, trains and judges; --resume adds some.",
+        ),
+    ] = None,
     device: options.Device = None,
     tune_epochs: Annotated[
         int | None,
@@ -57,10 +64,29 @@ def compare(
         "run.out": str(out) if out else None,
     }
     settings = merge_settings(config, flags, assignments or [])
+    several = _numbers(seeds, seed)
     from rich.console import Console
 
-    from simulations.compare.command import Request
     from simulations.compare.command import compare as run
+    from simulations.compare.place import Request
 
-    finished = run(Request(settings, resume, tune_epochs, tune_lr, leave_one_out), Console())
+    finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out), Console())
     raise typer.Exit(0 if finished else STOPPED)
+
+
+def _numbers(seeds: str | None, seed: int | None) -> tuple[int, ...]:
+    """ "0,1,2" -> (0, 1, 2); nothing -> (). Raises ConfigError."""
+    from common.errors import ConfigError
+
+    if seeds is None:
+        return ()
+    if seed is not None:
+        raise ConfigError(f"Got --seed {seed} and --seeds {seeds}; give one of them.")
+    texts = [text.strip() for text in seeds.split(",")]
+    numbers = [int(text) for text in texts if text.isascii() and text.isdigit() and int(text) < 2**63]
+    if len(numbers) < len(texts) or len(set(numbers)) < len(numbers):
+        raise ConfigError(
+            f"Option --seeds got {seeds!r}; allowed: different whole numbers from 0, with commas between them, for"
+            " example 0,1,2."
+        )
+    return tuple(numbers)

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import server.report
 from common.files import write_text
 from server.report import words
+from server.report.charts import LineChart, line_chart
 from server.report.heatmap import heat_map
-from simulations.compare.words import headline, of_contributions, of_store
+from simulations.compare.notes import budget, margins
+from simulations.compare.words import TITLES, headline, of_contributions, of_store
 
 
 def write(directory: Path) -> Path:
@@ -34,13 +37,26 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
             settings=settings,
             headline=headline(found),
             agreement=of_contributions(found["contributions"]) if "contributions" in found else "",
-            sentences={store: of_store(store, each) for store, each in found["stores"].items()},
+            sentences=[
+                of_store(label, each, is_dealt_anew=found["seeds"]["is_dealt_anew"])
+                for label, each in found["stores"].items()
+            ],
+            titles=TITLES,
+            margins=margins(found),
+            budget=budget(found),
+            curves=_curves(found["curves"]["models"]),
             matrices={
                 kind: heat_map(found["classes"], each["all_images"]["confusion"])
                 for kind, each in found["average"].items()
             },
         )
     )
+
+
+def _curves(found: Mapping[str, Any]) -> LineChart | None:
+    """Accuracies over the rounds of the federation, or None if none were measured."""
+    series = {kind: list(zip(each["rounds"], each["accuracy"], strict=True)) for kind, each in found.items()}
+    return line_chart("Accuracy", series, words.percent)
 
 
 def environment(folder: Path) -> Environment:

@@ -12,19 +12,24 @@ from simulations.federation import Federation
 from simulations.pooling import pooled
 
 ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
+LONGER = "alone-longer"  # alone, and then as many epochs more as fine-tuning takes: the same work, from another start
 WITHOUT = "without"  # federated without one store, to see what it contributes
 EVERYONE = "pooled"  # the name of the one store that holds all images
+OF_ONE_STORE = (ALONE, LONGER, TUNED)  # kinds whose models are for one store only
+AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}  # what a kind is compared with: as much local work
 
 
 @dataclass(frozen=True)
 class Options:
     """What a comparison is told beside the settings of its runs.
 
+    seeds:         each deals the data set, and trains and judges every model
     tune_epochs:   passes over a store's own images with which it adapts the federated model; 0: no store does
     tune_lr:       learning rate of these
     leave_one_out: whether to train once more without each store
     """
 
+    seeds: tuple[int, ...]
     tune_epochs: int
     tune_lr: float
     leave_one_out: bool
@@ -32,12 +37,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Part:
-    """One training. store: whom it is about, or "" if it is about all."""
+    """One training.
+
+    store: whom it is about, or "" if it is about all
+    after: the part whose finished model it starts from, or ""
+    """
 
     kind: str
     store: str
     config: RunConfig
     federation: Federation
+    after: str = ""
 
     @property
     def name(self) -> str:
@@ -47,7 +57,7 @@ class Part:
     @property
     def is_of_one_store(self) -> bool:
         """Whether its model is for one store only."""
-        return self.kind in (ALONE, TUNED)
+        return self.kind in OF_ONE_STORE
 
     @property
     def cost(self) -> int:
@@ -57,19 +67,27 @@ class Part:
 
 
 def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Part]:
-    """All parts, the federated one first and the others by what they cost, those that need its model at the end."""
+    """All parts of one seed, the federated one first, and those that start from another's model at the end; else those
+    that cost most come first.
+    """
+    if config.evaluation.patience:
+        federation = replace(federation, test=None)  # nobody shall stop by the images that judge in the end
     stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     whole = Part(FEDERATED, "", _single_process(config), federation)
-    others = [Part(POOLED, "", _lone(config, rounds), _everyone(federation))]
-    others += [Part(ALONE, name, _lone(config, rounds), _only(federation, [name])) for name in stores]
-    if options.leave_one_out and len(stores) > 1:
-        others += [
-            Part(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
-            for name in stores
-        ]
-    tuned = _tuned(config, options, root / whole.name / FILE) if options.tune_epochs else None
-    adapted = [Part(TUNED, name, tuned, _only(federation, [name])) for name in stores] if tuned else []
-    return [whole, *sorted(others, key=lambda part: -part.cost), *sorted(adapted, key=lambda part: -part.cost)]
+    pool = Part(POOLED, "", _lone(config, rounds), _everyone(federation))
+    alone = [Part(ALONE, name, _lone(config, rounds), _only(federation, [name])) for name in stores]
+    without = [
+        Part(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
+        for name in stores
+        if options.leave_one_out and len(stores) > 1
+    ]
+    further = [
+        Part(kind, part.store, _further(config, options, root / start.name), part.federation, start.name)
+        for part in alone
+        for kind, start in ((TUNED, whole), (LONGER, part))
+        if options.tune_epochs
+    ]
+    return [whole, *_costly_first([pool, *alone, *without]), *_costly_first(further)]
 
 
 def lone_rounds(config: RunConfig, stores: int) -> int:
@@ -81,20 +99,30 @@ def lone_rounds(config: RunConfig, stores: int) -> int:
     return max(1, round_half_up(config.run.rounds * cohort / stores))
 
 
+def _costly_first(parts: list[Part]) -> list[Part]:
+    return sorted(parts, key=lambda part: -part.cost)
+
+
 def _lone(config: RunConfig, rounds: int) -> RunConfig:
-    """Plain local training of one store: the same model and local settings, no federated algorithm."""
+    """Local training of one store: the same model and local settings, and no federated algorithm.
+
+    What absent classes count stays, as it belongs to the loss, and so does the mean of the last rounds' models: a model
+    gains by that with or without others.
+    """
+    kept = ("absent_classes", "average", "average_decay", "average_rounds")
+    strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept})
     plain = {
-        "strategy": StrategyConfig(), "cohort": CohortConfig(), "messages": MessagesConfig(),
+        "strategy": strategy, "cohort": CohortConfig(), "messages": MessagesConfig(),
         "screening": ScreeningConfig(), "run": config.run.model_copy(update={"rounds": rounds}),
     }  # fmt: skip
     return _single_process(config.model_copy(update=plain))
 
 
-def _tuned(config: RunConfig, options: Options, model: Path) -> RunConfig:
-    """Further training from the federated model at one store."""
+def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
+    """Further training at one store, from the model of the finished part in the directory `start`."""
     changed = {
-        "model.weights": str(model), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
-        "train.schedule": "constant", "evaluation.patience": 0,
+        "model.weights": str(start / FILE), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
+        "train.schedule": "constant", "strategy.average": "none", "evaluation.patience": 0,
     }  # fmt: skip
     return resolve(flatten(_lone(config, options.tune_epochs)), changed)
 
@@ -112,7 +140,7 @@ def _single_process(config: RunConfig) -> RunConfig:
 
 def _only(federation: Federation, names: list[str]) -> Federation:
     stores: Mapping[str, StoreData] = {name: federation.stores[name] for name in names}
-    return replace(federation, stores=stores, table={name: federation.table[name] for name in names})
+    return replace(federation, stores=stores, test=None, table={name: federation.table[name] for name in names})
 
 
 def _everyone(federation: Federation) -> Federation:

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Sequence
 
+from server.report.words import counted
 from server.run_directory import Record
 from server.training_run import StopRequest
 from simulations.compare.parts import Part
@@ -18,9 +19,19 @@ class Progress:
 
     def of(self, kind: str) -> tuple[float, int]:
         """Share of the work of all parts of a kind that is done (0..1), and how many parts that are."""
-        parts = [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True) if part.kind == kind]
-        done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
-        return done / max(1, sum(part.cost for part, _ in parts)), len(parts)
+        parts = [(part, done) for part, done in self._done() if part.kind == kind]
+        return _share(parts), len(parts)
+
+    def share(self) -> float:
+        """Share of all work that is done (0..1)."""
+        return _share(self._done())
+
+    def told(self) -> str:
+        """What is done of each kind: "federated 3 of 10 rounds, alone 2 of 4 stores"."""
+        kinds: dict[str, list[tuple[Part, float]]] = {}
+        for part, done in self._done():
+            kinds.setdefault(part.kind, []).append((part, done))
+        return ", ".join(f"{kind} {_of_kind(parts)}" for kind, parts in kinds.items())
 
     def tell(self, number: int, rounds: int) -> None:
         """The part with this number has done so many rounds."""
@@ -39,6 +50,25 @@ class Progress:
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Nothing."""
+
+    def _done(self) -> list[tuple[Part, float]]:
+        """Each part with its rounds done."""
+        return [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True)]
+
+
+def _share(parts: Sequence[tuple[Part, float]]) -> float:
+    """Of the work of some parts that is done (0..1)."""
+    done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
+    return done / max(1, sum(part.cost for part, _ in parts))
+
+
+def _of_kind(parts: Sequence[tuple[Part, float]]) -> str:
+    """What is done of the parts of a kind: rounds of a single one, else how many are finished."""
+    if len(parts) == 1 and not parts[0][0].store:
+        ((part, done),) = parts
+        return f"{done:.0f} of {counted(part.config.run.rounds, 'round')}"
+    finished = sum(done >= part.config.run.rounds for part, done in parts)
+    return f"{finished} of {counted(len(parts), 'store')}"
 
 
 class PartWatcher:

@@ -1,9 +1,10 @@
 """A comparison in the terminal: how far it is, and what it found."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from rich import box
@@ -14,36 +15,51 @@ from rich.table import Table
 
 from server.report.words import counted, percent, printable
 from simulations.compare.crew import Crew, Outcome
-from simulations.compare.parts import ALONE, FEDERATED, POOLED, TUNED, WITHOUT, Part
-from simulations.compare.words import headline, of_store
+from simulations.compare.gain_words import listed
+from simulations.compare.parts import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
+from simulations.compare.words import TITLES, headline, of_store
 
 KINDS = {
     FEDERATED: "federated",
     POOLED: "all images pooled",
     ALONE: "each store alone",
+    LONGER: "each store alone, longer",
     TUNED: "fine-tuned per store",
     WITHOUT: "federated without one store",
 }
 MOST_STORES = 40  # that get a line of their own; all are in the report
+WIDTH = 6  # characters of a figure, "100.0%": names give way in a narrow terminal, figures are never cut
+LOOK_SECONDS = 2.0  # between two looks at how far it is, where no terminal shows it ...
+LEAST_SHARE = 0.02  # ... and of the work that is done between two lines
 
 
-def follow(crew: Crew, parts: Sequence[Part], console: Console) -> Mapping[int, Outcome]:
+def follow(crew: Crew, name: str, console: Console) -> Mapping[int, Outcome]:
     """Let the crew work to its end, or to the end that a person asks for, showing how far it is: outcomes by number.
+
+    name: of what it works at, "seed 0"
 
     Raises FedshelfError or OSError if a part cannot go on.
     """
     lively = console.is_terminal and not console.is_dumb_terminal
-    live = Live(get_renderable=lambda: _progress(crew), console=console, refresh_per_second=2) if lively else None
-    outcomes: dict[int, Outcome] = {}
-    began = time.monotonic()
-    with crew.stop.on_signals(), live or nullcontext():
-        for outcome in crew.outcomes():
-            outcomes[outcome.number] = outcome
-            if not lively:
-                done = f"{len(outcomes)}/{len(parts)} parts"
-                told = f"part={parts[outcome.number].name} status={outcome.summary.get('status', 'stopped')}"
-                console.print(f"{told} done={done} seconds={time.monotonic() - began:.1f}", markup=False)
-    return outcomes
+    live = Live(get_renderable=lambda: _progress(crew, name), console=console, refresh_per_second=2)
+    with crew.stop.on_signals(), live if lively else _lines(crew, name, console):
+        return {outcome.number: outcome for outcome in crew.outcomes()}
+
+
+def stopped(crew: Crew, name: str, finished: Sequence[str], path: Path, console: Console) -> None:
+    """Say what is done of a comparison that was stopped, as its files have it, and how to go on.
+
+    name:     of what the crew worked at
+    finished: the same of what was done before
+    """
+    crew.recount()
+    before = f"{listed(finished)} finished; " if finished else ""
+    lines = (
+        f"Stopped: {before}{name}: {crew.progress.told()}.",
+        f"To go on: flower-simulation compare --resume --out {path}",
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
@@ -51,13 +67,40 @@ def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
     console.print(_table(found))
     for line in headline(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for name, store in list(found["stores"].items())[:MOST_STORES]:
-        console.print(f"  {of_store(name, store)}", markup=False, highlight=False, soft_wrap=True)
+    for label, store in list(found["stores"].items())[:MOST_STORES]:
+        line = of_store(label, store, is_dealt_anew=found["seeds"]["is_dealt_anew"])
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {path / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _progress(crew: Crew) -> Table:
+@contextmanager
+def _lines(crew: Crew, name: str, console: Console) -> Iterator[None]:
+    """Print a line from time to time while this is open."""
+    ended, began = Event(), time.monotonic()
+
+    def tell() -> None:
+        told = f"{name}: {percent(crew.progress.share())} done after {time.monotonic() - began:.0f} s"
+        console.print(f"{told}: {crew.progress.told()}", markup=False, highlight=False, soft_wrap=True)
+
+    def watch() -> None:
+        last = crew.progress.share()
+        while not ended.wait(LOOK_SECONDS):
+            if crew.progress.share() >= last + LEAST_SHARE:
+                last = crew.progress.share()
+                tell()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _progress(crew: Crew, name: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(name)
     for kind, told in KINDS.items():
         share, parts = crew.progress.of(kind)
         if parts:
@@ -71,14 +114,14 @@ def _progress(crew: Crew) -> Table:
 
 def _table(found: Mapping[str, Any]) -> Table:
     kinds = list(found["average"])
-    table = Table(title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("store", no_wrap=True)
-    for name in ("images", *kinds, "gain"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, store in list(found["stores"].items())[:MOST_STORES]:
+    for name in ("images", *(TITLES[kind].lower().replace(" ", "\n") for kind in kinds), "gain"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=WIDTH)
+    for label, store in list(found["stores"].items())[:MOST_STORES]:
         accuracies = [percent(store["models"][kind].get("accuracy")) for kind in kinds]
         gain = store["gain"][FEDERATED]
-        table.add_row(printable(name), f"{store['images']:,}", *accuracies, f"{gain['points']:+.1f}" if gain else "–")
+        table.add_row(printable(label), f"{store['images']:,}", *accuracies, f"{gain['points']:+.1f}" if gain else "–")
     means = [percent(found["average"][kind]["accuracy"]) for kind in kinds]
     table.add_section()
     table.add_row("average", "", *means, f"{found['gains'][FEDERATED][ALONE]['points']:+.1f}")

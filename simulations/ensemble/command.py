@@ -1,11 +1,11 @@
 """`flower-simulation ensemble`, from models to a directory with `ensemble.json` and `report.html`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,8 @@ from common.models import saved
 from common.models.saved import SavedModel
 from server.report.words import decimal, percent, printable
 from server.run_directory import RunDirectory, free_name
-from simulations.compare.judging import Judged, gain, judged
+from simulations.compare.judging import Judged, judged
+from simulations.compare.margins import Paired, gain
 from simulations.ensemble import page
 from simulations.ensemble.members import Said, listen, read_members
 from simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
@@ -88,9 +89,9 @@ def _both(rule: Rule, said: Said) -> tuple[Judged, Judged]:
 
 
 def _gain(before: Judged, after: Judged) -> dict[str, float]:
-    found = gain(before, after)
+    found = gain([[Paired.of("", np.arange(len(before.right)), before, after)]])
     assert found is not None, "there are test images"
-    return asdict(found)
+    return {"points": found.points, "margin": found.margin()}
 
 
 def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.report.words import counted, percent, printable
-from simulations.compare.words import is_clear, points
+from simulations.compare.gain_words import points
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
@@ -18,7 +18,8 @@ def headline(found: Mapping[str, Any]) -> list[str]:
         f" right on {alone} of {counted(found['judged_on']['images'], 'test image')}."
     ]
     lines += [f"{_NAMES[name]}: {_told(each)}." for name, each in found["ensembles"].items()]
-    clear = [name for name, each in found["ensembles"].items() if is_clear(each["gain"]) and each["gain"]["points"] > 0]
+    gains = {name: each["gain"] for name, each in found["ensembles"].items()}
+    clear = [name for name, gain in gains.items() if _is_clear(gain) and gain["points"] > 0]
     first = (
         f"Deciding together pays: {_all(clear)}." if clear else "No ensemble is clearly better than its best member."
     )
@@ -36,10 +37,15 @@ _NAMES = {
 }
 
 
+def _is_clear(gain: Mapping[str, float]) -> bool:
+    """Whether other test images would hardly undo it; the models are what they are."""
+    return abs(gain["points"]) > gain["margin"]
+
+
 def _told(each: Mapping[str, Any]) -> str:
     gain = each["gain"]
     more = "more" if gain["points"] >= 0 else "less"
-    chance = "" if is_clear(gain) else ", which may be chance"
+    chance = "" if _is_clear(gain) else ", which may be chance"
     return f"{percent(each['test']['accuracy'])}, {points(gain['points'])} {more}{chance}"
 
 

@@ -61,6 +61,31 @@ def test_else_validation_images_are_taken_and_then_choose_nothing() -> None:
     assert all(len(data.validation) == 0 for data in stores.stores.values())
 
 
+def test_an_image_has_one_number_in_all_seeds() -> None:
+    dealt, other = (hold_out(without_tests(), seed=seed)[1] for seed in (1, 2))
+    pixels = without_tests().test
+    assert pixels is not None
+    for found in (dealt, other):
+        for name, numbers in found.numbers().items():
+            assert torch.equal(pixels.pixels[torch.from_numpy(numbers)], found.own[name].pixels[found.own[name].rows])
+    assert [len(part) for part in dealt.numbers().values()] != [0, 0, 0]
+    # stores with arrays of their own: none, one and two test images
+    own = hold_out(federation([30, 12, 6]), seed=1)[1].numbers()
+    assert {name: numbers.tolist() for name, numbers in own.items()} == {
+        "store-0": [], "store-1": [0], "store-2": [1, 2],
+    }  # fmt: skip
+
+
+def test_the_server_judges_rounds_only_where_nobody_else_can_and_nothing_stops_by_it() -> None:
+    chosen = Options((5,), 2, 0.01, leave_one_out=False)
+    for validation in (True, False):
+        stores, _ = hold_out(without_tests(validation), seed=1)
+        for patience in (0, 2):
+            parts = plan(settings(evaluation__patience=patience), stores, chosen, Path("here"))
+            judged = {part.kind for part in parts if part.federation.test is not None}
+            assert judged == (set() if validation or patience else {"federated", "pooled"})
+
+
 def test_nothing_held_out_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError, match=r"neither test nor validation images; .* data\.holdout"):
         hold_out(replace(without_tests(validation=False), test=None), seed=1)
@@ -76,17 +101,40 @@ def test_pooled_sets_hold_the_same_images_whether_they_share_an_array_or_not() -
 
 
 class TestParts:
-    def parts(self, **options: object) -> list:
-        chosen = Options(**({"tune_epochs": 2, "tune_lr": 0.01, "leave_one_out": False} | options))  # type: ignore[arg-type]
-        config = settings(strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05)
+    def parts(self, changed: dict | None = None, **options: object) -> list:
+        usual: dict = {"seeds": (5,), "tune_epochs": 2, "tune_lr": 0.01, "leave_one_out": False}
+        chosen = Options(**(usual | options))
+        config = settings(strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05, **(changed or {}))
         stores, _ = hold_out(without_tests(), seed=1)
         return plan(config, stores, chosen, Path("here"))
 
-    def test_are_one_federation_one_pool_and_two_of_each_store(self) -> None:
+    def test_are_one_federation_one_pool_and_three_of_each_store(self) -> None:
         parts = self.parts()
-        assert Counter(part.kind for part in parts) == {"federated": 1, "pooled": 1, "alone": 3, "fine-tuned": 3}
+        of_stores = dict.fromkeys(("alone", "alone-longer", "fine-tuned"), 3)
+        assert Counter(part.kind for part in parts) == {"federated": 1, "pooled": 1} | of_stores
         assert parts[0].kind == "federated"
-        assert [part.kind for part in parts[-3:]] == ["fine-tuned"] * 3
+        assert {part.kind for part in parts[-6:]} == {"fine-tuned", "alone-longer"}
+
+    def test_what_is_fine_tuned_and_what_it_is_compared_with_get_the_same_work(self) -> None:
+        parts = {part.name: part for part in self.parts()}
+        for store in ("store-0", "store-1", "store-2"):
+            tuned, longer = parts[f"fine-tuned/{store}"], parts[f"alone-longer/{store}"]
+            assert (tuned.after, longer.after) == ("federated", f"alone/{store}")
+            assert tuned.config.model.weights == "here/federated/model.safetensors"
+            assert longer.config.model.weights == f"here/alone/{store}/model.safetensors"
+            assert tuned.config.model_copy(update={"model": None}) == longer.config.model_copy(update={"model": None})
+            assert tuned.federation.stores == longer.federation.stores
+
+    def test_without_fine_tuning_nothing_trains_longer(self) -> None:
+        assert {part.kind for part in self.parts(tune_epochs=0)} == {"federated", "pooled", "alone"}
+
+    def test_all_train_by_the_same_loss_and_deliver_the_same_mean_of_rounds(self) -> None:
+        shared = {"strategy__absent_classes": "mask", "strategy__average": "ema", "strategy__average_decay": 0.5}
+        for part in self.parts(shared):
+            strategy = part.config.strategy
+            assert strategy.absent_classes == "mask"
+            averaged = "none" if part.kind in ("fine-tuned", "alone-longer") else "ema"
+            assert (strategy.average, strategy.average_decay) == (averaged, 0.5)
 
     def test_the_pool_has_every_image(self) -> None:
         (pool,) = [part for part in self.parts() if part.kind == POOLED]
@@ -100,7 +148,6 @@ class TestParts:
                 assert (part.config.run.rounds, part.config.train) == (3, settings(train__lr=0.05).train)
             if part.kind == "fine-tuned":
                 assert (part.config.run.rounds, part.config.train.epochs, part.config.train.lr) == (2, 1, 0.01)
-                assert part.config.model.weights == "here/federated/model.safetensors"
 
     def test_each_store_is_left_out_once(self) -> None:
         parts = [part for part in self.parts(leave_one_out=True, tune_epochs=0) if part.kind == "without"]

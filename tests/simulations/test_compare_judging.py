@@ -1,18 +1,16 @@
-"""Who is right how often, and what is chance: numbers that a reader can check by hand."""
+"""Who is right how often: numbers that a reader can check by hand."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as draw
 
-from common.metrics import Counts
+from common.config import ModelConfig
+from common.models import specify
+from common.prediction import log_probabilities
+from common.training import Network
 from simulations.compare.contributions import rank_correlation
-from simulations.compare.judging import Gain, Judged, gain, judged, mean_gain
-
-
-def answers(*right: int) -> Judged:
-    return Judged(np.array(right, dtype=bool), Counts.zero(2))
+from simulations.compare.judging import judge, judged
+from tests.simulations.stores import photos
 
 
 def test_judged_by_hand() -> None:
@@ -23,37 +21,23 @@ def test_judged_by_hand() -> None:
     assert found.counts.loss_sum == pytest.approx(-np.log(0.5 * 0.25 * 0.75))
 
 
-def test_gain_by_hand() -> None:
-    # Of 8 images the second model has two more right and loses one: 1/8. p = 3/10, q = 2/10.
-    found = gain(answers(1, 1, 1, 0, 0, 0, 0, 0), answers(1, 1, 0, 1, 1, 0, 0, 0))
-    assert found is not None
-    assert found.points == pytest.approx(12.5)
-    assert found.margin == pytest.approx(196 * np.sqrt((0.3 + 0.2 - 0.01) / 10))
-    assert not found.is_clear
-
-
-def test_one_image_proves_nothing() -> None:
-    found = gain(answers(0), answers(1))
-    assert found is not None
-    assert found.points == 100.0
-    assert not found.is_clear
-
-
-def test_nothing_is_said_of_no_images() -> None:
-    assert gain(answers(), answers()) is None
-
-
-@given(draw.lists(draw.tuples(draw.booleans(), draw.booleans()), min_size=1))
-def test_a_gain_one_way_is_a_loss_the_other(pairs: list[tuple[bool, bool]]) -> None:
-    before, after = (answers(*column) for column in zip(*pairs, strict=True))
-    there, back = gain(before, after), gain(after, before)
-    assert there is not None
-    assert back is not None
-    assert (there.points, there.margin) == pytest.approx((-back.points, back.margin))
-
-
-def test_the_mean_counts_each_store_once() -> None:
-    assert mean_gain([Gain(10.0, 3.0), Gain(-4.0, 4.0)]) == Gain(3.0, 2.5)
+def test_adjusted_scores_are_those_with_the_stores_shares() -> None:
+    spec = specify(ModelConfig(name="niid-cnn"), ("coat", "hat", "shoe"), image_size=16, native_size=None, channels=3)
+    network, images = Network(spec, torch.device("cpu"), seed=3), photos(12, 16)
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    found = judge(network, images, shares.log(), 5)
+    said = log_probabilities(network, images, 5)
+    expected = (said.exp() * shares) / (said.exp() * shares).sum(dim=1, keepdim=True)
+    assert found.raw.right.tolist() == (said.argmax(dim=1) == images.targets()).tolist()
+    assert found.adjusted is not None
+    assert found.adjusted.right.tolist() == (expected.argmax(dim=1) == images.targets()).tolist()
+    likelihoods = expected.gather(1, images.targets()[:, None])
+    assert found.adjusted.counts.loss_sum == pytest.approx(float(-likelihoods.log().sum()), rel=1e-5)
+    assert found.used(is_adjusted=True) is found.adjusted
+    assert found.used(is_adjusted=False) is found.raw
+    nothing = judge(network, images, None, 5)
+    assert nothing.adjusted is None
+    assert nothing.used(is_adjusted=True) is nothing.raw
 
 
 @pytest.mark.parametrize(

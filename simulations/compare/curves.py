@@ -1,0 +1,65 @@
+"""How models learned from round to round, and whether more rounds would have made the federated one better."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from server.run_directory import Record
+
+LEAST_EVALUATIONS = 3  # in the last third of the rounds, to tell a rise from none
+LEAST_RISE = 1.0  # points over the last third of the rounds that are called a rise
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model after a round: its accuracy on so many images."""
+
+    round: int
+    accuracy: float
+    images: int
+
+
+Curve = Sequence[Evaluated]
+
+
+def curve_of(history: Iterable[Record]) -> Curve:
+    """A run's rounds by its history, but for those in which nothing was evaluated: on the stores' validation images,
+    else on the server's test images.
+    """
+    found = [(record["round"], record["validation"] or record["test"]) for record in history]
+    return tuple(Evaluated(number, told["accuracy"], told["images"]) for number, told in found if told)
+
+
+def together(curves: Sequence[Curve]) -> list[tuple[int, float]]:
+    """Models' curves as one: for each round that all were evaluated after, (round, right of all their images)."""
+    rounds: dict[int, list[Evaluated]] = defaultdict(list)
+    for curve in curves:
+        for point in curve:
+            rounds[point.round].append(point)
+    return [
+        (number, sum(point.accuracy * point.images for point in points) / sum(point.images for point in points))
+        for number, points in sorted(rounds.items())
+        if len(points) == len(curves)
+    ]
+
+
+def rise(curve: Sequence[tuple[int, float]]) -> float | None:
+    """By how many points the accuracy rose over the last third of the rounds, by the least-squares line through the
+    evaluations there (LEAST_EVALUATIONS at least); None if there are not as many.
+    """
+    first = curve[-1][0] * 2 / 3 if curve else 0.0
+    late = [point for point in curve if point[0] >= first]
+    if len(late) < LEAST_EVALUATIONS:
+        late = list(curve[-LEAST_EVALUATIONS:])
+    if len(late) < LEAST_EVALUATIONS:
+        return None
+    middle, mean = fmean(number for number, _ in late), fmean(accuracy for _, accuracy in late)
+    products = sum((number - middle) * (accuracy - mean) for number, accuracy in late)
+    slope = products / sum((number - middle) ** 2 for number, _ in late)
+    return 100 * slope * (late[-1][0] - late[0][0])
+
+
+def still_rises(points: float | None) -> bool:
+    """Whether a rise is one."""
+    return points is not None and points >= LEAST_RISE

@@ -1,0 +1,150 @@
+"""The outcomes of a comparison, asked for by what they are about."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import fmean
+
+from common.metrics import Counts, merge
+from simulations.compare.crew import SERVER, Outcome
+from simulations.compare.curves import Curve
+from simulations.compare.held_out import HeldOut
+from simulations.compare.judging import Answers, Judged
+from simulations.compare.margins import Gain, Paired, gain
+from simulations.compare.parts import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Part
+from simulations.federation import Federation
+
+KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which they are shown
+
+
+class SeedOutcome:
+    """All that was trained and judged with one seed.
+
+    parts: by the name of the part
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        federation: Federation,
+        held_out: HeldOut,
+        parts: Sequence[Part],
+        outcomes: Mapping[int, Outcome],
+    ) -> None:
+        self.seed, self.federation, self.held_out = seed, federation, held_out
+        self.parts = {part.name: outcomes[number] for number, part in enumerate(parts)}
+        self.stores = sorted(federation.stores)
+        self.numbers = held_out.numbers()
+        kinds = {part.kind for part in parts}
+        self.kinds = [kind for kind in KINDS if kind in kinds]
+        self.is_adjusted = cache(self._is_adjusted)
+
+    def own(self, kind: str, store: str) -> Judged:
+        """A store's model of a kind, on the store's own images, as the store uses it."""
+        return self._outcome(kind, store).judged[store].used(is_adjusted=self.is_adjusted(kind))
+
+    def raw(self, kind: str, store: str) -> Judged:
+        """The same by the model's own scores."""
+        return self._outcome(kind, store).judged[store].raw
+
+    def server(self, kind: str, store: str) -> Judged | None:
+        """The same on the server's test set of all classes."""
+        answers = self._outcome(kind, store).judged.get(SERVER)
+        return None if answers is None else answers.raw
+
+    def curve(self, kind: str) -> list[Curve]:
+        """Of the models of a kind, how they learned."""
+        return [outcome.curve for outcome in self._outcomes(kind)]
+
+    def paired(self, store: str, of: str, over: str) -> Paired:
+        """A store's model of one kind against that of another, image by image."""
+        return Paired.of(store, self.numbers[store], self.own(over, store), self.own(of, store))
+
+    def accuracy(self, kind: str, *, raw: bool = False) -> float:
+        """The mean over stores of the accuracies on their own images; each store that has some counts the same."""
+        judged = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
+        return fmean(each.counts.accuracy for each in judged if len(each.right))
+
+    def _is_adjusted(self, kind: str) -> bool:
+        """Whether the stores' shares of the classes are added to the scores of all models of a kind: if that makes the
+        validation images likelier, or if there are none of these.
+        """
+        outcomes = self._outcomes(kind)
+        validated = list(_adjustable(answers for outcome in outcomes for answers in outcome.validated.values()))
+        if not validated:
+            return any(_adjustable(answers for outcome in outcomes for answers in outcome.judged.values()))
+        raw, adjusted = (
+            sum(each.used(is_adjusted=is_adjusted).counts.loss_sum for each in validated)
+            for is_adjusted in (False, True)
+        )
+        return adjusted < raw
+
+    def _outcome(self, kind: str, store: str) -> Outcome:
+        return self.parts[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
+
+    def _outcomes(self, kind: str) -> list[Outcome]:
+        return [self._outcome(kind, store) for store in self.stores] if kind in OF_ONE_STORE else [self.parts[kind]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A store as a comparison tells of it.
+
+    label: its name, with its seed before it where each seed deals other stores
+    seeds: those in which it was there
+    """
+
+    label: str
+    store: str
+    seeds: Sequence[SeedOutcome]
+
+    def counts(self, kind: str) -> Counts:
+        """Its model of a kind on its own images, in all its seeds."""
+        return _merged([seed.own(kind, self.store).counts for seed in self.seeds])
+
+    def raw_counts(self, kind: str) -> Counts:
+        """The same by the model's own scores."""
+        return _merged([seed.raw(kind, self.store).counts for seed in self.seeds])
+
+    def server(self, kind: str) -> Counts | None:
+        """The same on the server's test set of all classes."""
+        judged = [each for seed in self.seeds if (each := seed.server(kind, self.store)) is not None]
+        return _merged([each.counts for each in judged]) if judged else None
+
+    def gain(self, of: str, over: str) -> Gain | None:
+        """What it gains by a model of one kind over that of another; None without images."""
+        return gain([[seed.paired(self.store, of, over)] for seed in self.seeds])
+
+
+class Found:
+    """A comparison's seeds, at least one.
+
+    is_dealt:      whether a seed deals a data set to stores, which else are there already
+    is_dealt_anew: whether the stores of one seed are others than those of the next, although their names are the same
+    """
+
+    def __init__(self, seeds: Sequence[SeedOutcome], *, is_dealt: bool) -> None:
+        self.seeds, self.kinds, self.is_dealt = seeds, seeds[0].kinds, is_dealt
+        self.is_dealt_anew = is_dealt and len(seeds) > 1
+        if self.is_dealt_anew:
+            self.rows = [Row(f"seed {seed.seed}, {store}", store, [seed]) for seed in seeds for store in seed.stores]
+        else:
+            self.rows = [Row(store, store, seeds) for store in seeds[0].stores]
+
+    def gain(self, of: str, over: str) -> Gain:
+        """What is gained in the mean over the stores that have images to judge on, and over the seeds."""
+        found = gain([[seed.paired(store, of, over) for store in seed.stores] for seed in self.seeds])
+        assert found is not None, "there are images to judge on"
+        return found
+
+    def everywhere(self, kind: str) -> Counts:
+        """All stores' counts on their own images as one."""
+        return _merged([row.counts(kind) for row in self.rows])
+
+
+def _adjustable(found: Iterator[Answers]) -> Iterator[Answers]:
+    return (answers for answers in found if answers.adjusted is not None)
+
+
+def _merged(counts: list[Counts]) -> Counts:
+    return merge(counts, len(counts[0].confusion))

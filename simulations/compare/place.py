@@ -1,0 +1,104 @@
+"""Where a comparison lives, and with which settings and options: a new one, or one to go on with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config import RunConfig, flatten, resolve
+from common.errors import ConfigError, RunError
+from server.growth import adopt
+from server.run_directory import RunDirectory, free_name
+from simulations.compare.parts import Options
+
+OPTIONS = "options.json"
+CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
+TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate divided by this
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    settings:      flat settings, merged in the order of their precedence
+    seeds:         as in `Options`; empty: those of the comparison to resume, else the one of `settings`. A comparison
+                   to resume keeps those it has, and these come after them
+    tune_epochs:   as in `Options`; None: as the comparison to resume has it, else TUNE_EPOCHS
+    tune_lr:       the same; else the first round's learning rate by TUNE_LR_PART
+    leave_one_out: as in `Options`; a comparison to resume may have it already
+    """
+
+    settings: dict[str, Any]
+    resume: bool
+    seeds: tuple[int, ...]
+    tune_epochs: int | None
+    tune_lr: float | None
+    leave_one_out: bool
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether there is a comparison in `path`, begun or finished."""
+    return (path / OPTIONS).is_file()
+
+
+def place(request: Request) -> tuple[Path, RunConfig]:
+    """The directory and the configuration of a comparison. Raises RunError and ConfigError."""
+    settings = adopt(request.settings)
+    config = resolve(settings)
+    default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
+    if request.resume:
+        return _resumed(Path(config.run.out or default), settings)
+    path = Path(config.run.out) if config.run.out else free_name(default)
+    RunDirectory.check_new(path)
+    first = {"run.seed": request.seeds[0]} if request.seeds else {}
+    return path, resolve(settings, {"run.out": str(path)}, first)
+
+
+def agree_on_options(request: Request, config: RunConfig, directory: RunDirectory) -> Options:
+    """What is asked for, or else what the comparison has been told before; kept for the next time.
+
+    Raises ConfigError if they differ, RunError for a comparison of an earlier version.
+    """
+    before = _stored(directory.path)
+    usual = before or Options((config.run.seed,), TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False)
+    seeds = request.seeds or usual.seeds
+    if before:
+        seeds = (*before.seeds, *(seed for seed in seeds if seed not in before.seeds))
+    options = Options(
+        seeds,
+        usual.tune_epochs if request.tune_epochs is None else request.tune_epochs,
+        usual.tune_lr if request.tune_lr is None else request.tune_lr,
+        request.leave_one_out or usual.leave_one_out,
+    )
+    if before and (options.tune_epochs, options.tune_lr) != (before.tune_epochs, before.tune_lr):
+        raise ConfigError(
+            f"The comparison in {directory.path} fine-tunes for {before.tune_epochs} epochs with learning rate"
+            f" {before.tune_lr:g}; leave both out to go on with it, or start a new one."
+        )
+    directory.write(OPTIONS, asdict(options))
+    return options
+
+
+def _resumed(path: Path, settings: Mapping[str, Any]) -> tuple[Path, RunConfig]:
+    if RunDirectory.is_run(path) and not is_comparison(path):
+        if (path / "history.jsonl").exists():
+            raise RunError(f"{path} holds a run, not a comparison; go on with it by flower-simulation run --resume.")
+        raise RunError(f"{path} holds a comparison that was stopped before it began; remove it and start a new one.")
+    stored = RunDirectory.stored(path, settings)
+    for key in settings.keys() - CHANGEABLE:
+        if flatten(stored)[key] != flatten(RunDirectory.stored(path, {}))[key]:
+            raise ConfigError(f"Setting {key} cannot change when a comparison goes on; start a new one.")
+    return path, stored
+
+
+def _stored(path: Path) -> Options | None:
+    """The options of the comparison in `path`, if there is one. Raises RunError."""
+    if not is_comparison(path):
+        return None
+    told = json.loads((path / OPTIONS).read_text(encoding="utf-8"))
+    if told.keys() != Options.__dataclass_fields__.keys():
+        raise RunError(
+            f"The comparison in {path} was made by an earlier version, which gave models unequal work; start a new one."
+        )
+    return Options(tuple(told["seeds"]), told["tune_epochs"], told["tune_lr"], told["leave_one_out"])
