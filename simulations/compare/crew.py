@@ -17,8 +17,10 @@ from torch import Tensor
 
 from client.states import StateStore
 from common import personal, strategies
+from common.assortment import adjustment
 from common.errors import FedshelfError
 from common.models.saved import FILE, read
+from common.orders import Plan
 from common.params import Layout
 from common.prediction import load
 from server.checkpoints import Checkpoints
@@ -153,15 +155,17 @@ class Crew:
         names = [part.store] if part.is_of_one_store else list(self._held_out.own)
         network = load(read(self._root / part.name), torch.device(part.config.run.device))
         batch_size, sent = part.config.evaluation.batch_size, network.vector.clone()
+        plan = Plan("", part.config, network.spec)
         own, validated = dict[str, Answers](), dict[str, Answers]()
         keeps_parts = bool(strategies.build(part.config.strategy, network.layout).personal())
         for name in names:
             store = self._parts[0].federation.stores[name]
             if keeps_parts:
                 network.load(self._of_store(part, name, sent, network.layout))
-            own[name] = judge(network, self._held_out.own[name], None, batch_size)
+            shares = adjustment(store.train, plan)
+            own[name] = judge(network, self._held_out.own[name], shares, batch_size)
             if len(store.validation):
-                validated[name] = judge(network, store.validation, None, batch_size)
+                validated[name] = judge(network, store.validation, shares, batch_size)
         if self._held_out.server is not None and not keeps_parts:
             own[SERVER] = judge(network, self._held_out.server, None, batch_size)
         return own, validated

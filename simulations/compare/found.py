@@ -77,7 +77,7 @@ class SeedOutcome:
             sum(each.used(is_adjusted=is_adjusted).counts.loss_sum for each in validated)
             for is_adjusted in (False, True)
         )
-        return adjusted < raw
+        return adjusted <= raw
 
     def _outcome(self, kind: str, store: str) -> Outcome:
         return self.parts[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
