@@ -28,7 +28,8 @@ def survey(data: Path) -> str:
     not_used = f" Not used: {_listed(reasons)}." if reasons else ""
     others = len(found.left_out)
     left_out = f" {others} other file{'s are' if others > 1 else ' is'} left out." if others else ""
-    return f"{per_class.total()} photos of {len(per_class)} classes ({counts}).{without}{not_used}{left_out}"
+    notes = "".join(f" {note}." for note in found.notes)
+    return f"{per_class.total()} photos of {len(per_class)} classes ({counts}).{without}{not_used}{left_out}{notes}"
 
 
 def _listed(reasons: Counter[str]) -> str:

@@ -9,6 +9,7 @@ import torch
 from common.config import DataConfig, RunConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
+from common.images.scan import is_table
 from common.images.turns import assign
 from common.images.types import Images, StoreData
 from common.models.spec import TURNS
@@ -71,8 +72,11 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
     if parse(config.data.partition) is None:
         path = Path(config.data.dataset)
-        if not path.is_dir():
-            raise DataError(f"Partition folder expects data.dataset to be a folder of stores; got {str(path)!r}.")
+        if not path.is_dir() and not is_table(path):
+            raise DataError(
+                "Partition folder expects data.dataset to be a folder of stores, or a CSV file with a column store; "
+                f"got {str(path)!r}."
+            )
         found = open_stores(path, form, data, turns=turns)
         table = {
             name: torch.bincount(store.train.targets(), minlength=len(found.classes)).tolist()

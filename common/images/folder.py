@@ -29,6 +29,7 @@ class Folder:
     unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
     unopened:   how many photos without a class there are, if they were not asked for
     given:      the splits that the folder's own sub-folders name
+    notes:      sentences about how a CSV file was read
     """
 
     classes: tuple[str, ...]
@@ -38,6 +39,7 @@ class Folder:
     unlabelled: Mapping[Split, Images]
     unopened: int
     given: frozenset[Split] = frozenset()
+    notes: tuple[str, ...] = ()
 
     def untrained(self) -> tuple[str, ...]:
         """Classes that have images held out, and none to train on."""
@@ -60,7 +62,9 @@ class Folder:
             text += f"; {_counted(self.unopened, 'photo')} without a class not used"
         if untrained := self.untrained():
             text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
-        return text + (f"; left out {listed(self.left_out)}" if self.left_out else "") + "."
+        if self.left_out:
+            text += f"; left out {listed(self.left_out)}"
+        return " ".join(f"{sentence}." for sentence in (text, *self.notes))
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,12 @@ class Arrangement:
 
     rule:    how photos are held out; see `common.images.split`
     classes: names that are known to be classes; see `scan`
+    store:   of a CSV file with a column of stores, the one whose photos are wanted; None: all
     """
 
     rule: SplitRule = "class"
     classes: Collection[str] = ()
+    store: str | None = None
 
 
 AS_FOUND = Arrangement()
@@ -99,10 +105,12 @@ def open_folder(
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
-    found = scan(path, arrangement.classes)
+    found, root = scan(path, arrangement.classes), path
+    if arrangement.store is not None:
+        found, root = found.of_store(arrangement.store), path / arrangement.store
     form = PixelFormat(image_size, channels, denoise)
     photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
-    decoded = open_pixels(path, [photo.path for photo in photos], form, progress)
+    decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
     usable, digests, unusable = sort_out(photos, decoded.digests)
     left_out = [*found.left_out, *unusable]
     names = tuple(sorted({photo.label for photo in usable} - {""}))
@@ -120,6 +128,7 @@ def open_folder(
         unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
         unopened=0 if unlabelled else len(found.unlabelled),
         given=frozenset(photo.split for photo in usable if photo.split),
+        notes=found.notes,
     )
 
 

@@ -54,6 +54,11 @@ class Scan:
     unlabelled: tuple[Photo, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def of_store(self, store: str) -> "Scan":
+        """What a CSV file with a column of stores says of one of them."""
+        photos = tuple(photo for photo in self.photos if photo.store == store)
+        return Scan(photos, frozenset(photo.label for photo in photos), ())
+
 
 @dataclass
 class _Findings:
@@ -70,9 +75,14 @@ class _Findings:
         return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
 
 
+def is_table(root: Path) -> bool:
+    """Whether this is a CSV file."""
+    return root.is_file() and root.suffix.lower() == ".csv"
+
+
 def expected(root: Path) -> str:
     """How photos should lie in a folder, or be named in a CSV file."""
-    return TABLE_LAYOUT if root.is_file() else LAYOUT.format(root.name)
+    return TABLE_LAYOUT if is_table(root) else LAYOUT.format(root.name)
 
 
 def scan(root: Path, classes: Collection[str] = ()) -> Scan:
@@ -85,7 +95,7 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
     """
     if root.is_dir():
         return _scan_folder(root, classes)
-    if root.is_file() and root.suffix.lower() == ".csv":
+    if is_table(root):
         return _scan_csv(root)
     got = "is neither a folder nor a CSV file" if root.exists() else "does not exist"
     raise DataError(f"{root} {got}; expected a folder with {LAYOUT.format(root.name)}.")

@@ -32,7 +32,7 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
         arrangement=Arrangement(config.split, config.classes),
     )
     splits: dict[str, Images] = dict(folder.splits.items())
-    is_worth_a_word = folder.left_out or folder.unopened or folder.untrained()
+    is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes
     return assemble(path.name, folder.classes, splits, folder.summary() if is_worth_a_word else "")
 
 

@@ -5,7 +5,7 @@
       rome/shirt/7.jpg
       test/shirt/3.jpg      optional: the server's own test set, no store; by any name that means test
 
-`flower-simulation split` writes this layout.
+`flower-simulation split` writes this layout. A CSV file with a column `store` says the same in its lines.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from common.images.decode import PixelFormat
 from common.images.folder import Arrangement, Folder, open_folder
 from common.images.layout import listed, look_inside
 from common.images.listing import Entry
+from common.images.scan import is_table, scan
 from common.images.split_names import split_named
 from common.images.turns import to_turns
 from common.images.types import Images, StoreData
@@ -42,18 +43,21 @@ class Stores:
 
 
 def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> Stores:
-    """Open each sub-folder of `path` as a store. The classes are `data.classes`, or all that the folders have, sorted.
+    """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
+
+    The classes are `data.classes`, or all that the stores have, sorted.
 
     turns: whether their turns are to be told, of photos without a class, too
 
     Raises DataError if there are no sub-folders, if they are classes or the splits of one data set, or if a store has
     no usable photo, fewer than `data.min_images` for training or an unknown class; ConfigError for an unusable name.
     """
-    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    test = _check_names(path, names)
     classes = TURNS if turns else data.classes
-    _check_are_stores(path, names, classes)
-    opened = {name: _open(path / name, form, data, turns=turns) for name in names}
+    names = _names_in_table(path) if is_table(path) else _names_of_folders(path)
+    test = _check_names(path, names)
+    if not is_table(path):
+        _check_are_stores(path, names, classes)
+    opened = {name: _open(path, name, form, data, turns=turns) for name in names}
     classes = classes or _joined(opened, test, merge=data.merge_spellings)
     tested = opened.pop(test, None)
     stores = {check_store_name(name): _store(name, folder, classes, data) for name, folder in opened.items()}
@@ -77,6 +81,20 @@ def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[st
             dict.fromkeys(folder.classes, 0) if name == test else dict(zip(folder.classes, counts, strict=True))
         )
     return tuple(sorted(set(spellings(owners, merge=merge).values())))
+
+
+def _names_of_folders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _names_in_table(path: Path) -> list[str]:
+    """The stores that a CSV file names. Raises DataError if a photo has none."""
+    photos = scan(path).photos
+    without = [photo.name for photo in photos if not photo.store]
+    if without:
+        got = "no column store" if len(without) == len(photos) else f"none for {len(without)}, such as {without[0]}"
+        raise DataError(f"Partition folder expects {path} to name a store for each photo; it has {got}.")
+    return sorted({photo.store for photo in photos})
 
 
 def _check_names(path: Path, names: list[str]) -> str:
@@ -111,14 +129,15 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
     )
 
 
-def _open(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool) -> Folder:
+def _open(path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: bool) -> Folder:
+    store = name if is_table(path) else None
     folder = open_folder(
-        path,
+        path if store else path / name,
         image_size=form.image_size,
         channels=form.channels,
         denoise=form.denoise,
         unlabelled=turns,
-        arrangement=Arrangement(data.split, () if turns else data.classes),
+        arrangement=Arrangement(data.split, () if turns else data.classes, store),
     )
     return to_turns(folder) if turns else folder
 

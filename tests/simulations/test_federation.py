@@ -129,7 +129,7 @@ def test_a_folder_that_holds_no_stores_is_one_clear_sentence(tmp_path):
             federation(8, dataset=str(path), partition="folder", **data)
         return str(raised.value)
 
-    assert "to be a folder of stores; got 'shelf'" in refusal(Path("shelf"))
+    assert "to be a folder of stores, or a CSV file with a column store; got 'shelf'" in refusal(Path("shelf"))
     (tmp_path / "empty").mkdir()
     assert "it has no sub-folder" in refusal(tmp_path / "empty")
     photograph(tmp_path / "one" / "train" / "hat" / "1.png", 1)

@@ -59,6 +59,8 @@ def read_table(path: Path) -> Table:
     notes = [note] if note and not all(cell.isascii() for line in lines for cell in line.cells) else []
     if columns.others:
         notes.append(f"{path.name}: columns not used: {', '.join(columns.others)}")
+    if columns.store is not None:
+        notes.append(f"{path.name}: the column of stores counts with --partition folder only")
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, str], tuple[int, Row]] = {}
     for number, row in _rows(path, lines, columns, left_out):
