@@ -3,7 +3,6 @@
 (The engine `batched` takes the same steps for many stores at once: see `simulations.stacking`.)
 """
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from common.models.spec import ModelSpec
 from common.native.fuse import fuse
 from common.optimizers import OPTIMIZERS, shares
 from common.params import Layout, Tensors, bind, frozen_vector, load_frozen
+from common.schedule import learning_rate
 from common.seeding import derive, rng
 from common.strategies import LocalRun, Strategy
 
@@ -111,20 +111,6 @@ class Fitted:
     steps: int
     extras: Tensors
     state: Tensors
-
-
-def learning_rate(config: TrainConfig, round: int, rounds: int) -> float:
-    """Learning rate of `round` (from 1) of `rounds`.
-
-    step:   lr factor^floor((round - 1) / step_rounds)
-    cosine: from lr in the first round to final_lr * lr in the last (Loshchilov and Hutter 2017, Equation 5)
-    """
-    if config.schedule == "step":
-        return config.lr * config.step_factor ** ((round - 1) // config.step_rounds)
-    if config.schedule == "cosine":
-        progress = (round - 1) / max(1, rounds - 1)
-        return config.lr * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
-    return config.lr
 
 
 def fit(network: Network, images: Images, task: Task) -> Fitted:

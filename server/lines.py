@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from common.config import RunConfig, TrainConfig
 from common.metrics import Counts
 from common.orders import Failure, StoreInfo, TrainOrder, Update
-from common.training import learning_rate
+from common.schedule import learning_rate
 from server.checkpoints import Totals
 from server.per_store import described, in_history
 from server.run_directory import Record

@@ -15,7 +15,7 @@ from common.errors import StoresError
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
-from common.training import learning_rate
+from common.schedule import learning_rate, standstill
 from server import cohort, lines, suspicion
 from server.averaging import averaged
 from server.checkpoints import State, add_round
@@ -183,6 +183,8 @@ class Rounds:
 
     def _train(self, state: State, number: int) -> Trained:
         order = self._order(state)
+        if number == standstill(self.config):
+            self._watcher.note(f"Round {number}: the learning rate is 0 from here on, so no store changes a weight.")
         quorum = self.config.cohort.min_stores
         failed: Mapping[str, Failure] = {}
         until, refusals = time.monotonic() + self.config.cohort.wait, 0

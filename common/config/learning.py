@@ -85,7 +85,11 @@ class TrainConfig(Section):
     step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="factor of each drop of the step schedule"
     )
-    final_lr: Fraction = Field(0.01, description="where the cosine schedule ends, as a share of lr")
+    final_lr: Fraction = Field(
+        0.01,
+        description="where the cosine schedule ends, as a share of lr; 0: no store learns in the last round, and"
+        " scaffold and fednova refuse it",
+    )
     precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA")
 
     @property

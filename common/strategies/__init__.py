@@ -74,7 +74,7 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
 
 def check(config: RunConfig) -> None:
     """Raises ConfigError if the strategy cannot be built, or does not go with the local training."""
-    if reason := build(config.strategy).unfit(config.train):
+    if reason := build(config.strategy).unfit(config):
         raise ConfigError(f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of them.")
 
 

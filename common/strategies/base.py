@@ -7,9 +7,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from common import assortment
-from common.config import StrategyConfig, TrainConfig
+from common.config import RunConfig, StrategyConfig, TrainConfig
 from common.orders import StoreInfo, Update
 from common.params import Layout, Rows, RowShares, Tensors, weighted_mean
+
+ROUNDED = 1e-6  # from here on 1 - momentum has lost too many digits to be divided by
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,19 @@ def reach(steps: int, lr: float, momentum: float) -> float:
 
     Without momentum steps * lr. (Wang et al. 2020, FedNova: lr |a|_1 of local SGD with momentum.)
     """
+    if 1 - momentum < ROUNDED:
+        return lr * _carried(steps, momentum)
     carried = steps - momentum * (1 - momentum**steps) / (1 - momentum)
     return lr * carried / (1 - momentum)
+
+
+def _carried(steps: int, momentum: float) -> float:
+    """sum_k (1 - momentum^k) / (1 - momentum) of a momentum so close to 1 that differences from 1 are all rounding."""
+    velocity = carried = 0.0
+    for _ in range(steps):
+        velocity = momentum * velocity + 1
+        carried += velocity
+    return carried
 
 
 class Vectors(Rows):
@@ -77,8 +90,8 @@ class Strategy:
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config, self.layout = config, layout
 
-    def unfit(self, train: TrainConfig) -> str | None:
-        """Why the algorithm's equations do not hold for such a local training, as half a sentence; None: they do."""
+    def unfit(self, config: RunConfig) -> str | None:
+        """Why the algorithm's equations do not hold for such a run, as half a sentence; None: they do."""
         return None
 
     def personal(self) -> tuple[str, ...]:

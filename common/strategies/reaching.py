@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import torch
 
-from common.config import TrainConfig
+from common.config import RunConfig, TrainConfig
 from common.orders import Update
 from common.params import Tensors
+from common.schedule import standstill
 from common.strategies.base import LocalRun, Strategy, reach
 
 REACH = "reach"
@@ -17,9 +18,14 @@ ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of 
 class Reaching(Strategy):
     """Each update brings its `LocalRun.reach`, float32 [1]; the server checks it, as it divides by it."""
 
-    def unfit(self, train: TrainConfig) -> str | None:
-        """For other optimizers no such number exists."""
-        return None if train.optimizer == "sgd" else f"counts steps of sgd, and train.optimizer is {train.optimizer}"
+    def unfit(self, config: RunConfig) -> str | None:
+        """For other optimizers no such number exists, and for steps of no length it is 0."""
+        if config.train.optimizer != "sgd":
+            return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
+        if round := standstill(config):
+            rate = f"the learning rate of round {round} is 0 (see train.lr, train.schedule and train.final_lr)"
+            return f"divides by the length of a store's steps, and {rate}"
+        return None
 
     def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Tell the reach."""

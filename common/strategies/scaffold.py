@@ -29,7 +29,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
+from common.config import RunConfig
 from common.orders import StoreInfo, Update
 from common.params import Tensors
 from common.strategies.base import LocalRun
@@ -41,11 +41,11 @@ class Scaffold(Reaching):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
 
-    def unfit(self, train: TrainConfig) -> str | None:
+    def unfit(self, config: RunConfig) -> str | None:
         """What moved a store, over K eta, is its mean gradient only where all weights have one eta."""
-        if train.backbone_lr != 1:
-            return f"has one learning rate for all weights, and train.backbone_lr is {train.backbone_lr:g}"
-        return super().unfit(train)
+        if config.train.backbone_lr != 1:
+            return f"has one learning rate for all weights, and train.backbone_lr is {config.train.backbone_lr:g}"
+        return super().unfit(config)
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """c - c_i; a store that is new has c_i = 0."""

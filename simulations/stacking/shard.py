@@ -19,8 +19,9 @@ from common.evaluation import Pair, evaluate_adjusted
 from common.images.types import Images
 from common.orders import Failure, Plan, TrainOrder, Update
 from common.params import Tensors
+from common.schedule import learning_rate
 from common.strategies import LocalRun
-from common.training import Network, learning_rate
+from common.training import Network
 from simulations.stacking.gallery import Gallery
 from simulations.stacking.memory import home_of_updates, stores_that_fit
 from simulations.stacking.network import check

@@ -16,8 +16,9 @@ from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.optimizers import OPTIMIZERS, shares
 from common.params import Tensors
+from common.schedule import learning_rate
 from common.seeding import derive
-from common.training import Network, learning_rate
+from common.training import Network
 from simulations.stacking.client_halves import ClientHalves
 from simulations.stacking.graph import StepGraph
 from simulations.stacking.network import StackedNetwork

@@ -14,8 +14,9 @@ from common.evaluation import evaluate
 from common.images.augment import normalise
 from common.images.types import Images
 from common.models.spec import ModelSpec
+from common.schedule import learning_rate
 from common.seeding import rng
-from common.training import Fitted, Network, Task, fit, learning_rate
+from common.training import Fitted, Network, Task, fit
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

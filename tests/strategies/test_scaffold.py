@@ -111,7 +111,9 @@ def test_a_control_is_the_mean_gradient_that_moved_the_store() -> None:
     assert scaffold().end(run, local, {})[1]["control"].item() == pytest.approx(mean)
 
 
-@pytest.mark.parametrize(("steps", "momentum"), [(1, 0.0), (5, 0.0), (1, 0.9), (4, 0.9), (300, 0.99)])
+@pytest.mark.parametrize(
+    ("steps", "momentum"), [(1, 0.0), (5, 0.0), (1, 0.9), (4, 0.9), (300, 0.99), (5, 1 - 1e-9), (9, 1 - 2**-53)]
+)
 def test_reach_is_how_far_gradients_of_one_carry(steps: int, momentum: float) -> None:
     velocity = weights = 0.0
     for _ in range(steps):
