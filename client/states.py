@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.errors import RunError
 from common.files import write_atomic
+from common.orders import TrainOrder
 from common.params import Tensors
 
 KEPT_RUNS = 8
@@ -25,8 +26,8 @@ class States(Protocol):
     def load(self, run_id: str, store: str, round: int) -> Tensors:
         """The state before `round`: of the latest earlier round, or empty."""
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
-        """Keep `state` as that of `round`; those before rounds `committed + 1` and `best + 1` must stay available."""
+    def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
+        """Keep `state` as that of the order's round; those of its rounds `committed` and `best` must stay available."""
 
 
 class StateStore:
@@ -51,15 +52,16 @@ class StateStore:
                 f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}."
             ) from error
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
-        """Keep `state` as that of `round`. Raises OSError."""
-        path = self._directory / run_id / store / f"round-{round:06d}.safetensors"
+    def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
+        """Keep `state` as that of the order's round. Raises OSError."""
+        run_id = order.plan.run_id
+        path = self._directory / run_id / store / f"round-{order.round:06d}.safetensors"
         if not path.parent.exists():
             self._forget_runs(store)
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
         write_atomic(path, lambda file: file.write(content))
-        settled = sorted(item for item in self._files(run_id, store) if item[0] <= committed)
-        needed = [item for item in settled if item[0] <= best][-1:] + settled[-1:]
+        settled = sorted(item for item in self._files(run_id, store) if item[0] <= order.committed)
+        needed = [item for item in settled if item[0] <= order.best][-1:] + settled[-1:]
         for number, old in settled:
             if (number, old) not in needed:
                 old.unlink(missing_ok=True)

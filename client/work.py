@@ -67,7 +67,7 @@ class Trainer:
         trainable = network.layout.trainable
         update, left = feedback.compress(update, order.params, trainable, unsent, codec)
         if kept := {**fitted.state, **own, **left}:
-            self._states.save(order.plan.run_id, store, order.round, kept, order.committed, order.best)
+            self._states.save(order, store, kept)
         return replace(update, seconds=time.perf_counter() - began)
 
     def evaluate(

@@ -5,8 +5,8 @@ order of `common.params.Layout`. Integer buffers and frozen parameters are not p
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor
 
@@ -60,6 +60,39 @@ class EvaluateOrder:
     params: Tensor
     split: Literal["validation", "test"] = "validation"
     temperatures: tuple[float, ...] = ()
+
+
+OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
+
+
+@dataclass(frozen=True)
+class DetachedOrder(Generic[OrderT]):
+    """An order on its way inside one machine, without the fields that reach the receiver apart from it.
+
+    Large fields lie in shared memory, and a resident process has the plan. All others travel here, whichever there
+    are: taking an order apart by hand, and making another one, is how a field gets lost.
+
+    kind:   the class of the order
+    others: the fields that travel here
+    apart:  the names of those that do not
+    """
+
+    kind: type[OrderT]
+    others: Mapping[str, Any]
+    apart: frozenset[str]
+
+    @classmethod
+    def of(cls, order: OrderT, *apart: str) -> "DetachedOrder[OrderT]":
+        """Detach an order from its fields `apart`."""
+        held = {each.name: getattr(order, each.name) for each in fields(order)}
+        for name in apart:
+            del held[name]
+        return cls(type(order), held, frozenset(apart))
+
+    def attach(self, **apart: Any) -> OrderT:
+        """Make the order again, with exactly the fields that it was detached from."""
+        assert apart.keys() == self.apart, f"got {sorted(apart)}, expected {sorted(self.apart)}"
+        return self.kind(**self.others, **apart)
 
 
 @dataclass(frozen=True)
@@ -137,6 +170,7 @@ class StoreInfo:
 
 __all__ = [
     "STORE_CHANNELS",
+    "DetachedOrder",
     "EvaluateOrder",
     "Evaluation",
     "Failure",

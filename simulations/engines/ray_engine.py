@@ -20,8 +20,9 @@ from common.assortment import adjustment
 from common.errors import RunError
 from common.images.types import Images
 from common.metrics import Counts, merge
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.plan import Start
+from simulations.engines.answers import load_state, save_state
 from simulations.engines.ray_crew import Crew
 from simulations.engines.ray_worker import (
     Arrays,
@@ -75,10 +76,12 @@ class RayEngine:
         """Largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
         largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
 
+        detached = DetachedOrder.of(order, "plan", "params", "extras")
+
         def prepare(number: int) -> TrainJob:
             store = largest_first[number]
-            state = self._states.load(self._plan.run_id, store, order.round)
-            return TrainJob(store, order.round, self._select(self._federation.stores[store].train), arrays(state))
+            images = self._select(self._federation.stores[store].train)
+            return TrainJob(store, detached, images, self._kept(store, order.round))
 
         model = Model(order.params.numpy(), arrays(order.extras))
         for number, answer in self._crew.run(len(stores), prepare, model):
@@ -91,12 +94,13 @@ class RayEngine:
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
         """Many small stores make one job. Raises RunError."""
         parts = list(parcels(stores, [getattr(self._infos[store], order.split) for store in stores], CHUNK))
+        detached = DetachedOrder.of(order, "plan", "params")
 
         def prepare(number: int) -> EvaluateJob:
             held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
             images = tuple(map(self._select, held_out))
             own = self._own(parts[number], order), self._adjustments(parts[number])
-            return EvaluateJob(parts[number], order.round, images, order.temperatures, *own)
+            return EvaluateJob(parts[number], detached, images, *own)
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
@@ -107,9 +111,11 @@ class RayEngine:
         test = self._federation.test
         assert test is not None
         parts = torch.arange(len(test)).split(CHUNK)
+        order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
+        detached = DetachedOrder.of(order, "plan", "params")
 
         def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob(("",), 0, (self._select(test.select(parts[number])),), tuple(temperatures), {}, {})
+            return EvaluateJob(("",), detached, (self._select(test.select(parts[number])),), {}, {})
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
@@ -124,11 +130,14 @@ class RayEngine:
         self._crew.close()
         ray.shutdown()
 
-    def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays]:
+    def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays | Failure]:
         """What stores remember after the order's round, if parts of the model are their own."""
-        if not self._personal:
-            return {}
-        return {store: arrays(self._states.load(self._plan.run_id, store, order.round + 1)) for store in stores}
+        return {store: self._kept(store, order.round + 1) for store in stores} if self._personal else {}
+
+    def _kept(self, store: str, round: int) -> Arrays | Failure:
+        """What a store remembers before `round`, or its failure to read that."""
+        state = load_state(self._states, self._plan.run_id, store, round)
+        return state if isinstance(state, Failure) else arrays(state)
 
     def _adjustments(self, stores: Sequence[str]) -> Arrays:
         """Those of the stores that have one."""
@@ -142,9 +151,8 @@ class RayEngine:
             self._placed[key] = (images, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
         return Selection(self._placed[key][1], images.rows.numpy())
 
-    def _received(self, answer: Trained, order: TrainOrder) -> Update:
+    def _received(self, answer: Trained, order: TrainOrder) -> Update | Failure:
         """The update with its arrays, after keeping what the store remembers."""
-        if answer.state:
-            store = answer.update.store
-            self._states.save(self._plan.run_id, store, order.round, tensors(answer.state), order.committed, order.best)
+        if answer.state and (failed := save_state(self._states, order, answer.update.store, tensors(answer.state))):
+            return failed
         return replace(answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras))

@@ -20,12 +20,11 @@ from torch import Tensor
 
 import client
 import common
-from client.failures import failure_of
 from client.work import Trainer
-from common.errors import FedshelfError
 from common.images.types import Images
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, TrainOrder, Update
+from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, Plan, TrainOrder, Update
 from common.params import Tensors
+from simulations.engines import answers
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -49,7 +48,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Model:
-    """A round's global model, float32 [P], and what the strategy's server half adds."""
+    """What an order is detached from: a global model, float32 [P], and what the strategy's server half adds."""
 
     params: NDArray[np.float32]
     extras: Arrays
@@ -68,27 +67,26 @@ class Selection:
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train `store`, which remembers `state`."""
+    """Train `store`, which remembers `state`, or fails because that cannot be read."""
 
     store: str
-    round: int
+    order: DetachedOrder[TrainOrder]
     images: Selection
-    state: Arrays
+    state: Arrays | Failure
 
 
 @dataclass(frozen=True)
 class EvaluateJob:
     """Judge the model on the images of each of `stores`, or on a part of the server's ("").
 
-    states: what stores remember, where parts of the model are their own
+    states:      what stores remember, or why that cannot be read, where parts of the model are their own
     adjustments: float32 [C] of each store that has one, see `common.assortment`
     """
 
     stores: tuple[str, ...]
-    round: int
+    order: DetachedOrder[EvaluateOrder]
     images: tuple[Selection, ...]
-    temperatures: tuple[float, ...]
-    states: Mapping[str, Arrays]
+    states: Mapping[str, Arrays | Failure]
     adjustments: Arrays
 
 
@@ -117,7 +115,7 @@ class Carried:
         """What came."""
         return self.of.get(store, {})
 
-    def save(self, run_id: str, store: str, round: int, state: Tensors, committed: int, best: int = 0) -> None:
+    def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
         """What goes back."""
         self.of[store] = state
 
@@ -138,23 +136,26 @@ class Worker:
         return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
 
     def _train(self, job: TrainJob, model: Model) -> Trained | Failure:
+        if isinstance(job.state, Failure):
+            return job.state
         self._states.of = {job.store: tensors(job.state)}
-        order = TrainOrder(self._plan, job.round, torch.from_numpy(model.params), tensors(model.extras))
-        try:
-            update = self._trainer.train(order, job.store, self._images(job.images))
-        except (FedshelfError, torch.OutOfMemoryError) as error:
-            return failure_of(job.store, error)
-        bare = replace(update, params=torch.empty(0), extras={}, packed=None)
-        return Trained(bare, update.params.cpu().numpy(), arrays(update.extras), arrays(self._states.of[job.store]))
+        params, extras = torch.from_numpy(model.params), tensors(model.extras)
+        order = job.order.attach(plan=self._plan, params=params, extras=extras)
+        answer = answers.train(self._trainer, order, job.store, self._images(job.images))
+        if isinstance(answer, Failure):
+            return answer
+        bare = replace(answer, params=torch.empty(0), extras={}, packed=None)
+        return Trained(bare, answer.params.cpu().numpy(), arrays(answer.extras), arrays(self._states.of[job.store]))
 
     def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
-        order = EvaluateOrder(self._plan, job.round, torch.from_numpy(model.params), temperatures=job.temperatures)
-        sets = {store: self._images(images) for store, images in zip(job.stores, job.images, strict=True)}
-        self._states.of = {store: tensors(state) for store, state in job.states.items()}
-        try:
-            return list(self._trainer.evaluate(order, sets, tensors(job.adjustments)))
-        except (FedshelfError, torch.OutOfMemoryError) as error:
-            return [failure_of(store, error) for store in job.stores]
+        order = job.order.attach(plan=self._plan, params=torch.from_numpy(model.params))
+        failed = {store: state for store, state in job.states.items() if isinstance(state, Failure)}
+        self._states.of = {
+            store: tensors(state) for store, state in job.states.items() if not isinstance(state, Failure)
+        }
+        images = dict(zip(job.stores, job.images, strict=True))
+        sets = {store: self._images(selection) for store, selection in images.items() if store not in failed}
+        return [*failed.values(), *answers.evaluate(self._trainer, order, sets, tensors(job.adjustments))]
 
     def _images(self, selection: Selection) -> Images:
         """Images whose array is held from the first use on: a device copy of it stays valid."""
@@ -181,5 +182,6 @@ def installed() -> str:
         root = Path(package.__path__[0])
         for path in sorted(root.rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    digest.update(Path(__file__).read_bytes())
+    for module in (__file__, answers.__file__):
+        digest.update(Path(module).read_bytes())
     return f"Fedshelf {version('fedshelf')} (code {digest.hexdigest()[:8]}) with torch {torch.__version__}"

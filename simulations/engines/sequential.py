@@ -10,26 +10,25 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from client.failures import failure_of
 from client.states import StateStore
 from client.work import Trainer
 from common.assortment import adjustment
 from common.config import RunConfig
-from common.errors import ConfigError, FedshelfError
+from common.errors import ConfigError
 from common.images.types import Images
 from common.metrics import Counts, merge
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.params import Tensors
+from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.plan import Start
+from simulations.engines import answers
 from simulations.engines.pool import Pool, shared
 from simulations.federation import Federation
 
 CHUNK = 1024  # images that one process judges at a time
+HERE = ("plan", "params")  # of an order: worker processes have the plan, and share the parameters' memory
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,8 @@ class TrainJob:
     """Train `store` from the shared parameters, leaving the result in shared slot `slot`."""
 
     store: str
-    round: int
     slot: int
-    extras: Tensors
-    committed: int
+    order: DetachedOrder[TrainOrder]
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,7 @@ class EvaluateJob:
     """Judge the shared parameters on what some stores hold out."""
 
     stores: tuple[str, ...]
-    round: int
-    split: Literal["validation", "test"]
-    temperatures: tuple[float, ...]
+    order: DetachedOrder[EvaluateOrder]
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class JudgeJob:
     """Judge the shared parameters on the server's test images [start, start + CHUNK)."""
 
     start: int
-    temperatures: tuple[float, ...]
+    order: DetachedOrder[EvaluateOrder]
 
 
 Job = TrainJob | EvaluateJob | JudgeJob
@@ -115,8 +110,8 @@ class SequentialEngine:
         """Many small stores make one job."""
         self._judged.copy_(order.params)
         sizes = [getattr(self._infos[store], order.split) for store in stores]
-        asked = order.round, order.split, order.temperatures
-        jobs = [EvaluateJob(part, *asked) for part in parcels(stores, sizes, CHUNK)]
+        detached = DetachedOrder.of(order, *HERE)
+        jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, CHUNK)]
         for answer in self._run_first(jobs):
             assert isinstance(answer, list)
             yield from answer
@@ -125,7 +120,8 @@ class SequentialEngine:
         """Counts on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
         self._judged.copy_(params)
-        jobs = [JudgeJob(start, tuple(temperatures)) for start in range(0, len(self._federation.test), CHUNK)]
+        order = DetachedOrder.of(EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE)
+        jobs = [JudgeJob(start, order) for start in range(0, len(self._federation.test), CHUNK)]
         counted = dict(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
         return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
 
@@ -137,7 +133,8 @@ class SequentialEngine:
     def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
         slots = {store: slot for slot, store in enumerate(stores)}
         largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
-        return [TrainJob(store, order.round, slots[store], order.extras, order.committed) for store in largest_first]
+        detached = DetachedOrder.of(order, *HERE)
+        return [TrainJob(store, slots[store], detached) for store in largest_first]
 
     def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
         """The answers that were expected, if this is what was."""
@@ -163,29 +160,25 @@ class SequentialEngine:
         return self._evaluate_some(job) if isinstance(job, EvaluateJob) else self._judge_part(job)
 
     def _train_one(self, job: TrainJob) -> Update | Failure:
-        order = TrainOrder(self._plan, job.round, self._params, job.extras, job.committed)
-        try:
-            update = self._trainer.train(order, job.store, self._federation.stores[job.store].train)
-        except (FedshelfError, torch.OutOfMemoryError) as error:
-            return failure_of(job.store, error)
-        self._slots[job.slot].copy_(update.params)
-        return replace(update, params=torch.empty(0), packed=None)
+        order = job.order.attach(plan=self._plan, params=self._params)
+        answer = answers.train(self._trainer, order, job.store, self._federation.stores[job.store].train)
+        if isinstance(answer, Failure):
+            return answer
+        self._slots[job.slot].copy_(answer.params)
+        return replace(answer, params=torch.empty(0), packed=None)
 
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
-        order = EvaluateOrder(self._plan, job.round, self._judged, job.split, job.temperatures)
+        order = job.order.attach(plan=self._plan, params=self._judged)
         opened = {store: self._federation.stores[store] for store in job.stores}
-        sets = {store: data.test if job.split == "test" else data.validation for store, data in opened.items()}
-        try:
-            own = {store: adjustment(data.train, self._plan) for store, data in opened.items()}
-            return list(self._trainer.evaluate(order, sets, own))
-        except (FedshelfError, torch.OutOfMemoryError) as error:
-            return [failure_of(store, error) for store in job.stores]
+        sets = {store: data.test if order.split == "test" else data.validation for store, data in opened.items()}
+        own = {store: adjustment(data.train, self._plan) for store, data in opened.items()}
+        return answers.evaluate(self._trainer, order, sets, own)
 
     def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
         assert self._federation.test is not None
         end = min(job.start + CHUNK, len(self._federation.test))
         part: Images = self._federation.test.select(torch.arange(job.start, end))
-        order = EvaluateOrder(self._plan, 0, self._judged, "test", job.temperatures)
+        order = job.order.attach(plan=self._plan, params=self._judged)
         (evaluation,) = self._trainer.evaluate(order, {"": part})
         return job.start, evaluation.counts
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,6 +22,7 @@ from common.params import Tensors
 from common.schedule import learning_rate
 from common.strategies import LocalRun
 from common.training import Network
+from simulations.engines.answers import load_state, save_state
 from simulations.stacking.gallery import Gallery
 from simulations.stacking.memory import home_of_updates, stores_that_fit
 from simulations.stacking.network import check
@@ -78,10 +79,16 @@ class Shard:
         work = Work(order, start, extras, home_of_updates(self._network, len(stores)))
         while waiting:
             group = [waiting.popleft() for _ in range(min(self._fits[1], len(waiting)))]
+            states = {name: load_state(self._states, self._plan.run_id, name, order.round) for name, _ in group}
+            yield from (state for state in states.values() if isinstance(state, Failure))
+            kept = {name: state for name, state in states.items() if not isinstance(state, Failure)}
+            group = [(name, images) for name, images in group if name in kept]
+            if not group:
+                continue
             following = (order.round, waiting) if waiting else (order.round + 1, ahead)
             try:
                 with self._current():
-                    answers: Sequence[Update | Failure] = self._train_group(work, group, following)
+                    answers: Sequence[Update | Failure] = self._train_group(work, group, kept, following)
             except torch.OutOfMemoryError as error:
                 self._training, self._planned = None, None
                 if len(group) > 1:
@@ -120,26 +127,31 @@ class Shard:
         if self._training is not None and self._training.room < min(wanted, self._fits[1]):
             self._training = None
 
-    def _train_group(self, work: Work, group: Sequence[Store], following: tuple[int, Sequence[Store]]) -> list[Update]:
-        """Train stores that fit. following: round and stores of the group after this one."""
+    def _train_group(
+        self, work: Work, group: Sequence[Store], kept: Mapping[str, Tensors], following: tuple[int, Sequence[Store]]
+    ) -> list[Update | Failure]:
+        """Train stores that fit.
+
+        kept:      what each of them remembers
+        following: round and stores of the group after this one
+        """
         order = work.order
         began = time.perf_counter()
         config, names = self._plan.config, [name for name, _ in group]
         training = self._training = self._training or self._stack(len(group))
         array, _ = self._gallery.joined([images for _, images in group])
         schedule = self._schedule(order.round, group).to(self._device)
-        kept = [self._states.load(self._plan.run_id, name, order.round) for name in names]
-        states = [{key: tensor.to(self._device) for key, tensor in split(state)[0].items()} for state in kept]
+        states = [{key: t.to(self._device) for key, t in split(kept[name])[0].items()} for name in names]
         added = self._offsets([images for _, images in group])
-        own = Group(names, array, schedule, states, added)
-        weights, loss_sums = training.run(own, order.round, work.start, work.extras)
+        together = Group(names, array, schedule, states, added)
+        weights, loss_sums = training.run(together, order.round, work.start, work.extras)
         ends = weights.to(work.home, copy=True)
         round, stores = following
         if stores:
             self._planned = (round, *self._plan_of(round, list(islice(stores, self._fits[1]))))
         lr, sums = learning_rate(config.train, order.round, config.run.rounds), loss_sums.tolist()  # waits here
         seconds = (time.perf_counter() - began) / sum(len(images) for _, images in group)
-        updates = []
+        answers: list[Update | Failure] = []
         for place, (name, images) in enumerate(group):
             size = len(images)
             end = ends[place] if ends.device == weights.device else weights[place].clone()
@@ -148,12 +160,12 @@ class Shard:
             update = Update(
                 name, order.round, ends[place], size, sums[place] / size, seconds * size, extra, steps=run.steps
             )
-            trainable, unsent = self._network.layout.trainable, split(kept[place])[1]
+            trainable, unsent = self._network.layout.trainable, split(kept[name])[1]
             update, left = compress(update, work.start, trainable, unsent, self._codec)
-            if state or left:
-                self._states.save(self._plan.run_id, name, order.round, {**state, **left}, order.committed)
-            updates.append(replace(update, packed=None))
-        return updates
+            own = {**state, **left}
+            failed = save_state(self._states, order, name, own) if own else None
+            answers.append(failed or replace(update, packed=None))
+        return answers
 
     def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
         """What each store adds to its scores, [S, C] on the device; None: all of them nothing, as is settled."""

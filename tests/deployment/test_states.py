@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.states import StateStore
+from tests.server.by_hand import order_of
 
 
 def state(value: float) -> dict[str, torch.Tensor]:
@@ -25,7 +26,7 @@ def test_nothing_is_remembered_at_first(tmp_path: Path) -> None:
 def test_a_round_starts_from_the_latest_one_before_it(tmp_path: Path) -> None:
     states = StateStore(tmp_path)
     for round in (2, 5):
-        states.save("run", "oslo", round, state(round), committed=0)
+        states.save(order_of(round), "oslo", state(round))
     found = {round: states.load("run", "oslo", round) for round in (2, 3, 5, 6)}
     assert {round: [t.item() for t in tensors.values()] for round, tensors in found.items()} == {
         2: [], 3: [2], 5: [2], 6: [5]
@@ -45,7 +46,7 @@ def test_what_a_crash_takes_back_is_still_known(
     for gap, behind in steps:
         round += gap
         committed = max(committed, round - 1 - behind)
-        states.save("run", "oslo", round, state(round), committed=committed)
+        states.save(order_of(round, committed=committed), "oslo", state(round))
         history[round] = float(round)
         expected = max((r for r in history if r <= committed), default=None)
         found = states.load("run", "oslo", committed + 1)
@@ -62,7 +63,7 @@ def test_what_the_best_model_goes_with_is_still_known(
     directory = tmp_path_factory.mktemp("states")
     states, round, best, trained = StateStore(directory), 0, 0, list[int]()
     for gap, is_best in steps:
-        states.save("run", "oslo", round + gap, state(round + gap), committed=round, best=best)
+        states.save(order_of(round + gap, committed=round, best=best), "oslo", state(round + gap))
         round += gap
         trained.append(round)
         best = round if is_best else best

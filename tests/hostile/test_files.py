@@ -45,6 +45,7 @@ from server.live.view import View
 from server.run_directory import RunDirectory
 from tests.client.test_bundle import packed
 from tests.hostile.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
+from tests.server.by_hand import order_of
 from tests.server.live_runs import LiveRun
 
 
@@ -230,7 +231,7 @@ def test_kept_parameters_and_states(place: Path, data: st.DataObject) -> None:
     found = FrozenCache(place / "frozen").get(sha256)
     assert found is None or frozen_sha256(found) == sha256
     states = StateStore(place / "states")
-    states.save("run", "oslo", 1, {"a": vector}, 0)
+    states.save(order_of(1), "oslo", {"a": vector})
     put(place / "states" / "run" / "oslo" / "round-000001.safetensors", data.draw(spoiled(save({"a": vector}))))
     decodes(lambda: states.load("run", "oslo", 2))
 

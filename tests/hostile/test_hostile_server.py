@@ -34,6 +34,7 @@ from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network
 from tests.deployment.deployed import draw_photos
+from tests.server.by_hand import order_of
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3)
 CONFIG = resolve({"data.image_size": 16, "strategy.name": "fedprox", "messages.compression": "int8"})
@@ -165,7 +166,7 @@ def test_frozen_parameters_do_not_fill_the_disk(tmp_path: Path) -> None:
 def test_states_of_invented_runs_do_not_fill_the_disk(tmp_path: Path) -> None:
     states = StateStore(tmp_path)
     for number in range(KEPT_RUNS + 5):
-        states.save(f"run-{number}", "oslo", 1, {"a": torch.ones(1)}, 0)
+        states.save(order_of(1, f"run-{number}"), "oslo", {"a": torch.ones(1)})
     assert len(files(tmp_path)) == KEPT_RUNS
     assert states.load(f"run-{KEPT_RUNS + 4}", "oslo", 2)
 

@@ -1,6 +1,7 @@
 """A runtime small enough to follow by hand: stores that step towards a number of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -73,6 +74,11 @@ def plan_of(**settings: object) -> Plan:
     config: RunConfig = resolve({key.replace("__", "."): value for key, value in settings.items()})
     spec = ModelSpec("cnn", ("a", "b"), 32, 3, (0.5,) * 3, (0.25,) * 3)
     return Plan("run", config, spec)
+
+
+def order_of(number: int, run_id: str = "run", **parts: int) -> TrainOrder:
+    """An order of round `number`; parts: what its server has `committed`, and its `best` round."""
+    return TrainOrder(replace(plan_of(), run_id=run_id), number, torch.empty(0), **parts)
 
 
 def vector(*values: float) -> Tensor:

@@ -22,9 +22,9 @@ from simulations import engines, federation
 from simulations.engines.ray import connect
 from tests.simulations.command import SMALL, run, start, summary
 from tests.simulations.descent import descendants, listening
+from tests.simulations.ray_nodes import HERE, node, ray_cluster
 
 ROOT = Path(__file__).parents[2]
-HERE = "127.0.0.1"
 
 
 def refusal(address: str) -> FedshelfError:
@@ -70,26 +70,11 @@ def test_an_address_chooses_the_engine():
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without CPUs, for the driver, and two nodes with one CPU each."""
-    ray = pytest.importorskip("ray")
-    from ray._private import ray_constants
-    from ray.cluster_utils import Cluster
-
-    quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # as our engine does by STAY_HERE, before an import
-        made = Cluster(initialize_head=True, head_node_args=_options(num_cpus=0, _system_config=quick))
-        try:
-            for _ in range(2):
-                made.add_node(**_options(num_cpus=1), wait=False)
-            made.wait_for_nodes()
-            yield made
-        finally:
-            ray.shutdown()
-            made.shutdown()
-
-
-def _options(**options: Any) -> dict[str, Any]:
-    return {"node_ip_address": HERE, "include_dashboard": False, "object_store_memory": 80_000_000} | options
+    with ray_cluster() as made:
+        for _ in range(2):
+            made.add_node(**node(num_cpus=1), wait=False)
+        made.wait_for_nodes()
+        yield made
 
 
 UNEVEN = ["--dataset", "shelf", "--stores", "5", "--partition", "dirichlet:0.3", "--strategy", "fedprox"]
@@ -119,7 +104,7 @@ def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -
     shutil.copytree(ROOT / "common", tmp_path / "other" / "common")
     with (tmp_path / "other" / "common" / "naming.py").open("a") as code:
         code.write("# changed\n")
-    other = cluster.add_node(**_options(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
+    other = cluster.add_node(**node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
     refused = run("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
     assert refused.returncode == RunError.exit_code, refused.stderr
     assert "of the Ray cluster has Fedshelf" in refused.stderr
@@ -149,7 +134,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
         params = begun.params
         for number, leaves in ((1, None), (2, first), (3, second)):
             if number == 3:
-                cluster.add_node(**_options(num_cpus=1))
+                cluster.add_node(**node(num_cpus=1))
             order = TrainOrder(begun.plan, number, params, committed=number - 1)
             ours = {answer.store: kept(answer) for answer in here.train(order, list(stores.stores))}
             theirs = {}
@@ -174,7 +159,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
     finally:
         there.close()
         here.close()
-        cluster.add_node(**_options(num_cpus=1))
+        cluster.add_node(**node(num_cpus=1))
 
 
 def kept(answer: Any) -> dict[str, torch.Tensor]:

@@ -1,0 +1,56 @@
+"""Whether runtimes did the same: to the bit, but for `batched`, whose sums run in another order."""
+
+import pytest
+import torch
+
+from common.metrics import Counts
+from common.params import Tensors
+from tests.contracts.runtimes import Run
+from tests.simulations.stores import TOLERANCE, difference
+
+LOSS_TOLERANCE = 1e-3  # of a loss after some rounds, relative: a small difference of two models is a larger one of it
+STATE_TOLERANCE = 1e-2  # of what strategies keep, relative: differences of models divided by a small learning rate
+
+
+def is_close(runtime: str, one: torch.Tensor, other: torch.Tensor, tolerance: float = TOLERANCE) -> bool:
+    if runtime == "batched":
+        return not (one - other).any() or difference(one.float(), other.float()) < tolerance
+    return torch.equal(one, other)
+
+
+def is_same_state(runtime: str, one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(
+        is_close(runtime, tensor, other[key], STATE_TOLERANCE) for key, tensor in one.items()
+    )
+
+
+def is_same_judgement(runtime: str, one: Counts | None, other: Counts | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    loss = pytest.approx(other.loss_sum, rel=LOSS_TOLERANCE) if runtime == "batched" else other.loss_sum
+    return (one.confusion == other.confusion).all() and one.loss_sum == loss
+
+
+def is_same_run(runtime: str, found: Run, expected: Run) -> bool:
+    """Whether two runs chose, lost and learned the same, and are judged the same."""
+    assert found.failures() == expected.failures()
+    for one, other in zip(found.records, expected.records, strict=True):
+        assert one["sampled"] == other["sampled"]
+        assert one["bytes"] == other["bytes"]
+        assert one["train"] == pytest.approx(other["train"], rel=LOSS_TOLERANCE if runtime == "batched" else 0)
+    assert found.delivered.round == expected.delivered.round
+    assert is_close(runtime, found.delivered.params, expected.delivered.params)
+    assert is_same_state(runtime, found.delivered.strategy, expected.delivered.strategy)
+    assert is_same_judgement(runtime, found.scores.test, expected.scores.test)
+    for mine, others in ((found.validated, expected.validated), (found.scores.stores, expected.scores.stores)):
+        assert mine.keys() == others.keys()
+        assert [name for name, counts in mine.items() if not is_same_judgement(runtime, counts, others[name])] == []
+    return True
+
+
+def is_judged_as_in_its_round(run: Run) -> bool:
+    """Whether stores find the delivered model as good as when they judged it in the round that made it."""
+    then = run.records[run.delivered.round - 1]["validation"]["stores"]
+    now = {name: counts.accuracy for name, counts in run.validated.items()}
+    assert {name: each["accuracy"] for name, each in then.items()} == pytest.approx(now, abs=0)
+    return True
