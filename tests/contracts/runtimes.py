@@ -22,10 +22,10 @@ from common.params import Tensors
 from server.checkpoints import Checkpoints, State
 from server.grid import GridRuntime, Surroundings
 from server.judge import ServerTest
-from server.lines import Scores
 from server.plan import Start
 from server.rounds import Judge, Rounds
 from server.runtime import Runtime
+from server.scores import Scores
 from simulations import engines
 from simulations.federation import Federation
 from tests.deployment.deployed import LocalGrid, wait_for
@@ -177,12 +177,13 @@ class Run:
     """What is left of a run.
 
     delivered: the best round's state where early stopping ended the run, else the last one's
-    validated: by store, what its images say of that model at the end
+    validated: that model on validation images, at the end
+    scores:    on test images
     """
 
     records: list[Mapping[str, Any]]
     delivered: State
-    validated: Mapping[str, Counts]
+    validated: Scores
     scores: Scores
 
     def failures(self) -> list[dict[str, str]]:
@@ -206,7 +207,7 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
             state = _commit(checkpoints, records, *rounds.play(state))
         if state.best is not None and state.round < config.run.rounds:
             state = checkpoints.load(state.best.round)
-        return Run(records, state, rounds.validated(state, ()), rounds.scores(state, (1.0, 2.0)))
+        return Run(records, state, rounds.validated(state), rounds.scores(state, (1.0, 2.0)))
 
 
 def _begin(opened: Opened, config: RunConfig) -> tuple[Rounds, State]:

@@ -41,16 +41,18 @@ def is_same_run(runtime: str, found: Run, expected: Run) -> bool:
     assert found.delivered.round == expected.delivered.round
     assert is_close(runtime, found.delivered.params, expected.delivered.params)
     assert is_same_state(runtime, found.delivered.strategy, expected.delivered.strategy)
-    assert is_same_judgement(runtime, found.scores.test, expected.scores.test)
-    for mine, others in ((found.validated, expected.validated), (found.scores.stores, expected.scores.stores)):
-        assert mine.keys() == others.keys()
-        assert [name for name, counts in mine.items() if not is_same_judgement(runtime, counts, others[name])] == []
+    for mine, others in ((found.validated, expected.validated), (found.scores, expected.scores)):
+        assert is_same_judgement(runtime, mine.test, others.test)
+        assert mine.is_adjusted == others.is_adjusted
+        for one, other in ((mine.raw, others.raw), (mine.adjusted, others.adjusted)):
+            assert one.keys() == other.keys()
+            assert [name for name, counts in one.items() if not is_same_judgement(runtime, counts, other[name])] == []
     return True
 
 
 def is_judged_as_in_its_round(run: Run) -> bool:
     """Whether stores find the delivered model as good as when they judged it in the round that made it."""
     then = run.records[run.delivered.round - 1]["validation"]["stores"]
-    now = {name: counts.accuracy for name, counts in run.validated.items()}
+    now = {name: counts.accuracy for name, counts in run.validated.stores.items()}
     assert {name: each["accuracy"] for name, each in then.items()} == pytest.approx(now, abs=0)
     return True

@@ -146,7 +146,7 @@ def test_a_run_ends_as_the_reference_does(
         assert is_same_state(runtime, mine, others), store
 
 
-@EVERY_OTHER
+@pytest.mark.parametrize("runtime", [name for name in OPENERS if name != REFERENCE])
 @pytest.mark.parametrize(
     "changed",
     [
