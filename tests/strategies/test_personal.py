@@ -189,5 +189,5 @@ def test_a_run_says_what_its_model_lacks(tmp_path: Path) -> None:
     assert told["test"] is None
     assert told["best"]["on"] == "validation"
     assert (told["per_store_from"], len(told["per_store"])) == ("validation", 3)
-    begun = prepare(resolve({"model.name": "niid-cnn", "data.image_size": 32}), ("a",) * 10, 3)
+    begun = prepare(resolve({"model.name": "niid-cnn", "data.image_size": 32}), tuple("abcdefghij"), 3)
     assert torch.equal(load_file(out / "model.safetensors")["11.bias"], begun.layout.views(begun.params)["11.bias"])
