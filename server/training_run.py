@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -62,6 +62,7 @@ class Training:
     """All that one training needs.
 
     startup_seconds: from the start of the process to the first round
+    remark:          what the first round to come says beside the round in the history
     """
 
     start: Start
@@ -71,6 +72,7 @@ class Training:
     directory: RunDirectory
     startup_seconds: float
     gate: Gate = field(default_factory=Gate)
+    remark: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end and write all of the run directory; returns the summary.
@@ -86,8 +88,10 @@ class Training:
         try:
             plan_file.write(self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin()))
             old_classes.judge(self.start.origin, rounds, self.directory)
+            first = state.round + 1
             while not self._is_over(state) and not stop():
                 state, record = rounds.play(state)
+                record = {**record, **(self.remark if state.round == first else {})}
                 state = self._keep(replace(state, record=record), checkpoints)
                 self.watcher.row(record)
                 events.add(record)

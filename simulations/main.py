@@ -68,6 +68,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
+    changed_data: Annotated[
+        bool, typer.Option("--changed-data", help="Let --resume go on with other images than the run began with.")
+    ] = False,
     config: options.Settings = None,
     assignments: options.Assignments = None,
 ) -> None:
@@ -99,7 +102,7 @@ def run(
 
     from simulations.run import Request, simulate
 
-    summary = simulate(Request(settings, resume, BEGAN), Console())
+    summary = simulate(Request(settings, resume, BEGAN, changed_data), Console())
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
 

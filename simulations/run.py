@@ -22,26 +22,29 @@ from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
 from server.suspicion import is_on, sample_of
 from server.training_run import StopRequest, Training
-from simulations import datasets, engines, federation
+from simulations import datasets, engines, federation, fingerprint
 from simulations.tables import partition_table
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as long as with one,"
     " and its results differ in the last digits."
 )
+CHANGED = "begin a new run, or go on with what there is now: --changed-data"
 
 
 @dataclass(frozen=True)
 class Request:
     """What the command line asks for.
 
-    settings: flat settings, merged in the order of their precedence
-    began:    time.perf_counter() when the process started
+    settings:     flat settings, merged in the order of their precedence
+    began:        time.perf_counter() when the process started
+    changed_data: whether to resume with other images than the run began with
     """
 
     settings: dict[str, Any]
     resume: bool
     began: float
+    changed_data: bool = False
 
 
 def simulate(request: Request, console: Console) -> dict[str, Any]:
@@ -55,6 +58,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     _check_judges(start, stores)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
+        held = fingerprint.of(stores)
+        changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED)
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         if not request.resume:
@@ -71,9 +76,11 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
             gate, startup = _gate(start, stores), time.perf_counter() - request.began
-            training = Training(start, engine, judge, rounds, directory, startup, gate)
+            remark = {fingerprint.REMARK: changed} if changed else {}
+            training = Training(start, engine, judge, rounds, directory, startup, gate, remark)
             with rounds, stop.on_signals():
                 summary = training.run(stop)
+            fingerprint.keep(directory, held, changed)
         screen.closing(summary, path, console=console)
         return summary
 

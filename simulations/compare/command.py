@@ -13,7 +13,7 @@ from common.native import compiler
 from server import delivery
 from server.plan import settle
 from server.run_directory import RunDirectory
-from simulations import datasets, federation
+from simulations import datasets, federation, fingerprint
 from simulations.compare import page, screen
 from simulations.compare.contributions import contributions
 from simulations.compare.crew import Crew
@@ -64,6 +64,7 @@ def compare(request: Request, console: Console) -> bool:
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
+        fingerprint.check(directory, fingerprint.of(dealt), "or begin a new comparison")
         options = agree_on_options(request, config, directory)
         if not request.resume:
             _tell(config, dealt, console)
