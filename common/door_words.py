@@ -4,6 +4,7 @@ import base64
 from enum import StrEnum
 
 ENROL_PATH = "/fedshelf/enrol"
+CLASSES_PATH = "/fedshelf/classes"
 REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
 
 
@@ -26,3 +27,12 @@ def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> b
     """
     parts = (part.encode() for part in (chain, store, code, public_key))
     return b"fedshelf-enrolment-1\n" + b"\n".join(base64.b64encode(part) for part in parts)
+
+
+def classes_statement(chain: str, store: str, moment: str) -> bytes:
+    """What a store whose kit has a key signs to be told the run's classes.
+
+    moment: the time in UTC, ISO 8601
+    """
+    parts = (part.encode() for part in (chain, store, moment))
+    return b"fedshelf-classes-1\n" + b"\n".join(base64.b64encode(part) for part in parts)

@@ -7,7 +7,7 @@ there. Whoever submits it by other means (`flwr run`) gives settings as Flower's
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
 from common.errors import RunError
+from common.files import write_json
 from common.orders import STORE_CHANNELS, Plan
 from server import class_table, cohort, delivery, plan
 from server.desk import Desk
@@ -66,6 +67,7 @@ def main(grid: Grid, context: Context) -> None:
                 config.cohort.min_stores,
                 board=desk.board,
                 answered=desk.answered,
+                told_classes=desk.classes,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
             )
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
@@ -89,6 +91,7 @@ class GridTraining:
     board:     the file in which the stores' states are shown
     answered:  the file in which the door tells whose answers are complete
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
+    told_classes: the file from which the door tells the classes to stores that ask
     """
 
     config: RunConfig
@@ -101,6 +104,7 @@ class GridTraining:
     board: Path | None = None
     answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
+    told_classes: Path | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -108,6 +112,7 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
+        self._tell_classes(config.data.classes)
         surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled)
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
@@ -118,6 +123,7 @@ class GridTraining:
         for line in class_table.lines(config, classes, present):
             self.watcher.note(line)
         runtime.agree(classes)
+        self._tell_classes(classes)
         told = {name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold}
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
@@ -129,6 +135,11 @@ class GridTraining:
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return summary
+
+    def _tell_classes(self, classes: Sequence[str]) -> None:
+        """Let the door tell them; nothing as long as there are none, and where none are product classes."""
+        if self.told_classes and classes and self.config.train.objective == "classes":
+            write_json(self.told_classes, list(classes))
 
 
 def folder_judge(agreed: Plan) -> Judge | None:

@@ -13,6 +13,7 @@ from common.errors import FedshelfError, RunError
 from common.files import write_json
 
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
+CLASSES = "classes.json"  # what the app lets the door tell stores that ask
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
 
 
@@ -31,6 +32,7 @@ class Desk:
     events: what the app has to say, see `server.relay`
     board:  what the app knows of each store, see `server.board`
     answered: whose answers are complete, see `server.answered`
+    classes:  the run's classes, once they are known
     began:  seconds since the epoch at which the person's command started
     """
 
@@ -39,6 +41,7 @@ class Desk:
         self.events = self.directory / "events.jsonl"
         self.board = self.directory / "stores.json"
         self.answered = self.directory / ANSWERED
+        self.classes = self.directory / CLASSES
         self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"
@@ -60,7 +63,7 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            for path in (self.events, self.board, self._nodes, self._outcome, self._stop):
+            for path in (self.events, self.board, self.classes, self._nodes, self._outcome, self._stop):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)
             yield

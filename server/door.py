@@ -25,11 +25,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from common.door_words import ENROL_PATH, REASON_HEADER, Reason
+from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, Reason
 from server.announced import Announced
 from server.answered import Uploads
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
+from server.desk import CLASSES
 from server.doorway import Doorway
 
 FLEET_CALLS = (
@@ -61,6 +62,7 @@ def make_door(superlink_port: int, answered: Path, guard: Guard | None) -> Starl
         ) as client:
             door.state.client, door.state.guard = client, guard
             door.state.announced, door.state.uploads = Announced(), Uploads(answered)
+            door.state.classes = answered.with_name(CLASSES)
             yield
 
     routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
@@ -73,6 +75,8 @@ async def _answer(request: Request) -> Response:
     guard: Guard | None = request.app.state.guard
     if guard and path == ENROL_PATH.encode() and request.method == "POST" and not request.url.query:
         return await _enrol(request, guard)
+    if path == CLASSES_PATH.encode() and request.method == "POST" and not request.url.query:
+        return await _tell_classes(request, guard)
     if PASSED.get(path) != request.method or request.url.query:
         if guard:
             guard.log.tell(_address(request), "it asked for what is not served here")
@@ -94,6 +98,20 @@ async def _enrol(request: Request, guard: Guard) -> Response:
         return Response(status_code=413)
     reason = await run_in_threadpool(guard.enrol, _address(request), body)
     return _refused(reason) if reason else Response(status_code=204)
+
+
+async def _tell_classes(request: Request, guard: Guard | None) -> Response:
+    """The run's classes as a JSON list, for a store of this chain; 404 as long as they are not known."""
+    body = await _limited(request, LARGEST_ENROLMENT)
+    if body is None:
+        return Response(status_code=413)
+    reason = await run_in_threadpool(guard.refusal_of_kit, _address(request), body) if guard else None
+    if reason:
+        return _refused(reason)
+    try:
+        return Response(request.app.state.classes.read_bytes(), media_type="application/json")
+    except OSError:
+        return Response(status_code=404)
 
 
 def _refused(reason: Reason) -> Response:

@@ -25,6 +25,7 @@ def check_store(
     store = name or (read.store if read else data.resolve().name)
     home = store_home(store)
     from client.health.examine import Subject, exit_code  # loads torch
+    from client.health.line import proof_of
     from client.health.page import write_page
 
     subject = Subject(
@@ -34,6 +35,7 @@ def check_store(
         read.authority.encode() if read else None,
         model,
         policy or (home / FILE if (home / FILE).exists() else None),
+        proof_of(read) if read else b"{}",
     )
     report = _examine(subject)
     page = write_page(report, out or home)

@@ -36,6 +36,7 @@ class Subject:
     authority: certificate (PEM) of the only authority to believe; None: plain HTTP
     model:     model.safetensors, or the directory that holds it, or None
     policy:    file, or None
+    proof:     of membership in the chain, see `client.health.line.proof_of`; None: classes are not asked for
     """
 
     store: str
@@ -44,6 +45,7 @@ class Subject:
     authority: bytes | None = None
     model: Path | None = None
     policy: Path | None = None
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def examine(subject: Subject, progress: ProgressOf) -> Report:
     evidence = Evidence(
         photos,
         inspect(),
-        line=call(subject.server, subject.authority) if subject.server else None,
+        line=call(subject.server, subject.authority, subject.proof) if subject.server else None,
         guesses=guess(network, photos.usable, progress("Asking the model")) if network else None,
         policy=_policy(subject.policy),
     )
@@ -105,7 +107,13 @@ def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 def _applies(check: Check, subject: Subject) -> bool:
     """Whether there was anything to look at: a check that was not made is not one that was passed."""
-    given = {"server": subject.server, "model": subject.model, "policy": subject.policy, "authority": subject.authority}
+    given = {
+        "server": subject.server,
+        "proof": subject.proof,
+        "model": subject.model,
+        "policy": subject.policy,
+        "authority": subject.authority,
+    }
     return check.needs is None or given[check.needs] is not None
 
 

@@ -1,9 +1,12 @@
 """Calling the server once: is it there, is its certificate good, is its clock ours?
 
-What is sent is a TLS handshake and `GET /health`, nothing of the store's.
+What is sent is a TLS handshake, `GET /health`, and the question for the run's classes with proof of the kit; nothing of
+the store's photos.
 """
 
+import base64
 import http.client
+import json
 import ssl
 import time
 from contextlib import closing
@@ -12,8 +15,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from common.door_words import CLASSES_PATH, classes_statement
+from common.kit import Kit
+
 Trouble = Literal["", "unreachable", "certificate", "protocol"]
 
+_LARGEST = 2**20  # bytes of an answer; ten thousand classes fit
 _SECONDS = 5.0  # to connect, and for each piece of the answer
 
 # OpenSSL's X509_V_ERR_ codes, in words
@@ -37,6 +44,7 @@ class Line:
     ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
     status:  of the HTTP answer; 0 without one
     skew:    seconds that the server's clock is ahead of ours, give or take one; None if it did not tell
+    classes: of the run; None if it was not asked or did not tell, as before they are known
     """
 
     server: str
@@ -45,12 +53,16 @@ class Line:
     ends: datetime | None = None
     status: int = 0
     skew: float | None = None
+    classes: tuple[str, ...] | None = None
 
 
-def call(server: str, authority: bytes | None) -> Line:
-    """Call HOST:PORT; over TLS if there is an authority's certificate (PEM), the only one that is then believed."""
+def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Line:
+    """Call HOST:PORT; over TLS if there is an authority's certificate (PEM), the only one that is then believed.
+
+    proof: of membership in the chain, see `proof_of`; None: the classes are not asked for
+    """
     try:
-        return _called(server, authority)
+        return _called(server, authority, proof)
     except ssl.SSLCertVerificationError as error:
         return Line(server, "certificate", _REASONS.get(error.verify_code, error.verify_message))
     except ssl.SSLError as error:
@@ -61,14 +73,45 @@ def call(server: str, authority: bytes | None) -> Line:
         return Line(server, "unreachable", error.strerror or str(error) or "no answer")
 
 
-def _called(server: str, authority: bytes | None) -> Line:
+def proof_of(kit: Kit) -> bytes:
+    """What shows the server that its store's kit is here: the kit's code, or the moment signed with the kit's key."""
+    if kit.private_key is None:
+        return json.dumps({"store": kit.store, "code": kit.code}).encode()
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(kit.private_key.encode(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    moment = datetime.now(UTC).isoformat()
+    signature = key.sign(classes_statement(kit.chain, kit.store, moment), ec.ECDSA(hashes.SHA256()))
+    asked = {"store": kit.store, "moment": moment, "signature": base64.b64encode(signature).decode()}
+    return json.dumps(asked).encode()
+
+
+def _called(server: str, authority: bytes | None, proof: bytes | None) -> Line:
     with closing(_connection(server, authority)) as connection:
         connection.connect()
         ends = _ends(connection, authority) if authority else None
         before = time.time()
         connection.request("GET", "/health")
         answer = connection.getresponse()
-        return Line(server, "", "", ends, answer.status, _skew(answer.getheader("Date", ""), before, time.time()))
+        skew = _skew(answer.getheader("Date", ""), before, time.time())
+        answer.read(_LARGEST)
+        classes = _classes(connection, proof) if proof and answer.status == http.client.OK else None
+        return Line(server, "", "", ends, answer.status, skew, classes)
+
+
+def _classes(connection: http.client.HTTPConnection, proof: bytes) -> tuple[str, ...] | None:
+    """The run's classes, if the server tells them."""
+    try:
+        connection.request("POST", CLASSES_PATH, body=proof, headers={"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        told = json.loads(answer.read(_LARGEST)) if answer.status == http.client.OK else None
+    except (http.client.HTTPException, OSError, ValueError, RecursionError):
+        return None
+    if isinstance(told, list) and told and all(isinstance(name, str) for name in told):
+        return tuple(told)
+    return None
 
 
 def _connection(server: str, authority: bytes | None) -> http.client.HTTPConnection:

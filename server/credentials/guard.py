@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.door_words import Reason, enrolment_statement
+from common.door_words import Reason, classes_statement, enrolment_statement
 from server.credentials.kits import Chain, public_text
 from server.credentials.refusals import RefusalLog, Tries
-from server.credentials.registry import NotAdmittedError, State
+from server.credentials.registry import Entry, NotAdmittedError, State
 from server.credentials.watched import Watched
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
@@ -37,6 +37,17 @@ class Enrolment(BaseModel):
     code: Short
     public_key: Short
     signature: Short
+
+
+class Asking(BaseModel):
+    """What a store sends that asks for the run's classes: its kit's code, or a moment signed with its kit's key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Short
+    code: Short = ""
+    moment: Short = ""
+    signature: Short = ""
 
 
 class Guard:
@@ -95,6 +106,22 @@ class Guard:
             return error.reason
         return None
 
+    def refusal_of_kit(self, address: str, body: bytes) -> Reason | None:
+        """Why the sender of `body` (an `Asking`) is not told what is for stores of this chain; None if it is."""
+        if self._tries.are_used_up(address):
+            self.log.tell(address, "too many wrong codes")
+            return Reason.SLOW_DOWN
+        try:
+            asked = Asking.model_validate_json(body)
+            entry = self.chain.stores.stores().get(asked.store)
+            if entry and entry.state is not State.REVOKED and _has_kit(asked, self.chain.name, entry):
+                return None
+        except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            pass
+        self._tries.failed(address)
+        self.log.tell(address, "it asked for the classes without a kit that is good")
+        return Reason.CODE
+
     def _read(self) -> dict[str, tuple[str, bool]]:
         """By the header that names its key: each store, and whether it is revoked."""
         entries = self.chain.stores.stores()
@@ -110,6 +137,24 @@ def _header(key: str) -> str:
     loaded = serialization.load_ssh_public_key(key.encode())
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return base64.b64encode(loaded.public_bytes(serialization.Encoding.PEM, form)).decode()
+
+
+def _has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
+    """Whether a store has its latest kit's code, used or still good, or signed its question with its key just now.
+
+    Raises ValueError, TypeError, and cryptography's errors.
+    """
+    if asked.code:
+        return entry.is_for(asked.code) and (entry.until is None or entry.until > datetime.now(UTC))
+    behind = (datetime.now(UTC) - datetime.fromisoformat(asked.moment)).total_seconds()
+    if entry.key is None or not -BEHIND < behind < BEHIND:
+        return False
+    key = serialization.load_ssh_public_key(entry.key.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    statement = classes_statement(chain, asked.store, asked.moment)
+    key.verify(base64.b64decode(asked.signature, validate=True), statement, ec.ECDSA(hashes.SHA256()))
+    return True
 
 
 def _proven_key(asked: Enrolment, chain: str) -> str:

@@ -48,9 +48,10 @@ def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
         return
     first = others[0]
     names = listed([each.name for each in others])
+    whole = f"if it is the whole data set, give {first.path}"
+    splits = "if they are splits, call them train, val and test, with the folders of classes right inside"
     raise DataError(
         f"{path} holds no photos of classes but folders of folders ({names}; {first.name} holds "
         f"{listed(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a store, add --partition "
-        f"folder; if one is the whole data set, give {first.path}; if each is a class, name them in data.classes "
-        "(--classes)."
+        f"folder; {splits if others[1:] else whole}; if each is a class, name them in data.classes (--classes)."
     )

@@ -50,6 +50,25 @@ def test_splits() -> None:
     assert told(files.splits(held_out))[0][0] == "problem"
 
 
+def test_classes_that_the_chain_does_not_teach() -> None:
+    store = counts(hat=10, Shirt=9, shoez=3, misc=1)
+    assert told(classes.unknown(store)) == []
+    silent = replace(store, line=Line("shop.example:9092", status=200))
+    assert told(classes.unknown(silent)) == [("note", "The server has not said which classes it teaches.")]
+    found = list(classes.unknown(replace(silent, line=replace(silent.line, classes=("hat", "shirt ", "shoes")))))
+    assert told(found) == [
+        ("warning", 'The chain does not teach the class "Shirt" (9 photos).'),
+        ("warning", 'The chain does not teach the class "misc" (1 photo).'),
+        ("warning", 'The chain does not teach the class "shoez" (3 photos).'),
+    ]
+    assert [one.advice.partition(",")[0] for one in found] == [
+        'Rename the folder to "shirt " if that is meant',
+        "Rename or move that folder",
+        'Rename the folder to "shoes" if that is meant',
+    ]
+    assert told(classes.unknown(replace(counts(hat=10), line=replace(silent.line, classes=("hat", "bag"))))) == []
+
+
 def test_class_sizes() -> None:
     assert told(classes.sizes(counts(hat=10, boot=10))) == []
     assert told(classes.sizes(counts(hat=10, boot=9, shirt=1))) == [

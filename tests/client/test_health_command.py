@@ -51,7 +51,12 @@ def test_a_store_with_its_kit(check: Check, tmp_path: Path) -> None:
     assert "Warning: The server's certificate ends in 4 days" in ended.stdout
     assert "seconds behind the server's." in ended.stdout
     assert kit.code not in (home / "health.html").read_text() + ended.stdout
-    assert len(b"".join(server.heard)) < 100  # bytes: one GET /health
+    sent = b"".join(server.heard)
+    assert [line for line in sent.split(b"\r\n") if b" HTTP/1.1" in line] == [
+        b"GET /health HTTP/1.1", b"POST /fedshelf/classes HTTP/1.1",
+    ]  # fmt: skip
+    assert json.loads(sent[sent.rindex(b"\r\n") :]) == {"store": "lyon-2", "code": kit.code}
+    assert len(sent) < 300  # bytes
 
 
 def test_each_kind_of_problem_has_its_exit_code(check: Check, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from client.health.line import call
 from common.files import write_text
 from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
 from server.credentials.kits import Chain
@@ -64,8 +65,14 @@ def link() -> Iterator[SuperLink]:
 
 
 @pytest.fixture(scope="module")
-def door(link: SuperLink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port, answered = free_port(), tmp_path_factory.mktemp("door") / "answered.jsonl"
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which door and app talk."""
+    return tmp_path_factory.mktemp("door")
+
+
+@pytest.fixture(scope="module")
+def door(link: SuperLink, place: Path) -> Iterator[int]:
+    port, answered = free_port(), place / "answered.jsonl"
     process = subprocess.Popen([sys.executable, "-m", "server.door", "127.0.0.1", str(port), str(link.port), answered])
 
     def is_open() -> bool:
@@ -99,6 +106,18 @@ def test_a_store_gets_through_with_all_it_sends(link: SuperLink, door: int) -> N
     )
     assert (answer.status_code, answer.content, answer.headers["x-signature"]) == (202, body, "abc")
     assert link.seen == [("POST", "/v1/fleet/push-object", body)]
+
+
+def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, place: Path) -> None:
+    address = f"http://127.0.0.1:{door}/fedshelf/classes"
+    assert httpx.post(address, content=b"{}").status_code == 404
+    write_text(place / "classes.json", '["Röcke", "hat"]')
+    assert httpx.post(address, content=b"{}").json() == ["Röcke", "hat"]
+    assert call(f"127.0.0.1:{door}", None, b"{}").classes is None  # its SuperLink answers 202, which is none of ours
+    assert httpx.get(address).status_code == 404
+    assert httpx.post(f"{address}?x", content=b"{}").status_code == 404
+    assert httpx.post(address, content=b"x" * 20_000).status_code == 413
+    assert [seen for seen in link.seen if seen[1] != "/health"] == []
 
 
 @pytest.mark.parametrize(

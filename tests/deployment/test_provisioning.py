@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.enrol import credentials_for, membership
+from client.health.line import proof_of
 from client.home import store_home
 from client.kit import new_key
 from common.door_words import Reason, enrolment_statement
@@ -281,6 +282,30 @@ def test_enrolment_needs_proof_of_the_key(chain: Chain, capsys: pytest.CaptureFi
     assert "192.0.2.1: not a request to enrol, or no proof that the key is its own" in capsys.readouterr().out
 
 
+def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> None:
+    with_code, with_key = (Kit.read(chain.write_kit("oslo-7")), Kit.read(chain.write_kit("lyon-2", with_key=True)))
+    answers = {}
+    for name, body in {
+        "code": proof_of(with_code),
+        "key": proof_of(with_key),
+        "wrong code": json.dumps({"store": "oslo-7", "code": "x" * 40}).encode(),
+        "another's code": json.dumps({"store": "lyon-2", "code": with_code.code}).encode(),
+        "another's key": proof_of(with_key.model_copy(update={"store": "oslo-7"})),
+        "no store": json.dumps({"store": "nobody", "code": with_code.code}).encode(),
+        "nothing": b"{}",
+        "an old moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "2020-01-01T00:00:00+00:00"}).encode(),
+        "no moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "now"}).encode(),
+    }.items():
+        answers[name] = Guard(chain).refusal_of_kit("192.0.2.1", body)
+    assert [name for name, reason in answers.items() if reason is None] == ["code", "key"]
+    assert set(answers.values()) == {None, Reason.CODE}
+    guard = Guard(chain)
+    chain.stores.revoke("oslo-7")
+    assert [guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) for _ in range(6)] == [Reason.CODE] * 5 + [
+        Reason.SLOW_DOWN
+    ]
+
+
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
     return Guard(Chain.make(tmp_path_factory.mktemp("fuzz") / "server", "shop.example", 1))
@@ -290,6 +315,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
 @settings(max_examples=100, deadline=None)
 def test_no_body_harms_the_door(guard: Guard, body: bytes) -> None:
     assert guard.enrol("192.0.2.1", body) in (Reason.MALFORMED, Reason.SLOW_DOWN)
+    assert guard.refusal_of_kit("192.0.2.2", body) in (Reason.CODE, Reason.SLOW_DOWN)
 
 
 def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ class Check:
     title: str
     find: Callable[[Evidence], Iterable[Finding]]
     quick: bool = False
-    needs: Literal["server", "authority", "model", "policy"] | None = None
+    needs: Literal["server", "authority", "proof", "model", "policy"] | None = None
 
 
 CHECKS = (
@@ -42,6 +42,7 @@ CHECKS = (
     Check("Enough memory", machine.memory, quick=True),
     Check("Enough room on the disk", machine.disks, quick=True),
     Check("The server answers", server.answers, needs="server"),
+    Check("The chain knows every class", classes.unknown, needs="proof"),
     Check("The server's certificate is good", server.certificate, needs="authority"),
     Check("The clocks agree", server.clock, needs="server"),
     Check("The store's policy is valid", settings.policy, quick=True, needs="policy"),

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import combinations
 
 from client.health.evidence import Evidence
 from client.health.finding import Exhibit, Finding, counted, printable
+from common.class_names import normal, places
 
 _FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt
 _UNEVEN = 10.0  # largest class over smallest, before it is worth a word
@@ -80,6 +82,32 @@ def names(evidence: Evidence) -> Iterator[Finding]:
             f'Two classes have nearly the same name: "{printable(large)}" ({counted(counts[large], "photo")}) and '
             f'"{printable(small)}" ({counted(counts[small], "photo")}).',
             "If they are the same product, move all photos into one folder, spelt as the other stores spell it.",
+        )
+
+
+def unknown(evidence: Evidence) -> Iterator[Finding]:
+    """Classes that the server's run does not know, or spells otherwise."""
+    line, counts = evidence.line, evidence.photos.per_class()
+    if line is None:
+        return
+    if line.classes is None:
+        yield Finding(
+            "server",
+            "note",
+            "The server has not said which classes it teaches.",
+            "Nothing has to be done: it says so once it was started with --classes, or once its stores have joined.",
+        )
+        return
+    alike = {normal(name): name for name in line.classes}
+    known = places(list(counts), line.classes, merge=False)
+    for label in (label for label in counts if label not in known):
+        near = alike.get(normal(label)) or next(iter(get_close_matches(label, line.classes, n=1)), None)
+        advice = f'Rename the folder to "{printable(near)}" if that is meant' if near else "Rename or move that folder"
+        yield Finding(
+            "photos",
+            "warning",
+            f'The chain does not teach the class "{printable(label)}" ({counted(counts[label], "photo")}).',
+            f"{advice}, or ask for the class to be added: a store with a class of its own takes no part.",
         )
 
 
