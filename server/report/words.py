@@ -149,7 +149,7 @@ def how_used(adjustment: Mapping[str, Any] | None) -> str:
     on, validation = "test" if adjustment["test"] else "validation", adjustment["validation"]
     adds = "add the logarithms of their own shares of the classes to the model's scores"
     if not (found := adjustment[on]):
-        return f"Stores {adds}, as in training; they hold no images out to judge that by."
+        return f"Stores {adds}, as in training; no validation images of theirs were judged that could speak against it."
     adjusted, raw = (percent(found[way]["accuracy"]) for way in ("adjusted", "raw"))
     images = f"their {counted(found['raw']['images'], f'{on} image')}"
     if adjustment["used"] == "raw":

@@ -119,7 +119,10 @@ def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> Non
         == f"{adds}: so it is right on 75.0% of their 200 test images, as it is on 50.0%. {own}"
     )
     unknown = adjusted | {"chosen_on": None, "validation": None}
-    assert words.how_used(unknown) == f"{adds}, as in training; they hold no images out to judge that by."
+    assert (
+        words.how_used(unknown)
+        == f"{adds}, as in training; no validation images of theirs were judged that could speak against it."
+    )
     worse = adjusted | {"used": "raw", "validation": {"raw": figures(0.5, 1.0), "adjusted": figures(0.75, 1.5)}}
     assert words.how_used(worse) == (
         "Stores use the model as it is: right on 50.0% of their 200 validation images. With their own shares of the"
