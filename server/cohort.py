@@ -42,9 +42,13 @@ def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, 
     Depends on the names present, the seed, the round and the attempt alone.
     """
     names = sorted(present)
-    size = min(len(names), max(config.min_stores, round_half_up(config.fraction * len(names)), 1))
-    chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[:size]
+    chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[: size(len(names), config)]
     return [names[i] for i in sorted(chosen)]
+
+
+def size(present: int, config: CohortConfig) -> int:
+    """Stores in a cohort, of so many present."""
+    return min(present, max(config.min_stores, round_half_up(config.fraction * present), 1))
 
 
 def round_half_up(value: float) -> int:

@@ -1,6 +1,6 @@
 """What each store contributes to the steps that the global model takes: an estimate that looks at no image."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,13 @@ from server import per_store
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 
 
-def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weights: Sequence[float]) -> list[float]:
+def contributions(
+    start: Tensor,
+    trainable: int,
+    updates: Sequence[Update],
+    weights: Sequence[float],
+    rank_shares: Callable[[Tensor], Tensor | None] = lambda _: None,
+) -> list[float]:
     """Each update's part in the step of their weighted mean, in store order.
 
     With d_i [T] what training changed at store i, w_i its share of the weights and D = sum_i w_i d_i the step:
@@ -25,6 +31,10 @@ def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weig
     in Collaborative Machine Learning"), with inner products in place of their cosines, as a store with
     more images takes part with more weight. A store that pulls against the others has a negative one.
 
+    Where each coordinate is a mean of some middle values (median, trimmed mean), w_i d_i has its own w_i in each.
+
+    weights: 0 for an update that was not used (Krum)
+    rank_shares: the w_i [n, b] of some coordinates' values [n, b], see `Strategy.rank_shares`
     start: float32 [P], the global model that they started from. Of long vectors, every k-th block is looked at and
     counted k times.
     """
@@ -33,9 +43,12 @@ def contributions(start: Tensor, trainable: int, updates: Sequence[Update], weig
     found = torch.zeros_like(shares)
     for begin in range(0, trainable, stride):
         end = min(begin + BLOCK, trainable)
-        changes = torch.stack([update.piece(begin, end) for update in updates]) - start[begin:end].to(shares.device)
-        found += changes @ (shares @ changes)
-    return (found * shares * (stride // BLOCK)).tolist()
+        values = torch.stack([update.piece(begin, end) for update in updates])
+        changes = values - start[begin:end].to(shares.device)
+        own = rank_shares(values)
+        parts = changes * (shares[:, None] if own is None else own)
+        found += parts @ parts.sum(dim=0)
+    return (found * (stride // BLOCK)).tolist()
 
 
 def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:

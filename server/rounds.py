@@ -23,6 +23,7 @@ from server.clock import Clock
 from server.contribution import contributions
 from server.delivery import best_round
 from server.gate import Gate, Judge
+from server.guarantee import Guarantee
 from server.lines import Trained
 from server.run_directory import Record
 from server.runtime import Runtime
@@ -75,6 +76,7 @@ class Rounds:
         self._layout, self._judge, self._watcher, self._stop = layout, None if self.personal else judge, watcher, stop
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._validated: tuple[int, Mapping[str, Evaluation]] | None = None  # of the last round with temperatures
+        self._guarantee = Guarantee(self.strategy, watcher.note)
         sample = None if self.personal else self._gate.sample
         self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
 
@@ -92,20 +94,20 @@ class Rounds:
             with clock("train"):
                 self._leave_out(standing)
                 trained = self._train(state, number)
+                shortfall = self._guarantee.look(number, len(trained.updates))
             with clock("aggregate"):
                 state = state.to(trained.updates[0].params.device)
                 params, memory = self.strategy.aggregate(
                     state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
                 )
                 params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
-                params = self.strategy.centred(params)
-                params = withhold(params, state.params, spans(self._layout, self.personal))[0]
+                params = withhold(self.strategy.centred(params), state.params, spans(self._layout, self.personal))[0]
                 after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
             with clock("inspect"):
                 found = self._suspicion(trained)
                 standing = self._judged(standing, trained, found)
-                weights = [self.strategy.weight(update) for update in trained.updates]
-                contributed = contributions(state.params, self._layout.trainable, trained.updates, weights)
+                weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
+                contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
             with clock("evaluate"):
                 scores = self._evaluate(after) if self._is_evaluated(number) else None
         totals = lines.totals(trained, self.config, clock.seconds)
@@ -113,7 +115,7 @@ class Rounds:
         state = add_round(after, totals, best=best, stale=stale)
         record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
-        return state, record | {"suspicion": found, "standing": standing.in_record()}
+        return state, record | {"suspicion": found, "standing": standing.in_record(), "shortfall": shortfall}
 
     def _suspicion(self, trained: Trained) -> dict[str, str]:
         """What speaks against stores, if they are looked at."""
@@ -192,12 +194,12 @@ class Rounds:
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = self._cohort(present, number, attempt)
+            self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
-            told = f"{len(trained.updates)} of {quorum} updates needed; {_told(failed)}"
-            self._watcher.note(f"Round {number}: {told}.")
+            self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {_told(failed)}.")
             refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
             if self._stop() or refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break

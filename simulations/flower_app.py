@@ -25,6 +25,7 @@ from common.files import cache_directory
 from common.images.types import StoreData
 from common.orders import STORE_CHANNELS, EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from server.app import GridTraining
+from server.guarantee import check_cohort
 from server.judge import ServerTest
 from server.plan import settle
 from server.report import console as screen
@@ -45,6 +46,7 @@ def serve(grid: Grid, context: Context) -> None:
     channels, expected = STORE_CHANNELS, config.cohort.min_stores
     if config.data.dataset != STORES_OWN:
         expected = len(list(grid.get_node_ids()))
+        check_cohort(config, expected)
         config, channels = _settled(resolve(flatten(config), {"data.stores": expected}))
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / "flower").resolve()
     RunDirectory.check_new(path)

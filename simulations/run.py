@@ -16,6 +16,7 @@ from common.native import compiler
 from server import delivery
 from server.gate import Gate
 from server.growth import adopt
+from server.guarantee import check_cohort
 from server.judge import ServerTest
 from server.plan import Start, prepare, settle
 from server.report import console as screen
@@ -56,6 +57,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
     _check_judges(start, stores)
+    check_cohort(start.plan.config, len(stores.stores))
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
         held = fingerprint.of(stores)

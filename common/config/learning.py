@@ -143,9 +143,14 @@ class StrategyConfig(Section):
         1e-3, description="fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second moment)"
     )
     trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.2, description="trimmed-mean: share of the values cut off at each end"
+        0.2,
+        description="trimmed-mean: share of the values cut off at each end; below 1 / updates, which is said, none is",
     )
-    malicious: Annotated[int, Field(ge=0)] = Field(0, description="krum, multi-krum: stores assumed malicious")
+    malicious: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="krum, multi-krum: stores assumed malicious, for which a round needs twice as many updates and"
+        " three more; with fewer the round says so, and a simulation that can never have them is refused",
+    )
     keep: Annotated[int, Field(ge=0)] = Field(0, description="multi-krum: updates averaged; 0: all but the malicious")
 
     @property

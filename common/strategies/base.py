@@ -181,6 +181,23 @@ class Strategy:
         """What an update counts, or that of a store would: its images, or 1."""
         return trained.num_examples if self.config.weighting == "images" else 1
 
+    def weights(self, updates: Sequence[Update]) -> list[float]:
+        """What each update counts in `combine`: none is negative, and one at least is above 0."""
+        return [self.weight(update) for update in updates]
+
+    def rank_shares(self, block: Tensor) -> Tensor | None:
+        """Each update's share in each of some coordinates, of their values (`block` [n, b]): [n, b], 1 in each column.
+
+        None: in all coordinates as in `weights`.
+        """
+        return None
+
+    def shortfall(self, updates: int) -> str | None:
+        """Why so many updates are too few for what the algorithm promises against malicious stores, as a sentence
+        without its full stop; None: they are enough, or it promises nothing.
+        """
+        return None
+
     def total(self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None) -> float:
         """The sum of the weights of all stores `present`, and of those that have sent `updates` if they left since."""
         weights = {update.store: self.weight(update) for update in updates}

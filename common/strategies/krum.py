@@ -2,6 +2,8 @@
 Gradient Descent. NeurIPS 2017, Section 4.
 
     score(i) = sum of ||w_i - w_j||^2 over the n - f - 2 nearest j != i;   the lowest score wins
+
+It withstands f malicious stores if n > 2 f + 2 (Proposition 1): with fewer, f equal updates can have the lowest score.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,21 @@ class Krum(Strategy):
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """A copy of the best update's vector [P]: an engine uses its memory again."""
         return updates[self.ranking(updates)[0]].params.clone()
+
+    def weights(self, updates: Sequence[Update]) -> list[float]:
+        """1 for the best update, and 0 for all others."""
+        best = self.ranking(updates)[0]
+        return [float(place == best) for place in range(len(updates))]
+
+    def shortfall(self, updates: int) -> str | None:
+        """2 f + 3 updates are the least."""
+        malicious = self.config.malicious
+        if updates > 2 * malicious + 2:
+            return None
+        name, least = self.config.name, 2 * malicious + 3
+        if not malicious:
+            return f"{name} got {updates} updates, and needs {least} to tell one that lies apart"
+        return f"{name} got {updates} updates, and needs {least} to withstand {malicious} malicious ones"
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Positions of the updates, best score first; ties go to the first store."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.orders import Update
 from common.params import by_blocks, sort_rows
 from common.strategies.base import Strategy, Vectors
+from common.strategies.ranks import rank_shares
 
 
 class Median(Strategy):
@@ -20,6 +21,15 @@ class Median(Strategy):
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""
         return by_blocks(Vectors(updates), _median)
+
+    def rank_shares(self, block: Tensor) -> Tensor:
+        """1 for the middle value, or a half for each of the two."""
+        count = len(block)
+        return rank_shares(block, (count - 1) // 2, count // 2 + 1)
+
+    def shortfall(self, updates: int) -> str | None:
+        """Three values are the least that have a middle one."""
+        return None if updates > 2 else f"median got {updates} updates, whose median is their mean; it needs 3"
 
 
 def _median(block: Tensor) -> Tensor:

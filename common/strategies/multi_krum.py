@@ -18,6 +18,21 @@ class MultiKrum(Krum):
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Mean over the chosen updates, added in store order."""
+        return self.mean(updates, self._chosen(updates))
+
+    def weights(self, updates: Sequence[Update]) -> list[float]:
+        """0 for those that are not chosen."""
+        chosen = set(self._chosen(updates))
+        return [self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)]
+
+    def shortfall(self, updates: int) -> str | None:
+        """As Krum; and of more than n - f updates one at least is malicious."""
+        keep, malicious = self.config.keep, self.config.malicious
+        if malicious and keep > updates - malicious:
+            return f"multi-krum averages {keep} of {updates} updates, of which {malicious} may be malicious"
+        return super().shortfall(updates)
+
+    def _chosen(self, updates: Sequence[Update]) -> list[int]:
+        """Their places, in store order."""
         keep = self.config.keep or max(1, len(updates) - self.config.malicious)
-        chosen = sorted(self.ranking(updates)[:keep])
-        return self.mean(updates, chosen)
+        return sorted(self.ranking(updates)[:keep])

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.orders import Update
 from common.params import by_blocks, sort_rows
 from common.strategies.base import Strategy, Vectors
+from common.strategies.ranks import rank_shares
 
 
 class TrimmedMean(Strategy):
@@ -20,10 +21,28 @@ class TrimmedMean(Strategy):
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
         """Per coordinate, whatever the stores' sizes."""
-        cut = int(self.config.trim * len(updates))
+        cut = self._cut(len(updates))
 
         def trimmed(block: Tensor) -> Tensor:
             sort_rows(block)
             return block[cut : len(block) - cut].mean(dim=0)
 
         return by_blocks(Vectors(updates), trimmed)
+
+    def rank_shares(self, block: Tensor) -> Tensor:
+        """The same for all values that are not cut off."""
+        cut = self._cut(len(block))
+        return rank_shares(block, cut, len(block) - cut)
+
+    def shortfall(self, updates: int) -> str | None:
+        """One value at each end is the least that can be cut off; who sets `trim` to 0 asks for nothing else."""
+        if not self.config.trim or self._cut(updates):
+            return None
+        return (
+            f"trimmed-mean got {updates} updates, of which a share of {self.config.trim:g} (strategy.trim) is less than"
+            " one, so that none is cut off"
+        )
+
+    def _cut(self, updates: int) -> int:
+        """Values cut off at each end."""
+        return int(self.config.trim * updates)

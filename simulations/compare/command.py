@@ -11,6 +11,7 @@ from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.native import compiler
 from server import delivery
+from server.guarantee import check_cohort
 from server.plan import settle
 from server.run_directory import RunDirectory
 from simulations import datasets, federation, fingerprint
@@ -129,6 +130,7 @@ def _check(config: RunConfig, dealt: Federation) -> None:
     """Raises DataError or ConfigError for what cannot be compared."""
     if len(dealt.stores) < 2:
         raise DataError("A comparison needs at least two stores, got one; give --stores, or another folder of them.")
+    check_cohort(config, len(dealt.stores))
     if config.train.objective != "classes":
         raise ConfigError(
             f"A comparison is about product classes, got train.objective {config.train.objective}; leave it out, and"

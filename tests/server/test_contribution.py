@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
+from common import strategies
+from common.config import StrategyConfig
 from common.orders import Update
 from common.params import BLOCK
 from server import contribution
@@ -79,3 +81,31 @@ def test_a_runs_shares_are_of_all_its_steps() -> None:
 def test_a_model_that_did_not_move_owes_nobody() -> None:
     assert in_summary([record(a=0.0, b=0.0)]) is None
     assert in_summary([]) is None
+
+
+def used(name: str, *values: list[float], **settings: object) -> list[float]:
+    """Contributions of updates of 10 images each from a model of zeros, as the strategy uses them."""
+    cohort, size = updates(*values), len(values[0])
+    strategy = strategies.build(StrategyConfig(name=name, **settings))
+    found = contributions(torch.zeros(size), size, cohort, strategy.weights(cohort), strategy.rank_shares)
+    step = strategy.combine(cohort)
+    assert sum(found) == pytest.approx(float(step @ step))
+    return found
+
+
+def test_who_is_not_used_contributes_nothing() -> None:
+    # Krum takes one update; of these, the second lies nearest to its neighbours
+    assert used("krum", [1.0], [2.0], [3.0], [50.0]) == [0, 4, 0, 0]
+    # multi-krum averages three: (1 + 2 + 3) / 3 = 2, of which a third of each
+    assert used("multi-krum", [1.0], [2.0], [3.0], [50.0], malicious=1) == pytest.approx([2 / 3, 4 / 3, 2, 0])
+
+
+def test_middle_values_contribute_where_they_are_the_middle_ones() -> None:
+    # the medians are 2 (of the second) and 5 (of the first)
+    assert used("median", [1.0, 5.0], [2.0, 9.0], [50.0, 4.0]) == [25, 4, 0]
+    # half of 2 and half of 4, which make 3
+    assert used("median", [1.0], [2.0], [4.0], [50.0]) == [0, 3, 6, 0]
+    # 2, 3 and 4 are left, a third each, which make 3
+    assert used("trimmed-mean", [50.0], [2.0], [3.0], [4.0], [1.0]) == pytest.approx([0, 2, 3, 4, 0])
+    # equal values: the first ones count
+    assert used("median", [7.0], [7.0], [7.0]) == [0, 49, 0]
