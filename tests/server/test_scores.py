@@ -1,11 +1,16 @@
 """By which scores stores use a model: chosen for the lower loss of all their validation images together."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from common.metrics import Counts
-from common.orders import Evaluation
+from common.orders import EvaluateOrder, Evaluation, Failure
+from server.rounds import Rounds
 from server.scores import Scores
+from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
 def counts(right: int, wrong: int, loss: float) -> Counts:
@@ -51,3 +56,34 @@ def test_without_any_adjustment_there_is_one_way() -> None:
     assert Scores.of(None, {}).ways() == {}
     test = counts(3, 1, 1.0)
     assert Scores.of(test, {}).deciding() == ("test", test)
+
+
+class Adjusting(Targets):
+    """Each store's adjustment makes all of its ten images right, and the loss what is given for the round."""
+
+    losses: Mapping[int, float]
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        for answer in super().evaluate(order, stores):
+            assert isinstance(answer, Evaluation)
+            right = Counts(np.array([[10, 0], [0, 0]]), self.losses[order.round])
+            yield replace(answer, adjusted=right)
+
+
+def test_a_round_is_told_and_chosen_by_the_scores_that_stores_use() -> None:
+    runtime = Adjusting({"a": 4.0, "b": 8.0}, held_out=10)
+    runtime.losses = {1: 2.0, 2: 0.5}  # where the raw one is 1
+    plan = plan_of(strategy__absent_classes="weigh", run__rounds=2)
+    rounds = Rounds(plan, ONE, runtime, None, Notes(), lambda: False)
+    state, first = rounds.play(rounds.begin(vector(0.0)))  # moves to 3: three of ten images right
+    assert (first["adjustment"], first["validation"]["accuracy"], first["validation_raw"]["accuracy"]) == (
+        "raw",
+        0.3,
+        0.3,
+    )
+    state, second = rounds.play(state)
+    assert second["adjustment"] == "adjusted"
+    assert (second["validation"]["accuracy"], second["validation_raw"]["accuracy"]) == (1.0, 0.4)
+    assert [found["accuracy"] for found in second["validation"]["stores"].values()] == [1.0, 1.0]
+    assert state.best is not None
+    assert (state.best.round, state.best.accuracy) == (2, 1.0)
