@@ -3,6 +3,7 @@
 import atexit
 import errno
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), error.exit_code)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else ""
-        _fail(f"{error.format_message()} See {command} --help.", 2)
+        _fail(f"{_suggested_once(error.format_message())} See {command} --help.", 2)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
@@ -80,6 +81,11 @@ def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: S
     settings = for_another_run(config) if config else {}
     settings |= {key: value for key, value in flags.items() if value is not None}
     return settings | from_assignments(assignments)
+
+
+def _suggested_once(sentence: str) -> str:
+    """The sentence with a single "Did you mean": of a mistyped command, both click and typer ask that."""
+    return re.sub(r"( \(?Did you mean [^?]*\?\)?)(?:\1)+", r"\1", sentence)
 
 
 def _told(error: OSError) -> str:

@@ -22,6 +22,8 @@ MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and
 _START_BYTES = 512
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
+NO_SUCH_FILE = "no such file"
+
 Known = Mapping[str, tuple[list[int], str]]
 
 
@@ -70,7 +72,7 @@ def objection(path: Path) -> str:
     """Why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
-            return "not a file" if path.exists() else "a link that leads nowhere"
+            return "not a file" if path.exists() else _missing(path)
         if path.stat().st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES >> 20} MiB"
         with path.open("rb") as file:
@@ -102,9 +104,13 @@ def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
             after = _fingerprint(os.fstat(file.fileno()))
     except OSError as error:
-        broken = path.is_symlink() and isinstance(error, FileNotFoundError)
-        return NotUsableError("a link that leads nowhere" if broken else f"unreadable: {error.strerror}"), []
+        is_missing = isinstance(error, FileNotFoundError)
+        return NotUsableError(_missing(path) if is_missing else f"unreadable: {error.strerror}"), []
     return digest, after if before == after else []
+
+
+def _missing(path: Path) -> str:
+    return "a link that leads nowhere" if path.is_symlink() else NO_SUCH_FILE
 
 
 def _fingerprint_now(path: Path) -> list[int]:

@@ -16,6 +16,8 @@ from common.images.scan import Photo, expected, scan
 from common.images.split import SPLITS, HeldOut, Split, SplitRule, splits_by_content
 from common.images.types import Images
 
+EMPTY_CLASS = "empty class"
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -114,7 +116,7 @@ def open_folder(
     usable, digests, unusable = sort_out(photos, decoded.digests)
     left_out = [*found.left_out, *unusable]
     names = tuple(sorted({photo.label for photo in usable} - {""}))
-    left_out += [(label, "empty class") for label in found.labels - set(names)]
+    left_out += [(label, EMPTY_CLASS) for label in found.labels - set(names)]
     if not usable:
         raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
     numbers = {"": -1} | {label: number for number, label in enumerate(names)}

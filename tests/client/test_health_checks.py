@@ -43,6 +43,22 @@ def test_files() -> None:
     assert told(files.readable(Evidence(Photos("No folder."), MACHINE))) == [("problem", "No folder.")]
 
 
+def test_what_to_do_fits_the_reason() -> None:
+    photos = counts(hat=9).photos
+    for reason, is_table, way in (
+        ("truncated", False, "Copy broken photos again"),
+        ("truncated", True, "Copy broken photos again"),
+        ("no label", True, "Correct their lines in the CSV file"),
+        ("no such file", True, "Correct their lines in the CSV file"),
+        ("not a file name", True, "Correct their lines in the CSV file"),
+        ("not in a class folder", False, "What lies beside the class folders belongs into one."),
+        ("empty class", False, "Put photos into the folder of an empty class"),
+    ):
+        left_out = replace(photos, left_out=(("a", reason),), is_table=is_table)
+        (finding,) = files.readable(replace(counts(hat=9), photos=left_out))
+        assert finding.advice.startswith(f"They are left out of training. {way}")
+
+
 def test_splits() -> None:
     assert told(files.splits(counts(hat=30)))[0][1].startswith("Of 30 photos, only ")
     assert told(files.splits(counts(hat=600))) == []

@@ -246,7 +246,7 @@ def test_a_csv_file(tmp_path: Path, header: str) -> None:
     assert folder.classes == ("hats", "shoes")
     assert sorted(all_labels(folder)) == [0, 0, 1, 1]
     assert dict(folder.left_out) == {
-        "photos/gone.png": "unreadable: No such file or directory",
+        "photos/gone.png": "no such file",
         "photos/any/000.png": "no label",
     }
 
@@ -258,7 +258,7 @@ def test_a_csv_file(tmp_path: Path, header: str) -> None:
         (b"a.png,x\nb.png,y,z\n", "line 2 has 3 values: 'b.png,y,z'; expected two"),
         (b"a.png,H\x81te\n", "neither UTF-8, UTF-16 nor Windows-1252; save it as CSV \\(UTF-8\\)"),
         (b"", "No usable image in .*labels.csv: .*found nothing"),
-        (b"gone.png,x\n", "found 2: gone.png \\(unreadable: No such file or directory\\), x \\(empty class\\)"),
+        (b"gone.png,x\n", "found 2: gone.png \\(no such file\\), x \\(empty class\\)"),
     ],
 )
 def test_a_csv_file_that_cannot_be_used(tmp_path: Path, content: bytes, message: str) -> None:

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 from client.health.evidence import Evidence
 from client.health.finding import Exhibit, Finding, Severity, counted
+from common.images.contents import NO_SUCH_FILE
+from common.images.folder import EMPTY_CLASS
 from common.images.formats import NEEDS_AVIF, NEEDS_PI_HEIF
+from common.images.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
 
 LeftOut = tuple[tuple[str, str], ...]
 
@@ -15,6 +18,8 @@ _ADVICE = {
 }
 _CORRECT_FOLDER = "Put photos into one sub-folder per product class: shirt/1.jpg, shoes/1.jpg."
 _CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
+# What a line of a CSV file is left out for, rather than the photo that it names.
+_OF_LINES = {"no image", "no label", "no split", "listed twice", "not a file", "not a file name", NO_SUCH_FILE}
 _FEW_HELD_OUT = 20  # photos: one of them is then worth 5 points of accuracy
 
 
@@ -69,19 +74,29 @@ def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
 
 
 def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
-    """Files that are broken or lie in the wrong place."""
+    """Files that are broken or lie in the wrong place, lines that say too little, classes without photos."""
     reasons = Counter(reason for _, reason in left_out)
-    beside = any(reason.startswith("not in ") for reason in reasons)
     told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
-    camera = "Copy them again from the camera, or delete them."
     return Finding(
         "photos",
         "warning",
         f"{counted(len(left_out), 'file')} cannot be used: {told}.",
-        f"They are left out of training. {_CORRECT_TABLE if is_table else camera}"
-        + (" What lies beside the class folders belongs into one." if beside else ""),
+        " ".join(
+            ["They are left out of training.", *dict.fromkeys(_way(reason, is_table=is_table) for reason in reasons)]
+        ),
         _named(left_out),
     )
+
+
+def _way(reason: str, *, is_table: bool) -> str:
+    """What can be done about a photo that is left out for this reason."""
+    if reason in (OUTSIDE_CLASSES, OUTSIDE_SPLITS):
+        return "What lies beside the class folders belongs into one."
+    if reason == EMPTY_CLASS:
+        return "Put photos into the folder of an empty class, or delete it."
+    if is_table and reason in _OF_LINES:
+        return _CORRECT_TABLE
+    return "Copy broken photos again from where they came from, or delete them."
 
 
 def splits(evidence: Evidence) -> Iterator[Finding]:
