@@ -109,7 +109,7 @@ def run(
 @app.command()
 def split(
     out: Annotated[Path, typer.Option(help="Folder to make; must not exist or be empty.")],
-    dataset: Annotated[str | None, typer.Option(help="As for run.")] = None,
+    dataset: options.Dataset = None,
     stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
     partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
     merge_spellings: options.MergeSpellings = None,

@@ -266,6 +266,12 @@ def test_splits_are_told_by_names(tmp_path: Path, training: str, validation: str
     assert [seen(dataset, split) for split in ("train", "validation", "test")] == [[0], [1], [2]]
 
 
+def test_two_names_of_one_split_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "dev"):
+        write(tmp_path / f"{name}.parquet", {"image": images(0), "label": pa.array([1])})
+    assert "has parquet files of dev and val, which all mean the validation split" in refusal(tmp_path)
+
+
 def test_files_that_name_no_split_are_named(tmp_path: Path) -> None:
     for name in ("train", "extra", "seg_test"):
         write(tmp_path / f"{name}.parquet", {"image": images(0, 1), "label": pa.array([1, 0])})

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.images.listing import has_photos
 from common.images.split import SPLITS, Split
-from common.images.split_names import SPLIT_NAMES
+from common.images.split_names import SPLIT_NAMES, split_named
 from simulations.datasets.parquet.reading import rows_of
 
 EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face layout)"
@@ -58,11 +58,12 @@ def layout(folder: Path) -> Layout | None:
         return Layout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
     paths = sorted(_parquet_files(folder))
     told = {path: _told_by_name(path, folder) for path in paths}
-    named = {split: [path for path, (own, _) in told.items() if own == split] for split in SPLITS}
+    _check_one_name(folder, {name.casefold() for name, _ in told.values() if name})
+    named = {split: [path for path, (own, _) in told.items() if split_named(own) == split] for split in SPLITS}
     splits: Files = {split: files for split, files in named.items() if files}
     if not paths or ("train" not in splits and has_photos(folder)):
         return None
-    unused = [path for path, (split, _) in told.items() if split is None] if splits else []
+    unused = [path for path, (name, _) in told.items() if not name] if splits else []
     homes = {home for path, (_, home) in told.items() if path not in unused}
     if len(homes) > 1:
         names = ", ".join(sorted(str(home.relative_to(folder)) for home in homes))
@@ -77,11 +78,25 @@ def _parquet_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _told_by_name(path: Path, folder: Path) -> tuple[Split | None, Path]:
-    """The split that the file's name tells, or else that of a folder above it; and where the whole data set lies."""
+def _check_one_name(folder: Path, names: set[str]) -> None:
+    """Raises DataError for two names of one split: nobody can tell whether the second is a copy, or more of the same."""
+    for split in SPLITS:
+        alike = sorted(name for name in names if split_named(name) == split)
+        if len(alike) > 1:
+            raise DataError(
+                f"{folder} has parquet files of {' and '.join(alike)}, which all mean the {split} split; expected one "
+                "name for each split: rename them alike, or move away what is not wanted."
+            )
+
+
+def _told_by_name(path: Path, folder: Path) -> tuple[str, Path]:
+    """The name of a split in the file's name, or else in that of a folder above it; and where the data set lies.
+
+    The name is empty if there is none.
+    """
     place = path
     while place != folder:
         if named := _NAMED.match(place.name):
-            return SPLIT_NAMES[named[1].casefold()], place.parent
+            return named[1], place.parent
         place = place.parent
-    return None, path.parent
+    return "", path.parent
