@@ -79,7 +79,7 @@ def _parquet_files(folder: Path) -> Iterator[Path]:
 
 
 def _check_one_name(folder: Path, names: set[str]) -> None:
-    """Raises DataError for two names of one split: nobody can tell whether the second is a copy, or more of the same."""
+    """Raises DataError for two names of one split: is the second a copy, or more of the same?"""
     for split in SPLITS:
         alike = sorted(name for name in names if split_named(name) == split)
         if len(alike) > 1:
