@@ -19,13 +19,16 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import RunConfig
 from common.errors import RunError
 from common.files import write_json
+from common.images.types import Images
 from common.orders import STORE_CHANNELS, Plan
-from server import class_table, cohort, delivery, plan
+from server import class_table, cohort, plan
 from server.desk import Desk
 from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
+from server.held_out import divide
+from server.judge import judge_of
 from server.relay import RelayWriter
-from server.rounds import Judge, Watcher
+from server.rounds import Watcher
 from server.run_directory import RunDirectory
 from server.spool import Spool
 from server.suspicion import sample_of
@@ -62,7 +65,7 @@ def main(grid: Grid, context: Context) -> None:
                 config,
                 directory,
                 watcher,
-                folder_judge,
+                folder_images,
                 desk.began,
                 config.cohort.min_stores,
                 board=desk.board,
@@ -84,7 +87,7 @@ def _end_with_launcher(desk: Desk) -> None:
 class GridTraining:
     """A training over whatever Flower's grid reaches.
 
-    judge_for: makes the server's own test from the agreed plan; it may answer None
+    images_for: opens the server's own test images for the agreed plan; it may answer None
     began:     seconds since the epoch when the start-up began
     expected:  stores to wait for before round 1
     channels:  of the stores' images
@@ -97,7 +100,7 @@ class GridTraining:
     config: RunConfig
     directory: RunDirectory
     watcher: Watcher
-    judge_for: Callable[[Plan], Judge | None]
+    images_for: Callable[[Plan], Images | None]
     began: float
     expected: int
     channels: int = STORE_CHANNELS
@@ -128,10 +131,13 @@ class GridTraining:
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = plan.prepare(config, classes, self.channels).identified(run_id)
-        delivery.check(start.plan.config, present)
         self.directory.settle(start.plan.config)  # a resumed run has these classes
-        judge, startup = self.judge_for(start.plan), time.time() - self.began
-        gate = Gate(Spool(self.directory.path / "flower" / "updates"), sample_of(judge, start.plan.config))
+        images = divide(start, present, self.images_for(start.plan))
+        if images.told:
+            self.watcher.note(images.told)
+        judge, validation = judge_of(start.plan, images.test), judge_of(start.plan, images.validation)
+        updates, startup = Spool(self.directory.path / "flower" / "updates"), time.time() - self.began
+        gate = Gate(updates, sample_of(judge, start.plan.config), validation)
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return summary
@@ -142,15 +148,12 @@ class GridTraining:
             write_json(self.told_classes, list(classes))
 
 
-def folder_judge(agreed: Plan) -> Judge | None:
-    """Judges on the photos in `evaluation.test_data`, if that is set. Raises DataError."""
+def folder_images(agreed: Plan) -> Images | None:
+    """The photos in `evaluation.test_data`, if that is set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
-    from common.device import pick
     from common.images.folder import Arrangement, open_folder, relabel
     from common.images.turns import to_turns
-    from common.images.types import Images
-    from server.judge import ServerTest
 
     folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
     denoise = agreed.config.data.denoise
@@ -165,4 +168,4 @@ def folder_judge(agreed: Plan) -> Judge | None:
     test = relabel(to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge).splits["test"]
     if "test" not in opened.given:  # a folder of test photos only: all of them are for testing
         test = Images.whole(test.pixels, test.labels)
-    return ServerTest(agreed, test, pick(agreed.config.run.device))
+    return test

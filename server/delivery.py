@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.config import RunConfig
-from common.errors import ConfigError
 from common.metrics import Counts
 from common.orders import StoreInfo
 from server.checkpoints import Best, Checkpoints, State
 
-IMAGES = {"validation": "the stores' validation images", "test": "test images"}  # by `Best.on`
+# What rounds are judged on, by `Best.on`; those that come first count for more.
+IMAGES = {
+    "validation": "the stores' validation images",
+    "server-validation": "those of the server's images that are held out to choose by",
+    "test": "test images",
+}
 
 
 @dataclass(frozen=True)
@@ -19,16 +23,6 @@ class Delivery:
 
     state: State
     because: str
-
-
-def check(config: RunConfig, stores: Mapping[str, StoreInfo]) -> None:
-    """Raises ConfigError if the best round is asked for, and there is nothing to choose it on."""
-    if config.run.deliver == "best" and not has_validation(config, stores):
-        raise ConfigError(
-            "Setting run.deliver got 'best', but no store holds out validation images, and a round is never chosen on"
-            " test images; leave run.deliver out to deliver the last round, or let stores hold some out (in a"
-            " simulation, data.holdout = 0.1)."
-        )
 
 
 def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
@@ -52,11 +46,11 @@ def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Deliver
 def best_round(state: State, number: int, deciding: tuple[str, Counts] | None, metric: str) -> tuple[Best | None, int]:
     """The best round up to round `number`, and the evaluations since. deciding: on what it was judged, and the counts.
 
-    Rounds judged on other images are not compared: validation images that appear begin anew, and a round of which
-    nobody told anything on them counts for nothing.
+    Rounds judged on other images are not compared: with better images for it the choice begins anew, and a round of
+    which nobody told anything on them counts for nothing.
     """
-    before = state.best
-    if deciding is None or (before is not None and before.on != "test" and deciding[0] == "test"):
+    before, rank = state.best, list(IMAGES)
+    if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
         return before, state.stale
     on, counts = deciding
     value = counts.scalars()[metric]

@@ -1,4 +1,6 @@
-"""What a server has beside its stores: a place where their updates wait, and images to judge single updates on."""
+"""What a server has beside its stores: a place where their updates wait, and images to judge single updates and to
+choose rounds on.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +21,13 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Gate:
-    """What updates pass before they count.
+    """What updates pass before they count, and rounds before they are chosen.
 
     held:   where they wait until their round has all of them
     sample: judges parameters (float32 [P]) on a few of the server's test images; None: it has none
+    validation: judges them on images that the server holds out to choose rounds by; None: stores do, or nobody asks
     """
 
     held: Held = field(default_factory=Memory)
     sample: Judge | None = None
+    validation: Judge | None = None

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.device import pick
 from common.evaluation import evaluate
 from common.images.types import Images
 from common.metrics import Counts
@@ -41,3 +42,8 @@ class ServerTest:
         self._network.load(params)
         (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
         return counts
+
+
+def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:
+    """What judges models on these images, if there are any."""
+    return ServerTest(plan, images, pick(plan.config.run.device)) if images is not None else None

@@ -56,7 +56,7 @@ def line(
         for u, of in zip(updates, contributed, strict=True)
     }
     images = sum(u.num_examples for u in updates)
-    validation, raw = (scores.together(), _raw(scores)) if scores else (None, None)
+    validation, raw = (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
     return {
         "round": number,
         "lr": learning_rate(config.train, number, config.run.rounds),

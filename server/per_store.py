@@ -58,8 +58,9 @@ def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
 def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
     """The spread, which stores are worst and best, and what chance alone makes of as few images as stores hold out.
 
-    by_chance: the standard deviation to expect if the model were right equally often everywhere, with the probability
-    p of all images together: sqrt(mean over stores of p (1 - p) / images); None for what was not measured.
+    by_chance: the standard deviation over these S stores to expect if the model were right equally often everywhere,
+    with the probability p of all images together: sqrt((S - 1) / S * mean over stores of p (1 - p) / images), as the
+    deviation is from the stores' own mean; None for what was not measured.
     """
     known = {name: row for name, row in rows.items() if row["accuracy"] is not None and row["images"]}
     ranked = sorted(known, key=lambda name: (known[name]["accuracy"], name))
@@ -67,7 +68,8 @@ def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
     if ranked and is_measured:
         images = np.array([row["images"] for row in known.values()], dtype=np.float64)
         p = float(images @ np.array([row["accuracy"] for row in known.values()]) / images.sum())
-        found["accuracy"]["by_chance"] = math.sqrt(p * (1 - p) * float((1 / images).mean()))
+        around_own_mean = (len(images) - 1) / len(images)
+        found["accuracy"]["by_chance"] = math.sqrt(around_own_mean * p * (1 - p) * float((1 / images).mean()))
     ends = {"worst": ranked[0], "best": ranked[-1]} if ranked else {"worst": None, "best": None}
     return found | {f"{end}_store": name for end, name in ends.items()}
 

@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 from common import strategies
 from common.assortment import keep_rows
-from common.calibration import GRID
 from common.errors import StoresError
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder
+from common.orders import Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
 from common.schedule import learning_rate, standstill
@@ -22,13 +21,14 @@ from server.checkpoints import State, add_round
 from server.clock import Clock
 from server.contribution import contributions
 from server.delivery import best_round
+from server.evaluator import Evaluator
 from server.gate import Gate, Judge
 from server.guarantee import Guarantee
 from server.lines import Trained
 from server.run_directory import Record
 from server.runtime import Runtime
 from server.scores import Scores
-from server.screening import Screen, screen_evaluations
+from server.screening import Screen
 from server.standing import Standing
 from server.suspicion import Detector
 
@@ -73,9 +73,9 @@ class Rounds:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
         self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
-        self._layout, self._judge, self._watcher, self._stop = layout, None if self.personal else judge, watcher, stop
+        self._layout, self._watcher, self._stop = layout, watcher, stop
         self._gate, self._left_out = gate or Gate(), set[str]()
-        self._validated: tuple[int, Mapping[str, Evaluation]] | None = None  # of the last round with temperatures
+        self._evaluator = Evaluator(plan, runtime, None if self.personal else judge, self._gate.validation)
         self._guarantee = Guarantee(self.strategy, watcher.note)
         sample = None if self.personal else self._gate.sample
         self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
@@ -145,22 +145,12 @@ class Rounds:
         if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
             order = self._order(state)
             self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
-        held_out = self._validate(state, GRID if self._may_be_delivered_last(state) else ())
-        return Scores.of(self._judge(state.model) if self._judge else None, held_out)
+        return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
     def _may_be_delivered_last(self, state: State) -> bool:
-        """Whether a round's model may be the run's last one and be delivered, which then needs a temperature."""
+        """Whether a round's model may be the run's last one, and be delivered for that."""
         patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
         return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
-
-    def _validate(self, state: State, temperatures: tuple[float, ...]) -> Mapping[str, Evaluation]:
-        """Judge a state's model on the stores' validation images; remembered with temperatures, to be judged once."""
-        if self._validated is None or self._validated[0] != state.round:
-            found = self._held_out(state.round, state.model, "validation", temperatures)
-            if not temperatures:
-                return found
-            self._validated = state.round, found
-        return self._validated[1]
 
     def _order(self, state: State) -> TrainOrder:
         """What the round after `state` asks for."""
@@ -176,12 +166,11 @@ class Rounds:
 
         is_adjusted: whether stores use it with their adjustments (see `server.scores`)
         """
-        held_out = self._held_out(state.round, state.model, "test", temperatures)
-        return Scores.of(self._judge(state.model, temperatures) if self._judge else None, held_out, is_adjusted)
+        return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
 
     def validated(self, state: State) -> Scores:
-        """Judge a state's model on the stores' validation images, and how sure it is at each temperature of `GRID`."""
-        return Scores.of(None, self._validate(state, GRID))
+        """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
+        return self._evaluator.on_validation(state)
 
     def _train(self, state: State, number: int) -> Trained:
         order = self._order(state)
@@ -236,21 +225,6 @@ class Rounds:
 
     def _is_evaluated(self, number: int) -> bool:
         return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
-
-    def _held_out(
-        self, number: int, params: Tensor, split: Literal["validation", "test"], temperatures: tuple[float, ...] = ()
-    ) -> Mapping[str, Evaluation]:
-        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked."""
-        if not self.config.evaluation.stores:
-            return {}
-        stores = {name: n for name, info in sorted(self.runtime.stores().items()) if (n := _images(info, split))}
-        order = EvaluateOrder(self.plan, number, params, split, temperatures)
-        answers = self.runtime.evaluate(order, list(stores)) if stores else []
-        return screen_evaluations(answers, order, stores)
-
-
-def _images(info: StoreInfo, split: str) -> int:
-    return info.test if split == "test" else info.validation
 
 
 def _told(failed: Mapping[str, Failure]) -> str:

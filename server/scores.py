@@ -15,12 +15,14 @@ class Scores:
     raw:         of each store, on the images that it holds out, by the same scores
     adjusted:    on the same images, of the stores that have an adjustment (`common.assortment`), with it added
     is_adjusted: whether the stores use the model so
+    held_out:    on those of the server's images that rounds are chosen on where no store can (`server.held_out`), raw
     """
 
     test: Counts | None
     raw: Mapping[str, Counts]
     adjusted: Mapping[str, Counts] = field(default_factory=dict)
     is_adjusted: bool = True
+    held_out: Counts | None = None
 
     @classmethod
     def of(
@@ -43,11 +45,11 @@ class Scores:
         return _merged(self.stores)
 
     def deciding(self) -> tuple[str, Counts] | None:
-        """What the best round is chosen on: the stores' validation images, else the server's test set."""
-        validation = self.together()
-        if validation is not None:
-            return "validation", validation
-        return ("test", self.test) if self.test is not None else None
+        """What the best round is chosen on, as in `server.delivery.IMAGES`: the stores' validation images, else the
+        server's, else its test images.
+        """
+        found = {"validation": self.together(), "server-validation": self.held_out, "test": self.test}
+        return next(((on, counts) for on, counts in found.items() if counts is not None), None)
 
     def ways(self) -> dict[str, Counts]:
         """All stores' counts merged, "raw" and, if any store has an adjustment, "adjusted"; empty without counts."""

@@ -27,7 +27,7 @@ class Verdict:
     """A model judged by what the server and the stores hold out.
 
     scores:      on test images; with temperatures, how sure the model is with and without them
-    validation:  on the stores' validation images, how sure at each temperature of `GRID` included
+    validation:  on validation images, how sure at each temperature of `GRID` included
     temperature: at which the validation images are likeliest by the model's own scores; None without any
     own_temperature: so, by the adjusted scores; None where no store has an adjustment
     is_adjustable: whether training added something to the scores that stores add when they use the model, too
@@ -56,8 +56,8 @@ class Verdict:
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """What the stores' validation images say at each temperature of `GRID`; None if nobody told."""
-        raw = self.validation.ways().get("raw")
+        """What validation images say at each temperature of `GRID`; None if nobody told."""
+        raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
 
     def in_summary(self, directory: RunDirectory, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
@@ -155,7 +155,8 @@ def reach(rounds: Rounds, state: State) -> Verdict:
     on test images.
     """
     validation = rounds.validated(state)
-    temperature, own = (_temperature(validation.ways().get(way)) for way in ("raw", "adjusted"))
+    ways = validation.ways()
+    temperature, own = _temperature(ways.get("raw") or validation.held_out), _temperature(ways.get("adjusted"))
     scores = rounds.scores(
         state, (1.0,) if temperature is None else (1.0, temperature), is_adjusted=validation.is_adjusted
     )

@@ -22,14 +22,12 @@ from common.assortment import adjustment
 from common.config import STORES_OWN, RunConfig, flatten, resolve
 from common.device import pick
 from common.files import cache_directory
-from common.images.types import StoreData
+from common.images.types import Images, StoreData
 from common.orders import STORE_CHANNELS, EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from server.app import GridTraining
 from server.guarantee import check_cohort
-from server.judge import ServerTest
 from server.plan import settle
 from server.report import console as screen
-from server.rounds import Judge
 from server.run_directory import RunDirectory, free_name
 from server.training_run import StopRequest
 from simulations import datasets, federation
@@ -52,7 +50,7 @@ def serve(grid: Grid, context: Context) -> None:
     RunDirectory.check_new(path)
     rounds = screen.RoundTable(config.run.rounds, console=Console())
     with closing(RunDirectory.open(path, config, context.run_config)) as directory, rounds:
-        training = GridTraining(config, directory, rounds, _judge, began, expected, channels)
+        training = GridTraining(config, directory, rounds, _images, began, expected, channels)
         summary = training.run(grid, StopRequest(rounds))
     screen.closing(summary, path)
 
@@ -65,12 +63,9 @@ def _settled(config: RunConfig) -> tuple[RunConfig, int]:
     return resolve(flatten(config), {"data.classes": list(classes)}), source.channels
 
 
-def _judge(plan: Plan) -> Judge | None:
+def _images(plan: Plan) -> Images | None:
     """The data set's test images, if the data set is simulated and has any."""
-    if plan.config.data.dataset == STORES_OWN:
-        return None
-    test = _opened(plan.config.model_dump_json()).test
-    return ServerTest(plan, test, pick(plan.config.run.device)) if test is not None else None
+    return None if plan.config.data.dataset == STORES_OWN else _opened(plan.config.model_dump_json()).test
 
 
 @cache

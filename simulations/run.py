@@ -2,22 +2,21 @@
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from common import device, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, RunError
 from common.native import compiler
-from server import delivery
 from server.gate import Gate
 from server.growth import adopt
 from server.guarantee import check_cohort
-from server.judge import ServerTest
+from server.held_out import ServerImages, divide
+from server.judge import judge_of
 from server.plan import Start, prepare, settle
 from server.report import console as screen
 from server.run_directory import RunDirectory, free_name
@@ -58,6 +57,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     start = prepare(config, stores.classes, source.channels)
     _check_judges(start, stores)
     check_cohort(start.plan.config, len(stores.stores))
+    images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
         held = fingerprint.of(stores)
@@ -66,18 +66,18 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
         directory.write("partition.json", table)
         if not request.resume:
             console.print(partition_table(stores, console.width))
-            if stores.left_out:
-                console.print(stores.left_out, markup=False)
+            for sentence in filter(None, (stores.left_out, images.told)):
+                console.print(sentence, markup=False)
             if config.run.device == "cpu" and not compiler.is_available():
                 console.print(NO_COMPILER, markup=False)
             if advice := engines.advice(start):
                 console.print(advice, markup=False)
         start = start.identified(directory.run_id())
-        with closing(build_engine(stores, start, path / "stores")) as engine:
-            judge = engine.judge if stores.test is not None else None
+        with closing(build_engine(replace(stores, test=images.test), start, path / "stores")) as engine:
+            judge = engine.judge if images.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
-            gate, startup = _gate(start, stores), time.perf_counter() - request.began
+            gate, startup = _gate(start, images), time.perf_counter() - request.began
             remark = {fingerprint.REMARK: changed} if changed else {}
             training = Training(start, engine, judge, rounds, directory, startup, gate, remark)
             with rounds, stop.on_signals():
@@ -88,9 +88,8 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
 
 
 def _check_judges(start: Start, stores: federation.Federation) -> None:
-    """Raises ConfigError for a model that nobody can judge, and for a best round that nobody can choose."""
+    """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
     config, infos = start.plan.config, stores.infos()
-    delivery.check(config, infos)
     if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
         raise ConfigError(
             f"Setting data.holdout got {config.data.holdout:g} with strategy {config.strategy.name}, which keeps parts"
@@ -99,12 +98,11 @@ def _check_judges(start: Start, stores: federation.Federation) -> None:
         )
 
 
-def _gate(start: Start, stores: federation.Federation) -> Gate:
-    """What updates pass; stores are looked at one by one only if that is asked for."""
-    if stores.test is None or not is_on(start.plan.config):
-        return Gate()
-    judge = ServerTest(start.plan, stores.test, torch.device(start.plan.config.run.device))
-    return Gate(sample=sample_of(judge, start.plan.config))
+def _gate(start: Start, images: ServerImages) -> Gate:
+    """What updates and rounds pass; stores are looked at one by one only if that is asked for."""
+    config = start.plan.config
+    sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
+    return Gate(sample=sample, validation=judge_of(start.plan, images.validation))
 
 
 def _place(request: Request) -> tuple[Path, RunConfig]:

@@ -51,6 +51,7 @@ def render(run: Contents) -> str:
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
         outcome=[words.printable(line) for line in words.outcome(run.summary)],
         tiles=sections.tiles(run),
+        is_chosen=words.is_best_delivered(run.summary),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
         stores=stores(run),

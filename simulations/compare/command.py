@@ -10,8 +10,9 @@ from common import device
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.native import compiler
-from server import delivery
+from server.delivery import has_validation
 from server.guarantee import check_cohort
+from server.held_out import is_chosen, nothing_to_choose_on
 from server.plan import settle
 from server.run_directory import RunDirectory
 from simulations import datasets, federation, fingerprint
@@ -91,7 +92,6 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     """Train and judge all parts of a seed; None if that was stopped before its end."""
     config, dealt = comparison.seed(seed)
     stores, held_out = hold_out(dealt, seed)
-    delivery.check(config, stores.infos())
     path, name = comparison.directory.path, f"seed {seed}"
     parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
     workers = min(workers_of(config), len(parts))
@@ -141,6 +141,8 @@ def _check(config: RunConfig, dealt: Federation) -> None:
             f"A comparison gives all models as many passes over images, got train.seconds {config.train.seconds:g}, a"
             " budget of time; leave it out."
         )
+    if is_chosen(config) and not has_validation(config, hold_out(dealt, config.run.seed)[0].infos()):
+        raise ConfigError(nothing_to_choose_on(config))
     if config.run.engine == "ray" or config.run.ray_address:
         raise ConfigError(
             "A comparison trains its parts on the cores or the GPU of this machine, got the engine ray;"

@@ -5,18 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from common.config import RunConfig, resolve
-from common.errors import ConfigError
 from common.metrics import Counts
-from common.orders import StoreInfo
 from server.checkpoints import Best, Checkpoints, State
-from server.delivery import best_round, check, deliver
+from server.delivery import best_round, deliver
 from tests.server.by_hand import vector
-
-HOLDS = {"a": StoreInfo("a", {"boot": 5}, 0, 2), "b": StoreInfo("b", {"boot": 5}, 3, 0)}
-HOLDS_NONE = {"a": StoreInfo("a", {"boot": 5}, 0, 2)}
 
 
 def config(**settings: object) -> RunConfig:
@@ -85,18 +79,16 @@ def test_figures_on_other_images_are_not_compared() -> None:
     assert (away.best, away.stale) == (Best(3, 0.6, 0.6, "validation"), 0)
     joins = after(("test", right(9)), ("validation", right(3)))
     assert joins.best == Best(2, 0.3, 0.3, "validation")
+    servers = after(("server-validation", right(9)), ("validation", right(3)), ("server-validation", right(9)))
+    assert servers.best == Best(2, 0.3, 0.3, "validation")
+
+
+def test_a_round_that_is_best_on_what_the_server_holds_out_is_delivered(tmp_path: Path) -> None:
+    last = after(("server-validation", right(6)), ("server-validation", right(5)))
+    because = "the best by accuracy on those of the server's images that are held out to choose by"
+    assert delivered(tmp_path, last) == (1.0, because)
 
 
 def test_a_loss_that_is_not_finite_is_never_better() -> None:
     bad = ("validation", right(1, math.nan))
     assert after(bad, ("validation", right(1, 20.0)), bad, metric="loss").best == Best(2, 2.0, 0.1, "validation")
-
-
-def test_best_is_refused_where_nobody_holds_out_validation_images() -> None:
-    check(config(run__deliver="best"), HOLDS)
-    check(config(run__deliver="last"), HOLDS_NONE)
-    check(config(), HOLDS_NONE)
-    with pytest.raises(ConfigError, match=r"run\.deliver got 'best', but no store holds out validation images"):
-        check(config(run__deliver="best"), HOLDS_NONE)
-    with pytest.raises(ConfigError, match=r"run\.deliver got 'best'"):
-        check(config(run__deliver="best", evaluation__stores=False), HOLDS)

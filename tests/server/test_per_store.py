@@ -100,9 +100,21 @@ def test_fairness_names_the_ends_and_what_chance_makes_of_few_images() -> None:
     assert (told["stores"], told["worst_store"], told["best_store"]) == (3, "b", "a")
     assert told["accuracy"]["gap"] == pytest.approx(0.3)
     assert told["accuracy"]["deviation"] == pytest.approx(math.sqrt(0.02))  # of 0.6, 0.6, 0.9
-    assert told["accuracy"]["by_chance"] == pytest.approx(math.sqrt(0.7 * 0.3 / 100))  # 100 images each, 70% right
+    # 100 images each, 70% right; of three stores, around their own mean
+    assert told["accuracy"]["by_chance"] == pytest.approx(math.sqrt(2 / 3 * 0.7 * 0.3 / 100))
     assert "by_chance" not in fairness(rows, is_measured=False)["accuracy"]
     assert fairness({}, is_measured=True)["worst_store"] is None
+
+
+@pytest.mark.parametrize("stores", [2, 3, 10])
+def test_what_is_by_chance_is_what_chance_makes(stores: int) -> None:
+    """The root of the mean variance over stores that differ by chance alone, of 40 and 20 images in turn."""
+    draws, images = np.random.default_rng(0), np.resize([40, 20], stores)
+    accuracies = draws.binomial(images, 0.7, (4000, stores)) / images
+    found = math.sqrt(float(np.var(accuracies, axis=1).mean()))
+    right = np.round(0.7 * images).astype(int)
+    rows = {f"s{n}": {"accuracy": r / i, "images": int(i)} for n, (r, i) in enumerate(zip(right, images, strict=True))}
+    assert fairness(rows, is_measured=True)["accuracy"]["by_chance"] == pytest.approx(found, rel=0.05)
 
 
 def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:

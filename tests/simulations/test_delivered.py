@@ -77,11 +77,36 @@ def test_the_best_round_on_validation_is_delivered_and_on_demand_the_last(chaoti
     assert_delivers(chaotic, best_of(chaotic))
 
 
-def test_without_validation_images_the_last_is_delivered_and_the_best_refused(tmp_path: Path) -> None:
+def test_without_validation_images_the_last_is_delivered(tmp_path: Path) -> None:
     done = run("run", *SMALL, "--rounds", "1", "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert summary(tmp_path / "run")["delivered_because"] == "the last, as no round was judged on validation images"
-    refused = run("run", *SMALL, "--set", "run.deliver=best", "--out", tmp_path / "other")
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("Error: Setting run.deliver got 'best', but no store holds out validation images")
-    assert not (tmp_path / "other").exists()
+    told = summary(tmp_path / "run")
+    assert told["delivered_because"] == "the last, as no round was judged on validation images"
+    assert told["test"]["images"] == 1000
+
+
+def test_where_no_store_can_choose_a_part_of_the_servers_images_does_and_is_not_reported(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run("run", *SMALL, "--rounds", "9", "--lr", "0.4", "--set", "evaluation.patience=1", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "200 of the server's 1,000 test images choose the round, and test figures are of the others" in " ".join(
+        done.stdout.split()
+    )
+    told, rounds = summary(out), history(out)
+    assert len(rounds) < 9
+    assert told["best"]["on"] == "server-validation"
+    assert [(each["validation"]["images"], each["test"]["images"]) for each in rounds] == [(200, 800)] * len(rounds)
+    assert told["delivered_round"] == len(rounds) - 1
+    assert_delivers(out, best_of(out))
+    assert told["test"]["images"] == 800
+    assert told["calibration"]["fitted_on"] == 200
+
+
+@pytest.mark.parametrize("asked", ["run.deliver=best", "evaluation.patience=2"])
+def test_what_nobody_can_choose_is_refused(tmp_path: Path, asked: str) -> None:
+    out = tmp_path / "run"
+    done = run("compare", *SMALL, "--set", asked, "--out", out)
+    assert done.returncode == 2
+    assert f"Error: Setting {asked.split('=', maxsplit=1)[0]} got " in done.stderr
+    assert "there is nothing to choose rounds on" in done.stderr
+    assert not out.exists()
