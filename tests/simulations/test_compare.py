@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import time
 from html.parser import HTMLParser
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, RunError
 from simulations.compare.command import compare
+from simulations.compare.margins import Gain, holm
 from simulations.compare.place import Request
+from simulations.compare.words import headline, of_store
 from simulations.run import Request as RunRequest
 from simulations.run import simulate
 from tests.simulations.command import run, start, summary
@@ -119,6 +122,115 @@ def test_a_finished_comparison_is_told_again_without_training(made: tuple[Path, 
     again, _ = compared({"run.out": str(out)}, resume=True)
     assert again == found
     assert {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")} == before
+
+
+@pytest.fixture(scope="module")
+def several(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], str]:
+    """The same comparison with another seed added: directory, compare.json, output."""
+    out = tmp_path_factory.mktemp("runs") / "several"
+    shutil.copytree(made[1], out)
+    return out, *compared({"run.out": str(out)}, resume=True, seeds=(4,))
+
+
+def test_each_seed_deals_other_stores_and_keeps_what_others_had(
+    made: tuple[Path, Path, dict[str, Any], str], several: tuple[Path, dict[str, Any], str]
+) -> None:
+    _, found, _ = several
+    assert found["seeds"] == {"asked": [3, 4], "done": [3, 4], "is_dealt": True, "is_dealt_anew": True}
+    assert list(found["stores"]) == ["seed 3, store-0", "seed 3, store-1", "seed 4, store-0", "seed 4, store-1"]
+    for name in ("store-0", "store-1"):
+        assert found["stores"][f"seed 3, {name}"]["models"] == made[2]["stores"][name]["models"]
+    for part, told in made[2]["parts"].items():
+        assert found["parts"][part]["weights_sha256"] == told["weights_sha256"]
+    images = [found["stores"][f"seed {seed}, store-0"]["images"] for seed in (3, 4)]
+    assert images[0] != images[1]
+
+
+def test_means_and_spreads_are_over_the_seeds(several: tuple[Path, dict[str, Any], str]) -> None:
+    found = several[1]
+    for kind in KINDS:
+        accuracies = [
+            np.mean([found["stores"][f"seed {seed}, store-{n}"]["models"][kind]["accuracy"] for n in (0, 1)])
+            for seed in (3, 4)
+        ]
+        average = found["average"][kind]
+        assert average["seeds"] == pytest.approx(accuracies)
+        assert average["accuracy"] == pytest.approx(np.mean(accuracies))
+        assert average["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
+    gain = found["gains"]["federated"]["alone"]
+    expected = 100 * (np.array(found["average"]["federated"]["seeds"]) - found["average"]["alone"]["seeds"])
+    assert gain["seeds"] == pytest.approx(expected)
+    assert gain["points"] == pytest.approx(expected.mean())
+    assert gain["standard_errors"]["training"] == pytest.approx(expected.std(ddof=1) / np.sqrt(2))
+    assert gain["clear"] == (gain["p"] <= 0.05)
+    # A store was dealt and trained once: nothing of what it gains is clear.
+    assert all(row["gain"]["federated"]["clear"] is None for row in found["stores"].values())
+
+
+def test_terminal_and_page_say_the_same_sentences(several: tuple[Path, dict[str, Any], str]) -> None:
+    out, found, printed = several
+    page, said = _text((out / "report.html").read_text()), " ".join(printed.split())
+    stores = [of_store(label, each, is_dealt_anew=True) for label, each in found["stores"].items()]
+    for sentence in [*headline(found), *stores]:
+        assert sentence in page
+        assert sentence in said
+
+
+def test_stores_that_are_there_are_judged_over_all_seeds_and_corrected_for_their_number(tmp_path: Path) -> None:
+    for store in ("oslo", "rome"):
+        photos(tmp_path / "chain" / store)
+    given = settings(tmp_path / "chain", tmp_path / "out", data__partition="folder", run__rounds=1, train__epochs=1)
+    found, printed = compared(given, seeds=(1, 2), tune_epochs=0)
+    assert found["seeds"] == {"asked": [1, 2], "done": [1, 2], "is_dealt": False, "is_dealt_anew": False}
+    assert list(found["stores"]) == ["oslo", "rome"]
+    gains = [store["gain"]["federated"] for store in found["stores"].values()]
+    assert [gain["p"] for gain in gains] == pytest.approx(holm([_level(gain) for gain in gains]))
+    assert all(gain["clear"] == (gain["p"] <= 0.05) for gain in gains)
+    assert "corrected for their number by Holm's method" in printed
+
+
+def _level(told: dict[str, Any]) -> float:
+    errors = told["standard_errors"]
+    return Gain(tuple(told["seeds"]), errors["images"], errors["training"]).p
+
+
+def test_curves_of_a_data_set_without_validation_are_of_the_servers_images(tmp_path: Path) -> None:
+    data = photos(tmp_path / "wares")
+    shutil.rmtree(data / "validation")
+    found, _ = compared(settings(data, tmp_path / "out", run__rounds=3, train__epochs=1), tune_epochs=0)
+    assert found["curves"]["on"] == "test"
+    for kind in ("federated", "pooled"):
+        assert found["curves"]["models"][kind]["rounds"] == [1, 2, 3]
+        assert found["curves"]["models"][kind]["rise"] is not None
+
+
+def test_a_comparison_of_an_earlier_version_is_not_gone_on_with(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    shutil.copytree(made[1], tmp_path / "old")
+    options = tmp_path / "old" / "options.json"
+    told = json.loads(options.read_text())
+    options.write_text(json.dumps({key: value for key, value in told.items() if key != "seeds"}))
+    with pytest.raises(RunError, match="made by an earlier version"):
+        compared({"run.out": str(tmp_path / "old")}, resume=True)
+    options.unlink()
+    with pytest.raises(RunError, match="stopped before it began"):
+        compared({"run.out": str(tmp_path / "old")}, resume=True)
+
+
+@pytest.mark.parametrize("seeds", ["0,0", "a", "1,", "-1,2", "1.5", "9223372036854775808"])
+def test_seeds_that_are_none_are_refused(seeds: str) -> None:
+    done = run("compare", "--dataset", "shelf", "--seeds", seeds)
+    assert done.returncode == ConfigError.exit_code
+    assert f"Option --seeds got '{seeds}'; allowed: different whole numbers" in done.stderr
+
+
+def test_one_seed_or_several() -> None:
+    done = run("compare", "--dataset", "shelf", "--seeds", "0,1", "--seed", "3")
+    assert done.returncode == ConfigError.exit_code
+    assert done.stderr == "Error: Got --seed 3 and --seeds 0,1; give one of them.\n"
 
 
 def test_what_cannot_be_compared_is_one_sentence(made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path) -> None:
