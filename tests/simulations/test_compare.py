@@ -196,16 +196,6 @@ def _level(told: dict[str, Any]) -> float:
     return Gain(tuple(told["seeds"]), errors["images"], errors["training"]).p
 
 
-def test_curves_of_a_data_set_without_validation_are_of_the_servers_images(tmp_path: Path) -> None:
-    data = photos(tmp_path / "wares")
-    shutil.rmtree(data / "validation")
-    found, _ = compared(settings(data, tmp_path / "out", run__rounds=3, train__epochs=1), tune_epochs=0)
-    assert found["curves"]["on"] == "test"
-    for kind in ("federated", "pooled"):
-        assert found["curves"]["models"][kind]["rounds"] == [1, 2, 3]
-        assert found["curves"]["models"][kind]["rise"] is not None
-
-
 def test_a_comparison_of_an_earlier_version_is_not_gone_on_with(
     made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
