@@ -1,6 +1,7 @@
 """C files of ours as shared libraries for this very processor, compiled at first use and kept in the cache.
 
-Each takes well under a second. Without a compiler there is no library, and callers do without.
+Each takes well under a second. Without a compiler, or after it has failed once, there is no library, and callers do
+without. What is loaded is executed, so nobody else may be able to write to where it lies.
 """
 
 import ctypes
@@ -19,7 +20,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from common.errors import ConfigError
 from common.files import cache_directory, write_atomic
+from common.plain import plain
 
 # Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
@@ -28,23 +31,28 @@ SECONDS = 60
 
 LOG = logging.getLogger("fedshelf.native")
 
+_failures: list[str] = []  # why this process compiles nothing any more: what failed once is not tried for all shapes
+
 
 def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
-    """The library of `source` with `constants` defined, or None if it cannot be compiled here."""
+    """The library of `source` with `constants` defined, or None if it cannot be compiled here; says why, once."""
     compiler = _compiler()
-    if compiler is None:
+    if compiler is None or _failures:
         return None
     defines = [f"-D{name}={value}" for name, value in constants.items()]
     key = "\0".join([source.read_text(encoding="utf-8"), *compiler, *FLAGS, *defines, _processor()])
     path = cache_directory() / "native" / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
-    with suppress(OSError):  # missing, or damaged
-        if path.stat().st_uid == os.getuid():  # what is loaded is executed: nobody else may have put it there
-            return ctypes.CDLL(str(path))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_own(path.parent)
+        with suppress(OSError, ConfigError):  # missing, damaged, or not ours alone: compiled anew
+            _check_own(path)
+            return ctypes.CDLL(str(path))
         _compile([*compiler, *FLAGS, *defines, str(source)], path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
-        LOG.warning("%s cannot be compiled here (%s); PyTorch's own, slower operations are used.", source.name, error)
+    except (OSError, subprocess.SubprocessError, ConfigError) as error:
+        _failures.append(_told(error, compiler[0]))
+        LOG.warning("%s PyTorch's own, slower operations are used.", _failures[0])
         return None
 
 
@@ -68,11 +76,37 @@ def _compiler() -> tuple[str, ...] | None:
 
 def _compile(command: list[str], path: Path) -> None:
     """Raises SubprocessError if the compiler fails or hangs, OSError if the cache cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / path.name
-        subprocess.run([*command, "-o", str(built)], check=True, capture_output=True, timeout=SECONDS)
-        write_atomic(path, lambda file: file.write(built.read_bytes()))
+        run = [*command, "-o", str(built)]
+        subprocess.run(run, check=True, capture_output=True, timeout=SECONDS, text=True, errors="replace")
+        write_atomic(path, lambda file: file.write(built.read_bytes()), private=True)
+
+
+def _check_own(path: Path) -> None:
+    """Raises ConfigError if another user owns `path` or can write to it, OSError if it is not there."""
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        raise ConfigError(f"{path} belongs to another user: what lies there is executed, so remove it.")
+    if mode := found.st_mode & 0o022:
+        raise ConfigError(
+            f"{path} can be written by others (mode {found.st_mode & 0o777:03o}, expected no more than"
+            f" {found.st_mode & 0o777 & ~mode:03o}), and what lies there is executed: remove it."
+        )
+
+
+def _told(error: Exception, compiler: str) -> str:
+    """Say in words why there is no library."""
+    match error:
+        case subprocess.TimeoutExpired():
+            return f"The C compiler {compiler} took longer than {SECONDS} s."
+        case subprocess.CalledProcessError():
+            lines = [line for line in (error.stderr or "").splitlines() if "error" in line.lower()]
+            said = f", and said: {plain(lines[0].strip())}" if lines else ""
+            return f"The C compiler {compiler} failed with exit code {error.returncode}{said}."
+        case OSError():
+            return f"A compiled library cannot be kept in {cache_directory()} ({error.strerror or error})."
+    return str(error)
 
 
 @lru_cache(maxsize=1)

@@ -82,14 +82,19 @@ static void pad(struct scratch *s, const float *image) {
     memcpy(s->padded + (y + PAD) * ROW + PAD * IC, image + y * SIDE * IC, sizeof(float) * SIDE * IC);
 }
 
+/* Whether `next` takes the place of the largest so far: as in torch, a NaN takes it from all, and keeps it. */
+static inline __attribute__((always_inline)) ints exceeds(floats next, floats largest) {
+  return (next > largest) | (next != next);
+}
+
 /* Pool four sums of one pixel into `out`, and write which of them it was into `where`. */
 static inline __attribute__((always_inline)) void pool(floats a, floats b, floats c, floats d, floats bias, int channels,
                                                        float *out, uint8_t *where) {
   a += bias, b += bias, c += bias, d += bias; /* before comparing: rounding can make ties, and the first one wins */
-  ints later = b > a, at = later & 1;
+  ints later = exceeds(b, a), at = later & 1;
   a = SELECT(later, b, a);
-  later = c > a, a = SELECT(later, c, a), at = (later & 2) | (~later & at);
-  later = d > a, a = SELECT(later, d, a), at = (later & 3) | (~later & at);
+  later = exceeds(c, a), a = SELECT(later, c, a), at = (later & 2) | (~later & at);
+  later = exceeds(d, a), a = SELECT(later, d, a), at = (later & 3) | (~later & at);
 #if RELU
   ints closed = a <= (floats){0};
   at = (closed & CLOSED) | (~closed & at);

@@ -62,7 +62,7 @@ void backward(const float *images, long batch, const float *weight, const float 
     for (int p = 0; p < PIXELS; p++)
       for (int c = 0; c < CHANNELS; c++) {
         int i = p * CHANNELS + c;
-        float d = RELU && !(out[i] > 0) ? 0 : gradient[i];
+        float d = RELU && out[i] <= 0 ? 0 : gradient[i]; /* not !(> 0): a NaN lets it through */
         sum[c] += d;
         product[c] += d * (images[i] - mean[c]) * scale[c];
       }
@@ -74,7 +74,7 @@ void backward(const float *images, long batch, const float *weight, const float 
     for (int p = 0; p < PIXELS; p++)
       for (int c = 0; c < CHANNELS; c++) {
         int i = p * CHANNELS + c;
-        float d = RELU && !(out[i] > 0) ? 0 : gradient[i];
+        float d = RELU && out[i] <= 0 ? 0 : gradient[i]; /* not !(> 0): a NaN lets it through */
         image_gradient[i] = scale[c] * (weight[c] * d - sum[c] - (images[i] - mean[c]) * scale[c] * product[c]);
       }
   }

@@ -152,21 +152,46 @@ CONSTANTS = {"IC": 1, "OC": 1, "K": 1, "PAD": 0, "SIDE": 2, "RELU": 0}
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no memory of which compiler there is."""
+    """An empty cache, and no memory of which compiler there is and of what failed."""
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiler, "_failures", [])
     compiler._compiler.cache_clear()
     return tmp_path / "native"
 
 
-@pytest.mark.parametrize(("command", "words"), [("/nowhere/cc", ""), ("false", "conv_pool.c cannot be compiled here")])
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("/nowhere/cc", []),
+        (
+            "false",
+            ["false failed with exit code 1. PyTorch's own, slower operations are used."],
+        ),
+        ("cc -D__STDC_HOSTED__=0 -include /nowhere/x.h", ["failed with exit code 1, and said:"]),
+    ],
+)
 def test_without_a_working_compiler_there_is_no_library(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str, words: str
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str, words: list[str]
 ) -> None:
+    """Of three libraries that are wanted; that is said once, in words, without the command line."""
     monkeypatch.setenv("CC", command)
-    assert compiler.library(SOURCE, CONSTANTS) is None
-    assert words in caplog.text
+    for relu in (0, 1, 0):
+        assert compiler.library(SOURCE, CONSTANTS | {"RELU": relu}) is None
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(words)
+    assert all(expected in message for expected, message in zip(words, said, strict=True))
+    assert "-march" not in caplog.text
     assert not list(fresh.glob("*.so"))
     compiler._compiler.cache_clear()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
+def test_a_folder_that_others_can_write_to_is_refused(fresh: Path, caplog: pytest.LogCaptureFixture, mode: int) -> None:
+    fresh.mkdir()
+    fresh.chmod(mode)
+    assert compiler.library(SOURCE, CONSTANTS) is None
+    assert f"{fresh} can be written by others (mode {mode:03o}, expected no more than" in caplog.text
+    assert list(fresh.iterdir()) == []
 
 
 def test_a_library_is_compiled_once_per_constants(fresh: Path) -> None:
@@ -199,3 +224,35 @@ def test_what_somebody_else_put_there_is_not_loaded(compiled: Path) -> None:
     os.chown(compiled, 12345, 12345)
     assert compiler.library(SOURCE, CONSTANTS) is not None
     assert compiled.stat().st_uid == 0
+
+
+def test_a_file_that_others_can_write_to_is_not_loaded(compiled: Path) -> None:
+    """It is compiled anew, as a file that nobody else can write to."""
+    compiled.write_bytes(b"what somebody else would have run")
+    compiled.chmod(0o666)
+    assert compiler.library(SOURCE, CONSTANTS) is not None
+    assert compiled.stat().st_mode & 0o777 == 0o600
+    assert compiled.read_bytes().startswith(b"\x7fELF")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("place", range(4))
+def test_a_nan_anywhere_in_a_window_stays_one(place: int, relu: bool) -> None:
+    """Pixels 1 to 4 with one of them in turn not a number: what is pooled is none, and that pixel gets the gradient."""
+    geometry = Geometry(1, 1, 1, 0, 2, relu)
+    plain = layers(geometry, bias=False)
+    pixels = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    pixels[place] = NAN
+    fused, mine = fuse(plain, images(geometry, 1)), pixels.view(1, 1, 2, 2).clone().requires_grad_()
+    torchs = mine.detach().clone().requires_grad_()
+    with torch.no_grad():
+        plain[0].weight.fill_(1)
+    got, expected = fused(mine), plain(torchs)
+    assert got.isnan().all()
+    assert expected.isnan().all()
+    (gradient,), (wanted,) = torch.autograd.grad(got.sum(), [mine]), torch.autograd.grad(expected.sum(), [torchs])
+    assert gradient.tolist() == wanted.tolist()
+    assert gradient.flatten().tolist() == [float(number == place) for number in range(4)]
