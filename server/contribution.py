@@ -51,15 +51,26 @@ def contributions(
     return (found * (stride // BLOCK)).tolist()
 
 
+def in_round(contributed: Sequence[float]) -> tuple[list[float | None], float]:
+    """Each update's share of its round's step, which add up to 1, and the step's squared length |D|^2.
+
+    contributed: the c_i. No update has a share of no step: None.
+    """
+    squared_step = sum(contributed)
+    return [part / squared_step if squared_step > 0 else None for part in contributed], squared_step
+
+
 def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
     """Store -> its share of all steps of a run: its c_i over all rounds, by those of all stores; they add up to 1.
 
-    None for more stores than `per_store.MOST`, or if the model took no step: the history has what there is.
+    None for more stores than `per_store.MOST`, or if the model took no step: the history has what there is. Rounds of
+    earlier versions tell the c_i themselves.
     """
     sums: dict[str, float] = {}
     for record in history:
+        squared_step = record["train"].get("squared_step", 1.0)
         for store, told in record["stores"].items():
-            sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0)
+            sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0) * squared_step
     total = sum(sums.values())
     if total <= 0 or len(sums) > per_store.MOST:
         return None

@@ -8,6 +8,7 @@ from common.metrics import Counts
 from common.orders import Failure, StoreInfo, TrainOrder, Update
 from common.schedule import learning_rate
 from server.checkpoints import Totals
+from server.contribution import in_round
 from server.per_store import described, in_history
 from server.run_directory import Record
 from server.scores import Scores
@@ -51,9 +52,10 @@ def line(
 ) -> Record:
     """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
     number, updates, failed = trained.order.round, trained.updates, trained.failed
+    shares, squared_step = in_round(contributed)
     stores = {
         u.store: {"images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of}
-        for u, of in zip(updates, contributed, strict=True)
+        for u, of in zip(updates, shares, strict=True)
     }
     images = sum(u.num_examples for u in updates)
     validation, raw = (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
@@ -63,7 +65,11 @@ def line(
         "sampled": list(trained.asked),
         "stores": stores,
         "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
-        "train": {"loss": sum(u.loss * u.num_examples for u in updates) / images, "images": images},
+        "train": {
+            "loss": sum(u.loss * u.num_examples for u in updates) / images,
+            "images": images,
+            "squared_step": squared_step,
+        },
         "test": described(scores.test) if scores and scores.test else None,
         "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
         "validation_raw": described(raw) if raw else None,

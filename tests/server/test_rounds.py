@@ -26,7 +26,8 @@ def test_a_round_averages_what_came_back(notes: Notes) -> None:
     state, record = rounds.play(rounds.begin(vector(0.0)))
     assert state.params.tolist() == [3.0]  # halves: 2 and 4
     assert (state.round, record["round"], record["sampled"]) == (1, 1, ["a", "b"])
-    assert record["train"] == {"loss": 1.0, "images": 20}
+    assert record["train"] == {"loss": 1.0, "images": 20, "squared_step": 9.0}  # from 0 to 3
+    assert [told["contribution"] for told in record["stores"].values()] == pytest.approx([1 / 3, 2 / 3])
     assert record["bytes"] == {"down": 2 * 4, "up": 2 * 4}
 
 
