@@ -23,7 +23,9 @@ class Guarantee:
         """Why so many updates are too few, or None."""
         reason = self._strategy.shortfall(updates)
         if reason and reason != self._told:
-            self._note(f"Round {round}: {reason}. It counts all the same, if cohort.min_stores allows it.")
+            self._note(
+                f"Round {round}: {reason}; the round counts all the same, unless cohort.min_stores asks for more."
+            )
         self._told = reason
         return reason
 

@@ -38,8 +38,8 @@ class Krum(Strategy):
             return None
         name, least = self.config.name, 2 * malicious + 3
         if not malicious:
-            return f"{name} got {updates} updates, and needs {least} to tell one that lies apart"
-        return f"{name} got {updates} updates, and needs {least} to withstand {malicious} malicious ones"
+            return f"{name} with {updates} updates needs {least} to tell one that lies apart"
+        return f"{name} with {updates} updates needs {least} to withstand strategy.malicious={malicious}"
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Positions of the updates, best score first; ties go to the first store."""

@@ -29,7 +29,7 @@ class Median(Strategy):
 
     def shortfall(self, updates: int) -> str | None:
         """Three values are the least that have a middle one."""
-        return None if updates > 2 else f"median got {updates} updates, whose median is their mean; it needs 3"
+        return None if updates > 2 else f"median with {updates} updates is their mean, and needs 3"
 
 
 def _median(block: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class MultiKrum(Krum):
         """As Krum; and of more than n - f updates one at least is malicious."""
         keep, malicious = self.config.keep, self.config.malicious
         if malicious and keep > updates - malicious:
-            return f"multi-krum averages {keep} of {updates} updates, of which {malicious} may be malicious"
+            return f"multi-krum with {updates} updates averages {keep} of them, where strategy.malicious={malicious}"
         return super().shortfall(updates)
 
     def _chosen(self, updates: Sequence[Update]) -> list[int]:

@@ -2,6 +2,7 @@
 Learning: Towards Optimal Statistical Rates. ICML 2018, Definition 2.
 """
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -38,10 +39,8 @@ class TrimmedMean(Strategy):
         """One value at each end is the least that can be cut off; who sets `trim` to 0 asks for nothing else."""
         if not self.config.trim or self._cut(updates):
             return None
-        return (
-            f"trimmed-mean got {updates} updates, of which a share of {self.config.trim:g} (strategy.trim) is less than"
-            " one, so that none is cut off"
-        )
+        trim = self.config.trim
+        return f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs {math.ceil(1 / trim)}"
 
     def _cut(self, updates: int) -> int:
         """Values cut off at each end."""

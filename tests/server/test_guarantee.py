@@ -62,8 +62,8 @@ def test_the_command_refuses_before_round_1(tmp_path) -> None:
     done = run("run", "--dataset", "shelf", "--stores", "5", "--rounds", "1", *asked)
     assert done.returncode != 0
     assert done.stderr.strip().replace("\n", " ") == (
-        "Error: Setting strategy.malicious got 2 with 5 stores, 5 in a round: krum got 5 updates, and needs 7 to"
-        " withstand 2 malicious ones; take more stores (data.stores, cohort.fraction) or a smaller number."
+        "Error: Setting strategy.malicious got 2 with 5 stores, 5 in a round: krum with 5 updates needs 7 to"
+        " withstand strategy.malicious=2; take more stores (data.stores, cohort.fraction) or a smaller number."
     )
     assert not (tmp_path / "run").exists()
 
@@ -78,9 +78,9 @@ def test_a_cohort_that_shrinks_is_told_and_on_record() -> None:
         runtime.broken = {"s4": Failure("s4", "unavailable", "away")} if is_broken else {}
         state, record = rounds.play(state)
         found.append(record["shortfall"])
-    reason = "krum got 4 updates, and needs 5 to withstand 1 malicious ones"
+    reason = "krum with 4 updates needs 5 to withstand strategy.malicious=1"
     assert found == [None, reason, reason, None, reason]
-    word = f"{reason}. It counts all the same, if cohort.min_stores allows it."
+    word = f"{reason}; the round counts all the same, unless cohort.min_stores asks for more."
     assert [note for note in notes.notes if "needs 5" in note] == [f"Round {r}: {word}" for r in (2, 3, 5)]
 
 
@@ -98,9 +98,7 @@ def test_what_is_so_from_the_beginning_is_told_once_and_before_training() -> Non
         state, record = rounds.play(state)
         assert record["shortfall"]
     (told,) = notes.notes
-    assert told.startswith(
-        "Round 1: trimmed-mean got 4 updates, of which a share of 0.2 (strategy.trim) is less than one"
-    )
+    assert told.startswith("Round 1: trimmed-mean with 4 updates cuts none off; strategy.trim=0.2 needs 5; ")
 
 
 def test_two_equal_attackers_win_among_five_and_not_among_seven() -> None:
