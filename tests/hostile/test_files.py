@@ -45,6 +45,7 @@ from server.live.view import View
 from server.run_directory import RunDirectory
 from tests.client.test_bundle import packed
 from tests.hostile.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
+from tests.images import heic
 from tests.server.by_hand import order_of
 from tests.server.live_runs import LiveRun
 
@@ -242,8 +243,8 @@ def _photo(kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "PDF", "ICO")
-PHOTOS = tuple(map(_photo, KINDS))
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "PDF", "ICO", "AVIF")
+PHOTOS = (*map(_photo, KINDS), heic.PLAIN, heic.TURNED)
 
 
 @given(spoiled(*PHOTOS), st.sampled_from((PixelFormat(8), PixelFormat(32, 1, 5))))
@@ -261,7 +262,15 @@ def test_a_photo_that_claims_to_be_huge_is_left_out_unread(kind: str) -> None:
         decode(stream.getvalue(), PixelFormat(8))
 
 
-@given(spoiled(b"image,label\na/1.jpg,boot\nb/2.jpg,hat\n", b'"a\x00",b\n' * 5, b"a," + b"x" * 200_000))
+@given(
+    spoiled(
+        b"image,label\na/1.jpg,boot\nb/2.jpg,hat\n",
+        b'"a\x00",b\n' * 5,
+        b"a," + b"x" * 200_000,
+        "sep=;\nimage;label;split;store\na;b;train;c\n".encode("utf-16"),
+        b"image\tlabel\nC:\\a.jpg\tfile://[\nfile://[x/y\tb\n",
+    )
+)
 @examples(150)
 def test_lists_of_photos(content: bytes) -> None:
     import tempfile

@@ -159,8 +159,8 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, sentence: str) -
 
 
 def test_what_is_no_file_name_is_left_out(tmp_path: Path) -> None:
-    found = table(tmp_path, "image,label\na\0.jpg,hat\n,hat\nb.jpg,hat\n")
-    assert found.rows == (Row("b.jpg", "hat", None, ""),)
+    found = table(tmp_path, "image,label\na\0.jpg,hat\n,hat\nfile://[x/b.jpg,hat\n")
+    assert found.rows == (Row("file://[x/b.jpg", "hat", None, ""),)
     assert found.left_out == (("line 2", "not a file name"), ("line 3", "no image"))
 
 

@@ -1,5 +1,6 @@
 """The rows of a CSV file of photos: which photo, of which class, in which split, at which store."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -104,7 +105,8 @@ def _image(path: Path, number: int, cell: str) -> str:
     if _WEB.match(cell):
         raise DataError(f"{path}, line {number} has an address, {cell}; expected a path: download the photos first.")
     if cell.lower().startswith("file://"):
-        cell = url2pathname(urlsplit(cell).path)
+        with contextlib.suppress(ValueError):  # of an address that is none
+            cell = url2pathname(urlsplit(cell).path)
     if os.name == "nt" or ("\\" not in cell and not _WINDOWS.match(cell)):
         return cell
     if _WINDOWS.match(cell):
