@@ -8,6 +8,7 @@ they count, but little.
 
 import unicodedata
 from collections.abc import Sequence
+from math import log
 
 import torch
 from torch import Tensor
@@ -39,6 +40,15 @@ def adjustment(train: Images, plan: Plan) -> Tensor | None:
     makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).
     """
     return offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
+
+
+def most_loss(classes: int) -> float:
+    """By how much an adjustment changes the loss of an image at most: log(classes / LEAST_SHARE).
+
+    The change is log(sum_c p_c e^a_c) - a_y with the model's p, so no larger than the largest a less the smallest; they
+    lie between log(LEAST_SHARE / classes) and 0.
+    """
+    return log(classes / LEAST_SHARE)
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:

@@ -7,7 +7,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from common.assortment import images_by_class
+from common.assortment import images_by_class, most_loss
 from common.config import TrainConfig
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
@@ -15,7 +15,7 @@ from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
-ROUNDING = 1e-4  # by which a confidence may leave its range
+ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 PIECE = 2**18  # coordinates whose difference is taken at a time
 
@@ -206,8 +206,14 @@ def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bo
         and _can_be(adjusted, len(raw.confusion), raw.num_examples)
         and (adjusted.confusion.sum(axis=1) == raw.confusion.sum(axis=1)).all()
         and adjusted.num_examples == raw.num_examples
+        and abs(adjusted.loss_sum - raw.loss_sum) <= _most_change(raw)
         and _is_sound(adjusted, order.temperatures)
     )
+
+
+def _most_change(raw: Counts) -> float:
+    """By how much a store's adjustment can have changed the sum of losses: else one store could turn what all use."""
+    return most_loss(len(raw.confusion)) * raw.num_examples + ROUNDING * (raw.num_examples + raw.loss_sum)
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:

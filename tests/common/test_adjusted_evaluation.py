@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from common.assortment import adjustment
+from common.assortment import adjustment, most_loss
 from common.config import resolve
 from common.evaluation import evaluate, evaluate_adjusted
 from common.images.augment import normalise
@@ -88,3 +88,17 @@ def test_what_training_did_not_add_is_not_added() -> None:
     mask = adjustment(some, plan_of("mask"))
     assert mask is not None
     assert mask.tolist() == pytest.approx([log(0.01), log(1 / 2), log(1 / 2)])
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("absent", ["weigh", "mask"])
+def test_an_adjustment_changes_no_images_loss_by_more_than_is_said(absent: str, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.multinomial(torch.rand(3, generator=generator) ** 4, 1 + seed, replacement=True, generator=generator)
+    added = adjustment(images(*labels.tolist()), plan_of(absent))
+    if added is None:  # a mask where no class is absent
+        return
+    scores = 30 * torch.randn(500, 3, generator=generator, dtype=torch.float64)
+    targets = torch.arange(500) % 3
+    raw, adjusted = (functional.cross_entropy(each, targets, reduction="none") for each in (scores, scores + added))
+    assert float((adjusted - raw).abs().max()) <= most_loss(3) + 1e-6

@@ -185,11 +185,14 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
         "no loss": replace(adjusted, loss_sum=NAN),
         "a loss below 0": replace(adjusted, loss_sum=-1.0),
         "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, right=5),
+        # ten images of two classes, each at most log(2 / 0.03) = 4.2 worse than the raw loss of 1 in all
+        "as bad as can be": replace(adjusted, loss_sum=1 + 41.9),
+        "worse than can be": replace(adjusted, loss_sum=1 + 42.1),
     }
     answers = [Evaluation(name, 3, raw, found) for name, found in cases.items()]
     asked = dict.fromkeys(cases, 10)
     weigh = EvaluateOrder(plan_of(strategy__absent_classes="weigh"), 3, vector(1.0))
-    assert list(screen_evaluations(answers, weigh, asked)) == ["good", "none"]
+    assert list(screen_evaluations(answers, weigh, asked)) == ["as bad as can be", "good", "none"]
     full = EvaluateOrder(plan_of(strategy__absent_classes="full"), 3, vector(1.0))
     assert list(screen_evaluations(answers, full, asked)) == ["none"]
 
