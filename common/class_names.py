@@ -1,5 +1,6 @@
 """Class names as people type them at different places: "Hat", "hat " and "ＨＡＴ" are one product."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,12 @@ def normal(name: str) -> str:
     """The form in which spellings of one name are equal: without case, Unicode form and differences of white space."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join(folded.split())
+
+
+def by_number(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts names as people read them, with the numbers in them as numbers: "box 9" before "box 10"."""
+    parts = re.split(r"([0-9]+)", normal(name))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:

@@ -2,17 +2,18 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import server.report
+from common.class_names import by_number
 from common.files import write_text
 from server.report import words
 from server.report.charts import LineChart, line_chart
-from server.report.heatmap import heat_map
+from server.report.heatmap import HeatMap, heat_map
 from simulations.compare.notes import budget, margins
 from simulations.compare.words import TITLES, headline, of_contributions, of_store
 
@@ -46,10 +47,18 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
             budget=budget(found),
             curves=_curves(found["curves"]["models"]),
             matrices={
-                kind: heat_map(found["classes"], each["all_images"]["confusion"])
+                kind: _matrix(found["classes"], each["all_images"]["confusion"])
                 for kind, each in found["average"].items()
             },
         )
+    )
+
+
+def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> HeatMap:
+    """A confusion matrix with its classes in the order in which people look for them."""
+    order = sorted(range(len(classes)), key=lambda place: by_number(classes[place]))
+    return heat_map(
+        [classes[place] for place in order], [[confusion[row][column] for column in order] for row in order]
     )
 
 
