@@ -18,7 +18,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
 from common.errors import RunError
-from common.files import write_json
 from common.images.types import Images
 from common.orders import STORE_CHANNELS, Plan
 from server import class_table, cohort, plan
@@ -70,7 +69,7 @@ def main(grid: Grid, context: Context) -> None:
                 config.cohort.min_stores,
                 board=desk.board,
                 answered=desk.answered,
-                told_classes=desk.classes,
+                tell_classes=desk.tell_classes,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
             )
             desk.finish(training.run(grid, DeskStop(watcher, desk)))
@@ -94,7 +93,7 @@ class GridTraining:
     board:     the file in which the stores' states are shown
     answered:  the file in which the door tells whose answers are complete
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
-    told_classes: the file from which the door tells the classes to stores that ask
+    tell_classes: lets stores that ask know the classes
     """
 
     config: RunConfig
@@ -107,7 +106,7 @@ class GridTraining:
     board: Path | None = None
     answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
-    told_classes: Path | None = None
+    tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -115,7 +114,6 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
-        self._tell_classes(config.data.classes)
         surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled)
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
@@ -126,7 +124,8 @@ class GridTraining:
         for line in class_table.lines(config, classes, present):
             self.watcher.note(line)
         runtime.agree(classes)
-        self._tell_classes(classes)
+        if self.tell_classes:
+            self.tell_classes(classes, config)
         told = {name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold}
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
@@ -141,11 +140,6 @@ class GridTraining:
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return summary
-
-    def _tell_classes(self, classes: Sequence[str]) -> None:
-        """Let the door tell them; nothing as long as there are none, and where none are product classes."""
-        if self.told_classes and classes and self.config.train.objective == "classes":
-            write_json(self.told_classes, list(classes))
 
 
 def folder_images(agreed: Plan) -> Images | None:

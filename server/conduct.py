@@ -68,6 +68,7 @@ def conduct(request: Request) -> int:
         Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         _stop_on_signals(desk, show),
     ):
+        desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
         if (done := RunDirectory.rounds_done(path)) or request.resume:
             show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
         show.say("The server is up. Each store joins with:")

@@ -1,7 +1,7 @@
 """Files through which `flower-server` and the app that Flower runs for it talk, in `<run>/flower/`."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from common.config import RunConfig
 from common.errors import FedshelfError, RunError
 from common.files import write_json
 
@@ -32,7 +33,6 @@ class Desk:
     events: what the app has to say, see `server.relay`
     board:  what the app knows of each store, see `server.board`
     answered: whose answers are complete, see `server.answered`
-    classes:  the run's classes, once they are known
     began:  seconds since the epoch at which the person's command started
     """
 
@@ -41,7 +41,6 @@ class Desk:
         self.events = self.directory / "events.jsonl"
         self.board = self.directory / "stores.json"
         self.answered = self.directory / ANSWERED
-        self.classes = self.directory / CLASSES
         self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"
@@ -63,7 +62,7 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            for path in (self.events, self.board, self.classes, self._nodes, self._outcome, self._stop):
+            for path in (self.events, self.board, self.directory / CLASSES, self._nodes, self._outcome, self._stop):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)
             yield
@@ -108,6 +107,12 @@ class Desk:
         if not self._outcome.exists():
             return None
         return Outcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
+
+    def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
+        """Let the door tell stores that ask which classes the run has; nothing where none are product classes."""
+        if classes and config.train.objective == "classes":
+            told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}
+            write_json(self.directory / CLASSES, told)
 
     def ask_to_stop(self) -> None:
         """Ask the app to save and end after its round."""

@@ -101,7 +101,7 @@ async def _enrol(request: Request, guard: Guard) -> Response:
 
 
 async def _tell_classes(request: Request, guard: Guard | None) -> Response:
-    """The run's classes as a JSON list, for a store of this chain; 404 as long as they are not known."""
+    """The run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
     body = await _limited(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)

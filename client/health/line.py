@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+from pydantic import BaseModel
+
 from common.door_words import CLASSES_PATH, classes_statement
 from common.kit import Kit
 
@@ -45,6 +47,7 @@ class Line:
     status:  of the HTTP answer; 0 without one
     skew:    seconds that the server's clock is ahead of ours, give or take one; None if it did not tell
     classes: of the run; None if it was not asked or did not tell, as before they are known
+    merges:  whether other spellings of these are taken for the same
     """
 
     server: str
@@ -54,6 +57,14 @@ class Line:
     status: int = 0
     skew: float | None = None
     classes: tuple[str, ...] | None = None
+    merges: bool = False
+
+
+class _Told(BaseModel):
+    """What the door tells of a run's classes."""
+
+    classes: tuple[str, ...]
+    merge_spellings: bool = False
 
 
 def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Line:
@@ -97,21 +108,19 @@ def _called(server: str, authority: bytes | None, proof: bytes | None) -> Line:
         answer = connection.getresponse()
         skew = _skew(answer.getheader("Date", ""), before, time.time())
         answer.read(_LARGEST)
-        classes = _classes(connection, proof) if proof and answer.status == http.client.OK else None
-        return Line(server, "", "", ends, answer.status, skew, classes)
+        told = _classes(connection, proof) if proof and answer.status == http.client.OK else (None, False)
+        return Line(server, "", "", ends, answer.status, skew, *told)
 
 
-def _classes(connection: http.client.HTTPConnection, proof: bytes) -> tuple[str, ...] | None:
-    """The run's classes, if the server tells them."""
+def _classes(connection: http.client.HTTPConnection, proof: bytes) -> tuple[tuple[str, ...] | None, bool]:
+    """The run's classes, if the server tells them, and whether other spellings are taken for the same."""
     try:
         connection.request("POST", CLASSES_PATH, body=proof, headers={"Content-Type": "application/json"})
         answer = connection.getresponse()
-        told = json.loads(answer.read(_LARGEST)) if answer.status == http.client.OK else None
+        told = _Told.model_validate_json(answer.read(_LARGEST)) if answer.status == http.client.OK else None
     except (http.client.HTTPException, OSError, ValueError, RecursionError):
-        return None
-    if isinstance(told, list) and told and all(isinstance(name, str) for name in told):
-        return tuple(told)
-    return None
+        told = None
+    return (told.classes, told.merge_spellings) if told else (None, False)
 
 
 def _connection(server: str, authority: bytes | None) -> http.client.HTTPConnection:

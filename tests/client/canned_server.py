@@ -56,11 +56,14 @@ class Authority:
 
 
 class Canned:
-    """Answers every connection with the same bytes; `heard` has all that was received, decrypted."""
+    """Answers every connection with the same bytes; `heard` has all that was received, decrypted.
 
-    def __init__(self, answer: bytes, context: ssl.SSLContext | None = None) -> None:
+    second: what the first connection is answered when it says something again
+    """
+
+    def __init__(self, answer: bytes, context: ssl.SSLContext | None = None, second: bytes = b"") -> None:
         self.heard: list[bytes] = []
-        self._answer, self._context = answer, context
+        self._answer, self._context, self._second = answer, context, second
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -86,6 +89,8 @@ class Canned:
         connection.sendall(self._answer)
         while rest := connection.recv(65536):  # until it hangs up
             self.heard.append(rest)
+            if self._second and len(self.heard) == 2:
+                connection.sendall(self._second)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)

@@ -73,15 +73,17 @@ def test_classes_that_the_chain_does_not_teach() -> None:
     assert told(classes.unknown(silent)) == [("note", "The server has not said which classes it teaches.")]
     found = list(classes.unknown(replace(silent, line=replace(silent.line, classes=("hat", "shirt ", "shoes")))))
     assert told(found) == [
-        ("warning", 'The chain does not teach the class "Shirt" (9 photos).'),
-        ("warning", 'The chain does not teach the class "misc" (1 photo).'),
-        ("warning", 'The chain does not teach the class "shoez" (3 photos).'),
+        ("problem", 'The chain does not teach the class "Shirt" (9 photos).'),
+        ("problem", 'The chain does not teach the class "misc" (1 photo).'),
+        ("problem", 'The chain does not teach the class "shoez" (3 photos).'),
     ]
     assert [one.advice.partition(",")[0] for one in found] == [
         'Rename the folder to "shirt " if that is meant',
         "Rename or move that folder",
         'Rename the folder to "shoes" if that is meant',
     ]
+    merging = replace(silent.line, classes=("hat", "shirt ", "shoez", "misc"), merges=True)
+    assert told(classes.unknown(replace(silent, line=merging))) == []
     assert told(classes.unknown(replace(counts(hat=10), line=replace(silent.line, classes=("hat", "bag"))))) == []
 
 

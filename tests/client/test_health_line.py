@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -87,3 +88,20 @@ def test_who_does_not_speak_our_language(serve: Serve, tmp_path: Path) -> None:
 def test_nobody_is_there() -> None:
     assert call(f"127.0.0.1:{free_port()}", None).trouble == "unreachable"
     assert call("no-such-host.invalid:443", None).trouble == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("body", "classes", "merges"),
+    [
+        ('{"classes": ["Röcke", "hat"], "merge_spellings": true}', ("Röcke", "hat"), True),
+        ('{"classes": ["hat"]}', ("hat",), False),
+        ('{"classes": "hat"}', None, False),
+        ('["hat"]', None, False),
+        ("[" * 100_000, None, False),
+    ],
+)
+def test_what_the_door_tells_of_classes(body: str, classes: tuple[str, ...] | None, merges: bool) -> None:
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+    with closing(Canned(http(), second=answer)) as server:
+        line = call(server.address, None, b"{}")
+    assert (line.status, line.classes, line.merges) == (200, classes, merges)

@@ -111,8 +111,8 @@ def test_a_store_gets_through_with_all_it_sends(link: SuperLink, door: int) -> N
 def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, place: Path) -> None:
     address = f"http://127.0.0.1:{door}/fedshelf/classes"
     assert httpx.post(address, content=b"{}").status_code == 404
-    write_text(place / "classes.json", '["Röcke", "hat"]')
-    assert httpx.post(address, content=b"{}").json() == ["Röcke", "hat"]
+    write_text(place / "classes.json", '{"classes": ["Röcke", "hat"]}')
+    assert httpx.post(address, content=b"{}").json() == {"classes": ["Röcke", "hat"]}
     assert call(f"127.0.0.1:{door}", None, b"{}").classes is None  # its SuperLink answers 202, which is none of ours
     assert httpx.get(address).status_code == 404
     assert httpx.post(f"{address}?x", content=b"{}").status_code == 404

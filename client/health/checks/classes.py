@@ -99,13 +99,13 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
         )
         return
     alike = {normal(name): name for name in line.classes}
-    known = places(list(counts), line.classes, merge=False)
+    known = places(list(counts), line.classes, merge=line.merges)
     for label in (label for label in counts if label not in known):
         near = alike.get(normal(label)) or next(iter(get_close_matches(label, line.classes, n=1)), None)
         advice = f'Rename the folder to "{printable(near)}" if that is meant' if near else "Rename or move that folder"
         yield Finding(
             "photos",
-            "warning",
+            "problem",
             f'The chain does not teach the class "{printable(label)}" ({counted(counts[label], "photo")}).',
             f"{advice}, or ask for the class to be added: a store with a class of its own takes no part.",
         )
