@@ -1,10 +1,12 @@
 """One training from start or resume to its end: rounds, checkpoints, model, summary, report."""
 
+import importlib.metadata
 import json
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -209,6 +211,8 @@ class Training:
             "parameters": len(state.params),
             "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
             "model": json.loads(self.start.plan.spec.to_json()),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "version": importlib.metadata.version("fedshelf"),
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from common.calibration import BINS, GRID, Reliability, best_temperature
 from common.confusions import most_confused
+from common.intervals import wilson
 from common.metrics import Counts
 from common.orders import StoreInfo
 from server import per_store
@@ -65,7 +66,7 @@ class Verdict:
         test = None
         if self.told is not None:
             on, counts = self.told
-            test = self._told(counts) | {"on": on}
+            test = self._told(counts) | {"on": on, "interval": _interval(counts), "baseline": self._baseline(counts)}
         source, rows = per_store.results(self.classes, self.scores, self.validation, stores)
         directory.write(FILE, self._in_file())
         return {
@@ -144,10 +145,22 @@ class Verdict:
         further = {"untold": {"right": counts.right, "wrong": counts.wrong}, "sure": sure}
         return self._told(counts, with_matrix=has_room) | further
 
+    def _baseline(self, counts: Counts) -> dict[str, Any] | None:
+        """The accuracy of always naming the commonest class of these images; None if nobody tells their classes."""
+        images = counts.confusion.sum(axis=1)
+        if not images.any():
+            return None
+        return {"class": self.classes[int(images.argmax())], "accuracy": float(images.max() / images.sum())}
+
     def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
         figures = per_store.described(counts) | per_store.macros(counts)
         matrix = counts.confusion.tolist() if with_matrix else None
         return figures | {"per_class": counts.per_class(self.classes), "confusion": matrix}
+
+
+def _interval(counts: Counts) -> list[float] | None:
+    """The 95% interval of the accuracy; None without images."""
+    return list(wilson(counts.accuracy, counts.num_examples)) if counts.num_examples else None
 
 
 def reach(rounds: Rounds, state: State) -> Verdict:

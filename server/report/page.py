@@ -11,6 +11,7 @@ from server.report.contents import Contents, read
 from server.report.doubts import doubts
 from server.report.heatmap import heat_map
 from server.report.mistakes import class_rows, confused
+from server.report.naming import for_people
 from server.report.reliability import trust
 from server.report.stacks import stacks
 from server.report.stores import stores
@@ -23,7 +24,7 @@ def write_report(run_directory: Path) -> Path:
     The page asks nothing of the network. Raises OSError, and ValueError for a file that is damaged.
     """
     path = run_directory / "report.html"
-    write_text(path, render(read(run_directory)))
+    write_text(path, render(for_people(read(run_directory))))
     return path
 
 
@@ -42,6 +43,7 @@ def render(run: Contents) -> str:
         "decimal": words.decimal,
         "whole": words.whole,
         "size": words.size,
+        "unbroken": words.unbroken,
     }
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
@@ -49,7 +51,8 @@ def render(run: Contents) -> str:
     return environment.get_template("page.html.j2").render(
         run=run,
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
-        outcome=[words.printable(line) for line in words.outcome(run.summary)],
+        outcome=[words.unbroken(words.printable(line)) for line in words.outcome(run.summary)],
+        again=sections.command(run),
         tiles=sections.tiles(run),
         is_chosen=words.is_best_delivered(run.summary),
         accuracy=sections.accuracy_chart(run),

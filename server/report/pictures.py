@@ -21,6 +21,7 @@ from server.report.charts import BOX, Point
 from server.report.colours import CURVES, class_colours
 from server.report.contents import Contents, read
 from server.report.heatmap import NUMBERED
+from server.report.naming import for_people
 from server.report.reliability import Trust, trust
 from server.report.stacks import MOST_STORES, chosen
 from server.report.stores import LISTED
@@ -45,7 +46,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
 
     Raises OSError, and ValueError for a file that is damaged.
     """
-    run = read(run_directory)
+    run = for_people(read(run_directory))
     test, confidence = run.summary.get("test") or {}, trust(run.evaluation.get("calibration"))
     jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),

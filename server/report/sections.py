@@ -1,10 +1,12 @@
 """What each section of the page shows, computed from a run directory's contents. No markup here."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from common.config import RunConfig
+from common.config import STORES_OWN, RunConfig
 from common.config.section import Section
 from server.report import words
 from server.report.charts import LineChart, Point, line_chart
@@ -58,9 +60,7 @@ def tiles(run: Contents) -> list[Tile]:
     test, best, seconds = summary.get("test"), summary.get("best"), summary.get("seconds") or {}
     found = []
     if test:
-        found.append(
-            Tile("Test accuracy", words.percent(test["accuracy"]), f"macro F1 {words.decimal(test['macro_f1'])}")
-        )
+        found.append(_accuracy(test))
     if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
         found.append(Tile("Worst store", words.percent(accuracy), words.printable(worst)))
@@ -89,6 +89,16 @@ def tiles(run: Contents) -> list[Tile]:
     return found
 
 
+def _accuracy(test: Mapping[str, Any]) -> Tile:
+    """The test accuracy, with its interval and what it has to be better than."""
+    remarks = [f"macro F1 {words.decimal(test['macro_f1'])}"]
+    if found := test.get("interval"):
+        remarks.insert(0, f"{100 * found[0]:.1f} to {words.percent(found[1])}")
+    if baseline := test.get("baseline"):
+        remarks.append(f"commonest class {words.percent(baseline['accuracy'])}")
+    return Tile("Test accuracy", words.percent(test["accuracy"]), ", ".join(remarks))
+
+
 def _delivered(summary: Mapping[str, Any]) -> Tile:
     """The round whose model is delivered: chosen, or the last one."""
     remark = f"best of {summary['rounds']}" if words.is_best_delivered(summary) else f"the last of {summary['rounds']}"
@@ -100,6 +110,15 @@ def _trust(calibration: Mapping[str, Any]) -> Tile:
     told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
     remark = f"temperature {words.decimal(temperature, 2)}" if temperature else "as trained"
     return Tile("Confidence off", words.percent(told["ece"]), remark)
+
+
+def command(run: Contents) -> str:
+    """The command that runs the same training again; empty without its settings."""
+    if not run.config:
+        return ""
+    tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
+    where = Path(run.config.get("run", {}).get("out") or run.directory.name) / "config.toml"
+    return f"{tool} --config {shlex.quote(words.printable(where))}"
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:

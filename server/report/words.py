@@ -3,10 +3,12 @@
 Every function takes None for "not known" and says so with a dash.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 UNKNOWN = "–"
+_UNITS = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|B|kB|MB|GB|TB|images/s|points)\b)|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)")
 
 STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
 
@@ -29,6 +31,16 @@ FAILURES = {
 def printable(text: object) -> str:
     """Names and reasons come from stores: keep what can be printed on one line, so none can steer a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+
+
+def class_name(name: str) -> str:
+    """A class as it stands in a sentence, where a number alone would read as a count: "27" -> "class 27"."""
+    return f"class {name}" if name.isdecimal() else name
+
+
+def unbroken(text: str) -> str:
+    """The text with numbers and their units held on one line: no-break spaces in "8 min 20 s" and "12.3 MB"."""
+    return _UNITS.sub("\N{NO-BREAK SPACE}", text)
 
 
 def percent(share: float | None) -> str:
@@ -120,11 +132,21 @@ def _how_good(summary: Mapping[str, Any]) -> str:
     if test and test.get("accuracy") is not None:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
-        parts.append(f"{percent(test['accuracy'])} accuracy on {where} {images}test images")
+        parts.append(f"{percent(test['accuracy'])} accuracy{interval(test)} on {where} {images}test images")
+        if baseline := test.get("baseline"):
+            name, share = printable(class_name(baseline["class"])), percent(baseline["accuracy"])
+            parts.append(f"always naming their commonest class, {name}, would be right on {share}")
     if best and best.get("accuracy") is not None and best["round"] != summary.get("delivered_round"):
         where = "test images" if best.get("on") == "test" else "validation images"
         parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
     return _sentence(parts)
+
+
+def interval(test: Mapping[str, Any]) -> str:
+    """How far chance may have moved the test accuracy: " (95% interval 74.8 to 83.1%)"; empty if that is not known."""
+    if not (found := test.get("interval")):
+        return ""
+    return f" (95% interval {100 * found[0]:.1f} to {percent(found[1])})"
 
 
 def _which_round(summary: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from server.report.contents import read
+from server.report.naming import for_people
 from server.report.page import write_report
 from tests.report.sample_run import confusion, make_run, per_class, write_history
 
@@ -201,7 +203,7 @@ def test_a_run_that_failed_before_its_first_round(tmp_path: Path) -> None:
     change_summary(directory, status="failed", reason="only 1 of 3 stores joined within 600 s", **nothing)
     _, page = page_of(directory)
     assert "Failed" in page.texts
-    assert any("Reason: only 1 of 3 stores joined within 600 s." in text for text in page.texts)
+    assert any("Reason: only 1 of 3 stores joined within 600\N{NO-BREAK SPACE}s." in text for text in page.texts)
     assert page.sections == ["curves", "failures", "time", "configuration"]
 
 
@@ -291,3 +293,37 @@ def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(tm
     (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found | {"used": "raw"}}))
     write_report(run)
     assert "As it is" not in page_of(run)[1].texts
+
+
+def test_classes_that_are_numbers_are_called_so_and_stand_in_their_order(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", classes=12)
+    numbers = sorted(map(str, range(12)))  # as a model has them: 0, 1, 10, 11, 2, ...
+    for name in ("summary.json", "partition.json", "evaluation.json"):
+        text = (directory / name).read_text()
+        for place, number in enumerate(numbers):
+            text = text.replace(f'"product {place:02}"', f'"{number}"')
+        (directory / name).write_text(text)
+    summary, shown = json.loads((directory / "summary.json").read_text()), for_people(read(directory))
+    in_order = [f"class {number}" for number in range(12)]
+    assert shown.summary["model"]["classes"] == shown.evaluation["classes"] == in_order
+    assert list(shown.summary["test"]["per_class"]) == shown.partition["classes"] == in_order
+    confusion, ten = summary["test"]["confusion"], numbers.index("10")
+    assert shown.summary["test"]["confusion"][10][2] == confusion[ten][numbers.index("2")]
+    assert sum(shown.summary["test"]["confusion"][10]) == summary["test"]["per_class"]["10"]["images"]
+    partition = json.loads((directory / "partition.json").read_text())
+    assert shown.partition["stores"]["store-00"][10] == partition["stores"]["store-00"][ten]
+    _, page = page_of(directory)
+    assert any(re.match(r"of [\d,]+ images of class \d+, \d+ .* taken for class \d+$", text) for text in page.texts)
+
+
+def test_what_the_accuracy_is_worth_and_how_to_run_it_again_stand_on_top(finished_run: Path) -> None:
+    test = json.loads((finished_run / "summary.json").read_text())["test"]
+    change_summary(finished_run, ended="2026-11-28T17:00:00+00:00", version="1.2.3")
+    _, page = page_of(finished_run)
+    text, (low, high) = " ".join(page.texts), test["interval"]
+    assert f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)" in text
+    assert f"always naming their commonest class, {test['baseline']['class']}, would be right on" in text
+    assert "Ended 2026-11-28 17:00:00 UTC, Fedshelf 1.2.3." in text
+    assert "flower-simulation run --config" in text
+    assert not [found for tag, found in page.tags if tag == "details" and "open" in found]
+    assert text.index("Time and traffic") < text.index("Configuration")

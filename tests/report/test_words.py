@@ -130,3 +130,10 @@ def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> Non
         " 1.000)."
     )
     assert words.how_used(None) == ""
+
+
+def test_numbers_keep_their_units() -> None:
+    assert words.unbroken("8 min 20 s, 2 h 5 min, 12.3 MB, 530 images/s of 8 stores") == (
+        "8\xa0min\xa020\xa0s, 2\xa0h\xa05\xa0min, 12.3\xa0MB, 530\xa0images/s of 8 stores"
+    )
+    assert (words.class_name("27"), words.class_name("hat 27")) == ("class 27", "hat 27")

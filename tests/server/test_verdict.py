@@ -12,6 +12,7 @@ from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
 
 from common.calibration import GRID, Reliability
+from common.intervals import wilson
 from common.metrics import Counts
 from common.orders import StoreInfo
 from server.run_directory import RunDirectory
@@ -52,6 +53,8 @@ def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_th
     assert (test["on"], test["images"], test["accuracy"]) == ("stores", 16, 11 / 16)
     assert test["confusion"] == [[6, 2, 0], [0, 4, 0], [0, 0, 0]]
     assert np.sum([store["confusion"] for store in file["stores"].values()], axis=0).tolist() == test["confusion"]
+    assert test["interval"] == pytest.approx(wilson(11 / 16, 16))
+    assert test["baseline"] == {"class": "boot", "accuracy": 8 / 12}  # of those whose classes are told
     assert file["together"]["confusion"] == test["confusion"]
     assert file["together"]["untold"] == {"right": 1, "wrong": 3}
     assert file["stores"]["b"]["accuracy"] == 0.25
