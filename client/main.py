@@ -55,9 +55,11 @@ def _join_with_kit(path: Path, data: Path, device: str, wait: float) -> None:
 
 
 def _survey_and_join(credentials: Credentials, name: str, data: Path, device: str, wait: float) -> None:
+    from client.home import store_home
+    from client.policy import policy_of
     from client.survey import survey
 
-    print(f"Store {name}: {survey(data)}", flush=True)
+    print(f"Store {name}: {survey(data, policy_of(store_home(name)).classes)}", flush=True)
     from client.join import join_as_store  # loads torch and flwr
 
     join_as_store(credentials, Settings(name, data.resolve(), device), wait)

@@ -1,6 +1,7 @@
 """A first look at a store's folder, by names and first bytes: a mistake shows before anything heavy is loaded."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from common.errors import DataError
@@ -9,9 +10,9 @@ from common.images.parallel import in_order
 from common.images.scan import expected, scan
 
 
-def survey(data: Path) -> str:
+def survey(data: Path, classes: Collection[str] = ()) -> str:
     """What the folder seems to hold, in a sentence or two. Raises DataError if that is nothing."""
-    found = scan(data)
+    found = scan(data, classes)
     per_class: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for photo, reason in zip(found.photos, in_order(objection, [photo.path for photo in found.photos]), strict=True):

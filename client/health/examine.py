@@ -74,7 +74,7 @@ class Report:
 def examine(subject: Subject, progress: ProgressOf) -> Report:
     """The whole check. `progress` makes a progress of each step's name. Raises ConfigError for an unusable model."""
     network = load(subject.model) if subject.model else None  # first: a mistake should show before the long work
-    photos = gather(subject.data, progress("Looking at photos"))
+    photos = gather(subject.data, progress("Looking at photos"), _classes(subject.policy))
     evidence = Evidence(
         photos,
         inspect(),
@@ -91,7 +91,7 @@ def quick(data: Path, policy: Path | None = None) -> list[Finding]:
 
     Reads no photo and calls nobody.
     """
-    evidence = Evidence(glance(data), inspect(), policy=_policy(policy))
+    evidence = Evidence(glance(data, _classes(policy)), inspect(), policy=_policy(policy))
     return _worst_first(finding for check in CHECKS if check.quick for finding in check.find(evidence))
 
 
@@ -115,6 +115,11 @@ def _applies(check: Check, subject: Subject) -> bool:
         "authority": subject.authority,
     }
     return check.needs is None or given[check.needs] is not None
+
+
+def _classes(policy: Path | None) -> tuple[str, ...]:
+    """The names that are known to be classes, as the store's policy has them."""
+    return load_policy(policy).classes if policy is not None and not _policy(policy) else ()
 
 
 def _policy(path: Path | None) -> str:

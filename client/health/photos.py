@@ -1,7 +1,7 @@
 """A store's photos as the checks see them: read once, measured, and not kept."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,10 +68,10 @@ class Photos:
         return counts
 
 
-def glance(data: Path) -> Photos:
+def glance(data: Path, classes: Collection[str] = ()) -> Photos:
     """By names, sizes and first bytes alone, and by what is remembered of photos that were read before."""
     try:
-        found = scan(data)
+        found = scan(data, classes)
     except DataError as error:
         return Photos(trouble=str(error), is_table=data.is_file())
     known = remembered(data)
@@ -79,10 +79,10 @@ def glance(data: Path) -> Photos:
     return _photos(data, found, seen)
 
 
-def gather(data: Path, progress: Progress | None = None) -> Photos:
+def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
     """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
     try:
-        found = scan(data)
+        found = scan(data, classes)
     except DataError as error:
         return Photos(trouble=str(error), is_table=data.is_file())
     seen: list[Seen | NotUsableError] = []

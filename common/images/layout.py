@@ -151,7 +151,7 @@ def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
     return (
         f"{root} has {names}, called like a split of a data set, beside {listed([each.name for each in others])}; "
         "expected either folders of classes or folders of splits: move the photos of a split away, or rename the "
-        "folder (or name it in the setting data.classes) if it is a product class."
+        "folder (or name it in data.classes, at a store in its policy's classes) if it is a product class."
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from client.health.examine import quick
 from client.health.photos import gather, glance
 from client.health.twins import twins
+from client.survey import survey
 from common.images.contents import SETTLED_NS
 from common.images.folder import open_folder
 from tests.client.store_photos import encoded, folder, save, thing
@@ -123,3 +124,11 @@ def test_many_copies_of_a_file_are_no_twins(tmp_path: Path) -> None:
     for number in range(40):
         save(tmp_path / "hat" / f"{number}.png", thing(1))
     assert list(twins(gather(tmp_path).usable)) == []
+
+
+def test_a_class_called_like_a_split_is_one_where_the_policy_says_so(tmp_path: Path) -> None:
+    root = folder(tmp_path / "toys", {"car": 3, "train": 2})
+    (tmp_path / "policy.toml").write_text('classes = ["car", "train"]')
+    assert "has train, called like a split" in quick(root)[0].what
+    assert all("called like a split" not in finding.what for finding in quick(root, tmp_path / "policy.toml"))
+    assert survey(root, ("car", "train")).startswith("5 photos of 2 classes (car 3, train 2).")
