@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 UNKNOWN = "–"
-_UNITS = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|B|kB|MB|GB|TB|images/s|points)\b)|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)")
+_UNITS = re.compile(
+    r"(?<=\d) (?=(?:ms|s|min|h|B|kB|MB|GB|TB|images/s|points)\b)"
+    r"|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)|(?<=\bclass) (?=\d)"
+)
 
 STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
 
