@@ -70,7 +70,14 @@ def compare(request: Request, console: Console) -> bool:
         options = agree_on_options(request, config, directory)
         if not request.resume:
             _tell(config, dealt, console)
-        return _all_seeds(_Comparison(config, options, dealt, source.channels, directory, console))
+        try:
+            is_finished = _all_seeds(_Comparison(config, options, dealt, source.channels, directory, console))
+        except KeyboardInterrupt:
+            screen.how_to_go_on(path, console)
+            raise
+        if not is_finished:
+            screen.how_to_go_on(path, console)
+        return is_finished
 
 
 def _all_seeds(comparison: _Comparison) -> bool:
@@ -99,10 +106,10 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
         try:
             outcomes = screen.follow(crew, name, comparison.console)
         except KeyboardInterrupt:
-            screen.stopped(crew, name, finished, path, comparison.console)
+            screen.stopped(crew, name, finished, comparison.console)
             raise
         if not all(number in outcomes and outcomes[number].is_finished for number in range(len(parts))):
-            screen.stopped(crew, name, finished, path, comparison.console)
+            screen.stopped(crew, name, finished, comparison.console)
             return None
     return SeedOutcome(seed, stores, held_out, parts, outcomes)
 

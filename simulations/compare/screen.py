@@ -46,20 +46,22 @@ def follow(crew: Crew, name: str, console: Console) -> Mapping[int, Outcome]:
         return {outcome.number: outcome for outcome in crew.outcomes()}
 
 
-def stopped(crew: Crew, name: str, finished: Sequence[str], path: Path, console: Console) -> None:
-    """Say what is done of a comparison that was stopped, as its files have it, and how to go on.
+def stopped(crew: Crew, name: str, finished: Sequence[str], console: Console) -> None:
+    """Say what is done of a comparison that was stopped, as its files have it.
 
     name:     of what the crew worked at
     finished: the same of what was done before
     """
     crew.recount()
     before = f"{listed(finished)} finished; " if finished else ""
-    lines = (
-        f"Stopped: {before}{name}: {crew.progress.told()}.",
-        f"To go on: flower-simulation compare --resume --out {path}",
-    )
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    line = f"Stopped: {before}{name}: {crew.progress.told()}."
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def how_to_go_on(path: Path, console: Console) -> None:
+    """Say how a comparison that was stopped goes on."""
+    line = f"To go on: flower-simulation compare --resume --out {path}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
