@@ -156,9 +156,12 @@ def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor
 
 
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
-    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it."""
+    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it.
+
+    Not where all batches are of one image, as was asked for.
+    """
     stops = list(range(size, len(order), size))
-    if keep_pairs and stops and len(order) - stops[-1] == 1:
+    if keep_pairs and size > 1 and stops and len(order) - stops[-1] == 1:
         stops.pop()
     yield from np.split(order, stops)
 

@@ -117,7 +117,8 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     """Train `network` on a store's `images` from `task.start` and return what it became.
 
     Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
-    smaller than the others; with batch norm it is never a single image if there are more.
+    smaller than the others; with batch norm it is never a single image, unless all are. On a single image batch norm
+    uses its running statistics.
     """
     assert len(images) > 0, "a store without training images is left out before"
     config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
@@ -133,7 +134,7 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
     order = rng(seed, "order", task.round, task.store)
     draws = Stream(task.config.data, seed, task.round, task.store)
     pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
-    _training_mode(network, len(images))
+    _training_mode(network, alone=len(images) == 1 or config.batch == 1)
     added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
     descent = Descent(network, config, None if added is None else added.to(network.device))
     steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
@@ -183,10 +184,10 @@ def _seed_torch(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _training_mode(network: Network, num_images: int) -> None:
-    """Training mode; batch norm has no statistics to take from one single image, so it then uses its own."""
+def _training_mode(network: Network, *, alone: bool) -> None:
+    """Training mode; batch norm has no statistics to take from images that come `alone`, so it then uses its own."""
     models.set_training(network.module, mode=True)
-    if num_images == 1 and network.has_batch_norm:
+    if alone and network.has_batch_norm:
         for layer in network.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()

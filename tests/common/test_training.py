@@ -97,6 +97,31 @@ def test_batch_norm_never_sees_a_single_image_if_there_are_more() -> None:
     assert sizes == [8, 9]
     assert [len(part) for part in batches(np.arange(17), 8, keep_pairs=False)] == [8, 8, 1]
     assert [len(part) for part in batches(np.arange(1), 8, keep_pairs=True)] == [1]
+    assert [len(part) for part in batches(np.arange(3), 1, keep_pairs=True)] == [1, 1, 1]  # as was asked for
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_batches_of_one_image_use_the_running_statistics(count: int) -> None:
+    """resnet18's last maps are of one pixel at 32 px: batch norm has nothing to take a variance from."""
+    spec = ModelSpec("resnet18", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
+    network, plain = Network(spec, torch.device("cpu"), seed=5), models.build(spec, seed=5)
+    start, data = network.vector.clone(), images(count)
+    config = config_of(train__batch_size=1, train__lr=0.01, train__momentum=0, train__epochs=1)
+    fitted = trained(network, data, config, start)
+    plain.eval()
+    for position in rng(0, "order", 2, "oslo").permutation(count):
+        pixels, targets = data.batch(torch.tensor([position]))
+        loss = functional.cross_entropy(plain(normalise(pixels, spec.mean, spec.std)), targets)
+        plain.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in plain.parameters():
+                parameter.sub_(parameter.grad, alpha=0.01)
+    trainable = network.layout.trainable
+    expected = torch.cat([p.detach().reshape(-1) for p in plain.parameters()])
+    torch.testing.assert_close(fitted.params[:trainable], expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(fitted.params[trainable:], start[trainable:])
+    assert fitted.steps == count
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -300,6 +300,7 @@ def test_stores_judge_the_best_round_with_what_they_had_then(opener: Opener, dea
     [
         ({"train__seconds": 1e-9, "strategy__name": "fednova"}, "train.seconds got 1e-09 with the engine batched"),
         ({"model__norm": "batch"}, "layers of kind BatchNorm2d"),
+        ({"model__norm": "batch", "train__batch_size": 1}, "layers of kind BatchNorm2d"),
         ({"strategy__name": "fedbn"}, "fedbn keeps parts of the model at the stores"),
     ],
 )
