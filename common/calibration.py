@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15  # of equal width, as in Table 1 of the paper
-# 1/4 to 16 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
-GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 17))
+# 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
+GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
 COOLEST, HOTTEST, MOST = 1 / 64, 64.0, 32  # what may be asked for
+FEWEST = 50  # images that a temperature is fitted to: of 20, all right by chance, any model looks too unsure
+PRIOR = math.log(2)  # standard deviation of log T before any image was seen: most models want 1/2 to 2
+_QUANTILE = 1.96  # of the normal distribution, for 95%
 
 
 @dataclass(frozen=True)
@@ -95,19 +98,39 @@ class Reliability:
         return float(total) / self.num_examples if self.num_examples else math.nan
 
 
-def best_temperature(counted: Reliability) -> float | None:
-    """The temperature at which the images counted over GRID are likeliest: argmin_T sum_i -log softmax(z_i / T)_y_i.
+@dataclass(frozen=True)
+class Fitted:
+    """A temperature, and the interval that holds the right one with a probability of 95%."""
 
-    The vertex of the parabola in log T through the best of the grid and its neighbours; at its ends the end. None
-    without images, and where a likelihood is not finite.
+    temperature: float
+    low: float
+    high: float
+
+
+def fit(counted: Reliability) -> Fitted | None:
+    """The likeliest temperature after images counted over GRID, with a normal prior on its logarithm:
+
+        argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
+
+    Many images outweigh the prior; few and easy ones, which any smaller T makes likelier, do not. The minimum is the
+    vertex of the parabola in log T through the best of the grid and its neighbours, and the interval follows from its
+    curvature (Laplace's approximation: 1.96 / sqrt(second derivative) on either side).
+
+    None for fewer than FEWEST images, where a likelihood is not finite, and where the best is an end of the grid,
+    beyond which nobody has looked.
     """
     assert counted.temperatures == GRID
-    if not counted.num_examples or not np.isfinite(counted.nll).all():
+    if counted.num_examples < FEWEST or not np.isfinite(counted.nll).all():
         return None
-    best = int(counted.nll.argmin())
+    logarithms = np.log(GRID)
+    costs = counted.nll + (logarithms / PRIOR) ** 2 / 2
+    best = int(costs.argmin())
     if best in (0, len(GRID) - 1):
-        return GRID[best]
-    before, lowest, after = counted.nll[best - 1 : best + 2].tolist()
-    bend = before - 2 * lowest + after
-    steps = (before - after) / (2 * bend) if bend > 0 else 0.0  # within half a step, as `lowest` is the lowest
-    return GRID[best] * math.exp(steps * math.log(GRID[1] / GRID[0]))
+        return None
+    before, lowest, after = costs[best - 1 : best + 2].tolist()
+    bend, step = before - 2 * lowest + after, math.log(GRID[1] / GRID[0])
+    if bend <= 0:
+        return None
+    found = float(logarithms[best]) + step * (before - after) / (2 * bend)  # within half a step of the lowest
+    reach = _QUANTILE * step / math.sqrt(bend)
+    return Fitted(math.exp(found), math.exp(found - reach), math.exp(found + reach))

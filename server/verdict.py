@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from common.calibration import BINS, GRID, Reliability, best_temperature
+from common.calibration import BINS, GRID, Reliability, fit
 from common.confusions import most_confused
 from common.intervals import wilson
 from common.metrics import Counts
@@ -95,7 +95,12 @@ class Verdict:
         fitted_on, reliability = self.fitted_on, self.reliability
         if reliability is None or not reliability.num_examples:
             return None
-        found = {"temperature": self.temperature, "fitted_on": fitted_on.num_examples if fitted_on else 0}
+        fitted = fit(fitted_on) if fitted_on else None
+        found = {
+            "temperature": self.temperature,
+            "interval": [fitted.low, fitted.high] if fitted else None,
+            "fitted_on": fitted_on.num_examples if fitted_on else 0,
+        }
         return found | {"images": reliability.num_examples, "on": self.told[0] if self.told else None} | {
             name: _sureness(reliability, place) if place is not None else None
             for name, place in self._places(reliability).items()
@@ -178,7 +183,8 @@ def reach(rounds: Rounds, state: State) -> Verdict:
 
 
 def _temperature(counts: Counts | None) -> float | None:
-    return best_temperature(counts.reliability) if counts is not None and counts.reliability else None
+    fitted = fit(counts.reliability) if counts is not None and counts.reliability else None
+    return fitted.temperature if fitted else None
 
 
 def _described(scores: Scores) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.calibration import FEWEST, GRID
 from server.report.charts import BOX
 from server.report.words import counted, decimal, percent, points
 
@@ -72,18 +73,34 @@ def _how_sure(plain: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
 
 def _how_scaled(plain: Mapping[str, Any], scaled: Mapping[str, Any] | None, calibration: Mapping[str, Any]) -> str:
     if not scaled or scaled["ece"] is None:
-        return (
-            "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"
-            " out; in a simulation data.holdout = 0.1 does."
-        )
+        return _why_not_scaled(calibration.get("fitted_on") or 0)
+    between = ""
+    if interval := calibration.get("interval"):
+        between = f" (95% interval {decimal(interval[0], 2)} to {decimal(interval[1], 2)})"
     found = (
-        f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}, which was fitted on"
+        f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}{between}, which was fitted on"
         f" {counted(calibration['fitted_on'], 'validation image')}, give confidences that are off by"
         f" {points(scaled['ece'])}"
     )
     if scaled["ece"] < plain["ece"]:
         return f"{found}. What the model takes a photo for stays the same."
     return f"{found}: no better than without, on these images."
+
+
+def _why_not_scaled(fitted_on: int) -> str:
+    """Why there is no temperature after so many validation images."""
+    if not fitted_on:
+        return (
+            "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"
+            " out; in a simulation data.holdout = 0.1 does."
+        )
+    if fitted_on < FEWEST:
+        return f"No temperature was fitted: {counted(fitted_on, 'validation image')} are too few, it takes {FEWEST}."
+    between = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
+    return (
+        f"No temperature was fitted: for the {counted(fitted_on, 'validation image')} none between {between} is the"
+        " likeliest, as where the model is right about all of them."
+    )
 
 
 def _chart(title: str, told: Mapping[str, Any], bins: list[dict[str, Any]]) -> ReliabilityChart:

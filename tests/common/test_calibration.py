@@ -10,7 +10,7 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from common.calibration import BINS, GRID, Reliability, best_temperature
+from common.calibration import BINS, FEWEST, GRID, PRIOR, Reliability, fit
 
 
 def counted(logits: torch.Tensor, targets: torch.Tensor, temperatures: tuple[float, ...]) -> Reliability:
@@ -79,20 +79,56 @@ def test_counts_at_other_temperatures_do_not_add() -> None:
         counted(logits, targets, (1.0,)) + counted(logits, targets, (1.0, 2.0))
 
 
-@pytest.mark.parametrize("sharpness", [0.4, 0.8, 1.0, 1.7, 6.0])
-def test_the_best_temperature_is_that_of_a_fine_search(sharpness: float) -> None:
-    logits, targets = scores(1500, 6, sharpness=sharpness)
-    found = best_temperature(counted(logits, targets, GRID))
-    fine = np.exp(np.linspace(math.log(0.25), math.log(16), 2000))
-    losses = [functional.cross_entropy(logits.double() / temperature, targets).item() for temperature in fine]
-    assert found == pytest.approx(fine[int(np.argmin(losses))], rel=0.01)
-    assert found == pytest.approx(sharpness, rel=0.15)  # 1,500 labels were drawn by chance
+def temperature_of(logits: torch.Tensor, targets: torch.Tensor) -> float | None:
+    fitted = fit(counted(logits, targets, GRID))
+    return fitted.temperature if fitted else None
+
+
+@pytest.mark.parametrize("images", [FEWEST, 1500])
+@pytest.mark.parametrize("sharpness", [0.4, 0.8, 1.0, 1.7, 6.0, 19.0])
+def test_the_temperature_is_that_of_a_fine_search(sharpness: float, images: int) -> None:
+    logits, targets = scores(images, 6, sharpness=sharpness)
+    found = temperature_of(logits, targets)
+    fine = np.exp(np.linspace(math.log(0.25), math.log(50), 3000))
+    losses = [
+        images * functional.cross_entropy(logits.double() / temperature, targets).item()
+        + (math.log(temperature) / PRIOR) ** 2 / 2
+        for temperature in fine
+    ]
+    assert found == pytest.approx(fine[int(np.argmin(losses))], rel=0.02)
+    if images == 1500:
+        assert found == pytest.approx(sharpness, rel=0.15)  # 1,500 labels were drawn by chance
+
+
+def test_the_interval_holds_the_right_temperature_about_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(100):
+        fitted = fit(counted(*scores(200, 6, seed, sharpness=1.5), GRID))
+        assert fitted is not None
+        assert fitted.low < fitted.temperature < fitted.high
+        held += fitted.low <= 1.5 <= fitted.high
+    assert 90 <= held <= 99
+
+
+@pytest.mark.parametrize("images", [1, 20, FEWEST - 1])
+def test_few_images_fit_no_temperature(images: int) -> None:
+    """All right by a margin, they are likeliest at the coolest temperature: 1/4 was the answer once."""
+    logits = 8 * torch.eye(4)[torch.arange(images) % 4]
+    assert fit(counted(logits, torch.arange(images) % 4, GRID)) is None
+
+
+def test_the_prior_holds_few_easy_images_near_one() -> None:
+    """100 images that are all right by a margin of 8: each costs 3 exp(-8) at T = 1, nothing to speak of."""
+    logits, targets = 8 * torch.eye(4)[torch.arange(100) % 4], torch.arange(100) % 4
+    found = temperature_of(logits, targets)
+    assert found is not None
+    assert 0.8 < found < 1
 
 
 def test_an_overconfident_model_is_calibrated_by_its_temperature() -> None:
     logits, targets = scores(4000, 5, sharpness=4.0)
     half = 2000  # fitted on one half, looked at on the other
-    temperature = best_temperature(counted(logits[:half], targets[:half], GRID))
+    temperature = temperature_of(logits[:half], targets[:half])
     assert temperature is not None
     found = counted(logits[half:], targets[half:], (1.0, temperature))
     assert found.confidence(0) > 0.9 > found.confidence(1)
@@ -100,17 +136,17 @@ def test_an_overconfident_model_is_calibrated_by_its_temperature() -> None:
     assert found.ece(1) < 0.04
 
 
-def test_without_wrong_images_the_coolest_of_the_grid_is_taken() -> None:
-    logits, targets = torch.eye(4), torch.arange(4)
-    assert best_temperature(counted(logits, targets, GRID)) == GRID[0]
-    assert best_temperature(counted(logits, (targets + 1) % 4, GRID)) == GRID[-1]
+def test_an_end_of_the_grid_is_no_answer() -> None:
+    logits, targets = torch.eye(4).repeat(50, 1), torch.arange(4).repeat(50)
+    assert temperature_of(logits, targets) is None  # all right by a margin of 1: the cooler the likelier
+    assert temperature_of(1000 * logits, (targets + 1) % 4) is None  # all wrong by far: the hotter the likelier
 
 
 def test_nothing_and_what_is_not_finite_have_no_temperature() -> None:
-    assert best_temperature(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), GRID)) is None
-    logits, targets = scores(20, 3)
+    assert fit(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), GRID)) is None
+    logits, targets = scores(60, 3)
     logits[3] = float("nan")
     diverged = counted(logits, targets, GRID)
-    assert best_temperature(diverged) is None
-    assert diverged.num_examples == 20
+    assert fit(diverged) is None
+    assert diverged.num_examples == 60
     assert math.isnan(counted(logits[:0], targets[:0], (1.0,)).ece(0))
