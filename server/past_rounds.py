@@ -114,7 +114,7 @@ def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
     sha, path = weights_sha256(saved.plan, state), run / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if summary.get("delivered_round") == state.round and summary["weights_sha256"] == sha:
-        return dict(summary)
+        return {"adjustment": _adjustment(saved.plan.config, state)} | summary  # an earlier version's lacks it
     test = (state.record or {}).get("test")
     return {
         "weights_sha256": sha,
