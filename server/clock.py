@@ -19,4 +19,8 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
+            self.add(phase, time.perf_counter() - began)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add time to a phase, as one that was spent on it elsewhere; a negative one takes it away."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

@@ -77,6 +77,8 @@ class Rounds:
         self._gate, self._left_out = gate or Gate(), set[str]()
         self._evaluator = Evaluator(plan, runtime, None if self.personal else judge, self._gate.validation)
         self._guarantee = Guarantee(self.strategy, watcher.note)
+        self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
+        self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
         self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
 
@@ -110,12 +112,21 @@ class Rounds:
                 contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
             with clock("evaluate"):
                 scores = self._evaluate(after) if self._is_evaluated(number) else None
+        self._settle(clock)
         totals = lines.totals(trained, self.config, clock.seconds)
         best, stale = best_round(state, number, scores.deciding() if scores else None, self.config.evaluation.metric)
         state = add_round(after, totals, best=best, stale=stale)
         record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
         return state, record | {"suspicion": found, "standing": standing.in_record(), "shortfall": shortfall}
+
+    def _settle(self, clock: Clock) -> None:
+        """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
+        before, self._begun_ahead = self._begun_ahead, self._ahead() if self._ahead else 0.0
+        self._ahead = None
+        clock.add("evaluate", -self._begun_ahead)
+        clock.add("train", before)
+        clock.add("total", before - self._begun_ahead)
 
     def _suspicion(self, trained: Trained) -> dict[str, str]:
         """What speaks against stores, if they are looked at."""
@@ -144,7 +155,7 @@ class Rounds:
         """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
         if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
             order = self._order(state)
-            self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
+            self._ahead = self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
     def _may_be_delivered_last(self, state: State) -> bool:

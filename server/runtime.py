@@ -1,6 +1,6 @@
 """The runtime: all that the round loop knows of where and how stores work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
@@ -12,8 +12,12 @@ class Runtime(Protocol):
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores present now, by name."""
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """`train` will be asked for this next, unless the run ends: what is idle until then may begin."""
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
+        """`train` will be asked for this next, unless the run ends: what is idle until then may begin.
+
+        Returns what tells, at the end of the evaluation that follows, how many of the seconds since then went into
+        what was expected; None: nothing is begun, or nobody can tell.
+        """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store asked, in any order; bounded by `cohort.timeout`."""

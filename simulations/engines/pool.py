@@ -8,6 +8,7 @@ import mmap
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from common.errors import RunError
+from simulations.engines.overlap import Span
 
 # A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
 LARGE_JOB = 32_768  # bytes
@@ -39,11 +41,15 @@ def shared(rows: int, columns: int) -> Tensor:
 
 @dataclass
 class _Hand:
-    """A worker, and the numbers of the jobs it has, in the order in which it does them."""
+    """A worker, the numbers of the jobs it has, in the order in which it does them, and since when it is at the first.
+
+    Times are values of time.perf_counter().
+    """
 
     process: BaseProcess
     pipe: Connection
     has: deque[int] = field(default_factory=deque)
+    since: float = 0.0
 
 
 class Pool(Generic[Job, Result]):
@@ -58,6 +64,7 @@ class Pool(Generic[Job, Result]):
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._next, self._wanted = 0, set[int]()
         self._results: dict[int, Result] = {}
+        self._done: list[tuple[int, float, float]] = []  # job, begin and end, of all since `watch`
         for _ in range(count):
             here, there = context.Pipe()
             process = context.Process(target=_serve, args=(there, here, work), daemon=True)
@@ -103,6 +110,19 @@ class Pool(Generic[Job, Result]):
         for number in numbers:
             self._results.pop(number, None)
 
+    def watch(self) -> None:
+        """Forget when jobs were done up to now."""
+        self._done.clear()
+
+    def spans(self, ahead: range) -> list[Span]:
+        """When jobs were done since `watch`, those under way included, as this process saw it.
+
+        ahead: the jobs that are for the next phase
+        """
+        now = time.perf_counter()
+        under_way = [(hand.has[0], hand.since, now) for hand in self._hands if hand.has]
+        return [Span(began, ended, number in ahead) for number, began, ended in (*self._done, *under_way)]
+
     def close(self) -> None:
         """End all workers."""
         for hand in self._hands:
@@ -126,6 +146,8 @@ class Pool(Generic[Job, Result]):
                 hand.pipe.send_bytes(job)
             except OSError:
                 raise _died(hand) from None
+            if not hand.has:
+                hand.since = time.perf_counter()
             hand.has.append(number)
 
     def _receive(self) -> None:
@@ -134,7 +156,9 @@ class Pool(Generic[Job, Result]):
         for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
             if isinstance(ready, Connection):
                 hand = busy[ready]
-                number, result = hand.has.popleft(), self._result(hand)
+                number, result, now = hand.has.popleft(), self._result(hand), time.perf_counter()
+                self._done.append((number, hand.since, now))
+                hand.since = now
                 if number in self._wanted:
                     self._wanted.remove(number)
                     self._results[number] = result

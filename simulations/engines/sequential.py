@@ -7,7 +7,8 @@ no message, no serialisation. On a CPU one process a core is faster than one pro
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from common.metrics import Counts, merge
 from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server.plan import Start
 from simulations.engines import answers
+from simulations.engines.overlap import seconds_ahead
 from simulations.engines.pool import Pool, shared
 from simulations.federation import Federation
 
@@ -93,11 +95,16 @@ class SequentialEngine:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
         """Let workers that an evaluation leaves idle begin what will be asked next."""
-        if self._pool:
-            self._params.copy_(order.params)
-            self._expected = order, stores, self._pool.submit(self._train_jobs(order, stores))
+        if self._pool is None:
+            return None
+        self._params.copy_(order.params)
+        numbers = self._pool.submit(self._train_jobs(order, stores))
+        self._expected = order, stores, numbers
+        pool, began = self._pool, time.perf_counter()
+        pool.watch()
+        return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(numbers))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Largest stores first, so that no process is left with a large one at the end."""
