@@ -16,10 +16,15 @@ def normal(name: str) -> str:
     return " ".join(folded.split())
 
 
-def by_number(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts names as people read them, with the numbers in them as numbers: "box 9" before "box 10"."""
-    parts = re.split(r"([0-9]+)", normal(name))
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+def reading_order(names: Sequence[str]) -> list[int]:
+    """Places of the names in the order in which people look for them: numbers, and those within names, by size.
+
+    Names in an order that somebody chose stay as they are, unless all are numbers. A model keeps its own order, in
+    which text sorts: "10" before "2", and "box 10" before "box 9".
+    """
+    places = list(range(len(names)))
+    is_chosen = list(names) != sorted(names) and not all(map(str.isdecimal, names))
+    return places if is_chosen else sorted(places, key=lambda place: _by_number(names[place]))
 
 
 def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:
@@ -53,6 +58,11 @@ def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[
     alike = {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
     found = {name: exact.get(unicodedata.normalize("NFC", name), alike.get(normal(name))) for name in names}
     return {name: place for name, place in found.items() if place is not None}
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    parts = re.split(r"([0-9]+)", normal(name))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _several(several: Mapping[str, Mapping[str, int]], owners: Owners, known: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from common import product_names
 from common.config import RunConfig
 from common.errors import RunError
 from common.images.types import Images
@@ -121,7 +122,9 @@ class GridTraining:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         classes = plan.agree_on_classes(config, present)
-        for line in class_table.lines(config, classes, present):
+        names = product_names.recorded(self.directory.path)
+        unknown = product_names.check(names, classes)
+        for line in filter(None, (*class_table.lines(config, classes, present, names), unknown)):
             self.watcher.note(line)
         runtime.agree(classes)
         if self.tell_classes:

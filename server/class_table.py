@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from common.class_names import places
+from common.class_names import places, reading_order
 from common.config import RunConfig
 from common.orders import StoreInfo
+from common.product_names import ProductNames, called
 
 _NAMED = 5  # stores or classes that a line names before it only counts them
 
@@ -22,21 +23,24 @@ def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
     return replace(info, counts=counts)
 
 
-def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo]) -> list[str]:
+def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo], names: ProductNames) -> list[str]:
     """The classes with who brings them; then what a person should look at.
 
     That is a class that only one of several stores has, one that nobody can train on, and, where classes were given,
-    what a store has beside them.
+    what a store has beside them. There, folders are meant, and named.
+
+    names: what people call the classes
     """
     if config.train.objective == "turns":
         return []
     merge = config.data.merge_spellings
     told = {name: recounted(info, classes if merge else ()).counts for name, info in sorted(stores.items())}
     owners = {label: [name for name, counts in told.items() if label in counts] for label in classes}
-    found = [f"{len(classes)} classes: {'; '.join(_grouped(owners, len(stores)))}."]
+    shown = {called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)}
+    found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
     alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
     if alone and not config.data.classes:
-        brought = _named([f"{label!r} ({owners[label][0]})" for label in alone])
+        brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
         found.append(
             f"Only one store has {brought}: if that is a folder astray, stop, and move it away there, or start with "
             "--classes, which lets no store bring others."
@@ -45,7 +49,9 @@ def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreI
     everything_told = not any(info.untold for info in stores.values())
     lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
     if lacking and everything_told:
-        found.append(f"No store that is here has photos of {_named([repr(label) for label in lacking])} to train on.")
+        found.append(
+            f"No store that is here has photos of {_named([_folder(names, label) for label in lacking])} to train on."
+        )
     return found
 
 
@@ -59,6 +65,12 @@ def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
         f"{', '.join(labels)} ({whole if len(names) == everybody > 1 else _named(names) or 'nobody'})"
         for names, labels in groups.items()
     ]
+
+
+def _folder(names: ProductNames, label: str) -> str:
+    """A class by its folder, and by its name if it has another: "'10' = Chair"."""
+    name = called(names, label)
+    return repr(label) if name == label else f"{label!r} = {name}"
 
 
 def _others(store: str, counts: Mapping[str, int], classes: Sequence[str]) -> str:

@@ -4,14 +4,16 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from common import product_names
 from common.config import STORES_OWN, RunConfig, resolve
 from common.errors import RunError
+from common.product_names import ProductNames
 from server.addresses import Address, check_free
 from server.credentials.kits import Chain
 from server.desk import Desk, Outcome
@@ -37,6 +39,7 @@ class Request:
     began:    seconds since the epoch when the process started
     as_json:  whether to print JSON lines instead of a table
     live_port: where the live page is wanted; 0: nowhere
+    names:    what people call the classes; None: as a run that goes on has it, else like their folders
     """
 
     settings: dict[str, Any]
@@ -46,6 +49,7 @@ class Request:
     began: float
     as_json: bool
     live_port: int
+    names: ProductNames | None = None
 
 
 def conduct(request: Request) -> int:
@@ -54,14 +58,19 @@ def conduct(request: Request) -> int:
     Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
     """
     path, config = _place(request)
+    if request.names and config.data.classes:
+        product_names.check(request.names, config.data.classes)
     if (told := _finished(path, config)) is not None:
         print(told)
+        if request.names:
+            _rename(path, request.names)
         return 0
     if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
         check_free(request.address)
     _check_model(config)
     desk = Desk(path)
-    RunDirectory.open(path, config, request.settings).close()
+    with closing(RunDirectory.open(path, config, request.settings)):
+        product_names.settle(path, request.names)
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
@@ -170,6 +179,14 @@ def _finished(path: Path, config: RunConfig) -> str | None:
     if told["status"] != "finished" or wants_more:
         return None
     return f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
+
+
+def _rename(path: Path, names: ProductNames) -> None:
+    """Call the classes of a finished run as asked, and say so if that is new."""
+    from server.renaming import rename  # loads torch
+
+    if rename(path, names):
+        print(f"Its classes have the names asked for, in {path / 'report.html'} and model.json.")
 
 
 def _check_model(config: RunConfig) -> None:

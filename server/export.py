@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from safetensors.torch import save
 
 from common.files import write_atomic, write_json
 from common.orders import Plan
+from common.product_names import ProductNames, called
 from common.training import Network
 from server.checkpoints import State
 from server.run_directory import finite
 
+DESCRIPTION = "model.json"
 
-def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any]) -> None:
+
+def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any], names: ProductNames) -> None:
     """Write the global model of `state` and all that is needed to use it, atomically. Raises OSError.
 
     model.safetensors: the whole state dict by torch names, and the spec in its metadata
     model.json:        architecture, classes, image size, normalisation; provenance and test result; the temperature by
                        which scores are divided before the softmax, so that its confidences can be trusted (1: as is),
-                       both of the model as it is; how stores use it is in `adjustment` (see `server.verdict`)
+                       both of the model as it is; how stores use it is in `adjustment` (see `server.verdict`);
+                       what people call the classes, in their order, if there are `names`
     """
     network = Network(plan.spec, torch.device("cpu"))
     if plan.frozen is not None:
@@ -33,8 +38,14 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
     write_atomic(directory / "model.safetensors", lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
-    described = json.loads(plan.spec.to_json()) | {"temperature": temperature}
-    write_json(directory / "model.json", finite(described | {"provenance": _provenance(plan, state, summary)}))
+    described = with_names(json.loads(plan.spec.to_json()) | {"temperature": temperature}, names)
+    write_json(directory / DESCRIPTION, finite(described | {"provenance": _provenance(plan, state, summary)}))
+
+
+def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
+    """What `model.json` says, with what people call each class, in the order of the classes, if there are names."""
+    told = {"class_names": [called(names, label) for label in described["classes"]]} if names else {}
+    return {**described, **told}
 
 
 def weights_sha256(plan: Plan, state: State) -> str:

@@ -44,6 +44,12 @@ def start(
             "--merge-spellings", help="Take class names that differ in case or spaces between stores for one."
         ),
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV of folder,name: what reports call the classes; the classes stay the same."
+        ),
+    ] = None,
     test_data: Annotated[Path | None, typer.Option(help="Folder of test photos that the server keeps.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over a store's photos per round.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
@@ -91,9 +97,11 @@ def start(
     }  # fmt: skip
     settings = merge_settings(config, flags, assignments or [])
     address, chain = _entrance(credentials, host, port, insecure=insecure)
+    from common import product_names
     from server.conduct import Request, conduct
 
-    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port)))
+    names = product_names.read(class_names) if class_names else None
+    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from common import strategies
 from common.config import RunConfig
 from common.errors import ConfigError, RunError
 from common.models.saved import FILE
+from common.product_names import recorded
 from common.training import Network
 from server import delivery, plan_file
 from server.checkpoints import Checkpoints, State
@@ -59,7 +60,7 @@ def export_round(run: Path, which: str, out: Path | None) -> Exported:
     folder = out or run / f"round-{number}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists already and is not empty; name a new folder with --out.")
-    write_model(folder, saved.plan, state, told)
+    write_model(folder, saved.plan, state, told, recorded(run))
     test = (told["test"] or {}).get("accuracy")
     is_calibrated = bool((told["calibration"] or {}).get("temperature"))
     return Exported(folder / FILE, number, latest.round, because, test, is_calibrated)

@@ -12,6 +12,7 @@ from typing import Any
 
 from common import strategies
 from common.errors import FedshelfError
+from common.product_names import recorded
 from server import contribution, old_classes, plan_file
 from server.checkpoints import Checkpoints, State
 from server.delivery import deliver
@@ -155,7 +156,7 @@ class Training:
             **self._resumed(rounds, verdict.scores),
             "contribution": contribution.in_summary(self.directory.history()),
         }
-        write_model(self.directory.path, self.start.plan, delivered, summary)
+        write_model(self.directory.path, self.start.plan, delivered, summary, recorded(self.directory.path))
         self.directory.write("summary.json", summary)
         self._report()
         return summary

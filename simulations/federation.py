@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from common.class_names import reading_order
 from common.config import DataConfig, RunConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
@@ -95,7 +96,7 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
     """What was left out, and then the classes of which no store has images to train on."""
     totals = [sum(column) for column in zip(*table.values(), strict=True)]
-    untrained = [name for name, total in zip(classes, totals, strict=True) if not total]
+    untrained = [classes[place] for place in reading_order(classes) if not totals[place]]
     told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
     return "\n".join(filter(None, (left_out, told)))
 

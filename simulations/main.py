@@ -44,6 +44,7 @@ def run(
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the data set's.")
     ] = None,
     merge_spellings: options.MergeSpellings = None,
+    class_names: options.ClassNames = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -100,9 +101,11 @@ def run(
     settings = merge_settings(config, flags, assignments or [])
     from rich.console import Console
 
+    from common import product_names
     from simulations.run import Request, simulate
 
-    summary = simulate(Request(settings, resume, BEGAN, changed_data), Console())
+    names = product_names.read(class_names) if class_names else None
+    summary = simulate(Request(settings, resume, BEGAN, changed_data, names), Console())
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
 

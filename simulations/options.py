@@ -23,6 +23,10 @@ MergeSpellings = Annotated[
     bool | None,
     typer.Option("--merge-spellings", help="Take class names that differ in case, spaces or Unicode form for one."),
 ]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="CSV of folder,name: what reports call the classes; the classes stay the same."),
+]
 Rounds = Annotated[int | None, typer.Option(help="Rounds of training.")]
 CohortShare = Annotated[float | None, typer.Option(help="Share of the stores sampled for a round.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over a store's images per round.")]

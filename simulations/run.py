@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from common import device, strategies
+from common import device, product_names, strategies
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, RunError
 from common.native import compiler
+from common.product_names import ProductNames
 from server.gate import Gate
 from server.growth import adopt
 from server.guarantee import check_cohort
@@ -39,12 +40,14 @@ class Request:
     settings:     flat settings, merged in the order of their precedence
     began:        time.perf_counter() when the process started
     changed_data: whether to resume with other images than the run began with
+    names:        what people call the classes; None: as the run to resume has it, else like their folders
     """
 
     settings: dict[str, Any]
     resume: bool
     began: float
     changed_data: bool = False
+    names: ProductNames | None = None
 
 
 def simulate(request: Request, console: Console) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
+    unknown = product_names.check(request.names or {}, stores.classes)
     _check_judges(start, stores)
     check_cohort(start.plan.config, len(stores.stores))
     images = divide(start, stores.infos(), stores.test)
@@ -64,8 +68,11 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
         changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED)
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
+        names = product_names.settle(directory.path, request.names)
+        if unknown:
+            console.print(unknown, markup=False)
         if not request.resume:
-            console.print(partition_table(stores, console.width))
+            console.print(partition_table(stores, names, console.width))
             for sentence in filter(None, (stores.left_out, images.told)):
                 console.print(sentence, markup=False)
             if config.run.device == "cpu" and not compiler.is_available():

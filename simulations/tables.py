@@ -6,31 +6,41 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
+from common.class_names import reading_order
+from common.product_names import ProductNames, called
+from server.report.words import printable
 from simulations.federation import Federation
 
 MAX_STORES = 20
 
 
-def partition_table(federation: Federation, width: int) -> Table:
-    """Training images per store and class, or a summary where that would not fit `width` characters."""
+def partition_table(federation: Federation, names: ProductNames, width: int) -> Table:
+    """Training images per store and class, or a summary where that would not fit `width` characters.
+
+    names: what people call the classes
+    """
     if len(federation.table) > MAX_STORES:
         return _summary(federation)
-    table = _table("Training images", "store", *federation.classes, "all")
+    order = reading_order(federation.classes)
+    classes = [printable(called(names, label)) for label in federation.classes]
+    table = _table("Training images", "store", *(classes[place] for place in order), "all")
     for name, counts in federation.table.items():
-        table.add_row(name, *(str(count) if count else "·" for count in counts), str(sum(counts)))
+        held = (str(counts[place]) if counts[place] else "·" for place in order)
+        table.add_row(name, *held, str(sum(counts)))
     unbounded = Console(width=10_000)
     fits = Measurement.get(unbounded, unbounded.options, table).maximum <= width
-    return table if fits else _by_store(federation)
+    return table if fits else _by_store(federation, classes)
 
 
-def _by_store(federation: Federation) -> Table:
+def _by_store(federation: Federation, classes: list[str]) -> Table:
     """One line a store where there are too many classes for columns."""
     table = _table("Training images", "store", "images", "classes", "largest class", "its images")
     for name, counts in federation.table.items():
         largest = max(range(len(counts)), key=counts.__getitem__)
         held = sum(count > 0 for count in counts)
-        table.add_row(name, str(sum(counts)), str(held), federation.classes[largest], str(counts[largest]))
+        table.add_row(name, str(sum(counts)), str(held), Text(classes[largest]), str(counts[largest]))
     return table
 
 
@@ -53,5 +63,5 @@ def _table(title: str, first: str, *others: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True, min_width=len(first))
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     return table

@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from server.report.words import counted, decimal, duration, outcome, percent, printable
+from server.report.naming import outcome
+from server.report.words import counted, decimal, duration, percent, printable
 
 MOST_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
@@ -158,7 +159,7 @@ def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = 
     """Print the outcome; the last line says where the model is, or that there is none."""
     console = console or Console()
     report, model = out / "report.html", out / "model.safetensors"
-    lines = [printable(line) for line in outcome(summary)]
+    lines = [printable(line) for line in outcome(summary, out)]
     if report.exists():
         lines.append(f"Report: {report}")
     lines.append(f"Model: {model}" if model.exists() else "Model: none was written")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import RunConfig
+from common.product_names import ProductNames, recorded
 from server.report.words import printable
 
 Record = Mapping[str, Any]
@@ -23,6 +24,7 @@ class Contents:
     config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
     evaluation: each store's results in full, and how far the model's confidence can be trusted
     partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
+    names:     what people call the classes that are not called like their folders
     """
 
     directory: Path
@@ -31,6 +33,7 @@ class Contents:
     config: dict[str, dict[str, Any]]
     partition: dict[str, Any] | None
     evaluation: dict[str, Any]
+    names: ProductNames
 
     @property
     def name(self) -> str:
@@ -47,7 +50,7 @@ class Contents:
 
 
 def read(directory: Path) -> Contents:
-    """Read a run directory. Raises OSError, and ValueError for a file that is damaged."""
+    """Read a run directory. Raises OSError, and ValueError or FedshelfError for a file that is damaged."""
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
     if summary.get("per_store_file"):
@@ -61,6 +64,7 @@ def read(directory: Path) -> Contents:
         config=_sections(config) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
         evaluation=(_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {},
+        names=recorded(directory),
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from server.report.words import outcome, printable
+from server.report.naming import outcome
+from server.report.words import printable
 
 
 class JsonLog:
@@ -67,7 +68,7 @@ class JsonLog:
     def closing(self, summary: Mapping[str, Any], out: Path) -> None:
         """The outcome, and where it lies."""
         status = str(summary.get("status"))
-        text = " ".join(printable(line) for line in outcome(summary))
+        text = " ".join(printable(line) for line in outcome(summary, out))
         level = "error" if status == "failed" else "info"
         self._write(level, status, text, rounds=summary.get("rounds"), directory=str(out))
 

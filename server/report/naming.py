@@ -1,66 +1,85 @@
-"""Classes as people read them: numbers in their order, and called classes, in everything that a report is made from."""
+"""Classes as people read them: by the names that people gave them, and numbers in their order, in every report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from common.class_names import reading_order
+from common.product_names import ProductNames, called, recorded
+from server.report import words
 from server.report.contents import Contents
 from server.report.words import class_name
 
 
-def order(classes: Sequence[str]) -> list[int]:
-    """Places of the classes in the order in which they are read: numbers by size, if all are numbers.
+def name_of(names: ProductNames, label: str) -> str:
+    """A class as it stands in a sentence: by its product's name if it has one, where a number is called a class."""
+    return class_name(called(names, label))
 
-    A model keeps its own order, in which their text sorts: "10" before "2".
-    """
-    places = list(range(len(classes)))
-    return sorted(places, key=lambda place: int(classes[place])) if all(map(str.isdecimal, classes)) else places
+
+def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
+    """The outcome in sentences, of the run in that directory. Raises ConfigError, DataError for damaged names."""
+    return words.outcome(_told(summary, recorded(directory)))
 
 
 def for_people(run: Contents) -> Contents:
     """The contents with every class called, and in the place, as people read it."""
-    if not (names := (run.summary.get("model") or {}).get("classes") or (run.partition or {}).get("classes") or []):
+    classes = (run.summary.get("model") or {}).get("classes") or (run.partition or {}).get("classes") or []
+    if not classes:
         return run
-    ordered = order(names)
-    test = run.summary.get("test")
-    summary = run.summary | {"test": _judged(test, ordered) if test else test}
-    if "model" in summary:
-        summary["model"] = summary["model"] | {"classes": _names(summary["model"]["classes"], ordered)}
-    if old := summary.get("old_classes"):
-        summary["old_classes"] = old | {
-            "per_class": {class_name(name): row for name, row in (old.get("per_class") or {}).items()},
-        }
-    evaluation = run.evaluation
+    evaluation, order = run.evaluation, reading_order(classes)
     if evaluation:
-        stores = {name: _judged(found, ordered) for name, found in (evaluation.get("stores") or {}).items()}
-        evaluation = evaluation | {"classes": _names(evaluation["classes"], ordered), "stores": stores}
-    return replace(run, summary=summary, evaluation=evaluation, partition=_dealt(run.partition, names, ordered))
+        stores = {name: _judged(found, order, run.names) for name, found in (evaluation.get("stores") or {}).items()}
+        evaluation = evaluation | {"classes": in_order(evaluation["classes"], order, run.names), "stores": stores}
+    partition = _dealt(run.partition, classes, order, run.names)
+    return replace(run, summary=_told(run.summary, run.names), evaluation=evaluation, partition=partition)
 
 
-def _names(classes: Sequence[str], ordered: Sequence[int]) -> list[str]:
-    return (
-        [class_name(classes[place]) for place in ordered]
-        if len(classes) == len(ordered)
-        else list(map(class_name, classes))
-    )
+def in_order(classes: Sequence[str], order: Sequence[int], names: ProductNames) -> list[str]:
+    """The classes as they are called, in that order; in their own if it is that of others."""
+    if len(classes) != len(order):
+        return [name_of(names, label) for label in classes]
+    return [name_of(names, classes[place]) for place in order]
 
 
-def _judged(found: Mapping[str, Any], ordered: Sequence[int]) -> dict[str, Any]:
-    """An evaluation, its classes in that order."""
-    result = dict(found)
-    if per_class := found.get("per_class"):
-        names = list(per_class)
-        result["per_class"] = {class_name(names[place]): per_class[names[place]] for place in ordered}
-    if matrix := found.get("confusion"):
-        result["confusion"] = [[matrix[row][column] for column in ordered] for row in ordered]
-    if baseline := found.get("baseline"):
-        result["baseline"] = baseline | {"class": class_name(baseline["class"])}
+def square(counts: Sequence[Sequence[int]], order: Sequence[int]) -> list[list[int]]:
+    """A confusion matrix [C, C] with rows and columns in that order."""
+    return [[counts[row][column] for column in order] for row in order]
+
+
+def _told(summary: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
+    """A summary, its classes as people read them."""
+    result, test, model = dict(summary), summary.get("test") or {}, summary.get("model")
+    classes = model["classes"] if model else list(test.get("per_class") or {})
+    order = reading_order(classes)
+    if model:
+        result["model"] = model | {"classes": in_order(classes, order, names)}
+    if test and classes:
+        result["test"] = _judged(test, order, names)
+    if old := summary.get("old_classes"):
+        per_class = {name_of(names, label): row for label, row in (old.get("per_class") or {}).items()}
+        result["old_classes"] = old | {"per_class": per_class}
     return result
 
 
-def _dealt(partition: Mapping[str, Any] | None, names: Sequence[str], ordered: Sequence[int]) -> dict[str, Any] | None:
+def _judged(found: Mapping[str, Any], order: Sequence[int], names: ProductNames) -> dict[str, Any]:
+    """An evaluation, its classes in that order."""
+    result = dict(found)
+    if per_class := found.get("per_class"):
+        labels = list(per_class)
+        result["per_class"] = {name_of(names, labels[place]): per_class[labels[place]] for place in order}
+    if matrix := found.get("confusion"):
+        result["confusion"] = square(matrix, order)
+    if baseline := found.get("baseline"):
+        result["baseline"] = baseline | {"class": name_of(names, baseline["class"])}
+    return result
+
+
+def _dealt(
+    partition: Mapping[str, Any] | None, classes: Sequence[str], order: Sequence[int], names: ProductNames
+) -> dict[str, Any] | None:
     """What stores hold, in that order; untouched if it is of other classes."""
-    if partition is None or list(partition["classes"]) != list(names):
+    if partition is None or list(partition["classes"]) != list(classes):
         return None if partition is None else dict(partition)
-    stores = {store: [counts[place] for place in ordered] for store, counts in partition["stores"].items()}
-    return {"classes": _names(names, ordered), "stores": stores}
+    stores = {store: [counts[place] for place in order] for store, counts in partition["stores"].items()}
+    return {"classes": in_order(classes, order, names), "stores": stores}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import product_names
 from common.config import STORES_OWN, RunConfig
 from common.config.section import Section
 from server.report import words
@@ -117,8 +118,9 @@ def command(run: Contents) -> str:
     if not run.config:
         return ""
     tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
-    where = Path(run.config.get("run", {}).get("out") or run.directory.name) / "config.toml"
-    return f"{tool} --config {shlex.quote(words.printable(where))}"
+    where = Path(run.config.get("run", {}).get("out") or run.directory.name)
+    names = f" --class-names {shlex.quote(words.printable(where / product_names.FILE))}" if run.names else ""
+    return f"{tool} --config {shlex.quote(words.printable(where / 'config.toml'))}{names}"
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from common import device
+from common import device, product_names
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.native import compiler
+from common.product_names import ProductNames
 from server.delivery import has_validation
 from server.guarantee import check_cohort
 from server.held_out import is_chosen, nothing_to_choose_on
@@ -39,12 +40,14 @@ class _Comparison:
 
     config:   with the first of its seeds
     first:    the stores that this deals
+    names:    what people call the classes
     channels: of the images
     """
 
     config: RunConfig
     options: Options
     first: Federation
+    names: ProductNames
     channels: int
     directory: RunDirectory
     console: Console
@@ -65,13 +68,18 @@ def compare(request: Request, console: Console) -> bool:
     config = settle(config, source.native_size, source.channels)
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
+    unknown = product_names.check(request.names or {}, dealt.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(directory, fingerprint.of(dealt), "or begin a new comparison")
         options = agree_on_options(request, config, directory)
+        names = product_names.settle(path, request.names)
+        if unknown:
+            console.print(unknown, markup=False)
         if not request.resume:
-            _tell(config, dealt, console)
+            _tell(config, dealt, names, console)
+        comparison = _Comparison(config, options, dealt, names, source.channels, directory, console)
         try:
-            is_finished = _all_seeds(_Comparison(config, options, dealt, source.channels, directory, console))
+            is_finished = _all_seeds(comparison)
         except KeyboardInterrupt:
             screen.how_to_go_on(path, console)
             raise
@@ -102,7 +110,7 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     path, name = comparison.directory.path, f"seed {seed}"
     parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
     workers = min(workers_of(config), len(parts))
-    with closing(Crew(parts, held_out, path / f"seed-{seed}", workers)) as crew:
+    with closing(Crew(parts, held_out, path / f"seed-{seed}", comparison.names, workers)) as crew:
         try:
             outcomes = screen.follow(crew, name, comparison.console)
         except KeyboardInterrupt:
@@ -124,9 +132,9 @@ def _report(comparison: _Comparison, found: Found) -> Mapping[str, object]:
     return told
 
 
-def _tell(config: RunConfig, dealt: Federation, console: Console) -> None:
+def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Console) -> None:
     """What a person should know before it begins."""
-    console.print(partition_table(dealt, console.width))
+    console.print(partition_table(dealt, names, console.width))
     if dealt.left_out:
         console.print(dealt.left_out, markup=False)
     if config.run.device == "cpu" and not compiler.is_available():

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from client.states import StateStore
-from common import personal, strategies
+from common import personal, product_names, strategies
 from common.assortment import adjustment
 from common.errors import FedshelfError
 from common.models.saved import FILE, read
 from common.orders import Plan
 from common.params import Layout
 from common.prediction import load
+from common.product_names import ProductNames
 from server.checkpoints import Checkpoints
 from server.plan import prepare
+from server.renaming import rename
 from server.run_directory import RunDirectory
 from server.training_run import Training
 from simulations import engines
@@ -65,10 +67,11 @@ class Crew:
     """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them.
 
     parts: those of one seed, the federated one first
+    names: what people call the classes
     """
 
-    def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, workers: int) -> None:
-        self._parts, self._held_out, self._root = parts, held_out, root
+    def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
+        self._parts, self._held_out, self._root, self._names = parts, held_out, root, names
         self.progress = Progress(parts)
         self.recount()
         self.stop = SharedStop(self.progress)
@@ -116,7 +119,10 @@ class Crew:
             return Outcome(number)
         part = self._parts[number]
         try:
-            summary = self._finished(part) or self._train(number, part)
+            if summary := self._finished(part):
+                rename(self._root / part.name, self._names)
+            else:
+                summary = self._train(number, part)
             if summary["status"] != "finished":
                 return Outcome(number, summary)
             self.progress.finish(number)
@@ -141,6 +147,8 @@ class Crew:
             start = replace(start, params=self._of_store(self._parts[0], part.store, start.params, start.layout))
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
+            if self._names:
+                product_names.record(path, self._names)
             directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
             start, watcher = start.identified(directory.run_id()), PartWatcher(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:

@@ -15,6 +15,7 @@ def compare(
     stores: options.Stores = None,
     partition: options.Partition = None,
     merge_spellings: options.MergeSpellings = None,
+    class_names: options.ClassNames = None,
     rounds: options.Rounds = None,
     fraction: options.CohortShare = None,
     epochs: options.Epochs = None,
@@ -67,10 +68,12 @@ def compare(
     several = _numbers(seeds, seed)
     from rich.console import Console
 
+    from common import product_names
     from simulations.compare.command import compare as run
     from simulations.compare.place import Request
 
-    finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out), Console())
+    names = product_names.read(class_names) if class_names else None
+    finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
     raise typer.Exit(0 if finished else STOPPED)
 
 

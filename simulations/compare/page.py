@@ -9,11 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import server.report
-from common.class_names import by_number
+from common.class_names import reading_order
 from common.files import write_text
+from common.product_names import ProductNames, recorded
 from server.report import words
 from server.report.charts import LineChart, line_chart
 from server.report.heatmap import HeatMap, heat_map
+from server.report.naming import in_order, square
 from simulations.compare.notes import budget, margins
 from simulations.compare.words import TITLES, headline, of_contributions, of_store
 
@@ -23,12 +25,12 @@ def write(directory: Path) -> Path:
     found = json.loads((directory / "compare.json").read_text(encoding="utf-8"))
     settings = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
     path = directory / "report.html"
-    write_text(path, render(directory.resolve().name, found, settings))
+    write_text(path, render(directory.resolve().name, found, settings, recorded(directory)))
     return path
 
 
-def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]) -> str:
-    """The page as text; names of stores and classes are escaped, everywhere."""
+def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames) -> str:
+    """The page as text; names of stores and classes are escaped, everywhere. names: what people call the classes"""
     return (
         environment(Path(__file__).parent)
         .get_template("compare.html.j2")
@@ -47,19 +49,17 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
             budget=budget(found),
             curves=_curves(found["curves"]["models"]),
             matrices={
-                kind: _matrix(found["classes"], each["all_images"]["confusion"])
+                kind: matrix(found["classes"], each["all_images"]["confusion"], names)
                 for kind, each in found["average"].items()
             },
         )
     )
 
 
-def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> HeatMap:
-    """A confusion matrix with its classes in the order in which people look for them."""
-    order = sorted(range(len(classes)), key=lambda place: by_number(classes[place]))
-    return heat_map(
-        [classes[place] for place in order], [[confusion[row][column] for column in order] for row in order]
-    )
+def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]], names: ProductNames) -> HeatMap:
+    """A confusion matrix with its classes as people call them, in the order in which they look for them."""
+    order = reading_order(classes)
+    return heat_map(in_order(classes, order, names), square(confusion, order))
 
 
 def _curves(found: Mapping[str, Any]) -> LineChart | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, RunError
+from common.product_names import ProductNames
 from server.growth import adopt
 from server.run_directory import RunDirectory, free_name
 from simulations.compare.parts import Options
@@ -27,6 +28,7 @@ class Request:
     tune_epochs:   as in `Options`; None: as the comparison to resume has it, else TUNE_EPOCHS
     tune_lr:       the same; else the first round's learning rate by TUNE_LR_PART
     leave_one_out: as in `Options`; a comparison to resume may have it already
+    names:         what people call the classes; None: as the comparison to resume has it, else like their folders
     """
 
     settings: dict[str, Any]
@@ -35,6 +37,7 @@ class Request:
     tune_epochs: int | None
     tune_lr: float | None
     leave_one_out: bool
+    names: ProductNames | None = None
 
 
 def is_comparison(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """`flower-simulation ensemble`, from models to a directory with `ensemble.json` and `report.html`."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from common import device
 from common.config import RunConfig, resolve
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.files import write_json
 from common.models import saved
 from common.models.saved import SavedModel
+from server.export import DESCRIPTION
 from server.report.words import decimal, percent, printable
 from server.run_directory import RunDirectory, free_name
 from simulations.compare.judging import Judged, judged
@@ -66,6 +68,7 @@ def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Said) -> 
     together = {name: _both(rule, said) for name, rule in rules.items()}
     return {
         "classes": list(members[0].spec.classes),
+        "class_names": _class_names(members),
         "fitted_on": {"images": len(said.fit_targets), "told": said.told},
         "judged_on": {"images": len(said.test_targets)},
         "best_member": names[best],
@@ -114,6 +117,22 @@ def _names(members: Sequence[SavedModel]) -> list[str]:
         depth += 1
     names = ["/".join(parts[-depth:]) for parts in places]
     return names if len(set(names)) == len(names) else [f"{name} ({place})" for place, name in enumerate(names, 1)]
+
+
+def _class_names(members: Sequence[SavedModel]) -> list[str]:
+    """What people call the first member's classes, by the first member that has names for them."""
+    names = next(filter(None, map(_names_beside, members)), {})
+    return [names.get(label, label) for label in members[0].spec.classes]
+
+
+def _names_beside(member: SavedModel) -> dict[str, str]:
+    """What the `model.json` beside a model's file says of its classes. Raises DataError if it cannot be read."""
+    path = member.path.with_name(DESCRIPTION)
+    try:
+        described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return dict(zip(described.get("classes", ()), described.get("class_names", ()), strict=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path} ({error}); expected the {DESCRIPTION} of a run.") from error
 
 
 def _dataset(config: RunConfig) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 
 from common.files import write_text
 from server.report import words
-from server.report.heatmap import heat_map
-from simulations.compare.page import environment
+from simulations.compare.page import environment, matrix
 from simulations.ensemble.words import headline
 
 
@@ -21,6 +20,7 @@ def write(directory: Path) -> Path:
 
 def render(name: str, found: dict[str, Any]) -> str:
     """The page as text; names are escaped, everywhere."""
+    names = dict(zip(found["classes"], found["class_names"], strict=True))
     return (
         environment(Path(__file__).parent)
         .get_template("ensemble.html.j2")
@@ -28,6 +28,8 @@ def render(name: str, found: dict[str, Any]) -> str:
             name=words.printable(name),
             found=found,
             headline=headline(found),
-            matrices={kind: heat_map(found["classes"], each["confusion"]) for kind, each in found["ensembles"].items()},
+            matrices={
+                kind: matrix(found["classes"], each["confusion"], names) for kind, each in found["ensembles"].items()
+            },
         )
     )

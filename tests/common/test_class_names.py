@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from common.class_names import normal, places, spellings
+from common.class_names import normal, places, reading_order, spellings
 from common.errors import DataError
 
 DECOMPOSED = unicodedata.normalize("NFD", "Röcke")
@@ -48,3 +48,12 @@ def test_places_are_exact_unless_merged() -> None:
     wanted = ["hat", "Hat", "Röcke"]
     assert places(["Hat", "HAT", DECOMPOSED], wanted, merge=False) == {"Hat": 1, DECOMPOSED: 2}
     assert places(["Hat", "HAT", "bag"], wanted, merge=True) == {"Hat": 1, "HAT": 0}
+
+
+def test_names_are_read_by_the_numbers_in_them_unless_somebody_chose_their_order() -> None:
+    gathered = sorted(["class 10", "class 9", "2", "10", "Box", "box 2", "1"])
+    in_order = ["1", "2", "10", "Box", "box 2", "class 9", "class 10"]
+    assert [gathered[place] for place in reading_order(gathered)] == in_order
+    assert reading_order(["hat", "bag 10", "bag 9"]) == [0, 1, 2]
+    assert reading_order(["12", "2", "101"]) == [1, 0, 2]
+    assert reading_order([]) == []

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from common.class_names import by_number
 from simulations.compare.page import render
 from tests.simulations.test_compare_words import verdict
 
@@ -29,25 +28,26 @@ def found(seeds: int = 3, classes: tuple[str, ...] = ("10", "2")) -> dict[str, A
 
 
 def test_only_clear_gains_have_a_colour() -> None:
-    assert set(re.findall(r'<span class="(up|down|even)">', render("x", found(), SETTINGS))) == {"up", "down"}
-    assert set(re.findall(r'<span class="(up|down|even)">', render("x", found(seeds=1), SETTINGS))) == {"even"}
+    assert set(re.findall(r'<span class="(up|down|even)">', render("x", found(), SETTINGS, {}))) == {"up", "down"}
+    assert set(re.findall(r'<span class="(up|down|even)">', render("x", found(seeds=1), SETTINGS, {}))) == {"even"}
 
 
 def test_classes_named_by_numbers_are_in_their_order() -> None:
-    page = render("x", found(), SETTINGS)
-    assert re.findall(r'<text class="row-label"[^>]*>(\d+)<', page)[:2] == ["2", "10"]
-    assert "10 taken for 2: 1 of 4 (25.0%)" in page
+    page = render("x", found(), SETTINGS, {})
+    assert re.findall(r'<text class="row-label"[^>]*>([^<]+)<', page)[:2] == ["class 2", "class 10"]
+    assert "class 10 taken for class 2: 1 of 4 (25.0%)" in page
+
+
+def test_classes_with_names_are_called_by_them_in_the_order_of_their_numbers() -> None:
+    page = render("x", found(), SETTINGS, {"10": "Chair <oak>"})
+    assert re.findall(r'<text class="row-label"[^>]*>([^<]+)<', page)[:2] == ["class 2", "Chair &lt;oak&gt;"]
+    assert "Chair &lt;oak&gt; taken for class 2: 1 of 4 (25.0%)" in page
 
 
 def test_the_page_names_seeds_work_and_curves() -> None:
-    page = render("x", found(), SETTINGS)
+    page = render("x", found(), SETTINGS, {})
     assert "Federated: 4 rounds of 1 local epoch." in page
     assert "seeds 0, 1, 2" in page
     assert "Learning curves" in page
     assert "1 local epochs" not in page
     assert "± 1.0 points from seed to seed" in page
-
-
-def test_names_are_sorted_as_people_read_them() -> None:
-    names = ["class 10", "class 9", "2", "10", "Box", "box 2", "1"]
-    assert sorted(names, key=by_number) == ["1", "2", "10", "Box", "box 2", "class 9", "class 10"]

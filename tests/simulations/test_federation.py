@@ -237,7 +237,21 @@ def test_names_are_padded_to_equal_width():
 def test_the_table_fits_a_screen(table, classes, words):
     console = Console(width=80)
     with console.capture() as captured:
-        console.print(partition_table(Federation(classes, {}, None, table, ""), console.width))
+        console.print(partition_table(Federation(classes, {}, None, table, ""), {}, console.width))
     text = captured.get()
     assert all(word in text for word in words)
     assert len(text.splitlines()) <= 25
+
+
+def test_the_table_has_numbers_in_their_order_and_the_names_of_products():
+    dealt = Federation(("10", "2", "[bold]"), {}, None, {"rome": [7, 5, 0], "oslo": [0, 9, 1]}, "")
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(partition_table(dealt, {"10": "Chair"}, console.width))
+    lines = captured.get().splitlines()
+    assert next(line.split() for line in lines if "store" in line) == ["store", "2", "Chair", "[bold]", "all"]
+    assert next(line.split() for line in lines if "rome" in line) == ["rome", "5", "7", "·", "12"]
+    numbers = Federation(("10", "2"), {}, None, {"rome": [7, 5]}, "")
+    with console.capture() as captured:
+        console.print(partition_table(numbers, {}, console.width))
+    assert next(line.split() for line in captured.get().splitlines() if "store" in line) == ["store", "2", "10", "all"]
