@@ -79,7 +79,7 @@ def test_lines_for_other_classes_are_told_at_once() -> None:
 
 
 def test_a_class_without_a_line_must_not_be_called_like_one_that_has_one() -> None:
-    with pytest.raises(ConfigError, match="calls the folder '10' 'Hat', as another class .*'hat'"):
+    with pytest.raises(ConfigError, match=r"calls the folder '10' 'Hat', as another class .*'hat'"):
         product_names.check({"10": "Hat"}, ["10", "hat"])
     assert "no class of the run: '11'" in product_names.check({"11": "Hat"}, ["10", "hat"])
     assert product_names.check({"10": "hat", "hat": "cap"}, ["10", "hat"]) == ""
