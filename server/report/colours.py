@@ -8,6 +8,8 @@ TEN = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 
+OTHERS = "#ccd4db"  # of all that has no colour of its own
+
 # One colour per curve; the page has its own shades of the same hues for light and dark.
 CURVES = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
 

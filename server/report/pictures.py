@@ -18,11 +18,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from common.files import write_atomic
 from server.report import sections
 from server.report.charts import BOX, Point
-from server.report.colours import CURVES, class_colours
+from server.report.colours import CURVES
 from server.report.contents import Contents, read
 from server.report.heatmap import NUMBERED
 from server.report.naming import for_people
 from server.report.reliability import Trust, trust
+from server.report.shown_classes import shown_classes
 from server.report.stacks import MOST_STORES, chosen
 from server.report.stores import LISTED
 from server.report.words import printable
@@ -36,7 +37,6 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.12,
     "legend.frameon": False, "text.parse_math": False,  # a class may be called "$5_shirt$"
 }  # fmt: skip
-LEGEND = 24  # up to so many classes are named beside the partition
 NAMED = 24  # up to so many stores are named along an axis
 BINS = 30  # of a histogram; a rule that looks at the values may want thousands
 
@@ -110,16 +110,17 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
 
 
 def draw_partition(table: Mapping[str, Any], path: Path) -> None:
-    """Stacked columns, one per store, of images per class; of very many stores evenly chosen ones.
+    """Stacked columns, one per store, of images per class; of very many stores evenly chosen ones, of many classes
+    those that stores have most of.
 
     table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
     """
-    total, classes = len(table["stores"]), [printable(name) for name in table["classes"]]
-    shown = chosen(list(table["stores"].items()), MOST_STORES)
+    layers = shown_classes(table)
+    total, classes, colours = len(table["stores"]), layers.names, layers.colours
+    shown = chosen(layers.stores, MOST_STORES)
     names = [printable(name) for name, _ in shown]
     counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
     tops = counts.cumsum(axis=1)
-    colours = class_colours(len(classes))
     with _figure(path, (10, 4.2)) as figure:
         axes = figure.subplots()
         axes.set_title("Training images per store")
@@ -137,7 +138,7 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
         else:
             drawn = f"{len(names):,} of " if len(names) < total else ""
             axes.set_xlabel(f"{drawn}{total:,} stores")
-        if len(classes) <= LEGEND:
+        if classes:
             handles = [axes.plot([], [], "s", color=colour)[0] for colour in colours]
             axes.legend(handles[::-1], classes[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
 

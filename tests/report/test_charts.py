@@ -8,6 +8,7 @@ from server.report.charts import LABEL_HEIGHT, line_chart, nice_ticks, round_tic
 from server.report.colours import class_colours
 from server.report.heatmap import heat_map
 from server.report.reliability import trust
+from server.report.shown_classes import shown_classes
 from server.report.stacks import stacks
 from server.report.weak_spots import weak_spots
 
@@ -96,6 +97,27 @@ def test_of_very_many_stores_some_are_drawn() -> None:
     assert picture is not None
     assert (len(picture.columns), picture.total_stores) == (300, 1000)
     assert picture.layers[0].images == 5000
+
+
+def test_of_many_classes_those_that_stores_have_most_of_are_shown_and_the_rest_is_one() -> None:
+    """25 classes: store a has most of c24, then c3; store b most of c0, then c24; of ten others each has one image."""
+    a, b = [0] * 25, [0] * 25
+    a[24], a[3], b[0], b[24] = 50, 20, 40, 30
+    a[5:15] = [1] * 10
+    partition = {"classes": [f"c{number}" for number in range(25)], "stores": {"a": a, "b": b}}
+    shown = shown_classes(partition)
+    assert shown.names == ["c0", "c3", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c24", "15 other classes"]
+    assert shown.stores == [("a", [0, 20, 1, 1, 1, 1, 1, 1, 1, 50, 3]), ("b", [40, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0])]
+    assert len(set(shown.colours)) == 11
+    picture = stacks(partition)
+    assert picture is not None
+    assert (picture.hidden, [layer.images for layer in picture.layers][-2:]) == (15, [80, 3])
+    assert picture.columns[0][1].startswith("a: 80 images (c24 50, c3 20, ")
+    assert picture.columns[0][1].endswith("and 6 more classes)")
+    few = shown_classes({"classes": [f"c{number}" for number in range(20)], "stores": {"a": [1] * 20}})
+    assert (len(few.names), few.hidden) == (20, 0)
+    none = shown_classes({"classes": [f"c{number}" for number in range(21)], "stores": {}})
+    assert (none.names, none.stores) == (["21 other classes"], [])
 
 
 def test_a_partition_without_images_is_no_picture() -> None:
