@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.health.finding import Finding, printable
+from client.health.progress import progress_of_steps
 from client.home import store_home
 from client.policy import FILE
 from common.kit import Kit
 
 if TYPE_CHECKING:
-    from client.health.examine import Report, Subject
-    from client.health.photos import Progress as Tell
+    from client.health.examine import Report
 
 
 def check_store(
@@ -24,7 +24,7 @@ def check_store(
     read = Kit.read(kit) if kit else None
     store = name or (read.store if read else data.resolve().name)
     home = store_home(store)
-    from client.health.examine import Subject, exit_code  # loads torch
+    from client.health.examine import Subject, examine, exit_code  # loads torch
     from client.health.line import proof_of
     from client.health.page import write_page
 
@@ -37,8 +37,11 @@ def check_store(
         policy or (home / FILE if (home / FILE).exists() else None),
         proof_of(read) if read else b"{}",
     )
-    report = _examine(subject)
+    with progress_of_steps() as progress:
+        report = examine(subject, progress)
     page = write_page(report, out or home)
+    if not report.evidence.photos.trouble:
+        print(f"Store {store}: {printable(report.evidence.photos.summary())}")
     for finding in report.findings:
         print(line(finding))
     print(f"{_verdict(report)} The page, which stays on this machine: {page}")
@@ -48,23 +51,6 @@ def check_store(
 def line(finding: Finding) -> str:
     """A finding on one line, what to do included."""
     return f"{finding.severity.capitalize()}: {printable(finding.what)} {printable(finding.advice)}"
-
-
-def _examine(subject: "Subject") -> "Report":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from client.health.examine import examine
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def of(step: str) -> "Tell":
-            task = progress.add_task(step, total=None)
-            return lambda done, total: progress.update(task, completed=done, total=total)
-
-        return examine(subject, of)
 
 
 def _verdict(report: "Report") -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from client.health.finding import counted
 from client.health.look import Look, look_at
 from common.errors import DataError
 from common.images import contents
-from common.images.cache import remembered
-from common.images.decode import NotUsableError
+from common.images.cache import Remembered, remembered
+from common.images.decode import NotUsableError, PixelFormat, decode
 from common.images.folder import splits_of
 from common.images.listing import is_photo
 from common.images.parallel import in_order
@@ -18,6 +19,8 @@ from common.images.scan import Photo, Scan, scan
 from common.images.split import Split
 
 Progress = Callable[[int, int], None]
+
+_TRIAL = PixelFormat(16)  # the smallest square costs least, and whether a photo can be decoded depends on no size
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Photos:
     strays:   the same of files that are no photos by their names either
     empty:    classes without a usable photo
     is_table: whether a CSV file names the photos
+    without_class: how many photos lie in a folder `unlabelled`
+    notes:    sentences about how a CSV file was read
     """
 
     trouble: str = ""
@@ -51,10 +56,26 @@ class Photos:
     strays: tuple[tuple[str, str], ...] = ()
     empty: tuple[str, ...] = ()
     is_table: bool = False
+    without_class: int = 0
+    notes: tuple[str, ...] = ()
 
     def per_class(self) -> dict[str, int]:
         """Class -> photos, sorted by name."""
         return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
+
+    def summary(self) -> str:
+        """How many photos there are for training, of which classes, and what cannot be used; a sentence or two."""
+        per_class = self.per_class()
+        counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
+        classes = f"{counted(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
+        sentences = [f"{counted(len(self.usable), 'photo')} of {classes}."]
+        if self.without_class:
+            sentences.append(f"{self.without_class:,} without a class are for train.objective=turns.")
+        if reasons := Counter(reason for _, reason in self.left_out + self.strays):
+            sentences.append(
+                f"Not used: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}."
+            )
+        return " ".join(sentences)
 
     def splits(self) -> dict[str, Counter[Split]] | None:
         """Class -> photos per split, as training will have it; None unless all photos were read."""
@@ -74,9 +95,21 @@ def glance(data: Path, classes: Collection[str] = ()) -> Photos:
         found = scan(data, classes)
     except DataError as error:
         return Photos(trouble=str(error), is_table=data.is_file())
-    known = remembered(data)
-    seen = [*in_order(partial(_remembered, known=known), found.photos)]
-    return _photos(data, found, seen)
+    memory = remembered(data)
+    return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
+
+
+def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
+    """Decode each photo that was not decoded before, so that exactly those are usable that training can use.
+
+    A thread per core; `progress` gets (done, total).
+    """
+    try:
+        found = scan(data, classes)
+    except DataError as error:
+        return Photos(trouble=str(error), is_table=data.is_file())
+    memory = remembered(data)
+    return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
 
 
 def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
@@ -85,12 +118,18 @@ def gather(data: Path, progress: Progress | None = None, classes: Collection[str
         found = scan(data, classes)
     except DataError as error:
         return Photos(trouble=str(error), is_table=data.is_file())
+    return _photos(data, found, _each(_seen, found, progress))
+
+
+def _each(
+    look: Callable[[Photo], Seen | NotUsableError], found: Scan, progress: Progress | None
+) -> list[Seen | NotUsableError]:
     seen: list[Seen | NotUsableError] = []
-    for one in in_order(_seen, found.photos):
+    for one in in_order(look, found.photos):
         seen.append(one)
         if progress:
             progress(len(seen), len(found.photos))
-    return _photos(data, found, seen)
+    return seen
 
 
 def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
@@ -107,6 +146,8 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
         strays=tuple(sorted(strays)),
         empty=tuple(sorted(empty)),
         is_table=data.is_file(),
+        without_class=len(found.unlabelled),
+        notes=found.notes,
     )
 
 
@@ -116,18 +157,34 @@ def _is_stray(data: Path, name: str, reason: str) -> bool:
 
 
 def _seen(photo: Photo) -> Seen | NotUsableError:
+    return _decoded(photo, lambda data: Seen(photo, contents.digest_of(data), look_at(data)))
+
+
+def _tried(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
+    seen = _glanced(photo, memory)
+    if isinstance(seen, NotUsableError) or (seen.digest is not None and seen.digest.hex() in memory.verdicts):
+        return seen
+
+    def decoded(data: bytes) -> Seen:
+        decode(data, _TRIAL)
+        return Seen(photo, contents.digest_of(data))
+
+    return _decoded(photo, decoded)
+
+
+def _decoded(photo: Photo, look: Callable[[bytes], Seen]) -> Seen | NotUsableError:
     try:
-        data = contents.read_photo(photo.path)
-        return Seen(photo, contents.digest_of(data), look_at(data))
+        return look(contents.read_photo(photo.path))
     except NotUsableError as error:
         return error
     except MemoryError:
         return NotUsableError("too large for this machine's memory")
 
 
-def _remembered(photo: Photo, known: contents.Known) -> Seen | NotUsableError:
+def _glanced(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
     if reason := contents.objection(photo.path):
         return NotUsableError(reason)
-    if contents.is_unchanged(photo.path, known):
-        return Seen(photo, bytes.fromhex(known[str(photo.path)][1]))
-    return Seen(photo)
+    digest = memory.digest(photo.path)
+    if digest is not None and (reason := memory.verdicts.get(digest.hex(), "")):
+        return NotUsableError(reason)
+    return Seen(photo, digest)

@@ -1,10 +1,9 @@
 """Photos decoded once: a file of pixels on disk, memory-mapped, named after all that decides them.
 
-`images/KEY.pixels` holds the rows, then a JSON trailer, its length and a magic number. KEY is a hash
-of the contents of all files in order and of the pixel format, so a file can never be stale; class names are
-not in it. It is written under a temporary name and renamed, so it is whole or absent, and two
-processes that build it at once write the same bytes. `images/ROOT.json` remembers, for one folder,
-the hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows.
+`images/KEY.pixels` is a `pixel_file`. KEY is a hash of the contents of all files in order and of the pixel format, so a
+file can never be stale; class names are not in it. It is written under a temporary name and renamed, so it is whole or
+absent, and two processes that build it at once write the same bytes. `images/ROOT.json` remembers, for one folder, the
+hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,12 +27,12 @@ from torch import Tensor
 from common.errors import DataError
 from common.files import cache_directory, write_atomic
 from common.images import contents
-from common.images.decode import NotUsableError, PixelFormat, decode
+from common.images.decode import NotUsableError, PixelFormat, decode, decoder_tag
 from common.images.parallel import in_order
+from common.images.pixel_file import Stored, open_stored, trailer_of, verdicts_of
 
 Progress = Callable[[int, int], None]
 
-_MAGIC = b"fedshelf"
 _KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever other sizes does not fill the disk ...
 _RESERVE = 2**28  # bytes, and leaves room for what matters more
 _STALE_SECONDS = 24 * 3600  # no build takes a day; what is left from one was interrupted
@@ -52,6 +51,22 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What is known of a folder's files since its photos were last opened.
+
+    known:    of files that had settled; see `contents.read`
+    verdicts: content's hash (hex) -> why such a photo cannot be decoded; empty if it can
+    """
+
+    known: contents.Known
+    verdicts: Mapping[str, str]
+
+    def digest(self, path: Path) -> bytes | None:
+        """The content's hash of a file that has not changed; None if it has, or is not known."""
+        return bytes.fromhex(self.known[str(path)][1]) if contents.is_unchanged(path, self.known) else None
+
+
+@dataclass(frozen=True)
 class _Source:
     """A file to be decoded: its content's hash, and what is known of files that had settled when they were hashed."""
 
@@ -59,19 +74,6 @@ class _Source:
     digest: bytes
     form: PixelFormat
     known: contents.Known
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A pixel file: `unusable` maps the hashes of files without a row to the reason."""
-
-    pixels: NDArray[np.uint8]
-    digests: list[str]
-    unusable: dict[str, str]
-
-    def rows(self) -> dict[str, int]:
-        """Hash -> row."""
-        return {digest: row for row, digest in enumerate(d for d in self.digests if d not in self.unusable)}
 
 
 def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None) -> Decoded:
@@ -88,15 +90,15 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     digests = [digest.hex() for _, digest in files]
     pixel_path = directory / f"{_hash(form.tag, *digests)}.pixels"
     earlier_path = directory / index["pixels"].get(form.tag, pixel_path.name)
-    stored = _open(pixel_path, form)
+    stored = open_stored(pixel_path, form)
     try:
         if stored is None or stored.digests != digests:
             _remove_interrupted(directory)
-            earlier = _open(earlier_path, form)
+            earlier = open_stored(earlier_path, form)
             sources = [_Source(path, digest, form, read.known) for path, digest in files]
             _check_room(directory, len(sources) * math.prod(form.shape))
             write_atomic(pixel_path, lambda file: _write(file, sources, form, earlier, progress))
-            stored = _open(pixel_path, form)
+            stored = open_stored(pixel_path, form)
             if stored is None:
                 raise DataError(f"The image cache {pixel_path} was removed while it was being built; try again.")
         pixels = {tag: name for tag, name in index["pixels"].items() if tag != form.tag} | {form.tag: pixel_path.name}
@@ -118,10 +120,14 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     return Decoded(torch.from_numpy(stored.pixels), results)
 
 
-def remembered(root: Path) -> contents.Known:
+def remembered(root: Path) -> Remembered:
     """What is known of the files of `root` since its photos were last opened; nothing if they never were."""
-    known: contents.Known = _read_index(_index_path(root))["files"]
-    return known
+    index = _read_index(_index_path(root))
+    verdicts: dict[str, str] = {}
+    for tag, name in index["pixels"].items():
+        if tag.endswith(decoder_tag()):  # another decoder may read other photos
+            verdicts |= verdicts_of(cache_directory() / "images" / Path(name).name)
+    return Remembered(index["files"], verdicts)
 
 
 def _check_room(directory: Path, size: int) -> None:
@@ -135,7 +141,7 @@ def _write(
     file: BinaryIO,
     sources: Sequence[_Source],
     form: PixelFormat,
-    earlier: _Stored | None,
+    earlier: Stored | None,
     progress: Progress | None,
 ) -> None:
     """Rows in order, copied from `earlier` where it has them; then the trailer."""
@@ -157,8 +163,7 @@ def _write(
             file.write(earlier.pixels[row].data)
     digests = [source.digest.hex() for source in sources]
     kept = {digest: unusable[digest] for digest in digests if digest in unusable}
-    trailer = json.dumps({"format": form.tag, "digests": digests, "unusable": kept}).encode()
-    file.write(trailer + len(trailer).to_bytes(8, "little") + _MAGIC)
+    file.write(trailer_of(form, digests, kept))
 
 
 def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
@@ -183,30 +188,6 @@ def _counted(results: Iterator[Any], total: int, progress: Progress | None) -> I
         if progress:
             progress(done, total)
         yield result
-
-
-def _open(path: Path, form: PixelFormat) -> _Stored | None:
-    """Map a pixel file, or None if it is absent, cut off or not what its name says."""
-    tail = 8 + len(_MAGIC)
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - tail))
-            end = file.read()
-            length = int.from_bytes(end[:8], "little")
-            if end[8:] != _MAGIC or length > size - tail:
-                return None
-            file.seek(size - tail - length)
-            trailer = json.loads(file.read(length))
-            digests, unusable = trailer["digests"], trailer["unusable"]
-            shape = (sum(digest not in unusable for digest in digests), *form.shape)
-            if trailer["format"] != form.tag or int(np.prod(shape)) != size - tail - length:
-                return None
-            # Mode "c": private to this process and writable, so torch takes it without copying or warning.
-            pixels = np.memmap(file, np.uint8, "c", shape=shape) if shape[0] else np.empty(shape, np.uint8)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return _Stored(pixels, digests, unusable)
 
 
 def _index_path(root: Path) -> Path:

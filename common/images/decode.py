@@ -70,8 +70,12 @@ class PixelFormat:
     @property
     def tag(self) -> str:
         """All that decides the pixels of given bytes; another Pillow may decode and resize differently."""
-        readers = f"Pillow {PIL.__version__} pi-heif {heif_version()}"
-        return f"{self.image_size} {self.channels} {self.denoise} decoder {VERSION} {readers}"
+        return f"{self.image_size} {self.channels} {self.denoise} {decoder_tag()}"
+
+
+def decoder_tag() -> str:
+    """The versions of all that decodes: they decide which photos can be decoded, whatever the format."""
+    return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
 def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np.uint8]:

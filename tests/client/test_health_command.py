@@ -43,7 +43,8 @@ def test_a_store_with_its_kit(check: Check, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     home = tmp_path / "home" / "stores" / "lyon-2"
     assert home.stat().st_mode & 0o777 == 0o700
-    *findings, last = ended.stdout.splitlines()
+    counts, *findings, last = ended.stdout.splitlines()
+    assert counts == "Store lyon-2: 35 photos of 2 classes (boot 15, hat 20)."
     verdict = "lyon-2 can take part all the same."
     assert last == f"{verdict} The page, which stays on this machine: {home / 'health.html'}"
     told = json.loads((home / "health.json").read_text())["findings"]

@@ -91,7 +91,7 @@ def test_without_pi_heif_heic_is_left_out_with_a_word(tmp_path: Path) -> None:
     reason = "HEIC, readable once pi-heif is installed (pip install pi-heif)"
     assert said[0].startswith("3 images in 1 class")
     assert said[0].endswith(f"left out 3: 3 photos ({reason}).")
-    assert said[1].startswith("3 photos of 1 classes (hat 3)")
+    assert said[1].startswith("3 photos of 1 class (hat 3).")
     assert f"3 {reason}" in said[1]
     assert said[2:] == [said[2]] * 2
     assert said[2].startswith("warning 3 photos cannot be used yet: 3 HEIC")

@@ -20,6 +20,7 @@ _CORRECT_FOLDER = "Put photos into one sub-folder per product class: shirt/1.jpg
 _CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
 # What a line of a CSV file is left out for, rather than the photo that it names.
 _OF_LINES = {"no image", "no label", "no split", "listed twice", "not a file", "not a file name", NO_SUCH_FILE}
+_REASONS = 6  # that are named before files are only counted
 _FEW_HELD_OUT = 20  # photos: one of them is then worth 5 points of accuracy
 
 
@@ -50,6 +51,13 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         yield _waiting(waiting, "warning")
     if left_out:
         yield _unusable(left_out, is_table=photos.is_table)
+    if photos.notes:
+        yield Finding(
+            "photos",
+            "note",
+            " ".join(f"{note}." for note in photos.notes),
+            "Nothing has to be done if that is right.",
+        )
     if photos.strays:
         yield Finding(
             "photos",
@@ -76,11 +84,13 @@ def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
 def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
     """Files that are broken or lie in the wrong place, lines that say too little, classes without photos."""
     reasons = Counter(reason for _, reason in left_out)
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
+    told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_REASONS)]
+    if others := len(left_out) - sum(count for _, count in reasons.most_common(_REASONS)):
+        told.append(f"{others:,} for other reasons")
     return Finding(
         "photos",
         "warning",
-        f"{counted(len(left_out), 'file')} cannot be used: {told}.",
+        f"{counted(len(left_out), 'file')} cannot be used: {', '.join(told)}.",
         " ".join(
             ["They are left out of training.", *dict.fromkeys(_way(reason, is_table=is_table) for reason in reasons)]
         ),
