@@ -20,6 +20,7 @@ from server.board import Board
 from server.class_table import recounted
 from server.errand import POLL, Errand
 from server.link import Link
+from server.overlap import seconds_ahead, spans_of_stores
 from server.roster import GHOST, Roster
 
 FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
@@ -63,6 +64,8 @@ class GridRuntime:
         self._is_merging = config.data.merge_spellings
         self._expected: Errand | None = None
         self._expected_of: Sequence[str] = ()
+        self._judging: dict[str, float | None] = {}  # of the present evaluation: when answers came
+        self._trained: dict[str, float] = {}  # seconds of each store's last training
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
@@ -81,9 +84,17 @@ class GridRuntime:
         """Ask a store nothing more in this run, and tell it why."""
         self._roster.set_aside(store, why)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
         """Send the order with the next evaluation: a store that has judged the new model goes on to train it."""
-        self._expected, self._expected_of = self._errand(order, 2 * self._timeout), stores
+        errand, began = self._errand(order, 2 * self._timeout), time.perf_counter()
+        self._expected, self._expected_of = errand, stores
+
+        def seconds() -> float:
+            now = time.perf_counter()
+            training = stores if errand.is_posted else ()
+            return seconds_ahead(began, now, spans_of_stores(began, now, self._judging, training, self._trained))
+
+        return seconds
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
@@ -93,7 +104,7 @@ class GridRuntime:
         else:
             errand = self._errand(order, max(self._timeout, 1.0))
             errand.post(stores)
-        return self._results(errand, Update)
+        return self._training_timed(self._results(errand, Update))
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
@@ -101,7 +112,8 @@ class GridRuntime:
         errand.post(stores)
         if self._expected and not self._expected.is_posted:
             self._expected.post(self._expected_of)
-        return self._results(errand, Evaluation)
+        self._judging = dict.fromkeys(stores)
+        return self._judging_timed(self._results(errand, Evaluation))
 
     def tell(self, text: str, wait: float = 5.0) -> None:
         """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""
@@ -112,6 +124,19 @@ class GridRuntime:
             for reply in self._link.pull([identity for identity in sent if identity]):
                 sent.discard(reply.metadata.reply_to_message_id)
         self._board.flush(at_once=True)
+
+    def _training_timed(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
+        """Note for how long each store trained."""
+        for answer in answers:
+            if isinstance(answer, Update):
+                self._trained[answer.store] = answer.seconds
+            yield answer
+
+    def _judging_timed(self, answers: Iterable[Evaluation | Failure]) -> Iterator[Evaluation | Failure]:
+        """Note when each store was done with judging."""
+        for answer in answers:
+            self._judging[answer.store] = time.perf_counter()
+            yield answer
 
     def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> Errand:
         plan = replace(order.plan, config=for_stores(order.plan.config))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from common.errors import RunError
-from simulations.engines.overlap import Span
+from server.overlap import Span
 
 # A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
 LARGE_JOB = 32_768  # bytes

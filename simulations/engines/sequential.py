@@ -23,9 +23,9 @@ from common.errors import ConfigError
 from common.images.types import Images
 from common.metrics import Counts, merge
 from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.overlap import seconds_ahead
 from server.plan import Start
 from simulations.engines import answers
-from simulations.engines.overlap import seconds_ahead
 from simulations.engines.pool import Pool, shared
 from simulations.federation import Federation
 
