@@ -181,7 +181,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("nonsense", ["true", True, "last", "last:0", "last:x", "head", ""])
     def test_nonsense_is_told_what_is_allowed(self, nonsense: object) -> None:
-        with pytest.raises(ConfigError, match=r"model.freeze got .* allowed: none, backbone or last:K"):
+        with pytest.raises(ConfigError, match=r"model.freeze got .*none, backbone.* last:K"):
             resolve({"model.freeze": nonsense})
 
     def test_the_head_of_squeezenet_is_a_convolution(self) -> None:
