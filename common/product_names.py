@@ -53,7 +53,13 @@ def read(path: Path) -> dict[str, str]:
 
 
 def record(directory: Path, names: ProductNames) -> None:
-    """Keep the names in a run's directory, for its reports and for when it goes on. Raises OSError."""
+    """Keep the names in a run's directory, for its reports and for when it goes on; no file if there are none.
+
+    Raises OSError.
+    """
+    if not names:
+        (directory / FILE).unlink(missing_ok=True)
+        return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *names.items()])
     write_text(directory / FILE, text.getvalue())

@@ -44,8 +44,8 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
 
 def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
     """What `model.json` says, with what people call each class, in the order of the classes, if there are names."""
-    told = {"class_names": [called(names, label) for label in described["classes"]]} if names else {}
-    return {**described, **told}
+    others = {key: value for key, value in described.items() if key != "class_names"}
+    return others | ({"class_names": [called(names, label) for label in described["classes"]]} if names else {})
 
 
 def weights_sha256(plan: Plan, state: State) -> str:

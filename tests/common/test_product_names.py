@@ -62,6 +62,9 @@ def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
     assert product_names.settle(tmp_path, names) == names
     assert product_names.settle(tmp_path, None) == product_names.recorded(tmp_path) == names
     assert product_names.settle(tmp_path, {"2": "Cap"}) == product_names.recorded(tmp_path) == {"2": "Cap"}
+    product_names.record(tmp_path, {})
+    assert product_names.recorded(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_class_is_found_in_any_unicode_form_and_else_called_like_its_folder() -> None:

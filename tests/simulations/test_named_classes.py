@@ -105,3 +105,7 @@ def test_a_comparison_has_the_names_in_its_pages_and_takes_others_when_it_goes_o
         assert "Beret" not in page.read_text(encoding="utf-8")
     assert load(out / "seed-0" / "pooled" / "model.json")["class_names"] == ["coat", "Fedora", "shoe"]
     assert load(out / "compare.json")["average"] == judged["average"]
+    (out / "class-names.csv").unlink()
+    compared(None, resume=True)
+    assert ">hat<" in pages[1].read_text(encoding="utf-8")
+    assert "class_names" not in load(out / "seed-0" / "pooled" / "model.json")
