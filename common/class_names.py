@@ -73,9 +73,10 @@ def _several(several: Mapping[str, Mapping[str, int]], owners: Owners, known: Se
         at += ["the model to go on from"] if name in known else []
         more = [f"{len(at) - 3} more"] if len(at) > 3 else []
         told.append(f"{name!r} ({', '.join(at[:3] + more)})" if at else repr(name))
-    others = f", and {len(several) - 1} more classes likewise" if len(several) > 1 else ""
+    more_classes = "1 more class" if len(several) == 2 else f"{len(several) - 1} more classes"
+    others = f", and {more_classes} likewise" if len(several) > 1 else ""
     return (
-        f"One class is spelt in several ways: {' and '.join(told)}{others}; expected one spelling: rename the folders, "
+        f"One class is spelt in several ways: {' and '.join(told)}{others}; expected one spelling: write it alike, "
         "name the classes with --classes (data.classes), or take them for one with --merge-spellings "
         "(data.merge_spellings)."
     )

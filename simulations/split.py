@@ -139,7 +139,8 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
             raise DataError(f"{root} has images of class {item.label!r}, which is not in data.classes.")
     if not dealt:
         raise DataError(f"{root} has no usable photo to deal to stores.")
-    return dealt, tested, f"Left out {listed(sorted(left_out))}." if left_out else ""
+    told = [f"Left out {listed(sorted(left_out))}."] if left_out else []
+    return dealt, tested, " ".join([*told, *(f"{note}." for note in found.notes)])
 
 
 def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:

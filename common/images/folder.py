@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from common.class_names import places
+from common.class_names import normal, places
 from common.errors import DataError
 from common.images.cache import Progress, open_pixels
 from common.images.decode import NotUsableError, PixelFormat
@@ -44,10 +44,10 @@ class Folder:
     notes: tuple[str, ...] = ()
 
     def untrained(self) -> tuple[str, ...]:
-        """Classes that have images held out, and none to train on."""
-        trained = set(self.splits["train"].targets().tolist())
+        """Classes that have images held out, and none to train on, by any spelling: several are merged or refused."""
+        trained = {normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())}
         held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
-        return tuple(self.classes[label] for label in sorted(held_out - trained))
+        return tuple(self.classes[label] for label in sorted(held_out) if normal(self.classes[label]) not in trained)
 
     def summary(self) -> str:
         """One sentence or two for a person."""

@@ -99,7 +99,14 @@ def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) 
 
 
 def _check_class_folders(root: Path, split: Inside) -> None:
-    """Raises DataError if what a split holds are no classes."""
+    """Raises DataError if what a split holds are no classes, or these hold splits once more."""
+    for each in look_inside(entry for entry in entries(split.path, split.name, []) if entry.is_folder):
+        if splits := [name for name in each.folders if split_named(name)]:
+            raise DataError(
+                f"{root}: {split.name}/{each.name} holds {listed(splits)}, called like a split of a data set, within "
+                f"{split.name}; expected photos of one split only: move them to {splits[0]}/{each.name}, or rename "
+                "the folder."
+            )
     if split.has_photos or len(split.folders) > 1:
         return
     (only,) = split.folders

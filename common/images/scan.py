@@ -76,8 +76,8 @@ class _Findings:
 
 
 def is_table(root: Path) -> bool:
-    """Whether this is a CSV file."""
-    return root.is_file() and root.suffix.lower() == ".csv"
+    """Whether this is a CSV file, or one with tabs."""
+    return root.is_file() and root.suffix.lower() in (".csv", ".tsv")
 
 
 def expected(root: Path) -> str:

@@ -32,6 +32,11 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
         arrangement=Arrangement(config.split, config.classes),
     )
     splits: dict[str, Images] = dict(folder.splits.items())
+    if not len(splits["train"]) and folder.given:
+        raise DataError(
+            f"{path} has images of the {' and '.join(sorted(folder.given))} split only; expected some to train on: "
+            "call their folder (or split) train, or give the folders of classes themselves."
+        )
     is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes
     return assemble(path.name, folder.classes, splits, folder.summary() if is_worth_a_word else "")
 

@@ -254,3 +254,21 @@ def test_exit_codes() -> None:
     assert exit_code([finding("settings", "problem"), finding("server", "problem")]) == 6
     assert exit_code([finding("machine", "problem")]) == exit_code([finding("settings", "problem")]) == 2
     assert told(settings.policy(Evidence(Photos(), MACHINE, policy="bad"))) == [("problem", "bad")]
+
+
+def test_folders_of_splits_or_stores_taken_for_classes_are_a_warning() -> None:
+    names = [
+        f"{top}/{label}/{n}.jpg" for top in ("Test set", "Training set") for label in ("hat", "shoe") for n in (1, 2)
+    ]
+    found = told(classes.deep(of(*(seen(name, thing(number)) for number, name in enumerate(names)))))
+    assert [severity for severity, _ in found] == ["warning"]
+    assert "The classes are Test set, Training set" in found[0][1]
+    assert found[0][1].endswith("some of one name: hat, shoe.")
+    assert (
+        told(
+            classes.deep(
+                of(seen("hat/1/1.jpg", thing(1)), seen("shoe/1/2.jpg", thing(2)), seen("shoe/3.jpg", thing(3)))
+            )
+        )
+        == []
+    )

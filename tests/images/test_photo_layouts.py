@@ -103,6 +103,12 @@ def test_splits_within_classes(tmp_path: Path) -> None:
     assert "put the split above it: test/hat." in refusal(tmp_path)
 
 
+def test_splits_within_the_classes_of_a_split(tmp_path: Path) -> None:
+    store(tmp_path / "train", ITEMS)
+    store(tmp_path / "train" / "hat", {"val": 2})
+    assert refusal(tmp_path).startswith(": train/hat holds val, called like a split of a data set, within train;")
+
+
 def test_a_class_may_be_called_train_where_that_is_told(tmp_path: Path) -> None:
     store(tmp_path / "toys", {"car": 3, "train": 2})
     assert refusal(tmp_path / "toys").startswith(" has train, called like a split of a data set, beside car;")

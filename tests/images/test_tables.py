@@ -111,6 +111,23 @@ def test_whole_numbers_of_pandas_are_whole(tmp_path: Path) -> None:
     assert pairs(table(tmp_path, "image,label\na.jpg,1.0\nb.jpg,1.5\n")) == [("a.jpg", "1.0"), ("b.jpg", "1.5")]
 
 
+def test_a_number_below_zero_is_no_label(tmp_path: Path) -> None:
+    """As in parquet files."""
+    found = table(tmp_path, "image,label\na.jpg,0\nb.jpg,-1\nc.jpg,2\n")
+    assert (pairs(found), found.left_out) == ([("a.jpg", "0"), ("c.jpg", "2")], (("b.jpg", "no label"),))
+    assert pairs(table(tmp_path, "image,label\na.jpg,hat\nb.jpg,-1\n")) == [("a.jpg", "hat"), ("b.jpg", "-1")]
+
+
+def test_names_without_their_folders_are_told_not_to_be_there(tmp_path: Path) -> None:
+    text = "filename,label\n1.jpg,hat\n1.jpg,shoe\n"
+    assert refusal(tmp_path, text).endswith("1.jpg is not there, either: paths are relative to the CSV file's folder.")
+
+
+def test_a_list_with_tabs_may_be_called_so(tmp_path: Path) -> None:
+    (tmp_path / "photos.tsv").write_text("image\tlabel\na.jpg\that\n")
+    assert [photo.label for photo in scan(tmp_path / "photos.tsv").photos] == ["hat"]
+
+
 def test_paths_may_be_addresses_of_files(tmp_path: Path) -> None:
     assert pairs(table(tmp_path, "image,label\nfile:///data/a%20b/1.jpg,hat\n")) == [("/data/a b/1.jpg", "hat")]
 
@@ -132,6 +149,10 @@ def test_a_photo_listed_twice_counts_once(tmp_path: Path) -> None:
     found = table(tmp_path, "image,label\na.jpg,hat\n./a.jpg,hat\n")
     assert pairs(found) == [("a.jpg", "hat")]
     assert found.left_out == (("./a.jpg", "listed twice"),)
+    ways = ["a.jpg", f"../{tmp_path.name}/a.jpg", str(tmp_path / "a.jpg")]
+    found = table(tmp_path, "".join(f"{way},hat\n" for way in ways))
+    assert pairs(found) == [("a.jpg", "hat")]
+    assert len(found.left_out) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,6 +169,11 @@ def test_a_photo_listed_twice_counts_once(tmp_path: Path) -> None:
         ("image,breed\na.jpg,hat\n", " has the columns image, breed: none of labels; expected one of images (image, "),
         ("label,where\nhat,a.png\n", " has the columns label, where: none of images; expected"),
         ("image,label,class\na.jpg,1,hat\n", " has the columns image, label, class: several that may be one of them"),
+        ("hat,a.jpg\nhat,b.jpg\n", " has its photos in the second column; expected lines of IMAGE,LABEL"),
+        (
+            "image,label,subset\na.jpg,hat,Train\nb.jpg,hat,test\n",
+            " has a column subset of Train and test; expected such",
+        ),
         ("hat,a.jpg\nshoe,b.jpg\n", " has its photos in the second column; expected lines of IMAGE,LABEL"),
         ("a.jpg,hat\nb.jpg,hat,red\n", ", line 2 has 3 values: 'b.jpg,hat,red'; expected two, IMAGE,LABEL (more "),
         ("image,label\na.jpg,hat\nb.jpg\n", ", line 3 has one value: 'b.jpg'; expected 2, as the first line names"),

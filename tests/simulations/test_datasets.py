@@ -22,6 +22,7 @@ from common.seeding import rng
 from simulations import datasets
 from simulations.datasets import drawing, shelf
 from simulations.datasets.products import PRODUCTS
+from tests.images.photo_files import store
 
 COLOURS = {"red": (200, 30, 40), "green": (20, 180, 60), "blue": (10, 60, 220)}
 NAMES = list(COLOURS)
@@ -264,3 +265,21 @@ def test_a_folder_of_photos_keeps_its_splits(tmp_path):
     assert [len(images) for images in (dataset.train, dataset.validation, dataset.test)] == [6, 2, 4]
     assert "broken.jpg" in dataset.left_out
     assert datasets.find(DataConfig(dataset=str(tmp_path))).native_size is None
+
+
+def test_a_folder_of_test_images_alone_says_so(tmp_path: Path) -> None:
+    store(tmp_path / "shop" / "test", {"hat": 3, "shoe": 3})
+    with pytest.raises(DataError, match="has images of the test split only; expected some to train on"):
+        datasets.load(DataConfig(dataset=str(tmp_path / "shop"), image_size=8), PixelFormat(8))
+
+
+def test_merged_spellings_are_trained_on(tmp_path: Path) -> None:
+    """Test images of `Hat` are judged by what was learnt of `hat`, so no class is told to be without training."""
+    store(tmp_path / "shop" / "train", {"hat": 12, "shoe": 12})
+    store(tmp_path / "shop" / "test", {"Hat": 2, "shoe": 3}, first_seed=50)
+    found = datasets.load(
+        DataConfig(dataset=str(tmp_path / "shop"), image_size=8, merge_spellings=True), PixelFormat(8)
+    )
+    assert (found.classes, found.left_out) == (("hat", "shoe"), "")
+    assert found.test is not None
+    assert sorted(found.test.targets().tolist()) == [0, 0, 1, 1, 1]

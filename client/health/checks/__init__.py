@@ -28,6 +28,7 @@ CHECKS = (
     Check("Every file can be used", files.readable, quick=True),
     Check("Enough photos to train, validate and test on", files.splits, quick=True),
     Check("Every class has enough photos", classes.sizes, quick=True),
+    Check("The classes' folders are those of classes", classes.deep, quick=True),
     Check("No class outweighs the others", classes.balance, quick=True),
     Check("Class names are distinct", classes.names, quick=True),
     Check("No photo is there twice", copies.exact, quick=True),

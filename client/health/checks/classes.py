@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import combinations
+from pathlib import PurePosixPath
 
 from client.health.evidence import Evidence
 from client.health.finding import Exhibit, Finding, counted, printable
@@ -42,6 +43,28 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
             "note",
             f"{counted(len(empty), 'class folder holds', 'class folders hold')} no usable photo: {_listed(empty)}.",
             "Fill or remove them; nothing is trained on them.",
+        )
+
+
+def deep(evidence: Evidence) -> Iterator[Finding]:
+    """Folders that may be stores or splits rather than classes: all photos lie in folders within them, named alike."""
+    folders: dict[str, set[str]] = {}
+    for seen in evidence.photos.usable:
+        above = PurePosixPath(seen.photo.name).parts[1 if seen.photo.split else 0 : -1]
+        if evidence.photos.is_table or len(above) < 2:
+            return
+        folders.setdefault(above[0], set()).add(above[1])
+    shared = [
+        name for name in sorted(set[str]().union(*folders.values())) if sum(name in own for own in folders.values()) > 1
+    ]
+    if shared:
+        yield Finding(
+            "photos",
+            "warning",
+            f"The classes are {_listed([printable(name) for name in sorted(folders)])}, but all photos lie in folders "
+            f"within them, some of one name: {_listed([printable(name) for name in shared])}.",
+            "If those within are the classes, give --data the folder right above them; folders of splits are to be "
+            "called train, val and test.",
         )
 
 

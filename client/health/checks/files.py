@@ -28,7 +28,11 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
     """A folder that cannot be read, files that cannot be used."""
     photos = evidence.photos
     if photos.trouble:
-        way = "Mend that CSV file." if photos.is_table else "Give --data the folder that holds the classes' folders."
+        way = (
+            "Mend that CSV file."
+            if photos.is_table
+            else "Put the folder in order, or give --data another: the one that holds the classes' folders."
+        )
         yield Finding("photos", "problem", photos.trouble, way)
         return
     waiting = tuple(each for each in photos.left_out if each[1] in _ADVICE)
@@ -120,7 +124,9 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "problem",
             "No photo is left to train on: all are held out for validation and test.",
-            "Add photos; a tenth of them is held out for each.",
+            "Put photos into train as well, or give the folders of classes themselves."
+            if any(seen.photo.split for seen in evidence.photos.usable)
+            else "Add photos; a tenth of them is held out for each.",
         )
         return
     few = [f"{total[part]:,} for {part}" for part in ("validation", "test") if total[part] < _FEW_HELD_OUT]

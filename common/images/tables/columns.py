@@ -1,8 +1,8 @@
 """What the columns of a CSV file of photos mean: by a first line that names them, or two without one."""
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import DataError
@@ -24,7 +24,7 @@ class Columns:
 
     width:   columns in all
     has_header: the first line names them
-    others:  names of those that mean nothing here
+    others:  names of those that mean nothing here, and their places
     """
 
     image: int
@@ -33,7 +33,7 @@ class Columns:
     store: int | None
     width: int
     has_header: bool
-    others: tuple[str, ...] = ()
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_columns(path: Path, first: Line) -> Columns:
@@ -41,7 +41,7 @@ def find_columns(path: Path, first: Line) -> Columns:
 
     Raises DataError if it names them, but not one of images and one of labels.
     """
-    names = [re.sub(r"[\s_-]", "", cell.casefold()) for cell in first.cells]
+    names = [_plain(cell) for cell in first.cells]
     while len(names) > 2 and not names[-1]:
         names.pop()
     if not _is_header(names):
@@ -56,7 +56,7 @@ def find_columns(path: Path, first: Line) -> Columns:
         )
     split, store = _places(names, _SPLIT), _places(names, _STORE)
     used = {*image, *label, *split, *store}
-    others = (cell for place, cell in enumerate(first.cells[: len(names)]) if place not in used)
+    others = {cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used}
     return Columns(
         image[0],
         label[0],
@@ -64,8 +64,12 @@ def find_columns(path: Path, first: Line) -> Columns:
         store[0] if store else None,
         len(names),
         has_header=True,
-        others=tuple(cell for cell in others if re.sub(r"[\s_-]", "", cell.casefold()) not in _INDEX),
+        others={cell: place for cell, place in others.items() if _plain(cell) not in _INDEX},
     )
+
+
+def _plain(cell: str) -> str:
+    return re.sub(r"[\s_-]", "", cell.casefold())
 
 
 def _is_header(names: list[str]) -> bool:

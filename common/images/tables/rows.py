@@ -20,7 +20,8 @@ from common.images.tables.text import Line, read_lines
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_NUMBER = re.compile(r"(\d+)\.0+")  # pandas writes whole numbers so where some are missing
+_WHOLE = re.compile(r"-?\d+")
+_NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so where some are missing
 
 
 class Row(NamedTuple):
@@ -57,6 +58,7 @@ def read_table(path: Path) -> Table:
         return Table((), (), ())
     columns = find_columns(path, lines[0])
     lines = lines[1:] if columns.has_header else lines
+    _check_splits(path, lines, columns)
     notes = [note] if note and not all(cell.isascii() for line in lines for cell in line.cells) else []
     if columns.others:
         notes.append(f"{path.name}: columns not used: {', '.join(columns.others)}")
@@ -64,18 +66,22 @@ def read_table(path: Path) -> Table:
         notes.append(f"{path.name}: the column of stores counts with --partition folder only")
     left_out: list[tuple[str, str]] = []
     seen: dict[tuple[str, str], tuple[int, Row]] = {}
-    for number, row in _rows(path, lines, columns, left_out):
-        key = os.path.normpath(row.image), row.store
+    found = list(_rows(path, lines, columns, left_out))
+    if not columns.has_header:
+        _check_order(path, [row for _, row in found])
+    for number, row in found:
+        key = os.path.normpath(path.parent.absolute() / row.image), row.store
         if (earlier := seen.get(key)) is None:
             seen[key] = number, row
         elif earlier[1][1:] == row[1:]:
             left_out.append((row.image, "listed twice"))
         else:
             raise DataError(_two_classes(path, number, row, *earlier))
-    rows = tuple(row for _, row in seen.values())
-    if not columns.has_header:
-        _check_order(path, rows)
-    return Table(_whole_numbers(rows), tuple(left_out), tuple(notes))
+    rows = _whole_numbers([row for _, row in seen.values()])
+    if all(_WHOLE.fullmatch(row.label) for row in rows):  # numbers of classes, below 0 where there is none
+        left_out += [(row.image, "no label") for row in rows if row.label.startswith("-")]
+        rows = tuple(row for row in rows if not row.label.startswith("-"))
+    return Table(rows, tuple(left_out), tuple(notes))
 
 
 def _rows(
@@ -126,6 +132,17 @@ def _split(path: Path, number: int, cell: str) -> Split | None:
     return split_named(cell)
 
 
+def _check_splits(path: Path, lines: Sequence[Line], columns: Columns) -> None:
+    """Raises DataError if a column that means nothing here holds names of splits, and only those."""
+    for name, place in columns.others.items():
+        cells = {line.cells[place] for line in lines if len(line.cells) > place}
+        if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
+            raise DataError(
+                f"{path} has a column {name} of {' and '.join(sorted(cells))}; expected such a column to be called "
+                "split: rename it, or remove it to have the photos split by their content."
+            )
+
+
 def _whole_numbers(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, with labels 1 for 1.0 if all are such numbers."""
     told = [_NUMBER.fullmatch(row.label) for row in rows]
@@ -151,8 +168,10 @@ def _odd_line(path: Path, number: int, cells: Sequence[str], columns: Columns) -
 
 
 def _two_classes(path: Path, number: int, row: Row, earlier_number: int, earlier: Row) -> str:
+    is_there = (path.parent / row.image).exists()
+    lost = "" if is_there else f"; {row.image} is not there, either: paths are relative to the CSV file's folder"
     told = ("class", row.label, earlier.label) if row.label != earlier.label else ("split", row.split, earlier.split)
     return (
         f"{path}, line {number} gives {row.image} the {told[0]} {told[1]}, line {earlier_number} gave it {told[2]}; "
-        "expected one for each photo: remove one of the lines."
+        f"expected one for each photo: remove one of the lines{lost}."
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.class_names import normal
 from common.errors import DataError
 from common.images.missing import is_missing
 from common.images.split import Split
@@ -98,11 +99,11 @@ def read_labels(splits: Files) -> Labels:
     if len(classes) > MOST_CLASSES:
         raise DataError(_too_many(first, columns.label))
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
-    trained = {name for file in found["train"] for name in file.classes.values()}
+    trained = {normal(name) for file in found["train"] for name in file.classes.values()}
     return Labels(
         classes,
         {split: tuple(_with_numbers(file, numbers) for file in files) for split, files in found.items()},
-        tuple(name for name in classes if name not in trained),
+        tuple(name for name in classes if normal(name) not in trained),  # spellings are merged or refused
     )
 
 
