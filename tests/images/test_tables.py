@@ -121,6 +121,7 @@ def test_a_number_below_zero_is_no_label(tmp_path: Path) -> None:
 def test_names_without_their_folders_are_told_not_to_be_there(tmp_path: Path) -> None:
     text = "filename,label\n1.jpg,hat\n1.jpg,shoe\n"
     assert refusal(tmp_path, text).endswith("1.jpg is not there, either: paths are relative to the CSV file's folder.")
+    assert "is not there, either" in refusal(tmp_path, text.replace("1.jpg", "x" * 10_000))
 
 
 def test_a_list_with_tabs_may_be_called_so(tmp_path: Path) -> None:

@@ -120,10 +120,14 @@ def _image(path: Path, number: int, cell: str) -> str:
             f"{path}, line {number} has a path of a Windows machine, {cell}; expected one relative to the folder of "
             "the CSV file: replace what all paths begin with."
         )
+    return cell if _is_there(path, cell) else cell.replace("\\", "/")
+
+
+def _is_there(path: Path, image: str) -> bool:
     try:
-        return cell if (path.parent / cell).is_file() else cell.replace("\\", "/")
-    except (OSError, ValueError):
-        return cell
+        return (path.parent / image).is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _split(path: Path, number: int, cell: str) -> Split | None:
@@ -168,8 +172,11 @@ def _odd_line(path: Path, number: int, cells: Sequence[str], columns: Columns) -
 
 
 def _two_classes(path: Path, number: int, row: Row, earlier_number: int, earlier: Row) -> str:
-    is_there = (path.parent / row.image).exists()
-    lost = "" if is_there else f"; {row.image} is not there, either: paths are relative to the CSV file's folder"
+    lost = (
+        ""
+        if _is_there(path, row.image)
+        else f"; {row.image} is not there, either: paths are relative to the CSV file's folder"
+    )
     told = ("class", row.label, earlier.label) if row.label != earlier.label else ("split", row.split, earlier.split)
     return (
         f"{path}, line {number} gives {row.image} the {told[0]} {told[1]}, line {earlier_number} gave it {told[2]}; "
