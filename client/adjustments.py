@@ -1,4 +1,4 @@
-"""What a store adds to the scores of the models it helped to train (see `common.assortment`), by run; it stays here."""
+"""A store's adjustments of models' scores (see `common.assortment`), one for each run; they stay at the store."""
 
 import json
 import math

@@ -37,7 +37,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Owned:
-    """What a store has of a model. tensors: its own, by name; added: to the scores, float32 [C], or None"""
+    """A store's own parts of a model.
+
+    tensors: its personal tensors, by name
+    added:   its adjustment of the scores, float32 [C]; None: it has none
+    """
 
     tensors: Mapping[str, Tensor]
     added: Tensor | None
@@ -65,7 +69,7 @@ def export_own(model: Path, name: str, out: Path) -> Exported:
 
 
 def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owned:
-    """What the store has of the model. Raises ConfigError if that is nothing, DataError."""
+    """Return the store's own parts of the model. Raises ConfigError if there are none, DataError."""
     home, run_id, names = known_home(name), provenance["run_id"], provenance["personal"]
     used = _used(provenance)
     added = Adjustments(home / FOLDER).of(run_id, shared.spec.classes) if used == "adjusted" else None
@@ -140,7 +144,7 @@ def _redescribed(
 
 
 def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
-    """How the store's model differs from the chain's."""
+    """Describe in sentences how the store's model differs from the chain's."""
     told = []
     if owned.tensors:
         told.append(f"{len(owned.tensors)} of its tensors are the store's own.")
@@ -152,7 +156,10 @@ def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
 
 
 def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
-    """What stands beside a model: whose run it is of, after which round, and what of it is the stores'."""
+    """Read and check the `model.json` beside a model: its run, its round and the tensors that are personal.
+
+    Raises DataError.
+    """
     try:
         described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         told = described["provenance"]

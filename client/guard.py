@@ -94,7 +94,7 @@ class Guard:
         return replace(order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy})))
 
     def _counts(self, counts: Counts) -> Counts:
-        """What may leave of the counts of a judgement."""
+        """Return the part of an evaluation's counts that the policy lets leave the store."""
         is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
         is_told &= self._policy.metrics == "confusion"
         told, untold = counts.confusion * is_told[:, None], counts.confusion * ~is_told[:, None]

@@ -33,8 +33,9 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
 
 
 def adjustment(train: Images, plan: Plan) -> Tensor | None:
-    """What is added to the scores of a plan's model when a store with these training images uses it: float32 [C] on
-    the CPU, the logarithms of its shares of the classes, as its training added them; None: nothing.
+    """Return what a store with these training images adds to the scores of a plan's model when it uses it.
+
+    float32 [C] on the CPU: the logarithms of its shares of the classes, as its training added them; None: nothing.
 
     A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding a store's own
     makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).

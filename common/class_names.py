@@ -50,7 +50,7 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
 
 
 def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
-    """Where in `wanted` each of the names stands; without those that are not there.
+    """Return the index in `wanted` of each of the names; names that are not there are left out.
 
     merge: whether a name that is spelt otherwise there stands for the same class
     """

@@ -1,4 +1,4 @@
-"""Which device trains, and how exactly it computes."""
+"""The choice of the training device, and of its numerical precision."""
 
 import torch
 

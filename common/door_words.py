@@ -30,7 +30,7 @@ def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> b
 
 
 def classes_statement(chain: str, store: str, moment: str) -> bytes:
-    """What a store whose kit has a key signs to be told the run's classes.
+    """Return the bytes that a store whose kit has a key signs to be told the run's classes.
 
     moment: the time in UTC, ISO 8601
     """

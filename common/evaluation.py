@@ -56,7 +56,7 @@ def evaluate_adjusted(
 
 
 class _Tally:
-    """What is noted of N images while they are judged, on the device, and counted once all are."""
+    """Results of N images, collected on the device during an evaluation and counted at its end."""
 
     def __init__(self, network: Network, images: int, temperatures: Sequence[float]) -> None:
         self._classes, self._temperatures = len(network.spec.classes), temperatures
@@ -111,7 +111,7 @@ def _of_array(
 
 
 def _stacked(adjustments: Sequence[Tensor | None], classes: int, device: torch.device) -> Tensor | None:
-    """What is added for each set: float32 [S, C] on the device, zeros where nothing is; None: nothing for any."""
+    """Stack adjustments of S sets: float32 [S, C] on the device, zeros where there is none; None: no set has one."""
     if all(added is None for added in adjustments):
         return None
     return torch.stack([torch.zeros(classes) if added is None else added for added in adjustments]).to(device)

@@ -1,4 +1,4 @@
-"""What an evaluation counted, as fields and tensors of a message and back."""
+"""The counts of an evaluation as fields and tensors of a message, and back."""
 
 import torch
 from torch import Tensor

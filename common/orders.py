@@ -135,7 +135,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a store returns from evaluation.
+    """A store's result of an evaluation.
 
     counts:   by the model's own scores
     adjusted: of the same images, with the store's adjustment (`common.assortment`) added to the scores; None: without

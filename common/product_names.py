@@ -102,7 +102,7 @@ def check(names: ProductNames, classes: Sequence[str]) -> str:
 
 
 def called(names: ProductNames, label: str) -> str:
-    """What people call a class."""
+    """Return the name that people use for a class; without one, the folder's name."""
     return names.get(_composed(label), label)
 
 

@@ -61,7 +61,7 @@ class Line:
 
 
 class _Told(BaseModel):
-    """What the door tells of a run's classes."""
+    """The gateway's answer to a question for the run's classes."""
 
     classes: tuple[str, ...]
     merge_spellings: bool = False
@@ -85,7 +85,7 @@ def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Li
 
 
 def proof_of(kit: Kit) -> bytes:
-    """What shows the server that its store's kit is here: the kit's code, or the moment signed with the kit's key."""
+    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key."""
     if kit.private_key is None:
         return json.dumps({"store": kit.store, "code": kit.code}).encode()
     from cryptography.hazmat.primitives import hashes, serialization

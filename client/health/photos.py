@@ -64,7 +64,7 @@ class Photos:
         return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
 
     def summary(self) -> str:
-        """How many photos there are for training, of which classes, and what cannot be used; a sentence or two."""
+        """Summarize in a sentence or two: the photos for training, their classes, and the photos that are not used."""
         per_class = self.per_class()
         counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
         classes = f"{counted(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"

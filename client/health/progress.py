@@ -1,4 +1,4 @@
-"""How far a long look at photos has come, at a terminal."""
+"""Progress bars on a terminal while many photos are read."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -68,7 +68,7 @@ def for_another_run(path: Path) -> Flat:
 
 
 def own_settings(path: Path) -> Flat:
-    """What belongs to the run that wrote the TOML file; nothing in a file that a person wrote.
+    """Return the settings that belong to the run that wrote the TOML file; empty for a file that a person wrote.
 
     Raises ConfigError if it is missing or not TOML.
     """

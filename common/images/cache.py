@@ -52,7 +52,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Remembered:
-    """What is known of a folder's files since its photos were last opened.
+    """Facts about a folder's files, kept since its photos were last opened.
 
     known:    of files that had settled; see `contents.read`
     verdicts: content's hash (hex) -> why such a photo cannot be decoded; empty if it can

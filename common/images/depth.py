@@ -17,7 +17,7 @@ _ROWS = 256
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the pixels have more than eight bits for a channel."""
+    """Return whether the pixels have more than eight bits per channel."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 

@@ -71,7 +71,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How the photos of a folder are to be read.
+    """Options for reading the photos of a folder.
 
     rule:    how photos are held out; see `common.images.split`
     classes: names that are known to be classes; see `scan`

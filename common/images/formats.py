@@ -1,4 +1,4 @@
-"""Which picture formats are read, and how a file tells its own.
+"""The image formats that can be read, and their detection by a file's first bytes.
 
 AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of what is inside. Pillow reads
 AVIF; HEIC, which iPhones write, takes the package `pi-heif`.

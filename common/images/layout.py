@@ -1,4 +1,4 @@
-"""Where a folder's photos lie: in class folders, or in class folders of the splits of a data set.
+"""The layout of a folder of photos: class folders, or class folders inside the splits of a data set.
 
     hat/1.jpg   shirt/1.jpg                 classes
     train/hat/1.jpg   test/hat/2.jpg        splits, in any case and by any name that `split_names` knows
@@ -42,7 +42,7 @@ class Inside:
 
     @property
     def is_nested(self) -> bool:
-        """Whether all its photos lie in sub-folders."""
+        """True if all its photos lie in sub-folders."""
         return bool(self.folders) and not self.has_photos
 
 

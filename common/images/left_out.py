@@ -1,4 +1,4 @@
-"""What could not be used of a folder, in words: photos counted by folder and reason, other files by name."""
+"""A sentence on the files of a folder that are not used: photos counted by folder and reason, others by name."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _NAMED = 10  # files and folders that are named before the rest is only counted
 
 
 def listed(left_out: Sequence[tuple[str, str]]) -> str:
-    """How many, and which: (name, reason) each.
+    """Summarize files that are left out, each given as (name, reason).
 
     Photos that lie where no photo belongs are told by their folder, "8 photos in predict (not in train, validation or
     test)", those for which a reader has to be installed by their number; of the rest at most ten by name, and how many

@@ -1,4 +1,4 @@
-"""What libtiff, the library by which Pillow reads TIFF, prints of broken files.
+"""Messages that libtiff, the library by which Pillow reads TIFF, prints about broken files: turned off here.
 
 It prints to the process's standard error, past Python, a line or more for each file; the reason why a file is left out
 is told elsewhere.

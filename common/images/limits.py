@@ -1,4 +1,4 @@
-"""How large photos may be, and how much memory decoding them may take: those of one's own disk, and of strangers.
+"""Limits on the size of photos and on the memory to decode them, for files on the own disk and from strangers.
 
 A few kilobytes can claim any number of pixels. Bytes of memory that decoding takes per pixel, measured with 24
 megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its size, but progressive JPEG 6; PNG,
@@ -17,7 +17,7 @@ _BYTES, _WEBP_BYTES = 12, 17  # per pixel
 
 @dataclass(frozen=True)
 class Limits:
-    """What decoding may take.
+    """Limits for decoding photos.
 
     pixels:        most pixels of a photo
     costly_pixels: the same of a photo with transparency or in WebP

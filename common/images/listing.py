@@ -1,4 +1,4 @@
-"""What a folder holds: its entries in one order on every disk, and all files below it, whatever links there are."""
+"""Listing of folders: the entries in the same order on every disk, and all files below, with links followed."""
 
 import os
 import unicodedata
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def entries(folder: Path, name: str, left_out: LeftOut) -> list[Entry]:
-    """What a folder holds, sorted by name, without hidden files and litter.
+    """List the entries of a folder, sorted by name, without hidden files and files that operating systems leave.
 
     name: of the folder, for `left_out`, which gets it if the folder cannot be read
     """
@@ -55,17 +55,17 @@ def files(folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut
 
 
 def is_photo(name: str) -> bool:
-    """Whether a file of this name is meant to be a photo."""
+    """Return whether a file of this name is a photo, by its suffix."""
     return Path(name).suffix.lower() in PHOTO_SUFFIXES
 
 
 def has_photos(folder: Path) -> bool:
-    """Whether a photo lies in the folder, at any depth."""
+    """Return whether a photo lies in the folder, at any depth."""
     return any(is_photo(name) for name, _ in files(folder, folder.name, set(), []))
 
 
 def identity(folder: Path) -> tuple[int, int]:
-    """What tells a folder from every other, by whatever link it is reached. Raises OSError."""
+    """Return (device, inode), the same for a folder by whatever link it is reached. Raises OSError."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 

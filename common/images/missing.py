@@ -1,4 +1,4 @@
-"""What tables write where there is no value."""
+"""The texts by which tables mark a missing value."""
 
 # What pandas writes or reads as missing, less "None" and "NA", which may well be names.
 _MISSING = {"", "nan", "<na>", "n/a", "#n/a", "null"}

@@ -55,7 +55,7 @@ class Scan:
     notes: tuple[str, ...] = ()
 
     def of_store(self, store: str) -> "Scan":
-        """What a CSV file with a column of stores says of one of them."""
+        """Return the photos of one store, from a CSV file with a column of stores."""
         photos = tuple(photo for photo in self.photos if photo.store == store)
         return Scan(photos, frozenset(photo.label for photo in photos), ())
 
@@ -76,12 +76,12 @@ class _Findings:
 
 
 def is_table(root: Path) -> bool:
-    """Whether this is a CSV file, or one with tabs."""
+    """Return whether this is a CSV file, or one separated by tabs (.tsv)."""
     return root.is_file() and root.suffix.lower() in (".csv", ".tsv")
 
 
 def expected(root: Path) -> str:
-    """How photos should lie in a folder, or be named in a CSV file."""
+    """Describe the layout expected of a folder of photos, or of a CSV file."""
     return TABLE_LAYOUT if is_table(root) else LAYOUT.format(root.name)
 
 
@@ -102,7 +102,7 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Whether a folder of this name, beside those of the classes, holds photos without a class."""
+    """Return whether a folder of this name, beside the class folders, holds photos without a class."""
     return name.casefold() in _UNLABELLED
 
 

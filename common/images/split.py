@@ -1,4 +1,4 @@
-"""Which split a photo belongs to, by its content: the same on every machine, and hardly changed when photos are added.
+"""Assignment of photos to splits by their content: the same on every machine, and stable when photos are added.
 
 A photo's hash is a place in [0, 1). Validation is the tenth below 0.1, test the tenth above it, training the rest:
 

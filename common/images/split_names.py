@@ -1,4 +1,4 @@
-"""What people call the splits of a data set, in folders and files."""
+"""The usual names of the splits of a data set, in folders and files."""
 
 from common.images.split import Split
 

@@ -17,7 +17,7 @@ def head_name(module: nn.Module) -> str:
 
 
 def ends_in_head(module: nn.Module) -> bool:
-    """Whether no activation follows the head of `module`, as the ReLU of SqueezeNet does."""
+    """Return whether no activation follows the head of `module`; in SqueezeNet a ReLU does."""
     parts = list(module.modules())
     after = parts[parts.index(module.get_submodule(head_name(module))) + 1 :]
     return not any(type(part).__module__ == nn.modules.activation.__name__ for part in after)

@@ -182,7 +182,7 @@ class Strategy:
         return trained.num_examples if self.config.weighting == "images" else 1
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """What each update counts in `combine`: none is negative, and one at least is above 0."""
+        """Return the weight of each update in `combine`: none is negative, and at least one is above 0."""
         return [self.weight(update) for update in updates]
 
     def rank_shares(self, block: Tensor) -> Tensor | None:

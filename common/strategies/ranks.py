@@ -1,4 +1,4 @@
-"""Which of the stores' values a strategy of middle values takes."""
+"""Choice of the stores' values by rank, for strategies such as the median and the trimmed mean."""
 
 import torch
 from torch import Tensor

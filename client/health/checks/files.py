@@ -103,7 +103,7 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
 
 
 def _way(reason: str, *, is_table: bool) -> str:
-    """What can be done about a photo that is left out for this reason."""
+    """Return the advice for photos that are left out for this reason."""
     if reason in (OUTSIDE_CLASSES, OUTSIDE_SPLITS):
         return "What lies beside the class folders belongs into one."
     if reason == EMPTY_CLASS:

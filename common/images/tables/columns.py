@@ -1,4 +1,4 @@
-"""What the columns of a CSV file of photos mean: by a first line that names them, or two without one."""
+"""The columns of a CSV file of photos: found by a first line that names them, or by position if there are two."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -73,7 +73,7 @@ def _plain(cell: str) -> str:
 
 
 def _is_header(names: list[str]) -> bool:
-    """Whether these are names of columns: a column of images, or else one of labels and no photo, is among them."""
+    """Return whether these are names of columns: one for images is among them, or one for labels and no photo."""
     has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
     return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
 

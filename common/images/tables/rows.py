@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file says.
+    """The photos of a CSV file.
 
     rows:     photos, each once
     left_out: (image or line, reason)

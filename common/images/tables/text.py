@@ -87,7 +87,7 @@ def _first(path: Path, text: str, delimiter: str) -> list[Line]:
 
 
 def _names_a_file(path: Path, text: str, delimiter: str) -> bool:
-    """Whether some cell of the last line looked at names a file."""
+    """Return whether some cell of the last line examined names a file."""
     last = _first(path, text, delimiter)[-1]
     try:
         return any((path.parent / cell).is_file() for cell in last.cells if cell)
