@@ -63,7 +63,10 @@ ROBUST = ("median", "trimmed-mean", "krum", "multi-krum")
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What the checks share. small: whether a CPU stands in for the device, so that work is cut down"""
+    """The settings that the checks share.
+
+    small: True if a CPU stands in for the device, so that work is cut down
+    """
 
     device: torch.device
     small: bool
@@ -93,7 +96,7 @@ class Bench:
 
 
 Check = Callable[[Bench], tuple[bool, str]]
-"""Whether what was measured is as promised, and what was measured."""
+"""A check: returns whether the measurement is as promised, and the measurement in words."""
 
 
 def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
@@ -205,7 +208,7 @@ def float32_is_exact(bench: Bench) -> tuple[bool, str]:
 
 
 def channels_last(bench: Bench) -> tuple[bool, str]:
-    """What converting the weights of convolutions beforehand would save: cuDNN converts them at each call."""
+    """Measure what converting the weights of convolutions beforehand would save: cuDNN converts them at each call."""
     draws = torch.Generator().manual_seed(3)
     images = torch.randn(64, 64, 32, 32, generator=draws).to(bench.device, memory_format=torch.channels_last)
     kernels = torch.randn(64, 64, 3, 3, generator=draws).to(bench.device)

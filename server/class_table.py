@@ -1,4 +1,4 @@
-"""Which stores bring which classes: told before round 1, so that a folder astray is seen before it is learned."""
+"""The classes of each store, shown before round 1, so that a misplaced folder is seen before it is trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ _NAMED = 5  # stores or classes that a line names before it only counts them
 
 
 def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
-    """What a store holds, by the names in `classes` where it spells them otherwise; as it is if there are none."""
+    """Return a store's info with its classes spelt as in `classes`; unchanged if `classes` is empty."""
     if not classes:
         return info
     found = places(list(info.counts), classes, merge=True)

@@ -26,12 +26,12 @@ class Delivery:
 
 
 def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
-    """Whether stores judge rounds on validation images."""
+    """Return whether stores evaluate rounds on validation images."""
     return config.evaluation.stores and any(info.validation for info in stores.values())
 
 
 def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Delivery:
-    """What a run that ended in the state `last` delivers: its best round on validation images, or its last.
+    """Choose the round that a run delivers: its best on validation images, or its last one, with the state `last`.
 
     Raises RunError if the best round's checkpoint is gone or damaged.
     """
@@ -62,5 +62,5 @@ def best_round(state: State, number: int, deciding: tuple[str, Counts] | None, m
 
 
 def told(best: Best, config: RunConfig) -> str:
-    """What a best round is the best by: "the best by accuracy on the stores' validation images"."""
+    """Say why a round is the best: "the best by accuracy on the stores' validation images"."""
     return f"the best by {config.evaluation.metric.replace('_', ' ')} on {IMAGES[best.on]}"

@@ -43,7 +43,7 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
 
 
 def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
-    """What `model.json` says, with what people call each class, in the order of the classes, if there are names."""
+    """Return the content of `model.json` with `class_names`, in the order of the classes, if there are `names`."""
     others = {key: value for key, value in described.items() if key != "class_names"}
     return others | ({"class_names": [called(names, label) for label in described["classes"]]} if names else {})
 

@@ -1,6 +1,4 @@
-"""What a server has beside its stores: a place where their updates wait, and images to judge single updates and to
-choose rounds on.
-"""
+"""The server's buffer for updates, and its evaluators for single updates and for the choice of the best round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,11 +19,12 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Gate:
-    """What updates pass before they count, and rounds before they are chosen.
+    """The buffer and the evaluators of the server.
 
-    held:   where they wait until their round has all of them
-    sample: judges parameters (float32 [P]) on a few of the server's test images; None: it has none
-    validation: judges them on images that the server holds out to choose rounds by; None: stores do, or nobody asks
+    held:       buffer for updates until their round has all of them
+    sample:     evaluates parameters (float32 [P]) on a few of the server's test images; None: it has none
+    validation: evaluates them on images that the server holds out to choose rounds by; None: stores do, or rounds are
+                not compared
     """
 
     held: Held = field(default_factory=Memory)

@@ -23,7 +23,11 @@ SHARE = 5  # one in so many images of a class is held out to choose by
 
 @dataclass(frozen=True)
 class ServerImages:
-    """What the server judges on. test: what figures are told of; validation: what rounds are chosen on, if needed."""
+    """The server's images for evaluation.
+
+    test:       images that the reported figures are of
+    validation: images that rounds are chosen on; None where they are not needed
+    """
 
     test: Images | None
     validation: Images | None = None
@@ -56,12 +60,12 @@ def divide(start: Start, stores: Mapping[str, StoreInfo], images: Images | None)
 
 
 def is_chosen(config: RunConfig) -> bool:
-    """Whether somebody asks for rounds to be compared: for early stopping, or for the best one."""
+    """Return whether the settings ask for rounds to be compared: for early stopping, or for the best one."""
     return config.evaluation.patience > 0 or config.run.deliver == "best"
 
 
 def nothing_to_choose_on(config: RunConfig) -> str:
-    """What to say where rounds are to be chosen and nobody can."""
+    """Return the error message for settings that compare rounds without any images to compare them on."""
     asked = "run.deliver got 'best'"
     if config.run.deliver != "best":
         asked = f"evaluation.patience got {config.evaluation.patience}"

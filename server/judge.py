@@ -45,5 +45,5 @@ class ServerTest:
 
 
 def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:
-    """What judges models on these images, if there are any."""
+    """Return the evaluator of models on these images; None if there are none."""
     return ServerTest(plan, images, pick(plan.config.run.device)) if images is not None else None

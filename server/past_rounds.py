@@ -109,8 +109,10 @@ def _personal(saved: SavedPlan, number: int, latest: State) -> list[str]:
 
 
 def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
-    """What is known of this very model: all that the run's outcome says if it is the one delivered, else its round's
-    figures on the server's test images, if there are any.
+    """Return the known results of a round's model.
+
+    All of the run's `summary.json` if it is the model delivered, else the round's figures on the server's test images,
+    if there are any.
     """
     sha, path = weights_sha256(saved.plan, state), run / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

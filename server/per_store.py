@@ -80,8 +80,10 @@ def results(
     validation: Scores,
     stores: Mapping[str, StoreInfo],
 ) -> tuple[str, Rows | None]:
-    """Where each store's result is from, and the results: its test images, else its validation images, as it uses the
-    model; else an expectation from its mix of classes on the server's test images.
+    """Return the source of the stores' results, and the results.
+
+    They are from the stores' test images, else from their validation images, as each store uses the model; else they
+    are expectations from each store's mix of classes and the server's test images.
     """
     for source, scores in (("test", test), ("validation", validation)):
         if found := scores.stores:

@@ -1,4 +1,4 @@
-"""What a run's checkpoints leave out because it never changes: enough to make a model of any of them."""
+"""The constant part of a run, saved once beside its checkpoints; with it each checkpoint can become a model."""
 
 import json
 from collections.abc import Mapping

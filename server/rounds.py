@@ -159,7 +159,7 @@ class Rounds:
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
     def _may_be_delivered_last(self, state: State) -> bool:
-        """Whether a round's model may be the run's last one, and be delivered for that."""
+        """Return whether a round may be the run's last, so that its model may be delivered for that."""
         patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
         return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
 

@@ -1,4 +1,4 @@
-"""What an evaluation of one model found: at the server, at the stores, and by which scores the stores use it."""
+"""Results of the evaluation of one model at the server and at the stores, by its own and by adjusted scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,8 +45,9 @@ class Scores:
         return _merged(self.stores)
 
     def deciding(self) -> tuple[str, Counts] | None:
-        """What the best round is chosen on, as in `server.delivery.IMAGES`: the stores' validation images, else the
-        server's, else its test images.
+        """Return the counts that the best round is chosen by, and their name in `server.delivery.IMAGES`.
+
+        Those on the stores' validation images, else on the server's, else on its test images; None without any.
         """
         found = {"validation": self.together(), "server-validation": self.held_out, "test": self.test}
         return next(((on, counts) for on, counts in found.items() if counts is not None), None)

@@ -188,7 +188,7 @@ def screen_evaluations(
 
 
 def _can_be(counts: Counts, classes: int, most: int) -> bool:
-    """Whether they are counts of 1 to `most` images."""
+    """Return whether these can be the counts of 1 to `most` images."""
     return bool(
         counts.confusion.shape == (classes, classes)
         and (counts.confusion >= 0).all()
@@ -198,7 +198,7 @@ def _can_be(counts: Counts, classes: int, most: int) -> bool:
 
 
 def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
-    """Whether adjusted counts are none, or of the same images as the raw ones, in a run that trains with offsets."""
+    """Return whether adjusted counts are absent, or of the same images as the raw ones in a run with class offsets."""
     if adjusted is None:
         return True
     return bool(

@@ -43,7 +43,7 @@ class Verdict:
 
     @cached_property
     def told(self) -> tuple[str, Counts] | None:
-        """What the run is judged by: the server's test images, else the stores', as they use the model."""
+        """Source and counts of the run's test result: the server's images, else the stores', as they use the model."""
         if self.scores.test is not None:
             return "server", self.scores.test
         together = self.scores.together()
@@ -51,13 +51,13 @@ class Verdict:
 
     @cached_property
     def reliability(self) -> Reliability | None:
-        """How sure the model as it is was of the same images; None if nobody told."""
+        """The confidence of the model, by its own scores, on the same images; None if it was not measured."""
         raw = self.scores.test or self.scores.ways().get("raw")
         return raw.reliability if raw is not None else None
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """What validation images say at each temperature of `GRID`; None if nobody told."""
+        """The confidence on validation images at each temperature of `GRID`; None if it was not measured."""
         raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
 
@@ -131,7 +131,7 @@ class Verdict:
         }
 
     def _places(self, reliability: Reliability) -> dict[str, int | None]:
-        """Where the counts with and without the temperature are."""
+        """Return the index of the counts with the temperature ("scaled"; None without one) and without ("unscaled")."""
         at = {"unscaled": 1.0, "scaled": self.temperature}
         return {name: None if each is None else reliability.temperatures.index(each) for name, each in at.items()}
 
@@ -188,7 +188,7 @@ def _temperature(counts: Counts | None) -> float | None:
 
 
 def _described(scores: Scores) -> dict[str, Any] | None:
-    """What all stores' images together say of the model as it is and as adjusted; None: nobody told of both."""
+    """Return the results on all stores' images together, "raw" and "adjusted"; None if no store has an adjustment."""
     ways = scores.ways()
     return {way: per_store.described(counts) for way, counts in ways.items()} if "adjusted" in ways else None
 

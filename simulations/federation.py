@@ -94,7 +94,7 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
-    """What was left out, and then the classes of which no store has images to train on."""
+    """Return the text on what was left out, followed by the classes of which no store has training images."""
     totals = [sum(column) for column in zip(*table.values(), strict=True)]
     untrained = [classes[place] for place in reading_order(classes) if not totals[place]]
     told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""

@@ -1,4 +1,4 @@
-"""What each simulated store held when a run began, so that going on with other images cannot pass unnoticed."""
+"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run notices other images."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ def _digest(content: bytes) -> str:
 
 
 def _of_store(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs in a store's splits, in words."""
+    """Yield the differences of a store's splits, in words."""
     for split in ("train", "validation", "test"):
         nothing: dict[str, Any] = {"order": "", "classes": {}}
         old, new = before.get(split, nothing), now.get(split, nothing)

@@ -106,7 +106,7 @@ def _check_judges(start: Start, stores: federation.Federation) -> None:
 
 
 def _gate(start: Start, images: ServerImages) -> Gate:
-    """What updates and rounds pass; stores are looked at one by one only if that is asked for."""
+    """Return the server's evaluators; single updates are evaluated only if anomaly detection is on."""
     config = start.plan.config
     sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
     return Gate(sample=sample, validation=judge_of(start.plan, images.validation))

@@ -49,7 +49,11 @@ CLASS_NAMES = "class-names.csv"
 
 @dataclass(frozen=True)
 class Written:
-    """Who got how much of what, and the photos that nobody got, in words; empty if there are none."""
+    """The result of a split.
+
+    counts:   images that each folder got
+    left_out: text on photos that no folder got; empty if there are none
+    """
 
     counts: Counts
     left_out: str

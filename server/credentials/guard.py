@@ -40,7 +40,7 @@ class Enrolment(BaseModel):
 
 
 class Asking(BaseModel):
-    """What a store sends that asks for the run's classes: its kit's code, or a moment signed with its kit's key."""
+    """A store's question for the run's classes, with its kit's code or a time (ISO 8601) signed with its kit's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -140,7 +140,7 @@ def _header(key: str) -> str:
 
 
 def _has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
-    """Whether a store has its latest kit's code, used or still good, or signed its question with its key just now.
+    """Return whether a question has the code of the store's latest kit, used or still valid, or a fresh signature.
 
     Raises ValueError, TypeError, and cryptography's errors.
     """

@@ -78,7 +78,7 @@ def _judged(found: Mapping[str, Any], order: Sequence[int], names: ProductNames)
 def _dealt(
     partition: Mapping[str, Any] | None, classes: Sequence[str], order: Sequence[int], names: ProductNames
 ) -> dict[str, Any] | None:
-    """What stores hold, in that order; untouched if it is of other classes."""
+    """Return a partition with its classes named and in that order; unchanged if it is of other classes."""
     if partition is None or list(partition["classes"]) != list(classes):
         return None if partition is None else dict(partition)
     stores = {store: [counts[place] for place in order] for store, counts in partition["stores"].items()}

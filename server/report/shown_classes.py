@@ -1,4 +1,4 @@
-"""What stores hold, in no more classes than colours and a legend can tell apart: the rest is one layer."""
+"""The classes shown in the picture of the stores' images: as many as colours can tell apart; the rest is one layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -146,7 +146,7 @@ def _how_good(summary: Mapping[str, Any]) -> str:
 
 
 def interval(test: Mapping[str, Any]) -> str:
-    """How far chance may have moved the test accuracy: " (95% interval 74.8 to 83.1%)"; empty if that is not known."""
+    """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if it is not known."""
     if not (found := test.get("interval")):
         return ""
     return f" (95% interval {100 * found[0]:.1f} to {percent(found[1])})"
@@ -162,7 +162,7 @@ def _which_round(summary: Mapping[str, Any]) -> str:
 
 
 def is_best_delivered(summary: Mapping[str, Any]) -> bool:
-    """Whether the model is that of the best round because it is the best, not because it is the last."""
+    """Return whether the best round was delivered because it is the best, and not because it is the last."""
     best = summary.get("best") or {}
     return best.get("on") != "test" and best.get("round") == summary.get("delivered_round") is not None
 

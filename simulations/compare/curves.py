@@ -1,4 +1,4 @@
-"""How models learned from round to round, and whether more rounds would have made the federated one better."""
+"""Learning curves of models, and whether the federated model's accuracy was still rising at the end."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -61,5 +61,5 @@ def rise(curve: Sequence[tuple[int, float]]) -> float | None:
 
 
 def still_rises(points: float | None) -> bool:
-    """Whether a rise is one."""
+    """Return whether a rise of so many points counts as one; None does not."""
     return points is not None and points >= LEAST_RISE

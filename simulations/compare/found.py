@@ -66,8 +66,9 @@ class SeedOutcome:
         return fmean(each.counts.accuracy for each in judged if len(each.right))
 
     def _is_adjusted(self, kind: str) -> bool:
-        """Whether the stores' shares of the classes are added to the scores of all models of a kind: if that makes the
-        validation images likelier, or if there are none of these.
+        """Return whether the stores' class shares are added to the scores of all models of a kind.
+
+        They are if that does not raise the loss on the validation images, or if there are none of these.
         """
         outcomes = self._outcomes(kind)
         validated = list(_adjustable(answers for outcome in outcomes for answers in outcome.validated.values()))
@@ -112,7 +113,7 @@ class Row:
         return _merged([each.counts for each in judged]) if judged else None
 
     def gain(self, of: str, over: str) -> Gain | None:
-        """What it gains by a model of one kind over that of another; None without images."""
+        """Return the store's gain by a model of one kind (`of`) over another (`over`); None without images."""
         return gain([[seed.paired(self.store, of, over)] for seed in self.seeds])
 
 
@@ -132,7 +133,7 @@ class Found:
             self.rows = [Row(store, store, seeds) for store in seeds[0].stores]
 
     def gain(self, of: str, over: str) -> Gain:
-        """What is gained in the mean over the stores that have images to judge on, and over the seeds."""
+        """Return the mean gain over the stores that have images to judge on, and over the seeds."""
         found = gain([[seed.paired(store, of, over) for store in seed.stores] for seed in self.seeds])
         assert found is not None, "there are images to judge on"
         return found

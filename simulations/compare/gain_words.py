@@ -17,12 +17,12 @@ def points(value: float) -> str:
 
 
 def is_sure(gain: NamedGain) -> bool:
-    """Whether a difference is clear; with one seed, whether it is more than its test images leave open."""
+    """Return whether a difference is clear; with one seed, whether it exceeds the margin of its test images."""
     return bool(gain["clear"]) if gain["clear"] is not None else abs(gain["points"]) > gain["margin"]
 
 
 def change(gain: NamedGain) -> str:
-    """What a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5 points"."""
+    """Say what a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5 points"."""
     past = gain["clear"] is None
     if _is_nothing(gain):
         return "neither gained nor lost" if past else "would neither gain nor lose"
@@ -39,7 +39,7 @@ def chance(gain: NamedGain) -> str:
 
 
 def difference(gain: NamedGain) -> str:
-    """How much, and with which margin: "5 points more (give or take 3 points)"."""
+    """Return a difference with its margin: "5 points more (give or take 3 points)"."""
     more = "more" if gain["points"] >= 0 else "less"
     images = ", by its test images alone" if gain["clear"] is None else ""
     return f"{points(gain['points'])} {more} (give or take {points(gain['margin'])}{images})"

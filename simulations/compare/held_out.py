@@ -44,8 +44,9 @@ class HeldOut:
 
 
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
-    """What to judge on, and the stores with just that as their test images. The server keeps its own for its rounds
-    only where no store has validation images to draw a curve of.
+    """Return the federation, its stores with the held-out images as their test images, and these held-out images.
+
+    The server keeps its own for its rounds only where no store has validation images to draw a curve of.
 
     A store's own images are its test images; where no store has any, the server's test images are dealt to them,
     and where there are none, the stores' validation images are taken, which then choose nothing.

@@ -1,4 +1,4 @@
-"""How sure a difference between two kinds of models is: what another training and other test images would change.
+"""Margins of a difference between two kinds of models, from the variation of trainings and of test images.
 
 A difference is measured in S seeds, each of which trains both models anew and judges both on the same images. So it
 varies for two reasons, and its variance has two parts:
@@ -59,7 +59,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much more often one kind of model is right than another, in percentage points.
+    """The difference between the accuracies of two kinds of models, in percentage points.
 
     seeds:    in each seed
     images:   standard error that comes of the choice of test images
@@ -106,7 +106,7 @@ class Gain:
 
 
 def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
-    """What is gained in the mean over stores and seeds; None if no store has images.
+    """Return the mean gain over stores and seeds; None if no store has images.
 
     seeds: of each seed, its stores; those without images do not count, the others count the same each
 

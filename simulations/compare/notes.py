@@ -1,4 +1,4 @@
-"""How a comparison was made, in sentences: the work that each model got, and what its margins count."""
+"""Sentences on the method of a comparison: the work of each model, and the sources of variation in its margins."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from simulations.compare.parts import ALONE, FEDERATED, POOLED
 
 
 def budget(found: Mapping[str, Any]) -> list[str]:
-    """How much local work the models got, and that those compared with each other got as much."""
+    """Say how much local work each model got, and that models compared with each other got the same."""
     told, tuning = found["budget"], found["budget"]["fine_tuning"]
     federated, others = told["federated"], told["alone_and_pooled"]
     lines = [
@@ -28,7 +28,7 @@ def budget(found: Mapping[str, Any]) -> list[str]:
 
 
 def margins(found: Mapping[str, Any]) -> str:
-    """Which randomness the margins count."""
+    """Say which sources of variation the margins include."""
     if len(found["seeds"]["done"]) == 1:
         return (
             "Margins (±) are 95% intervals for the choice of test images alone. What another training would have given"
@@ -48,7 +48,7 @@ def _rounds(told: Mapping[str, int], epoch: str) -> str:
 
 
 def _stopped_early(found: Mapping[str, Any]) -> str:
-    """How many rounds were played, where each training stops by itself."""
+    """Say how many rounds each kind of model was trained, in a comparison with early stopping."""
     played: dict[str, list[int]] = {}
     for name, part in found["parts"].items():
         played.setdefault(name.split("/")[1], []).append(part["rounds"])

@@ -1,4 +1,4 @@
-"""Where a comparison lives, and with which settings and options: a new one, or one to go on with."""
+"""The directory, settings and options of a comparison, new or resumed."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate divi
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for.
+    """The options of the command line.
 
     settings:      flat settings, merged in the order of their precedence
     seeds:         as in `Options`; empty: those of the comparison to resume, else the one of `settings`. A comparison
@@ -41,7 +41,7 @@ class Request:
 
 
 def is_comparison(path: Path) -> bool:
-    """Whether there is a comparison in `path`, begun or finished."""
+    """Return whether there is a comparison in `path`, begun or finished."""
     return (path / OPTIONS).is_file()
 
 
@@ -59,7 +59,7 @@ def place(request: Request) -> tuple[Path, RunConfig]:
 
 
 def agree_on_options(request: Request, config: RunConfig, directory: RunDirectory) -> Options:
-    """What is asked for, or else what the comparison has been told before; kept for the next time.
+    """Return the options asked for, else those of the comparison to resume, and save them in its directory.
 
     Raises ConfigError if they differ, RunError for a comparison of an earlier version.
     """

@@ -27,7 +27,7 @@ class Progress:
         return _share(self._done())
 
     def told(self) -> str:
-        """What is done of each kind: "federated 3 of 10 rounds, alone 2 of 4 stores"."""
+        """Return the progress of each kind: "federated 3 of 10 rounds, alone 2 of 4 stores"."""
         kinds: dict[str, list[tuple[Part, float]]] = {}
         for part, done in self._done():
             kinds.setdefault(part.kind, []).append((part, done))
@@ -63,7 +63,7 @@ def _share(parts: Sequence[tuple[Part, float]]) -> float:
 
 
 def _of_kind(parts: Sequence[tuple[Part, float]]) -> str:
-    """What is done of the parts of a kind: rounds of a single one, else how many are finished."""
+    """Return the progress of the parts of a kind: the rounds of a single one, else the number of finished ones."""
     if len(parts) == 1 and not parts[0][0].store:
         ((part, done),) = parts
         return f"{done:.0f} of {counted(part.config.run.rounds, 'round')}"

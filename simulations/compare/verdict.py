@@ -1,4 +1,4 @@
-"""What a comparison found, in numbers: `compare.json`. Words, tables and page are made of these alone."""
+"""The results of a comparison in numbers: `compare.json`. Sentences, tables and the page are made of these alone."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev

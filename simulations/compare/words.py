@@ -1,4 +1,4 @@
-"""What a comparison found, in sentences for whoever has to decide: made of `compare.json`, for terminal and page.
+"""The results of a comparison in sentences for decision makers: made of `compare.json`, for terminal and page.
 
 With several seeds a difference can be called clear; with one it is told as what this run gave.
 """
@@ -21,7 +21,7 @@ TITLES = {
 
 
 def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> str:
-    """What joining brought this store, with the federated model as it is and with its own fine-tuned one."""
+    """Say what joining brought a store, with the federated model as it is and with its own fine-tuned one."""
     gain, models = store["gain"][FEDERATED], store["models"]
     if gain is None:
         return f"{printable(label)} has no held-out images, so there is nothing to judge it by."
@@ -106,7 +106,7 @@ def _tuning(found: Verdict) -> str:
 
 
 def _stores(found: Verdict) -> str:
-    """How many stores gain and lose: clearly, where that can be known."""
+    """Say how many stores gain and lose, and how many clearly, where that is known."""
     rows, seeds = found["stores"].values(), len(found["seeds"]["done"])
     kinds = [kind for kind in (FEDERATED, TUNED) if kind in found["average"]]
     gains = {kind: [row["gain"][kind] for row in rows if row["gain"][kind]] for kind in kinds}
@@ -162,7 +162,7 @@ def _scores(found: Verdict) -> str:
 
 
 def _spread(found: Verdict) -> str:
-    """What each seed gave; of one, that it is one."""
+    """List the gain of each seed; with one seed, say that there is only one."""
     if len(found["seeds"]["done"]) == 1:
         other = "another deal of the images and another training" if found["seeds"]["is_dealt"] else "another training"
         return f"This is one seed: what {other} would give is not known, and in no margin; --seeds 0,1,2 shows it."

@@ -19,7 +19,12 @@ _MARK = object()
 
 @dataclass
 class Inert:
-    """What would be imported or made. name: `module name` as the pickle has it; arguments, state: what it would get"""
+    """A note of an object that the pickle would import or create.
+
+    name:      `module name`, as in the pickle
+    arguments: the arguments that it would be called with
+    state:     the state that it would be given
+    """
 
     name: str
     arguments: Any = None

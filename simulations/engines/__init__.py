@@ -80,7 +80,7 @@ def _gains_from_batching(start: Start) -> bool:
 
 
 def _may_batch(start: Start) -> bool:
-    """Whether a round has several stores, and nothing but the network could keep them from training at once."""
+    """Return whether a round has several stores that can train in one batch, if the network allows it."""
     config = start.plan.config
     if config.train.seconds or strategies.build(config.strategy, start.layout).personal():
         return False

@@ -135,7 +135,7 @@ class RayEngine:
         return {store: self._kept(store, order.round + 1) for store in stores} if self._personal else {}
 
     def _kept(self, store: str, round: int) -> Arrays | Failure:
-        """What a store remembers before `round`, or its failure to read that."""
+        """Return the state of a store before `round`, or its failure to read it."""
         state = load_state(self._states, self._plan.run_id, store, round)
         return state if isinstance(state, Failure) else arrays(state)
 

@@ -48,7 +48,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Model:
-    """What an order is detached from: a global model, float32 [P], and what the strategy's server half adds."""
+    """The part of an order that is sent apart: the global model, float32 [P], and the tensors of the strategy."""
 
     params: NDArray[np.float32]
     extras: Arrays

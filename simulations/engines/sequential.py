@@ -205,8 +205,9 @@ def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[
 
 
 def workers_of(config: RunConfig) -> int:
-    """How many processes work: `run.workers`, or one a core on a CPU of Linux, where processes can be forked, else one.
+    """Return the number of worker processes: `run.workers`; if that is 0, it depends on the device.
 
+    One per core on a CPU of Linux, where processes can be forked; else one.
     Raises ConfigError for several on another device: CUDA does not survive a fork, and they would share its memory.
     """
     run, is_cpu = config.run, config.run.device == "cpu"

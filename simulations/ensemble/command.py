@@ -120,13 +120,13 @@ def _names(members: Sequence[SavedModel]) -> list[str]:
 
 
 def _class_names(members: Sequence[SavedModel]) -> list[str]:
-    """What people call the first member's classes, by the first member that has names for them."""
+    """Return names for the first member's classes, as people know them, from the first member that has such names."""
     names = next(filter(None, map(_names_beside, members)), {})
     return [names.get(label, label) for label in members[0].spec.classes]
 
 
 def _names_beside(member: SavedModel) -> dict[str, str]:
-    """What the `model.json` beside a model's file says of its classes. Raises DataError if it cannot be read."""
+    """Return class -> name from the `model.json` beside a model's file. Raises DataError if it cannot be read."""
     path = member.path.with_name(DESCRIPTION)
     try:
         described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -38,7 +38,7 @@ _NAMES = {
 
 
 def _is_clear(gain: Mapping[str, float]) -> bool:
-    """Whether other test images would hardly undo it; the models are what they are."""
+    """Return whether a gain exceeds its margin, which is for the choice of test images only, not for training."""
     return abs(gain["points"]) > gain["margin"]
 
 

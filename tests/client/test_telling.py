@@ -1,4 +1,4 @@
-"""What a store's console says of its work."""
+"""Messages about the work on a store's console."""
 
 from pathlib import Path
 

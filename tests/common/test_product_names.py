@@ -1,4 +1,4 @@
-"""What people call classes: the file, and what it refuses."""
+"""The file of class names that people use, and the contents that it refuses."""
 
 import unicodedata
 from pathlib import Path

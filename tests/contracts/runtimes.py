@@ -138,7 +138,7 @@ class At:
     states: Path
 
     def extras(self) -> Tensors:
-        """What the strategy sends along in round 1."""
+        """Return the tensors that the strategy sends along in round 1."""
         strategy = strategies.build(self.begun.plan.config.strategy, self.begun.layout)
         return strategy.extras(strategy.initial(self.begun.params, self.begun.layout.trainable))
 
@@ -174,7 +174,7 @@ def codes(answers: Mapping[str, Update | Failure]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Run:
-    """What is left of a run.
+    """The results of a run.
 
     delivered: the best round's state where early stopping ended the run, else the last one's
     validated: that model on validation images, at the end

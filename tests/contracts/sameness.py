@@ -1,4 +1,4 @@
-"""Whether runtimes did the same: to the bit, but for `batched`, whose sums run in another order."""
+"""Comparison of runtimes' results: equal to the bit, but for `batched`, whose sums run in another order."""
 
 from collections.abc import Mapping
 
@@ -45,7 +45,7 @@ def is_same_training(runtime: str, one: Mapping[str, float], other: Mapping[str,
 
 
 def is_same_run(runtime: str, found: Run, expected: Run) -> bool:
-    """Whether two runs chose, lost and learned the same, and are judged the same."""
+    """Assert that two runs sampled and lost the same stores, learned the same, and are evaluated the same."""
     assert found.failures() == expected.failures()
     for one, other in zip(found.records, expected.records, strict=True):
         assert one["sampled"] == other["sampled"]
@@ -64,7 +64,7 @@ def is_same_run(runtime: str, found: Run, expected: Run) -> bool:
 
 
 def is_judged_as_in_its_round(run: Run) -> bool:
-    """Whether stores find the delivered model as good as when they judged it in the round that made it."""
+    """Assert that stores evaluate the delivered model as they did in the round that made it."""
     then = run.records[run.delivered.round - 1]["validation"]["stores"]
     now = {name: counts.accuracy for name, counts in run.validated.stores.items()}
     assert {name: each["accuracy"] for name, each in then.items()} == pytest.approx(now, abs=0)

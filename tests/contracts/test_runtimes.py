@@ -95,7 +95,7 @@ def ray_address() -> Iterator[str]:
 
 @pytest.fixture
 def opener(runtime: str, request: pytest.FixtureRequest) -> Opener:
-    """What opens the runtime."""
+    """Return the function that opens the runtime."""
     if runtime == "ray":
         return engine("ray", ray_address=request.getfixturevalue("ray_address"))
     return OPENERS[runtime]

@@ -1,4 +1,4 @@
-"""Who brings which class, told before round 1."""
+"""The table of the stores' classes, shown before round 1."""
 
 import pytest
 

@@ -108,7 +108,7 @@ def test_heads_of_the_stores_own_stay_there(tmp_path: Path) -> None:
 
 
 def played(dealt: Federation, config: RunConfig, states: Path, engine: str, *, rounds: int) -> tuple[State, Start]:
-    """What some rounds make of the initial model."""
+    """Train the initial model for some rounds."""
     begun = start(config)
     runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, states)
     loop = Rounds(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)

@@ -1,4 +1,4 @@
-"""Who is right how often: numbers that a reader can check by hand."""
+"""Counts of models' right answers: numbers that a reader can check by hand."""
 
 import numpy as np
 import pytest

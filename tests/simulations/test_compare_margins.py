@@ -1,4 +1,4 @@
-"""How sure differences are: numbers to check by hand, and what a simulation with known truth says of the margins."""
+"""Margins of differences: numbers to check by hand, and their coverage in a simulation with known truth."""
 
 import math
 from statistics import NormalDist

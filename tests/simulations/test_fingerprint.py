@@ -1,4 +1,4 @@
-"""What stores held: equal for equal images, and differences in words."""
+"""Fingerprints of stores' images: equal for equal images, and differences in words."""
 
 import io
 import shutil

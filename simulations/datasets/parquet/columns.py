@@ -1,4 +1,4 @@
-"""Which columns of a parquet file hold its images and its labels.
+"""Detection of the columns of a parquet file that hold its images and its labels.
 
 Hugging Face features in the schema metadata tell (`Image`, `ClassLabel`;
 https://huggingface.co/docs/datasets/about_dataset_features); without them the usual names do. Nothing else is guessed:
@@ -21,9 +21,9 @@ Kind = Literal["Image", "ClassLabel"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Where images and labels are.
+    """The names of the columns of images and labels.
 
-    names: of the labels 0, 1, ...; empty if the file tells none
+    names: class names of the labels 0, 1, ...; empty if the file has none
     """
 
     image: str

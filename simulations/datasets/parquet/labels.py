@@ -1,4 +1,4 @@
-"""Which classes a data set in parquet files has: those of the labels that occur, one list for all files.
+"""The classes of a data set in parquet files: those of the labels that occur, one list for all files.
 
 A label counts by its class name, never by its number: each file's own names are mapped to the list.
 """
@@ -30,7 +30,7 @@ Value = int | float | str | bool
 
 @dataclass(frozen=True)
 class FileLabels:
-    """How to read the labels of one file.
+    """The mapping of one file's labels to the data set's classes.
 
     image, label: its columns
     values:       all labels that occur in it
@@ -76,7 +76,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one file holds: the class name of each of its labels, "" for none; `is_numbered` without names."""
+    """The labels of one file.
+
+    classes:     the class name of each label; "": none
+    is_numbered: the labels are numbers without names
+    """
 
     path: Path
     columns: Columns

@@ -1,4 +1,4 @@
-"""Which parquet files of a folder are for training, validation and testing.
+"""Assignment of the parquet files of a folder to training, validation and testing.
 
 File names (`train-00000-of-00001.parquet`) or folders (`train/0000.parquet`), at any depth, tell. Where no file names a
 split, all are for training, as the Hugging Face hub has it

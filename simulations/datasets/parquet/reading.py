@@ -17,7 +17,7 @@ def schema_of(path: Path) -> Any:
 
 
 def rows_of(path: Path) -> int:
-    """How many rows a file has. Raises DataError."""
+    """Return the number of rows of a file. Raises DataError."""
     import pyarrow.parquet as pq
 
     with _reading(path):
