@@ -114,6 +114,7 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
     assert [n for n in range(1, 8) if protocol.is_evaluated(n, task)] == [5, 7]
 
 
+@pytest.mark.slow
 def test_the_command_runs(tmp_path: Path) -> None:
     """W1 in little, against the bare loop, with results that can be drawn."""
     only = "ours,bare loop (1"

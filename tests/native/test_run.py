@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -11,6 +12,7 @@ from tests.simulations.command import run, summary
 SETTINGS = ["--dataset", "shelf", "--stores", "3", "--rounds", "2", "--lr", "0.002", "--set", "data.flip=false"]
 
 
+@pytest.mark.slow
 def test_without_a_compiler_a_run_says_so_and_learns_the_same(tmp_path: Path) -> None:
     compiled, plain = tmp_path / "compiled", tmp_path / "plain"
     with_compiler = run("run", *SETTINGS, "--out", compiled)

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.simulations.command import SMALL, history, run, start, summary
 from tests.simulations.test_resume import kill_when, lines
 
 TOP = ["--set", "messages.compression=top-k", "--set", "messages.keep=0.05"]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     """What stores have not sent yet survives with them, as of the round that is trained again."""
     whole, out = tmp_path / "whole", tmp_path / "run"

@@ -123,6 +123,7 @@ def test_a_second_interrupt_ends_at_once_and_loses_nothing(tmp_path: Path, undis
     assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert run("run", *SMALL, "--rounds", "1", "--out", out).returncode == 0

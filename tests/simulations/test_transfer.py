@@ -98,6 +98,7 @@ def test_they_are_no_class_of_the_run_that_follows(shops: Path, first: Path, tmp
     assert len(json.loads((out / "model.json").read_text())["classes"]) == 10
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_turns_the_same(shops: Path, first: Path, tmp_path: Path) -> None:
     out = tmp_path / "two"
     asked = [*photo_settings(shops), "--rounds", "2", "--set", "train.objective=turns", "--set", "run.workers=2"]
