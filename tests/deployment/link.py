@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from random import Random
 from types import TracebackType
 from typing import Any, Self
 
@@ -80,7 +81,11 @@ class Link:
         self._loop.call_soon_threadsafe(self._heard.clear)
 
     def lose_answers(self, every: int) -> None:
-        """Of the answers to each kind of request, lose one in `every`, the first one first; 0: none."""
+        """Of each `every` answers to one kind of request in a row, lose one, of the first ones the first; 0: none.
+
+        Which one changes from row to row: a store that asks as regularly as it is asked would else lose the same
+        answer each time, and never have it.
+        """
         self._every = every
 
     def mend(self) -> None:
@@ -132,12 +137,18 @@ class Link:
             await self._cross(len(data), up=True)
             if found := _REQUEST.match(data):
                 connection.request = found[1].decode()
-                connection.is_lossy = bool(self._every) and self.asked[connection.request] % self._every == 0
+                connection.is_lossy = self._is_lost(connection.request, self.asked[connection.request])
                 self.asked[connection.request] += 1
             self.up += len(data)
             connection.far.write(data)
             await connection.far.drain()
         connection.far.close()
+
+    def _is_lost(self, request: str, number: int) -> bool:
+        if not self._every:
+            return False
+        row, place = divmod(number, self._every)
+        return place == (Random(f"{request} {row}").randrange(self._every) if row else 0)
 
     async def _downwards(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         while data := await reader.read(PIECE):

@@ -94,5 +94,6 @@ def test_answers_are_lost_after_the_work_was_done(link: Link) -> None:
             outcomes.append(post(link))
         except (ConnectionResetError, http.client.RemoteDisconnected):
             outcomes.append(b"lost")
-    assert outcomes == [b"lost", b"hello", b"lost", b"hello"]
+    assert outcomes[0] == b"lost"
+    assert sorted(outcomes[:2]) == sorted(outcomes[2:]) == [b"hello", b"lost"]
     assert (Echo.asked, link.lost["echo"]) == (4, 2)

@@ -98,7 +98,6 @@ def test_a_frozen_backbone_crosses_the_link_once(command: Starter, link: Link, t
     assert link.up < 0.1 * size
 
 
-@pytest.mark.timeout(1500)  # a lossy link repeats requests; a busy machine makes that slow
 def test_lost_answers_change_nothing(command: Starter, tmp_path: Path, port: int) -> None:
     """A quarter of the answers to each kind of request is lost, so that a store repeats what the server has done."""
     folders = [draw_photos(tmp_path / name, ["boot", "hat"], seed=seed) for seed, name in enumerate(["near", "far"])]
@@ -110,7 +109,7 @@ def test_lost_answers_change_nothing(command: Starter, tmp_path: Path, port: int
             stores[1].says("Joined")
             if name == "lossy":
                 link.lose_answers(every=4)
-            assert server.ends(600) == 0, server.text
+            assert server.ends(240) == 0, server.text
             outcomes[name] = summary(tmp_path / name)
             for store in stores:
                 store.kill()
