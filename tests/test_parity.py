@@ -50,6 +50,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ADDRESS": "local",  # never a cluster that someone else runs on this machine
         "NO_COLOR": "1",
     }
     from tests.test_readme import end_processes_of

@@ -40,6 +40,7 @@ def test_commands(tmp_path: Path) -> None:
         "FEDSHELF_DATA": str(data),
         "FEDSHELF_HOME": str(tmp_path / "state"),
         "FLWR_HOME": str(tmp_path / "flwr"),
+        "RAY_ADDRESS": "local",  # never a cluster that someone else runs on this machine
     }
     waiting: list[subprocess.Popen[str]] = []
     try:

@@ -13,12 +13,14 @@ HERE = "127.0.0.1"
 def ray_cluster(cpus: int = 0) -> Iterator[Any]:
     """A cluster whose head, the driver's node, has `cpus` CPUs; skips the test where Ray is not installed."""
     ray = pytest.importorskip("ray")
-    from ray._private import ray_constants
+    from ray._private import ray_constants, utils
     from ray.cluster_utils import Cluster
 
     quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)  # as our engine does by STAY_HERE, before an import
+        # Ray notes its address for the whole machine: whoever starts Ray without an address would join this cluster.
+        patch.setattr(utils, "write_ray_address", lambda *_: None)
         made = Cluster(initialize_head=True, head_node_args=node(num_cpus=cpus, _system_config=quick))
         try:
             yield made
