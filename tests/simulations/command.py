@@ -25,7 +25,7 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """The same, to its end."""
     process = start(*arguments, **options)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=280)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
