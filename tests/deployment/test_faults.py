@@ -188,7 +188,7 @@ def test_photos_that_vanish_fail_one_round_at_that_store_only(
     assert len(stores) == 2
 
 
-@pytest.mark.timeout(1300)  # a new process for each message: on a busy machine a round takes a minute
+@pytest.mark.timeout(1300)  # a new process for each message: 20 s each on a busy machine
 def test_our_store_and_flowers_own_supernode_speak_the_same(
     command: Starter, folders: dict[str, Path], out: Path, port: int
 ) -> None:
