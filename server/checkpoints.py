@@ -1,5 +1,6 @@
 """Checkpoints: everything that changes during a run, never half-written."""
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from common.files import write_atomic
 from common.params import Tensors
 
 RISK_SECONDS = 5.0
+_STATE, _SHA256 = "state", "sha256"  # in a file's metadata
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class Checkpoints:
             "record": state.record,
             "averaged": state.averaged,
         }
-        content = save({name: t.contiguous() for name, t in tensors.items()}, metadata={"state": json.dumps(meta)})
+        stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(meta)
+        content = save(stored, metadata={_STATE: text, _SHA256: _checksum(text, stored)})
         write_atomic(self._path(state.round), lambda file: file.write(content))
         for round in self.rounds()[: -self._keep]:
             if state.best is None or round != state.best.round:
@@ -120,12 +124,20 @@ class Checkpoints:
         return self.load(rounds[-1]) if rounds else None
 
     def load(self, round: int) -> State:
-        """The state after `round`. Raises RunError if it is missing or damaged."""
+        """The state after `round`. Raises RunError if it is missing, damaged or that of another round.
+
+        Files of earlier versions have no checksum.
+        """
         path = self._path(round)
         try:
             with safe_open(path, framework="pt") as file:
-                meta = json.loads(file.metadata()["state"])
+                about = file.metadata() or {}
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about.get(_SHA256, found := _checksum(about[_STATE], tensors)) != found:
+                raise ValueError("its content is not what was written: its checksum differs")
+            meta = json.loads(about[_STATE])
+            if meta["round"] != round:
+                raise ValueError(f"it is the checkpoint of round {meta['round']}, not of round {round}")
             best = Best(**meta["best"]) if meta["best"] else None
             params, average = tensors.pop("params"), tensors.pop("average", None)
             strategy = {name.removeprefix("strategy."): tensor for name, tensor in tensors.items()}
@@ -139,6 +151,15 @@ class Checkpoints:
 
     def _path(self, round: int) -> Path:
         return self._directory / f"round-{round:06d}.safetensors"
+
+
+def _checksum(text: str, tensors: Tensors) -> str:
+    """SHA-256 in hex of a state's text and, sorted by name, its tensors on the CPU with their types and shapes."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def add_round(state: State, totals: Totals, **changes: object) -> State:

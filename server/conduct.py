@@ -157,7 +157,7 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
     from server.growth import adopt  # loads torch
 
-    settings = adopt(request.settings)
+    settings = _absolute(adopt(request.settings))
     config = resolve({"data.dataset": STORES_OWN}, settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     asked = Path(config.run.out or f"runs/{name}")
@@ -166,6 +166,13 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
     return path, resolve({"data.dataset": STORES_OWN}, settings, {"run.out": str(path)})
+
+
+def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with a file of initial weights named from the root: the app works in another directory."""
+    weights = settings.get("model.weights", "")
+    found = {"model.weights": str(Path(weights).resolve())} if str(weights).endswith(".safetensors") else {}
+    return {**settings, **found}
 
 
 def _finished(path: Path, config: RunConfig) -> str | None:
@@ -190,11 +197,13 @@ def _rename(path: Path, names: ProductNames) -> None:
 
 
 def _check_model(config: RunConfig) -> None:
-    """Raises ConfigError for a model that cannot be built: better now than when stores have joined."""
+    """Raises ConfigError, DataError for a model that cannot be built: better now than when stores have joined."""
+    from common import models
     from common.orders import STORE_CHANNELS  # loads torch
     from server.plan import settle
 
     settle(config, None, STORE_CHANNELS)
+    models.check_weights(config.model)
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from common.assortment import images_by_class, most_loss
 from common.config import TrainConfig
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.plain import plain
 from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
 ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
+LONGEST_REASON = 300  # characters, which go into the history
 PIECE = 2**18  # coordinates whose difference is taken at a time
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -144,7 +146,8 @@ class Screen:
         self._refuse(store, reason)
 
     def _refuse(self, store: str, reason: str) -> None:
-        self._failed[store] = Failure(store, "invalid", reason)
+        """Name the store with the reason, which may quote it: names of its own choice, as many as it liked."""
+        self._failed[store] = Failure(store, "invalid", plain(reason, LONGEST_REASON))
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:

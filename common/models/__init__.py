@@ -90,6 +90,20 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
     return module
 
 
+def check_weights(config: ModelConfig) -> None:
+    """Look at the weights to begin with before anything is built.
+
+    Raises ConfigError for a kind of file that is never opened, DataError for one that cannot be read or is no model.
+    """
+    if config.weights == "none":
+        return
+    _check_source(config.name, config.weights)
+    if config.weights != "torchvision":
+        from common.models.weights import read
+
+        read(Path(config.weights))
+
+
 def set_training(module: "nn.Module", mode: bool) -> None:
     """Like `module.train(mode)`, but the frozen part of a network stays in evaluation mode."""
     from common.models import head
@@ -137,17 +151,25 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     freeze(module, spec.freeze)
 
 
-def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
-    from common.models.weights import check_name, load_fitting, read, without_head
+def _check_source(name: str, weights: str) -> None:
+    """Raises ConfigError unless the network `name` can have weights from there, whatever these are."""
+    from common.models.weights import check_name
 
+    if weights != "torchvision":
+        check_name(weights)
+    elif name in OURS:
+        raise ConfigError(f"Model {name} is not torchvision's; set model.weights to none or a file.")
+
+
+def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
+    from common.models.weights import load_fitting, read, without_head
+
+    _check_source(spec.name, weights)
     if weights == "torchvision":
-        if spec.name in OURS:
-            raise ConfigError(f"Model {spec.name} is not torchvision's; set model.weights to none or a file.")
         from common.models import zoo
 
         load_fitting(module, zoo.pretrained(spec.name), "torchvision")
         return
-    check_name(weights)
     found = read(Path(weights))
     known = found.spec
     same_classes = known is None or known.classes == spec.classes

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.errors import DataError
 from common.models.spec import ModelSpec
+from common.models.weights import check_finite
 
 FILE = "model.safetensors"
 
@@ -29,7 +30,8 @@ class SavedModel:
 def read(path: Path) -> SavedModel:
     """The model in a run directory, or in a `model.safetensors`. Raises DataError if there is none that can be read.
 
-    The file alone is enough: its metadata hold the specification. `common.prediction.load` makes a network of it.
+    A model that is not finite is none. The file alone is enough: its metadata hold the specification.
+    `common.prediction.load` makes a network of it.
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
@@ -44,6 +46,7 @@ def read(path: Path) -> SavedModel:
         raise DataError(
             f"Cannot read the model {file} ({_first_line(error)}); expected the {FILE} of a run."
         ) from error
+    check_finite(tensors, str(file))
     return SavedModel(file, spec, tensors)
 
 

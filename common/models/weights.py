@@ -15,6 +15,7 @@ from common import claims
 from common.errors import ConfigError, DataError
 from common.models.head import head_name
 from common.models.spec import ModelSpec
+from common.plain import plain
 
 # What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
 # the statistics of batch norms that group norms replaced.
@@ -58,17 +59,28 @@ def check_name(weights: str) -> None:
 
 
 def read(path: Path) -> Weights:
-    """What a safetensors file holds. Raises DataError if it is missing or no such file."""
+    """What a safetensors file holds. Raises DataError if it is missing, no such file, or not finite."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(f"Cannot read model.weights={path} ({error}); expected a .safetensors file.") from error
+    check_finite(tensors, f"model.weights={path}")
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
         spec = claims.spec(about["spec"])
     return Weights(tensors, spec)
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises DataError if a tensor has a number that is not finite: no training could go on from it."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(
+                f"The weights from {source} are not finite (NaN or infinity in {plain(name, 100)!r}): their training"
+                " diverged, or the file is damaged; use another file."
+            )
 
 
 def modern_name(key: str) -> str:

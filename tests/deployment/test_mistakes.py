@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos, free_port
@@ -98,6 +100,14 @@ def test_a_mistyped_start(command: Starter, tmp_path: Path, more: list[str], cod
 def test_an_unknown_model(command: Starter, tmp_path: Path) -> None:
     assert_one_sentence(command, [*START, str(tmp_path / "run"), "--model", "resnet81"], 2, "resnet81")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_cannot_be_used(command: Starter, tmp_path: Path) -> None:
+    (tmp_path / "evil.pt").write_bytes(b"\x80\x04.")
+    save_file({"weight": torch.full((2,), torch.nan)}, tmp_path / "nan.safetensors")
+    for name, code, words in (("evil.pt", 2, "a pickle"), ("nan.safetensors", 3, "not finite (NaN or infinity in")):
+        assert_one_sentence(command, [*START, str(tmp_path / "run"), "--weights", str(tmp_path / name)], code, words)
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_exists_stays_as_it_is(command: Starter, tmp_path: Path) -> None:

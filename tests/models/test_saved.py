@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from common import models
 from common.errors import DataError
 from common.images.types import Images
 from common.models.saved import read
@@ -61,6 +62,18 @@ def test_what_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"spec": "{}"})
     with pytest.raises(DataError, match="Cannot read the model"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("number", [torch.nan, -torch.inf])
+def test_a_model_that_is_not_finite_is_one_sentence(tmp_path: Path, number: float) -> None:
+    network = written(tmp_path)
+    network.vector[0] = number
+    tensors = {key: tensor.clone() for key, tensor in network.module.state_dict().items()}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"spec": network.spec.to_json()})
+    with pytest.raises(DataError, match=r"model\.safetensors are not finite"):
+        read(tmp_path)
+    with pytest.raises(DataError, match="are not finite"):
+        models.build(network.spec, weights=str(tmp_path / "model.safetensors"))
 
 
 def test_weights_of_another_network_are_one_sentence(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ POISON = [
 ]
 
 
+def test_what_a_store_calls_its_tensors_is_told_in_part() -> None:
+    update = good("c", extras={f"\x1b[2J{number}" * 50: torch.ones(1) for number in range(1000)})
+    reason = screened([update, good("a"), good("b")]).failed["c"].reason
+    assert reason.startswith("has the extras ?[2J0")
+    assert len(reason) == 300
+
+
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("strategy", ["fedavg", "median", "krum", "multi-krum"])
 @pytest.mark.parametrize(("bad", "reason"), POISON)
