@@ -25,6 +25,7 @@ _REASONS = {
     "presence": "whether an order has come",
     "needs-frozen": "asked for weights that do not train",
 }
+_TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
 
 
 class Books:
@@ -64,15 +65,16 @@ class Books:
         told = header(order)
         self._log.record(Note("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
 
-    def sending(self, content: RecordDict, parcel: Parcel) -> None:
-        """An answer is about to leave. Raises OSError: then it must not."""
-        self._write("sent", content, parcel.size, parcel.content_id)
+    def sending(self, content: RecordDict, parcel: Parcel, order: RecordDict) -> None:
+        """An answer to `order` is about to leave. Raises OSError: then it must not."""
+        why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
+        self._write("sent", content, parcel.size, parcel.content_id, why)
         self._usage.add(Spent(up=parcel.size))
 
-    def _write(self, event: Event, content: RecordDict, size: int, sha256: str) -> None:
+    def _write(self, event: Event, content: RecordDict, size: int, sha256: str, why: str = "") -> None:
         told = header(content)
         kind = str(told.get("kind", ""))
-        why = _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+        why = why or _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
         self._log.record(Note(event, kind, _run(told), _round(told), size, sha256, why))
 
 

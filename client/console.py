@@ -1,20 +1,23 @@
 """What the person at a store's machine reads."""
 
 import logging
+from datetime import datetime
 from typing import Any
 
 from common.plain import LONGEST, plain
 
+TIME = "%Y-%m-%d %H:%M:%S"  # local, before each line: a log is read days later
+
 
 def say(text: str) -> None:
-    """One line."""
-    print(text, flush=True)
+    """Print one line, with the local time before it."""
+    print(f"{datetime.now():{TIME}} {text}", flush=True)
 
 
 def log_in_plain_words() -> None:
     """Our own log lines look like all others; those of libraries stay quiet."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Plain("%(message)s"))
+    handler.setFormatter(_Plain("%(asctime)s %(message)s", TIME))
     log = logging.getLogger("fedshelf")
     log.addHandler(handler)
     log.setLevel(logging.INFO)

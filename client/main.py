@@ -14,12 +14,17 @@ from common.naming import check_store_name
 
 app = command_line("A store: trains on its own photos when the server asks; the photos stay on this machine.")
 
+Photos = Annotated[
+    Path,
+    typer.Option(readable=False, help="Folder with one sub-folder of photos per product class, or a CSV file."),
+]  # one that cannot be read is a fault of the data, and ends with its exit code
+
 LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 
 @app.command()
 def join(
-    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class, or a CSV file.")],
+    data: Photos,
     kit: Annotated[Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")] = None,
     server: Annotated[str | None, typer.Option(help="With --insecure: the server's address, HOST:PORT.")] = None,
     name: Annotated[str | None, typer.Option(help="With --insecure: what this store is called.")] = None,
@@ -67,7 +72,7 @@ def _survey_and_join(credentials: Credentials, name: str, data: Path, device: st
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Option(help="Folder with one sub-folder of photos per product class, or a CSV file.")],
+    data: Photos,
     name: Annotated[str, typer.Option(help="What this store is called; by default as the folder is.")] = "",
     kit: Annotated[Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")] = None,
     server: Annotated[str, typer.Option(help="Address of the server to call, HOST:PORT.")] = "",

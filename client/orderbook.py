@@ -70,7 +70,7 @@ class Orderbook:
         self._books.received(head, message.content, size)
         answer = presence(has=probed(message.content) in self._held)
         parcel = line.pack(message, answer, 0.0)
-        self._books.sending(answer, parcel)
+        self._books.sending(answer, parcel, message.content)
         line.send(parcel)
 
     def _work(self) -> None:
@@ -104,7 +104,7 @@ class Orderbook:
             self._books.received(job.head, message.content, size)
             answer = self._answer(job, message.content)
             parcel = job.line.pack(message, answer, time.monotonic() - began)
-            self._books.sending(answer, parcel)
+            self._books.sending(answer, parcel, message.content)
         except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
             LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
             parcel = job.line.pack(message, self._workshop.decline("disk-full"), 0.0)

@@ -94,7 +94,7 @@ def glance(data: Path, classes: Collection[str] = ()) -> Photos:
     try:
         found = scan(data, classes)
     except DataError as error:
-        return Photos(trouble=str(error), is_table=data.is_file())
+        return _unreadable(data, error)
     memory = remembered(data)
     return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
 
@@ -107,7 +107,7 @@ def tried(data: Path, progress: Progress | None = None, classes: Collection[str]
     try:
         found = scan(data, classes)
     except DataError as error:
-        return Photos(trouble=str(error), is_table=data.is_file())
+        return _unreadable(data, error)
     memory = remembered(data)
     return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
 
@@ -117,8 +117,17 @@ def gather(data: Path, progress: Progress | None = None, classes: Collection[str
     try:
         found = scan(data, classes)
     except DataError as error:
-        return Photos(trouble=str(error), is_table=data.is_file())
+        return _unreadable(data, error)
     return _photos(data, found, _each(_seen, found, progress))
+
+
+def _unreadable(data: Path, error: DataError) -> Photos:
+    """Return what is to be told of photos that cannot be listed; where they lie may be closed to this user as well."""
+    try:
+        is_table = data.is_file()
+    except OSError:
+        is_table = False
+    return Photos(trouble=str(error), is_table=is_table)
 
 
 def _each(

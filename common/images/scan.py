@@ -90,14 +90,20 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
 
     classes: names that are known to be classes, so that a class may be called "train", which else means a split
 
-    Raises DataError if `root` is missing, is neither a folder nor a CSV file, is a malformed CSV file, or can be read
-    in two ways; see `common.images.layout`.
+    Raises DataError if `root` is missing, cannot be read, is neither a folder nor a CSV file, is a malformed CSV file,
+    or can be read in two ways; see `common.images.layout`.
     """
-    if root.is_dir():
-        return _scan_folder(root, classes)
-    if is_table(root):
-        return _scan_csv(root)
-    got = "is neither a folder nor a CSV file" if root.exists() else "does not exist"
+    try:
+        if root.is_dir():
+            os.scandir(root).close()
+            return _scan_folder(root, classes)
+        if is_table(root):
+            return _scan_csv(root)
+        got = "is neither a folder nor a CSV file" if root.exists() else "does not exist"
+    except OSError as error:
+        raise DataError(
+            f"{root} cannot be read ({error.strerror}); let the user who runs this command read it."
+        ) from error
     raise DataError(f"{root} {got}; expected a folder with {LAYOUT.format(root.name)}.")
 
 

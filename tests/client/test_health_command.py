@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,18 @@ from tests.client.store_photos import folder
 from tests.deployment.deployed import SCRIPTS, free_port
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
+NO_OVERRIDE = "-dac_override,-dac_read_search"  # what makes root read everything
 
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         own = {
             "FEDSHELF_HOME": str(tmp_path / "home"),
             "FEDSHELF_CACHE": str(tmp_path / "cache"),
             "OMP_NUM_THREADS": "1",
         }
-        command = [str(SCRIPTS / "flower-client"), "check", *map(str, arguments)]
+        command = [*before, str(SCRIPTS / "flower-client"), "check", *map(str, arguments)]
         return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=120, check=False)
 
     return run
@@ -67,6 +69,29 @@ def test_each_kind_of_problem_has_its_exit_code(check: Check, tmp_path: Path) ->
     assert "Problem: " in ended.stdout
     assert (tmp_path / "page" / "health.html").exists()
     assert check("--data", shop, "--server", f"127.0.0.1:{free_port()}").returncode == 6
+
+
+def _closed(place: Path) -> tuple[Path, list[str]]:
+    """A folder of photos that the user who runs a command after these words may not enter."""
+    shop = folder(place / "closed" / "shop", {"hat": 12})
+    if os.geteuid():
+        shop.parent.chmod(0)
+        return shop, []
+    os.chown(shop.parent, 65534, -1)
+    shop.parent.chmod(0o700)
+    return shop, ["setpriv", f"--bounding-set={NO_OVERRIDE}", f"--inh-caps={NO_OVERRIDE}"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may read everything")
+def test_photos_that_may_not_be_read_are_a_problem_of_the_photos(check: Check, tmp_path: Path) -> None:
+    shop, words = _closed(tmp_path)
+    try:
+        for data in (shop.parent, shop):
+            ended = check("--data", data, "--name", "oslo-7", before=words)
+            assert (ended.returncode, ended.stderr) == (3, "")
+            assert f"{data} cannot be read (Permission denied); let the user who runs" in ended.stdout
+    finally:
+        shop.parent.chmod(0o700)
 
 
 def test_a_policy_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a server that means harm can make a store do: train, or refuse."""
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,15 +13,17 @@ import httpx
 import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.proto.fleet_pb2 import PushMessagesRequest
 
 from client.app import answer
+from client.audit.check import entries
 from client.books import Books
 from client.bounds import LARGEST_ANSWER, bound
 from client.console import log_in_plain_words
 from client.data import FolderSource
 from client.frozen import KEPT, FrozenCache
 from client.guard import Guard, GuardedWorker
-from client.parcels import Head
+from client.parcels import Head, Parcel
 from client.policy import Policy
 from client.states import KEPT_RUNS, StateStore
 from client.usage import Usage
@@ -29,7 +32,7 @@ from common.config import flatten, resolve
 from common.errors import DataError, MessageError
 from common.images.cache import open_pixels
 from common.images.decode import PixelFormat
-from common.messages import Notice, Query, decode_result, encode_order, frozen_sha256
+from common.messages import Notice, Query, decode_result, encode_order, encode_result, frozen_sha256
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
 from common.training import Network
@@ -192,6 +195,7 @@ def test_words_from_a_server_steer_no_terminal(home: Path, capsys: pytest.Captur
         log.handlers.clear()
     said = capsys.readouterr().err
     assert "hello?Left." in said
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S", line) for line in said.splitlines())
     assert not set(said) & set("\x1b\x07\r\u202e")
     assert max(map(len, said.splitlines())) < 600
 
@@ -201,6 +205,17 @@ def test_an_odd_round_ends_no_store(tmp_path: Path) -> None:
     with Books(tmp_path, Policy()) as books:
         for number in ("three", 2**62, True):
             books.received(head, RecordDict({"header": ConfigRecord({"kind": "\x1b[2J", "round": number})}), 7)
+
+
+def test_the_answer_to_words_is_not_taken_down_as_a_count_of_images(tmp_path: Path) -> None:
+    answer = encode_result(StoreInfo("oslo", {}, 0, 0))
+    parcel = Parcel(PushMessagesRequest(), {}, "c" * 64)
+    with Books(tmp_path, Policy()) as books:
+        books.sending(answer, parcel, encode_order(Notice("Closed on Monday.")))
+        books.sending(answer, parcel, encode_order(Query("run", resolve({}))))
+    assert [entry.why for entry in entries(tmp_path / "audit.jsonl")][1:] == [
+        "that the words have arrived", "how many images are here",
+    ]  # fmt: skip
 
 
 class Answers:
