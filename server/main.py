@@ -125,6 +125,21 @@ def status(
     raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
 
 
+@app.command()
+def watch(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run directory, also one that is yet to come; by default the newest below runs/."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
+) -> None:
+    """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
+    from server.live.runs import find
+    from server.live.watch import watch
+
+    watch(run or find(None), port)
+
+
 app.command()(export)
 
 

@@ -21,7 +21,7 @@ class _Server(uvicorn.Server):
     """Ends on a signal, a moment later if a page is open and the launcher is alive to wait for us."""
 
     def __init__(self, page: LivePage) -> None:
-        super().__init__(uvicorn.Config(page.app, ws="none", log_level="warning", server_header=False))
+        super().__init__(page.server_config())
         self._page, self._parent, self._asked = page, os.getppid(), False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

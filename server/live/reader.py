@@ -96,6 +96,8 @@ class RunReader:
         is_new = not at_work and written is not None and (began is None or written >= began)
         if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
             return ended["status"], str(ended.get("reason") or "")
+        if not at_work and not (self._directory / "config.toml").exists():
+            return "dead", f"There is no run in {self._directory} yet."
         if not at_work:
             return "dead", "No process is at work on this run, and it has not ended; start it again to go on."
         reason = "It ends after this round, as asked." if is_stop_asked else ""

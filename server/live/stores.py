@@ -27,7 +27,7 @@ def store_states(
     for (name, _), troubles in progress.troubles.items():
         failures[name] += len(troubles.rounds)
     return tuple(
-        _store(name, told.get(name) or {}, sum(held.get(name) or []), progress, failures[name], over=over)
+        _store(name, _told(told, name), sum(held.get(name) or []), progress, failures[name], over=over)
         for name in sorted({*told, *held, *progress.shares})
     )
 
@@ -35,6 +35,11 @@ def store_states(
 def is_short(stores: tuple[StoreState, ...], quorum: int) -> bool:
     """Whether fewer than `quorum` stores can train."""
     return sum(store.state in ABLE for store in stores) < quorum
+
+
+def _told(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What the app says of a store; one that it says nothing of, while it knows others, has not come to it yet."""
+    return told.get(name) or ({"state": "away", "why": "it has not come since the server started"} if told else {})
 
 
 def _store(

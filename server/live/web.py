@@ -9,6 +9,7 @@ import secrets
 import time
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -68,6 +69,10 @@ class LivePage:
                 Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
             ],
         )
+
+    def server_config(self) -> uvicorn.Config:
+        """How uvicorn is to serve the app."""
+        return uvicorn.Config(self.app, ws="none", log_level="warning", server_header=False)
 
     def _look(self) -> RunState:
         """The state now, with its markup made anew if it is another than before."""
