@@ -17,7 +17,8 @@ _AWAY = {500, 502, 503, 504}  # what the door and the SuperLink answer while tha
 _SENTENCES = {
     Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
     Reason.UNKNOWN_KEY: "it does not know this store's key, which another kit may have replaced. Ask for a new kit.",
-    Reason.CODE: "the kit's code is not valid: it was used on another machine, or a newer kit replaced it. "
+    Reason.CODE: "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or the chain "
+    "has deleted this store. "
     "Ask for a new kit.",
     Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
     Reason.MALFORMED: "it does not understand how this Fedshelf enrols. Install the same version on both sides.",

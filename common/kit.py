@@ -66,12 +66,14 @@ class Kit(BaseModel):
             raise ConfigError(f"There is no kit {path}; expected the file NAME.kit that the chain made for this store.")
         check_private(path)
         try:
-            if path.stat().st_size > LARGEST:
-                raise ValueError
+            if (size := path.stat().st_size) > LARGEST:
+                raise ConfigError(f"it has {size:,} bytes, which is too large")
             return cls.model_validate_json(path.read_bytes())
-        except (ValidationError, ConfigError, ValueError) as error:
-            words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is too large"
-            raise ConfigError(f"{path} is not a whole kit ({words}); ask for it again.") from None
+        except ConfigError as error:
+            words = str(error).removesuffix(".")
+        except ValidationError as error:
+            words = error.errors()[0]["msg"]
+        raise ConfigError(f"{path} is not a whole kit ({words}); ask for it again.")
 
 
 def chain_id(authority: str) -> str:

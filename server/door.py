@@ -82,7 +82,7 @@ async def _answer(request: Request) -> Response:
             guard.log.tell(_address(request), "it asked for what is not served here")
         return Response(status_code=404)
     key = request.headers.get(KEY_HEADER, "")
-    if guard and request.method == "POST" and (reason := guard.refusal(_address(request), key)):
+    if guard and request.method == "POST" and (reason := guard.refusal(_address(request), request.headers)):
         return _refused(reason)
     response = await _pass(request)
     if guard and response.status_code == httpx.codes.UNAUTHORIZED:

@@ -159,7 +159,7 @@ def provision(
     commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
 
 
-stores_app = typer.Typer(help="Who may join: list, revoke, renew.", no_args_is_help=True)
+stores_app = typer.Typer(help="Who may join: list, revoke, renew, delete.", no_args_is_help=True)
 app.add_typer(stores_app, name="stores")
 Credentials = Annotated[Path, typer.Option(help="DIR/server of `provision`.")]
 Names = Annotated[list[str], typer.Argument(help="Stores.")]
@@ -186,11 +186,25 @@ def renew(
     names: Names,
     credentials: Credentials,
     keys_in_kits: Annotated[bool, typer.Option("--keys-in-kits", help="Put a key into the kit, not a code.")] = False,
+    at_once: Annotated[
+        bool, typer.Option("--now", help="End the key that the store has now; else it works until the kit is used.")
+    ] = False,
 ) -> None:
-    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were revoked."""
+    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were revoked.
+
+    The key that a store has now works until its new kit is first used.
+    """
     from server.credentials import commands
 
-    commands.renew(credentials, names, keys_in_kits=keys_in_kits)
+    commands.renew(credentials, names, keys_in_kits=keys_in_kits, ends_old_key=at_once)
+
+
+@stores_app.command()
+def delete(names: Names, credentials: Credentials) -> None:
+    """Forget stores whose kit was never used (a mistyped name, say) or that are revoked, and delete their kits."""
+    from server.credentials import commands
+
+    commands.delete(credentials, names)
 
 
 def _entrance(

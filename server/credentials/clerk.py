@@ -21,6 +21,7 @@ from typing import Any
 from click import Abort, ClickException
 from pydantic import BaseModel
 
+from common.errors import ConfigError
 from common.files import write_json, write_text
 from server.credentials.authority import renew_if_due
 from server.credentials.kits import Chain
@@ -171,6 +172,9 @@ def main() -> None:
                 print(f"The SuperLink did not take it: {error}", flush=True)
                 is_due = True
                 time.sleep(RETRY)
+            except ConfigError as error:
+                print(f"{error} Until then the SuperLink knows the stores that it knew.", flush=True)
+                is_due = False
         if time.monotonic() > next_look:
             next_look += HOUR
             if renew_if_due(chain.directory, chain.host):

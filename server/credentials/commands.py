@@ -12,6 +12,8 @@ from server.credentials.kits import Chain
 from server.credentials.registry import Entry, State, now
 
 PORT = 9092  # where stores join if nothing else is asked for
+_OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."
+_OLD_KEY_ENDED = "The key that the store had does not work any more."
 _SOON = timedelta(days=180)  # left of an authority's life when people should hear of it
 
 
@@ -80,19 +82,39 @@ def revoke(credentials: Path, names: Sequence[str]) -> None:
         print(f"{name} is revoked: a running server turns it away from now on.")
 
 
-def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool) -> None:
-    """Write a new kit for each of these stores. Raises ConfigError, before any is written."""
+def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_old_key: bool) -> None:
+    """Write a new kit for each of these stores. Raises ConfigError, before any is written.
+
+    The key that a store has now works until the new kit is first used; with `ends_old_key` no longer.
+    """
+    chain = Chain.load(credentials)
+    for name in names:
+        chain.stores.check_known(name)
+    before = chain.stores.stores()
+    for name in names:
+        path = chain.write_kit(name, with_key=keys_in_kits, ends_old_key=ends_old_key)
+        words = f"New kit of {name}: {path}."
+        if before[name].state is State.ENROLLED:
+            words += f" {_OLD_KEY_ENDED if ends_old_key else _OLD_KEY_WORKS}"
+        print(words)
+
+
+def delete(credentials: Path, names: Sequence[str]) -> None:
+    """Forget stores that were never there, or are revoked, with their kits. Raises ConfigError."""
     chain = Chain.load(credentials)
     for name in names:
         chain.stores.check_known(name)
     for name in names:
-        path = chain.write_kit(name, with_key=keys_in_kits)
-        print(f"New kit of {name}: {path}. The key that the store has now works until this kit is used.")
+        chain.stores.delete(name)
+        chain.kit_path(name).unlink(missing_ok=True)
+        print(f"{name} is deleted; its kit is worth nothing.")
 
 
 def _kit_words(entry: Entry) -> str:
     if entry.state is State.REVOKED:
         return ""
+    if entry.next_key:
+        return "not used yet"
     if entry.until is None:
         return "used"
     return f"{entry.until:%Y-%m-%d}" if entry.until > now() else "expired: make a new one"

@@ -7,6 +7,9 @@ cost nothing, and a store that is refused is told why.
 
 import base64
 import binascii
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,12 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.door_words import Reason, classes_statement, enrolment_statement
+from common.errors import ConfigError
 from server.credentials.kits import Chain, public_text
 from server.credentials.refusals import RefusalLog, Tries
 from server.credentials.registry import Entry, NotAdmittedError, State
 from server.credentials.watched import Watched
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
+SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says
 AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
@@ -58,22 +63,39 @@ class Guard:
         self._stores = self._read()
         self.log, self._tries = RefusalLog(), Tries()
 
-    def refusal(self, address: str, key: str) -> Reason | None:
-        """Why a request from `address` with this KEY_HEADER may not pass, or None if it may."""
+    def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
+        """Why a request from `address` with these headers may not pass, or None if it may.
+
+        The key of a kit that was not used before is enrolled if the request is signed with it.
+        """
         if self._watched.has_changed():
-            self._stores = self._read()
-        name, is_revoked = self._stores.get(key, ("", False))
-        if not name:
+            self._read_again()
+        key = headers.get(KEY_HEADER, "")
+        standing = self._stores.get(key)
+        if standing is None:
             self.log.tell(address, "no key" if not key else "a key that no store of this chain is enrolled with")
             return Reason.UNKNOWN_KEY
-        if is_revoked:
-            self.log.tell(address, f"store {name} is revoked")
+        if standing.is_revoked:
+            self.log.tell(address, f"store {standing.name} is revoked")
             return Reason.REVOKED
+        if standing.is_next:
+            return self._use_kit(address, standing, headers)
+        return None
+
+    def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
+        """Enrol the key of a store's latest kit at its first use; why not, or None."""
+        try:
+            _verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
+        except (ValueError, InvalidSignature):
+            self.log.tell(address, f"store {standing.name}: its new kit's key is named, but did not sign")
+            return Reason.UNKNOWN_KEY
+        self.chain.stores.use(standing.name, standing.key)
+        print(f"Store {standing.name} at {address} uses its kit for the first time.", flush=True)
         return None
 
     def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
         """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
-        name, _ = self._stores.get(key, ("unknown", False))
+        name = standing.name if (standing := self._stores.get(key)) else "unknown"
         try:
             behind = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
         except (ValueError, TypeError):
@@ -114,22 +136,42 @@ class Guard:
         try:
             asked = Asking.model_validate_json(body)
             entry = self.chain.stores.stores().get(asked.store)
-            if entry and entry.state is not State.REVOKED and _has_kit(asked, self.chain.name, entry):
-                return None
+            if entry and _has_kit(asked, self.chain.name, entry):
+                if entry.state is not State.REVOKED:
+                    return None
+                self.log.tell(address, f"store {asked.store} is revoked")
+                return Reason.REVOKED
         except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             pass
         self._tries.failed(address)
         self.log.tell(address, "it asked for the classes without a kit that is good")
         return Reason.CODE
 
-    def _read(self) -> dict[str, tuple[str, bool]]:
-        """By the header that names its key: each store, and whether it is revoked."""
-        entries = self.chain.stores.stores()
-        return {
-            _header(entry.key): (name, entry.state is State.REVOKED)
-            for name, entry in entries.items()
-            if entry.key and entry.state is not State.INVITED
-        }
+    def _read_again(self) -> None:
+        """Take in what has changed; while the file is damaged, what was known holds."""
+        try:
+            self._stores = self._read()
+        except ConfigError as error:
+            print(f"{error} Until then the stores are taken to be as they were.", flush=True)
+
+    def _read(self) -> dict[str, "_Standing"]:
+        """Return the keys of all stores, by the header that names them."""
+        found = {}
+        for name, entry in self.chain.stores.stores().items():
+            for key in filter(None, (entry.key, entry.next_key)):
+                standing = _Standing(name, key, entry.state is State.REVOKED, is_next=key == entry.next_key)
+                found[_header(key)] = standing
+        return found
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A key (in OpenSSH's text form) that stands for a store, or stood for it; `is_next` before its first use."""
+
+    name: str
+    key: str
+    is_revoked: bool
+    is_next: bool
 
 
 def _header(key: str) -> str:
@@ -147,14 +189,22 @@ def _has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
     if asked.code:
         return entry.is_for(asked.code) and (entry.until is None or entry.until > datetime.now(UTC))
     behind = (datetime.now(UTC) - datetime.fromisoformat(asked.moment)).total_seconds()
-    if entry.key is None or not -BEHIND < behind < BEHIND:
-        return False
-    key = serialization.load_ssh_public_key(entry.key.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):
+    if not -BEHIND < behind < BEHIND:
         return False
     statement = classes_statement(chain, asked.store, asked.moment)
-    key.verify(base64.b64decode(asked.signature, validate=True), statement, ec.ECDSA(hashes.SHA256()))
-    return True
+    for key in filter(None, (entry.key, entry.next_key)):
+        with suppress(InvalidSignature):
+            _verify(key, asked.signature, statement)
+            return True
+    return False
+
+
+def _verify(public_key: str, signature: str, statement: bytes) -> None:
+    """Raises InvalidSignature or ValueError unless the key (OpenSSH's text form) made the signature (base64)."""
+    key = serialization.load_ssh_public_key(public_key.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ValueError("not a key on an elliptic curve")
+    key.verify(base64.b64decode(signature, validate=True), statement, ec.ECDSA(hashes.SHA256()))
 
 
 def _proven_key(asked: Enrolment, chain: str) -> str:

@@ -55,7 +55,7 @@ class Chain:
 
     @classmethod
     def load(cls, directory: Path) -> "Chain":
-        """That in `directory`. Raises ConfigError if there is none, or others could read its keys."""
+        """That in `directory`. Raises ConfigError if there is none, it is damaged, or others could read its keys."""
         if not (directory / "server.json").is_file():
             raise ConfigError(
                 f"{directory} holds no credentials; expected DIR/server of `flower-server provision --out DIR`."
@@ -66,9 +66,11 @@ class Chain:
         try:
             told = json.loads((directory / "server.json").read_bytes())
             x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
-            return cls(directory, str(told["host"]), int(told["port"]))
+            chain = cls(directory, str(told["host"]), int(told["port"]))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError) as error:
             raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None
+        chain.stores.stores()
+        return chain
 
     @property
     def stores(self) -> Registry:
@@ -107,8 +109,11 @@ class Chain:
             *("--ssl-keyfile", str(directory / "link.key")),
         ]
 
-    def write_kit(self, store: str, *, with_key: bool = False) -> Path:
-        """A new kit in `DIR/kits`, which is the only one of this store that works from now on. Raises OSError."""
+    def write_kit(self, store: str, *, with_key: bool = False, ends_old_key: bool = False) -> Path:
+        """A new kit in `DIR/kits`, which is the only one of this store that works from now on. Raises OSError.
+
+        The key that the store has now works until this kit is first used; with `ends_old_key` no longer.
+        """
         path = self.kit_path(store)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -116,11 +121,11 @@ class Chain:
         if with_key:
             key = ec.generate_private_key(ec.SECP384R1())
             Kit.model_validate({**about, "private_key": key_text(key)}).write(path)
-            self.stores.admit(store, public_text(key.public_key()))
+            self.stores.admit(store, public_text(key.public_key()), ends_old_key=ends_old_key)
         else:
             code, until = new_code(), now() + CODE_LIFE
             Kit.model_validate({**about, "code": code, "until": until}).write(path)
-            self.stores.invite(store, code, until)  # last: a store that the chain knows has a kit
+            self.stores.invite(store, code, until, ends_old_key=ends_old_key)  # last: whom the chain knows has a kit
         return path
 
     def kit_path(self, store: str) -> Path:

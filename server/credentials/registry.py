@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,8 @@ class Entry(BaseModel):
 
     since:       when it came into this state
     key:         its public key in OpenSSH's text form; of a revoked store, the one it had
+    next_key:    the public key of its latest kit, if that carries a key that was not used yet; its first use makes it
+                 `key`
     code_sha256: of the code in its latest kit; `until` is None once it has been used
     """
 
@@ -40,6 +43,7 @@ class Entry(BaseModel):
     state: State
     since: datetime
     key: str | None = None
+    next_key: str | None = None
     code_sha256: str | None = None
     until: datetime | None = None
 
@@ -76,18 +80,31 @@ class Registry:
         except ValidationError as error:
             raise ConfigError(f"{self.path} is damaged ({error.error_count()} errors); restore it.") from None
 
-    def invite(self, name: str, code: str, until: datetime) -> None:
-        """Let `code` enrol a key for the store, once, up to a time. A key that it has stays until then."""
+    def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:
+        """Let `code` enrol a key for the store, once, up to a time.
+
+        A key that the store has works until then; with `ends_old_key` no longer.
+        """
         with self._changing() as stores:
-            before = stores.get(name)
-            is_enrolled = before is not None and before.state is State.ENROLLED
-            kept = before if before is not None and is_enrolled else Entry(state=State.INVITED, since=now())
+            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
             stores[name] = kept.model_copy(update={"code_sha256": _sha256(code), "until": until})
 
-    def admit(self, name: str, key: str) -> None:
-        """Enrol a key that the chain has made itself for the store."""
+    def admit(self, name: str, key: str, *, ends_old_key: bool = False) -> None:
+        """Let a key that the chain has made itself stand for the store, from its first use on (see `use`).
+
+        A key that the store has works until then; with `ends_old_key` no longer.
+        """
         with self._changing() as stores:
-            stores[name] = Entry(state=State.ENROLLED, since=now(), key=key)
+            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
+            stores[name] = kept.model_copy(update={"next_key": key})
+
+    def use(self, name: str, key: str) -> None:
+        """Enrol the key of a store's latest kit, which its holder has just used; any key before it ends."""
+        with self._changing() as stores:
+            entry = stores.get(name)
+            if entry and entry.next_key == key and entry.state is not State.REVOKED:
+                update = {"state": State.ENROLLED, "since": now(), "key": key, "next_key": None}
+                stores[name] = entry.model_copy(update=update)
 
     def enrol(self, name: str, code: str, key: str) -> bool:
         """Enrol a store's own key; whether it is new. The same again, for a store that got no answer, changes nothing.
@@ -98,13 +115,15 @@ class Registry:
             entry = stores.get(name) or Entry(state=State.INVITED, since=now())
             if not entry.is_for(code):
                 raise NotAdmittedError(Reason.CODE, "a wrong code")
+            if entry.state is State.REVOKED:
+                raise NotAdmittedError(Reason.REVOKED, "its latest kit, but it is revoked")
             if entry.until is None:
                 if entry.key == key and entry.state is State.ENROLLED:
                     return False
                 raise NotAdmittedError(Reason.CODE, "a code that was used before, with another key")
             if entry.until < now():
                 raise NotAdmittedError(Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}")
-            if any(other.key == key for other in stores.values()):
+            if any(key in (other.key, other.next_key) for other in stores.values()):
                 raise NotAdmittedError(Reason.CODE, "a key that the chain has seen before")
             stores[name] = entry.model_copy(update={"state": State.ENROLLED, "since": now(), "key": key, "until": None})
             return True
@@ -112,8 +131,18 @@ class Registry:
     def revoke(self, name: str) -> None:
         """Take a store out: neither its key nor its kit's code opens the door any more. Raises ConfigError."""
         with self._changing() as stores:
-            entry = stores[self._known(name, stores)]
-            stores[name] = Entry(state=State.REVOKED, since=now(), key=entry.key)
+            entry = stores[self._known(name, stores)]  # whose code and keys stay: who has them is told "revoked"
+            stores[name] = entry.model_copy(update={"state": State.REVOKED, "since": now()})
+
+    def delete(self, name: str) -> None:
+        """Forget a store whose kit was never used, or that is revoked. Raises ConfigError for any other."""
+        with self._changing() as stores:
+            if stores[self._known(name, stores)].state is State.ENROLLED:
+                raise ConfigError(
+                    f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is "
+                    f"revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
+                )
+            del stores[name]
 
     def check_known(self, name: str) -> None:
         """Raises ConfigError if the chain has no such store."""
@@ -131,6 +160,13 @@ class Registry:
         if name not in stores:
             raise ConfigError(f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}.")
         return name
+
+
+def _invited(before: Entry | None, *, ends_old_key: bool) -> Entry:
+    """Return the entry of a store for which a new kit is made: enrolled if its key goes on, without any older kit."""
+    if before is None or before.state is not State.ENROLLED or ends_old_key:
+        return Entry(state=State.INVITED, since=now())
+    return before.model_copy(update={"next_key": None, "code_sha256": None, "until": None})
 
 
 def new_code() -> str:

@@ -26,11 +26,12 @@ from common.kit import Kit
 from server.credentials import commands
 from server.credentials.authority import RENEWAL, SERVER_LIFE, Authority, certificate_text, load_key, renew_if_due
 from server.credentials.guard import Guard
-from server.credentials.kits import Chain
+from server.credentials.kits import Chain, public_text
 from server.credentials.refusals import MOST, RefusalLog
 from server.credentials.registry import NotAdmittedError, Registry, State, now
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, summary
+from tests.deployment.provisioned import signed
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +168,8 @@ def test_a_damaged_kit_is_one_sentence(chain: Chain, damage: str) -> None:
     }.get(damage, damage))  # fmt: skip
     with pytest.raises(ConfigError, match="is not a whole kit") as caught:
         Kit.read(path)
+    assert ("too large" in str(caught.value)) == (damage == "large")
+    assert ("Store name '../oslo' cannot be used; expected" in str(caught.value)) == (damage == "name")
     assert kit.code
     assert kit.code not in str(caught.value)
 
@@ -204,7 +207,6 @@ def test_a_store_keeps_to_its_chain(chain: Chain, tmp_path: Path) -> None:
 
 def test_a_kit_with_a_key_needs_no_enrolment_and_a_new_one_replaces_it(chain: Chain) -> None:
     first = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
-    assert chain.stores.stores()["oslo-7"].state is State.ENROLLED
     again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
     second = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
     numbers = [each.private_key.private_numbers() for each in (first, again, second) if each.private_key]
@@ -233,6 +235,74 @@ def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None
     registry.invite("oslo-7", "code-2", now() - timedelta(seconds=1))
     assert enrol(registry, "code-2", "key-b") is Reason.EXPIRED
     assert registry.stores()["oslo-7"].key == "key-a", "an enrolled key stays until another is enrolled"
+
+
+def as_in(key: str) -> tuple[State, str | None, str | None]:
+    """Return the entry of a store that is enrolled with a key, as `standing` tells it."""
+    return State.ENROLLED, key, None
+
+
+def standing(registry: Registry) -> tuple[State, str | None, str | None]:
+    entry = registry.stores()["oslo-7"]
+    return entry.state, entry.key, entry.next_key
+
+
+def test_a_key_in_a_kit_replaces_the_one_before_when_it_is_first_used_or_at_once(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.admit("oslo-7", "key-a")
+    assert standing(registry) == (State.INVITED, None, "key-a"), "nobody has come with it yet"
+    registry.use("oslo-7", "key-a")
+    assert standing(registry) == as_in("key-a")
+    registry.admit("oslo-7", "key-b")
+    assert standing(registry) == (State.ENROLLED, "key-a", "key-b")
+    registry.admit("oslo-7", "key-c")
+    registry.use("oslo-7", "key-b")
+    assert standing(registry) == (State.ENROLLED, "key-a", "key-c"), "the second kit is worth nothing any more"
+    registry.use("oslo-7", "key-c")
+    assert standing(registry) == as_in("key-c")
+    registry.admit("oslo-7", "key-d", ends_old_key=True)
+    assert standing(registry) == (State.INVITED, None, "key-d")
+    registry.use("oslo-7", "key-d")
+    registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
+    assert standing(registry) == as_in("key-d")
+    registry.invite("oslo-7", "code-2", now() + timedelta(hours=1), ends_old_key=True)
+    assert standing(registry) == (State.INVITED, None, None)
+    registry.revoke("oslo-7")
+    registry.use("oslo-7", "key-d")
+    assert registry.stores()["oslo-7"].state is State.REVOKED
+
+
+def test_a_store_is_deleted_if_it_never_joined_or_is_revoked(tmp_path: Path) -> None:
+    provision(tmp_path, "oslo-7,olso-7,lyon-2")
+    chain = Chain.load(tmp_path / "server")
+    chain.stores.enrol("oslo-7", str(Kit.read(chain.kit_path("oslo-7")).code), "key-a")
+    with pytest.raises(ConfigError, match=r"'oslo-7' has joined with its kit; .* flower-server stores revoke oslo-7"):
+        commands.delete(chain.directory, ["oslo-7"])
+    commands.delete(chain.directory, ["olso-7"])
+    assert set(chain.stores.stores()) == {"oslo-7", "lyon-2"}
+    assert not chain.kit_path("olso-7").exists()
+    chain.stores.revoke("oslo-7")
+    commands.delete(chain.directory, ["oslo-7"])
+    with pytest.raises(ConfigError, match="There is no store 'oslo-7'; the chain has lyon-2"):
+        commands.delete(chain.directory, ["oslo-7"])
+
+
+def test_a_revoked_store_that_comes_with_its_code_is_told_so(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
+    registry.revoke("oslo-7")
+    assert enrol(registry, "code-1", "key-a") is Reason.REVOKED
+    assert enrol(registry, "code-2", "key-a") is Reason.CODE, "a stranger is told nothing"
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"stores": {"oslo-7": {"state": "unheard-of"}}}', "[]"])
+def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(chain: Chain, text: str) -> None:
+    guard = Guard(chain)
+    chain.stores.admit("oslo-7", public_text(new_key().public_key()))
+    chain.stores.path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"):
+        Chain.load(chain.directory)
+    assert guard.refusal("192.0.2.1", {}) is Reason.UNKNOWN_KEY, "a running door goes on"
 
 
 Steps = st.lists(st.tuples(st.sampled_from(["invite", "revoke", "enrol"]), st.integers(0, 3), st.integers(0, 3)))
@@ -301,9 +371,27 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
     assert set(answers.values()) == {None, Reason.CODE}
     guard = Guard(chain)
     chain.stores.revoke("oslo-7")
-    assert [guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) for _ in range(6)] == [Reason.CODE] * 5 + [
-        Reason.SLOW_DOWN
-    ]
+    assert guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) is Reason.REVOKED
+    wrong = json.dumps({"store": "oslo-7", "code": "x" * 40}).encode()
+    assert [guard.refusal_of_kit("192.0.2.1", wrong) for _ in range(6)] == [Reason.CODE] * 5 + [Reason.SLOW_DOWN]
+
+
+def test_the_key_of_a_new_kit_is_taken_up_by_who_has_it_only(chain: Chain) -> None:
+    old = Kit.read(chain.write_kit("oslo-7", with_key=True))
+    guard = Guard(chain)
+    first, second = key_in(old), key_in(Kit.read(chain.write_kit("oslo-7", with_key=True)))
+    assert guard.refusal("192.0.2.1", signed(first, first)) is Reason.UNKNOWN_KEY, "that kit was never used"
+    assert guard.refusal("192.0.2.1", signed(second, second)) is None
+    chain.write_kit("oslo-7", with_key=True)
+    third = key_in(Kit.read(chain.kit_path("oslo-7")))
+    assert guard.refusal("192.0.2.1", signed(first, third)) is Reason.UNKNOWN_KEY, "named, but not had"
+    assert guard.refusal("192.0.2.1", signed(second, second)) is None, "the old key goes on"
+    assert guard.refusal("192.0.2.1", signed(third, third)) is None
+    assert guard.refusal("192.0.2.1", signed(second, second)) is Reason.UNKNOWN_KEY
+
+
+def key_in(kit: Kit) -> ec.EllipticCurvePrivateKey:
+    return load_key(str(kit.private_key))
 
 
 @pytest.fixture(scope="module")
@@ -358,8 +446,21 @@ def test_stores_are_listed_revoked_and_renewed(command: Starter, tmp_path: Path)
     assert listed.ends() == 0
     rows = {line.split()[0]: line.split()[1] for line in listed.lines}
     assert (rows["lyon-2"], rows["oslo-7"]) == ("revoked", "invited")
-    assert command("flower-server", "stores", "renew", "lyon-2", *credentials).ends() == 0
-    assert Registry(tmp_path / "server").stores()["lyon-2"].state is State.INVITED
+    renewed = command("flower-server", "stores", "renew", "lyon-2", *credentials)
+    assert renewed.ends() == 0
+    assert renewed.text.endswith("lyon-2.kit."), "a revoked store has no key that would go on working"
+    registry = Registry(tmp_path / "server")
+    assert registry.stores()["lyon-2"].state is State.INVITED
+    registry.enrol("oslo-7", str(Kit.read(tmp_path / "kits" / "oslo-7.kit").code), "key-a")
+    told = {
+        "": "The key that the store has now works until this kit is first used.",
+        "--now": "does not work any more.",
+    }
+    for flag, words in told.items():
+        renewed = command("flower-server", "stores", "renew", "oslo-7", *credentials, *filter(None, [flag]))
+        assert renewed.ends() == 0
+        assert renewed.text.endswith(words)
+        assert (registry.stores()["oslo-7"].key is None) == bool(flag)
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, osl
     lyon = credentials_for(Kit.read(chain.kit_path("lyon-2")), wait=30)
     with Line(oslo, Quiet(), patience=float("inf")) as line:
         with Line(lyon, Quiet(), patience=float("inf")) as other:
-            assert set(nodes(place).values()) >= {"oslo-7", "lyon-2"}
+            wait_for(lambda: set(nodes(place).values()) >= {"oslo-7", "lyon-2"})
             assert list(other.receive() or []) == []
             chain.stores.revoke("lyon-2")
             with pytest.raises(RefusedError, match="the chain has revoked this store"):
@@ -226,9 +226,15 @@ def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -
         pass
     second = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
     with Line(second, Quiet(), patience=float("inf")) as line:
-        assert nodes(place)[str(line.node_id)] == "süd 2"
+        wait_for(lambda: nodes(place).get(str(line.node_id)) == "süd 2")
     with pytest.raises(RefusedError, match="does not know this store's key"):
         Line(first, Quiet(), patience=0).__enter__()
+    kit = Kit.read(chain.write_kit("süd 2", with_key=True))
+    with Line(second, Quiet(), patience=float("inf")) as line:
+        with Line(credentials_for(kit, wait=30), Quiet(), patience=float("inf")) as newest:
+            wait_for(lambda: nodes(place).get(str(newest.node_id)) == "süd 2")
+        with pytest.raises(RefusedError, match="does not know this store's key"):
+            line.receive()
 
 
 @pytest.mark.slow
