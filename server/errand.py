@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message, MessageType
@@ -74,11 +74,20 @@ class Errand:
         now = time.monotonic()
         identities = self._link.send(content, kind, dict.fromkeys(reached.values(), self._ttl))
         for (store, node_id), identity in zip(reached.items(), identities, strict=True):
-            if identity is None:
-                self._unreached.append(Failure(store, "unavailable", "not connected"))
-            else:
+            if identity is not None:
                 self._pending[identity] = _Sent(store, node_id, now, now + DOUBT)
                 self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
+        gone = [store for store, identity in zip(reached, identities, strict=True) if identity is None]
+        if gone:
+            self._post_elsewhere({store: reached[store] for store in gone}, attach_frozen=attach_frozen)
+
+    def _post_elsewhere(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
+        """Send the order to stores that went (store -> node) since the last look and have come back as other nodes."""
+        self._roster.look()
+        moved = [store for store, node_id in gone.items() if self._roster.node(store) not in (None, node_id)]
+        self._unreached += [Failure(name, "unavailable", "not connected") for name in gone if name not in moved]
+        if moved:
+            self.post(moved, attach_frozen=attach_frozen)
 
     def limit_to(self, stores: Collection[str]) -> None:
         """Expect answers of exactly these stores: forget the others, ask those that were not asked."""

@@ -51,9 +51,11 @@ class Link:
         return self.send(probe(message_id), PROBE, {node_id: self._ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages."""
+        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not
+        stored: Flower 1.41 says "" of a message to a node that is gone, where its interface promises None.
+        """
         messages = [Message(content, node_id, kind, ttl=ttl) for node_id, ttl in nodes.items()]
-        sent = list(self._grid.push_messages(messages)) if messages else []
+        sent = [identity or None for identity in self._grid.push_messages(messages)] if messages else []
         return sent + [None] * (len(messages) - len(sent))
 
     def complete(self, message_ids: Collection[str]) -> set[str]:

@@ -164,6 +164,20 @@ def test_a_store_that_is_gone_is_unavailable(runtime: GridRuntime, grid: LocalGr
     assert list(runtime.train(order(), ["north"])) == [Failure("north", "unavailable", "not connected")]
 
 
+def test_stores_that_go_between_the_look_and_the_order_are_unavailable_at_once(
+    runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]
+) -> None:
+    for name in ("north", "south", "west"):
+        add(Doubler(name))
+    gathered(runtime, "north", "south", "west")
+    del grid.apps[10], grid.apps[11]
+    answers = {answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])}
+    assert isinstance(answers.pop("west"), Update)
+    assert answers == {name: Failure(name, "unavailable", "not connected") for name in ("north", "south")}
+    judged = runtime.evaluate(EvaluateOrder(PLAN, 1, torch.ones(2)), ["north", "south"])
+    assert {answer.store: getattr(answer, "code", "") for answer in judged} == dict.fromkeys(answers, "unavailable")
+
+
 def test_the_second_store_of_one_name_is_refused_and_told(
     runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None], notes: list[str]
 ) -> None:
