@@ -14,7 +14,9 @@ from common.errors import FedshelfError, RunError
 from common.files import write_json
 
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
+PROCESSES = "processes.json"
 CLASSES = "classes.json"  # what the app lets the door tell stores that ask
+LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
 
 
@@ -33,6 +35,7 @@ class Desk:
     events: what the app has to say, see `server.relay`
     board:  what the app knows of each store, see `server.board`
     answered: whose answers are complete, see `server.answered`
+    processes: the launcher's processes and ports, while they run, see `server.launch`
     began:  seconds since the epoch at which the person's command started
     """
 
@@ -41,12 +44,13 @@ class Desk:
         self.events = self.directory / "events.jsonl"
         self.board = self.directory / "stores.json"
         self.answered = self.directory / ANSWERED
+        self.processes = self.directory / PROCESSES
         self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"
         self._stop = self.directory / "stop"
         self._lock = self.directory / "app.lock"
-        self._launcher_lock = self.directory / "launcher.lock"
+        self._launcher_lock = self.directory / LAUNCHER_LOCK
 
     @contextmanager
     def open(self, began: float) -> Iterator[None]:

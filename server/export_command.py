@@ -7,14 +7,17 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run directory, of a run that is finished or not.")],
+    run: Annotated[Path, typer.Argument(help="Run directory or name, of a run that is finished or not.")],
     which: Annotated[str, typer.Option("--round", metavar="N|best|last", help="Round whose model is wanted.")],
     out: Annotated[Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")] = None,
 ) -> None:
     """Write the model of another round than the delivered one, of any that has a checkpoint."""
-    from server.past_rounds import export_round
+    from server.live.runs import find
 
-    found = export_round(run, which, out)
+    path = run if run.exists() else find(run)
+    from server.past_rounds import export_round  # loads torch
+
+    found = export_round(path, which, out)
     print(f"The model of round {found.round} of {found.rounds}, {found.because}: {found.path}")
     if found.test is None:
         print("Nobody judged it on test images, so its model.json has no test figures.")

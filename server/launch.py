@@ -23,7 +23,7 @@ from common.files import write_json, write_private, write_text
 from server.addresses import LOOPBACK, Address, check_free, free_port
 from server.credentials.clerk import begin_registrations
 from server.credentials.kits import Chain
-from server.desk import ANSWERED
+from server.desk import ANSWERED, PROCESSES
 from server.processes import Children, end_leftovers
 
 PATIENCE = 5.0  # seconds for a port to become free
@@ -53,7 +53,7 @@ class FlowerServer:
         environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
         self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
         self.children = Children(self._directory, self._environment)
-        self.superlink_port = 0
+        self.superlink_port, self._page_port = 0, 0
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
@@ -96,6 +96,7 @@ class FlowerServer:
         """Serve the live page of the run on that port of this machine."""
         live = [sys.executable, "-m", "server.live", str(self._directory.parent), str(port)]
         self.children.spawn("live-page", live)
+        self._page_port = port
         self._remember()
 
     def revive(self) -> list[str]:
@@ -190,11 +191,15 @@ class FlowerServer:
 
     @property
     def _record(self) -> Path:
-        return self._directory / "processes.json"
+        return self._directory / PROCESSES
 
     def _remember(self) -> None:
-        """Note which processes are ours, for a next start after this process was killed."""
-        write_json(self._record, {"groups": list(self.children.groups().values()), "port": self.superlink_port})
+        """Note which processes are ours, for a next start after this process was killed, and where we can be reached.
+
+        page: the port of the live page; 0: none
+        """
+        where = {"port": self.superlink_port, "address": str(self.address), "page": self._page_port}
+        write_json(self._record, {"groups": list(self.children.groups().values()), **where})
 
     def _clear_leftovers(self) -> None:
         if self._record.exists():

@@ -11,6 +11,7 @@ from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
 from common.errors import ConfigError, RunError
 from server.export_command import export
+from server.operator_commands import runs, stop
 
 if TYPE_CHECKING:
     from server.addresses import Address
@@ -106,7 +107,9 @@ def start(
 
 @app.command()
 def status(
-    run: Annotated[Path | None, typer.Argument(help="Run directory; by default the newest below runs/.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory, or a run's name; else the newest in runs/.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
 ) -> None:
     """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
@@ -140,6 +143,8 @@ def watch(
     watch(run or find(None), port)
 
 
+app.command()(runs)
+app.command()(stop)
 app.command()(export)
 
 

@@ -1,0 +1,17 @@
+"""The nearest of some known names to one that is none of them, for messages about mistyped names."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name of `known` that looks most like `name`, in any case of letters, or None if none does."""
+    by_folded = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.4)
+    return by_folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean NAME?", to be appended to a sentence, or an empty text if no name is near."""
+    found = nearest(name, known)
+    return f" Did you mean {found}?" if found else ""

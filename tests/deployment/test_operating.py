@@ -1,0 +1,65 @@
+"""Servers looked after from another terminal: which run here, and how they are ended."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import free_port, history, processes_of, wait_for
+
+
+def listed(command: Starter, run: Path) -> dict[str, Any]:
+    """What `flower-server runs` says of a run."""
+    asked = command("flower-server", "runs", "--json")
+    assert asked.ends() == 0, asked.text
+    return next((row for row in json.loads(asked.text) if row["run"] == str(run)), {})
+
+
+def test_a_server_is_listed_and_stopped_from_another_terminal(command: Starter, tmp_path: Path) -> None:
+    out, port = tmp_path / "spring", free_port()
+    server = command.server(out, port, "--stores", "2")
+    server.says("Waiting for stores: 0 of 2")
+    row = listed(command, out)
+    assert (row["pid"], row["status"], row["address"]) == (server.process.pid, "waiting", f"127.0.0.1:{port}")
+    assert f"The run as a page: http://127.0.0.1:{row['page']}/" in server.text
+
+    mistyped = command("flower-server", "stop", "sprng")
+    assert mistyped.ends() == 4
+    assert "Did you mean spring?" in mistyped.text
+
+    stop = command("flower-server", "stop", "spring")
+    assert stop.ends() == 0, stop.text
+    assert f"{out}: Stopped." in stop.text
+    assert server.ends() != 0
+    assert "Stopping after this round" in server.text
+    assert processes_of(out) == []
+    assert listed(command, out) == {}
+
+    again = command("flower-server", "stop", out)
+    assert again.ends() == 4
+    assert f"No server runs in {out}: Stopped." in again.text
+
+
+@pytest.mark.slow
+def test_now_ends_a_server_that_waits_for_a_round(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
+    out, port = tmp_path / "run", free_port()
+    server = command.server(out, port, "--stores", "1", "--rounds", "9999")
+    store = command.store(folders["mitte"], port)
+    server.says("round=2/")
+    os.kill(store.process.pid, signal.SIGSTOP)
+    try:
+        waiting = command("flower-server", "stop", out)
+        server.says("Stopping after this round")
+        assert waiting.process.poll() is None
+        now = command("flower-server", "stop", out, "--now")
+        assert now.ends() == 0, now.text
+        assert waiting.ends() == 0, waiting.text
+        assert server.ends() == 130
+    finally:
+        os.kill(store.process.pid, signal.SIGCONT)
+    wait_for(lambda: not processes_of(out))
+    assert len(history(out)) >= 2

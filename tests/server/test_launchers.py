@@ -1,0 +1,97 @@
+"""Living servers are found by the lock that they hold, runs by their names."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import RunError
+from common.suggest import did_you_mean, nearest
+from server import launchers
+from server.live.runs import find
+from tests.deployment.deployed import wait_for
+from tests.server.live_runs import LiveRun
+
+HOLD = """
+import sys, time
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return LiveRun(tmp_path / "elsewhere" / "autumn", stores=["oslo"]).path
+
+
+@pytest.fixture
+def launcher(run: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is called like ours and holds the lock of a run."""
+    program = tmp_path / "flower-server"
+    program.write_text(HOLD)
+    command = [sys.executable, str(program), str(run / "flower" / "launcher.lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_who_holds_the_lock_is_found_until_killed(run: Path, launcher: subprocess.Popen[str]) -> None:
+    found = launchers.launcher_of(run)
+    assert found
+    assert (found.pid, found.run) == (launcher.pid, run)
+    launcher.kill()
+    wait_for(lambda: launchers.launcher_of(run) is None)
+
+
+def test_a_run_at_work_goes_by_its_name_from_everywhere(
+    run: Path, launcher: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find(Path("autumn")) == run
+    launcher.kill()
+    launcher.wait()
+    with pytest.raises(RunError, match="There is no run in autumn"):
+        find(Path("autumn"))
+
+
+def test_a_run_goes_by_the_name_of_its_directory_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    LiveRun(tmp_path / "runs" / "spring", stores=["oslo"])
+    assert find(Path("spring")) == Path("runs/spring")
+    assert find(Path("runs/spring")) == Path("runs/spring")
+    with pytest.raises(RunError, match=r"There is no run in sprig:.* Did you mean spring\?"):
+        find(Path("sprig"))
+    with pytest.raises(RunError, match="no run in"):
+        find(Path("x" * 300))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to be root to be another user, too")
+def test_another_users_run_is_not_taken_for_a_dead_one(run: Path, tmp_path: Path) -> None:
+    (run / "flower").chmod(0o700)
+    for folder in [run, *run.parents]:
+        if folder.is_relative_to(tmp_path.parents[1]):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    child = os.fork()
+    if child == 0:  # the interpreter, and all that it has loaded, may be another user's to read
+        os.setuid(65534)
+        try:
+            find(run)
+        except RunError as error:
+            os._exit(7 if "belongs to the user root" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_the_nearest_name() -> None:
+    known = ["oslo-7", "lyon-2"]
+    assert nearest("Olso-7", known) == "oslo-7"
+    assert nearest("quito", known) is None
+    assert did_you_mean("lyon", known) == " Did you mean lyon-2?"
