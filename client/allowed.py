@@ -1,12 +1,12 @@
 """`flower-client policy`: what a store allows, in words; the file to change it, where there is none yet."""
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from client.policy import FILE, Policy, commented, load_policy
 from common.errors import ConfigError
 from common.files import write_text
+from common.suggest import did_you_mean
 
 
 def tell(home: Path) -> None:
@@ -41,9 +41,8 @@ def check_names(policy: Policy) -> None:
         _check("models", policy.models, (*models.names(), *zoo.names()))
 
 
-def _check(key: str, names: Iterable[str], known: Iterable[str]) -> None:
+def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            hint = did_you_mean(name, known)
             raise ConfigError(f"The policy's key {key} has {name!r}, which is none that Fedshelf knows.{hint}")

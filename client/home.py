@@ -5,6 +5,7 @@ from pathlib import Path
 from common.errors import ConfigError
 from common.files import state_directory
 from common.naming import check_store_name
+from common.suggest import did_you_mean
 
 STATES = "states"  # the folder, in a store's home, of what its strategies keep between rounds
 
@@ -20,6 +21,9 @@ def known_home(name: str) -> Path:
     """The directory of a store that has one here. Raises ConfigError, naming those that have."""
     home = state_directory() / "stores" / check_store_name(name)
     if not home.is_dir():
-        known = ", ".join(sorted(path.name for path in home.parent.glob("*"))) or "none"
-        raise ConfigError(f"--name got {name!r}; stores that were set up on this machine: {known}.")
+        known = sorted(path.name for path in home.parent.glob("*"))
+        raise ConfigError(
+            f"--name got {name!r}; stores that were set up on this machine: {', '.join(known) or 'none'}."
+            + did_you_mean(name, known)
+        )
     return home

@@ -94,12 +94,21 @@ def check(
 
 
 @app.command()
-def policy(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
+def policy(
+    name: Annotated[str | None, typer.Option(help="A store that is set up on this machine.")] = None,
+    kit: Annotated[Path | None, typer.Option(help="The kit of a store, which need not have joined yet.")] = None,
+) -> None:
     """Check this store's policy.toml and say what it allows; write one that explains every key if there is none."""
     from client.allowed import tell
-    from client.home import store_home
+    from client.home import known_home, store_home
+    from common.kit import Kit
 
-    tell(store_home(name))
+    if kit is not None and name is None:
+        tell(store_home(Kit.read(kit).store))
+    elif name is not None and kit is None:
+        tell(known_home(name))
+    else:
+        raise ConfigError("Say whose policy: --name NAME of a store on this machine, or --kit NAME.kit of a new one.")
 
 
 @app.command()

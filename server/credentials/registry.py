@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.door_words import Reason
 from common.errors import ConfigError
 from common.files import write_private
+from common.suggest import did_you_mean
 
 CODE_LIFE = timedelta(days=14)
 
@@ -158,7 +159,10 @@ class Registry:
 
     def _known(self, name: str, stores: Mapping[str, Entry]) -> str:
         if name not in stores:
-            raise ConfigError(f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}.")
+            raise ConfigError(
+                f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}."
+                + did_you_mean(name, stores)
+            )
         return name
 
 

@@ -12,6 +12,7 @@ from client.allowed import check_names
 from client.audit import AuditLog, Note
 from client.policy import Policy
 from common.errors import ConfigError
+from server.credentials.kits import Chain
 
 HASH = "ab" * 32
 
@@ -44,7 +45,9 @@ def log(tmp_path: Path) -> Path:
 
 def test_a_policy_is_written_once_then_checked_and_told(tmp_path: Path) -> None:
     path = tmp_path / "stores" / "oslo-7" / "policy.toml"
-    done = run(tmp_path, "policy", "--name", "oslo-7")
+    Chain.make(tmp_path / "chain" / "server", "shop.example", 9092)
+    kit = Chain.load(tmp_path / "chain" / "server").write_kit("oslo-7")
+    done = run(tmp_path, "policy", "--kit", str(kit))
     assert (done.returncode, str(path) in done.stdout) == (0, True)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert "0 of 14 keys differ" in run(tmp_path, "policy", "--name", "oslo-7").stdout
@@ -55,6 +58,14 @@ def test_a_policy_is_written_once_then_checked_and_told(tmp_path: Path) -> None:
     path.write_text('metric = "accuracy"\n', encoding="utf-8")
     assert "unknown key 'metric'. Did you mean metrics?" in refused(tmp_path, 2, "policy", "--name", "oslo-7")
     assert path.read_text(encoding="utf-8") == 'metric = "accuracy"\n'
+
+
+def test_a_policy_is_never_that_of_a_store_which_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "stores" / "oslo-7").mkdir(parents=True)
+    told = refused(tmp_path, 2, "policy", "--name", "olso-7")
+    assert "stores that were set up on this machine: oslo-7. Did you mean oslo-7?" in told
+    assert [path.name for path in (tmp_path / "stores").iterdir()] == ["oslo-7"]
+    assert "--kit NAME.kit of a new one" in refused(tmp_path, 2, "policy")
 
 
 @pytest.mark.parametrize(
