@@ -10,6 +10,7 @@ from common.models.spec import ModelSpec
 from common.plain import is_plain
 
 LONGEST_CLASS, MOST_CLASSES = 200, 10_000  # characters of a class's name, and classes
+MOST_NAMES = 2**18  # bytes of the names of all classes that one store tells of
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SPEC = TypeAdapter(ModelSpec)
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from common.claims import LONGEST_CLASS, MOST_CLASSES, is_class
+from common.claims import LONGEST_CLASS, MOST_CLASSES, MOST_NAMES, is_class
 from common.envelope import HEADER
 from common.errors import MessageError
 
@@ -91,11 +91,12 @@ class Reader:
     def table(self, names: str, counts: str) -> dict[str, int]:
         """Two list fields of one length as a mapping from text to integers of zero or more."""
         keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
-        good = all(map(is_class, keys)) and all(type(value) is int and value >= 0 for value in values)
-        if not good or len(keys) != len(values) or len(set(keys)) != len(keys) or len(keys) > MOST_CLASSES:
+        good = len(keys) <= MOST_CLASSES and all(map(is_class, keys))
+        good = good and all(type(value) is int and value >= 0 for value in values)
+        if not good or len(keys) != len(values) or len(set(keys)) != len(keys) or sum(map(_size, keys)) > MOST_NAMES:
             raise MessageError(
                 f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MOST_CLASSES} classes,"
-                f" each in at most {LONGEST_CLASS} plain characters."
+                f" each in at most {LONGEST_CLASS} plain characters, {MOST_NAMES} bytes in all."
             )
         return dict(zip(keys, values, strict=True))
 
@@ -131,6 +132,11 @@ class Reader:
         if type(value) is not kind:
             raise MessageError(f"Field {key!r} is of type {type(value).__name__}; expected {kind.__name__}.")
         return value
+
+
+def _size(text: str) -> int:
+    """Bytes of a text on the wire."""
+    return len(text.encode())
 
 
 def _unpack(inline: object, arrays: dict[str, Array]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from common.config import RunConfig
 from common.errors import RunError
 from common.images.types import Images
 from common.orders import STORE_CHANNELS, Plan
-from server import class_table, cohort, plan
+from server import class_confirmation, class_table, cohort, plan
 from server.desk import Desk
 from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
@@ -112,7 +112,7 @@ class GridTraining:
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
 
-        Raises FedshelfError if the run cannot start or go on.
+        Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
         surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled)
@@ -121,7 +121,9 @@ class GridTraining:
         if stop() and len(present) < config.cohort.min_stores:
             raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
-        classes = plan.agree_on_classes(config, present)
+        agreement = plan.agree_on_classes(config, present)
+        class_confirmation.check(agreement.unconfirmed, self.directory.path)
+        classes = agreement.classes
         names = product_names.recorded(self.directory.path)
         unknown = product_names.check(names, classes)
         for line in filter(None, (*class_table.lines(config, classes, present, names), unknown)):

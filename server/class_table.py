@@ -39,6 +39,7 @@ def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreI
     shown = {called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)}
     found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
     alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
+    alone = [label for label in alone if label not in config.data.confirmed_classes]
     if alone and not config.data.classes:
         brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
         found.append(

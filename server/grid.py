@@ -157,5 +157,6 @@ def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
 
 
 def for_stores(config: RunConfig) -> RunConfig:
-    """The configuration without the server's own files, which are nobody else's business."""
-    return resolve(flatten(config), {"run.out": "", "evaluation.test_data": "", "model.weights": "none"})
+    """The configuration without what is the server's own business: its files, and what a person has confirmed."""
+    own = {"run.out": "", "evaluation.test_data": "", "model.weights": "none", "data.confirmed_classes": ""}
+    return resolve(flatten(config), own)

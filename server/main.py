@@ -39,6 +39,13 @@ def start(
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the stores'.")
     ] = None,
+    confirm_classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Classes that may join though one store alone has them: comma-separated, or a .txt file, one a line.",
+        ),
+    ] = None,
     merge_spellings: Annotated[
         bool | None,
         typer.Option(
@@ -87,11 +94,15 @@ def start(
     ] = None,
 ) -> None:
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
+    from server import class_confirmation
+
     flags: dict[str, Any] = {
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
         "model.resume_from": str(resume_from) if resume_from else None,
         "strategy.name": strategy,
-        "data.classes": classes, "data.merge_spellings": merge_spellings,
+        "data.classes": classes,
+        "data.confirmed_classes": class_confirmation.given(confirm_classes) if confirm_classes else None,
+        "data.merge_spellings": merge_spellings,
         "evaluation.test_data": str(test_data.resolve()) if test_data else None,
         "train.epochs": epochs, "train.batch_size": batch_size, "train.lr": lr, "cohort.wait": wait,
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,

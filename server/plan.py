@@ -1,6 +1,6 @@
 """What a run starts from: the agreed plan and the initial global model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from common.models.spec import TURNS
 from common.orders import Plan, StoreInfo
 from common.params import Layout
 from common.training import Network
+from server.class_confirmation import unconfirmed
 from server.growth import Origin, take_over
 
 # A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
@@ -40,14 +41,25 @@ class Start:
         return replace(self, plan=replace(self.plan, run_id=run_id))
 
 
-def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Agreement:
+    """The ordered classes of a run, and those among them that a person has to confirm, with the stores that have them.
+
+    See `server.class_confirmation`.
+    """
+
+    classes: tuple[str, ...]
+    unconfirmed: Mapping[str, Sequence[str]]
+
+
+def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agreement:
     """The ordered classes of a run: as given, else those of the model that it goes on from, then all other ones that
     the stores have, sorted.
 
     Raises DataError if there are fewer than two, or if stores spell one in several ways (see `common.class_names`).
     """
     if config.train.objective == "turns":
-        return TURNS
+        return Agreement(TURNS, {})
     path = config.model.resume_from
     known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
     classes = config.data.classes or _joined(known, stores, merge=config.data.merge_spellings)
@@ -56,7 +68,7 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> tupl
             f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
             " give --classes (stores may keep theirs to themselves), or sub-folders of photos for each class there."
         )
-    return classes
+    return Agreement(classes, unconfirmed(config, classes, known, stores))
 
 
 def _joined(known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool) -> tuple[str, ...]:

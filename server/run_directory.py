@@ -22,7 +22,7 @@ Record = dict[str, Any]
 CHANGEABLE = frozenset(
     {
         "run.out", "run.rounds", "run.workers", "run.ray_address", "run.gpus_per_worker", "run.device",
-        "run.keep_checkpoints", "run.deliver", "evaluation.patience",
+        "data.confirmed_classes", "run.keep_checkpoints", "run.deliver", "evaluation.patience",
     }
 )  # fmt: skip
 

@@ -38,6 +38,11 @@ class DataConfig(Section):
         " class for validation and for test), hash (each photo by itself; runs of earlier versions go on so)",
     )
     classes: ClassNames = Field((), description="ordered product classes; empty: gathered from the data")
+    confirmed_classes: ClassNames = Field(
+        (),
+        description="deployment: classes that may join the model though only one store has them, or though there are"
+        " more than 300; empty: none",
+    )
     merge_spellings: bool = Field(
         False, description="take class names that differ in case, white space or Unicode form only for one class"
     )

@@ -67,7 +67,7 @@ def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[
     assert command("flower-server", "provision", *address, "--stores", ",".join(STORES), "--out", chain).ends() == 0
     start = ["flower-server", "start", "--credentials", chain / "server", "--host", "127.0.0.1", "--stores", "2"]
     start += ["--rounds", str(ROUNDS), "--out", out]
-    start += ["--model", "niid-cnn", "--lr", "0.02", "--set", "data.image_size=32"]
+    start += ["--model", "niid-cnn", "--lr", "0.02", "--set", "data.image_size=32", "--confirm-classes", "hat,shirt"]
     join = ["flower-client", "join", "--data"]
     server = Supervisor(command, *start)
     stores = [Supervisor(command, *join, folders[name], "--kit", chain / "kits" / f"{name}.kit") for name in STORES]

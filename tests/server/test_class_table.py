@@ -18,7 +18,7 @@ CHAIN = stores(oslo={"bag": 4, "hat": 9}, paris={"bag": 2, "hat": 1}, rome={"hat
 
 def test_the_union_is_told_with_who_brings_what() -> None:
     config = resolve()
-    classes = agree_on_classes(config, CHAIN)
+    classes = agree_on_classes(config, CHAIN).classes
     assert lines(config, classes, CHAIN, {}) == [
         "3 classes: bag (oslo, paris); hat (all 3 stores); old stuff (rome).",
         "Only one store has 'old stuff' (rome): if that is a folder astray, stop, and move it away there, or start "
@@ -28,7 +28,7 @@ def test_the_union_is_told_with_who_brings_what() -> None:
 
 def test_where_classes_are_given_others_are_named_and_take_no_part() -> None:
     config = resolve({"data.classes": ["hat", "bag", "umbrella"]})
-    classes = agree_on_classes(config, CHAIN)
+    classes = agree_on_classes(config, CHAIN).classes
     assert lines(config, classes, CHAIN, {}) == [
         "3 classes: hat (all 3 stores); bag (oslo, paris); umbrella (nobody).",
         "rome has 'old stuff' (2 photos), none of the run's classes: it takes no part until that folder is renamed or "
@@ -49,9 +49,9 @@ def test_a_class_spelt_differently_at_two_stores_stops_the_run_unless_merged() -
     mixed = stores(oslo={"Hat": 4, "bag": 1}, rome={"hat": 9, "bag": 1, "HAT ": 2})
     with pytest.raises(DataError, match=r"'HAT ' \(rome\) and 'Hat' \(oslo\) and 'hat' \(rome\)"):
         agree_on_classes(resolve(), mixed)
-    assert agree_on_classes(resolve({"data.classes": "Hat,hat,bag"}), mixed) == ("Hat", "hat", "bag")
+    assert agree_on_classes(resolve({"data.classes": "Hat,hat,bag"}), mixed).classes == ("Hat", "hat", "bag")
     config = resolve({"data.merge_spellings": "true"})
-    classes = agree_on_classes(config, mixed)
+    classes = agree_on_classes(config, mixed).classes
     assert classes == ("bag", "hat")
     assert recounted(mixed["rome"], classes).counts == {"hat": 11, "bag": 1}
     assert lines(config, classes, mixed, {}) == ["2 classes: bag, hat (all 2 stores)."]
@@ -59,7 +59,7 @@ def test_a_class_spelt_differently_at_two_stores_stops_the_run_unless_merged() -
 
 def test_numbers_stand_in_their_order_and_names_of_products_beside_their_folders() -> None:
     chain = stores(oslo={"10": 4, "9": 9}, rome={"9": 3, "2": 2})
-    classes = agree_on_classes(resolve(), chain)
+    classes = agree_on_classes(resolve(), chain).classes
     assert classes == ("10", "2", "9")
     assert lines(resolve(), classes, chain, {"10": "Chair"}) == [
         "3 classes: 2 (rome); 9 (all 2 stores); Chair (oslo).",
