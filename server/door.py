@@ -4,13 +4,15 @@ A SuperLink serves three APIs on one port. The one for stores (Fleet) authentica
 starts runs (Control) does not, and a run is code. So the SuperLink listens on loopback, and this
 reverse proxy lets through the exact paths of the Fleet API and `/health`, nothing that merely
 looks like them. With credentials, it speaks TLS, asks a guard who may pass, and enrols stores.
-While the SuperLink restarts, it answers 503 and goes on.
+While the SuperLink restarts, it answers 503 and goes on. No body is read before its sender is known to be a store of
+the chain, but for the small ones of stores that enrol or ask for the classes.
 
     python -m server.door HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
 
 ANSWERED is the file in which it tells the server's app whose answers are complete (`server.answered`).
 """
 
+import resource
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,17 +23,21 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, Reason
 from server.announced import Announced
 from server.answered import Uploads
+from server.bounded_http import LARGEST_BODY
+from server.connections import Connection, ConnectionLimits
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
+from server.credentials.refusals import RefusalLog
 from server.desk import CLASSES
 from server.doorway import Doorway
+from server.superlink_health import SuperLinkHealth
 
 FLEET_CALLS = (
     "register-node", "activate-node", "deactivate-node", "unregister-node", "send-node-heartbeat",
@@ -40,9 +46,11 @@ FLEET_CALLS = (
 )  # fmt: skip
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
 PIECE = "/v1/fleet/push-object"
-PASSED = {f"/v1/fleet/{call}".encode(): "POST" for call in FLEET_CALLS} | {b"/health": "GET"}
+PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
+HEALTH = b"/health"
+PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
+FLOWERS = b"flwr-"
 
-LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
@@ -51,16 +59,21 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 }  # fmt: skip
 
 
-def make_door(superlink_port: int, answered: Path, guard: Guard | None) -> Starlette:
+def make_door(superlink_port: int, answered: Path, guard: Guard | None, limits: ConnectionLimits) -> Starlette:
     """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
 
     @asynccontextmanager
     async def lifespan(door: Starlette) -> AsyncIterator[None]:
         url, trust = ("https://127.0.0.1", guard.chain.client_tls()) if guard else ("http://127.0.0.1", True)
         async with httpx.AsyncClient(
-            base_url=f"{url}:{superlink_port}", verify=trust, timeout=_TIMEOUT, trust_env=False
+            base_url=f"{url}:{superlink_port}",
+            verify=trust,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            headers={"accept-encoding": "identity"},
         ) as client:
-            door.state.client, door.state.guard = client, guard
+            door.state.client, door.state.guard, door.state.limits = client, guard, limits
+            door.state.health = SuperLinkHealth(client)
             door.state.announced, door.state.uploads = Announced(), Uploads(answered)
             door.state.classes = answered.with_name(CLASSES)
             yield
@@ -71,25 +84,66 @@ def make_door(superlink_port: int, answered: Path, guard: Guard | None) -> Starl
 
 async def _answer(request: Request) -> Response:
     """Forward the request if its path, byte for byte as sent, is one that may pass, and so is its sender; else 404."""
+    try:
+        return await _routed(request)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody hears it
+
+
+async def _routed(request: Request) -> Response:
     path = request.scope["raw_path"]  # not decoded: %2e%2e, //, and other cases of letters are other paths
     guard: Guard | None = request.app.state.guard
-    if guard and path == ENROL_PATH.encode() and request.method == "POST" and not request.url.query:
+    call = ("" if request.url.query else request.method), path
+    if call == ("GET", HEALTH):
+        return Response(status_code=200 if await request.app.state.health.is_well() else 503)
+    if guard and call == ("POST", ENROL_PATH.encode()):
         return await _enrol(request, guard)
-    if path == CLASSES_PATH.encode() and request.method == "POST" and not request.url.query:
+    if call == ("POST", CLASSES_PATH.encode()):
         return await _tell_classes(request, guard)
-    if PASSED.get(path) != request.method or request.url.query:
+    if call[0] != "POST" or path not in PASSED:
         if guard:
             guard.log.tell(_address(request), "it asked for what is not served here")
         return Response(status_code=404)
-    key = request.headers.get(KEY_HEADER, "")
-    if guard and request.method == "POST" and (reason := guard.refusal(_address(request), request.headers)):
-        return _refused(reason)
+    if guard and (refused := _stopped(request, guard)):
+        return refused
+    if not guard:
+        _prove(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await _pass(request)
     if guard and response.status_code == httpx.codes.UNAUTHORIZED:
-        timestamp = request.headers.get(TIME_HEADER, "")
-        if reason := guard.reason_for_401(_address(request), key, timestamp):
-            response.headers[REASON_HEADER] = reason
+        _explain(response, request, guard)
     return response
+
+
+def _stopped(request: Request, guard: Guard) -> Response | None:
+    """The answer to a call that does not come from a store of the chain, or None if it does.
+
+    A signature is looked at once for each connection and key: nobody else can send on the same connection.
+    """
+    if reason := guard.refusal(_address(request), request.headers):
+        return _refused(reason)
+    key = request.headers[KEY_HEADER]
+    if request.state.connection.key != key:
+        if not guard.is_signed(request.headers):
+            response = Response(status_code=httpx.codes.UNAUTHORIZED)
+            _explain(response, request, guard)
+            return response
+        _prove(request, key)
+    return None
+
+
+def _prove(request: Request, key: str) -> None:
+    """Count the request's connection as one of the store with this key."""
+    connection: Connection = request.state.connection
+    limits: ConnectionLimits = request.app.state.limits
+    if connection.key != key:
+        limits.prove(connection, key)
+
+
+def _explain(response: Response, request: Request, guard: Guard) -> None:
+    """Say in `response`, a 401, what the store can do about it, if anything."""
+    key, timestamp = request.headers.get(KEY_HEADER, ""), request.headers.get(TIME_HEADER, "")
+    if reason := guard.reason_for_401(_address(request), key, timestamp):
+        response.headers[REASON_HEADER] = reason
 
 
 async def _enrol(request: Request, guard: Guard) -> Response:
@@ -133,9 +187,9 @@ async def _pass(request: Request) -> Response:
             state.guard.log.tell(_address(request), fault)
         return Response(status_code=422)
     client: httpx.AsyncClient = state.client
-    headers = [(name, value) for name, value in request.headers.raw if name.lower() not in _HOP_BY_HOP]
+    headers = {name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)}
     try:
-        answer = await client.request(request.method, path, content=body, headers=headers)
+        answer = await client.post(path, content=body, headers=list(headers.items()))
     except httpx.TimeoutException:
         return Response(status_code=504)
     except httpx.TransportError:
@@ -146,6 +200,11 @@ async def _pass(request: Request) -> Response:
     response = Response(answer.content, status_code=answer.status_code)
     response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
     return response
+
+
+def _is_passed_on(header: bytes) -> bool:
+    """Whether the SuperLink gets the header with this name (lower case), the first of several with one name."""
+    return header in PASSED_HEADERS or header.startswith(FLOWERS)
 
 
 def _follow(state: State, path: str, body: bytes, answer: bytes) -> None:
@@ -159,7 +218,9 @@ def _follow(state: State, path: str, body: bytes, answer: bytes) -> None:
 
 
 async def _limited(request: Request, largest: int) -> bytes | None:
-    """The body, or None once it is larger than `largest` bytes."""
+    """The body, or None if it is larger than `largest` bytes; one that says so is not read at all."""
+    if int(request.headers.get("content-length", "0")) > largest:  # the parser lets through digits alone
+        return None
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -172,12 +233,27 @@ def main() -> None:
     """Serve until terminated."""
     host, port, superlink_port, answered, *credentials = sys.argv[1:]
     guard = Guard(Chain.load(Path(credentials[0]))) if credentials else None
-    door = make_door(int(superlink_port), Path(answered), guard)
+    log = guard.log if guard else RefusalLog()
+    limits = ConnectionLimits(log, _raise_file_limit())
+    door = make_door(int(superlink_port), Path(answered), guard, limits)
     config = uvicorn.Config(
-        door, host=host, port=int(port), log_level="warning", server_header=False, lifespan="on", proxy_headers=False
+        door,
+        host=host,
+        port=int(port),
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        proxy_headers=False,
     )
-    server = Doorway(config, guard.chain.directory, guard.log) if guard else uvicorn.Server(config)
-    server.run()
+    Doorway(config, guard.chain.directory if guard else None, limits, log).run()
+
+
+def _raise_file_limit() -> int:
+    """Let this process open as many files as it may; return how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 if __name__ == "__main__":

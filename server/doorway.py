@@ -1,36 +1,38 @@
-"""How connections reach the door over TLS: refused ones are logged, and a renewed certificate is taken up.
+"""How connections reach the door: few and bounded ones of strangers, over TLS with a certificate that may be renewed.
 
-uvicorn alone drops a client that fails the TLS handshake without a word.
+uvicorn alone accepts connections without end, never ends one that says nothing, and drops a client that fails the TLS
+handshake without a word.
 """
 
 import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 
 import uvicorn
 
+from server.bounded_http import BoundedHttp, Unread
+from server.connections import Connection, ConnectionLimits
 from server.credentials.refusals import RefusalLog
 from server.credentials.watched import Watched
 
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
-BACKLOG = 256  # connections that wait to be accepted
-LOOK = 1.0  # seconds between two looks at the certificate
+BACKLOG = 1024  # connections that wait to be accepted
+LOOK = 1.0  # seconds between two looks at the certificate, and for connections that are late
 
 
 class Doorway(uvicorn.Server):
-    """Serves `config`'s app on its host and port with the certificate in `directory`."""
+    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None."""
 
-    def __init__(self, config: uvicorn.Config, directory: Path, log: RefusalLog) -> None:
+    def __init__(
+        self, config: uvicorn.Config, directory: Path | None, limits: ConnectionLimits, log: RefusalLog
+    ) -> None:
         super().__init__(config)
-        self._certificate, self._log = directory / "server.crt", log
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._watched = Watched(self._certificate)
-        self._load()
+        self._limits, self._log, self._unread = limits, log, Unread()
+        self._certificate = _Certificate(directory) if directory else None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -40,7 +42,7 @@ class Doorway(uvicorn.Server):
         self._listener = socket.create_server((self.config.host, self.config.port), backlog=BACKLOG)
         self._listener.setblocking(False)
         self._keep(self._accept())
-        self._keep(self._renew())
+        self._keep(self._look_after())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, and let what is going on end."""
@@ -57,43 +59,78 @@ class Doorway(uvicorn.Server):
             except OSError:  # too many open files, or a client that is gone already
                 await asyncio.sleep(0.1)
                 continue
-            self._keep(self._greet(connection, str(address[0])))
+            self._greet_soon(connection, str(address[0]))
+            await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
 
-    async def _greet(self, connection: socket.socket, address: str) -> None:
+    def _greet_soon(self, accepted: socket.socket, address: str) -> None:
+        """Begin to speak with one client, as far as there is room for it."""
+        connection = Connection(address, accepted.close)
+        task = self._keep(self._greet(accepted, connection))
+        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began
+        connection.abort = task.cancel
+        self._limits.add(connection)
+
+    async def _greet(self, accepted: socket.socket, connection: Connection) -> None:
         """Shake hands with one client; uvicorn does the rest."""
-        loop = asyncio.get_running_loop()
+        loop, tls = asyncio.get_running_loop(), self._certificate.context if self._certificate else None
         try:
             await loop.connect_accepted_socket(
-                self._protocol,
-                connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE,
-                ssl_shutdown_timeout=FAREWELL,
+                lambda: self._protocol(connection),
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE if tls else None,
+                ssl_shutdown_timeout=FAREWELL if tls else None,
             )
         except (OSError, asyncio.CancelledError) as error:
-            connection.close()
+            accepted.close()
+            self._limits.remove(connection)
             if why := _why(error):
-                self._log.tell(address, why)
+                self._log.tell(connection.address, why)
 
-    def _protocol(self) -> asyncio.Protocol:
-        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
-        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+    def _protocol(self, connection: Connection) -> asyncio.Protocol:
+        return BoundedHttp(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            connection=connection,
+            limits=self._limits,
+            log=self._log,
+            unread=self._unread,
+        )
 
-    async def _renew(self) -> None:
+    async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            if self._watched.has_changed():
-                self._load()
+            self._limits.end_late()
+            if self._certificate:
+                self._certificate.renew()
 
-    def _load(self) -> None:
-        """New connections get the certificate that is there now."""
-        with contextlib.suppress(FileNotFoundError):
-            self._tls.load_cert_chain(self._certificate, self._certificate.with_suffix(".key"))
-
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Certificate:
+    """The certificate in `directory`, and what new connections are encrypted with."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "server.crt"
+        self._watched = Watched(self._path)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.options |= ssl.OP_NO_RENEGOTIATION  # each is a handshake's work, at a client's will
+        self._load()
+
+    def renew(self) -> None:
+        """Give new connections the certificate that is there now."""
+        if self._watched.has_changed():
+            self._load()
+
+    def _load(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.context.load_cert_chain(self._path, self._path.with_suffix(".key"))
 
 
 def _why(error: BaseException) -> str:

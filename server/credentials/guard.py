@@ -93,11 +93,23 @@ class Guard:
         print(f"Store {standing.name} at {address} uses its kit for the first time.", flush=True)
         return None
 
+    def is_signed(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request with these headers was signed, just now, with the key that it names: a store's."""
+        standing = self._stores.get(headers.get(KEY_HEADER, ""))
+        try:
+            moment = headers.get(TIME_HEADER, "")
+            if standing is None or not -AHEAD < _seconds_behind(moment) < BEHIND:
+                return False
+            _verify(standing.key, headers.get(SIGNATURE_HEADER, ""), moment.encode())
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
     def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
         """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
         name = standing.name if (standing := self._stores.get(key)) else "unknown"
         try:
-            behind = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
+            behind = _seconds_behind(timestamp)
         except (ValueError, TypeError):
             behind = 0.0
         if -AHEAD < behind < BEHIND:
@@ -174,6 +186,11 @@ class _Standing:
     is_next: bool
 
 
+def _seconds_behind(moment: str) -> float:
+    """Return how many seconds ago `moment` (ISO 8601 with a time zone) was. Raises ValueError, TypeError."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
 def _header(key: str) -> str:
     """What Flower's clients put into KEY_HEADER for a public key."""
     loaded = serialization.load_ssh_public_key(key.encode())
@@ -188,7 +205,7 @@ def _has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
     """
     if asked.code:
         return entry.is_for(asked.code) and (entry.until is None or entry.until > datetime.now(UTC))
-    behind = (datetime.now(UTC) - datetime.fromisoformat(asked.moment)).total_seconds()
+    behind = _seconds_behind(asked.moment)
     if not -BEHIND < behind < BEHIND:
         return False
     statement = classes_statement(chain, asked.store, asked.moment)

@@ -16,9 +16,9 @@ import pytest
 
 from client.health.line import call
 from common.files import write_text
+from server.bounded_http import LARGEST_BODY
 from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
 from server.credentials.kits import Chain
-from server.door import LARGEST_BODY
 from tests.deployment.deployed import free_port, wait_for
 
 
@@ -37,7 +37,8 @@ class SuperLink:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 seen.append((self.command, self.path, body))
                 self.send_response(202)
-                self.send_header("x-signature", self.headers.get("x-signature", ""))
+                self.send_header("flwr-signature", self.headers.get("flwr-signature", ""))
+                self.send_header("got", ",".join(sorted(name.lower() for name in self.headers)))
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -77,7 +78,7 @@ def door(link: SuperLink, place: Path) -> Iterator[int]:
 
     def is_open() -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 202
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
         return False
 
     wait_for(is_open)
@@ -101,10 +102,11 @@ def status_of(door: int, request: bytes) -> int:
 
 def test_a_store_gets_through_with_all_it_sends(link: SuperLink, door: int) -> None:
     body = bytes(range(256)) * 1000
-    answer = httpx.post(
-        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=body, headers={"x-signature": "abc", "accept": "a/b"}
-    )
-    assert (answer.status_code, answer.content, answer.headers["x-signature"]) == (202, body, "abc")
+    headers = {"flwr-signature": "abc", "accept": "a/b", "content-type": "c/d", "x-other": "e", "cookie": "f=g"}
+    answer = httpx.post(f"http://127.0.0.1:{door}/v1/fleet/push-object", content=body, headers=headers)
+    assert (answer.status_code, answer.content, answer.headers["flwr-signature"]) == (202, body, "abc")
+    own = {"host", "connection", "user-agent", "accept-encoding", "content-length"}  # of the door as a client
+    assert set(answer.headers["got"].split(",")) == own | {"flwr-signature", "accept", "content-type"}
     assert link.seen == [("POST", "/v1/fleet/push-object", body)]
 
 
@@ -113,7 +115,7 @@ def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, pl
     assert httpx.post(address, content=b"{}").status_code == 404
     write_text(place / "classes.json", '{"classes": ["Röcke", "hat"]}')
     assert httpx.post(address, content=b"{}").json() == {"classes": ["Röcke", "hat"]}
-    assert call(f"127.0.0.1:{door}", None, b"{}").classes is None  # its SuperLink answers 202, which is none of ours
+    assert call(f"127.0.0.1:{door}", None, b"{}").classes == ("Röcke", "hat")
     assert httpx.get(address).status_code == 404
     assert httpx.post(f"{address}?x", content=b"{}").status_code == 404
     assert httpx.post(address, content=b"x" * 20_000).status_code == 413

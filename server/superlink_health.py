@@ -1,0 +1,31 @@
+"""Is the SuperLink there? Asked by anybody, as often as they like, and answered for all with few requests to it."""
+
+import asyncio
+import time
+
+import httpx
+
+FRESH = 0.25  # seconds for which an answer holds
+PATIENCE = 2.0  # seconds for the SuperLink to answer
+
+
+class SuperLinkHealth:
+    """Whether the SuperLink behind `client` answers that it is well."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client, self._lock = client, asyncio.Lock()
+        self._asked, self._is_well = float("-inf"), False
+
+    async def is_well(self) -> bool:
+        """Return the SuperLink's answer, which may be a moment old."""
+        async with self._lock:
+            if time.monotonic() - self._asked > FRESH:
+                self._is_well = await self._ask()
+                self._asked = time.monotonic()
+            return self._is_well
+
+    async def _ask(self) -> bool:
+        try:
+            return (await self._client.get("/health", timeout=PATIENCE)).is_success
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,132 @@
+"""Clients without a key cost next to nothing, however many they are and whatever they send."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.kit import new_key
+from common.door_words import REASON_HEADER
+from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
+from server.connections import MOST_UNPROVEN
+from server.credentials.kits import Chain, public_text
+from tests.deployment.deployed import free_port, wait_for
+from tests.deployment.provisioned import PROTOBUF, signed
+from tests.deployment.strangers import Strangers, allow_files, sockets_of
+
+CALL = "/v1/fleet/push-object"
+
+
+class Door:
+    """A door over TLS with nothing behind it, and a store of its chain."""
+
+    def __init__(self, place: Path) -> None:
+        self.chain, self.key = Chain.make(place / "server", "localhost", free_port()), new_key()
+        self.chain.stores.admit("oslo-7", public_text(self.key.public_key()))
+        files = [str(place / "answered.jsonl"), str(self.chain.directory)]
+        command = [sys.executable, "-m", "server.door", "127.0.0.1", str(self.chain.port), str(free_port()), *files]
+        self.log = place / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"https://localhost:{self.chain.port}", verify=self.chain.client_tls(), timeout=60)
+
+    def health(self) -> int | None:
+        with contextlib.suppress(httpx.TransportError), self.client() as client:
+            return client.get("/health").status_code
+        return None
+
+    def call(self, key: ec.EllipticCurvePrivateKey, **claimed: ec.EllipticCurvePrivateKey) -> httpx.Response:
+        """The answer to a call on a connection of its own, signed with `key`, in the name of `claimed`."""
+        with self.client() as client:
+            return client.post(CALL, content=b"x", headers=PROTOBUF | signed(key, claimed.get("claimed", key)))
+
+    def answer_to(self, request: bytes) -> int:
+        """The status of a request sent byte for byte, of which no more will come."""
+        plain = socket.create_connection(("127.0.0.1", self.chain.port), timeout=60)
+        with self.chain.client_tls().wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(request)
+            return int(connection.recv(100).split()[1])
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    door = Door(tmp_path_factory.mktemp("strangers"))
+    wait_for(lambda: door.health() == 503)
+    yield door
+    door.process.kill()
+    door.process.wait()
+
+
+def head(*lines: bytes, call: bytes = b"GET /health") -> bytes:
+    return b"\r\n".join([call + b" HTTP/1.1", b"host: x", *lines])
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (head(*[b"a: b"] * (MOST_HEADERS - 1), b"\r\n"), 503),  # as many as may be
+        (head(*[b"a: b"] * MOST_HEADERS, b"\r\n"), 431),
+        (head(*[b"a%d: b" % number for number in range(20_000)], b"\r\n"), 431),
+        (head(b"a: " + b"b" * LARGEST_HEAD, b"\r\n"), 431),
+        (head(b"a: " + b"b" * 2**20), 431),
+        (b"\r\n" * LARGEST_HEAD, 431),
+        (head(b"\r\n", call=b"GET /" + b"a" * (LARGEST_URL - 1)), 404),
+        (head(b"\r\n", call=b"GET /" + b"a" * LARGEST_URL), 414),
+        (head(call=b"GET /" + b"a" * 2**20), 414),
+        (head(b"transfer-encoding: chunked", b"\r\n", call=b"POST /v1/fleet/push-object"), 411),
+        (head(b"connection: upgrade", b"upgrade: websocket", b"\r\n"), 400),
+        (head(b"\r\n") * 2000, 400),
+        (b"\x00" * 100, 400),
+    ],
+    ids=["most", "headers", "20k", "bytes", "line", "empty", "url", "long", "longer", "chunks", "ws", "many", "none"],
+)
+def test_a_request_out_of_bounds_is_refused_before_it_is_looked_at(door: Door, request_: bytes, status: int) -> None:
+    assert door.answer_to(request_) == status
+    assert door.health() == 503
+
+
+@pytest.mark.parametrize("call", [b"GET /health", b"POST /v1/fleet/push-object", b"POST /fedshelf/enrol", b"PUT /x"])
+def test_no_body_of_a_stranger_is_waited_for(door: Door, call: bytes) -> None:
+    """Each is answered although nothing of the body comes."""
+    answer = {b"GET /health": 503, b"POST /v1/fleet/push-object": 403, b"POST /fedshelf/enrol": 413}
+    assert door.answer_to(head(b"content-length: 8000000", b"\r\n", call=call)) == answer.get(call, 404)
+
+
+def test_a_stranger_with_a_large_body_still_hears_why(door: Door) -> None:
+    with door.client() as client:
+        answer = client.post(CALL, content=bytes(LARGEST_BODY), headers=PROTOBUF | signed(new_key(), new_key()))
+    assert (answer.status_code, answer.headers[REASON_HEADER]) == (403, "unknown-key")
+
+
+def test_the_name_of_a_stores_key_proves_nothing(door: Door) -> None:
+    assert door.call(door.key).status_code == 503  # it passed, and nobody is behind
+    assert door.call(new_key(), claimed=door.key).status_code == 401
+    with door.client() as client:
+        assert client.post(CALL, headers=PROTOBUF | signed(door.key, door.key)).status_code == 503
+        other = client.post(CALL, headers=PROTOBUF | signed(new_key(), new_key()))
+        assert (other.status_code, other.headers[REASON_HEADER]) == (403, "unknown-key")
+        late = client.post(CALL, headers=PROTOBUF | signed(door.key, door.key, ahead=60))
+        assert late.status_code == 503  # it is Flower's to refuse: on this connection the key is proven
+    with door.client() as client:
+        late = client.post(CALL, headers=PROTOBUF | signed(door.key, door.key, ahead=60))
+    assert (late.status_code, late.headers[REASON_HEADER]) == (401, "clock")
+
+
+def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Door) -> None:
+    allow_files(4096)
+    assert door.call(door.key).status_code == 503
+    with Strangers(door.chain.port, door.chain.client_tls()) as strangers:
+        strangers.silent(MOST_UNPROVEN + 200)
+        strangers.half_said(20)
+        assert door.call(door.key).status_code == 503
+        wait_for(lambda: sockets_of(door.process.pid) < MOST_UNPROVEN + 60)
+        assert door.call(door.key).status_code == 503
+    assert "too many connections on which no store has proven its key" in door.log.read_text()
