@@ -31,6 +31,12 @@ class RunError(FedshelfError):
     exit_code = 4
 
 
+class StoppedError(RunError):
+    """A run that was asked to end while it waited for stores; all rounds that are done are kept."""
+
+    exit_code = 130
+
+
 class StoresError(FedshelfError):
     """Too few stores joined or answered."""
 

@@ -18,9 +18,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from common import product_names
 from common.config import RunConfig
-from common.errors import RunError
+from common.errors import StoppedError
 from common.images.types import Images
-from common.orders import STORE_CHANNELS, Plan
+from common.orders import STORE_CHANNELS, Plan, StoreInfo
 from server import class_confirmation, class_table, cohort, plan
 from server.desk import Desk
 from server.gate import Gate
@@ -115,11 +115,9 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
-        surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled)
+        surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled, stop=stop)
         runtime = GridRuntime(grid, config, run_id, surroundings)
-        present = cohort.assemble(runtime, self.expected, config.cohort.wait, self.watcher.note, stop)
-        if stop() and len(present) < config.cohort.min_stores:
-            raise RunError("Stopped before the stores had joined; nothing was trained. Go on with --resume.")
+        present = self._assembled(runtime, stop)
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
         agreement = plan.agree_on_classes(config, present)
         class_confirmation.check(agreement.unconfirmed, self.directory.path)
@@ -145,6 +143,15 @@ class GridTraining:
         summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return summary
+
+    def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
+        """The stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
+        try:
+            return cohort.assemble(runtime, self.expected, self.config.cohort.wait, self.watcher.note, stop)
+        except StoppedError as error:
+            done = RunDirectory.rounds_done(self.directory.path)
+            kept = f"the {done} rounds done before are kept" if done else "nothing was trained"
+            raise StoppedError(f"Stopped while {error}; {kept}. Go on with --resume.") from None
 
 
 def folder_images(agreed: Plan) -> Images | None:

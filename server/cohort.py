@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from common.config import CohortConfig
-from common.errors import StoresError
+from common.errors import StoppedError, StoresError
 from common.orders import StoreInfo
 from common.seeding import rng
 from server.runtime import Runtime
@@ -15,13 +15,16 @@ POLL_SECONDS = 0.2
 def assemble(
     runtime: Runtime, quorum: int, wait: float, note: Callable[[str], None], stop: Callable[[], bool]
 ) -> Mapping[str, StoreInfo]:
-    """The stores present once there are `quorum`, or as they are when `stop` says so.
+    """The stores present once there are `quorum`.
 
-    Raises StoresError after `wait` seconds without a quorum in which no store rests: some work at night only.
+    Raises StoppedError once `stop` says so before that; StoresError after `wait` seconds without a quorum in which no
+    store rests: some work at night only.
     """
     deadline = time.monotonic() + wait
     told = -1
-    while len(present := runtime.stores()) < quorum and not stop():
+    while len(present := runtime.stores()) < quorum:
+        if stop():
+            raise StoppedError(f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})")
         if rest := runtime.resting():
             deadline = time.monotonic() + rest + wait
         if time.monotonic() >= deadline:

@@ -19,6 +19,7 @@ from server.credentials.kits import Chain
 from server.desk import Desk, Outcome
 from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import free_port as free_page_port
+from server.patience import ROUND
 from server.relay import RelayReader
 from server.run_directory import RunDirectory, free_name
 from server.show import Show
@@ -214,7 +215,10 @@ def _stop_on_signals(desk: Desk, show: Show) -> Iterator[None]:
         if desk.is_stop_asked():
             raise KeyboardInterrupt
         desk.ask_to_stop()
-        show.say("Stopping after this round; once more to stop at once (saved up to the last round).")
+        show.say(
+            f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last"
+            " round)."
+        )
 
     previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

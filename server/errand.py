@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from flwr.app import Message, MessageType
 
+from common.errors import StoppedError
 from common.messages import NeedsFrozen, Result, encode_order
 from common.orders import EvaluateOrder, Failure, TrainOrder
 from server.board import Board
 from server.link import GONE, LOST, Link, read, says_no
+from server.patience import Patience
 from server.roster import Roster
 
 POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
@@ -95,22 +97,31 @@ class Errand:
         self._unreached.clear()
         self.post(set(stores) - {sent.store for sent in self._pending.values()})
 
-    def answers(self, seconds: float) -> Iterator[Result]:
-        """One answer per store, as they arrive; a Failure for each that gave none in `seconds`."""
-        began = time.monotonic()
-        self._all_at = began + TOLD_POLL if self._link.is_told else began
+    def answers(self, patience: Patience) -> Iterator[Result]:
+        """One answer per store, as they arrive; a Failure for each that gave none while there was patience.
+
+        Raises StoppedError if a request to stop ends the wait for updates: half a round is none.
+        """
+        self._all_at = patience.began + TOLD_POLL if self._link.is_told else patience.began
         while self._pending or self._unreached:
             yield from self._pop_unreached()
-            if time.monotonic() - began > seconds:
-                for sent in self._pending.values():
-                    yield Failure(sent.store, "timeout", f"no answer within {seconds:g} s")
+            if self._pending and patience.is_over():
+                yield from self._give_up(patience)
                 return
             self._look_after()
-            for reply in self._link.pull(self._worth_asking(time.monotonic() - began), self._size):
+            for reply in self._link.pull(self._worth_asking(patience.waited()), self._size):
                 yield from self._take(reply)
             self._post_missing()
             if self._pending and not self._unreached:
-                time.sleep(min(max(0.01 * (time.monotonic() - began), LOOK), SLOWEST_LOOK))
+                time.sleep(min(max(0.01 * patience.waited(), LOOK), SLOWEST_LOOK))
+
+    def _give_up(self, patience: Patience) -> Iterator[Failure]:
+        """Let go of all that have not answered. Raises StoppedError."""
+        why = patience.told()
+        if patience.is_cut() and isinstance(self.order, TrainOrder):
+            out = ", ".join(sorted(sent.store for sent in self._pending.values()))
+            raise StoppedError(f"{out}: {why}")
+        yield from (Failure(sent.store, "timeout", why) for sent in self._pending.values())
 
     def _worth_asking(self, waited: float) -> Collection[str]:
         """The orders whose answers to look for: complete ones, and now and then all.

@@ -16,11 +16,13 @@ from flwr.serverapp import Grid
 from common.config import RunConfig, flatten, resolve
 from common.messages import Notice, Query
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server import patience
 from server.board import Board
 from server.class_table import recounted
 from server.errand import POLL, Errand
 from server.link import Link
 from server.overlap import seconds_ahead, spans_of_stores
+from server.patience import Patience
 from server.roster import GHOST, Roster
 
 FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
@@ -37,6 +39,7 @@ class Surroundings:
     answered: the file in which the door tells whose answers are complete; None: there is no door
     enrolled: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
     ghost:    seconds for which a second store of one name may be the first one come back
+    stop:     says whether the run has been asked to end
     """
 
     note: Callable[[str], None]
@@ -44,6 +47,7 @@ class Surroundings:
     answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     ghost: float = GHOST
+    stop: Callable[[], bool] = lambda: False
 
 
 class GridRuntime:
@@ -55,7 +59,7 @@ class GridRuntime:
     def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
         self._timeout = config.cohort.timeout
         self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered)
-        self._board = Board(surroundings.board)
+        self._board, self._stop = Board(surroundings.board), surroundings.stop
         query = Query(run_id, for_stores(config))
         self._roster = Roster(
             self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
@@ -97,14 +101,17 @@ class GridRuntime:
         return seconds
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
+        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds.
+
+        Raises StoppedError if the run is asked to end and a store goes on for long.
+        """
         errand, self._expected = self._expected, None
         if errand and errand.is_posted and _is_same(errand.order, order):
             errand.limit_to(stores)
         else:
             errand = self._errand(order, max(self._timeout, 1.0))
             errand.post(stores)
-        return self._training_timed(self._results(errand, Update))
+        return self._training_timed(self._results(errand, Update, patience.ROUND))
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
         """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
@@ -113,7 +120,7 @@ class GridRuntime:
         if self._expected and not self._expected.is_posted:
             self._expected.post(self._expected_of)
         self._judging = dict.fromkeys(stores)
-        return self._judging_timed(self._results(errand, Evaluation))
+        return self._judging_timed(self._results(errand, Evaluation, patience.JUDGING))
 
     def tell(self, text: str, wait: float = 5.0) -> None:
         """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""
@@ -142,8 +149,8 @@ class GridRuntime:
         plan = replace(order.plan, config=for_stores(order.plan.config))
         return Errand(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
 
-    def _results(self, errand: Errand, kind: type[Answer]) -> Iterator[Answer | Failure]:
-        for result in errand.answers(self._timeout):
+    def _results(self, errand: Errand, kind: type[Answer], after_stop: float) -> Iterator[Answer | Failure]:
+        for result in errand.answers(Patience(self._timeout, self._stop, after_stop)):
             if isinstance(result, kind | Failure):
                 yield result
             else:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common import strategies
 from common.assortment import keep_rows
-from common.errors import StoresError
+from common.errors import StoppedError, StoresError
 from common.orders import Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
@@ -89,7 +89,8 @@ class Rounds:
     def play(self, state: State) -> tuple[State, Record]:
         """One round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, OSError if updates cannot be held.
+        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, StoppedError if the run was asked to
+        end before one did, OSError if updates cannot be held.
         """
         clock, number, standing = Clock(), state.round + 1, Standing.of(state.record)
         with clock("total"):
@@ -201,7 +202,9 @@ class Rounds:
             failed = trained.failed
             self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {_told(failed)}.")
             refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
-            if self._stop() or refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
+            if self._stop():
+                raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {_told(failed)}")
+            if refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
         raise StoresError(
             f"Round {number} did not reach the quorum of {quorum} stores: {_told(failed)}. The run is saved up to"

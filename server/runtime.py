@@ -20,7 +20,10 @@ class Runtime(Protocol):
         """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """One answer per store asked, in any order; bounded by `cohort.timeout`."""
+        """One answer per store asked, in any order; bounded by `cohort.timeout`.
+
+        Raises StoppedError if the run has been asked to end, and too few answers are in sight.
+        """
 
     def resting(self) -> float:
         """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from common import strategies
-from common.errors import FedshelfError
+from common.errors import FedshelfError, StoppedError
 from common.product_names import recorded
 from server import contribution, old_classes, plan_file
 from server.checkpoints import Checkpoints, State
@@ -93,7 +93,11 @@ class Training:
             old_classes.judge(self.start.origin, rounds, self.directory)
             first = state.round + 1
             while not self._is_over(state) and not stop():
-                state, record = rounds.play(state)
+                try:
+                    state, record = rounds.play(state)
+                except StoppedError as error:
+                    self.watcher.note(f"Round {state.round + 1} is left to the next start ({error}).")
+                    break
                 record = {**record, **(self.remark if state.round == first else {})}
                 state = self._keep(replace(state, record=record), checkpoints)
                 self.watcher.row(record)

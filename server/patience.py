@@ -1,0 +1,36 @@
+"""How long the server waits for answers: as long as configured, and not much longer once it is asked to stop."""
+
+import time
+from collections.abc import Callable
+
+ROUND = 60.0  # seconds that training may take from the request to stop; a round that takes longer is played again later
+JUDGING = 30.0  # seconds that an evaluation may take; with two of them, systemd's three minutes are enough
+
+
+class Patience:
+    """A wait of at most `seconds` that begins now, of which `after_stop` at most are left once `stop` says so."""
+
+    def __init__(self, seconds: float, stop: Callable[[], bool], after_stop: float) -> None:
+        self.began = time.monotonic()
+        self._seconds, self._stop, self._after_stop = seconds, stop, after_stop
+        self._stopped: float | None = None
+
+    def waited(self) -> float:
+        """Return the seconds since the wait began."""
+        return time.monotonic() - self.began
+
+    def is_cut(self) -> bool:
+        """Return whether the wait is over because of a request to stop."""
+        if self._stopped is None and self._stop():
+            self._stopped = time.monotonic()
+        return self._stopped is not None and time.monotonic() - self._stopped > self._after_stop
+
+    def is_over(self) -> bool:
+        """Return whether the wait is over."""
+        return self.waited() > self._seconds or self.is_cut()
+
+    def told(self) -> str:
+        """Return why it is over, in words."""
+        if self.is_cut():
+            return f"no answer within {self._after_stop:g} s of the request to stop"
+        return f"no answer within {self._seconds:g} s"
