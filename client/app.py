@@ -7,6 +7,8 @@ worker comes to its images.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Protocol
 
 from flwr.app import Context, Message, RecordDict
@@ -60,7 +62,7 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDi
             case EvaluateOrder():
                 result = worker.evaluate(order)
             case Query():
-                result = worker.info(order.config)
+                result = replace(worker.info(order.config), version=version("fedshelf"))
             case Notice():
                 LOG.info("From the server: %s", plain(order.text))
                 result = StoreInfo(worker.name, {}, 0, 0)

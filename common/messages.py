@@ -5,6 +5,7 @@ lacks them answers `NeedsFrozen` and gets its order again with them.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, get_args
@@ -21,8 +22,9 @@ from common.failures import DETAIL, LONGEST_REST, failure
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
-FORMAT = 5  # raised whenever a field or a tensor changes its meaning
+FORMAT = 6  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
+_VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
 class FrozenMissingError(MessageError):
@@ -139,7 +141,7 @@ def encode_result(result: Result) -> RecordDict:
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case StoreInfo():
             header = {"store": result.name, "validation": result.validation, "test": result.test}
-            header["untold"] = result.untold
+            header |= {"untold": result.untold, "version": result.version}
             header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
             return _pack("info", header)
 
@@ -165,9 +167,16 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "info":
             counts = reader.table("classes", "counts")
             held_out = reader.count("validation"), reader.count("test")
-            result = StoreInfo(store, counts, *held_out, reader.count("untold"))
+            result = StoreInfo(store, counts, *held_out, reader.count("untold"), reader.parsed("version", _version))
     reader.close()
     return result
+
+
+def _version(text: str) -> str:
+    """Return the text if it can be a version, or is empty. Raises ValueError."""
+    if not _VERSION.fullmatch(text):
+        raise ValueError("not a version")
+    return text
 
 
 def _pack(kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None) -> RecordDict:

@@ -154,6 +154,7 @@ class StoreInfo:
     counts: training images per class name of the store's own folders
     validation, test: images held out
     untold: training images whose class the store keeps to itself
+    version: of Fedshelf at the store; empty: not told. Two that hold the same are equal all the same
     """
 
     name: str
@@ -161,6 +162,7 @@ class StoreInfo:
     validation: int
     test: int
     untold: int = 0
+    version: str = field(default="", compare=False)
 
     @property
     def num_examples(self) -> int:

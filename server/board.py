@@ -17,9 +17,9 @@ class Board:
         self._path, self._stores = path, dict[str, dict[str, Any]]()
         self._written, self._is_new = 0.0, False
 
-    def put(self, store: str, state: State, why: str = "", **facts: int) -> None:
-        """A store is in this state. facts: images, round; what is not given stays as it was."""
-        before = self._stores.get(store, {"images": 0, "round": 0})
+    def put(self, store: str, state: State, why: str = "", **facts: int | str) -> None:
+        """A store is in this state. facts: images, round, version; what is not given stays as it was."""
+        before = self._stores.get(store, {"images": 0, "round": 0, "version": ""})
         if (before.get("state"), before.get("why")) != (state, why) or any(before[key] != facts[key] for key in facts):
             self._stores[store] = before | {"state": state, "since": time.time(), "why": why, **facts}
             self._is_new = True

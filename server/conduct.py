@@ -16,6 +16,7 @@ from common.errors import RunError
 from common.product_names import ProductNames
 from server.addresses import Address, check_free
 from server.credentials.kits import Chain
+from server.credentials.last_run import note_run
 from server.desk import Desk, Outcome
 from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import free_port as free_page_port
@@ -78,6 +79,8 @@ def conduct(request: Request) -> int:
         Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         _stop_on_signals(desk, show),
     ):
+        if request.chain:
+            note_run(request.chain.directory, path)
         desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
         if (done := RunDirectory.rounds_done(path)) or request.resume:
             show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")

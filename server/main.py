@@ -175,18 +175,23 @@ def provision(
     commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
 
 
-stores_app = typer.Typer(help="Who may join: list, revoke, renew, delete.", no_args_is_help=True)
+stores_app = typer.Typer(help="Who may join, and is there: list, revoke, renew, delete.", no_args_is_help=True)
 app.add_typer(stores_app, name="stores")
 Credentials = Annotated[Path, typer.Option(help="DIR/server of `provision`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")]
 Names = Annotated[list[str], typer.Argument(help="Stores.")]
 
 
 @stores_app.command(name="list")
-def list_stores(credentials: Credentials) -> None:
-    """Show each store's state, and up to when its kit and the certificates are good."""
-    from server.credentials import commands
+def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
+    """Show who may join, who is there, and each store's part in the running or last run."""
+    from server.credentials import listing
 
-    commands.show(credentials)
+    found = listing.listing(credentials)
+    if as_json:
+        print(listing.as_json(found))
+    else:
+        listing.show(found)
 
 
 @stores_app.command()

@@ -128,7 +128,7 @@ class Roster:
             match read(reply, expected):
                 case StoreInfo() as info:
                     node.info = info
-                    self._board.put(info.name, "ready", images=info.num_examples)
+                    self._board.put(info.name, "ready", images=info.num_examples, version=info.version)
                 case Failure() as failure:
                     self._cannot(node, failure)
                 case _:

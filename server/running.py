@@ -12,6 +12,7 @@ from server.launchers import Launcher
 from server.live import phrases
 from server.live.reader import RunReader
 from server.live.runs import below, touched
+from server.tables import print_table
 from server.tail import read_json
 
 ENDED = 10  # runs that have ended, the latest ones
@@ -53,19 +54,11 @@ def rows() -> list[Row]:
 
 def show(found: Sequence[Row]) -> None:
     """Print the rows for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
     if not found:
         print(f"No server of this user runs on this machine, and there is no run below {Path('runs').resolve()}.")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "state", "round", "since", "stores join at", "page's port", "pid", "user"):
-        table.add_column(name, overflow="fold")
-    for row in found:
-        table.add_row(*_cells(row))
-    console = Console(highlight=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    columns = ("run", "state", "round", "since", "stores join at", "page's port", "pid", "user")
+    print_table(columns, map(_cells, found))
 
 
 def as_json(found: Sequence[Row]) -> str:

@@ -1,20 +1,16 @@
 """What `flower-server provision` and `flower-server stores` do."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
 from pathlib import Path
-
-from cryptography import x509
 
 from common.errors import ConfigError
 from common.naming import check_store_name
 from server.credentials.kits import Chain
-from server.credentials.registry import Entry, State, now
+from server.credentials.registry import State
 
 PORT = 9092  # where stores join if nothing else is asked for
 _OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."
 _OLD_KEY_ENDED = "The key that the store had does not work any more."
-_SOON = timedelta(days=180)  # left of an authority's life when people should hear of it
 
 
 def provision(out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool) -> None:
@@ -58,20 +54,6 @@ def _check_distinct(names: Sequence[str]) -> None:
             raise ConfigError(f"The stores {other!r} and {name!r} differ in case only; give one another name.")
 
 
-def show(credentials: Path) -> None:
-    """Print a chain's stores. Raises ConfigError."""
-    from rich.console import Console
-    from rich.table import Table
-
-    chain = Chain.load(credentials)
-    table = Table("store", "state", "since", "kit good until", box=None, pad_edge=False)
-    for name, entry in sorted(chain.stores.stores().items()):
-        table.add_row(name, entry.state, f"{entry.since:%Y-%m-%d %H:%M}", _kit_words(entry))
-    Console(highlight=False).print(table)
-    for sentence in _validity(chain):
-        print(sentence)
-
-
 def revoke(credentials: Path, names: Sequence[str]) -> None:
     """Take stores out. Raises ConfigError, before any is out."""
     registry = Chain.load(credentials).stores
@@ -108,30 +90,3 @@ def delete(credentials: Path, names: Sequence[str]) -> None:
         chain.stores.delete(name)
         chain.kit_path(name).unlink(missing_ok=True)
         print(f"{name} is deleted; its kit is worth nothing.")
-
-
-def _kit_words(entry: Entry) -> str:
-    if entry.state is State.REVOKED:
-        return ""
-    if entry.next_key:
-        return "not used yet"
-    if entry.until is None:
-        return "used"
-    return f"{entry.until:%Y-%m-%d}" if entry.until > now() else "expired: make a new one"
-
-
-def _validity(chain: Chain) -> list[str]:
-    """Up to when the chain's certificates are good, and what to do where that ends soon."""
-    ends = _ends(chain.directory)
-    words = [f"Server's certificate: until {ends['server.crt']:%Y-%m-%d}, renewed by the server itself."]
-    words.append(f"Authority {chain.name}: until {ends['ca.crt']:%Y-%m-%d}.")
-    if ends["ca.crt"] - now() < _SOON:
-        words[-1] += " Make a new chain before that, in another folder, and give every store its new kit."
-    return words
-
-
-def _ends(directory: Path) -> Mapping[str, datetime]:
-    return {
-        name: x509.load_pem_x509_certificate((directory / name).read_bytes()).not_valid_after_utc
-        for name in ("server.crt", "ca.crt")
-    }

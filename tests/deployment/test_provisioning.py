@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -476,6 +477,13 @@ def test_from_provisioning_to_a_model_without_touching_a_certificate(
     stores = [command("flower-client", "join", "--kit", kits[name], "--data", folders[name]) for name in folders]
     assert server.ends(240) == 0, server.text
     assert summary(out)["status"] == "finished"
+    listed = command("flower-server", "stores", "list", "--credentials", chain / "server", "--json")
+    assert listed.ends() == 0
+    found = json.loads(listed.text)
+    assert (found["run"], found["status"]) == (str(out), "finished")
+    assert {row["store"]: (row["version"], row["last_round"]) for row in found["stores"]} == {
+        name: (version("fedshelf"), 2) for name in folders
+    }
     assert set(history(out)[-1]["stores"]) == set(folders)
     again = command("flower-client", "join", "--kit", kits["ost"], "--data", folders["ost"])
     assert again.ends() == 2
