@@ -1,0 +1,273 @@
+"""How many stores one server holds: seconds, processor, memory and requests of `flower-server` with many light stores.
+
+    python -m benchmarks.capacity --stores 3,30,100,300,1000 --cohorts 1,0.1 --rounds 4
+
+Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a model of 62k weights,
+so a round's seconds are what the system adds to training. All of them wait idle first, for a last one to join. The
+light stores share the machine's cores with the server; what they take is in a column of its own.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import harness
+from benchmarks.contestants import QUIET
+from benchmarks.harness import TAG, BenchmarkError
+from benchmarks.machine import machine
+from benchmarks.processes import Tree, read, ticks
+from benchmarks.wire import free_port
+
+BIN = Path(sys.executable).parent
+PER_PROCESS = 250  # light stores in one process
+SETTLE, IDLE = 8.0, 20.0  # seconds after which joined stores poll at their slowest; seconds of idling that are measured
+LIMIT = 1800.0  # seconds without a round after which a case is given up
+LOOK = 0.1  # seconds between two looks
+PARTS = {"superlink": "flower-superlink", "door": "server.door", "app": "flwr-serverapp"}
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Case:
+    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how many are played."""
+
+    stores: int
+    cohort: float
+    rounds: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stores} stores, {self.cohort:.0%} in a round"
+
+    @property
+    def asked(self) -> int:
+        """Stores that train in a round."""
+        return max(1, round(self.stores * self.cohort))
+
+
+class Fleet:
+    """Light stores in as many processes as it takes; a context manager."""
+
+    def __init__(self, kits: Path, names: Sequence[str], place: Path) -> None:
+        self._files, self._reports, self._processes = list[Path](), list[Path](), list[subprocess.Popen[bytes]]()
+        self._kits, self._place = kits, place
+        parts = [names[begin : begin + PER_PROCESS] for begin in range(0, len(names), PER_PROCESS)]
+        for number, part in enumerate(parts):
+            self._files.append(place / f"names-{number}")
+            self._reports.append(place / f"report-{number}.json")
+            self._files[-1].write_text("\n".join(part) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> "Fleet":
+        for number, (names, report) in enumerate(zip(self._files, self._reports, strict=True)):
+            with (self._place / f"fleet-{number}.log").open("wb") as log:
+                command = [sys.executable, "-m", "benchmarks.light_stores", self._kits, names, report]
+                self._processes.append(subprocess.Popen(list(map(str, command)), stdout=log, stderr=log))
+        return self
+
+    def join(self, name: str) -> None:
+        """Let one more store join."""
+        with self._files[-1].open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+
+    def cpu(self) -> float:
+        """Processor seconds so far."""
+        return sum(ticks(process.pid) for process in self._processes) / TICK
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def told(self) -> list[dict[str, Any]]:
+        """What each process reports, once all have ended."""
+        return [json.loads(report.read_text(encoding="utf-8")) for report in self._reports]
+
+
+class Server:
+    """`flower-server` with credentials for the case's stores; a context manager."""
+
+    def __init__(self, case: Case, place: Path) -> None:
+        self._case, self.run, self._log = case, place / "run", place / "server.log"
+        self._credentials, self.port = place / "chain" / "server", free_port()
+        self._env = {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        self._env["FEDSHELF_HOME"] = str(place / "home")
+        self.kits = place / "chain" / "kits"
+        self.names = [f"store-{number:04}" for number in range(case.stores)]
+
+    def provision(self) -> None:
+        """Make a kit with a key for each store."""
+        chain = ["--host", "localhost", "--port", str(self.port), "--stores", ",".join(self.names), "--keys-in-kits"]
+        command = [str(BIN / "flower-server"), "provision", *chain, "--out", str(self._credentials.parent)]
+        subprocess.run(command, env=self._env, stdout=subprocess.DEVNULL, check=True)
+
+    def __enter__(self) -> "Server":
+        case = self._case
+        settings = {
+            "cohort.min_stores": case.asked, "cohort.fraction": case.cohort, "run.rounds": case.rounds,
+            "cohort.wait": LIMIT, "model.name": "niid-cnn", "data.image_size": 32, "data.flip": "false", "run.seed": 1,
+            "train.batch_size": 32, "train.epochs": 1, "train.lr": 0.05,
+        }  # fmt: skip
+        command = [BIN / "flower-server", "start", "--out", self.run, "--credentials", self._credentials]
+        command += ["--host", "127.0.0.1", "--live-port", "0", "--stores", str(case.stores)]
+        command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        tag = f"{TAG}={uuid.uuid4().hex}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                list(map(str, command)), env=self._env | dict([tag.split("=")]), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        self.tree = Tree(tag, self._process.pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tree.end()
+        self._process.wait()
+
+    def cpu(self) -> dict[str, float]:
+        """Processor seconds so far: of the SuperLink, the door, the app, and of all."""
+        used, alive = dict.fromkeys([*PARTS, "all"], 0.0), self.tree.alive()
+        for pid in alive:
+            words, seconds = read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace"), ticks(pid) / TICK
+            used["all"] += seconds
+            for part, mark in PARTS.items():
+                used[part] += seconds if mark in words else 0.0
+        return used
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The lines of its history."""
+        path = self.run / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def await_rounds(self, count: int) -> float:
+        """When that many rounds were done, in time.monotonic(). Raises BenchmarkError."""
+        until = time.monotonic() + LIMIT
+        while len(self.rounds()) < count:
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise BenchmarkError(f"No round {count}:\n{self._log.read_text(errors='replace')[-3000:]}")
+            time.sleep(LOOK)
+        return time.monotonic()
+
+    def await_joined(self, count: int) -> None:
+        """Wait until the server sees so many stores. Raises BenchmarkError."""
+        until = time.monotonic() + LIMIT
+        board = self.run / "flower" / "stores.json"
+        while not board.exists() or sum(store["state"] != "away" for store in _told(board)) < count:
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise BenchmarkError(f"{count} did not join:\n{self._log.read_text(errors='replace')[-3000:]}")
+            time.sleep(LOOK)
+
+
+def _told(board: Path) -> list[Mapping[str, Any]]:
+    found = json.loads(board.read_text(encoding="utf-8"))
+    return list(found.values()) if isinstance(found, dict) else list(found)
+
+
+def measured(case: Case) -> dict[str, float]:
+    """One server and its stores, from the first to the last round."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        place = Path(folder)
+        server = Server(case, place)
+        server.provision()
+        stack.enter_context(server)
+        fleet = stack.enter_context(Fleet(server.kits, server.names[:-1], place))
+        server.await_joined(case.stores - 1)
+        time.sleep(SETTLE)
+        began, used = time.monotonic(), server.cpu()
+        time.sleep(IDLE)
+        idle = {part: (seconds - used[part]) / (time.monotonic() - began) for part, seconds in server.cpu().items()}
+        fleet.join(server.names[-1])
+        ends = [server.await_rounds(1)]
+        used, lent, peak = server.cpu(), fleet.cpu(), server.tree.memory()
+        for number in range(2, case.rounds):
+            ends.append(server.await_rounds(number))
+            peak = max(peak, server.tree.memory())
+        spent, stores = server.cpu(), (case.rounds - 2) * case.asked
+        light = fleet.cpu() - lent
+        return {
+            "round": statistics.median(later - before for before, later in itertools.pairwise(ends)),
+            "superlink": (spent["superlink"] - used["superlink"]) / stores,
+            "door": (spent["door"] - used["door"]) / stores,
+            "app": (spent["app"] - used["app"]) / stores,
+            "server": (spent["all"] - used["all"]) / stores,
+            "light": light / stores,
+            "memory": peak,
+            "idle": idle["all"],
+            "idle superlink": idle["superlink"],
+            **_of_fleet(stack, fleet, case, server),
+        }
+
+
+def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dict[str, float]:
+    """What the light stores saw, once all of it has ended."""
+    server.await_rounds(case.rounds)
+    stack.close()
+    told = fleet.told()
+    waits = sorted(wait for each in told for wait in each["idle"])
+    requests = sum(sum(each["requests"].values()) for each in told)
+    failures = sum(sum(each["failures"].values()) for each in told)
+    kept = sum(count for each in told for name, count in each["requests"].items() if name not in POLLS)
+    return {
+        "requests": kept / case.rounds / case.asked,
+        "p99": waits[int(0.99 * len(waits))] if waits else 0.0,
+        "failures": failures / requests,
+    }
+
+
+POLLS = ("pull-messages", "send-node-heartbeat", "activate-node")
+COLUMNS = {
+    "round": ("round, s", 1, 1.0), "server": ("CPU a store and round, ms", 0, 1e-3),
+    "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3), "app": ("app, ms", 0, 1e-3),
+    "light": ("light store, ms", 0, 1e-3), "requests": ("requests a store and round", 1, 1.0),
+    "p99": ("p99 of an idle poll, ms", 0, 1e-3), "memory": ("memory, MB", 0, 1e6),
+    "idle": ("idle server, % of a core", 0, 0.01), "failures": ("failed requests, %", 1, 0.01),
+}  # fmt: skip
+
+
+def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Print a row a case."""
+    table = Table(title=f"How many stores one server holds ({machine()['cpu']})" if "cpu" in machine() else None)
+    table.add_column("")
+    for title, _, _ in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for name, taken in samples.items():
+        middle = {key: statistics.median(sample[key] for sample in taken) for key in COLUMNS}
+        table.add_row(name, *(f"{middle[key] / unit:.{digits}f}" for key, (_, digits, unit) in COLUMNS.items()))
+    Console(width=200).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stores", default="3,30,100,300,1000", help="numbers, separated by commas")
+    parser.add_argument("--cohorts", default="1,0.1", help="shares of the stores that a round asks")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of each case; the first is not counted")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
+    options = parser.parse_args()
+    sizes = [int(word) for word in options.stores.split(",")]
+    shares = [float(word) for word in options.cohorts.split(",")]
+    cases = [Case(size, share, options.rounds) for size in sizes for share in shares if size * share >= 1]
+    samples = {}
+    for case in cases:
+        samples[case.name] = [measured(case)]
+        print(case.name, json.dumps(samples[case.name][0]), file=sys.stderr, flush=True)
+    show(samples)
+    harness.write(options.json, "capacity", {"rounds": options.rounds}, samples)
+
+
+if __name__ == "__main__":
+    main()
