@@ -30,7 +30,8 @@ def assemble(
         if time.monotonic() >= deadline:
             raise StoresError(
                 f"{len(present)} of the {quorum} stores needed joined within {wait:g} s"
-                f" ({_names(present)}); start the others, or lower cohort.min_stores."
+                f" ({_names(present)}); start the others, or go on with fewer: --resume --stores"
+                f" {max(len(present), 1)}."
             )
         if len(present) != told:
             told = len(present)

@@ -11,10 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from common.config import RunConfig, resolve
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.models.grow import grow, without_new
-from common.models.saved import SavedModel, read
+from common.models.saved import FILE, SavedModel, read
 from common.training import Network
+from server.past_rounds import model_of_round
 from server.run_directory import RunDirectory
 
 _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
@@ -34,11 +35,13 @@ class Origin:
 def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings, with the network of the model in `model.resume_from` and its run's `data.split` if that is set.
 
-    Raises ConfigError for a setting that contradicts the model, DataError if there is none.
+    `model.resume_from` may also name a round of a run, finished or not: RUN@best, RUN@last or RUN@N.
+
+    Raises ConfigError for a setting that contradicts the model, DataError or RunError if there is none.
     """
-    if not (path := settings.get("model.resume_from")):
+    if not settings.get("model.resume_from"):
         return dict(settings)
-    saved, config = read(Path(str(path))), resolve(settings)
+    saved, config = read(_origin(settings)), resolve(settings)
     found = {"model.resume_from": str(saved.path.resolve())}
     for key, field in _NETWORK.items():
         section, _, name = key.partition(".")
@@ -48,10 +51,37 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has {old!r}; leave it out."
             )
         found[key] = old
-    if "data.split" not in settings and RunDirectory.is_run(saved.path.parent):
-        found["data.split"] = RunDirectory.stored(saved.path.parent, {}).data.split  # photos held out stay unseen
+    runs = [place for place in (saved.path.parent, saved.path.parent.parent) if RunDirectory.is_run(place)]
+    if "data.split" not in settings and runs:  # the run's own model, or that of another of its rounds
+        found["data.split"] = RunDirectory.stored(runs[0], {}).data.split  # photos held out stay unseen
     _check(config, saved)
     return {**settings, **found}
+
+
+def _origin(settings: Mapping[str, Any]) -> Path:
+    """Return the model file or finished run that is meant; the model of a round is written into its run first."""
+    path, begun = Path(str(settings["model.resume_from"])), Path(str(settings.get("run.out") or ""))
+    if path.exists():
+        _check_finished(path)
+        return path
+    run, is_round, which = str(path).rpartition("@")
+    if not (is_round and RunDirectory.is_run(Path(run))):
+        return path  # which `read` refuses, with what it expects
+    if RunDirectory.is_run(begun):  # it goes on with the round that was the best, or the last, when it began
+        taken = RunDirectory.stored(begun, {}).model.resume_from
+        if taken and Path(taken).is_relative_to(Path(run).resolve()):
+            return Path(taken)
+    return model_of_round(Path(run), which)
+
+
+def _check_finished(path: Path) -> None:
+    """Raises DataError, with how to name a round, for a run without a model and for a checkpoint."""
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    if RunDirectory.is_run(run) and not (run / FILE).is_file():
+        raise DataError(
+            f"The run in {run} has no {FILE} yet: it is not finished. Name the round to go on from: {run}@best,"
+            f" {run}@last or {run}@N, of those that have a checkpoint."
+        )
 
 
 def _check(config: RunConfig, saved: SavedModel) -> None:

@@ -33,7 +33,7 @@ def start(
     ] = None,
     resume_from: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="A finished run's model.safetensors, to teach it more: see --classes."),
+        typer.Option(metavar="MODEL", help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more."),
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Federated algorithm.")] = None,
     classes: Annotated[

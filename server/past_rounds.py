@@ -15,7 +15,7 @@ from common.product_names import recorded
 from common.training import Network
 from server import delivery, plan_file
 from server.checkpoints import Checkpoints, State
-from server.export import weights_sha256, write_model
+from server.export import DESCRIPTION, weights_sha256, write_model
 from server.plan_file import SavedPlan
 from server.run_directory import RunDirectory
 
@@ -66,6 +66,23 @@ def export_round(run: Path, which: str, out: Path | None) -> Exported:
     return Exported(folder / FILE, number, latest.round, because, test, is_calibrated)
 
 
+def model_of_round(run: Path, which: str) -> Path:
+    """Return the model file of a round, `round-N` in the run's directory, written now unless it is there.
+
+    Raises as `export_round`, and ConfigError if there is another model in that folder.
+    """
+    config, checkpoints = _opened(run)
+    number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
+    path = run / f"round-{number}" / FILE
+    if not path.is_file():
+        return export_round(run, str(number), None).path
+    digest = weights_sha256(plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number))
+    told = json.loads(path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
+    if told["weights_sha256"] != digest:
+        raise ConfigError(f"{path} is the model of another round {number} than the checkpoint of {run}; remove it.")
+    return path
+
+
 def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
     """The configuration and the checkpoints of a run that has any. Raises RunError."""
     if not RunDirectory.is_run(run):
@@ -84,11 +101,11 @@ def _chosen(which: str, latest: State, config: RunConfig) -> tuple[int, str]:
         return latest.round, "the last that was saved"
     if which == "best":
         if latest.best is None:
-            raise RunError("--round got best, but no round of this run was judged; give a number, or last.")
+            raise RunError("There is no best round: none of this run was judged; give a number, or last.")
         flatters = ", which flatters its test figure" if latest.best.on == "test" else ""
         return latest.best.round, delivery.told(latest.best, config) + flatters
     if not (which.isascii() and which.isdigit()):
-        raise ConfigError(f"--round got {which!r}; expected the number of a round, best or last.")
+        raise ConfigError(f"Got the round {which!r}; expected the number of a round, best or last.")
     return int(which), "asked for by its number"
 
 

@@ -13,19 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
+from common.config.kinds import is_fixed
 from common.errors import ConfigError, RunError
 from common.files import write_json, write_text
 
 Record = dict[str, Any]
-
-# What may differ when a run is resumed: none of these changes the rounds already done.
-CHANGEABLE = frozenset(
-    {
-        "run.out", "run.rounds", "run.workers", "run.ray_address", "run.gpus_per_worker", "run.device",
-        "data.confirmed_classes", "run.keep_checkpoints", "run.deliver", "evaluation.patience",
-    }
-)  # fmt: skip
-
 
 OWN = frozenset({"run.name", "run.out"})  # which no other run can use
 DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
@@ -64,16 +56,16 @@ class RunDirectory:
 
     @staticmethod
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
-        """The configuration of the run in `path`, with overrides of what may change.
+        """The configuration of the run in `path`, with overrides of what may change (see `common.config.kinds`).
 
-        Raises RunError if there is no run, ConfigError if an override would change rounds already done.
+        Raises RunError if there is no run, ConfigError if an override would change what the run computes.
         """
         if not RunDirectory.is_run(path):
             raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
         stored = EARLIER | from_toml(path / "config.toml")
         before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
         for key in overrides:
-            if before[key] != after[key] and key not in CHANGEABLE:
+            if before[key] != after[key] and is_fixed(key):
                 raise ConfigError(
                     f"Setting {key} got {after[key]!r}, but the run in {path} has {before[key]!r};"
                     " leave it out to resume, or start a new run."

@@ -13,7 +13,7 @@ from typing import Any
 from common import strategies
 from common.errors import FedshelfError, StoppedError
 from common.product_names import recorded
-from server import contribution, old_classes, plan_file
+from server import contribution, old_classes, operator_settings, plan_file
 from server.checkpoints import Checkpoints, State
 from server.delivery import deliver
 from server.export import weights_sha256, write_model
@@ -87,7 +87,7 @@ class Training:
         checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
         state = checkpoints.latest() or rounds.begin(self.start.params)
         events = EventLog(self.directory.path)
-        self._recall(state, events)
+        remark = self._remark(self._recall(state, events))
         try:
             plan_file.write(self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin()))
             old_classes.judge(self.start.origin, rounds, self.directory)
@@ -98,7 +98,7 @@ class Training:
                 except StoppedError as error:
                     self.watcher.note(f"Round {state.round + 1} is left to the next start ({error}).")
                     break
-                record = {**record, **(self.remark if state.round == first else {})}
+                record = {**record, **(remark if state.round == first else {})}
                 state = self._keep(replace(state, record=record), checkpoints)
                 self.watcher.row(record)
                 events.add(record)
@@ -138,13 +138,21 @@ class Training:
         patience = self.start.plan.config.evaluation.patience
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
-    def _recall(self, state: State, events: EventLog) -> None:
-        """Bring history and curves in line with the checkpoint, and show what is on record."""
+    def _recall(self, state: State, events: EventLog) -> list[Record]:
+        """Bring history and curves in line with the checkpoint, and show what is on record; returns that."""
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
             self.watcher.row(record)
         for record in recorded[-1:]:
             events.add(record)  # a kill may have come between history and curves; the log drops a repetition
+        return recorded
+
+    def _remark(self, recorded: list[Record]) -> dict[str, Any]:
+        """Return what the first round to come says in the history; new settings are told to the watcher, too."""
+        settings = operator_settings.remark(recorded, self.start.plan.config)
+        if told := operator_settings.told(settings):
+            self.watcher.note(told)
+        return {**self.remark, **settings}
 
     def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""

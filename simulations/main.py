@@ -38,7 +38,7 @@ def run(
     ] = None,
     resume_from: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="A finished run's model.safetensors, to teach it more: see --classes."),
+        typer.Option(metavar="MODEL", help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more."),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated; else the data set's.")

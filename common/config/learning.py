@@ -33,7 +33,9 @@ class ModelConfig(Section):
         " the last K blocks)",
     )
     resume_from: str = Field(
-        "", description="a finished run's model.safetensors to go on from: its network, all its classes, and new ones"
+        "",
+        description="a finished run or its model.safetensors, or RUN@best, RUN@last or RUN@N of a run that may be"
+        " unfinished, to go on from: its network, all its classes, and new ones",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropping a feature before the last layer"

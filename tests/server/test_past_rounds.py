@@ -25,7 +25,7 @@ TEST = {"accuracy": 0.5, "macro_f1": 0.4, "loss": 1.5, "images": 10}
 
 def start_of(**settings: object) -> Start:
     config = plan_of(model__name="niid-cnn", data__image_size=32, data__classes=["boot", "hat"], **settings).config
-    return prepare(config, agree_on_classes(config, {}), 3).identified("run")
+    return prepare(config, agree_on_classes(config, {}).classes, 3).identified("run")
 
 
 def run_of(path: Path, start: Start, best: Best | None = None, rounds: tuple[int, ...] = (2, 4, 5)) -> Path:
@@ -114,9 +114,9 @@ def test_what_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", start_of())
     with pytest.raises(RunError, match=r"no checkpoint of round 3 in .*; those that are there: 2, 4, 5\."):
         export_round(run, "3", None)
-    with pytest.raises(RunError, match="no round of this run was judged; give a number, or last"):
+    with pytest.raises(RunError, match="none of this run was judged; give a number, or last"):
         export_round(run, "best", None)
-    with pytest.raises(ConfigError, match="--round got '-1'; expected the number of a round, best or last"):
+    with pytest.raises(ConfigError, match="Got the round '-1'; expected the number of a round, best or last"):
         export_round(run, "-1", None)
     with pytest.raises(RunError, match=r"There is no run in .*elsewhere \(no config.toml\)"):
         export_round(tmp_path / "elsewhere", "1", None)

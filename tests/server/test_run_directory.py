@@ -55,6 +55,8 @@ def test_what_is_done_cannot_be_changed_but_more_rounds_can(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"train\.lr got 0\.1, but the run in .* has 0\.3"):
         RunDirectory.stored(tmp_path, {"train.lr": "0.1"})
     assert RunDirectory.stored(tmp_path, {"run.rounds": 9, "train.lr": 0.3}).run.rounds == 9
+    fewer = RunDirectory.stored(tmp_path, {"cohort.min_stores": 2, "cohort.wait": 60, "evaluation.every": 5})
+    assert (fewer.cohort.min_stores, fewer.cohort.wait, fewer.evaluation.every) == (2, 60, 5)
 
 
 def test_a_run_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:

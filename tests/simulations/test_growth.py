@@ -11,8 +11,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
+from server.checkpoints import Checkpoints
 from server.growth import adopt
+from server.run_directory import RunDirectory
 from simulations.run import Request, simulate
 from tests.deployment.deployed import draw_photos
 from tests.simulations.command import run
@@ -127,3 +129,29 @@ def test_a_class_that_is_left_out_is_one_sentence(first: Path, tmp_path: Path) -
     assert "--classes leaves out 'boot', which the model" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_from_a_round_of_one_that_is_not_finished(first: Path, photos: str, tmp_path: Path) -> None:
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(first, unfinished)
+    for name in ("model.safetensors", "model.json", "summary.json"):
+        (unfinished / name).unlink()
+    latest = Checkpoints(unfinished / "checkpoints", keep=3).latest()
+    assert latest is not None
+    for path in (unfinished, unfinished / "checkpoints" / "round-000003.safetensors"):
+        with pytest.raises(DataError, match=r"is not finished. Name the round to go on from: .*unfinished@best"):
+            adopt({"model.resume_from": str(path)})
+    out = tmp_path / "more"
+    settings = MORE | {"data.dataset": photos, "data.classes": "boot,hat,mug", "run.rounds": "1"}
+    trained(out, settings | {"model.resume_from": f"{unfinished}@last"})
+    begun = unfinished.resolve() / "round-3" / "model.safetensors"
+    provenance = json.loads((out / "model.json").read_text())["provenance"]["resumed_from"]
+    assert provenance["round"] == latest.round == 3
+    assert RunDirectory.stored(out, {}).model.resume_from == str(begun)
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert history[0]["settings"]["run.rounds"] == 1
+    (unfinished / "checkpoints" / "round-000003.safetensors").unlink()  # the other run has gone on meanwhile
+    again = {"model.resume_from": f"{unfinished}@last", "run.rounds": "2", "cohort.min_stores": "2"}
+    trained(out, again, resume=True)
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert history[1]["settings_changed"] == {"run.rounds": [1, 2], "cohort.min_stores": [1, 2]}

@@ -1,0 +1,66 @@
+"""The three kinds of settings: what may change when a run goes on, and what that means for its results."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from common.config.schema import RunConfig
+from common.config.sources import flatten, known_keys
+
+
+class Kind(StrEnum):
+    """What a setting is about.
+
+    MATHEMATICS: what is trained, on what, and how it is judged; fixed for the life of a run
+    OPERATOR:    how the run is conducted; may change at each restart, and the history says in which round
+    MACHINE:     where and on what it runs; may change at each restart, and changes nothing of the results but the last
+                 digits
+    """
+
+    MATHEMATICS = "mathematics"
+    OPERATOR = "operator"
+    MACHINE = "machine"
+
+
+OPERATOR_KEYS = frozenset(
+    {
+        "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes", "evaluation.every",
+        "evaluation.patience", "run.deliver", "run.keep_checkpoints", "run.rounds", "screening.detect",
+        "screening.exclude_suspects", "screening.patience", "screening.strikes", "screening.test_images",
+    }
+)  # fmt: skip
+MACHINE_KEYS = frozenset(
+    {
+        "evaluation.batch_size", "run.device", "run.gpus_per_worker", "run.name", "run.out", "run.ray_address",
+        "run.workers",
+    }
+)  # fmt: skip
+MATHEMATICS_KEYS = frozenset(
+    {
+        "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data", "run.engine", "run.seed",
+        "screening.norm_factor",
+    }
+)  # fmt: skip
+MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # but for the above
+
+KINDS: Mapping[str, Kind] = {
+    **{key: Kind.MATHEMATICS for key in known_keys() if key.partition(".")[0] in MATHEMATICS_SECTIONS},
+    **dict.fromkeys(MATHEMATICS_KEYS, Kind.MATHEMATICS),
+    **dict.fromkeys(OPERATOR_KEYS, Kind.OPERATOR),
+    **dict.fromkeys(MACHINE_KEYS, Kind.MACHINE),
+}
+
+
+def is_fixed(key: str) -> bool:
+    """Return whether a setting keeps its value for the life of a run."""
+    return KINDS[key] is Kind.MATHEMATICS
+
+
+def of_operator(config: RunConfig) -> dict[str, Any]:
+    """Return the operator's settings in their flat form, as JSON has them."""
+    flat = flatten(config)
+    return {
+        key: list(flat[key]) if isinstance(flat[key], tuple) else flat[key]
+        for key in flat
+        if KINDS[key] is Kind.OPERATOR
+    }

@@ -1,0 +1,42 @@
+"""The operator's settings over the life of a run: the history says which held, and in which round they changed."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from common.config import RunConfig
+from common.config.kinds import of_operator
+
+SETTINGS = "settings"  # of a run's first line: all of the operator's settings
+CHANGED = "settings_changed"  # of the first line after a change: key -> [before, from this round on]
+
+
+def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str, Any]:
+    """Return what the next line of the history says of the operator's settings; nothing if none has changed.
+
+    A history of an earlier version, which has no settings, gets all of them.
+    """
+    before, now = _in_force(history), of_operator(config)
+    if not before:
+        return {SETTINGS: now}
+    changed = {key: [before.get(key), value] for key, value in now.items() if before.get(key) != value}
+    return {CHANGED: changed} if changed else {}
+
+
+def told(remark: Mapping[str, Any]) -> str:
+    """Return a sentence on what has changed; empty if nothing has."""
+    changes = remark.get(CHANGED, {}).items()
+    words = ", ".join(f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in changes)
+    return f"Settings that hold from here on: {words}." if words else ""
+
+
+def _in_force(history: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that held in the last round on record; empty if no line says."""
+    found: dict[str, Any] = {}
+    for record in history:
+        found |= record.get(SETTINGS, {})
+        found |= {key: after for key, (_, after) in record.get(CHANGED, {}).items()}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
