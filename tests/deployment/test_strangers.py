@@ -16,7 +16,8 @@ from common.door_words import REASON_HEADER
 from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
 from server.connections import MOST_UNPROVEN
 from server.credentials.kits import Chain, public_text
-from tests.deployment.deployed import free_port, wait_for
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
 from tests.deployment.strangers import Strangers, allow_files, sockets_of
 
@@ -130,3 +131,37 @@ def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Do
         wait_for(lambda: sockets_of(door.process.pid) < MOST_UNPROVEN + 60)
         assert door.call(door.key).status_code == 503
     assert "too many connections on which no store has proven its key" in door.log.read_text()
+
+
+@pytest.mark.slow
+def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    allow_files(8192)
+    port, out, names = free_port(), tmp_path / "run", ["mitte", "ost"]
+    told = ["--host", "localhost", "--port", str(port), "--stores", ",".join(names), "--out", tmp_path / "chain"]
+    assert command("flower-server", "provision", *told).ends() == 0
+    credentials = tmp_path / "chain" / "server"
+    quick = ["--model", "niid-cnn", "--set", "data.image_size=32", "--rounds", "1000", "--stores", "2"]
+    server = command("flower-server", "start", "--credentials", credentials, "--out", out, "--live-port", "0", *quick)
+    for name in names:
+        kit = tmp_path / "chain" / "kits" / f"{name}.kit"
+        command("flower-client", "join", "--kit", kit, "--data", folders[name])
+    wait_for(lambda: rounds_of(out) >= 2)
+    before = rounds_of(out)
+    with Strangers(port, Chain.load(credentials).client_tls()) as strangers:
+        strangers.silent(1000)
+        strangers.half_said(1000)
+        strangers.bodies(25, 8_000_000)
+        wait_for(lambda: rounds_of(out) >= before + 3)
+    server.interrupt()
+    assert server.ends() == 130
+    assert [(set(row["stores"]), row["failed"]) for row in history(out)] == [(set(names), {})] * rounds_of(out)
+    door = (out / "flower" / "door.log").read_text()
+    assert "refused 127." in door
+    assert "Traceback" not in door
+
+
+def rounds_of(out: Path) -> int:
+    """Rounds that a run has done; 0 before it begins."""
+    return len(history(out)) if (out / "history.jsonl").exists() else 0
