@@ -5,18 +5,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from server.log_files import LogFile, copy_output
+
 _MORTAL = Path(__file__).with_name("mortal.py")
 PATIENCE = 8.0  # seconds a child gets to end by itself before it is killed
+LAST_WORDS = 2.0  # seconds for what it has said to reach its log
 
 
 class Children:
     """Named child processes, each the leader of a process group of its own, so that Ctrl-C reaches only us.
 
-    Their output goes to `directory/<name>.log`; files they make are for our eyes only (umask 077).
+    Their output goes to `directory/<name>.log` by way of this process, so that the file can be rotated; files they make
+    are for our eyes only (umask 077).
     On Linux they get SIGTERM when this process dies, however it dies; spawn them from the main thread.
     """
 
@@ -24,21 +29,25 @@ class Children:
         self._directory, self._environment = directory, dict(environment)
         self._commands: dict[str, Sequence[str]] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._copying: list[threading.Thread] = []
 
     def spawn(self, name: str, command: Sequence[str]) -> None:
         """Start `command` as `name`."""
         self._commands[name] = command
-        with self.log(name).open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command],
-                cwd=self._directory,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                umask=0o077,
-            )
+        log = LogFile(self.log(name))
+        child = self._running[name] = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command],
+            cwd=self._directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+        )
+        copying = threading.Thread(target=copy_output, args=(child.stdout, log), daemon=True)
+        copying.start()
+        self._copying = [*filter(threading.Thread.is_alive, self._copying), copying]
 
     def groups(self) -> dict[str, int]:
         """The process group of each child."""
@@ -70,6 +79,8 @@ class Children:
         for child in self._running.values():
             _signal_group(child.pid, signal.SIGKILL)  # also what a child left behind in its group
             child.wait()
+        for copying in self._copying:
+            copying.join(LAST_WORDS)
         self._running.clear()
 
 

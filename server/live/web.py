@@ -71,8 +71,8 @@ class LivePage:
         )
 
     def server_config(self) -> uvicorn.Config:
-        """How uvicorn is to serve the app."""
-        return uvicorn.Config(self.app, ws="none", log_level="warning", server_header=False)
+        """How uvicorn is to serve the app; its parser h11 bounds what a request may be, unlike its other one."""
+        return uvicorn.Config(self.app, http="h11", ws="none", log_level="warning", server_header=False)
 
     def _look(self) -> RunState:
         """The state now, with its markup made anew if it is another than before."""

@@ -137,14 +137,14 @@ def test_a_key_that_is_claimed_but_not_had_is_refused(oslo: Credentials, place: 
     with client_of(oslo) as client:
         answer = client.post("/v1/fleet/pull-messages", headers=PROTOBUF | signed(new_key(), oslo.private_key))
     assert answer.status_code == 401
-    assert "127.0.0.1: store oslo-7: not signed with its key" in door_log(place)
+    wait_for(lambda: "127.0.0.1: store oslo-7: not signed with its key" in door_log(place))
 
 
 def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place: Path) -> None:
     stranger = Credentials(oslo.server, oslo.root_certificates, new_key())
     with pytest.raises(RefusedError, match="does not know this store's key"), Line(stranger, Quiet(), patience=0):
         pass
-    assert "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place)
+    wait_for(lambda: "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place))
 
 
 def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
             answer = client.post("/v1/fleet/pull-messages", headers=headers)
             assert (answer.status_code, answer.headers[REASON_HEADER]) == (401, "clock")
             assert len(answer.headers.get_list("date")) == 1
-    assert "127.0.0.1: store oslo-7: its clock is +7 s off" in door_log(place)
+    wait_for(lambda: "127.0.0.1: store oslo-7: its clock is +7 s off" in door_log(place))
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0, 30.0])
@@ -214,7 +214,7 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, osl
         assert list(line.receive() or []) == []
     wait_for(lambda: "lyon-2" not in nodes(place).values())
     assert "oslo-7" in nodes(place).values()
-    assert "127.0.0.1: store lyon-2 is revoked" in door_log(place)
+    wait_for(lambda: "127.0.0.1: store lyon-2 is revoked" in door_log(place))
     with pytest.raises(RefusedError, match="The server does not let this store in: the chain has revoked this store"):
         Line(lyon, Quiet(), patience=0).__enter__()
 

@@ -1,0 +1,54 @@
+"""Log files that may be rotated while they are written to."""
+
+import contextlib
+import os
+from io import BufferedReader
+from pathlib import Path
+
+PART = 64 * 1024  # bytes taken from a process at a time
+
+
+class LogFile:
+    """The file at `path`, for this user only, to which output is added. Raises OSError if it cannot be opened.
+
+    It may be moved away (a new one is begun), or copied and cut to nothing, at any time. Nothing is lost but for what
+    is written between the copy and the cut.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = self._open()
+
+    def write(self, output: bytes) -> None:
+        """Add output. Raises OSError, as on a full disk: then part of it may be missing."""
+        if not self._is_current():
+            self.close()
+            self._descriptor = self._open()
+        while output:
+            output = output[os.write(self._descriptor, output) :]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_current(self) -> bool:
+        """Return whether a file is open, and is the one that the path names now."""
+        if self._descriptor < 0:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
+def copy_output(pipe: BufferedReader, log: LogFile) -> None:
+    """Add to `log` what comes from `pipe`, until its end; what a full disk does not take is dropped."""
+    with pipe, contextlib.closing(log):
+        while output := pipe.read1(PART):
+            with contextlib.suppress(OSError):  # the writer must not come to a standstill for it
+                log.write(output)
