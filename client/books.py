@@ -51,6 +51,10 @@ class Books:
         """The line is closed."""
         self._log.record(Note("left"))
 
+    def photos_changed(self, how: str) -> None:
+        """The photos are not those of the last order. Raises OSError."""
+        self._log.record(Note("photos", why=how))
+
     def received(self, head: Head, content: RecordDict, size: int) -> None:
         """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
         self._usage.add(Spent(down=size))

@@ -1,6 +1,8 @@
-"""The images of a real store: its folder of photos."""
+"""The images of a real store: its folder of photos, as it is when an order comes."""
 
+import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +13,57 @@ from client.policy import Policy
 from common.config import RunConfig
 from common.errors import DataError
 from common.images.folder import Arrangement, Folder, open_folder, relabel
+from common.images.forget import forget_deleted
 from common.images.turns import to_turns
 from common.images.types import StoreData
+from common.images.watch import Watch
 from common.orders import STORE_CHANNELS, Plan, StoreInfo
+
+LOG = logging.getLogger("fedshelf.store")
 
 
 class FolderSource:
-    """A `client.work.DataSource` over a folder of photos, or a CSV file of them, without what `policy` leaves out."""
+    """A `client.work.DataSource` over a folder of photos, or a CSV file of them, without what `policy` leaves out.
 
-    def __init__(self, name: str, path: Path, policy: Policy | None = None) -> None:
-        self._name, self._path, self._policy = name, path, policy or Policy()
+    It looks for changes before each order, of whatever kind: a photo that is gone has no part in it any more.
+
+    on_change: is told of them, in sentences without names of photos
+    """
+
+    def __init__(
+        self, name: str, path: Path, policy: Policy | None = None, on_change: Callable[[str], None] = LOG.info
+    ) -> None:
+        self._name, self._path, self._policy, self._on_change = name, path, policy or Policy(), on_change
+        self._watch = Watch(path)
+        self._seen = self._watch.look()
+        self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
+        self._classes: tuple[str, ...] | None = None
+
+    def look(self) -> bool:
+        """Take in changes since the last look, and return whether there may be any.
+
+        Photos that are gone or were changed leave this process's memory and the pixel cache at once.
+        """
+        before, self._seen = self._seen, self._watch.look()
+        if before.still_holds(self._seen):
+            return False
+        self._opened = None
+        if (change := before.difference(self._seen)) is not None:
+            self._on_change(f"The photos have changed: {change}.")
+            if change.removed or change.changed:
+                self.forget_deleted()
+        return True
+
+    def forget_deleted(self) -> None:
+        """Take photos that are gone, whenever they went, out of the pixel cache; say so if the disk is in the way."""
+        try:
+            forget_deleted(self._path, self._seen.paths())
+        except OSError as error:
+            LOG.warning("Photos that were deleted could not be taken out of the pixel cache (%s).", error.strerror)
 
     def describe(self, config: RunConfig) -> StoreInfo:
         """Training images by class, and those held out. Raises DataError."""
+        self.look()
         folder = self._open(config)
         train = folder.splits["train"]
         counts = Counter(train.targets().tolist())
@@ -37,8 +77,16 @@ class FolderSource:
     def open(self, plan: Plan) -> StoreData:
         """The photos, labelled by the run's classes. Raises StoreError for a class that is none of them, DataError.
 
-        A store that does not tell its classes' names does not tell either that this was the trouble.
+        Opened once per run, and anew whenever they have changed. A store that does not tell its classes' names does not
+        tell either that this was the trouble.
         """
+        self.look()
+        if self._opened is None or self._opened[0] != plan.run_id:
+            self._opened = None
+            self._opened = (plan.run_id, self._labelled(plan))
+        return self._opened[1]
+
+    def _labelled(self, plan: Plan) -> StoreData:
         folder, classes = self._open(plan.config), plan.spec.classes
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
@@ -59,8 +107,24 @@ class FolderSource:
             unlabelled=turns,
             arrangement=Arrangement(config.data.split, classes),
         )
+        self._compare_classes(folder.classes)
         folder = without_rare(folder, self._policy.least_images_per_class)
         return to_turns(folder) if turns else folder
+
+    def _compare_classes(self, now: tuple[str, ...]) -> None:
+        before, self._classes = self._classes, now
+        if before is None or before == now:
+            return
+        told = []
+        if new := {*now} - {*before}:
+            told.append(f"{_quoted(new)} came, and a run that does not know it cannot use this store's photos")
+        if gone := {*before} - {*now}:
+            told.append(f"{_quoted(gone)} has no photo left")
+        self._on_change(f"The classes have changed: {'; '.join(told)}.")
+
+
+def _quoted(names: set[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))
 
 
 def without_rare(folder: Folder, least: int) -> Folder:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.files import state_directory
+from common.files import private_directory, state_directory
 from common.naming import check_store_name
 from common.suggest import did_you_mean
 
@@ -11,10 +11,8 @@ STATES = "states"  # the folder, in a store's home, of what its strategies keep 
 
 
 def store_home(name: str) -> Path:
-    """The store's own directory, made (mode 0700) if need be. Raises OSError; ConfigError for a name that is none."""
-    home = state_directory() / "stores" / check_store_name(name)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return home
+    """The store's own directory, made if need be, for this user alone. Raises OSError; ConfigError for a bad name."""
+    return private_directory(state_directory() / "stores" / check_store_name(name))
 
 
 def known_home(name: str) -> Path:

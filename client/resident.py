@@ -1,6 +1,7 @@
 """Workers that stay: one per store of this process, with its network, images and device."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,16 +19,20 @@ from client.work import StoreWorker, Trainer
 from common.device import pick
 from common.errors import ConfigError
 
+LOG = logging.getLogger("fedshelf.store")
 
-def worker_of(node_config: Mapping[str, object]) -> StoreWorker:
+
+def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info) -> StoreWorker:
     """The worker of the store that a node's configuration names: `store`, `data` and perhaps `device`.
+
+    on_change: is told of changes to the photos
 
     Raises ConfigError if one is missing or the device is not there.
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
         raise ConfigError(f"The node's configuration lacks {' and '.join(missing)}; expected store=NAME data=FOLDER.")
     device = str(node_config.get("device", "auto"))
-    return _worker(str(node_config["store"]), str(node_config["data"]), device)
+    return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
 
 
 @cache
@@ -40,9 +45,10 @@ def guard_of(store: str) -> Guard:
 
 
 @cache
-def _worker(name: str, data: str, device: str) -> StoreWorker:
+def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
     home, chosen = store_home(name), pick(device)
     policy = policy_of(home)
     limit_gpu_memory(chosen, policy.gpu_memory_share)
-    source, trainer = FolderSource(name, Path(data), policy), Trainer(chosen, StateStore(home / STATES))
+    source, trainer = FolderSource(name, Path(data), policy, on_change), Trainer(chosen, StateStore(home / STATES))
+    source.forget_deleted()
     return StoreWorker(name, source, trainer, Adjustments(home / FOLDER))

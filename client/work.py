@@ -16,6 +16,7 @@ from common import compression, personal, strategies
 from common.assortment import adjustment
 from common.compression import feedback
 from common.config import RunConfig
+from common.errors import FedshelfError
 from common.evaluation import Pair, evaluate_adjusted
 from common.images.types import Images, StoreData
 from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
@@ -31,7 +32,10 @@ class DataSource(Protocol):
         """What the store has, under its own class names. Raises DataError."""
 
     def open(self, plan: Plan) -> StoreData:
-        """Its images, labelled by the plan's classes. Raises DataError."""
+        """Its images, labelled by the plan's classes, as they are now: called before each order. Raises DataError."""
+
+    def look(self) -> bool:
+        """Take in changes to the images since the last look, and return whether there may be any."""
 
 
 class Trainer:
@@ -43,7 +47,7 @@ class Trainer:
     def __init__(self, device: torch.device, states: States) -> None:
         self._device, self._states = device, states
         self._network: tuple[Plan, Network] | None = None
-        self._resident: tuple[int, Images] | None = None
+        self._resident: tuple[Tensor, Tensor] | None = None  # pixels, and their copy on the device
 
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
         """Train on a store's `images`. Raises StoreError if there are none."""
@@ -105,10 +109,14 @@ class Trainer:
         """The images with their whole array on the device, moved when the array changes."""
         if images.pixels.device == self._device or self._device.type == "cpu":
             return images
-        if self._resident is None or self._resident[0] != images.pixels.data_ptr():
-            self._resident = (images.pixels.data_ptr(), images.to(self._device))
-        array = self._resident[1]
-        return Images(array.pixels, array.labels, images.rows.to(self._device))
+        if self._resident is None or self._resident[0] is not images.pixels:
+            self._resident = None  # the earlier ones leave before others come
+            self._resident = (images.pixels, images.pixels.to(self._device))
+        return Images(self._resident[1], images.labels.to(self._device), images.rows.to(self._device))
+
+    def release_images(self) -> None:
+        """Forget the images on the device."""
+        self._resident = None
 
 
 class StoreWorker:
@@ -119,7 +127,6 @@ class StoreWorker:
 
     def __init__(self, name: str, source: DataSource, trainer: Trainer, adjustments: Adjustments | None = None) -> None:
         self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
-        self._opened: tuple[str, StoreData] | None = None
 
     def info(self, config: RunConfig) -> StoreInfo:
         """What the store has. Raises DataError."""
@@ -140,8 +147,14 @@ class StoreWorker:
         (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, own)
         return evaluation
 
+    def look(self) -> None:
+        """Let go of images that have changed, while there is nothing to do. Raises OSError."""
+        if self._source.look():
+            self._trainer.release_images()
+
     def _data(self, plan: Plan) -> StoreData:
-        """Opened once per run."""
-        if self._opened is None or self._opened[0] != plan.run_id:
-            self._opened = (plan.run_id, self._source.open(plan))
-        return self._opened[1]
+        try:
+            return self._source.open(plan)
+        except FedshelfError:
+            self._trainer.release_images()  # of photos that are no longer to be used
+            raise

@@ -18,6 +18,7 @@ from client.policy import FILE as POLICY
 from client.resident import guard_of, worker_of
 from client.settings import Settings
 from client.work import StoreWorker
+from client.workshop import Done
 from common.config import RunConfig
 from common.errors import FedshelfError
 from common.failures import failure
@@ -25,6 +26,7 @@ from common.messages import encode_result
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 
 MOST_TOLD = 5  # findings
+IDLE_LOOK = 3600.0  # seconds without an order after which photos that were deleted leave memory and the pixel cache
 
 
 def tell_what_is_wrong(settings: Settings) -> None:
@@ -44,19 +46,30 @@ def work(pipe: Connection, settings: Settings) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_in_plain_words()
     node = {"store": settings.store, "data": str(settings.data), "device": settings.device}
+    changes: list[str] = []
+
+    def tell(change: str) -> None:
+        say(change)
+        changes.append(change)
+
     try:
-        worker = GuardedWorker(TellingWorker(worker_of(node)), guard_of(settings.store))
+        store = worker_of(node, tell)
+        worker = GuardedWorker(TellingWorker(store), guard_of(settings.store))
         kept = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)
         return
     pipe.send(None)
     while True:
+        while not pipe.poll(IDLE_LOOK):
+            store.look()
         match pipe.recv():
             case RecordDict() as order:
-                pipe.send(answer(worker, order, kept))
+                answered = answer(worker, order, kept)
+                pipe.send(Done(answered, tuple(changes)))
+                changes.clear()
             case (code, detail):
-                pipe.send(encode_result(failure(settings.store, code, detail)))
+                pipe.send(Done(encode_result(failure(settings.store, code, detail))))
 
 
 def _end_with_parent() -> None:

@@ -10,6 +10,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING
@@ -34,13 +35,27 @@ _KILLED = FedshelfError(
 )
 
 
+@dataclass(frozen=True)
+class Done:
+    """An answer of the process.
+
+    changes: to the store's photos that it found meanwhile, in sentences
+    """
+
+    answer: RecordDict
+    changes: tuple[str, ...] = ()
+
+
 class Workshop:
     """A worker process of the store that `settings` describe; `do` is for one thread at a time.
+
+    on_change: is told of changes to the photos before the answer is handed out; what it raises, `do` raises
 
     Raises FedshelfError if the store cannot work at all, for example for a device that is not there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_change: Callable[[str], None]) -> None:
+        self._on_change = on_change
         self._settings, self._lock, self._is_open = settings, threading.Lock(), True
         self._process: BaseProcess
         self._pipe: Connection
@@ -66,8 +81,10 @@ class Workshop:
     def do(self, order: RecordDict) -> RecordDict:
         """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
         for attempt in range(ATTEMPTS):
-            if (answer := self._ask(order)) is not None:
-                return answer
+            if (done := self._ask(order)) is not None:
+                for change in done.changes:
+                    self._on_change(change)
+                return done.answer
             again = "starting another one and trying again" if attempt + 1 < ATTEMPTS else "giving up this order"
             LOG.error("The worker process died (%s); %s.", self._how(), again)
             self._restart()
@@ -75,9 +92,9 @@ class Workshop:
 
     def decline(self, code: "FailureCode", detail: str = "") -> RecordDict:
         """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
-        while (answer := self._ask((code, detail))) is None:
+        while (done := self._ask((code, detail))) is None:
             self._restart()
-        return answer
+        return done.answer
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -86,12 +103,12 @@ class Workshop:
             self._process.terminate()
             self._process.join()
 
-    def _ask(self, job: "RecordDict | tuple[FailureCode, str]") -> RecordDict | None:
+    def _ask(self, job: "RecordDict | tuple[FailureCode, str]") -> Done | None:
         """What the process answers, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)
-            answer: RecordDict = self._pipe.recv()
-            return answer
+            done: Done = self._pipe.recv()
+            return done
         return None
 
     def _how(self) -> str:

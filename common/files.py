@@ -44,6 +44,14 @@ def write_private(path: Path, text: str) -> None:
     write_atomic(path, lambda file: file.write(text.encode()), private=True)
 
 
+def private_directory(path: Path) -> Path:
+    """Return the directory, made if need be, that this user alone can enter (mode 0700). Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name == "posix" and path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+        path.chmod(0o700)
+    return path
+
+
 def check_private(path: Path) -> None:
     """Raises ConfigError if others than this user may read or write `path` (on POSIX), OSError if it is not there."""
     mode = path.stat().st_mode & 0o777

@@ -133,10 +133,11 @@ class GridRuntime:
         self._board.flush(at_once=True)
 
     def _training_timed(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
-        """Note for how long each store trained."""
+        """Note for how long each store trained, and on how many images."""
         for answer in answers:
             if isinstance(answer, Update):
                 self._trained[answer.store] = answer.seconds
+                self._roster.compare(answer.store, answer.num_examples)
             yield answer
 
     def _judging_timed(self, answers: Iterable[Evaluation | Failure]) -> Iterator[Evaluation | Failure]:

@@ -22,12 +22,14 @@ class _Node:
     """A registration and what is known of the store behind it. Times are values of time.monotonic().
 
     queries: what it was asked last and has not answered; a slow one answers when it has been asked again already
+    is_outdated: what it holds is not what it has said any more
     """
 
     seen: float
     queries: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_QUERIES))
     ask_at: float = 0.0
     info: StoreInfo | None = None
+    is_outdated: bool = False
     refused: bool = False
 
 
@@ -68,7 +70,8 @@ class Roster:
             self._goes(self._nodes.pop(node_id))
         for node_id in sorted(known):
             node = self._nodes.setdefault(node_id, _Node(time.monotonic()))
-            if node.info is None and not node.refused and time.monotonic() >= node.ask_at:
+            is_known = node.info is not None and not node.is_outdated
+            if not is_known and not node.refused and time.monotonic() >= node.ask_at:
                 if (identity := self._link.ask(node_id, self._query)) is not None:
                     node.queries.append(identity)
                 node.ask_at = time.monotonic() + ASK_AGAIN
@@ -85,6 +88,12 @@ class Roster:
     def node(self, store: str) -> int | None:
         """The node that stands for a store now."""
         return next((i for i, node in self._accepted().items() if node.info and node.info.name == store), None)
+
+    def compare(self, store: str, num_examples: int) -> None:
+        """Ask a store anew what it holds, if it trained on another number of images than it has told."""
+        for node in self._accepted().values():
+            if node.info and node.info.name == store and node.info.num_examples != num_examples:
+                node.is_outdated, node.ask_at = True, 0.0
 
     def everyone(self) -> list[int]:
         """All nodes that are known."""
@@ -121,13 +130,15 @@ class Roster:
             node = self._nodes[node_id]
             if query in node.queries:  # else another answer of this turn has settled it
                 node.queries.remove(query)
-            if reply.has_error() or node.info:  # asked again in a while; or answered before
+            if reply.has_error() or (node.info and not node.is_outdated):  # asked again in a while; or answered before
                 continue
             node.queries.clear()
             expected = "" if names is None else names[node_id]
             match read(reply, expected):
                 case StoreInfo() as info:
-                    node.info = info
+                    if node.info and info.name != node.info.name:
+                        continue
+                    node.info, node.is_outdated = info, False
                     self._board.put(info.name, "ready", images=info.num_examples, version=info.version)
                 case Failure() as failure:
                     self._cannot(node, failure)

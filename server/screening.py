@@ -17,6 +17,7 @@ from server.spool import Held
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
 FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
 ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
+MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 LONGEST_REASON = 300  # characters, which go into the history
 PIECE = 2**18  # coordinates whose difference is taken at a time
@@ -70,9 +71,10 @@ class Screen:
         elif (fault := self._fault(answer)) is not None:
             self._refuse(store, fault)
         else:
-            self._signs[store] = self._sign(answer)
-            self._images[store] = answer.num_examples
-            self.held.put(self._reckoned(answer))
+            counted = replace(answer, num_examples=min(answer.num_examples, self.asked[store].num_examples))
+            self._signs[store] = self._sign(counted)
+            self._images[store] = counted.num_examples
+            self.held.put(self._reckoned(counted))
 
     def result(self) -> Screened:
         """What counts, once there are no more answers."""
@@ -234,8 +236,11 @@ def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
 
 
 def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
-    """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights."""
-    if not 1 <= update.num_examples <= declared:
+    """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights.
+
+    Photos may have been added since the store was asked: up to twice as many are taken, and count as those declared.
+    """
+    if not 1 <= update.num_examples <= MOST_GROWTH * declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
     if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
         return f"claims {update.steps} steps, where its images make {most}"

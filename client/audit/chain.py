@@ -21,6 +21,7 @@ Event = Literal[
     "received",  # a message from the server
     "refused",  # an order that the policy does not allow
     "sent",  # a message to the server, written before its first byte leaves
+    "photos",  # the store's photos have changed
     "mended",  # half a line, which a killed process left behind, was cut off
     "broken",  # what was in the log before is not what had been written
 ]

@@ -3,7 +3,8 @@
 `images/KEY.pixels` is a `pixel_file`. KEY is a hash of the contents of all files in order and of the pixel format, so a
 file can never be stale; class names are not in it. It is written under a temporary name and renamed, so it is whole or
 absent, and two processes that build it at once write the same bytes. `images/ROOT.json` remembers, for one folder, the
-hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows.
+hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows. Both are for this user
+only; rows of photos that are gone leave with `common.images.forget`.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import DataError
-from common.files import cache_directory, write_atomic
+from common.files import cache_directory, private_directory, write_atomic
 from common.images import contents
 from common.images.decode import NotUsableError, PixelFormat, decode, decoder_tag
 from common.images.parallel import in_order
@@ -83,21 +84,21 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     Raises DataError if the cache cannot be written or a file changes while it is read.
     """
     directory = cache_directory() / "images"
-    index_path = _index_path(root)
-    index = _read_index(index_path)
+    index_path = index_path_of(root)
+    index = read_index(index_path)
     read = contents.read(paths, index["files"], time.time_ns())
     files = [(path, digest) for path, digest in zip(paths, read.digests, strict=True) if isinstance(digest, bytes)]
     digests = [digest.hex() for _, digest in files]
-    pixel_path = directory / f"{_hash(form.tag, *digests)}.pixels"
+    pixel_path = directory / pixel_name(form.tag, digests)
     earlier_path = directory / index["pixels"].get(form.tag, pixel_path.name)
     stored = open_stored(pixel_path, form)
     try:
         if stored is None or stored.digests != digests:
-            _remove_interrupted(directory)
+            remove_interrupted(directory)
             earlier = open_stored(earlier_path, form)
             sources = [_Source(path, digest, form, read.known) for path, digest in files]
             _check_room(directory, len(sources) * math.prod(form.shape))
-            write_atomic(pixel_path, lambda file: _write(file, sources, form, earlier, progress))
+            write_atomic(pixel_path, lambda file: _write(file, sources, form, earlier, progress), private=True)
             stored = open_stored(pixel_path, form)
             if stored is None:
                 raise DataError(f"The image cache {pixel_path} was removed while it was being built; try again.")
@@ -105,7 +106,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
         dropped = [pixels.pop(tag) for tag in list(pixels)[:-_KEPT_FORMS]]
         updated = {"files": read.known, "pixels": pixels}
         if list(pixels) != list(index["pixels"]) or updated != index:
-            write_atomic(index_path, lambda file: file.write(json.dumps(updated).encode()))
+            write_atomic(index_path, lambda file: file.write(json.dumps(updated).encode()), private=True)
         for name in dropped:
             (directory / Path(name).name).unlink(missing_ok=True)
         if earlier_path != pixel_path:
@@ -122,7 +123,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
 
 def remembered(root: Path) -> Remembered:
     """What is known of the files of `root` since its photos were last opened; nothing if they never were."""
-    index = _read_index(_index_path(root))
+    index = read_index(index_path_of(root))
     verdicts: dict[str, str] = {}
     for tag, name in index["pixels"].items():
         if tag.endswith(decoder_tag()):  # another decoder may read other photos
@@ -132,7 +133,7 @@ def remembered(root: Path) -> Remembered:
 
 def _check_room(directory: Path, size: int) -> None:
     """Raises OSError if a file of so many bytes would fill the disk."""
-    directory.mkdir(parents=True, exist_ok=True)
+    private_directory(directory)
     if shutil.disk_usage(directory).free < size + _RESERVE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
@@ -190,11 +191,18 @@ def _counted(results: Iterator[Any], total: int, progress: Progress | None) -> I
         yield result
 
 
-def _index_path(root: Path) -> Path:
+def index_path_of(root: Path) -> Path:
+    """Return where the index of a folder's, or a CSV file's, photos is kept."""
     return cache_directory() / "images" / f"{_hash(str(root.resolve()))}.json"
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def pixel_name(tag: str, digests: Sequence[str]) -> str:
+    """Return the name of the pixel file for contents with these hashes (hex), in order, in a format's `tag`."""
+    return f"{_hash(tag, *digests)}.pixels"
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """Return what an index tells: `files`, see `contents.Known`, and `pixels`, format -> name; empty if damaged."""
     try:
         index = json.loads(path.read_bytes())
         files = {name: (list(fingerprint), str(digest)) for name, (fingerprint, digest) in index["files"].items()}
@@ -203,7 +211,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         return {"files": {}, "pixels": {}}
 
 
-def _remove_interrupted(directory: Path) -> None:
+def remove_interrupted(directory: Path) -> None:
     """Remove temporary files of builds that were killed long ago."""
     for left in directory.glob(".*.tmp"):
         with contextlib.suppress(FileNotFoundError):  # another process may be removing it too

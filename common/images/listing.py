@@ -32,7 +32,12 @@ def entries(folder: Path, name: str, left_out: LeftOut) -> list[Entry]:
     except OSError as error:
         left_out.append((name, f"unreadable folder: {error.strerror}"))
         return []
-    return sorted(entry for entry in listed if entry.name[0] != "." and entry.name.casefold() not in _LITTER)
+    return sorted(entry for entry in listed if not is_ignored(entry.name))
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or left by an operating system."""
+    return name[0] == "." or name.casefold() in _LITTER
 
 
 def files(folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[str, Path]]:

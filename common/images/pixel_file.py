@@ -1,7 +1,7 @@
 """A file of decoded photos: their rows of pixels, then a JSON trailer, its length and a magic number."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from common.files import write_atomic
 from common.images.decode import PixelFormat
 
 _MAGIC = b"fedshelf"
@@ -53,6 +54,35 @@ def verdicts_of(path: Path) -> dict[str, str]:
         return {}
 
 
+def digests_of(path: Path) -> list[str]:
+    """Return the hashes (hex) of all files of a pixel file, in order; none if it is absent or not whole."""
+    try:
+        with path.open("rb") as file:
+            return [str(digest) for digest in _read_trailer(file)[0]["digests"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def copy_without(gone: Set[str], source: Path, target: Path) -> None:
+    """Write the pixel file `source`, without the photos of these hashes (hex), as `target`. Raises OSError."""
+    with source.open("rb") as file:
+        trailer, size = _read_trailer(file)
+        unusable = {digest: reason for digest, reason in trailer["unusable"].items() if digest not in gone}
+        rows = [digest for digest in trailer["digests"] if digest not in trailer["unusable"]]
+        length = size // max(len(rows), 1)
+        file.seek(0)
+
+        def write(copy: BinaryIO) -> None:
+            for digest in rows:
+                row = file.read(length)
+                if digest not in gone:
+                    copy.write(row)
+            digests = [digest for digest in trailer["digests"] if digest not in gone]
+            copy.write(_trailer(trailer["format"], digests, unusable))
+
+        write_atomic(target, write, private=True)
+
+
 def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
     """A pixel file's trailer, and the bytes before it. Raises ValueError for a file that does not end with one."""
     tail = 8 + len(_MAGIC)
@@ -72,5 +102,9 @@ def trailer_of(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str,
     digests:  hashes (hex) of all files, in the order of the rows
     unusable: hash -> why that file has no row
     """
-    text = json.dumps({"format": form.tag, "digests": [*digests], "unusable": {**unusable}}).encode()
+    return _trailer(form.tag, digests, unusable)
+
+
+def _trailer(tag: str, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
+    text = json.dumps({"format": tag, "digests": [*digests], "unusable": {**unusable}}).encode()
     return text + len(text).to_bytes(8, "little") + _MAGIC

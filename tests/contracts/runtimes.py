@@ -84,6 +84,9 @@ class OneSource:
     def open(self, plan: Plan) -> StoreData:
         return self._dealt.stores[self._name]
 
+    def look(self) -> bool:
+        return False
+
 
 class OneByOne:
     """A store's worker that waits for those of other threads: one process would otherwise train all at once."""

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,28 @@ def test_a_store_that_is_too_late_has_failed_and_is_not_heard_any_more(
     go_on.set()
     second = [answer for answer in runtime.train(order(2), ["north"]) if isinstance(answer, Update)]
     assert [update.round for update in second] == [2]
+
+
+def test_a_store_that_trained_on_more_images_than_it_told_of_is_asked_anew(
+    runtime: GridRuntime, add: Callable[..., None], notes: list[str]
+) -> None:
+    class Growing(Doubler):
+        """A store to which photos are added before it trains."""
+
+        photos = 7
+
+        def info(self, config: RunConfig) -> StoreInfo:
+            return StoreInfo(self.name, {"boot": 3, "hat": self.photos - 3}, 2, 1)
+
+        def train(self, order: TrainOrder) -> Update:
+            self.photos = 9
+            return replace(super().train(order), num_examples=9)
+
+    add(Growing("north"))
+    gathered(runtime, "north")
+    assert [type(answer) for answer in runtime.train(order(), ["north"])] == [Update]
+    wait_for(lambda: runtime.stores()["north"] == StoreInfo("north", {"boot": 3, "hat": 6}, 2, 1))
+    assert notes == []
 
 
 def test_a_store_that_is_gone_is_unavailable(runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]) -> None:

@@ -62,7 +62,7 @@ POISON = [
     (good("c", params=torch.ones(2).double()), "float64"),
     (good("c", params=torch.ones(2, dtype=torch.int32)), "int32"),
     (good("c", num_examples=10**12), "claims 1000000000000 images, where it has declared 100"),
-    (good("c", num_examples=101), "claims 101 images"),
+    (good("c", num_examples=201), "claims 201 images"),
     (good("c", num_examples=0), "claims 0 images"),
     (good("c", num_examples=-9), "claims -9 images"),
     (good("c", round=2), "answers round 2, not round 3"),
@@ -101,6 +101,12 @@ def test_poison_is_dropped_and_named_and_the_rest_is_as_if_it_had_not_come(
     assert not without.failed
     half, start = strategies.build(StrategyConfig(name=strategy)), vector(1.0, 1.0)
     assert torch.equal(*(half.aggregate(start, each.updates, {}, 2)[0] for each in (found, without)))
+
+
+def test_photos_added_since_a_store_was_asked_do_not_count_yet() -> None:
+    found = screened([good("a", num_examples=100), good("b", num_examples=200, steps=7)], asked="ab")
+    assert not found.failed
+    assert [update.num_examples for update in found.updates] == [100, 100]
 
 
 @pytest.mark.parametrize(
