@@ -19,7 +19,7 @@ from server.credentials.kits import Chain
 from server.credentials.last_run import note_run
 from server.desk import Desk, Outcome
 from server.launch import STARTUP, FlowerServer, join_command
-from server.live.port import free_port as free_page_port
+from server.live.port import page_port
 from server.patience import ROUND
 from server.relay import RelayReader
 from server.run_directory import RunDirectory, free_name
@@ -40,7 +40,7 @@ class Request:
     chain:    whose stores may join; None is plain HTTP on this machine
     began:    seconds since the epoch when the process started
     as_json:  whether to print JSON lines instead of a table
-    live_port: where the live page is wanted; 0: nowhere
+    live_port: where the live page is wanted; None: see `server.live.port`; 0: nowhere
     names:    what people call the classes; None: as a run that goes on has it, else like their folders
     """
 
@@ -50,7 +50,7 @@ class Request:
     resume: bool
     began: float
     as_json: bool
-    live_port: int
+    live_port: int | None
     names: ProductNames | None = None
 
 
@@ -86,9 +86,10 @@ def conduct(request: Request) -> int:
             show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
         show.say("The server is up. Each store joins with:")
         show.say(join_command(request.address, request.chain))
-        if request.live_port:
-            flower.show(port := free_page_port(request.live_port))
-            show.say(f"The run as a page: http://127.0.0.1:{port}/")
+        if request.live_port != 0:
+            page = page_port(path, request.live_port)
+            flower.show(page.port)
+            show.say(page.told())
         outcome = Conductor(path, desk, flower, show).see_through()
         if outcome.summary is None:
             raise _Failed(outcome.error, outcome.exit_code)

@@ -76,9 +76,9 @@ def start(
         bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
     ] = False,
     live_port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port of the live page, for this machine; the next one if taken; 0: none."),
-    ] = 8444,
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the live page; by default one from 8444 on, kept. 0: no page."),
+    ] = None,
     log: Annotated[
         str, typer.Option(click_type=click.Choice(["table", "json"]), help="What to print: for people, or JSON lines.")
     ] = "table",

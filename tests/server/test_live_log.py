@@ -1,6 +1,5 @@
 import io
 import json
-import socket
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 
 from common.errors import StoresError
-from server.live.port import free_port
 from server.relay import RelayReader, RelayWriter
 from server.report.jsonlog import JsonLog
 from tests.report.sample_run import history
@@ -74,12 +72,3 @@ def test_a_writer_killed_within_a_line_costs_that_line_alone(tmp_path: Path) -> 
     RelayWriter(path).note("second")
     reader.play()
     assert heard.notes == ["first", "second"]
-
-
-def test_the_next_port_if_that_one_is_taken() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert free_port(port) not in (0, port)
-    assert free_port(port) == port
