@@ -23,6 +23,7 @@ class Trained:
     asked:   the cohort, in store order
     updates: the good ones, in store order
     present: all stores that could have been asked
+    norms:   of what training changed, by store that has a good update
     """
 
     order: TrainOrder
@@ -30,6 +31,7 @@ class Trained:
     updates: Sequence[Update]
     failed: Mapping[str, Failure]
     present: Mapping[str, StoreInfo]
+    norms: Mapping[str, float]
 
 
 def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
@@ -54,9 +56,12 @@ def line(
     number, updates, failed = trained.order.round, trained.updates, trained.failed
     shares, squared_step = in_round(contributed)
     stores = {
-        u.store: {"images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of}
+        u.store: {
+            "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of,
+            "norm": trained.norms[u.store],
+        }
         for u, of in zip(updates, shares, strict=True)
-    }
+    }  # fmt: skip
     images = sum(u.num_examples for u in updates)
     validation, raw = (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
     return {

@@ -25,6 +25,7 @@ from server.evaluator import Evaluator
 from server.gate import Gate, Judge
 from server.guarantee import Guarantee
 from server.lines import Trained
+from server.norm_bound import UsualNorms
 from server.run_directory import Record
 from server.runtime import Runtime
 from server.scores import Scores
@@ -93,10 +94,11 @@ class Rounds:
         end before one did, OSError if updates cannot be held.
         """
         clock, number, standing = Clock(), state.round + 1, Standing.of(state.record)
+        norms = UsualNorms.of(state.record)
         with clock("total"):
             with clock("train"):
                 self._leave_out(standing)
-                trained = self._train(state, number)
+                trained = self._train(state, number, norms)
                 shortfall = self._guarantee.look(number, len(trained.updates))
             with clock("aggregate"):
                 state = state.to(trained.updates[0].params.device)
@@ -119,7 +121,8 @@ class Rounds:
         state = add_round(after, totals, best=best, stale=stale)
         record = lines.line(trained, self.config, scores, totals, contributed)
         self._gate.held.clear()
-        return state, record | {"suspicion": found, "standing": standing.in_record(), "shortfall": shortfall}
+        record |= {"suspicion": found, "standing": standing.in_record(), "shortfall": shortfall}
+        return state, record | {"usual_norms": list(norms.after(trained.norms).recent)}
 
     def _settle(self, clock: Clock) -> None:
         """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
@@ -184,7 +187,7 @@ class Rounds:
         """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
         return self._evaluator.on_validation(state)
 
-    def _train(self, state: State, number: int) -> Trained:
+    def _train(self, state: State, number: int, norms: UsualNorms) -> Trained:
         order = self._order(state)
         if number == standstill(self.config):
             self._watcher.note(f"Round {number}: the learning rate is 0 from here on, so no store changes a weight.")
@@ -196,7 +199,7 @@ class Rounds:
             present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
             sampled = self._cohort(present, number, attempt)
             self._guarantee.look(number, len(sampled))
-            trained = self._screened(order, sampled, present)
+            trained = self._screened(order, sampled, present, norms)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
@@ -211,7 +214,9 @@ class Rounds:
             f" round {state.round}; mend the stores and go on with --resume."
         )
 
-    def _screened(self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo]) -> Trained:
+    def _screened(
+        self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms
+    ) -> Trained:
         """Let stores train, and keep of their answers what is good."""
         self._gate.held.clear()
         asked = {store: present[store] for store in sampled}
@@ -222,13 +227,14 @@ class Rounds:
             self.strategy.expected(self._layout.trainable),
             self._gate.held,
             lambda update: self.strategy.fault(update, lr, self.config.train),
+            norms,
         )
         for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
             screen.take(answer)
         screened = screen.result()
         for sentence in screened.ignored:
             self._watcher.note(f"Round {order.round}: {sentence}")
-        return Trained(order, asked, screened.updates, screened.failed, present)
+        return Trained(order, asked, screened.updates, screened.failed, present, screened.norms)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, telling the watcher how many there are."""

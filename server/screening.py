@@ -12,10 +12,10 @@ from common.config import TrainConfig
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from common.plain import plain
+from server.norm_bound import NormBound, UsualNorms
 from server.spool import Held
 
 DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
-FEWEST = 4  # updates: with fewer, nobody can say which norm is usual
 ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
@@ -32,11 +32,13 @@ class Screened:
     updates: the good ones, in store order
     failed:  by store: told, bad or missing
     ignored: sentences on answers that count for nothing
+    norms:   of what training changed, of the good ones
     """
 
     updates: Sequence[Update]
     failed: Mapping[str, Failure]
     ignored: Sequence[str]
+    norms: Mapping[str, float]
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Screen:
     extras: what an update of the run's strategy has beside its parameters, all float32
     held:   takes the updates; nothing else here keeps one
     fault:  what the strategy finds wrong with that, in words, or None
+    earlier: the usual norms of the rounds before
     """
 
     order: TrainOrder
@@ -54,6 +57,7 @@ class Screen:
     extras: Shapes
     held: Held
     fault: Callable[[Update], str | None] = lambda _: None
+    earlier: UsualNorms = field(default_factory=UsualNorms)
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
     _signs: dict[str, Tensor] = field(default_factory=dict)
@@ -78,20 +82,18 @@ class Screen:
 
     def result(self) -> Screened:
         """What counts, once there are no more answers."""
-        norms = self._finite_norms()
-        for store, times in too_large(norms, self._images, self._limit).items():
-            self._drop(
-                store,
-                f"has an update {times:.1f} times as large as is usual in its cohort; {self._limit:g} times is allowed"
-                " (screening.norm_factor)",
-            )
+        norms, extras = self._finite_norms()
+        for store, reason in self._bound().faults(norms, extras, self._images).items():
+            self._drop(store, reason)
         for store in self.asked.keys() - norms.keys() - self._failed.keys():
             self._failed[store] = Failure(store, "timeout", "no answer in time")
-        return Screened(self.held.updates(), dict(sorted(self._failed.items())), self._ignored)
+        norms = {store: norm for store, norm in sorted(norms.items()) if store not in self._failed}
+        return Screened(self.held.updates(), dict(sorted(self._failed.items())), self._ignored, norms)
 
-    @property
-    def _limit(self) -> float:
-        return self.order.plan.config.screening.norm_factor
+    def _bound(self) -> NormBound:
+        params = self.order.params
+        start = float(torch.linalg.vector_norm(params))
+        return NormBound.of_round(self.order.plan.config, self.order.round, self.earlier, params.numel(), start)
 
     def _fault(self, update: Update) -> str | None:
         """What is wrong with an update, or None; its values are looked at later."""
@@ -121,15 +123,16 @@ class Screen:
         return replace(update, by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
-        """[norm of what training changed, sum of the extras, loss]: not waited for, as the device may be at work."""
+        """[norm of what training changed, norms of the extras, loss]: not waited for, as the device may be at work."""
         norm = distance(update.params, self.order.params)
-        extras = [tensor.sum().to(norm.device) for tensor in update.extras.values()]
+        extras = [torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()]
         return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
 
-    def _finite_norms(self) -> dict[str, float]:
-        """Norms of the updates whose values are all finite; others are dropped. One wait for the device that trained.
+    def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Norms of the updates whose values are all finite, and of the largest of their extras; others are dropped.
 
-        A norm or a sum tells for a fraction of the time; only where it overflows it does not tell.
+        One wait for the device that trained. A norm tells for a fraction of the time what is not finite; only where it
+        overflows it does not tell.
         """
         rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
         signs = dict(zip(self._signs, rows, strict=True))
@@ -141,7 +144,9 @@ class Screen:
                 self._drop(update.store, DIVERGED)
             elif not isfinite(update.loss):
                 self._drop(update.store, f"reports a loss of {update.loss}")
-        return {store: sign[0] for store, sign in signs.items() if store not in self._failed}
+        finite = {store: sign for store, sign in signs.items() if store not in self._failed}
+        norms = {store: sign[0] for store, sign in finite.items()}
+        return norms, {store: max(sign[1:-1], default=0.0) for store, sign in finite.items()}
 
     def _drop(self, store: str, reason: str) -> None:
         self.held.drop(store)
@@ -158,21 +163,6 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
     norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     return norm
-
-
-def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: float) -> dict[str, float]:
-    """Stores whose update is more than `limit` times as large as is usual, with how many times.
-
-    Usual is the cohort's median, and for a store with more images than the median as many times more: each image
-    is a step, or part of one, away from the global model. Stores with fewer images are not measured by less.
-    """
-    if not limit or len(norms) < FEWEST:
-        return {}
-    usual, middle = (float(torch.tensor([float(v[s]) for s in norms]).median()) for v in (norms, images))
-    if usual == 0:
-        return {}
-    times = {store: norm / usual / max(1.0, images[store] / middle) for store, norm in norms.items()}
-    return {store: found for store, found in times.items() if found > limit}
 
 
 def screen_evaluations(

@@ -2,7 +2,7 @@
 
 Four signs, each against the rest of the cohort. The first two need updates alone, the others the server's test set:
 
-large:     the norm of what training changed, as in `screening.too_large`
+large:     the norm of what training changed, as in `norm_bound.too_large`
 direction: its cosine with the sum of the others' (sign-flipped, noise); says something only where stores agree at all
 worse:     on the classes that the store says it has, its model is no better than the global one it began with and
            far below other stores' on theirs: training on one's own photos helps with one's own classes
@@ -33,7 +33,7 @@ from common.seeding import rng
 from common.strategies.base import Vectors
 from server.gate import Judge
 from server.judge import ServerTest
-from server.screening import FEWEST, too_large
+from server.norm_bound import FEWEST, too_large
 
 LOOK = 500  # test images on which one store's model is judged
 LARGE = 4.0  # times the usual norm

@@ -34,8 +34,9 @@ class ScreeningConfig(Section):
 
     norm_factor: NonNegative = Field(
         6.0,
-        description="largest norm of an update (what training changed), in medians of a cohort of four or more, and as"
-        " many times that as the store has times the median's images; 0: any",
+        description="largest norm of an update (what training changed), in medians of a cohort of four or more; in a"
+        " simulation as many times that as the store has times the median's images, with real stores compared with the"
+        " rounds before, too; five times as much in smaller cohorts; 0: any",
     )
     strikes: Annotated[int, Field(ge=0)] = Field(
         3, description="rounds in a row with an invalid answer after which a store is set aside; 0: never"
