@@ -9,9 +9,9 @@ import typer
 
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
-from common.errors import ConfigError, RunError
+from common.errors import ConfigError
 from server.export_command import export
-from server.operator_commands import runs, stop
+from server.operator_commands import runs, status, stop, try_out, watch
 
 if TYPE_CHECKING:
     from server.addresses import Address
@@ -116,46 +116,11 @@ def start(
     raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
 
 
-@app.command()
-def status(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run directory, or a run's name; else the newest in runs/.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
-) -> None:
-    """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
-    from rich.console import Console
-
-    from server.live import terminal
-    from server.live.reader import RunReader
-    from server.live.runs import find
-    from server.live.state import WRONG
-
-    state = RunReader(find(run)).look()
-    if as_json:
-        print(terminal.as_json(state))
-    else:
-        terminal.show(state, Console())
-    raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
-
-
-@app.command()
-def watch(
-    run: Annotated[
-        Path | None,
-        typer.Argument(help="Run directory, also one that is yet to come; by default the newest below runs/."),
-    ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
-) -> None:
-    """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
-    from server.live.runs import find
-    from server.live.watch import watch
-
-    watch(run or find(None), port)
-
-
+app.command()(status)
+app.command()(watch)
 app.command()(runs)
 app.command()(stop)
+app.command(name="try")(try_out)
 app.command()(export)
 
 

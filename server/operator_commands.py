@@ -1,9 +1,51 @@
-"""The commands for who looks after servers: `runs`, `stop`. Nothing heavy is imported here: --help must be quick."""
+"""The commands for who looks after servers, or wants to see one; --help must be quick, so nothing heavy is imported."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from common.cli import merge_settings
+from common.errors import RunError
+
+BEGAN = time.time()
+
+
+def status(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory, or a run's name; else the newest in runs/.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
+) -> None:
+    """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
+    from rich.console import Console
+
+    from server.live import terminal
+    from server.live.reader import RunReader
+    from server.live.runs import find
+    from server.live.state import WRONG
+
+    state = RunReader(find(run)).look()
+    if as_json:
+        print(terminal.as_json(state))
+    else:
+        terminal.show(state, Console())
+    raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
+
+
+def watch(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run directory, also one that is yet to come; by default the newest below runs/."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
+) -> None:
+    """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
+    from server.live.runs import find
+    from server.live.watch import watch
+
+    watch(run or find(None), port)
 
 
 def runs(
@@ -29,3 +71,26 @@ def stop(
     from server import stopping
 
     stopping.stop(run, at_once=at_once)
+
+
+def try_out(
+    stores: Annotated[
+        int | None, typer.Option(min=1, help="Stores; 3, or as many as --photos has folders of stores.")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photos to deal, or with a folder for each store; else drawn ones are dealt."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 5,
+    model: Annotated[str, typer.Option(help="A model of ours, or any torchvision classification model.")] = "cnn",
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one below runs/.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again.")
+    ] = None,
+) -> None:
+    """Run a whole federation on this machine: server and stores, with keys of their own. Ctrl-C ends all of it."""
+    flags: dict[str, Any] = {"run.rounds": rounds, "model.name": model}
+    settings = merge_settings(None, flags, assignments or [])
+    from server.trial import Trial, run_trial
+
+    raise typer.Exit(run_trial(Trial(stores, photos, out, settings, BEGAN)))

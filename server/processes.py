@@ -36,7 +36,7 @@ class Children:
         self._commands[name] = command
         log = LogFile(self.log(name))
         child = self._running[name] = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command],
+            mortal(command),
             cwd=self._directory,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -82,6 +82,11 @@ class Children:
         for copying in self._copying:
             copying.join(LAST_WORDS)
         self._running.clear()
+
+
+def mortal(command: Sequence[str]) -> list[str]:
+    """Return a command that becomes `command`, and gets SIGTERM when this process dies (on Linux)."""
+    return [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command]
 
 
 def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
