@@ -14,7 +14,7 @@ from typing import Protocol
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.failures import failure_of
+from client.failures import StoreError, failure_of
 from client.frozen import FrozenCache
 from common.config import RunConfig
 from common.envelope import presence
@@ -28,6 +28,7 @@ from common.messages import (
     decode_order,
     encode_result,
 )
+from common.model_delivery import DeliverOrder, ModelReceipt
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 from common.plain import plain
 
@@ -52,8 +53,18 @@ class Worker(Protocol):
         """Judge the order's parameters on images held out."""
 
 
-def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDict:
-    """Do what the records in `content` order. Never raises: what goes wrong is the answer."""
+class ModelKeeper(Protocol):
+    """Where models go that runs deliver; `client.kept_models.KeptModels` is the one that is used."""
+
+    def receive(self, order: DeliverOrder) -> ModelReceipt:
+        """Keep a model, or say whether one that is offered has to be sent. May raise a FedshelfError, as a worker."""
+
+
+def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None) -> RecordDict:
+    """Do what the records in `content` order. Never raises: what goes wrong is the answer.
+
+    models: where delivered models are kept; None: nowhere
+    """
     result: Result
     try:
         match order := decode_order(content, frozen):
@@ -66,6 +77,10 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore) -> RecordDi
             case Notice():
                 LOG.info("From the server: %s", plain(order.text))
                 result = StoreInfo(worker.name, {}, 0, 0)
+            case DeliverOrder():
+                if models is None:
+                    raise StoreError("refused", "Delivered models are not kept here.", "no-models")
+                result = models.receive(order)
     except FrozenMissingError as missing:
         result = NeedsFrozen(worker.name, missing.sha256)
     except Exception as error:

@@ -24,6 +24,8 @@ _REASONS = {
     "info": "how many images are here",
     "presence": "whether an order has come",
     "needs-frozen": "asked for weights that do not train",
+    "deliver": "the model that a run delivers, or the offer of one",
+    "receipt": "whether that model is kept here or has to be sent",
 }
 _TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
 

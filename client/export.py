@@ -2,6 +2,7 @@
 logarithms of its shares of the classes in the head's bias (see `common.assortment`).
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def export_own(model: Path, name: str, out: Path) -> Exported:
     if owned.added is not None:
         tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), owned.added)
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
-    write_json(out / DESCRIPTION, _redescribed(described, name, shared.spec.classes, owned.added))
+    redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
+    write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
     write_atomic(path, lambda file: file.write(content))  # last: until it is there, the command may be given again
     return Exported(path, _told(described["provenance"], owned))
 

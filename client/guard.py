@@ -19,6 +19,7 @@ from client.usage import Spent, Usage
 from common.config import RunConfig
 from common.failures import LONGEST_REST
 from common.metrics import Counts
+from common.model_delivery import DeliverOrder
 from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 
 JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation images, twice, and on test images
@@ -64,6 +65,18 @@ class Guard:
             yield
         finally:
             self._usage.add(Spent(seconds=time.monotonic() - began))
+
+    def admit_model(self, order: DeliverOrder) -> None:
+        """Raises StoreError, as `admit` does, if the model that a run delivers may not be taken; ConfigError."""
+        policy = self._policy
+        if not policy.model_delivery:
+            _refuse("model_delivery", f"no model that a run delivers is taken, that of {order.run} neither")
+        if policy.models and order.network not in policy.models:
+            _refuse("models", f"it is for the network {order.network!r}; allowed: {', '.join(policy.models)}")
+        used, limit = self._usage.today().down / 1e6, policy.megabytes_down_per_day
+        if limit and used >= limit:
+            wait = seconds_until_midnight(self._now())
+            _refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
 
     def info(self, info: StoreInfo) -> StoreInfo:
         """What may leave of it: the same number of images, fewer names and counts."""

@@ -63,6 +63,9 @@ class Policy(BaseModel):
     classes: tuple[str, ...] = Field(
         (), description="the classes that a run must have, these and no others; empty: whatever the server says"
     )
+    model_delivery: bool = Field(
+        True, description="whether models that runs deliver are taken and kept here, in the folder models"
+    )
     differential_privacy: bool = Field(
         False, description="whether only trainings with differential privacy are allowed; no strategy offers it yet"
     )

@@ -14,6 +14,8 @@ from client.frozen import FrozenCache
 from client.guard import GuardedWorker
 from client.health.examine import quick
 from client.home import store_home
+from client.kept_models import FOLDER as MODELS
+from client.kept_models import KeptModels
 from client.policy import FILE as POLICY
 from client.resident import guard_of, worker_of
 from client.settings import Settings
@@ -53,8 +55,9 @@ def work(pipe: Connection, settings: Settings) -> None:
         changes.append(change)
 
     try:
-        store = worker_of(node, tell)
-        worker = GuardedWorker(TellingWorker(store), guard_of(settings.store))
+        store, guard = worker_of(node, tell), guard_of(settings.store)
+        worker = GuardedWorker(TellingWorker(store), guard)
+        models = KeptModels(settings.store, store_home(settings.store) / MODELS, guard.admit_model, say)
         kept = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)
@@ -65,7 +68,7 @@ def work(pipe: Connection, settings: Settings) -> None:
             store.look()
         match pipe.recv():
             case RecordDict() as order:
-                answered = answer(worker, order, kept)
+                answered = answer(worker, order, kept, models)
                 pipe.send(Done(answered, tuple(changes)))
                 changes.clear()
             case (code, detail):

@@ -19,6 +19,7 @@ from common.compression import feedback
 from common.config import RunConfig
 from common.errors import MessageError
 from common.failures import DETAIL, LONGEST_REST, failure
+from common.model_delivery import DeliverOrder, ModelReceipt, order_fields, read_order, read_receipt, receipt_fields
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
@@ -58,8 +59,8 @@ class NeedsFrozen:
     sha256: str
 
 
-Order = TrainOrder | EvaluateOrder | Query | Notice
-Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen
+Order = TrainOrder | EvaluateOrder | Query | Notice | DeliverOrder
+Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen | ModelReceipt
 
 
 class FrozenStore(Protocol):
@@ -83,6 +84,8 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         return _pack("notice", {"text": order.text})
     if isinstance(order, Query):
         return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
+    if isinstance(order, DeliverOrder):
+        return _pack("deliver", *order_fields(order))
     plan = order.plan
     header: dict[str, Value] = {
         "run_id": plan.run_id,
@@ -107,11 +110,13 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
     """
     reader = _open(content)
     order: Order
-    match reader.choice("kind", ("train", "evaluate", "query", "notice")):
+    match reader.choice("kind", ("train", "evaluate", "query", "notice", "deliver")):
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
             order = Query(*_run(reader))
+        case "deliver":
+            order = read_order(reader)
         case "train":
             common = _common(reader, kept)
             order = TrainOrder(*common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best"))
@@ -139,6 +144,8 @@ def encode_result(result: Result) -> RecordDict:
             return _pack("failure", header)
         case NeedsFrozen():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
+        case ModelReceipt():
+            return _pack("receipt", dict(receipt_fields(result)))
         case StoreInfo():
             header = {"store": result.name, "validation": result.validation, "test": result.test}
             header |= {"untold": result.untold, "version": result.version}
@@ -152,7 +159,7 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
     order: what it answers; a compressed update is a change of the order's parameters
     """
     reader = _open(content)
-    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info"))
+    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt"))
     store = reader.text("store")
     result: Result
     match kind:
@@ -164,6 +171,8 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
             result = _failure(store, reader)
         case "needs-frozen":
             result = NeedsFrozen(store, reader.text("sha256"))
+        case "receipt":
+            result = read_receipt(store, reader)
         case "info":
             counts = reader.table("classes", "counts")
             held_out = reader.count("validation"), reader.count("test")

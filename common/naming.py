@@ -1,10 +1,12 @@
-"""What a store may be called: the name goes into histories, reports and file names."""
+"""What stores and runs may be called: the names go into histories, reports and file names."""
 
 import re
+import unicodedata
 
 from common.errors import ConfigError
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
+_UNFIT = re.compile(r"[^\w .-]+")
 
 
 def check_store_name(name: str) -> str:
@@ -15,3 +17,14 @@ def check_store_name(name: str) -> str:
             "starting with a letter or digit."
         )
     return name
+
+
+def is_run_name(name: str) -> bool:
+    """Return whether a run may be called so at stores: as a store may be, and no dot at the end."""
+    return bool(_NAME.fullmatch(name)) and name == name.strip().rstrip(".")
+
+
+def run_name(text: str) -> str:
+    """Return the name by which stores call a run whose directory is called `text`; "run" if nothing is left of it."""
+    fit = _UNFIT.sub("-", unicodedata.normalize("NFC", text)).lstrip("-. ")[:63].rstrip(". ")
+    return fit if is_run_name(fit) else "run"

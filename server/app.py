@@ -22,6 +22,7 @@ from common.errors import StoppedError
 from common.images.types import Images
 from common.orders import STORE_CHANNELS, Plan, StoreInfo
 from server import class_confirmation, class_table, cohort, plan
+from server.deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
 from server.desk import Desk
 from server.gate import Gate
 from server.grid import GridRuntime, Surroundings
@@ -34,6 +35,7 @@ from server.spool import Spool
 from server.suspicion import sample_of
 from server.training_run import StopRequest, Training
 
+TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
 LOOK = 1.0  # seconds between two looks whether the launcher is alive
 
 app = ServerApp()
@@ -61,6 +63,11 @@ def main(grid: Grid, context: Context) -> None:
         watcher = RelayWriter(desk.events)
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
+            stop = DeskStop(watcher, desk)
+            if context.run_config.get(TASK) == "deliver":
+                until = wait_or_stop(stop, float(str(context.run_config[WAIT])))
+                desk.finish(deliver_only(grid, config, directory, desk, watcher, until))
+                return
             training = GridTraining(
                 config,
                 directory,
@@ -72,8 +79,9 @@ def main(grid: Grid, context: Context) -> None:
                 answered=desk.answered,
                 tell_classes=desk.tell_classes,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
+                delivery_asked=desk.take_delivery_request,
             )
-            desk.finish(training.run(grid, DeskStop(watcher, desk)))
+            desk.finish(training.run(grid, stop))
 
 
 def _end_with_launcher(desk: Desk) -> None:
@@ -95,6 +103,7 @@ class GridTraining:
     answered:  the file in which the door tells whose answers are complete
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
     tell_classes: lets stores that ask know the classes
+    delivery_asked: says, once, whether somebody asked to give the model to the stores now; None: stores keep no models
     """
 
     config: RunConfig
@@ -108,6 +117,7 @@ class GridTraining:
     answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
+    delivery_asked: Callable[[], bool] | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -140,9 +150,15 @@ class GridTraining:
         judge, validation = judge_of(start.plan, images.test), judge_of(start.plan, images.validation)
         updates, startup = Spool(self.directory.path / "flower" / "updates"), time.time() - self.began
         gate = Gate(updates, sample_of(judge, start.plan.config), validation)
-        summary = Training(start, runtime, judge, self.watcher, self.directory, startup, gate).run(stop)
+        deliveries = None
+        if self.delivery_asked:
+            deliveries = ModelDeliveries(
+                start.plan.config, self.directory, runtime, self.watcher, stop, self.delivery_asked
+            )
+        training = Training(start, runtime, judge, self.watcher, self.directory, startup, gate, between=deliveries)
+        summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
-        return summary
+        return deliveries.at_end(summary) if deliveries else summary
 
     def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
         """The stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""

@@ -22,12 +22,15 @@ from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import page_port
 from server.patience import ROUND
 from server.relay import RelayReader
-from server.run_directory import RunDirectory, free_name
+from server.run_directory import EMPTY, RunDirectory, free_name
 from server.show import Show
 
 APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
 ATTEMPTS = 4  # deaths of the app within one round before the run is given up
 LOOK = 0.2  # seconds between two looks at the app and the processes
+STOPPING = (
+    f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last round)."
+)
 STOPPED = 130  # exit code of a run that a person stopped
 
 
@@ -77,7 +80,7 @@ def conduct(request: Request) -> int:
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
         Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
-        _stop_on_signals(desk, show),
+        stop_on_signals(desk, show, STOPPING),
     ):
         if request.chain:
             note_run(request.chain.directory, path)
@@ -92,12 +95,12 @@ def conduct(request: Request) -> int:
             show.say(page.told())
         outcome = Conductor(path, desk, flower, show).see_through()
         if outcome.summary is None:
-            raise _Failed(outcome.error, outcome.exit_code)
+            raise RunFailedError(outcome.error, outcome.exit_code)
     show.closing(outcome.summary, path)
     return _exit_code(path, outcome.summary)
 
 
-class _Failed(RunError):  # noqa: N818 - not an error of its own, but the app's
+class RunFailedError(RunError):
     """What ended the app, with the exit code of its own kind of error."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
@@ -106,10 +109,15 @@ class _Failed(RunError):  # noqa: N818 - not an error of its own, but the app's
 
 
 class Conductor:
-    """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome."""
+    """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome.
 
-    def __init__(self, path: Path, desk: Desk, flower: FlowerServer, show: Show) -> None:
-        self._path, self._desk, self._flower, self._show = path, desk, flower, show
+    task: what the app has to do if it is not to train, see `FlowerServer.submit`
+    """
+
+    def __init__(
+        self, path: Path, desk: Desk, flower: FlowerServer, show: Show, task: Mapping[str, str | float] = EMPTY
+    ) -> None:
+        self._path, self._desk, self._flower, self._show, self._task = path, desk, flower, show, task
         self._relay, self._trouble = RelayReader(desk.events, show), ""
 
     def see_through(self) -> Outcome:
@@ -131,7 +139,7 @@ class Conductor:
     def _begins(self) -> bool:
         """Submit the run; whether its app began to work: what takes part in that may die, too."""
         try:
-            self._flower.submit(self._path)
+            self._flower.submit(self._path, **self._task)
         except RunError as error:
             self._trouble = str(error)
             self._until(self._flower.is_healthy, STARTUP)
@@ -190,7 +198,10 @@ def _finished(path: Path, config: RunConfig) -> str | None:
     wants_more |= config.run.deliver != before.run.deliver
     if told["status"] != "finished" or wants_more:
         return None
-    return f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
+    ended = f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
+    missing = (told.get("delivery") or {}).get("missing")
+    hint = f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}." if missing else ""
+    return ended + hint
 
 
 def _rename(path: Path, names: ProductNames) -> None:
@@ -212,17 +223,14 @@ def _check_model(config: RunConfig) -> None:
 
 
 @contextmanager
-def _stop_on_signals(desk: Desk, show: Show) -> Iterator[None]:
-    """The first signal asks the app to save and end after its round; the second ends everything at once."""
+def stop_on_signals(desk: Desk, show: Show, told: str) -> Iterator[None]:
+    """The first signal asks the app to end, and `told` says so; the second ends everything at once."""
 
     def signalled(_number: int, _frame: FrameType | None) -> None:
         if desk.is_stop_asked():
             raise KeyboardInterrupt
         desk.ask_to_stop()
-        show.say(
-            f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last"
-            " round)."
-        )
+        show.say(told)
 
     previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -30,6 +30,11 @@ def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
     return config.evaluation.stores and any(info.validation for info in stores.values())
 
 
+def is_best_delivered(config: RunConfig, last: State) -> bool:
+    """Return whether a run that ended with the state `last` would deliver its best round, not its last one."""
+    return config.run.deliver != "last" and last.best is not None and last.best.on != "test"
+
+
 def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Delivery:
     """Choose the round that a run delivers: its best on validation images, or its last one, with the state `last`.
 

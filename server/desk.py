@@ -49,6 +49,8 @@ class Desk:
         self._outcome = self.directory / "outcome.json"
         self._began = self.directory / "began.json"
         self._stop = self.directory / "stop"
+        self._delivery = self.directory / "deliver"
+        self._delivering = self.directory / "delivering"
         self._lock = self.directory / "app.lock"
         self._launcher_lock = self.directory / LAUNCHER_LOCK
 
@@ -66,7 +68,8 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            for path in (self.events, self.board, self.directory / CLASSES, self._nodes, self._outcome, self._stop):
+            told = (self.events, self.board, self.directory / CLASSES, self._nodes, self._outcome)
+            for path in (*told, self._stop, self._delivery, self._delivering):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)
             yield
@@ -121,6 +124,26 @@ class Desk:
     def ask_to_stop(self) -> None:
         """Ask the app to save and end after its round."""
         self._stop.touch()
+
+    def ask_to_deliver(self) -> None:
+        """Ask the app to give the run's model, as it is after the round under way, to the stores."""
+        self._delivery.touch()
+
+    def take_delivery_request(self) -> bool:
+        """For the app: whether it has been asked to since this was asked before."""
+        try:
+            self._delivery.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def begin_delivering(self) -> None:
+        """For a launcher that trains nothing: say that it gives a model to stores, and no more."""
+        self._delivering.touch()
+
+    def is_delivering(self) -> bool:
+        """Whether the launcher at work does nothing but give a model to stores."""
+        return self._delivering.exists()
 
     def is_stop_asked(self) -> bool:
         """Whether the app has been asked to end."""

@@ -15,10 +15,12 @@ from flwr.serverapp import Grid
 
 from common.config import RunConfig, flatten, resolve
 from common.messages import Notice, Query
+from common.model_delivery import DeliverOrder
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from server import patience
 from server.board import Board
 from server.class_table import recounted
+from server.distribution import Distributed, Distribution
 from server.errand import POLL, Errand
 from server.link import Link
 from server.overlap import seconds_ahead, spans_of_stores
@@ -60,6 +62,7 @@ class GridRuntime:
         self._timeout = config.cohort.timeout
         self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered)
         self._board, self._stop = Board(surroundings.board), surroundings.stop
+        self._enrolled, self._note = surroundings.enrolled, surroundings.note
         query = Query(run_id, for_stores(config))
         self._roster = Roster(
             self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
@@ -121,6 +124,14 @@ class GridRuntime:
             self._expected.post(self._expected_of)
         self._judging = dict.fromkeys(stores)
         return self._judging_timed(self._results(errand, Evaluation, patience.JUDGING))
+
+    def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
+        """Give a model to all stores that are connected, taking part or not; waits for none that is not, and for the
+        others at most `cohort.timeout` seconds or until `stop` holds.
+        """
+        deadline = time.monotonic() + self._timeout
+        distribution = Distribution(order, self._link, self._enrolled, self._note)
+        return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
         """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""

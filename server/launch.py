@@ -77,9 +77,12 @@ class FlowerServer:
         self.children.stop()
         self._record.unlink(missing_ok=True)
 
-    def submit(self, run_directory: Path) -> None:
-        """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words."""
-        bundle = self._write_bundle(run_directory)
+    def submit(self, run_directory: Path, **task: str | float) -> None:
+        """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words.
+
+        task: further entries of the app's config `run`; none: it trains
+        """
+        bundle = self._write_bundle(run_directory, task)
         command = [_script("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
         try:
             done = subprocess.run(
@@ -176,14 +179,14 @@ class FlowerServer:
         except (urllib.error.URLError, OSError):
             return False
 
-    def _write_bundle(self, run_directory: Path) -> Path:
+    def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
         """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
         bundle = self._directory / "app"
         components = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
         app = {
             "publisher": "fedshelf",
             "components": components,
-            "config": {"run": {"out": str(run_directory.resolve())}},
+            "config": {"run": {"out": str(run_directory.resolve()), **task}},
         }
         project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}
         write_text(bundle / "pyproject.toml", tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}))

@@ -35,7 +35,7 @@ class Link:
     """
 
     def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None) -> None:
-        self._grid, self._ttl, self._pulls = grid, ttl, Pulls(grid)
+        self._grid, self.ttl, self._pulls = grid, ttl, Pulls(grid)
         self._answered, self.is_told = Answered(told_in), told_in is not None
 
     def nodes(self) -> set[int]:
@@ -44,11 +44,11 @@ class Link:
 
     def ask(self, node_id: int, order: Query | Notice) -> str | None:
         """Send a small message; its id, or None if it could not be sent."""
-        return self.send(encode_order(order), MessageType.QUERY, {node_id: self._ttl})[0]
+        return self.send(encode_order(order), MessageType.QUERY, {node_id: self.ttl})[0]
 
     def probe(self, node_id: int, message_id: str) -> str | None:
         """Ask whether the node has a message."""
-        return self.send(probe(message_id), PROBE, {node_id: self._ttl})[0]
+        return self.send(probe(message_id), PROBE, {node_id: self.ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
         """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not

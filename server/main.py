@@ -125,6 +125,31 @@ app.command()(export)
 
 
 @app.command()
+def deliver(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to serve stores for; 0: until all have it.")] = 0.0,
+    credentials: Annotated[
+        Path | None, typer.Option(help="DIR/server of `provision`: gives it to this chain's stores.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
+    ] = False,
+) -> None:
+    """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
+    this command serves stores until all have it.
+    """
+    from server import deliver_command
+
+    if not deliver_command.ask_running_server(run):
+        address, chain = _entrance(credentials, host, port, insecure=insecure)
+        raise typer.Exit(deliver_command.deliver(run, address, chain, wait, BEGAN))
+
+
+@app.command()
 def provision(
     stores: Annotated[str, typer.Option(help="Names of the stores, comma-separated.")],
     out: Annotated[Path, typer.Option(help="The chain's folder: DIR/server for the server, DIR/kits for the stores.")],

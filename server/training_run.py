@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from common import strategies
 from common.errors import FedshelfError, StoppedError
@@ -60,12 +60,23 @@ class StopRequest:
         self._watcher.note("Stopping after this round; once more to stop at once (saved up to the last round).")
 
 
+class BetweenRounds(Protocol):
+    """Something that is done after a round if somebody has asked for it."""
+
+    def is_asked(self) -> bool:
+        """Whether it has been asked for since the last time."""
+
+    def do(self, state: State) -> None:
+        """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
+
+
 @dataclass(frozen=True)
 class Training:
     """All that one training needs.
 
     startup_seconds: from the start of the process to the first round
     remark:          what the first round to come says beside the round in the history
+    between:         what else may be asked for between two rounds, or None
     """
 
     start: Start
@@ -76,6 +87,7 @@ class Training:
     startup_seconds: float
     gate: Gate = field(default_factory=Gate)
     remark: Mapping[str, Any] = field(default_factory=dict)
+    between: BetweenRounds | None = None
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end and write all of the run directory; returns the summary.
@@ -102,6 +114,9 @@ class Training:
                 state = self._keep(replace(state, record=record), checkpoints)
                 self.watcher.row(record)
                 events.add(record)
+                if self.between is not None and self.between.is_asked():
+                    state = self._commit(state, checkpoints)
+                    self.between.do(state)
             state = self._commit(state, checkpoints)
         except (FedshelfError, OSError) as error:
             with suppress(OSError):  # a full disk takes nothing more
@@ -168,7 +183,8 @@ class Training:
             **self._resumed(rounds, verdict.scores),
             "contribution": contribution.in_summary(self.directory.history()),
         }
-        write_model(self.directory.path, self.start.plan, delivered, summary, recorded(self.directory.path))
+        names = recorded(self.directory.path)
+        summary["model_sha256"] = write_model(self.directory.path, self.start.plan, delivered, summary, names)
         self.directory.write("summary.json", summary)
         self._report()
         return summary

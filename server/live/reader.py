@@ -16,6 +16,7 @@ from server.tail import Tail, read_json
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
+    "flower/delivering",
 )  # fmt: skip
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
 
@@ -90,20 +91,33 @@ class RunReader:
         flower = self._directory / "flower"
         outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
         is_stop_asked = (flower / "stop").exists()
+        if at_work and (flower / "delivering").exists():
+            return summary.get("status", "stopped"), "Its model goes to the stores that lack it."
         if outcome.get("error"):
             return "stopped" if is_stop_asked else "failed", str(outcome["error"])
         began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
         is_new = not at_work and written is not None and (began is None or written >= began)
         if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
+<<<<<<< HEAD
             return ended["status"], str(ended.get("reason") or "")
         if not at_work and not (self._directory / "config.toml").exists():
             return "dead", f"There is no run in {self._directory} yet."
+=======
+            return ended["status"], str(ended.get("reason") or _undelivered(ended))
+>>>>>>> 8ea1f25 (A finished run gives its model to every enrolled store that is there, flower-server deliver to those that come later or in the middle of a run; stores check its hash and keep it as models/RUN)
         if not at_work:
             return "dead", "No process is at work on this run, and it has not ended; start it again to go on."
         reason = "It ends after this round, as asked." if is_stop_asked else ""
         if self._talk.underway is not None or self._progress.round:
             return "training", reason
         return ("waiting" if self._talk.has_begun else "starting"), reason
+
+
+def _undelivered(summary: dict[str, Any]) -> str:
+    """Say which stores lack the model that a run delivered, and why; empty if none does."""
+    missing = (summary.get("delivery") or {}).get("missing") or {}
+    lacking = ", ".join(f"{name} ({why})" for name, why in missing.items())
+    return f"Not yet delivered: {lacking}." if lacking else ""
 
 
 def is_at_work(directory: Path) -> bool:

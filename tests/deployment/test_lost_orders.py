@@ -29,11 +29,13 @@ from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
 
 
 class LossyGrid(LocalGrid):
-    """A grid that loses as many orders to train as `lose` says. Its stores know what has reached them, or forget it."""
+    """A grid that loses as many orders to train as `lose` says, and questions as `lose_queries` does. Its stores know
+    what has reached them, or forget it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lose, self.forgets, self.reached = 0, False, set[str]()
+        self.lose, self.lose_queries, self.forgets, self.reached = 0, 0, False, set[str]()
 
     def _work(self, identity: str, message: Message) -> None:
         kind = message.metadata.message_type
@@ -41,6 +43,8 @@ class LossyGrid(LocalGrid):
             self.replies[identity] = Message(presence(has=probed(message.content) in self.reached), reply_to=message)
         elif kind == MessageType.TRAIN and self.lose:
             self.lose -= 1
+        elif kind == MessageType.QUERY and self.lose_queries:
+            self.lose_queries -= 1
         else:
             if not self.forgets:
                 self.reached.add(identity)

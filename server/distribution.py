@@ -1,0 +1,206 @@
+"""The model that a run delivers, given to the stores: offered to each, and sent to those that take it and lack it."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flwr.app import MessageType
+
+from common.failures import LONGEST_REST
+from common.messages import encode_order
+from common.model_delivery import DeliverOrder, ModelReceipt
+from common.orders import Failure
+from server.link import Link, read, says_no
+
+LOOK = 0.2  # seconds between two looks for answers
+ROLL_CALL = 2.0  # seconds between two looks at who is there
+DOUBT = 5.0  # seconds without an answer until a store is asked whether it has the message; then a tenth of the time
+SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
+RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
+AWAY = "not connected"
+SILENT = "no answer yet"
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """Who has a model. delivered: stores; refused, missing: why not, by store; a store that refused keeps to that."""
+
+    sha256: str
+    delivered: frozenset[str]
+    refused: Mapping[str, str]
+    missing: Mapping[str, str]
+
+    def in_summary(self) -> dict[str, Any]:
+        """Return the summary's part."""
+        told = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
+        return told | {"refused": dict(sorted(self.refused.items())), "missing": dict(sorted(self.missing.items()))}
+
+    def told(self) -> str:
+        """Say it in a sentence or two."""
+        stores = "store has" if len(self.delivered) == 1 else "stores have"
+        told = [f"{len(self.delivered)} {stores} the model"]
+        for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
+            if found:
+                told.append(f"{words}: " + ", ".join(f"{name} ({why})" for name, why in sorted(found.items())))
+        return "; ".join(told) + "."
+
+
+@dataclass
+class _Sent:
+    """A message that a node still has to answer. Times are values of time.monotonic().
+
+    is_offer:   it is without the model's bytes
+    doubt_at:   when to ask the store whether it has the message
+    probe:      that question's message
+    is_missing: the store does not have it
+    """
+
+    node_id: int
+    is_offer: bool
+    sent: float
+    doubt_at: float
+    probe: str | None = None
+    is_missing: bool = False
+
+
+@dataclass
+class _Known:
+    """A node. settled: nothing more is to be sent; why: it does not have the model; offer_at: not before this."""
+
+    store: str = ""
+    settled: bool = False
+    why: str = SILENT
+    is_refused: bool = False
+    offer_at: float = 0.0
+
+
+class Distribution:
+    """Gives a model to the stores behind `link`.
+
+    names: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
+    note:  takes lines for the person who watches the server
+    before: stores that have it already
+    """
+
+    def __init__(
+        self,
+        order: DeliverOrder,
+        link: Link,
+        names: Callable[[], Mapping[int, str]] | None,
+        note: Callable[[str], None],
+        before: Collection[str] = (),
+    ) -> None:
+        self._order, self._link, self._names, self._note = order, link, names, note
+        self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
+        self._nodes: dict[int, _Known] = {}
+        self._pending: dict[str, _Sent] = {}
+        self._online: frozenset[int] = frozenset()
+        self._looked = float("-inf")
+        self._delivered: set[str] = set(before)
+
+    def give(self, until: Callable[[], bool], awaited: Callable[[], Collection[str]] | None = None) -> Distributed:
+        """Give it until all have it, or `until` holds.
+
+        awaited: the names of the stores to wait for, present or not; None: those that are present
+        """
+        while True:
+            self._look()
+            if self._is_done(awaited) or until():
+                return self._distributed(awaited() if awaited else ())
+            for store in self._news():
+                self._note(f"{store} has the model of run {self._order.run}.")
+            self._doubt()
+            if self._pending:
+                time.sleep(LOOK)
+            elif not self._is_done(awaited):
+                time.sleep(ROLL_CALL / 2)
+
+    def _is_done(self, awaited: Callable[[], Collection[str]] | None) -> bool:
+        if awaited is None:
+            return all(self._nodes[node_id].settled for node_id in self._online)
+        refused = {node.store for node in self._nodes.values() if node.is_refused}
+        return set(awaited()) <= self._delivered | refused
+
+    def _distributed(self, awaited: Collection[str]) -> Distributed:
+        """Return the outcome; stores that are enrolled, or `awaited`, and were not there miss the model."""
+        enrolled = set(self._names().values()) if self._names else set[str]()
+        known = {node.store: node for node in self._nodes.values() if node.store}
+        missing, refused = dict.fromkeys(enrolled | set(awaited), AWAY), dict[str, str]()
+        for node_id, node in self._nodes.items():
+            if node.store and node_id in self._online:
+                missing[node.store] = node.why
+        for store, node in known.items():
+            if node.is_refused:
+                refused[store] = node.why
+        missing = {name: why for name, why in missing.items() if name not in self._delivered | refused.keys()}
+        return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
+
+    def _look(self) -> None:
+        """Offer the model to those who are there and have not been asked."""
+        now = time.monotonic()
+        if now - self._looked < ROLL_CALL:
+            return
+        self._looked = now
+        names = self._names() if self._names else None
+        online = self._link.nodes()
+        self._online = frozenset(online if names is None else online & names.keys())
+        self._pending = {each: sent for each, sent in self._pending.items() if sent.node_id in self._online}
+        busy = {sent.node_id for sent in self._pending.values()}
+        for node_id in sorted(self._online):
+            node = self._nodes.setdefault(node_id, _Known())
+            node.store = names[node_id] if names is not None else node.store
+            if node_id not in busy and now >= node.offer_at:
+                self._send(node_id, is_offer=True)
+
+    def _send(self, node_id: int, *, is_offer: bool) -> None:
+        content, now = self._offer if is_offer else self._content, time.monotonic()
+        identity = self._link.send(content, MessageType.QUERY, {node_id: self._link.ttl})[0]
+        if identity:
+            self._pending[identity] = _Sent(node_id, is_offer, now, now + DOUBT)
+
+    def _news(self) -> Iterator[str]:
+        """Take in what stores answered; the names of those that have the model now."""
+        for reply in self._link.pull(list(self._pending)):
+            sent = self._pending.pop(reply.metadata.reply_to_message_id, None)
+            if sent is None:
+                continue
+            node = self._nodes[sent.node_id]
+            match result := read(reply, node.store):
+                case ModelReceipt(sha256=self._order.sha256, is_kept=True):
+                    node.store, node.settled, node.offer_at = result.store, True, float("inf")
+                    self._delivered.add(result.store)
+                    yield result.store
+                case ModelReceipt(sha256=self._order.sha256) if sent.is_offer:
+                    node.store = result.store
+                    self._send(sent.node_id, is_offer=False)
+                case Failure():
+                    self._failed(node, result)
+                case _:
+                    self._failed(node, Failure(node.store, "invalid", "answered something else than was asked"))
+
+    def _failed(self, node: _Known, failure: Failure) -> None:
+        """Note why a store does not have the model; it is offered again later unless nothing changes that."""
+        node.store = node.store or failure.store
+        node.settled, node.why = True, failure.reason
+        node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST
+        wait = float("inf") if node.is_refused else max(failure.rest, RETRY)
+        node.offer_at = time.monotonic() + wait
+        self._note(f"{node.store or 'A store'} does not have the model of run {self._order.run}: {failure.reason}.")
+
+    def _doubt(self) -> None:
+        """Send again what a store was not handed out, or has lost with its process. An answer that came before the
+        store said that it had nothing to do has been taken in between.
+        """
+        for identity, sent in list(self._pending.items()):
+            if sent.is_missing:
+                del self._pending[identity]
+                self._send(sent.node_id, is_offer=sent.is_offer)
+        now, probes = time.monotonic(), {sent.probe: sent for sent in self._pending.values() if sent.probe}
+        for reply in self._link.pull(list(probes)):
+            sent = probes[reply.metadata.reply_to_message_id]
+            sent.probe, sent.is_missing = None, says_no(reply)
+        for identity, sent in self._pending.items():
+            if not sent.is_missing and now >= sent.doubt_at:
+                sent.probe = self._link.probe(sent.node_id, identity)
+                sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)

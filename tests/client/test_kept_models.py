@@ -1,0 +1,189 @@
+"""Delivered models at a store: whole or not at all, in their folder and nowhere else, few and of bounded size."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from client import kept_models
+from client.failures import StoreError, failure_of
+from client.frozen import FrozenCache
+from client.guard import Guard
+from client.kept_models import KeptModels
+from client.policy import Policy
+from client.usage import Spent, Usage
+from common.errors import MessageError
+from common.messages import decode_order, decode_result, encode_order, encode_result
+from common.model_delivery import DeliverOrder, ModelReceipt
+from common.models.spec import ModelSpec
+from common.naming import is_run_name, run_name
+from common.records import pack
+
+SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
+NOTHING = FrozenCache(Path("unused"))
+
+
+def order_of(run: str = "shops", run_id: str = "a" * 32, value: float = 1.0, **changes: Any) -> DeliverOrder:
+    """A small file that says it is a model, and its description; `changes` are of the description."""
+    content = save({"head": torch.full((3,), value)}, metadata={"spec": SPEC.to_json()})
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = json.loads(SPEC.to_json()) | {"sha256": sha256, "provenance": {"run_id": run_id, "round": 1, "personal": []}}
+    description = json.dumps(told | changes).encode()
+    return DeliverOrder(run_id, run, "niid-cnn", description, sha256, len(content), content)
+
+
+def offer(order: DeliverOrder) -> DeliverOrder:
+    return replace(order, content=None)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
+    home = tmp_path / "state" / "stores" / "oslo"
+    home.mkdir(parents=True)
+    return home / "models"
+
+
+@pytest.fixture
+def models(place: Path, said: list[str]) -> KeptModels:
+    return KeptModels("oslo", place, lambda _: None, said.append)
+
+
+def files(place: Path) -> set[str]:
+    return {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+
+
+def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(models: KeptModels, place: Path, said: list[str]) -> None:
+    order = order_of()
+    assert not models.receive(offer(order)).is_kept
+    assert not place.exists()
+    assert models.receive(order) == ModelReceipt("oslo", order.run_id, order.sha256, is_kept=True)
+    assert files(place) == {"shops/model.safetensors", "shops/model.json"}
+    assert (place / "shops" / "model.safetensors").read_bytes() == order.content
+    assert (place / "shops" / "model.json").read_bytes() == order.description
+    assert {path.stat().st_mode & 0o077 for path in [place, *place.rglob("*")]} == {0}
+    assert said[0] == f"The model of run shops is here, whole: {place / 'shops' / 'model.safetensors'}"
+    assert models.receive(offer(order)).is_kept
+    (place / "shops" / "model.safetensors").write_bytes(order.content[:-1] if order.content else b"")
+    assert not models.receive(offer(order)).is_kept  # damaged since, so it is wanted again
+
+
+def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(models: KeptModels, place: Path) -> None:
+    models.receive(order_of(value=1.0))
+    later, other = order_of(value=2.0), order_of(run_id="b" * 32, value=3.0)
+    models.receive(later)
+    models.receive(other)
+    assert (place / "shops" / "model.safetensors").read_bytes() == later.content
+    assert (place / "shops-bbbbbbbb" / "model.safetensors").read_bytes() == other.content
+    assert models.receive(offer(later)).is_kept
+    assert models.receive(offer(other)).is_kept
+    assert len(list(place.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda order: replace(order, content=b"x" * order.size), "is not the one that its SHA-256 names"),
+        (lambda order: replace(order, size=order.size + 1), "is not the one that its SHA-256 names"),
+        (lambda _: order_of(classes=["boot", "shirt"]), "do not fit together"),
+        (lambda _: order_of(sha256="0" * 64), "do not fit together"),
+        (lambda order: replace(order, network="resnet18"), "do not fit together"),
+        (lambda order: replace(order, run_id="c" * 32), "do not fit together"),
+        (lambda order: replace(order, description=b"[]"), "do not fit together"),
+        (lambda order: replace(order, description=b"[" * 100_000), "do not fit together"),
+    ],
+)
+def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_before_stays(
+    models: KeptModels, place: Path, change: Callable[[DeliverOrder], DeliverOrder], words: str
+) -> None:
+    before = order_of(value=7.0)
+    models.receive(before)
+    with pytest.raises(MessageError, match=words) as caught:
+        models.receive(change(order_of()))
+    assert failure_of("oslo", caught.value).code == "invalid"
+    assert files(place) == {"shops/model.safetensors", "shops/model.json"}
+    assert (place / "shops" / "model.safetensors").read_bytes() == before.content
+
+
+def test_few_models_are_kept_and_none_that_is_too_large(models: KeptModels, place: Path, said: list[str]) -> None:
+    for number in range(kept_models.KEPT + 2):
+        models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32))
+    assert {path.name for path in place.iterdir()} == {f"run {number}" for number in range(2, kept_models.KEPT + 2)}
+    assert f"The model run 1 is removed, as {kept_models.KEPT} are kept." in said
+    with pytest.raises(StoreError, match="at most 1,073,741,824 are taken") as caught:
+        models.receive(replace(offer(order_of()), size=2**30 + 1))
+    assert failure_of("oslo", caught.value).detail == "model-too-large"
+
+
+def test_what_a_killed_process_left_behind_is_mended(models: KeptModels, place: Path) -> None:
+    """It dies between taking the old model's name away and giving it to the new one."""
+    order = order_of()
+    models.receive(order)
+    (place / "shops").rename(place / ".old-shops")
+    (place / ".new-half").mkdir()
+    (place / ".new-half" / "model.safetensors").write_bytes(b"half")
+    assert models.receive(offer(order)).is_kept
+    assert {path.name for path in place.iterdir()} == {"shops"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../shops", "..", ".", ".new-x", "a/b", "a\\b", "", " a", "a ", "a.", "a\0b", "x" * 64]
+)
+def test_a_server_cannot_choose_another_folder(name: str) -> None:
+    assert not is_run_name(name)
+    assert is_run_name(run_name(name))
+    order = replace(order_of(), run=name)
+    with pytest.raises(MessageError, match="Field 'run' is not the name of a run"):
+        decode_order(encode_order(order), NOTHING)
+
+
+@pytest.mark.parametrize("given", [order_of(), offer(order_of())])
+def test_orders_and_receipts_travel_as_they_are(given: DeliverOrder) -> None:
+    assert decode_order(encode_order(given), NOTHING) == given
+    for is_kept in (True, False):
+        receipt = ModelReceipt("oslo", given.run_id, given.sha256, is_kept)
+        assert decode_result(encode_result(receipt)) == receipt
+
+
+def test_a_hash_that_is_none_is_refused() -> None:
+    with pytest.raises(MessageError, match="Field 'sha256' cannot be used"):
+        decode_order(encode_order(replace(order_of(), sha256="A" * 64)), NOTHING)
+    header = {"format": 5, "kind": "receipt", "store": "oslo", "run_id": "a", "sha256": "0" * 64}
+    with pytest.raises(MessageError, match="Field 'state' got 'maybe'"):
+        decode_result(pack({**header, "state": "maybe"}, {}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "spent", "rule"),
+    [
+        ({"model_delivery": False}, Spent(), "model-delivery"),
+        ({"models": ("resnet18",)}, Spent(), "models"),
+        ({"megabytes_down_per_day": 1.0}, Spent(down=1_000_000), "megabytes-down-per-day"),
+        ({"megabytes_down_per_day": 1.0}, Spent(down=999_999), ""),
+        ({"hours": ("22:00-22:01",), "models": ("niid-cnn",)}, Spent(), ""),
+    ],
+)
+def test_the_policy_decides_on_the_offer(
+    tmp_path: Path, place: Path, policy: dict[str, Any], spent: Spent, rule: str
+) -> None:
+    usage = Usage(tmp_path / "usage.json")
+    usage.add(spent)
+    models = KeptModels("oslo", place, Guard(Policy.model_validate(policy), usage).admit_model, lambda _: None)
+    if not rule:
+        assert not models.receive(offer(order_of())).is_kept
+        return
+    with pytest.raises(StoreError) as caught:
+        models.receive(offer(order_of()))
+    assert (failure_of("oslo", caught.value).code, failure_of("oslo", caught.value).detail) == ("policy", rule)
+    assert not place.exists()

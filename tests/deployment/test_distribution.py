@@ -1,0 +1,229 @@
+"""A delivered model reaches the stores that take it and lack it, whatever is lost on the way; others are named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.app import answer
+from client.frozen import FrozenCache
+from client.guard import Guard
+from client.kept_models import KeptModels
+from client.policy import Policy
+from client.usage import Usage
+from common.failures import LONGEST_REST, failure
+from common.messages import encode_result
+from server import distribution
+from server.deliveries import wait_or_stop
+from server.distribution import Distributed
+from server.grid import GridRuntime, Surroundings
+from tests.client.test_kept_models import order_of
+from tests.deployment.conftest import Starter
+from tests.deployment.deployed import Command, draw_photos, free_port, history, summary
+from tests.deployment.test_grid import CONFIG, Doubler
+from tests.deployment.test_lost_orders import LossyGrid
+
+ORDER = order_of()
+NAMES = {10: "north", 11: "south", 12: "west", 13: "gone"}
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
+    for pause in ("DOUBT", "ROLL_CALL", "LOOK"):
+        monkeypatch.setattr(distribution, pause, 0.05)
+    return LossyGrid()
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def runtime(grid: LossyGrid, notes: list[str]) -> GridRuntime:
+    return GridRuntime(grid, CONFIG, "run", Surroundings(notes.append, enrolled=lambda: NAMES))
+
+
+@pytest.fixture
+def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Adds a store that keeps models; where it keeps them."""
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path))
+
+    def add(node: int, **policy: object) -> Path:
+        home = tmp_path / "stores" / NAMES[node]
+        home.mkdir(parents=True)
+        guard = Guard(Policy.model_validate(policy), Usage(home / "usage.json"))
+        models = KeptModels(NAMES[node], home / "models", guard.admit_model, lambda _: None)
+        app, frozen = ClientApp(), FrozenCache(home / "frozen")
+
+        @app.query()
+        def handle(message: Message, _: Context) -> Message:
+            return Message(answer(Doubler(NAMES[node]), message.content, frozen, models), reply_to=message)
+
+        grid.apps[node] = app
+        return home / "models"
+
+    return add
+
+
+def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
+    grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], notes: list[str]
+) -> None:
+    places = [put(10), put(11), put(12, model_delivery=False)]
+    KeptModels("south", places[1], lambda _: None, lambda _: None).receive(ORDER)
+    distributed = runtime.deliver(ORDER, never)
+    why = "its policy does not allow it (model-delivery)"
+    missing = {"gone": "not connected"}
+    assert distributed == Distributed(ORDER.sha256, frozenset({"north", "south"}), {"west": why}, missing)
+    assert (places[0] / "shops" / "model.safetensors").read_bytes() == ORDER.content
+    assert not places[2].exists()
+    assert len(grid.sent) == 4  # three offers, one model
+    told = f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
+    assert distributed.told() == told
+    assert notes[-1].startswith(("north", "south", "west"))
+
+
+def test_what_is_lost_on_the_way_is_sent_again(grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path]) -> None:
+    put(10)
+    grid.lose_queries = 2
+    assert runtime.deliver(ORDER, never).delivered == {"north"}
+
+
+def test_a_store_that_cannot_keep_it_is_asked_again_later(
+    grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of a run nobody waits for it; `flower-server deliver` does."""
+    monkeypatch.setattr(distribution, "RETRY", 0.05)
+    app, first = ClientApp(), [failure("north", "disk-full")]
+
+    @app.query()
+    def handle(message: Message, context: Context) -> Message:
+        if first:
+            return Message(encode_result(first.pop()), reply_to=message)
+        return put_app(message, context)
+
+    put(10)
+    put_app, grid.apps[10] = grid.apps[10], app
+    assert runtime.deliver(ORDER, never).missing == dict.fromkeys(("south", "west", "gone"), "not connected") | {
+        "north": "its disk is full"
+    }
+    distributing = distribution.Distribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
+    assert distributing.give(never, lambda: {"north"}).delivered == {"north"}
+
+
+def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
+    grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path]
+) -> None:
+    put(10)
+    late = grid.apps.pop(10)
+    looks = []
+
+    def until() -> bool:
+        looks.append(1)
+        if len(looks) == 3:
+            grid.apps[10] = late
+        return len(looks) > 500
+
+    named = {10: "north", 13: "gone"}
+    distributing = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
+    assert distributing.give(until, lambda: set(named.values())) == Distributed(
+        ORDER.sha256, frozenset({"north", "gone"}), {}, {}
+    )
+    del named[10]
+    for_nothing = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None)
+    assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {"gone": "not connected"}
+
+
+def test_a_refusal_that_ends_by_itself_is_none(grid: LossyGrid, runtime: GridRuntime) -> None:
+    app = ClientApp()
+
+    @app.query()
+    def handle(message: Message, _: Context) -> Message:
+        rest = LONGEST_REST - 1
+        return Message(encode_result(failure("north", "policy", "megabytes-down-per-day", rest)), reply_to=message)
+
+    grid.apps[10] = app
+    distributed = runtime.deliver(ORDER, never)
+    assert (distributed.refused, distributed.missing["north"]) == (
+        {},
+        "its policy does not allow it (megabytes-down-per-day)",
+    )
+
+
+@pytest.fixture
+def chain(command: Starter, tmp_path: Path) -> Path:
+    """A chain of three stores, of which one wants no models."""
+    made, told = tmp_path / "chain", ["--host", "localhost", "--port", str(free_port())]
+    assert command("flower-server", "provision", *told, "--stores", "north,south,west", "--out", made).ends() == 0
+    home_of("south", tmp_path).mkdir(parents=True)
+    (home_of("south", tmp_path) / "policy.toml").write_text("model_delivery = false\n")
+    for name in ("north", "south", "west"):
+        draw_photos(tmp_path / "photos" / name, ["boot", "hat"])
+    return made
+
+
+def home_of(name: str, place: Path) -> Path:
+    return place / "state" / "stores" / name
+
+
+def join(command: Starter, chain: Path, name: str) -> Command:
+    photos = chain.parent / "photos" / name
+    return command("flower-client", "join", "--kit", chain / "kits" / f"{name}.kit", "--data", photos)
+
+
+def start(command: Starter, chain: Path, *more: str) -> Command:
+    quick = ["--set", "train.lr=0.02", "--set", "data.image_size=32", "--model", "niid-cnn", "--live-port", "0"]
+    out = chain.parent / "shops"
+    return command("flower-server", "start", *quick, "--credentials", chain / "server", "--out", out, *more)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back(
+    command: Starter, chain: Path, tmp_path: Path
+) -> None:
+    """With keys: one store takes it, one does not, one is away at the end and gets it from `flower-server deliver`."""
+    out, place = tmp_path / "shops", home_of("north", tmp_path) / "models" / "shops"
+    stores = {name: join(command, chain, name) for name in ("north", "south", "west")}
+    server = start(command, chain, "--stores", "2", "--rounds", "1000", "--strategy", "fedper")
+    server.says("Stores: ")
+    stores["west"].says("Joined")
+    stores["west"].kill()
+    assert command("flower-server", "deliver", out).ends() == 0
+    stores["north"].says("The model of run shops is here, whole")
+    stores["north"].says("of its tensors are the store's own.")
+    server.says("1 store has the model; refused: south (its policy does not allow it (model-delivery));")
+    server.interrupt()
+    assert server.ends() == 130, server.text
+    assert "delivery" not in summary(out)  # a stopped run goes on
+
+    server = start(command, chain, "--rounds", str(len(history(out)) + 1))
+    assert server.ends() == 0, server.text
+    delivered = summary(out)["delivery"]
+    assert (delivered["delivered"], list(delivered["refused"])) == (["north"], ["south"])
+    assert delivered["missing"] == {"west": "not connected"}
+    assert (place / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    assert json.loads((place / "own" / "model.json").read_text())["provenance"]["store"] == "north"
+    log = [json.loads(line) for line in (home_of("south", tmp_path) / "audit.jsonl").read_text().splitlines()]
+    assert ("deliver", "model-delivery") in {(at["kind"], at["why"]) for at in log if at["event"] == "refused"}
+    again = start(command, chain)
+    assert (again.ends(), "gives it to those that lack it: west" in again.text) == (0, True)
+
+    delivering = command("flower-server", "deliver", out, "--credentials", chain / "server")
+    delivering.says("as they come")
+    status = command("flower-server", "status", out)
+    assert (status.ends(), "Its model goes to the stores that lack it." in status.text) == (0, True)
+    twice = command("flower-server", "deliver", out)
+    assert (twice.ends(), "already" in twice.text) == (4, True)
+    join(command, chain, "west")
+    assert delivering.ends() == 0, delivering.text
+    taken = home_of("west", tmp_path) / "models" / "shops" / "model.safetensors"
+    assert taken.read_bytes() == (out / "model.safetensors").read_bytes()
+    assert summary(out)["delivery"]["delivered"] == ["north", "west"]
