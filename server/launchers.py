@@ -14,7 +14,7 @@ from server.desk import LAUNCHER_LOCK
 
 _PROC = Path("/proc")
 _COMMAND = "flower-server"
-_LAUNCHING = frozenset({"start", "try"})  # the sub-commands that hold a run
+_LAUNCHING = frozenset({"start", "try", "deliver"})  # the sub-commands that hold a run
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import click
 import typer
 
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
-from common.errors import ConfigError
 from server.export_command import export
-from server.operator_commands import runs, status, stop, try_out, watch
-
-if TYPE_CHECKING:
-    from server.addresses import Address
-    from server.credentials.kits import Chain
+from server.operator_commands import deliver, runs, status, stop, try_out, watch
 
 BEGAN = time.time()
 
@@ -108,7 +103,9 @@ def start(
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
     }  # fmt: skip
     settings = merge_settings(config, flags, assignments or [])
-    address, chain = _entrance(credentials, host, port, insecure=insecure)
+    from server.entrance import entrance
+
+    address, chain = entrance(credentials, host, port, insecure=insecure)
     from common import product_names
     from server.conduct import Request, conduct
 
@@ -121,32 +118,8 @@ app.command()(watch)
 app.command()(runs)
 app.command()(stop)
 app.command(name="try")(try_out)
+app.command()(deliver)
 app.command()(export)
-
-
-@app.command()
-def deliver(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to serve stores for; 0: until all have it.")] = 0.0,
-    credentials: Annotated[
-        Path | None, typer.Option(help="DIR/server of `provision`: gives it to this chain's stores.")
-    ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
-    ] = False,
-) -> None:
-    """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
-    this command serves stores until all have it.
-    """
-    from server import deliver_command
-
-    if not deliver_command.ask_running_server(run):
-        address, chain = _entrance(credentials, host, port, insecure=insecure)
-        raise typer.Exit(deliver_command.deliver(run, address, chain, wait, BEGAN))
 
 
 @app.command()
@@ -216,33 +189,6 @@ def delete(names: Names, credentials: Credentials) -> None:
     from server.credentials import commands
 
     commands.delete(credentials, names)
-
-
-def _entrance(
-    credentials: Path | None, host: str | None, port: int | None, *, insecure: bool
-) -> tuple["Address", "Chain | None"]:
-    """Where stores come in, and of which chain. Raises ConfigError unless one way of joining is chosen."""
-    from server.addresses import EVERYWHERE, LOOPBACK, Address
-
-    if insecure == (credentials is not None):
-        raise ConfigError(
-            "Choose how stores join: --credentials DIR/server (from `flower-server provision`, with TLS and keys), "
-            "or --insecure to try it out on one machine."
-        )
-    if credentials:
-        from server.credentials.kits import Chain
-
-        chain = Chain.load(credentials.resolve())
-        return Address(host or EVERYWHERE, port or chain.port), chain
-    if (host or LOOPBACK) not in ("localhost", LOOPBACK):
-        raise ConfigError(f"--insecure got the host {host!r}; plain HTTP is served on 127.0.0.1 only.")
-    typer.secho(
-        "WARNING: --insecure. No encryption and no keys: every program on this machine can join as any store "
-        "and read all updates. For trying out only; real stores need `flower-server provision`.",
-        err=True,
-        bold=True,
-    )
-    return Address(host or LOOPBACK, port or 8443), None
 
 
 def main() -> None:

@@ -94,3 +94,30 @@ def try_out(
     from server.trial import Trial, run_trial
 
     raise typer.Exit(run_trial(Trial(stores, photos, out, settings, BEGAN)))
+
+
+def deliver(
+    run: Annotated[Path, typer.Argument(help="Run directory, or the name of a run.")],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to serve stores for; 0: until all have it.")] = 0.0,
+    credentials: Annotated[
+        Path | None, typer.Option(help="DIR/server of `provision`: gives it to this chain's stores.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
+    ] = False,
+) -> None:
+    """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
+    this command serves stores until all have it.
+    """
+    from server import deliver_command
+    from server.entrance import entrance
+    from server.live.runs import find
+
+    directory = find(run)
+    if not deliver_command.ask_running_server(directory):
+        address, chain = entrance(credentials, host, port, insecure=insecure)
+        raise typer.Exit(deliver_command.deliver(directory, address, chain, wait, BEGAN))

@@ -18,6 +18,7 @@ FILES = (
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
     "flower/delivering",
 )  # fmt: skip
+UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
 
 
@@ -98,15 +99,10 @@ class RunReader:
         began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
         is_new = not at_work and written is not None and (began is None or written >= began)
         if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
-<<<<<<< HEAD
-            return ended["status"], str(ended.get("reason") or "")
-        if not at_work and not (self._directory / "config.toml").exists():
-            return "dead", f"There is no run in {self._directory} yet."
-=======
             return ended["status"], str(ended.get("reason") or _undelivered(ended))
->>>>>>> 8ea1f25 (A finished run gives its model to every enrolled store that is there, flower-server deliver to those that come later or in the middle of a run; stores check its hash and keep it as models/RUN)
         if not at_work:
-            return "dead", "No process is at work on this run, and it has not ended; start it again to go on."
+            is_run = (self._directory / "config.toml").exists()
+            return "dead", UNENDED if is_run else f"There is no run in {self._directory} yet."
         reason = "It ends after this round, as asked." if is_stop_asked else ""
         if self._talk.underway is not None or self._progress.round:
             return "training", reason
