@@ -19,7 +19,7 @@ from client.kept_models import KeptModels
 from client.policy import Policy
 from client.usage import Spent, Usage
 from common.errors import MessageError
-from common.messages import decode_order, decode_result, encode_order, encode_result
+from common.messages import FORMAT, decode_order, decode_result, encode_order, encode_result
 from common.model_delivery import DeliverOrder, ModelReceipt
 from common.models.spec import ModelSpec
 from common.naming import is_run_name, run_name
@@ -159,7 +159,7 @@ def test_orders_and_receipts_travel_as_they_are(given: DeliverOrder) -> None:
 def test_a_hash_that_is_none_is_refused() -> None:
     with pytest.raises(MessageError, match="Field 'sha256' cannot be used"):
         decode_order(encode_order(replace(order_of(), sha256="A" * 64)), NOTHING)
-    header = {"format": 5, "kind": "receipt", "store": "oslo", "run_id": "a", "sha256": "0" * 64}
+    header = {"format": FORMAT, "kind": "receipt", "store": "oslo", "run_id": "a", "sha256": "0" * 64}
     with pytest.raises(MessageError, match="Field 'state' got 'maybe'"):
         decode_result(pack({**header, "state": "maybe"}, {}))
 

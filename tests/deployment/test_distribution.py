@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, Message
+from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
 from client.app import answer
@@ -84,7 +84,8 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     assert distributed == Distributed(ORDER.sha256, frozenset({"north", "south"}), {"west": why}, missing)
     assert (places[0] / "shops" / "model.safetensors").read_bytes() == ORDER.content
     assert not places[2].exists()
-    assert len(grid.sent) == 4  # three offers, one model
+    orders = [message for message in grid.sent if message.metadata.message_type == MessageType.QUERY]
+    assert len(orders) == 4  # three offers, one model
     told = f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
     assert distributed.told() == told
     assert notes[-1].startswith(("north", "south", "west"))
