@@ -37,15 +37,17 @@ def status(
 def watch(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run directory, also one that is yet to come; by default the newest below runs/."),
+        typer.Argument(
+            help="Run directory, also one that is yet to come, or its name; by default the newest below runs/."
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
 ) -> None:
     """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
-    from server.live.runs import find
+    from server.live.runs import find_or_expect
     from server.live.watch import watch
 
-    watch(run or find(None), port)
+    watch(find_or_expect(run), port)
 
 
 def runs(

@@ -25,6 +25,18 @@ def find(run: Path | None, runs: Path = Path("runs")) -> Path:
     return max(found, key=lambda path: (touched(path), path))
 
 
+def find_or_expect(run: Path | None) -> Path:
+    """Return the run directory that `run` means, or that path itself, in a folder, where there is nothing yet.
+
+    Raises RunError as `find` does.
+    """
+    try:
+        is_to_come = run is not None and len(run.parts) > 1 and not run.exists()
+    except PermissionError:  # `find` says whose it is
+        is_to_come = False
+    return run if run is not None and is_to_come else find(run)
+
+
 def below(runs: Path = Path("runs")) -> list[Path]:
     """Return the run directories in `runs`."""
     return [path.parent for path in sorted(runs.glob("*/config.toml"))]

@@ -1,6 +1,5 @@
 """`flower-server watch` as a process: a page that is there before, during and after a run."""
 
-import os
 import shutil
 import signal
 import socket
@@ -97,15 +96,22 @@ def test_it_writes_nothing(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("arguments", [["nowhere", "--port"], ["--port"]])
-def test_mistakes_are_a_sentence(tmp_path: Path, arguments: list[str]) -> None:
-    """A port that is taken, and no run to be found."""
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["folder/yet-to-come", "--port"], 6, "Port {port} on 127.0.0.1 cannot be used"),
+        (["chian", "--port"], 4, "There is no run in chian"),
+        (["folder/empty", "--port"], 4, "There is no run in folder/empty"),
+        (["--port"], 4, "There is no run below"),
+    ],
+)
+def test_mistakes_are_a_sentence(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
+    (tmp_path / "folder" / "empty").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [SCRIPT, "watch", *arguments, port], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-            env={**os.environ, "NO_COLOR": "1"},
-        )  # fmt: skip
-    expected = (6, f"Error: Port {port} on 127.0.0.1") if len(arguments) == 2 else (4, "Error: There is no run below")
-    assert (done.returncode, done.stderr[: len(expected[1])]) == expected
+            [SCRIPT, "watch", *arguments, port], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("Error: " + sentence.format(port=port))
     assert len(done.stderr.splitlines()) == 1
