@@ -1,7 +1,6 @@
 """A store's own key: made here, never sent, and made known to the server once, with the code in the kit."""
 
 import base64
-import ssl
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,10 +11,11 @@ import httpx
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from client.bounds import bound
 from client.home import store_home
 from client.kit import Credentials, new_key
+from client.known_addresses import KnownAddresses
 from client.refusals import NO_CONNECTION, obstacle
+from client.transport import http_client
 from common.door_words import ENROL_PATH, enrolment_statement
 from common.errors import ConfigError, NetworkError
 from common.files import check_private, write_private, write_text
@@ -24,6 +24,7 @@ from common.kit import Kit
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+TIMEOUT = 10.0  # seconds to connect, and for each piece of an answer
 PAUSE = 1.0  # seconds between two attempts at a server that does not answer
 
 
@@ -43,8 +44,10 @@ class Membership(BaseModel):
     since: datetime
 
 
-def credentials_for(kit: Kit, wait: float) -> Credentials:
+def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
     """The store's credentials; with a kit that is new here, its key is made (or taken from the kit) and enrolled.
+
+    server: HOST:PORT to call instead of all addresses that are known of the server, or empty
 
     Raises ConfigError for a kit of another chain than the store's, or a key that others can read,
     RefusedError if the server does not take the code, NetworkError if none answers within `wait` seconds.
@@ -56,10 +59,18 @@ def credentials_for(kit: Kit, wait: float) -> Credentials:
             f"Store {kit.store} on this machine belongs to the chain {member.chain} ({member.server}), and this kit "
             f"is of the chain {kit.chain} ({kit.server}). Use the right kit; to change chains, move {home} away first."
         )
-    key_file = home / "key.pem"
+    key_file, known = home / "key.pem", addresses_of(kit, server)
     if member is None or member.invitation != kit.invitation or not key_file.exists():
-        _take_up(kit, home, key_file, wait)
-    return Credentials(kit.server, kit.authority.encode(), load_key(key_file), home / "node")
+        _take_up(kit, home, key_file, known, wait)
+    return Credentials(known.all[0], known.authority, load_key(key_file), home / "node", known)
+
+
+def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
+    """Return where the kit's store looks for its server: there, if HOST:PORT is given, else where kit and chain say."""
+    authority = kit.authority.encode()
+    if server:
+        return KnownAddresses((server,), authority, checks_names=False)
+    return KnownAddresses(kit.addresses, authority, store_home(kit.store) / "addresses")
 
 
 def membership(home: Path) -> Membership | None:
@@ -104,7 +115,7 @@ class OnlyOne:
         self._lock.release()
 
 
-def _take_up(kit: Kit, home: Path, key_file: Path, wait: float) -> None:
+def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
     """Make the kit's key, or the key that it lets in, this store's. Whatever is interrupted can be done again."""
     fresh = home / f"key-{kit.invitation}.pem"  # kept until all is done: an answer that got lost is asked for again
     if kit.private_key is not None:
@@ -113,8 +124,8 @@ def _take_up(kit: Kit, home: Path, key_file: Path, wait: float) -> None:
         write_private(fresh, _key_text(new_key()))
     key = load_key(fresh)
     if kit.code is not None:
-        print(f"Enrolling store {kit.store} with {kit.server}.", flush=True)
-        _enrol(kit, kit.code, key, time.monotonic() + wait)
+        print(f"Enrolling store {kit.store} with {known.all[0]}.", flush=True)
+        _enrol(kit, kit.code, key, known, time.monotonic() + wait)
     write_private(key_file, fresh.read_text(encoding="utf-8"))
     about = kit.model_dump(include={"chain", "server", "authority", "store"})
     member = Membership(**about, invitation=kit.invitation, since=datetime.now(UTC))
@@ -123,11 +134,10 @@ def _take_up(kit: Kit, home: Path, key_file: Path, wait: float) -> None:
     print(f"Store {kit.store} has its own key now, in {home}; it never leaves this machine.", flush=True)
 
 
-def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) -> None:
+def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float) -> None:
     """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
     body, told = enrolment_request(kit, code, key), NO_CONNECTION
-    with httpx.Client(base_url=f"https://{kit.server}", verify=tls_context(kit.authority)) as client:
-        bound(client)
+    with http_client(known, TIMEOUT) as client:
         while True:
             try:
                 client.post(ENROL_PATH, json=body).raise_for_status()
@@ -136,7 +146,8 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", until: float) ->
                 reason = obstacle(error) or _no_fedshelf(error)
             if time.monotonic() > until:
                 hint = " Is it running, and does the address lead there?" if reason == NO_CONNECTION else ""
-                raise NetworkError(f"Store {kit.store} could not enrol with {kit.server}: {reason}.{hint}")
+                places = " or ".join(known.all)
+                raise NetworkError(f"Store {kit.store} could not enrol with {places}: {reason}.{hint}")
             if reason != told:
                 print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
                 told = reason
@@ -158,13 +169,6 @@ def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> di
 def _no_fedshelf(error: httpx.HTTPError) -> str:
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return f"what answers there is not a Fedshelf server that takes kits (HTTP {status})"
-
-
-def tls_context(authority: str) -> ssl.SSLContext:
-    """For connections to servers that this authority (PEM) vouches for, and no others."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=authority)
-    return context
 
 
 def _key_text(key: "EllipticCurvePrivateKey") -> str:

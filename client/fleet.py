@@ -29,7 +29,6 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from client.bounds import bound
 from client.connection import connect
 from client.kit import Credentials, new_key
 from client.narrator import Narrator, RunOverError, UnknownStoreError
@@ -68,8 +67,8 @@ class Line:
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
         self._client = connect(credentials, Signer(private_key))
-        bound(self._client._client)
-        self._server, self._narrator, self._patience = credentials.server, narrator, patience
+        self._server = " or ".join(credentials.known_addresses.all)
+        self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
         self._node = Node()
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")

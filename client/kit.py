@@ -10,6 +10,8 @@ from common.files import write_text
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+    from client.known_addresses import KnownAddresses
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -27,6 +29,14 @@ class Credentials:
     root_certificates: bytes | None = None
     private_key: "EllipticCurvePrivateKey | None" = None
     node_file: Path | None = None
+    addresses: "KnownAddresses | None" = None
+
+    @property
+    def known_addresses(self) -> "KnownAddresses":
+        """All that is known of where the server is."""
+        from client.known_addresses import KnownAddresses
+
+        return self.addresses or KnownAddresses((self.server,), self.root_certificates)
 
     def note_node(self, number: int) -> None:
         """Keep what the server calls this store. Raises OSError."""

@@ -9,6 +9,7 @@ from client.kit import Credentials
 from client.settings import Settings
 from common.cli import command_line
 from common.cli import run as run_command_line
+from common.endpoint import Endpoint
 from common.errors import ConfigError
 from common.naming import check_store_name
 
@@ -19,14 +20,16 @@ Photos = Annotated[
     typer.Option(readable=False, help="Folder with one sub-folder of photos per product class, or a CSV file."),
 ]  # one that cannot be read is a fault of the data, and ends with its exit code
 
-LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
+LOOPBACK = {"127.0.0.1", "localhost"}  # where `flower-server start --insecure` listens
 
 
 @app.command()
 def join(
     data: Photos,
     kit: Annotated[Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")] = None,
-    server: Annotated[str | None, typer.Option(help="With --insecure: the server's address, HOST:PORT.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="The server's address, HOST:PORT: with --insecure, or instead of the kit's.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="With --insecure: what this store is called.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     insecure: Annotated[
@@ -35,13 +38,15 @@ def join(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server to appear.")] = 600.0,
 ) -> None:
     """Join a server and train when asked, until Ctrl-C."""
-    if (kit is None) != insecure or (kit is None) != (name is not None) or (kit is None) != (server is not None):
+    if (kit is None) != insecure or (kit is None) != (name is not None) or (insecure and server is None):
         raise ConfigError(
             "Join with the kit that the chain made for this store: --kit NAME.kit. "
             "To try it out on one machine instead: --insecure --server 127.0.0.1:PORT --name NAME."
         )
+    if server is not None:
+        Endpoint.parse(server, "--server")
     if kit is not None:
-        _join_with_kit(kit, data, device, wait)
+        _join_with_kit(kit, data, device, wait, server or "")
     else:
         assert name is not None
         assert server is not None
@@ -50,13 +55,13 @@ def join(
         _survey_and_join(Credentials(server), name, data, device, wait)
 
 
-def _join_with_kit(path: Path, data: Path, device: str, wait: float) -> None:
+def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str) -> None:
     from client.enrol import OnlyOne, credentials_for
     from common.kit import Kit
 
     kit = Kit.read(path)
     with OnlyOne(kit.store):
-        _survey_and_join(credentials_for(kit, wait), kit.store, data, device, wait)
+        _survey_and_join(credentials_for(kit, wait, server), kit.store, data, device, wait)
 
 
 def _survey_and_join(credentials: Credentials, name: str, data: Path, device: str, wait: float) -> None:
@@ -87,7 +92,7 @@ def check(
     The page stays here, and so do the photos.
     """
     if server:
-        _check_address(server)
+        Endpoint.parse(server, "--server")
     from client.health.command import check_store  # loads torch
 
     raise typer.Exit(check_store(data, name, kit, server, model, policy, out))
@@ -149,7 +154,7 @@ def audit(
 
 def _check_insecure(server: str) -> None:
     """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
-    host = _check_address(server)
+    host = Endpoint.parse(server, "--server").host
     if host not in LOOPBACK:
         raise ConfigError(
             f"--insecure got the host {host!r}; plain HTTP is for a server on this machine (127.0.0.1) only."
@@ -159,14 +164,6 @@ def _check_insecure(server: str) -> None:
         err=True,
         bold=True,
     )
-
-
-def _check_address(server: str) -> str:
-    """The host of HOST:PORT. Raises ConfigError if it is not that."""
-    host, colon, port = server.rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigError(f"--server got {server!r}; expected HOST:PORT, for example 127.0.0.1:8443.")
-    return host
 
 
 def main() -> None:

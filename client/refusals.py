@@ -1,12 +1,13 @@
 """Why a server lets a store not in, or cannot be reached, in words for the person at the store's machine."""
 
 import ssl
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import httpx
 
+from client.proxies import ProxyFault
+from client.transport import causes
 from common.door_words import REASON_HEADER, Reason
 from common.errors import RefusedError
 
@@ -45,12 +46,17 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
 
 
 def _no_connection(error: httpx.TransportError) -> str:
-    for cause in _causes(error):
+    if isinstance(error, ProxyFault):
+        return str(error)
+    for cause in causes(error):
         match cause:
             case ssl.SSLCertVerificationError(verify_code=9 | 10):  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
                 return "its certificate is not valid at this time, so the clock of one of the two machines is wrong"
             case ssl.SSLCertVerificationError(verify_code=62 | 64):  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
-                return "its certificate is for another host name than the one in the kit"
+                return (
+                    "its certificate is for other host names than the one that was called. If the address leads to the "
+                    "chain's server all the same, join with --server HOST:PORT beside the kit"
+                )
             case ssl.SSLCertVerificationError():
                 return "another server answers there: its certificate is not from the chain that made this kit"
             case ssl.SSLError():
@@ -75,10 +81,3 @@ def told_error(error: timedelta) -> str:
     """A clock's error in words."""
     seconds = error.total_seconds()
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__

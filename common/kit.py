@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.endpoint import Endpoint
 from common.errors import ConfigError
 from common.files import check_private, write_private
 from common.naming import check_store_name
@@ -15,10 +16,7 @@ LARGEST = 64 * 1024  # bytes; a kit has about three thousand
 
 
 def _check_address(address: str) -> str:
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError("expected HOST:PORT")
-    return address
+    return str(Endpoint.parse(address, "its server's address"))
 
 
 class Kit(BaseModel):
@@ -26,6 +24,7 @@ class Kit(BaseModel):
 
     chain:       which chain this is: `chain_id` of the authority
     server:      HOST:PORT
+    others:      more such addresses of the same server, tried in this order where `server` cannot be reached
     authority:   PEM of the certificate that vouches for the server
     code, until: what enrols the store's own key, once, and the time up to which it does
     private_key: PEM of the store's key, instead of a code
@@ -36,6 +35,7 @@ class Kit(BaseModel):
     format: Literal["fedshelf-kit-1"] = "fedshelf-kit-1"
     chain: str
     server: Annotated[str, AfterValidator(_check_address)]
+    others: tuple[Annotated[str, AfterValidator(_check_address)], ...] | None = None
     authority: str
     store: Annotated[str, AfterValidator(check_store_name)]
     code: Annotated[str, Field(min_length=20, max_length=200)] | None = None
@@ -49,6 +49,11 @@ class Kit(BaseModel):
         if self.chain != chain_id(self.authority):
             raise ValueError("its authority is not that of its chain")
         return self
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of the server, the preferred one first."""
+        return (self.server, *(self.others or ()))
 
     @property
     def invitation(self) -> str:

@@ -1,28 +1,36 @@
 """Addresses that the server listens on."""
 
+import errno
 import socket
 import time
 from dataclasses import dataclass
 
+from common.endpoint import Endpoint
 from common.errors import NetworkError
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # all IPv4 addresses of this machine
+EVERYWHERE_IPV6 = "::"  # all IPv6 addresses of this machine, and the IPv4 ones where the system can
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where stores come in: a host name or number, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+class Address(Endpoint):
+    """Where the server listens for stores."""
 
     def seen_from_here(self) -> "Address":
         """The same for a client on this machine."""
+        if self.host == EVERYWHERE_IPV6:
+            return Address("::1", self.port)
         return Address(LOOPBACK, self.port) if self.host == EVERYWHERE else self
+
+
+def listening_socket(address: Address, backlog: int | None = None) -> socket.socket:
+    """Return a socket that listens at an address, over IPv6 if that is an IPv6 number. Raises OSError."""
+    if ":" not in address.host:
+        return socket.create_server((address.host, address.port), backlog=backlog)
+    is_dual = address.host == EVERYWHERE_IPV6 and socket.has_dualstack_ipv6()
+    place, family = (address.host, address.port), socket.AF_INET6
+    return socket.create_server(place, family=family, backlog=backlog, dualstack_ipv6=is_dual)
 
 
 def check_free(address: Address, patience: float = 0.0) -> None:
@@ -30,21 +38,27 @@ def check_free(address: Address, patience: float = 0.0) -> None:
     until = time.monotonic() + patience
     while (trouble := _trouble(address)) is not None:
         if time.monotonic() > until:
-            raise NetworkError(
-                f"Port {address.port} on {address.host} cannot be used ({trouble}); "
-                "stop what uses it or choose another --port."
-            )
+            why = trouble.strerror or str(trouble)
+            raise NetworkError(f"Port {address.port} on {address.host} cannot be used ({why}); {_advice(trouble)}")
         time.sleep(0.1)
 
 
-def _trouble(address: Address) -> str | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _trouble(address: Address) -> OSError | None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address.host, address.port))
-        except OSError as error:
-            return error.strerror or str(error)
+    except OSError as error:
+        return error
     return None
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return "--host has to be an address of this machine: leave it out to listen at all of them."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "a port below 1024 is for the machine's administrator: choose another --port."
+    return "stop what uses it or choose another --port."
 
 
 def free_port() -> int:

@@ -22,21 +22,21 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import State
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from common.address_list import ADDRESSES_HEADER
 from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, Reason
 from server.announced import Announced
 from server.answered import Uploads
-from server.bounded_http import LARGEST_BODY
 from server.connections import Connection, ConnectionLimits
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.credentials.refusals import RefusalLog
 from server.desk import CLASSES
 from server.doorway import Doorway
+from server.forward import address_of, forward, limited_body
 from server.superlink_health import SuperLinkHealth
 
 FLEET_CALLS = (
@@ -44,19 +44,12 @@ FLEET_CALLS = (
     "pull-messages", "push-messages", "get-run", "get-fab", "push-object", "pull-object",
     "confirm-message-received",
 )  # fmt: skip
-PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
-PIECE = "/v1/fleet/push-object"
+TOLD_ADDRESSES = {b"/v1/fleet/activate-node", b"/v1/fleet/send-node-heartbeat"}  # whose answers carry ADDRESSES_HEADER
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
 HEALTH = b"/health"
-PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
-FLOWERS = b"flwr-"
 
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
-_HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
-    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
-    b"transfer-encoding", b"upgrade", b"host", b"content-length", b"content-encoding", b"date",
-}  # fmt: skip
 
 
 def make_door(superlink_port: int, answered: Path, guard: Guard | None, limits: ConnectionLimits) -> Starlette:
@@ -102,15 +95,17 @@ async def _routed(request: Request) -> Response:
         return await _tell_classes(request, guard)
     if call[0] != "POST" or path not in PASSED:
         if guard:
-            guard.log.tell(_address(request), "it asked for what is not served here")
+            guard.log.tell(address_of(request), "it asked for what is not served here")
         return Response(status_code=404)
     if guard and (refused := _stopped(request, guard)):
         return refused
     if not guard:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
-    response = await _pass(request)
+    response = await forward(request)
     if guard and response.status_code == httpx.codes.UNAUTHORIZED:
         _explain(response, request, guard)
+    if guard and path in TOLD_ADDRESSES and response.status_code == httpx.codes.OK and (told := guard.addresses()):
+        response.headers[ADDRESSES_HEADER] = told
     return response
 
 
@@ -119,7 +114,7 @@ def _stopped(request: Request, guard: Guard) -> Response | None:
 
     A signature is looked at once for each connection and key: nobody else can send on the same connection.
     """
-    if reason := guard.refusal(_address(request), request.headers):
+    if reason := guard.refusal(address_of(request), request.headers):
         return _refused(reason)
     key = request.headers[KEY_HEADER]
     if request.state.connection.key != key:
@@ -142,24 +137,24 @@ def _prove(request: Request, key: str) -> None:
 def _explain(response: Response, request: Request, guard: Guard) -> None:
     """Say in `response`, a 401, what the store can do about it, if anything."""
     key, timestamp = request.headers.get(KEY_HEADER, ""), request.headers.get(TIME_HEADER, "")
-    if reason := guard.reason_for_401(_address(request), key, timestamp):
+    if reason := guard.reason_for_401(address_of(request), key, timestamp):
         response.headers[REASON_HEADER] = reason
 
 
 async def _enrol(request: Request, guard: Guard) -> Response:
-    body = await _limited(request, LARGEST_ENROLMENT)
+    body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)
-    reason = await run_in_threadpool(guard.enrol, _address(request), body)
+    reason = await run_in_threadpool(guard.enrol, address_of(request), body)
     return _refused(reason) if reason else Response(status_code=204)
 
 
 async def _tell_classes(request: Request, guard: Guard | None) -> Response:
     """The run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
-    body = await _limited(request, LARGEST_ENROLMENT)
+    body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)
-    reason = await run_in_threadpool(guard.refusal_of_kit, _address(request), body) if guard else None
+    reason = await run_in_threadpool(guard.refusal_of_kit, address_of(request), body) if guard else None
     if reason:
         return _refused(reason)
     try:
@@ -170,63 +165,6 @@ async def _tell_classes(request: Request, guard: Guard | None) -> Response:
 
 def _refused(reason: Reason) -> Response:
     return Response(status_code=httpx.codes.FORBIDDEN, headers={REASON_HEADER: reason})
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
-
-
-async def _pass(request: Request) -> Response:
-    """What the SuperLink answers."""
-    body = await _limited(request, LARGEST_BODY)
-    if body is None:
-        return Response(status_code=413)
-    path, state = request.url.path, request.app.state
-    if path == PUSH and (fault := state.announced.fault(body)):
-        if state.guard:
-            state.guard.log.tell(_address(request), fault)
-        return Response(status_code=422)
-    client: httpx.AsyncClient = state.client
-    headers = {name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)}
-    try:
-        answer = await client.post(path, content=body, headers=list(headers.items()))
-    except httpx.TimeoutException:
-        return Response(status_code=504)
-    except httpx.TransportError:
-        return Response(status_code=503)
-    if answer.status_code == httpx.codes.OK:
-        _follow(state, path, body, answer.content)
-    kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
-    response = Response(answer.content, status_code=answer.status_code)
-    response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
-    return response
-
-
-def _is_passed_on(header: bytes) -> bool:
-    """Whether the SuperLink gets the header with this name (lower case), the first of several with one name."""
-    return header in PASSED_HEADERS or header.startswith(FLOWERS)
-
-
-def _follow(state: State, path: str, body: bytes, answer: bytes) -> None:
-    """Take note of what the SuperLink has handed out or taken."""
-    if path == PULL:
-        state.announced.handed_out(answer)
-    elif path == PUSH:
-        state.uploads.announced(body, answer)
-    elif path == PIECE:
-        state.uploads.arrived(body, answer)
-
-
-async def _limited(request: Request, largest: int) -> bytes | None:
-    """The body, or None if it is larger than `largest` bytes; one that says so is not read at all."""
-    if int(request.headers.get("content-length", "0")) > largest:  # the parser lets through digits alone
-        return None
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > largest:
-            return None
-    return bytes(body)
 
 
 def main() -> None:

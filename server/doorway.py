@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
+from server.addresses import Address, listening_socket
 from server.bounded_http import BoundedHttp, Unread
 from server.connections import Connection, ConnectionLimits
 from server.credentials.refusals import RefusalLog
@@ -39,7 +40,7 @@ class Doorway(uvicorn.Server):
         """Begin to accept."""
         await super().startup(sockets=[])
         assert self.config.host is not None
-        self._listener = socket.create_server((self.config.host, self.config.port), backlog=BACKLOG)
+        self._listener = listening_socket(Address(self.config.host, self.config.port), BACKLOG)
         self._listener.setblocking(False)
         self._keep(self._accept())
         self._keep(self._look_after())

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from common.errors import ConfigError
-from server.addresses import EVERYWHERE, LOOPBACK, Address
+from server.addresses import EVERYWHERE, EVERYWHERE_IPV6, LOOPBACK, Address
 from server.credentials.kits import Chain
 
 
@@ -20,7 +20,8 @@ def entrance(
         )
     if credentials:
         chain = Chain.load(credentials.resolve())
-        return Address(host or EVERYWHERE, port or chain.port), chain
+        everywhere = EVERYWHERE_IPV6 if any(":" in each for each in chain.hosts) else EVERYWHERE
+        return Address(host or everywhere, port or chain.port), chain
     if (host or LOOPBACK) not in ("localhost", LOOPBACK):
         raise ConfigError(f"--insecure got the host {host!r}; plain HTTP is served on 127.0.0.1 only.")
     typer.secho(

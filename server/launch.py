@@ -10,11 +10,10 @@ import subprocess
 import sys
 import sysconfig
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import tomli_w
 
 from common.cli import ENVIRONMENT
@@ -51,6 +50,7 @@ class FlowerServer:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
         environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
+        environment |= _without_proxy(os.environ)
         self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
         self.children = Children(self._directory, self._environment)
         self.superlink_port, self._page_port = 0, 0
@@ -173,10 +173,10 @@ class FlowerServer:
         if self._chain:
             tls = self._chain.client_tls()
             tls.check_hostname = False  # the address that we listen on need not be the one in kits
+        url = f"http{'s' if tls else ''}://{host}/health"
         try:
-            with urllib.request.urlopen(f"http{'s' if tls else ''}://{host}/health", timeout=2, context=tls) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, OSError):
+            return httpx.get(url, verify=tls or True, timeout=2, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
             return False
 
     def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
@@ -218,6 +218,13 @@ def join_command(address: Address, chain: Chain | None) -> str:
     if chain:
         return "flower-client join --kit NAME.kit --data FOLDER"
     return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
+
+
+def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that keep Flower's processes, which honour proxies, from calling each other through one."""
+    exceptions = environment.get("no_proxy") or environment.get("NO_PROXY")
+    told = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
+    return {"no_proxy": told, "NO_PROXY": told}
 
 
 def _script(name: str) -> str:

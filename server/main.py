@@ -126,7 +126,10 @@ app.command()(export)
 def provision(
     stores: Annotated[str, typer.Option(help="Names of the stores, comma-separated.")],
     out: Annotated[Path, typer.Option(help="The chain's folder: DIR/server for the server, DIR/kits for the stores.")],
-    host: Annotated[str | None, typer.Option(help="Name or number by which stores reach the server.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Names or numbers by which stores reach the server, comma-separated; tried in this order."),
+    ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 9092 unless given.")] = None,
     keys_in_kits: Annotated[
         bool, typer.Option("--keys-in-kits", help="Put the store's private key into its kit instead of a code.")
@@ -136,6 +139,17 @@ def provision(
     from server.credentials import commands
 
     commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
+
+
+@app.command()
+def move(
+    credentials: Annotated[Path, typer.Option(help="DIR/server of `provision`.")],
+    to: Annotated[str, typer.Option(help="Where stores find the server: HOST:PORT, comma-separated, in this order.")],
+) -> None:
+    """Let stores find the server at another address; they learn of it while the old one still answers."""
+    from server.credentials import commands
+
+    commands.move(credentials, to)
 
 
 stores_app = typer.Typer(help="Who may join, and is there: list, revoke, renew, delete.", no_args_is_help=True)

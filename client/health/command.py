@@ -1,11 +1,14 @@
 """`flower-client check`: the whole check at a terminal."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.enrol import addresses_of
 from client.health.finding import Finding, printable
 from client.health.progress import progress_of_steps
 from client.home import store_home
+from client.known_addresses import KnownAddresses
 from client.policy import FILE
 from common.kit import Kit
 
@@ -31,11 +34,10 @@ def check_store(
     subject = Subject(
         store,
         data,
-        server or (read.server if read else None),
-        read.authority.encode() if read else None,
+        _called(read, server),
         model,
         policy or (home / FILE if (home / FILE).exists() else None),
-        proof_of(read) if read else b"{}",
+        partial(proof_of, read) if read else lambda _: b"{}",
     )
     with progress_of_steps() as progress:
         report = examine(subject, progress)
@@ -46,6 +48,13 @@ def check_store(
         print(line(finding))
     print(f"{_verdict(report)} The page, which stays on this machine: {page}")
     return exit_code(report.findings)
+
+
+def _called(kit: Kit | None, server: str) -> KnownAddresses | None:
+    """Return the addresses that `join` would call; None: no server is named."""
+    if kit:
+        return addresses_of(kit, server)
+    return KnownAddresses((server,)) if server else None
 
 
 def line(finding: Finding) -> str:

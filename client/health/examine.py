@@ -9,9 +9,10 @@ from client.health.checks import CHECKS, Check
 from client.health.evidence import Evidence
 from client.health.finding import SEVERITIES, Finding, Kind
 from client.health.guesses import guess, load
-from client.health.line import call
+from client.health.line import Proof, call
 from client.health.machine import inspect
 from client.health.photos import Progress, gather, glance
+from client.known_addresses import KnownAddresses
 from client.policy import load_policy
 from common.errors import ConfigError, DataError, NetworkError
 
@@ -32,8 +33,7 @@ class Subject:
 
     store:     its name
     data:      folder of photos, or a CSV file of them
-    server:    HOST:PORT, or None: it is then not called
-    authority: certificate (PEM) of the only authority to believe; None: plain HTTP
+    server:    where the server is looked for, and how it proves who it is; None: it is not called
     model:     model.safetensors, or the directory that holds it, or None
     policy:    file, or None
     proof:     of membership in the chain, see `client.health.line.proof_of`; None: classes are not asked for
@@ -41,11 +41,10 @@ class Subject:
 
     store: str
     data: Path
-    server: str | None = None
-    authority: bytes | None = None
+    server: KnownAddresses | None = None
     model: Path | None = None
     policy: Path | None = None
-    proof: bytes | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def examine(subject: Subject, progress: ProgressOf) -> Report:
     evidence = Evidence(
         photos,
         inspect(),
-        line=call(subject.server, subject.authority, subject.proof) if subject.server else None,
+        line=call(subject.server, subject.proof) if subject.server else None,
         guesses=guess(network, photos.usable, progress("Asking the model")) if network else None,
         policy=_policy(subject.policy),
     )
@@ -112,7 +111,7 @@ def _applies(check: Check, subject: Subject) -> bool:
         "proof": subject.proof,
         "model": subject.model,
         "policy": subject.policy,
-        "authority": subject.authority,
+        "authority": subject.server and subject.server.authority,
     }
     return check.needs is None or given[check.needs] is not None
 

@@ -5,24 +5,27 @@ the store's photos.
 """
 
 import base64
-import http.client
 import json
 import ssl
 import time
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
+import httpx
 from pydantic import BaseModel
 
+from client.known_addresses import KnownAddresses
+from client.proxies import ProxyFault
+from client.transport import causes, http_client
 from common.door_words import CLASSES_PATH, classes_statement
 from common.kit import Kit
 
-Trouble = Literal["", "unreachable", "certificate", "protocol"]
+Trouble = Literal["", "unreachable", "proxy", "certificate", "protocol"]
+Proof = Callable[[timedelta], bytes]  # of membership in the chain, by how far the server's clock is ahead of ours
 
-_LARGEST = 2**20  # bytes of an answer; ten thousand classes fit
 _SECONDS = 5.0  # to connect, and for each piece of the answer
 
 # OpenSSL's X509_V_ERR_ codes, in words
@@ -41,7 +44,7 @@ _REASONS = {
 class Line:
     """What came of it.
 
-    server:  HOST:PORT
+    server:  HOST:PORT, the address that `join` tries first
     trouble: what failed, and `why` in a few words
     ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
     status:  of the HTTP answer; 0 without one
@@ -67,25 +70,37 @@ class _Told(BaseModel):
     merge_spellings: bool = False
 
 
-def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Line:
-    """Call HOST:PORT; over TLS if there is an authority's certificate (PEM), the only one that is then believed.
+def call(known: KnownAddresses, proof: Proof | None = None) -> Line:
+    """Call the server as `join` does: at the first address that can be reached, over the same proxies.
 
-    proof: of membership in the chain, see `proof_of`; None: the classes are not asked for
+    proof: see `proof_of`; None: the classes are not asked for
     """
+    server = known.all[0]
     try:
-        return _called(server, authority, proof)
-    except ssl.SSLCertVerificationError as error:
-        return Line(server, "certificate", _REASONS.get(error.verify_code, error.verify_message))
-    except ssl.SSLError as error:
-        return Line(server, "protocol", f"it does not speak TLS ({(error.reason or 'no handshake').lower()})")
-    except (http.client.HTTPException, ConnectionResetError):
-        return Line(server, "protocol", "it does not speak HTTP")
-    except OSError as error:
-        return Line(server, "unreachable", error.strerror or str(error) or "no answer")
+        return _called(known, proof)
+    except ProxyFault as fault:
+        return Line(server, "proxy", str(fault))
+    except httpx.TransportError as error:
+        return _without_answer(server, error)
 
 
-def proof_of(kit: Kit) -> bytes:
-    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key."""
+def _without_answer(server: str, error: httpx.TransportError) -> Line:
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Line(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
+        if isinstance(cause, ssl.SSLError):
+            return Line(server, "protocol", f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})")
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Line(server, "protocol", "it takes connections, and does not answer as a Fedshelf server does")
+    told = [cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror]
+    return Line(server, "unreachable", told[0] if told else "no answer")
+
+
+def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
+    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key.
+
+    ahead: of our clock is the server's, by which the time is told
+    """
     if kit.private_key is None:
         return json.dumps({"store": kit.store, "code": kit.code}).encode()
     from cryptography.hazmat.primitives import hashes, serialization
@@ -93,51 +108,39 @@ def proof_of(kit: Kit) -> bytes:
 
     key = serialization.load_pem_private_key(kit.private_key.encode(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    moment = datetime.now(UTC).isoformat()
+    moment = (datetime.now(UTC) + ahead).isoformat()
     signature = key.sign(classes_statement(kit.chain, kit.store, moment), ec.ECDSA(hashes.SHA256()))
     asked = {"store": kit.store, "moment": moment, "signature": base64.b64encode(signature).decode()}
     return json.dumps(asked).encode()
 
 
-def _called(server: str, authority: bytes | None, proof: bytes | None) -> Line:
-    with closing(_connection(server, authority)) as connection:
-        connection.connect()
-        ends = _ends(connection, authority) if authority else None
+def _called(known: KnownAddresses, proof: Proof | None) -> Line:
+    with http_client(known, _SECONDS) as client:
         before = time.time()
-        connection.request("GET", "/health")
-        answer = connection.getresponse()
-        skew = _skew(answer.getheader("Date", ""), before, time.time())
-        answer.read(_LARGEST)
-        told = _classes(connection, proof) if proof and answer.status == http.client.OK else (None, False)
-        return Line(server, "", "", ends, answer.status, skew, *told)
+        with client.stream("GET", "/health") as answer:
+            ends = _ends(answer, known.authority) if known.authority else None
+            skew = _skew(answer.headers.get("date", ""), before, time.time())
+            answer.read()
+        found = None
+        if proof and answer.status_code == httpx.codes.OK:
+            found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
+    classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
+    return Line(known.all[0], "", "", ends, answer.status_code, skew, classes, merges)
 
 
-def _classes(connection: http.client.HTTPConnection, proof: bytes) -> tuple[tuple[str, ...] | None, bool]:
+def _classes(client: httpx.Client, proof: bytes) -> _Told | None:
     """The run's classes, if the server tells them, and whether other spellings are taken for the same."""
     try:
-        connection.request("POST", CLASSES_PATH, body=proof, headers={"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        told = _Told.model_validate_json(answer.read(_LARGEST)) if answer.status == http.client.OK else None
-    except (http.client.HTTPException, OSError, ValueError, RecursionError):
-        told = None
-    return (told.classes, told.merge_spellings) if told else (None, False)
+        answer = client.post(CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"})
+        return _Told.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
+    except (httpx.TransportError, ValueError, RecursionError):
+        return None
 
 
-def _connection(server: str, authority: bytes | None) -> http.client.HTTPConnection:
-    host, _, port = server.rpartition(":")
-    host = host.strip("[]")
-    if authority is None:
-        return http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
-    context = ssl.create_default_context(cadata=authority.decode("ascii"))
-    return http.client.HTTPSConnection(host, int(port), timeout=_SECONDS, context=context)
-
-
-def _ends(connection: http.client.HTTPConnection, authority: bytes) -> datetime:
+def _ends(answer: httpx.Response, authority: bytes) -> datetime:
     from cryptography import x509
 
-    assert isinstance(connection.sock, ssl.SSLSocket)
-    shown = connection.sock.getpeercert(binary_form=True)
-    assert shown is not None
+    shown = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
     return min(
         x509.load_der_x509_certificate(shown).not_valid_after_utc,
         x509.load_pem_x509_certificate(authority).not_valid_after_utc,

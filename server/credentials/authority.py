@@ -54,35 +54,39 @@ class Authority:
         """The certificate as PEM."""
         return certificate_text(self.certificate)
 
-    def issue(self, host: str, key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.Certificate:
-        """A server's certificate for `host` (a name or number) and for this machine, for at most `life`."""
+    def issue(self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.Certificate:
+        """A server's certificate for `hosts` (names or numbers) and for this machine, for at most `life`."""
         until = min(datetime.now(UTC) + life, self.certificate.not_valid_after_utc)
-        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
         return (
             _builder(whole, self.certificate.subject, key.public_key(), until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(_names((host, *THIS_MACHINE)), critical=False)
+            .add_extension(_names((*hosts, *THIS_MACHINE)), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA384())
         )
 
+    def sign(self, statement: bytes) -> bytes:
+        """Return the authority's signature (ECDSA with SHA-384) over a statement."""
+        return self._key.sign(statement, ec.ECDSA(hashes.SHA384()))
 
-def renew_if_due(directory: Path, host: str) -> bool:
-    """Whether `server.crt` in `directory` was missing or near its end, and has been made anew.
+
+def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
+    """Whether `server.crt` in `directory` was missing, near its end, or not for all `hosts`, and has been made anew.
 
     `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
     """
     certificate, key_file = directory / "server.crt", directory / "server.key"
     if key_file.exists() and certificate.exists():
-        left = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc - datetime.now(UTC)
-        if left > RENEWAL:
+        served = x509.load_pem_x509_certificate(certificate.read_bytes())
+        if served.not_valid_after_utc - datetime.now(UTC) > RENEWAL and _is_for(served, hosts):
             return False
     if not key_file.exists():
         write_private(key_file, key_text(ec.generate_private_key(ec.SECP384R1())))
     key = load_key(key_file.read_text(encoding="utf-8"))
-    write_text(certificate, certificate_text(Authority.load(directory).issue(host, key, SERVER_LIFE)))
+    write_text(certificate, certificate_text(Authority.load(directory).issue(hosts, key, SERVER_LIFE)))
     return True
 
 
@@ -132,6 +136,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _is_for(certificate: x509.Certificate, hosts: Sequence[str]) -> bool:
+    named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(_names(hosts)) <= set(named)
 
 
 def _names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:

@@ -177,7 +177,7 @@ def main() -> None:
                 is_due = False
         if time.monotonic() > next_look:
             next_look += HOUR
-            if renew_if_due(chain.directory, chain.host):
+            if renew_if_due(chain.directory, Chain.load(chain.directory).hosts):
                 print("The server's certificate was renewed.", flush=True)
         time.sleep(LOOK)
 

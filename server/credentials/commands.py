@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.endpoint import Endpoint
 from common.errors import ConfigError
 from common.naming import check_store_name
-from server.credentials.kits import Chain
+from server.credentials.kits import Chain, endpoints_of, endpoints_told
 from server.credentials.registry import State
 
 PORT = 9092  # where stores join if nothing else is asked for
@@ -35,15 +36,40 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
     directory = out / "server"
     if not directory.exists():
         if host is None:
-            raise ConfigError("A new chain needs --host, the name or number by which stores reach the server.")
+            raise ConfigError(
+                "A new chain needs --host, the names or numbers by which stores reach the server, comma-separated."
+            )
         return Chain.make(directory, host, port or PORT)
     chain = Chain.load(directory)
-    if (host or chain.host, port or chain.port) != (chain.host, chain.port):
+    asked = endpoints_of(host, port or chain.port) if host else chain.endpoints
+    if asked != chain.endpoints or (port or chain.port) != chain.port:
+        got = _listed(asked) if host else f"--port {port}"
         raise ConfigError(
-            f"{out} is of the server {chain.host}:{chain.port}, which its kits name; got {host}:{port or chain.port}. "
-            "Leave --host and --port out to add stores, or make another chain with another --out."
+            f"{out} is of the server {_listed(chain.endpoints)}, which its kits name; got {got}. Leave --host and "
+            "--port out to add stores. If the server moves: flower-server move. Another chain needs another --out."
         )
     return chain
+
+
+def move(credentials: Path, to: str) -> None:
+    """Let a chain's stores find its server at other addresses (HOST:PORT, comma-separated). Raises ConfigError."""
+    chain = Chain.load(credentials)
+    endpoints = endpoints_told(to)
+    if endpoints == chain.endpoints:
+        raise ConfigError(f"The chain's server is at {_listed(chain.endpoints)} already; --to got the same.")
+    moved = chain.move(endpoints)
+    print(f"Stores find the server at {_listed(moved.endpoints)} from now on.")
+    print(
+        f"Each store learns of it from the running server, within seconds of its being connected: keep "
+        f"{_listed(chain.endpoints)} answering until all have been there. A store that was not joins with "
+        f"--server {moved.endpoints[0]} beside its kit. New kits name the new addresses."
+    )
+    if moved.port != chain.port:
+        print(f"The server listens on port {moved.port} from its next start on, unless told otherwise with --port.")
+
+
+def _listed(endpoints: Sequence[Endpoint]) -> str:
+    return ", ".join(map(str, endpoints))
 
 
 def _check_distinct(names: Sequence[str]) -> None:

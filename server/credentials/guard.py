@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -60,6 +61,7 @@ class Guard:
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self._watched = chain, Watched(chain.stores.path)
+        self._moved, self._addresses = Watched(chain.address_list), _text(chain.address_list)
         self._stores = self._read()
         self.log, self._tries = RefusalLog(), Tries()
 
@@ -81,6 +83,12 @@ class Guard:
         if standing.is_next:
             return self._use_kit(address, standing, headers)
         return None
+
+    def addresses(self) -> str:
+        """Return the signed list of the server's addresses, for enrolled stores; empty if it never moved."""
+        if self._moved.has_changed():
+            self._addresses = _text(self.chain.address_list)
+        return self._addresses
 
     def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
         """Enrol the key of a store's latest kit at its first use; why not, or None."""
@@ -189,6 +197,10 @@ class _Standing:
 def _seconds_behind(moment: str) -> float:
     """Return how many seconds ago `moment` (ISO 8601 with a time zone) was. Raises ValueError, TypeError."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="ascii") if path.exists() else ""
 
 
 def _header(key: str) -> str:

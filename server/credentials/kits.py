@@ -1,27 +1,28 @@
 """A chain's credentials directory, and the kits made from it."""
 
-import ipaddress
+import base64
 import json
-import re
 import shutil
 import ssl
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from common.address_list import MOST_ADDRESSES, AddressList
+from common.endpoint import Endpoint, check_host
 from common.errors import ConfigError
 from common.files import check_private, sync_directory, write_json, write_private, write_text
 from common.kit import Kit, chain_id
 from server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
 from server.credentials.registry import CODE_LIFE, Registry, new_code, now
 
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
-)
+_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of what is read
 _PRIVATE = ("ca.key", "server.key", "stores.json")
 
 
@@ -29,29 +30,36 @@ _PRIVATE = ("ca.key", "server.key", "stores.json")
 class Chain:
     """The credentials in `directory` (`DIR/server`): authority, server's certificate, and stores.
 
-    host, port: where stores find the server
+    endpoints: where stores find the server, the preferred one first
+    former:    hosts by which they found it before it moved: its certificate goes on being for these, too
+    moves:     how often it has moved
     """
 
     directory: Path
-    host: str
-    port: int
+    endpoints: tuple[Endpoint, ...]
+    former: tuple[str, ...] = ()
+    moves: int = 0
 
     @classmethod
-    def make(cls, directory: Path, host: str, port: int) -> "Chain":
-        """A new chain in `directory`, which appears whole or not at all. Raises ConfigError, OSError."""
-        check_host(host)
+    def make(cls, directory: Path, hosts: str, port: int) -> "Chain":
+        """A new chain in `directory`, which appears whole or not at all. Raises ConfigError, OSError.
+
+        hosts: names and numbers of its server, comma-separated
+        """
+        endpoints = endpoints_of(hosts, port)
         directory.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".server."))  # mode 0700
         try:
-            Authority.new(f"Fedshelf chain of {host}").save(unfinished)
-            renew_if_due(unfinished, host)
-            write_json(unfinished / "server.json", {"format": 1, "host": host, "port": port})
+            Authority.new(f"Fedshelf chain of {endpoints[0].host}").save(unfinished)
+            chain = cls(unfinished, endpoints)
+            renew_if_due(unfinished, chain.hosts)
+            chain._save()
             unfinished.rename(directory)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         sync_directory(directory.parent)
-        return cls(directory, host, port)
+        return replace(chain, directory=directory)
 
     @classmethod
     def load(cls, directory: Path) -> "Chain":
@@ -66,11 +74,51 @@ class Chain:
         try:
             told = json.loads((directory / "server.json").read_bytes())
             x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
-            chain = cls(directory, str(told["host"]), int(told["port"]))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError) as error:
+            chain = cls._of(directory, told)
+        except (ConfigError, *_DAMAGE) as error:
             raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None
         chain.stores.stores()
         return chain
+
+    @classmethod
+    def _of(cls, directory: Path, told: Mapping[str, Any]) -> "Chain":
+        """Raises ConfigError, KeyError, TypeError, ValueError."""
+        if told["format"] == 1:  # of a version in which a server had one address for ever
+            return cls(directory, (Endpoint(str(told["host"]), int(told["port"])),))
+        endpoints = tuple(Endpoint.parse(str(each)) for each in told["addresses"])
+        return cls(directory, endpoints, tuple(map(str, told["former"])), int(told["moves"]))
+
+    def _save(self) -> None:
+        told = {"addresses": list(map(str, self.endpoints)), "former": list(self.former), "moves": self.moves}
+        write_json(self.directory / "server.json", {"format": 2, **told})
+
+    @property
+    def port(self) -> int:
+        """Where the server listens unless told otherwise."""
+        return self.endpoints[0].port
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All that the server's certificate is for."""
+        return tuple(dict.fromkeys([*(each.host for each in self.endpoints), *self.former]))
+
+    def move(self, endpoints: tuple[Endpoint, ...]) -> "Chain":
+        """Let stores find the server at `endpoints` from now on; the chain as it is then.
+
+        The certificate is first, so that no store is sent to a place that cannot prove who it is. Raises OSError.
+        """
+        moved = replace(self, endpoints=endpoints, former=self.hosts, moves=self.moves + 1)
+        renew_if_due(self.directory, moved.hosts)
+        moved._save()
+        unsigned = AddressList(chain=self.name, number=moved.moves, addresses=tuple(map(str, endpoints)))
+        signature = base64.b64encode(Authority.load(self.directory).sign(unsigned.statement)).decode()
+        write_text(moved.address_list, unsigned.model_copy(update={"signature": signature}).header)
+        return moved
+
+    @property
+    def address_list(self) -> Path:
+        """The file with the signed list of addresses that stores are told, as they are told it; none before a move."""
+        return self.directory / "addresses"
 
     @property
     def stores(self) -> Registry:
@@ -100,7 +148,7 @@ class Chain:
         """
         directory.mkdir(mode=0o700, exist_ok=True)
         key = ec.generate_private_key(ec.SECP384R1())
-        certificate = Authority.load(self.directory).issue("localhost", key, AUTHORITY_LIFE)
+        certificate = Authority.load(self.directory).issue(("localhost",), key, AUTHORITY_LIFE)
         write_private(directory / "link.key", key_text(key))
         write_text(directory / "link.crt", certificate_text(certificate))
         return [
@@ -116,8 +164,10 @@ class Chain:
         """
         path = self.kit_path(store)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        about = {"chain": self.name, "server": f"{host}:{self.port}", "authority": self.authority, "store": store}
+        first, *others = map(str, self.endpoints)
+        about: dict[str, Any] = {"chain": self.name, "server": first, "authority": self.authority, "store": store}
+        if others:
+            about["others"] = others
         if with_key:
             key = ec.generate_private_key(ec.SECP384R1())
             Kit.model_validate({**about, "private_key": key_text(key)}).write(path)
@@ -138,13 +188,22 @@ def public_text(key: ec.EllipticCurvePublicKey) -> str:
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
-def check_host(host: str) -> None:
-    """Raises ConfigError unless `host` is a name or number by which stores can reach a machine."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if not _HOST_NAME.fullmatch(host):
-            raise ConfigError(
-                f"--host got {host!r}; expected the name or number by which stores reach the server, "
-                "for example shop.example."
-            ) from None
+def endpoints_of(hosts: str, port: int) -> tuple[Endpoint, ...]:
+    """Return the endpoints of a server with these hosts, comma-separated, on one port. Raises ConfigError."""
+    names = [host.strip() for host in hosts.split(",")]
+    for name in names:
+        check_host(name, "--host")
+    _check_count(names, "--host")
+    return tuple(Endpoint(name, port) for name in dict.fromkeys(names))
+
+
+def endpoints_told(addresses: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints in a list of HOST:PORT, comma-separated. Raises ConfigError."""
+    found = [Endpoint.parse(address.strip(), "--to") for address in addresses.split(",")]
+    _check_count(found, "--to")
+    return tuple(dict.fromkeys(found))
+
+
+def _check_count(told: Sequence[object], flag: str) -> None:
+    if len(told) > MOST_ADDRESSES:
+        raise ConfigError(f"{flag} got {len(told)} addresses; a store tries at most {MOST_ADDRESSES}.")

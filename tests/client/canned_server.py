@@ -14,13 +14,15 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """A certificate authority with one server certificate for 127.0.0.1."""
+    """A certificate authority with one server certificate for 127.0.0.1, and for `name` if it is given."""
 
-    def __init__(self, place: Path, *, starts: float = -1, days: float = 100, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self, place: Path, *, starts: float = -1, days: float = 100, address: str = "127.0.0.1", name: str = ""
+    ) -> None:
         key, self._place = ec.generate_private_key(ec.SECP256R1()), place
         root = self._certificate("root", key, "root", key, -2, 400, authority=True)
         own = ec.generate_private_key(ec.SECP256R1())
-        shown = self._certificate("server", own, "root", key, starts, days, address=address)
+        shown = self._certificate("server", own, "root", key, starts, days, address=address, host=name)
         self.pem = root.public_bytes(serialization.Encoding.PEM)
         plain = serialization.NoEncryption()
         secret = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
@@ -29,7 +31,7 @@ class Authority:
     @staticmethod
     def _certificate(
         name: str, key: ec.EllipticCurvePrivateKey, by: str, signer: ec.EllipticCurvePrivateKey, starts: float,
-        days: float, *, address: str = "", authority: bool = False,
+        days: float, *, address: str = "", host: str = "", authority: bool = False,
     ) -> x509.Certificate:  # fmt: skip
         now = datetime.now(UTC)
         builder = (
@@ -45,8 +47,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         )
         if address:
-            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-            builder = builder.add_extension(names, critical=False)
+            names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
+            names += [x509.DNSName(host)] if host else []
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(signer, hashes.SHA256())
 
     def context(self) -> ssl.SSLContext:

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from client.health.line import call
+from client.health import line as health_line
+from client.health.line import Line
+from client.known_addresses import KnownAddresses
 from tests.client.canned_server import Authority, Canned, http
 from tests.deployment.deployed import free_port
 
 Serve = Callable[..., Canned]
+
+
+def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Line:
+    return health_line.call(KnownAddresses((server,), authority), (lambda _: proof) if proof else None)
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def test_nothing_but_one_plain_question_is_sent(serve: Serve, tmp_path: Path) ->
         call(server.address, pem)
         head, *headers = b"".join(server.heard).decode().removesuffix("\r\n\r\n").split("\r\n")
         assert head == "GET /health HTTP/1.1"
-        assert sorted(headers) == ["Accept-Encoding: identity", f"Host: {server.address}"]
+        assert sorted(map(str.lower, headers)) == ["accept-encoding: identity", f"host: {server.address}"]
 
 
 @pytest.mark.parametrize("ahead", [-7200.0, 45.0, 90000.0])
@@ -80,8 +86,8 @@ def test_the_certificate_of_another_chain(serve: Serve, tmp_path: Path) -> None:
 
 def test_who_does_not_speak_our_language(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem")
-    assert call(serve(b"220 mail.example ESMTP\r\n").address, None).trouble == "protocol"
-    assert call(serve(b"220 mail.example ESMTP\r\n").address, authority.pem).trouble == "protocol"
+    assert call(serve(b"220 mail.example ESMTP\r\n\r\n").address, None).trouble == "protocol"
+    assert call(serve(b"220 mail.example ESMTP\r\n\r\n").address, authority.pem).trouble == "protocol"
     assert call(serve(http(), authority).address, None).trouble == "protocol"
 
 

@@ -12,7 +12,6 @@ import httpx
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from client.enrol import tls_context
 from client.kit import Credentials
 from server.addresses import Address
 from server.credentials.kits import Chain
@@ -49,8 +48,9 @@ def signed(key: ec.EllipticCurvePrivateKey, claimed: ec.EllipticCurvePrivateKey,
 def client_of(credentials: Credentials) -> httpx.Client:
     """Speaks TLS with the server of a store, without saying who it is."""
     assert credentials.root_certificates
-    context = tls_context(credentials.root_certificates.decode())
-    return httpx.Client(base_url=f"https://{credentials.server}", verify=context)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=credentials.root_certificates.decode())
+    return httpx.Client(base_url=f"https://{credentials.server}", verify=context, trust_env=False)
 
 
 def status_without_words(port: int, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str]) -> int:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from client.health.line import call
+from client.known_addresses import KnownAddresses
 from common.files import write_text
 from server.bounded_http import LARGEST_BODY
 from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
@@ -115,7 +116,7 @@ def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, pl
     assert httpx.post(address, content=b"{}").status_code == 404
     write_text(place / "classes.json", '{"classes": ["Röcke", "hat"]}')
     assert httpx.post(address, content=b"{}").json() == {"classes": ["Röcke", "hat"]}
-    assert call(f"127.0.0.1:{door}", None, b"{}").classes == ("Röcke", "hat")
+    assert call(KnownAddresses((f"127.0.0.1:{door}",)), lambda _: b"{}").classes == ("Röcke", "hat")
     assert httpx.get(address).status_code == 404
     assert httpx.post(f"{address}?x", content=b"{}").status_code == 404
     assert httpx.post(address, content=b"x" * 20_000).status_code == 413
@@ -206,9 +207,9 @@ def test_a_renewed_certificate_is_served_without_a_restart(chain: Chain, tls_doo
     assert tls_door == chain.port
     before = served_certificate(chain)
     key = load_key((chain.directory / "server.key").read_text())
-    soon = Authority.load(chain.directory).issue("localhost", key, RENEWAL - timedelta(days=1))
+    soon = Authority.load(chain.directory).issue(("localhost",), key, RENEWAL - timedelta(days=1))
     write_text(chain.directory / "server.crt", certificate_text(soon))
-    assert renew_if_due(chain.directory, "localhost")
+    assert renew_if_due(chain.directory, chain.hosts)
     renewed = ssl.PEM_cert_to_DER_cert((chain.directory / "server.crt").read_text())
     wait_for(lambda: served_certificate(chain) == renewed)
     assert renewed != before

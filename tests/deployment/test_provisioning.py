@@ -128,11 +128,11 @@ def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
 
 
 def test_a_certificate_is_renewed_before_its_end_and_keeps_its_key(chain: Chain) -> None:
-    assert not renew_if_due(chain.directory, chain.host)
+    assert not renew_if_due(chain.directory, chain.hosts)
     key = (chain.directory / "server.key").read_text()
-    short = Authority.load(chain.directory).issue(chain.host, load_key(key), RENEWAL - timedelta(hours=1))
+    short = Authority.load(chain.directory).issue(chain.hosts, load_key(key), RENEWAL - timedelta(hours=1))
     (chain.directory / "server.crt").write_text(certificate_text(short))
-    assert renew_if_due(chain.directory, chain.host)
+    assert renew_if_due(chain.directory, chain.hosts)
     left = x509.load_pem_x509_certificate((chain.directory / "server.crt").read_bytes()).not_valid_after_utc
     assert left - datetime.now(UTC) > SERVER_LIFE - timedelta(minutes=5)
     assert (chain.directory / "server.key").read_text() == key

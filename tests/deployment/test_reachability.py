@@ -22,6 +22,7 @@ from client.kit import Credentials, new_key
 from client.narrator import UnknownStoreError
 from client.signing import Signer
 from common.door_words import ENROL_PATH, REASON_HEADER
+from common.endpoint import Endpoint
 from common.errors import RefusedError
 from common.files import write_private
 from common.kit import Kit, chain_id
@@ -39,12 +40,11 @@ STORES = ("oslo-7", "lyon-2", "süd 2", "rome", "bonn")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place, kept = tmp_path_factory.mktemp("reach"), os.environ.get("FEDSHELF_HOME")
-    os.environ["FEDSHELF_HOME"] = str(place / "state")
-    yield place
-    os.environ.pop("FEDSHELF_HOME")
-    if kept is not None:
-        os.environ["FEDSHELF_HOME"] = kept
+    place = tmp_path_factory.mktemp("reach")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FEDSHELF_HOME", str(place / "state"))
+        environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody: what stays on this machine goes through none
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +275,19 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
     assert flower.revive() == ["clerk"]
     wait_for(lambda: json.loads(registrations.read_text())["pending"] is None)
     wait_for(lambda: nodes(place) == before)
+
+
+def test_a_store_hears_from_the_door_where_the_server_moves(chain: Chain, oslo: Credentials) -> None:
+    before, there = oslo.known_addresses.all, (Endpoint("127.0.0.1", chain.port), Endpoint("new.example", 9443))
+    with Line(oslo, Quiet(), patience=float("inf")) as line:
+        assert oslo.known_addresses.all == before
+        chain.move(there)
+        wait_for(lambda: oslo.known_addresses.all == (*map(str, there), *before))  # with the next heartbeat
+        assert list(line.receive() or []) == []
+    again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
+    assert again.server == f"127.0.0.1:{chain.port}"
+    with Line(again, Quiet(), patience=float("inf")) as line:
+        assert list(line.receive() or []) == []
 
 
 def test_codes_and_keys_are_in_no_log(chain: Chain, place: Path) -> None:

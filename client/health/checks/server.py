@@ -8,7 +8,6 @@ from client.health.finding import Finding
 
 _SOON = 14  # days: time to ask the operator and to get a new kit
 _SKEW = 30.0  # seconds: as far as two clocks that are set from the internet never are apart
-_REFUSED = 300.0  # seconds: Flower refuses what a store signs if its time is further off (TIMESTAMP_TOLERANCE)
 
 
 def answers(evidence: Evidence) -> Iterator[Finding]:
@@ -23,6 +22,13 @@ def answers(evidence: Evidence) -> Iterator[Finding]:
             f"The server {line.server} cannot be reached: {line.why}.",
             "Check the address and this machine's network; a firewall must let it call out to that port. "
             "If all is well here, the server may not be running: ask its operator.",
+        )
+    elif line.trouble == "proxy":
+        yield Finding(
+            "server",
+            "problem",
+            f"The server {line.server} cannot be reached: {line.why}.",
+            "Mend the proxy or its setting. For a server that needs none, add the server's host to NO_PROXY.",
         )
     elif line.trouble == "protocol":
         yield Finding(
@@ -76,9 +82,9 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
     direction = "behind" if line.skew > 0 else "ahead of"
     yield Finding(
         "server",
-        "problem" if line.ends and abs(line.skew) > _REFUSED else "warning",
+        "warning",
         f"This machine's clock is {_duration(abs(line.skew))} {direction} the server's.",
-        "Switch on setting the time from the internet (NTP). A store whose clock is five minutes off is refused.",
+        "Switch on setting the time from the internet (NTP). The store joins by the server's clock meanwhile.",
     )
 
 

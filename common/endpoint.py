@@ -1,0 +1,62 @@
+"""HOST:PORT, the address of a server, and the hosts by which stores can reach one."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from common.errors import ConfigError
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host, by name or number (an IPv6 number without brackets), and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, what: str = "The server's address") -> "Endpoint":
+        """Return the endpoint that a text names. Raises ConfigError, which calls the text `what`."""
+        host, colon, port = text.rpartition(":")
+        if not (colon and host and port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
+            raise ConfigError(f"{what} got {text[:300]!r}; expected HOST:PORT, for example 127.0.0.1:8443.")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if ":" in host and bare == host:
+            raise ConfigError(
+                f"{what} got {text[:300]!r}; an IPv6 number stands in brackets before its port: [{host[:300]}]:{port}."
+            )
+        check_host(bare, what)
+        return cls(bare, int(port))
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether the host is a loopback address or its name."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def check_host(host: str, what: str) -> None:
+    """Raise ConfigError, which calls the host `what`, unless stores can reach a machine by it."""
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        if _HOST_NAME.fullmatch(host):
+            return
+        raise ConfigError(
+            f"{what} got {host[:300]!r}; expected the name or number by which stores reach the server, "
+            "for example shop.example."
+        ) from None
+    if number.is_unspecified:
+        raise ConfigError(
+            f"{what} got {host}, which means all addresses of a machine and is none that a store could call; expected "
+            "the name or number by which stores reach the server, for example shop.example."
+        )
