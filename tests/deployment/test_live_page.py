@@ -120,16 +120,32 @@ def says(tab: Tab, words: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_has_its_page_while_it_goes_on(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out, port, live = tmp_path / "run", free_port(), free_port()
+def test_a_run_has_its_page_while_it_goes_on_and_is_watched_beyond_its_end(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out, port, live, watched = tmp_path / "run", free_port(), free_port(), free_port()
+    watch = command("flower-server", "watch", out, "--port", str(watched))
+    watch.says("There is no run in")
     server = command.server(out, port, "--stores", "2", "--rounds", "2", "--live-port", str(live), "--log", "json")
     server.says(f"http://127.0.0.1:{live}/")
     for name in ("mitte", "ost"):
         command.store(folders[name], port)
     server.says('"event": "training"')
-    news = httpx.get(f"http://127.0.0.1:{live}/news", trust_env=False).json()
-    assert "mitte" in news["parts"]["stores"]
+    for page in (live, watched):
+        news = httpx.get(f"http://127.0.0.1:{page}/news", trust_env=False).json()
+        assert "mitte" in news["parts"]["stores"]
+    present = {f'fedshelf_store_present{{store="{name}"}} 1.0' for name in ("mitte", "ost")}
+    wait_for(lambda: present <= set(metrics(watched)))
     assert server.ends() == 0
     assert '"event": "finished"' in server.lines[-1]
     assert not answers(live)
     assert command("flower-server", "status", out).ends() == 0
+    assert httpx.get(f"http://127.0.0.1:{watched}/health", trust_env=False).json() == {"status": "finished", "round": 2}
+    rounds = {f'fedshelf_store_rounds_total{{store="{name}"}} 2.0' for name in ("mitte", "ost")}
+    assert {'fedshelf_status{status="finished"} 1.0', "fedshelf_rounds_total 2.0", *rounds} <= set(metrics(watched))
+    watch.interrupt()
+    assert watch.ends() == 130
+
+
+def metrics(port: int) -> list[str]:
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
