@@ -134,6 +134,7 @@ def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Do
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -143,17 +144,18 @@ def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
     assert command("flower-server", "provision", *told).ends() == 0
     credentials = tmp_path / "chain" / "server"
     quick = ["--model", "niid-cnn", "--set", "data.image_size=32", "--rounds", "1000", "--stores", "2"]
+    quick += ["--classes", "boot,hat,shirt"]
     server = command("flower-server", "start", "--credentials", credentials, "--out", out, "--live-port", "0", *quick)
     for name in names:
         kit = tmp_path / "chain" / "kits" / f"{name}.kit"
         command("flower-client", "join", "--kit", kit, "--data", folders[name])
-    wait_for(lambda: rounds_of(out) >= 2)
+    wait_for(lambda: rounds_of(out) >= 2, 240)
     before = rounds_of(out)
     with Strangers(port, Chain.load(credentials).client_tls()) as strangers:
-        strangers.silent(1000)
-        strangers.half_said(1000)
+        strangers.silent(1500)
+        strangers.half_said(500)
         strangers.bodies(25, 8_000_000)
-        wait_for(lambda: rounds_of(out) >= before + 3)
+        wait_for(lambda: rounds_of(out) >= before + 3, 240)
     server.interrupt()
     assert server.ends() == 130
     assert [(set(row["stores"]), row["failed"]) for row in history(out)] == [(set(names), {})] * rounds_of(out)
