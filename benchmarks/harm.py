@@ -20,6 +20,7 @@ from server.judge import ServerTest
 from server.plan import Start, prepare, settle
 from server.rounds import Rounds
 from server.runtime import Runtime
+from server.status import Doing
 from server.suspicion import sample_of
 from simulations import datasets, engines, federation
 from simulations.engines import Engine
@@ -64,6 +65,9 @@ class Harmful:
     def resting(self) -> float:
         return 0.0
 
+    def held_back(self) -> Mapping[str, str]:
+        return {}
+
     def set_aside(self, store: str, why: str) -> None:
         self.engine.set_aside(store, why)
 
@@ -101,6 +105,8 @@ class Silent:
     def row(self, record: Mapping[str, Any]) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def doing(self, doing: Doing) -> None: ...
 
     def training(self, round: int, done: int, sampled: int) -> None: ...
 

@@ -29,11 +29,12 @@ from server.grid import GridRuntime, Surroundings
 from server.held_out import divide
 from server.judge import judge_of
 from server.relay import RelayWriter
-from server.rounds import Watcher
 from server.run_directory import RunDirectory
 from server.spool import Spool
+from server.status import Doing, Status
 from server.suspicion import sample_of
 from server.training_run import StopRequest, Training
+from server.watcher import Watcher
 
 TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
 LOOK = 1.0  # seconds between two looks whether the launcher is alive
@@ -61,6 +62,7 @@ def main(grid: Grid, context: Context) -> None:
     threading.Thread(target=_end_with_launcher, args=(desk,), daemon=True).start()
     with desk.at_work():
         watcher = RelayWriter(desk.events)
+        watcher.doing(Doing(Status.STARTING))
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
             stop = DeskStop(watcher, desk)
@@ -162,10 +164,10 @@ class GridTraining:
 
     def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
         """The stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
+        done = RunDirectory.rounds_done(self.directory.path)
         try:
-            return cohort.assemble(runtime, self.expected, self.config.cohort.wait, self.watcher.note, stop)
+            return cohort.assemble(runtime, done + 1, self.expected, self.config.cohort.wait, self.watcher, stop)
         except StoppedError as error:
-            done = RunDirectory.rounds_done(self.directory.path)
             kept = f"the {done} rounds done before are kept" if done else "nothing was trained"
             raise StoppedError(f"Stopped while {error}; {kept}. Go on with --resume.") from None
 

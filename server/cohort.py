@@ -1,27 +1,31 @@
 """Which stores take part in a round."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from common.config import CohortConfig
 from common.errors import StoppedError, StoresError
 from common.orders import StoreInfo
 from common.seeding import rng
 from server.runtime import Runtime
+from server.status import Doing, Status
+from server.watcher import Watcher
 
 POLL_SECONDS = 0.2
+CLOCK_SECONDS = 2  # by which the end of the wait, told in whole seconds, may seem to move
 
 
 def assemble(
-    runtime: Runtime, quorum: int, wait: float, note: Callable[[str], None], stop: Callable[[], bool]
+    runtime: Runtime, round: int, quorum: int, wait: float, watcher: Watcher, stop: Callable[[], bool]
 ) -> Mapping[str, StoreInfo]:
-    """The stores present once there are `quorum`.
+    """The stores present once there are `quorum` for `round`; until then the watcher is told what that waits for.
 
     Raises StoppedError once `stop` says so before that; StoresError after `wait` seconds without a quorum in which no
     store rests: some work at night only.
     """
-    deadline = time.monotonic() + wait
-    told = -1
+    deadline, told, noted = time.monotonic() + wait, None, -1
     while len(present := runtime.stores()) < quorum:
         if stop():
             raise StoppedError(f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})")
@@ -33,11 +37,30 @@ def assemble(
                 f" ({_names(present)}); start the others, or go on with fewer: --resume --stores"
                 f" {max(len(present), 1)}."
             )
-        if len(present) != told:
-            told = len(present)
-            note(f"Waiting for stores: {told} of {quorum} joined ({_names(present)}).")
+        until = math.ceil(time.time() + deadline - time.monotonic())
+        now = _waiting(Doing(Status.WAITING, round, tuple(sorted(present)), quorum, until), runtime.held_back())
+        if told is None or _differs(now, told):
+            watcher.doing(told := now)
+        if len(present) != noted:
+            noted = len(present)
+            watcher.note(f"Waiting for stores: {noted} of {quorum} joined ({_names(present)}).")
         time.sleep(POLL_SECONDS)
     return present
+
+
+def _waiting(waiting: Doing, held_back: Mapping[str, str]) -> Doing:
+    """Return what a run does that waits for stores: it is blocked if there would be enough, could all of them train."""
+    if len(waiting.stores) + len(held_back) < waiting.needed:
+        return waiting
+    why = "; ".join(f"{store}: {reason}" for store, reason in sorted(held_back.items()))
+    return replace(waiting, status=Status.BLOCKED, why=why)
+
+
+def _differs(now: Doing, told: Doing) -> bool:
+    """Return whether there is something new to say: not that the clock was read a moment later."""
+    assert now.until is not None
+    assert told.until is not None
+    return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS
 
 
 def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0) -> list[str]:

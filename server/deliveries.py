@@ -19,9 +19,10 @@ from server.export import model_order
 from server.grid import GridRuntime
 from server.link import Link
 from server.past_rounds import export_round
-from server.rounds import Watcher
 from server.run_directory import RunDirectory
+from server.status import Doing, Status
 from server.tail import read_json
+from server.watcher import Watcher
 
 IN_SUMMARY = "delivery"  # the summary's part on who has the model
 ANSWER = 3600.0  # seconds for which an offer stays of interest
@@ -68,6 +69,7 @@ class ModelDeliveries:
         """
         if summary["status"] != "finished":
             return dict(summary)
+        self._watcher.doing(Doing(Status.DELIVERING))
         self._watcher.note("The model goes to the stores that are here.")
         order = model_order(self._directory.path, self._config, self._directory.path)
         distributed = self._runtime.deliver(order, self._stop)

@@ -87,6 +87,10 @@ class GridRuntime:
         """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
         return self._roster.resting()
 
+    def held_back(self) -> Mapping[str, str]:
+        """Why stores that are connected may not be asked now, by name, in plain words."""
+        return self._roster.held_back()
+
     def set_aside(self, store: str, why: str) -> None:
         """Ask a store nothing more in this run, and tell it why."""
         self._roster.set_aside(store, why)

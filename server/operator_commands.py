@@ -24,7 +24,7 @@ def status(
     from server.live import terminal
     from server.live.reader import RunReader
     from server.live.runs import find
-    from server.live.state import WRONG
+    from server.status import WRONG
 
     state = RunReader(find(run)).look()
     if as_json:

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from server.status import Doing
 from server.tail import Tail
 
 if TYPE_CHECKING:  # they load torch, which the launcher does well without
-    from server.rounds import Watcher
     from server.run_directory import Record
+    from server.watcher import Watcher
 
 
 class RelayWriter:
@@ -32,6 +33,10 @@ class RelayWriter:
     def note(self, text: str) -> None:
         """Something worth a line."""
         self._write(note=text)
+
+    def doing(self, doing: Doing) -> None:
+        """The run does something else from now on."""
+        self._write(doing=doing.in_event())
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Within a round: `done` of `sampled` stores have answered."""
@@ -58,5 +63,7 @@ class RelayReader:
                 self._watcher.row(record)
             case {"note": text}:
                 self._watcher.note(text)
+            case {"doing": dict(told)} if doing := Doing.of_event(told):
+                self._watcher.doing(doing)
             case {"training": [round, done, sampled]}:
                 self._watcher.training(round, done, sampled)

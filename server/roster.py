@@ -23,6 +23,7 @@ class _Node:
 
     queries: what it was asked last and has not answered; a slow one answers when it has been asked again already
     is_outdated: what it holds is not what it has said any more
+    failure: why it cannot take part, as it answered last
     """
 
     seen: float
@@ -30,6 +31,7 @@ class _Node:
     ask_at: float = 0.0
     info: StoreInfo | None = None
     is_outdated: bool = False
+    failure: Failure | None = None
     refused: bool = False
 
 
@@ -53,6 +55,7 @@ class Roster:
         self._enrolled, self._ghost = enrolled, ghost
         self._nodes: dict[int, _Node] = {}
         self._resting: dict[str, float] = {}
+        self._rests: dict[str, str] = {}  # why, of those that rest or did
         self._coming_back: dict[str, float] = {}
         self._aside: set[str] = set()
         self._told: set[str] = set()
@@ -105,12 +108,26 @@ class Roster:
         if failure.rest < LONGEST_REST:
             self._coming_back[failure.store] = self._resting[failure.store]
         until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
-        self._board.put(failure.store, "resting", f"{failure.reason}, until {until}")
+        self._rests[failure.store] = f"{failure.reason}, until {until}"
+        self._board.put(failure.store, "resting", self._rests[failure.store])
         self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
 
     def resting(self) -> float:
         """Seconds until all that rest may be asked again, but for those whom no waiting changes; 0: none rests."""
         return max([until - time.monotonic() for until in self._coming_back.values()] + [0.0])
+
+    def held_back(self) -> dict[str, str]:
+        """Why stores that are connected may not be asked now, by name."""
+        now, found = time.monotonic(), dict[str, str]()
+        for node in self._nodes.values():
+            name = node.info.name if node.info else node.failure.store if node.failure else ""
+            if node.info and name in self._aside:
+                found[name] = "it is set aside"
+            elif node.info and self._resting.get(name, now) > now:
+                found[name] = self._rests[name]
+            elif node.failure and name:
+                found[name] = node.failure.reason
+        return found
 
     def set_aside(self, store: str, why: str) -> None:
         """Ask a store nothing more in this run, and tell it so."""
@@ -138,7 +155,7 @@ class Roster:
                 case StoreInfo() as info:
                     if node.info and info.name != node.info.name:
                         continue
-                    node.info, node.is_outdated = info, False
+                    node.info, node.is_outdated, node.failure = info, False, None
                     self._board.put(info.name, "ready", images=info.num_examples, version=info.version)
                 case Failure() as failure:
                     self._cannot(node, failure)
@@ -147,7 +164,7 @@ class Roster:
 
     def _cannot(self, node: _Node, failure: Failure) -> None:
         """A store that cannot take part now may be able to later."""
-        node.ask_at = time.monotonic() + max(failure.rest, RETRY)
+        node.ask_at, node.failure = time.monotonic() + max(failure.rest, RETRY), failure
         if failure.store:
             self._board.put(failure.store, "refused", failure.reason)
         self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -31,25 +31,14 @@ from server.runtime import Runtime
 from server.scores import Scores
 from server.screening import Screen
 from server.standing import Standing
+from server.status import Doing, Status
 from server.suspicion import Detector
+from server.watcher import Watcher
 
 ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
 ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
 
 Answer = TypeVar("Answer")
-
-
-class Watcher(Protocol):
-    """Who is told how a training goes."""
-
-    def row(self, record: Record) -> None:
-        """A round is done."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-
-    def training(self, round: int, done: int, sampled: int) -> None:
-        """Within a round: `done` of `sampled` stores have answered."""
 
 
 class Rounds:
@@ -100,6 +89,7 @@ class Rounds:
                 self._leave_out(standing)
                 trained = self._train(state, number, norms)
                 shortfall = self._guarantee.look(number, len(trained.updates))
+            self._watcher.doing(Doing(Status.JUDGING, number))
             with clock("aggregate"):
                 state = state.to(trained.updates[0].params.device)
                 params, memory = self.strategy.aggregate(
@@ -196,7 +186,7 @@ class Rounds:
         until, refusals = time.monotonic() + self.config.cohort.wait, 0
         for attempt in count():
             wait = self.config.cohort.wait
-            present = cohort.assemble(self.runtime, quorum, wait, self._watcher.note, self._stop)
+            present = cohort.assemble(self.runtime, number, quorum, wait, self._watcher, self._stop)
             sampled = self._cohort(present, number, attempt)
             self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present, norms)
@@ -229,6 +219,7 @@ class Rounds:
             lambda update: self.strategy.fault(update, lr, self.config.train),
             norms,
         )
+        self._watcher.doing(Doing(Status.TRAINING, order.round, tuple(asked)))
         for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
             screen.take(answer)
         screened = screen.result()
@@ -251,4 +242,4 @@ def _told(failed: Mapping[str, Failure]) -> str:
     return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"
 
 
-__all__ = ["Judge", "Rounds", "Scores", "Watcher"]
+__all__ = ["Judge", "Rounds", "Scores"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from server import launchers
 from server.desk import Desk
 from server.launchers import Launcher
-from server.live import phrases
 from server.live.reader import RunReader
 from server.live.runs import below, touched
+from server.status import WORDS, Status
 from server.tables import print_table
 from server.tail import read_json
 
@@ -23,7 +23,7 @@ class Row:
     """One run.
 
     run:     its directory; empty if it is not to be seen from here
-    status:  see `server.live.state.Status`; empty if not known
+    status:  see `server.status.Status`; empty if not known
     pid:     of its server; 0 if none runs
     user:    whose it is
     since:   seconds since the epoch when the server started, or the run was last written to
@@ -96,7 +96,7 @@ def _short(run: Path) -> str:
 def _cells(row: Row) -> list[str]:
     return [
         row.run or "(not visible to this user)",
-        phrases.STATUS.get(row.status, row.status),
+        WORDS[Status(row.status)] if row.status else "",
         f"{row.round}/{row.rounds}" if row.run else "",
         time.strftime("%b %d %H:%M", time.localtime(row.since)),
         row.address,

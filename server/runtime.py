@@ -28,6 +28,9 @@ class Runtime(Protocol):
     def resting(self) -> float:
         """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
 
+    def held_back(self) -> Mapping[str, str]:
+        """Why stores that are connected may not be asked now, by name, in plain words."""
+
     def set_aside(self, store: str, why: str) -> None:
         """Leave a store out of `stores` from now on, whether it is present or not, and tell it why."""
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from server.relay import RelayWriter
 from server.report import console
 from server.report.jsonlog import JsonLog
+from server.status import Doing
 
 
 class Show:
@@ -44,6 +45,10 @@ class Show:
         """Something that the launcher says."""
         self._screen.note(text)
         self._kept.note(text)
+
+    def doing(self, doing: Doing) -> None:
+        """The run does something else from now on."""
+        self._screen.doing(doing)
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Within a round: `done` of `sampled` stores have answered."""

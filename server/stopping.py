@@ -11,6 +11,7 @@ from server.desk import Desk
 from server.live import phrases
 from server.live.reader import RunReader, is_at_work
 from server.live.runs import find
+from server.status import WORDS
 
 _HEARD = 50  # milliseconds between two looks whether the server has taken a first signal up
 
@@ -32,7 +33,7 @@ def stop(name: Path, *, at_once: bool) -> None:
     finally:
         os.close(process)
     state = RunReader(run).look()
-    print(f"{run}: {phrases.STATUS[state.status]}. {phrases.headline(state)}")
+    print(f"{run}: {WORDS[state.status]}. {phrases.headline(state)}")
 
 
 def _open(run: Path) -> int:
@@ -45,7 +46,7 @@ def _open(run: Path) -> int:
                 f"Something works in {run}, but no flower-server of this machine that can be seen from here: it may be "
                 "a simulation, or run in a container or on another machine. Stop it there."
             )
-        raise RunError(f"No server runs in {run}: {phrases.STATUS[state.status]}. {phrases.headline(state)}")
+        raise RunError(f"No server runs in {run}: {WORDS[state.status]}. {phrases.headline(state)}")
     try:
         process = os.pidfd_open(launcher.pid)
     except ProcessLookupError:

@@ -22,11 +22,13 @@ from server.growth import provenance
 from server.plan import Start
 from server.plan_file import SavedPlan
 from server.report.events import EventLog
-from server.rounds import Judge, Rounds, Scores, Watcher
+from server.rounds import Judge, Rounds, Scores
 from server.run_directory import Record, RunDirectory
 from server.runtime import Runtime
 from server.standing import Standing
+from server.status import Doing, Status
 from server.verdict import reach
+from server.watcher import Watcher
 
 
 class StopRequest:
@@ -171,6 +173,7 @@ class Training:
 
     def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""
+        self.watcher.doing(Doing(Status.FINISHING))
         delivery = deliver(self.start.plan.config, state, checkpoints)
         delivered = delivery.state
         verdict = reach(rounds, delivered)

@@ -25,11 +25,12 @@ from common.errors import ConfigError
 from common.files import write_json, write_text
 from server.credentials.authority import renew_if_due
 from server.credentials.kits import Chain
-from server.credentials.registry import State
+from server.credentials.registry import Entry, State
 from server.credentials.watched import Watched
 
 LOOK = 0.2  # seconds between two looks at the chain's stores
 RETRY = 1.0  # seconds until the SuperLink is asked again after it has not answered
+REVOKED = "revoked.json"  # in Flower's directory: who was taken out of the chain, and when
 HOUR = 3600.0  # seconds between two looks at the certificate
 
 
@@ -52,7 +53,7 @@ class Clerk:
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
         self._chain, self._directory, self._connection = chain, directory, connection
-        self._path = _registrations(directory)
+        self._path, self._revoked = _registrations(directory), dict[str, float]()
         self._known = (
             Registrations.model_validate_json(self._path.read_bytes()) if self._path.exists() else Registrations()
         )
@@ -60,6 +61,7 @@ class Clerk:
     def reconcile(self) -> None:
         """Bring the SuperLink in step with the chain. Raises FlowerError if it does not answer as it should."""
         entries = self._chain.stores.stores()
+        self._tell_revoked(entries)
         wanted = {name: entry.key for name, entry in entries.items() if entry.state is State.ENROLLED and entry.key}
         self._settle_pending()
         for number, node in list(self._known.nodes.items()):
@@ -68,6 +70,13 @@ class Clerk:
         there = {node.store for node in self._known.nodes.values()}
         for name in sorted(wanted.keys() - there):
             self._register(Node(store=name, key=wanted[name]))
+
+    def _tell_revoked(self, entries: Mapping[str, Entry]) -> None:
+        """Name the stores that the chain has taken out, for those who watch; with seconds since the epoch."""
+        revoked = {name: entry.since.timestamp() for name, entry in entries.items() if entry.state is State.REVOKED}
+        if revoked != self._revoked:
+            write_json(self._directory / REVOKED, revoked)
+            self._revoked = revoked
 
     def _register(self, node: Node) -> None:
         self._known.pending = node
@@ -145,6 +154,7 @@ def begin_registrations(directory: Path, *, has_chain: bool) -> None:
     """For a SuperLink that starts anew, and knows no node; without a chain there is no file that names nodes."""
     _registrations(directory).unlink(missing_ok=True)
     _nodes(directory).unlink(missing_ok=True)
+    (directory / REVOKED).unlink(missing_ok=True)
     if has_chain:
         write_json(_nodes(directory), {})
 

@@ -17,8 +17,9 @@ from server.desk import Desk
 from server.live import phrases
 from server.live.reader import RunReader
 from server.live.runs import touched
-from server.live.state import ABSENT, Status, StoreState
+from server.live.state import ABSENT, StoreState
 from server.report.words import printable
+from server.status import WORDS, Status
 from server.tables import print_table
 from server.tail import read_json
 
@@ -91,7 +92,7 @@ def show(found: Listing) -> None:
     rows = [_cells(row, has_run=found.run is not None) for row in found.stores]
     print_table(columns, rows, numbers=("rounds", "failures"))
     if found.run and found.status:
-        print(f"Rounds and failures are those of the run in {found.run} ({phrases.STATUS[found.status]}).")
+        print(f"Rounds and failures are those of the run in {found.run} ({WORDS[found.status]}).")
     else:
         print("No server has worked with these credentials yet, or its run directory is gone.")
     for sentence in _validity(found):

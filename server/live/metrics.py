@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,8 +16,9 @@ from prometheus_client.registry import Collector
 
 from server.live.phrases import STORE, in_need_first
 from server.live.progress import Point
-from server.live.state import ABSENT, RunState, Status, StoreState
+from server.live.state import ABSENT, RunState, StoreState
 from server.report.words import FAILURES, printable
+from server.status import Status
 
 PREFIX = "fedshelf_"
 PHASES = ("train", "aggregate", "inspect", "evaluate")
@@ -44,7 +44,7 @@ class _Run(Collector):
         state = self._state
         yield _info("build_info", "What the page that answers is made of.", _build())
         yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
-        known: dict[str, float] = {status: float(status == state.status) for status in get_args(Status)}
+        known: dict[str, float] = {status: float(status == state.status) for status in Status}
         yield _gauge("status", "1 for what the run is now, else 0.", known, "status")
         yield _gauge("stores", "Stores by what they do; none once the run is over.", _by_state(state), "state")
         yield _gauge("rounds_planned", "Rounds that the run is to have.", state.rounds)

@@ -4,16 +4,7 @@ from collections.abc import Sequence
 
 from server.live.state import ABSENT, RunState, StoreState, Trouble
 from server.report.words import FAILURES, counted, percent, printable
-
-STATUS = {
-    "starting": "Starting",
-    "waiting": "Waiting for stores",
-    "training": "Training",
-    "finished": "Finished",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "dead": "Not running",
-}
+from server.status import HELD_UP, WORDS, Status, listed
 
 STORE = {
     "ready": "Ready",
@@ -23,6 +14,7 @@ STORE = {
     "refused": "Refused",
     "resting": "Resting",
     "set-aside": "Set aside",
+    "revoked": "Revoked",
 }
 
 
@@ -30,16 +22,14 @@ def headline(state: RunState) -> str:
     """What is going on, or how it ended, in a sentence or two."""
     rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
     match state.status:
-        case "starting":
+        case Status.STARTING:
             line = "The server is starting."
-        case "waiting":
-            line = f"{counted(state.quorum, 'store')} needed to go on; {rounds} done."
-        case "training":
+        case Status.TRAINING:
             line = _underway(state)
-        case "finished" | "stopped":
-            line = f"{rounds} done."
+        case Status.FAILED:
+            line = f"{rounds} done, then it ended."
         case _:
-            line = f"{rounds} done, then it ended." if state.status == "failed" else f"{rounds} done."
+            line = state.doing.sentence(state.rounds) if state.doing else f"{rounds} done."
     reason = printable(state.reason).strip()
     return f"{line} {reason}" if reason else line
 
@@ -48,11 +38,16 @@ def _underway(state: RunState) -> str:
     if state.underway is None:
         return f"{state.round:,} of {counted(state.rounds, 'round')} done."
     at = state.underway
-    if at.done < at.sampled:
-        answered = f"{at.done:,} of {counted(at.sampled, 'store')} have answered"
-    else:
-        answered = "all stores have answered, and the new model is being judged"
-    return f"Round {at.round:,} of {state.rounds:,}: {answered}."
+    out = f"; still out: {listed(at.out)}" if at.out else ""
+    return f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of {counted(at.sampled, 'store')} have answered{out}."
+
+
+def held_up(state: RunState) -> list[tuple[str, float]]:
+    """Since when a run is held up, and when it gives up: words, each with the instant (s since the epoch) behind it."""
+    if state.status not in HELD_UP or state.doing is None:
+        return []
+    instants = (("Since", state.since), ("the run gives up at", state.doing.until))
+    return [(words, at) for words, at in instants if at is not None]
 
 
 def store_state(store: StoreState) -> str:
@@ -81,5 +76,5 @@ def latest_accuracy(state: RunState) -> tuple[str, float] | None:
 def title(state: RunState) -> str:
     """What a browser's tab says."""
     latest = latest_accuracy(state)
-    parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", STATUS[state.status]]
+    parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", WORDS[state.status]]
     return " · ".join([part for part in parts if part] + [printable(state.name)])

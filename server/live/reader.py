@@ -4,19 +4,21 @@ import contextlib
 import fcntl
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from server.live.progress import Point, Progress
-from server.live.state import AT_WORK, RunState, Status, Trouble
-from server.live.stores import is_short, store_states
+from server.live.state import RunState, StoreState, Trouble, Underway
+from server.live.stores import store_states
 from server.live.talk import Talk
+from server.status import AT_WORK, IN_A_ROUND, Status
 from server.tail import Tail, read_json
 
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
-    "flower/delivering",
+    "flower/delivering", "flower/revoked.json",
 )  # fmt: skip
 UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
@@ -26,7 +28,7 @@ class RunReader:
     """The run in `directory`. It writes nothing there, and what is missing or half-written is no error."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._directory, self._flower = directory, directory / "flower"
         self._progress, self._talk = Progress(), Talk(directory / "flower")
         self._history = Tail(directory / "history.jsonl", self._record, self._forget)
         self._seen: object = None
@@ -54,21 +56,23 @@ class RunReader:
         rounds, epochs = int(_get(config, "run", "rounds", 0)), int(_get(config, "train", "epochs", 1))
         quorum = int(_get(config, "cohort", "min_stores", 1))
         status, reason = self._verdict(at_work=at_work)
-        stores = store_states(told, read_json(self._directory / "partition.json"), progress, over=status not in AT_WORK)
-        if status == "training" and self._talk.underway is None and told and is_short(stores, quorum):
-            status = "waiting"
+        partition, revoked = read_json(self._directory / "partition.json"), read_json(self._flower / "revoked.json")
+        stores = store_states(told, partition, revoked, progress, over=status not in AT_WORK or self._only_delivers())
+        is_talking = status in AT_WORK and not self._only_delivers()
         last = _changed(self._directory / "history.jsonl") if progress.round else None
         pace, speed = progress.seconds_per_round(), progress.images_per_second()
-        is_paced = status == "training" and pace is not None and last is not None and rounds > progress.round
+        is_paced = status in IN_A_ROUND and not self._is_stop_asked() and rounds > progress.round
         return RunState(
             name=str(_get(config, "run", "name", "") or self._directory.resolve().name),
             directory=str(self._directory),
             status=status,
+            doing=self._talk.doing if is_talking else None,
+            since=self._talk.since if is_talking else None,
             reason=reason,
             round=progress.round,
             rounds=rounds,
             quorum=quorum,
-            underway=self._talk.underway if status == "training" else None,
+            underway=_underway(self._talk.underway, stores) if status in IN_A_ROUND else None,
             began=_changed(self._directory / "flower" / "began.json"),
             stores=stores,
             accuracy={name: tuple(points) for name, points in progress.accuracy.items()},
@@ -89,24 +93,36 @@ class RunReader:
 
     def _verdict(self, *, at_work: bool) -> tuple[Status, str]:
         """How the run is, and why. An outcome of an earlier start counts no more once there is a new one."""
-        flower = self._directory / "flower"
+        flower = self._flower
         outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
-        is_stop_asked = (flower / "stop").exists()
-        if at_work and (flower / "delivering").exists():
-            return summary.get("status", "stopped"), "Its model goes to the stores that lack it."
+        if at_work and self._only_delivers():
+            return Status.DELIVERING, "Its model goes to the stores that lack it."
         if outcome.get("error"):
-            return "stopped" if is_stop_asked else "failed", str(outcome["error"])
+            return Status.STOPPED if self._is_stop_asked() else Status.FAILED, str(outcome["error"])
         began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
         is_new = not at_work and written is not None and (began is None or written >= began)
         if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
-            return ended["status"], str(ended.get("reason") or _undelivered(ended))
+            return Status(ended["status"]), str(ended.get("reason") or _undelivered(ended))
         if not at_work:
             is_run = (self._directory / "config.toml").exists()
-            return "dead", UNENDED if is_run else f"There is no run in {self._directory} yet."
-        reason = "It ends after this round, as asked." if is_stop_asked else ""
-        if self._talk.underway is not None or self._progress.round:
-            return "training", reason
-        return ("waiting" if self._talk.has_begun else "starting"), reason
+            return Status.DEAD, UNENDED if is_run else f"There is no run in {self._directory} yet."
+        return self._at_work(), "It is ending, as asked." if self._is_stop_asked() else ""
+
+    def _at_work(self) -> Status:
+        """What a run does that is going on; a simulation does not say."""
+        if self._talk.doing is not None:
+            return self._talk.doing.status
+        is_deployed = (self._flower / "began.json").exists()
+        if self._progress.round and not is_deployed:
+            return Status.TRAINING
+        return Status.WAITING if self._talk.has_begun else Status.STARTING
+
+    def _is_stop_asked(self) -> bool:
+        return (self._flower / "stop").exists()
+
+    def _only_delivers(self) -> bool:
+        """Whether the server trains nothing, and gives a finished model to stores, of which it is told nothing else."""
+        return (self._flower / "delivering").exists()
 
 
 def _undelivered(summary: dict[str, Any]) -> str:
@@ -131,6 +147,13 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Underway | None:
+    """The round being played, with the stores that are at it still."""
+    if underway is None or underway.done >= underway.sampled:
+        return underway
+    return replace(underway, out=tuple(store.name for store in stores if store.state == "training"))
 
 
 def _best(progress: Progress) -> Point | None:

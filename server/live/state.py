@@ -2,31 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from server.live.progress import Point
+from server.status import AT_WORK, Doing, Status
 
-Status = Literal["starting", "waiting", "training", "finished", "stopped", "failed", "dead"]
-AT_WORK: frozenset[Status] = frozenset({"starting", "waiting", "training"})
-WRONG: frozenset[Status] = frozenset({"failed", "dead"})
-
-ABSENT = frozenset({"away", "refused", "set-aside"})  # states of a store that nothing can be asked of
+ABSENT = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
 
 
 @dataclass(frozen=True)
 class Underway:
-    """The round being played: how many of the stores asked have answered."""
+    """The round being played: how many of the stores asked have answered; out: those that have not, as far as known."""
 
     round: int
     done: int
     sampled: int
+    out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StoreState:
     """One store.
 
-    state:    ready, training, evaluating, away, refused, resting or set-aside; empty if not known, or all is over
+    state:    ready, training, evaluating, away, refused, resting, set-aside or revoked; empty if not known or
+              all is over
     since:    seconds since the epoch, or None
     why:      plain words, or empty
     images:   training images
@@ -71,7 +69,8 @@ class Note:
 class RunState:
     """What a run's files say.
 
-    status:    see `Status`; "dead" if the run is neither over nor is any process at work on it
+    status:    see `Status`
+    doing:     what the round loop says that it does, or None; since: seconds since the epoch when it began to
     reason:    why it ended or is about to, in plain words, or empty
     round:     rounds completed; rounds: of how many; quorum: stores that a round needs
     began:     seconds since the epoch when the command started, or None
@@ -90,6 +89,8 @@ class RunState:
     name: str
     directory: str
     status: Status
+    doing: Doing | None
+    since: float | None
     reason: str
     round: int
     rounds: int

@@ -9,16 +9,21 @@ from server.live.state import StoreState
 
 # What a store's last failure says of where it is, while the app does not say.
 GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused", "policy": "refused"}
-ABLE = frozenset({"ready", "training", "evaluating"})
 
 
 def store_states(
-    told: Mapping[str, Any], partition: Mapping[str, Any], progress: Progress, *, over: bool
+    told: Mapping[str, Any],
+    partition: Mapping[str, Any],
+    revoked: Mapping[str, Any],
+    progress: Progress,
+    *,
+    over: bool,
 ) -> tuple[StoreState, ...]:
     """All stores heard of, by name.
 
     told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be empty
     partition: {"stores": {store: [images per class]}}; may be empty
+    revoked:   store -> seconds since the epoch when the chain took it out, as the clerk writes it; may be empty
     over:      whether the run has ended, so that nobody knows the stores' state any more
     """
     table = partition.get("stores")
@@ -27,18 +32,17 @@ def store_states(
     for (name, _), troubles in progress.troubles.items():
         failures[name] += len(troubles.rounds)
     return tuple(
-        _store(name, _told(told, name), sum(held.get(name) or []), progress, failures[name], over=over)
+        _store(name, _told(told, revoked, name), sum(held.get(name) or []), progress, failures[name], over=over)
         for name in sorted({*told, *held, *progress.shares})
     )
 
 
-def is_short(stores: tuple[StoreState, ...], quorum: int) -> bool:
-    """Whether fewer than `quorum` stores can train."""
-    return sum(store.state in ABLE for store in stores) < quorum
-
-
-def _told(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What the app says of a store; one that it says nothing of, while it knows others, has not come to it yet."""
+def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What the app says of a store; one that it says nothing of, while it knows others, has not come to it yet. Of a
+    revoked one the chain knows before the app does.
+    """
+    if name in revoked:
+        return {**told.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}
     return told.get(name) or ({"state": "away", "why": "it has not come since the server started"} if told else {})
 
 

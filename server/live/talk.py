@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from server.live.state import Note, Underway
+from server.status import IN_A_ROUND, Doing
 from server.tail import Tail
 
 NOTES = 100  # lines of the log that are kept
@@ -14,11 +15,14 @@ class Talk:
     """Reads `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
 
     underway: the round being played, or None
+    doing:    what the round loop says that it does, or None; since: seconds since the epoch when it began to
     has_begun: whether the app has said anything
     """
 
     def __init__(self, directory: Path) -> None:
         self.underway: Underway | None = None
+        self.doing: Doing | None = None
+        self.since: float | None = None
         self.has_begun = False
         self._app, self._launcher = deque[Note](maxlen=NOTES), deque[Note](maxlen=NOTES)
         self._files = (
@@ -42,8 +46,15 @@ class Talk:
                 self.underway = None
             case {"note": str()}:
                 self._app.append(_note(event))
+            case {"doing": dict(told)}:
+                self._does(Doing.of_event(told), event.get("at"))
             case {"training": [int(round), int(done), int(sampled)]}:
                 self.underway = Underway(round, done, sampled)
+
+    def _does(self, doing: Doing | None, at: object) -> None:
+        self.doing, self.since = doing, float(at) if isinstance(at, int | float) else None
+        if doing is None or doing.status not in IN_A_ROUND:
+            self.underway = None
 
     def _launcher_note(self, event: dict[str, Any]) -> None:
         self._launcher.append(_note(event))
@@ -51,6 +62,7 @@ class Talk:
     def _forget(self) -> None:
         self._app.clear()
         self.underway, self.has_begun = None, False
+        self.doing, self.since = None, None
 
 
 def _note(event: dict[str, Any]) -> Note:

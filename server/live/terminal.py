@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from server.live import phrases
-from server.live.state import WRONG, RunState
+from server.live.state import RunState
 from server.report import words
+from server.status import HELD_UP, WORDS, WRONG, Status
 
 STORES = 30  # rows at most; those that need a person come first
 TROUBLES = 10
@@ -21,15 +22,18 @@ NOTES = 8
 NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
 COLOURS = {
     "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red", "refused": "red",
-    "set-aside": "red",
+    "set-aside": "red", "revoked": "red",
 }  # fmt: skip
 
 
 def show(state: RunState, console: Console) -> None:
     """Print the state for a person."""
-    colour = "red" if state.status in WRONG else "green" if state.status == "finished" else "blue"
-    console.print(Text.assemble((words.printable(state.name), "bold"), "  ", (phrases.STATUS[state.status], colour)))
+    status = (WORDS[state.status], _colour(state.status))
+    console.print(Text.assemble((words.printable(state.name), "bold"), "  ", status))
     console.print(phrases.headline(state), markup=False, highlight=False, soft_wrap=True)
+    if instants := phrases.held_up(state):
+        told = ", ".join(f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants)
+        console.print(f"{told}.", highlight=False)
     parts: list[Any] = [_progress(state)]
     if state.stores:
         parts.append(_stores(state))
@@ -38,6 +42,14 @@ def show(state: RunState, console: Console) -> None:
     if state.notes:
         parts.append(_notes(state))
     console.print(Group(*parts))
+
+
+def _colour(status: Status) -> str:
+    if status in WRONG:
+        return "red"
+    if status in HELD_UP:
+        return "yellow"
+    return "green" if status is Status.FINISHED else "blue"
 
 
 def as_json(state: RunState) -> str:

@@ -12,6 +12,7 @@ from server.live import phrases
 from server.live.state import RunState
 from server.report import words
 from server.report.charts import LineChart, line_chart
+from server.status import WORDS
 
 FOLDER = Path(__file__).parent
 REPORT = FOLDER.parent / "report"
@@ -66,7 +67,7 @@ class View:
     def parts(self, state: RunState) -> dict[str, str]:
         """The page's parts by the id of their place."""
         values = {
-            "head": (state, phrases.STATUS[state.status], phrases.headline(state), _share(state)),
+            "head": (state, WORDS[state.status], phrases.headline(state), phrases.held_up(state), _share(state)),
             "tiles": (tiles(state),),
             "curves": (accuracy_chart(state), loss_chart(state)),
             "stores": (state, Rows.of("stores", phrases.in_need_first(state.stores))),

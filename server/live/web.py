@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.live import phrases
 from server.live.metrics import exposition
 from server.live.reader import RunReader
-from server.live.state import WRONG, RunState
+from server.live.state import RunState
 from server.live.view import FOLDER, REPORT, View
+from server.status import WRONG
 
 HOSTS = ["127.0.0.1", "localhost"]
 POLICY = (

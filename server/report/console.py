@@ -15,6 +15,7 @@ from rich.text import Text
 
 from server.report.naming import outcome
 from server.report.words import counted, decimal, duration, percent, printable
+from server.status import HELD_UP, WORDS, Doing, Status
 
 MOST_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
@@ -37,6 +38,7 @@ class RoundTable:
         self._total = total_rounds
         self._done = first_round - 1
         self._answered, self._sampled = 0, 0  # of the round under way
+        self._status = Status.STARTING
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=MOST_ROWS)
         self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
         self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
@@ -56,7 +58,7 @@ class RoundTable:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._live:
-            self._sampled = 0
+            self._sampled, self._status = 0, Status.TRAINING
             self._draw()
             self._live.stop()
 
@@ -71,6 +73,12 @@ class RoundTable:
             self._draw_if_due()
         else:
             self._print(plain_line(record, self._total, self._left()))
+
+    def doing(self, doing: Doing) -> None:
+        """Show what the run does, beside the progress; without a terminal, nothing: notes say what a run waits for."""
+        if self._live:
+            self._status = doing.status
+            self._draw_if_due()
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Show how many of a round's stores have answered; without a terminal, nothing."""
@@ -129,7 +137,9 @@ class RoundTable:
 
     def _progress(self) -> Table:
         parts = [duration(time.monotonic() - self._started)]
-        if self._seconds and self._done < self._total:
+        if self._status not in (Status.STARTING, Status.TRAINING):
+            parts.append(WORDS[self._status].lower())
+        if self._seconds and self._done < self._total and self._status not in HELD_UP:
             parts.append(f"{duration(self._left())} left")
         if self._best[1]:
             parts.append(f"best {percent(self._best[0])} in round {self._best[1]}")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self, TextIO
 
 from server.report.naming import outcome
 from server.report.words import printable
+from server.status import HELD_UP, Doing, Status
 
 
 class JsonLog:
@@ -17,7 +19,7 @@ class JsonLog:
 
     time:  ISO 8601 in UTC, with milliseconds
     level: info; warning for a round in which a store failed; error for a run that did
-    event: note, training (a round has begun), round (it is done), or the status in which the run ended
+    event: note, round (it is done), or what the run does from here on, or how it ended, in the words of `Status`
     text:  the same in words
 
     A round's lines have "round" and "rounds", and when it is done what a line of the table says. Rounds
@@ -41,6 +43,14 @@ class JsonLog:
     def note(self, text: str) -> None:
         """Something worth a line."""
         self._write("info", "note", printable(text))
+
+    def doing(self, doing: Doing) -> None:
+        """The run does something else; that a round trains is told with how many it asks."""
+        if doing.status is Status.TRAINING:
+            return
+        waiting = {"stores": list(doing.stores), "needed": doing.needed, "until": _iso(doing.until)}
+        facts = waiting if doing.status in HELD_UP else {}
+        self._write("info", doing.status, doing.sentence(self._total), round=doing.round, rounds=self._total, **facts)
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """A round has begun; nothing for the answers that come in."""
@@ -73,6 +83,12 @@ class JsonLog:
         self._write(level, status, text, rounds=summary.get("rounds"), directory=str(out))
 
     def _write(self, level: str, event: str, text: str, **more: Any) -> None:
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"time": time, "level": level, "event": event, "text": text, **more}
+        line = {"time": _iso(time.time()), "level": level, "event": event, "text": text, **more}
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def _iso(at: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

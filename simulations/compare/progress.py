@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from server.report.words import counted
 from server.run_directory import Record
+from server.status import Doing
 from server.training_run import StopRequest
 from simulations.compare.parts import Part
 from simulations.engines.pool import shared
@@ -48,6 +49,9 @@ class Progress:
         """Keep a line for whoever shows them."""
         self.notes.append(text)
 
+    def doing(self, doing: Doing) -> None:
+        """Nothing."""
+
     def training(self, round: int, done: int, sampled: int) -> None:
         """Nothing."""
 
@@ -83,6 +87,9 @@ class PartWatcher:
 
     def note(self, text: str) -> None:
         """Nothing: the part's own files have it."""
+
+    def doing(self, doing: Doing) -> None:
+        """Nothing."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Nothing."""

@@ -65,6 +65,10 @@ class RayEngine:
         """0: simulated stores never rest."""
         return 0.0
 
+    def held_back(self) -> Mapping[str, str]:
+        """None: simulated stores are never busy otherwise."""
+        return {}
+
     def set_aside(self, store: str, why: str) -> None:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)

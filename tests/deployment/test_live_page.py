@@ -1,5 +1,6 @@
 """The live page as a person has it: served by a process of its own, in a real browser, beside a real run."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -138,6 +139,10 @@ def test_a_run_has_its_page_while_it_goes_on_and_is_watched_beyond_its_end(
     wait_for(lambda: present <= set(metrics(watched)))
     assert server.ends() == 0
     assert '"event": "finished"' in server.lines[-1]
+    events = [json.loads(line)["event"] for line in server.lines if line.startswith("{")]
+    states = [event for event in events if event not in ("note", "starting", "waiting")]
+    assert states == [*["training", "judging", "round"] * 2, "finishing", "delivering", "finished"]
+    assert "starting" in events
     assert not answers(live)
     assert command("flower-server", "status", out).ends() == 0
     assert httpx.get(f"http://127.0.0.1:{watched}/health", trust_env=False).json() == {"status": "finished", "round": 2}

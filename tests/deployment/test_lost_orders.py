@@ -26,6 +26,7 @@ from server.board import Board
 from server.grid import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
+from tests.server.by_hand import Notes
 
 
 class LossyGrid(LocalGrid):
@@ -134,9 +135,11 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     assert (answer.code, answer.rest) == ("policy", 2)
     began = time.monotonic()
     assert dict(runtime.stores()) == {}
+    assert "its policy does not allow it (hours), until" in runtime.held_back()["north"]
     assert "its policy does not allow it (hours)" in notes[-1]
-    present = cohort.assemble(runtime, 1, 0.1, notes.append, lambda: False)  # longer than it would wait for others
+    present = cohort.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)  # longer than it would wait for others
     assert list(present) == ["north"]
+    assert runtime.held_back() == {}
     assert time.monotonic() - began > 1.5
 
 
@@ -148,7 +151,7 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
     wait_for(runtime.stores)
     assert len(list(runtime.train(order(), ["north"]))) == 1
     with pytest.raises(StoresError, match="0 of the 1 stores needed"):
-        cohort.assemble(runtime, 1, 0.1, lambda _: None, lambda: False)
+        cohort.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)
 
 
 def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(
@@ -158,6 +161,7 @@ def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(
     wait_for(runtime.stores)
     runtime.set_aside("north", "three bad answers")
     assert dict(runtime.stores()) == {}
+    assert runtime.held_back() == {"north": "it is set aside"}
     assert "three bad answers" in str(lossy.sent[-1].content["header"])
 
 

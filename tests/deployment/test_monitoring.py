@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import pytest
@@ -15,8 +15,8 @@ import pytest
 from server.live.metrics import exposition
 from server.live.phrases import STORE
 from server.live.reader import RunReader
-from server.live.state import Status
 from server.live.stores import ABLE
+from server.status import Status
 from tests.deployment.deployed import SCRIPTS, free_port, wait_for
 from tests.server.live_runs import LiveRun
 
@@ -60,7 +60,7 @@ def test_there_are_the_metrics_that_they_ask_for(path: Path, run: LiveRun) -> No
 def test_there_are_the_statuses_that_they_ask_for() -> None:
     asked = [each.split("|") for each in re.findall(r'status=~?"([^"]+)"', ALERTS.read_text())]
     assert len(asked) >= 4
-    assert {status for each in asked for status in each} <= set(get_args(Status))
+    assert {status for each in asked for status in each} <= set(Status)
 
 
 @pytest.mark.parametrize("path", [ALERTS, DASHBOARD], ids=lambda path: path.name)

@@ -214,6 +214,8 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, osl
         assert list(line.receive() or []) == []
     wait_for(lambda: "lyon-2" not in nodes(place).values())
     assert "oslo-7" in nodes(place).values()
+    told = json.loads((place / "flower" / "revoked.json").read_text())
+    assert told == {"lyon-2": chain.stores.stores()["lyon-2"].since.timestamp()}, "what page and status show"
     wait_for(lambda: "127.0.0.1: store lyon-2 is revoked" in door_log(place))
     with pytest.raises(RefusedError, match="The server does not let this store in: the chain has revoked this store"):
         Line(lyon, Quiet(), patience=0).__enter__()

@@ -12,6 +12,7 @@ from common.metrics import Counts
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
 from common.params import Layout
+from server.status import Doing
 
 
 class Targets:
@@ -37,6 +38,9 @@ class Targets:
     def resting(self) -> float:
         return 0.0
 
+    def held_back(self) -> Mapping[str, str]:
+        return {}
+
     def set_aside(self, store: str, why: str) -> None:
         self.left_out[store] = why
 
@@ -56,12 +60,16 @@ class Notes:
     def __init__(self) -> None:
         self.rows: list[dict] = []
         self.notes: list[str] = []
+        self.done: list[Doing] = []
 
     def row(self, record: dict) -> None:
         self.rows.append(record)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def doing(self, doing: Doing) -> None:
+        self.done.append(doing)
 
     def training(self, round: int, done: int, sampled: int) -> None:
         assert 0 <= done <= sampled

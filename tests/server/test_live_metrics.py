@@ -14,7 +14,8 @@ from common.failures import FailureCode
 from server.live import phrases
 from server.live.metrics import LISTED, exposition
 from server.live.reader import RunReader
-from server.live.state import Status, Trouble
+from server.live.state import Trouble
+from server.status import Status
 from tests.server.live_runs import BEGAN, LiveRun
 
 NAMES = ["lyon-2", "oslo-7", "süd 2"]
@@ -113,7 +114,7 @@ def test_nobody_knows_where_stores_are_once_the_run_is_over(run: LiveRun) -> Non
 
 def test_every_status_is_a_series_and_one_of_them_is_1(run: LiveRun) -> None:
     told = {sample[1]: value for sample, value in samples(run).items() if sample[0] == "fedshelf_status"}
-    assert told == {status: float(status == "dead") for status in get_args(Status)}
+    assert told == {status: float(status == "dead") for status in Status}
 
 
 def test_every_failure_has_a_metric_and_words(run: LiveRun) -> None:

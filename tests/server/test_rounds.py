@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from common.calibration import GRID
-from common.errors import StoresError
+from common.errors import StoppedError, StoresError
 from common.metrics import Counts
 from common.orders import Failure, Update
 from server.gate import Gate
 from server.rounds import Rounds
 from server.spool import Memory, Spool
+from server.status import Doing, Status
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
@@ -98,6 +99,32 @@ def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> No
     rounds = rounds_of(Targets({"a": 4.0}), notes, cohort__min_stores=3, cohort__wait=0)
     with pytest.raises(StoresError, match=r"1 of the 3 stores needed joined within 0 s \(a\)"):
         rounds.play(rounds.begin(vector(0.0)))
+
+
+def test_the_watcher_hears_what_a_round_does(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
+    rounds.play(rounds.begin(vector(0.0)))
+    assert notes.done == [Doing(Status.TRAINING, 1, ("a", "b")), Doing(Status.JUDGING, 1)]
+
+
+def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
+    class Resting(Targets):
+        """Store b is there, but asleep, and away at the third look; then somebody stops the run."""
+
+        looks = 0
+
+        def held_back(self) -> dict[str, str]:
+            self.looks += 1
+            return {"b": "its policy does not allow it (hours)"} if self.looks < 3 else {}
+
+    runtime = Resting({"a": 4.0})
+    rounds = Rounds(plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3)
+    with pytest.raises(StoppedError):
+        rounds.play(rounds.begin(vector(0.0)))
+    assert [(doing.status, doing.stores, doing.needed, doing.why) for doing in notes.done] == [
+        (Status.BLOCKED, ("a",), 2, "b: its policy does not allow it (hours)"),
+        (Status.WAITING, ("a",), 2, ""),
+    ]
 
 
 def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Notes) -> None:

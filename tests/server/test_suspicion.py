@@ -159,6 +159,9 @@ class Products:
     def resting(self) -> float:
         return 0.0
 
+    def held_back(self) -> Mapping[str, str]:
+        return {}
+
     def set_aside(self, store: str, why: str) -> None:
         self._infos.leave_out(store)
 

@@ -13,6 +13,7 @@ from common.images.types import Images
 from server.per_store import read
 from server.plan import prepare
 from server.run_directory import Record, RunDirectory
+from server.status import Doing
 from server.training_run import StopRequest, Training
 from simulations.dealt import Dealt, Parts
 from simulations.engines.sequential import SequentialEngine
@@ -46,6 +47,9 @@ class Watch:
         self.memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
 
     def note(self, text: str) -> None:
+        pass
+
+    def doing(self, doing: Doing) -> None:
         pass
 
     def training(self, round: int, done: int, sampled: int) -> None:

@@ -1,0 +1,111 @@
+"""Each state of a run has words of its own, the same for page, terminal, programs and log."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from server.live import phrases, terminal
+from server.live.reader import RunReader
+from server.live.state import RunState
+from server.live.view import View, tiles
+from server.report.jsonlog import JsonLog
+from server.status import AT_WORK, HELD_UP, WORDS, Doing, Status
+from tests.server.live_runs import BEGAN, LiveRun
+
+NAMES = ("lyon-2", "oslo-7", "süd 2")
+DOINGS = {
+    "4 stores needed for round 4 of 20, 1 there: oslo-7.": Doing(Status.WAITING, 4, ("oslo-7",), 4, BEGAN + 600),
+    "Round 4 of 20 cannot begin: 1 of 2 stores needed can train now. rome: its disk is full.": Doing(
+        Status.BLOCKED, 4, ("oslo-7",), 2, BEGAN + 600, "rome: its disk is full"
+    ),
+    "Round 4 of 20: all stores have answered; the new model is being judged.": Doing(Status.JUDGING, 4),
+    "The rounds are over; the model that is delivered is being judged and written.": Doing(Status.FINISHING),
+    "The rounds are over; the model goes to the stores that are here.": Doing(Status.DELIVERING),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[LiveRun]:
+    """A run at work, three rounds of which are done."""
+    run = LiveRun(tmp_path / "chain", stores=list(NAMES))
+    run.play(1, 3)
+    with run.at_work():
+        yield run
+
+
+def look(run: LiveRun) -> RunState:
+    return RunReader(run.path).look()
+
+
+def printed(state: RunState) -> str:
+    told = io.StringIO()
+    terminal.show(state, Console(file=told, width=200))
+    return told.getvalue()
+
+
+def test_there_are_words_for_each_state() -> None:
+    assert WORDS.keys() == set(Status)
+    assert len(set(WORDS.values())) == len(Status)
+    assert {doing.status for doing in DOINGS.values()} | {Status.STARTING, Status.TRAINING} == AT_WORK
+
+
+@pytest.mark.parametrize("sentence", DOINGS)
+def test_page_terminal_json_and_log_say_the_same(run: LiveRun, sentence: str) -> None:
+    doing = DOINGS[sentence]
+    run.does(doing)
+    state = look(run)
+    assert state.status is doing.status
+    assert json.loads(terminal.as_json(state))["status"] == doing.status
+    for said in (printed(state), View().parts(state)["head"]):
+        assert WORDS[doing.status] in said
+        assert sentence in said
+    log = io.StringIO()
+    JsonLog(20, log).doing(doing)
+    line = json.loads(log.getvalue())
+    assert (line["event"], line["text"]) == (doing.status, sentence)
+
+
+@pytest.mark.parametrize("sentence", DOINGS)
+def test_an_end_is_expected_only_while_rounds_go_on(run: LiveRun, sentence: str) -> None:
+    assert look(run).ends is not None
+    doing = DOINGS[sentence]
+    run.does(doing)
+    state = look(run)
+    assert (state.ends is None) == (doing.status is not Status.JUDGING)
+    assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is Status.JUDGING)
+    since = phrases.held_up(state)
+    assert since == ([("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)] if doing.status in HELD_UP else [])
+
+
+def test_a_run_that_is_asked_to_stop_says_so_and_expects_no_end(run: LiveRun) -> None:
+    (run.flower / "stop").touch()
+    state = look(run)
+    assert (state.status, state.reason, state.ends) == (Status.TRAINING, "It is ending, as asked.", None)
+
+
+def test_while_stores_train_it_names_those_that_are_still_out(run: LiveRun) -> None:
+    run.say(training=[4, 1, 3])
+    run.tell(**{"oslo-7": {"state": "training"}, "süd 2": {"state": "training"}})
+    assert phrases.headline(look(run)) == "Round 4 of 20: 1 of 3 stores have answered; still out: oslo-7, süd 2."
+
+
+def test_a_start_after_rounds_says_that_it_starts(run: LiveRun) -> None:
+    (run.flower / "events.jsonl").unlink()
+    assert look(run).status is Status.STARTING
+
+
+def test_a_revoked_store_is_revoked_whatever_the_app_says(run: LiveRun) -> None:
+    reader = RunReader(run.path)
+    run.tell()
+    assert {store.state for store in reader.look().stores} == {"ready"}
+    (run.flower / "revoked.json").write_text(json.dumps({"oslo-7": BEGAN + 90}))
+    state = reader.look()
+    (oslo,) = [store for store in state.stores if store.state != "ready"]
+    assert (oslo.name, oslo.state, oslo.since) == ("oslo-7", "revoked", BEGAN + 90)
+    assert state.present == 2
+    assert "Revoked" in printed(state)
+    assert "<b>Revoked</b>" in View().parts(state)["stores"]
