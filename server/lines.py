@@ -22,7 +22,7 @@ class Trained:
 
     asked:   the cohort, in store order
     updates: the good ones, in store order
-    present: all stores that could have been asked
+    present: all stores that could have been asked, with as many images as they count for
     norms:   of what training changed, by store that has a good update
     """
 
@@ -69,6 +69,11 @@ def line(
         "lr": learning_rate(config.train, number, config.run.rounds),
         "sampled": list(trained.asked),
         "stores": stores,
+        "capped": {
+            name: {"claimed": info.num_examples, "counted": trained.present[name].num_examples}
+            for name, info in trained.asked.items()
+            if info.num_examples > trained.present[name].num_examples
+        },
         "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
         "train": {
             "loss": sum(u.loss * u.num_examples for u in updates) / images,

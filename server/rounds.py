@@ -24,6 +24,7 @@ from server.delivery import best_round
 from server.evaluator import Evaluator
 from server.gate import Gate, Judge
 from server.guarantee import Guarantee
+from server.image_cap import ImageCap, most_images
 from server.lines import Trained
 from server.norm_bound import UsualNorms
 from server.run_directory import Record
@@ -65,6 +66,7 @@ class Rounds:
         self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
         self._layout, self._watcher, self._stop = layout, watcher, stop
         self._gate, self._left_out = gate or Gate(), set[str]()
+        self._image_cap = ImageCap(plan.config, watcher.note)
         self._evaluator = Evaluator(plan, runtime, None if self.personal else judge, self._gate.validation)
         self._guarantee = Guarantee(self.strategy, watcher.note)
         self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
@@ -218,6 +220,7 @@ class Rounds:
             self._gate.held,
             lambda update: self.strategy.fault(update, lr, self.config.train),
             norms,
+            most_images(self.config, present),
         )
         self._watcher.doing(Doing(Status.TRAINING, order.round, tuple(asked)))
         for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
@@ -225,7 +228,8 @@ class Rounds:
         screened = screen.result()
         for sentence in screened.ignored:
             self._watcher.note(f"Round {order.round}: {sentence}")
-        return Trained(order, asked, screened.updates, screened.failed, present, screened.norms)
+        counted = self._image_cap.applied(present, asked)
+        return Trained(order, asked, screened.updates, screened.failed, counted, screened.norms)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, telling the watcher how many there are."""

@@ -12,6 +12,7 @@ from common.config import TrainConfig
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from common.plain import plain
+from server.image_cap import capped
 from server.norm_bound import NormBound, UsualNorms
 from server.spool import Held
 
@@ -50,6 +51,7 @@ class Screen:
     held:   takes the updates; nothing else here keeps one
     fault:  what the strategy finds wrong with that, in words, or None
     earlier: the usual norms of the rounds before
+    most_images: that an update counts for, see `server.image_cap`; None: as many as its store has declared
     """
 
     order: TrainOrder
@@ -58,6 +60,7 @@ class Screen:
     held: Held
     fault: Callable[[Update], str | None] = lambda _: None
     earlier: UsualNorms = field(default_factory=UsualNorms)
+    most_images: int | None = None
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
     _signs: dict[str, Tensor] = field(default_factory=dict)
@@ -75,7 +78,8 @@ class Screen:
         elif (fault := self._fault(answer)) is not None:
             self._refuse(store, fault)
         else:
-            counted = replace(answer, num_examples=min(answer.num_examples, self.asked[store].num_examples))
+            most = capped(self.asked[store], self.most_images).num_examples
+            counted = replace(answer, num_examples=min(answer.num_examples, most))
             self._signs[store] = self._sign(counted)
             self._images[store] = counted.num_examples
             self.held.put(self._reckoned(counted))

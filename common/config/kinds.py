@@ -38,7 +38,7 @@ MACHINE_KEYS = frozenset(
 MATHEMATICS_KEYS = frozenset(
     {
         "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data", "run.engine", "run.seed",
-        "screening.norm_factor",
+        "screening.images_factor", "screening.norm_factor",
     }
 )  # fmt: skip
 MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # but for the above

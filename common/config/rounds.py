@@ -38,6 +38,11 @@ class ScreeningConfig(Section):
         " simulation as many times that as the store has times the median's images, with real stores compared with the"
         " rounds before, too; five times as much in smaller cohorts; 0: any",
     )
+    images_factor: NonNegative = Field(
+        0.0,
+        description="training images that a store counts for at most, in medians of the stores that are there: it says"
+        " itself how many it has; 0: 10 with real stores, any number in a simulation",
+    )
     strikes: Annotated[int, Field(ge=0)] = Field(
         3, description="rounds in a row with an invalid answer after which a store is set aside; 0: never"
     )

@@ -1,5 +1,6 @@
 """The page's section on stores that something speaks against."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.report import words
@@ -16,12 +17,24 @@ class Doubt:
 
 
 def doubts(run: Contents) -> list[Doubt]:
-    """What the last round's standing says, those that were set aside first."""
+    """What the rounds say: stores that were set aside, that are under suspicion, that claim too many images."""
     standing = run.history[-1].get("standing", {}) if run.history else {}
+    capped = {name: told for record in run.history for name, told in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
     found = [Doubt(words.printable(name), words.printable(why), True) for name, why in sorted(aside.items())]
-    return found + [
-        Doubt(words.printable(name), words.printable(why), False)
-        for name, why in sorted(suspects.items())
-        if name not in aside
-    ]
+    return (
+        found
+        + [
+            Doubt(words.printable(name), words.printable(why), False)
+            for name, why in sorted(suspects.items())
+            if name not in aside
+        ]
+        + [Doubt(words.printable(name), _capped(told), False) for name, told in sorted(capped.items())]
+    )
+
+
+def _capped(told: Mapping[str, int]) -> str:
+    return (
+        f"it says it has {told['claimed']} training images and counts for {told['counted']}; if it really has so many"
+        " more than others, raise screening.images_factor"
+    )

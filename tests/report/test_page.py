@@ -270,9 +270,11 @@ def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_pat
         "suspects": {"ost": "seems to take hats for <shoes>", "a": "same"},
         "set_aside": {"ost": "3 bad rounds"},
     }
-    write_history(directory, [*records[:-1], records[-1] | {"standing": standing}])
+    capped = {"süd": {"claimed": 10**9, "counted": 1000}}
+    write_history(directory, [*records[:-1], records[-1] | {"standing": standing, "capped": capped}])
     markup, page = page_of(directory)
     assert "doubts" in page.sections
+    assert "<b>süd</b>: it says it has 1000000000 training images and counts for 1000; if" in markup
     assert markup.index("<b>ost</b> was set aside: 3 bad rounds.") < markup.index("<b>a</b>: same.")
 
 

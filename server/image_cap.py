@@ -1,0 +1,53 @@
+"""How many images a store may count for: what it says of itself decides its weight, and nobody can check it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from common.config import STORES_OWN, RunConfig
+from common.orders import StoreInfo
+
+FACTOR = 10.0  # with real stores, where nobody has chosen
+
+
+def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | None:
+    """Return how many images a store counts for at most; None: for as many as it has.
+
+    That is `screening.images_factor` times the median of all stores that are there, of an even number the lower of the
+    middle ones: of two stores the smaller one, of three the middle one. So fewer than half of the stores cannot raise
+    it by claiming more, and one store alone is its own median and never capped.
+    """
+    factor = config.screening.images_factor or (FACTOR if config.data.dataset == STORES_OWN else 0.0)
+    if not factor or not stores:
+        return None
+    images = sorted(info.num_examples for info in stores.values())
+    return max(1, int(factor * images[(len(images) - 1) // 2]))
+
+
+def capped(info: StoreInfo, most: int | None) -> StoreInfo:
+    """Return what a store holds as it counts: at most `most` training images, in the proportions of its classes."""
+    images = info.num_examples
+    if most is None or images <= most:
+        return info
+    counts = {label: count * most // images for label, count in info.counts.items()}
+    return replace(info, counts=counts, untold=most - sum(counts.values()))
+
+
+class ImageCap:
+    """Applies the cap to the stores of a run, and names each that it touches once."""
+
+    def __init__(self, config: RunConfig, note: Callable[[str], None]) -> None:
+        self._config, self._note = config, note
+        self._named: set[str] = set()
+
+    def applied(self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]) -> dict[str, StoreInfo]:
+        """Return all stores that are there as they count; those `asked` to train are named if they are capped."""
+        most = most_images(self._config, present)
+        counted = {store: capped(info, most) for store, info in present.items()}
+        for store, info in asked.items():
+            if (images := counted[store].num_examples) < info.num_examples and store not in self._named:
+                self._named.add(store)
+                self._note(
+                    f"{store} says it has {info.num_examples} training images and counts for {images}; if it really has"
+                    " so many more than others, raise screening.images_factor."
+                )
+        return counted

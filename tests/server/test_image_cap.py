@@ -1,0 +1,98 @@
+"""A store that claims more images than others can have counts for ten times the median, wherever images count."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from common.orders import StoreInfo, TrainOrder, Update
+from server.image_cap import capped, most_images
+from server.rounds import Rounds
+from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
+
+REAL = {"data__dataset": "stores"}
+
+
+def holding(*images: int) -> dict[str, StoreInfo]:
+    return {name: StoreInfo(name, {"a": count}, 0, 0) for name, count in zip("abcdefg", images, strict=False)}
+
+
+@pytest.mark.parametrize(
+    ("images", "most"),
+    [
+        ((70,), 700),  # its own median: never capped
+        ((50, 10**9), 500),  # of two the smaller one
+        ((50, 70, 10**9), 700),  # of three the middle one
+        ((50, 60, 70, 10**9), 600),
+        ((0, 0, 10**9), 1),
+    ],
+)
+def test_the_cap_is_ten_medians_that_no_minority_can_raise(images: tuple[int, ...], most: int) -> None:
+    assert most_images(plan_of(**REAL).config, holding(*images)) == most
+
+
+def test_a_simulation_has_none_unless_asked_for_and_a_giant_store_raises_it() -> None:
+    stores = holding(50, 70, 10**9)
+    assert most_images(plan_of().config, stores) is None
+    assert most_images(plan_of(screening__images_factor=2).config, stores) == 140
+    assert most_images(plan_of(**REAL, screening__images_factor=1e8).config, stores) == 7 * 10**9
+
+
+def test_what_counts_keeps_its_mix_of_classes() -> None:
+    info = StoreInfo("a", {"hat": 600, "shoe": 300}, 5, 6, untold=100)
+    assert capped(info, 100) == StoreInfo("a", {"hat": 60, "shoe": 30}, 5, 6, untold=10)
+    assert capped(info, 99).num_examples == 99
+    assert capped(info, 1000) == capped(info, None) == info
+
+
+class Claims(Targets):
+    """Stores that say they have so many images, and that they trained on all of them."""
+
+    def __init__(self, targets: Mapping[str, float], images: Mapping[str, int]) -> None:
+        super().__init__(targets)
+        self.images = images
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        return {name: StoreInfo(name, {"a": self.images[name]}, 0, 0) for name in super().stores()}
+
+    def train(self, order: TrainOrder, stores: list[str]):  # type: ignore[no-untyped-def,override]
+        for update in super().train(order, stores):
+            assert isinstance(update, Update)
+            yield Update(update.store, update.round, update.params, self.images[update.store], 1.0, 0.1)
+
+
+@pytest.mark.parametrize("weighting", ["images", "uniform"])
+def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_named(
+    notes: Notes, weighting: str
+) -> None:
+    runtime = Claims({"a": 2.0, "b": 2.0, "evil": 26.0}, {"a": 10, "b": 10, "evil": 10**9})
+    plan = plan_of(**REAL, strategy__weighting=weighting)
+    rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False)
+    state = rounds.begin(vector(0.0))
+    state, record = rounds.play(state)
+    # halves of the way: 1, 1 and 13, with weights 10, 10 and 100 where images count
+    assert state.params.item() == pytest.approx((10 + 10 + 1300) / 120 if weighting == "images" else 5.0)
+    assert record["capped"] == {"evil": {"claimed": 10**9, "counted": 100}}
+    assert record["stores"]["evil"]["images"] == 100
+    state, _ = rounds.play(state)
+    assert [note for note in notes.notes if "counts for" in note] == [
+        "evil says it has 1000000000 training images and counts for 100; if it really has so many more than others,"
+        " raise screening.images_factor."
+    ]
+
+
+def test_rows_of_the_head_are_averaged_by_images_that_count() -> None:
+    from server.screening import Screen
+    from server.spool import Memory
+
+    held = Memory()
+    order = TrainOrder(plan_of(strategy__absent_classes="mask", **REAL), 1, torch.zeros(1))
+    asked = {"a": StoreInfo("a", {"a": 6, "b": 4}, 0, 0), "evil": StoreInfo("evil", {"a": 0, "b": 10**9}, 0, 0)}
+    screen = Screen(order, asked, {}, held, most_images=most_images(order.plan.config, asked))
+    for name, info in asked.items():
+        screen.take(Update(name, 1, torch.ones(1), info.num_examples, 1.0, 0.1))
+    by_class = {update.store: update.by_class for update in screen.result().updates}
+    assert by_class["a"] is not None
+    assert by_class["evil"] is not None
+    assert by_class["a"].tolist() == [6.0, 4.0]
+    assert by_class["evil"].tolist() == pytest.approx([0.0, 100.0])
