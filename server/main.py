@@ -10,7 +10,7 @@ import typer
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
 from server.export_command import export
-from server.operator_commands import deliver, runs, status, stop, try_out, watch
+from server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
 BEGAN = time.time()
 
@@ -115,6 +115,7 @@ def start(
 
 app.command()(status)
 app.command()(watch)
+app.command()(check)
 app.command()(runs)
 app.command()(stop)
 app.command(name="try")(try_out)

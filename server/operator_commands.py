@@ -75,6 +75,34 @@ def stop(
     stopping.stop(run, at_once=at_once)
 
 
+def check(
+    credentials: Annotated[Path, typer.Option(help="DIR/server of `provision`.")],
+    host: Annotated[str | None, typer.Option(help="Address to listen on, as for start.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on, as for start.")] = None,
+    live_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the live page; 0: none.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, whose size decides how much disk is needed.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Ordered product classes, comma-separated.")] = None,
+    test_data: Annotated[Path | None, typer.Option(help="Folder of test photos that the server keeps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory, which need not be there yet.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for programs.")] = False,
+) -> None:
+    """See whether a server can start here: credentials, clock, ports, disk, test photos. Exits with 4 if it cannot."""
+    flags: dict[str, Any] = {
+        "model.name": model,
+        "data.classes": classes,
+        "evaluation.test_data": str(test_data.resolve()) if test_data else None,
+        "run.out": str(out) if out else None,
+    }
+    settings = merge_settings(config, flags, assignments or [])
+    from server.check.command import check_server
+
+    raise typer.Exit(check_server(credentials, (host, port), live_port, settings, as_json=as_json))
+
+
 def try_out(
     stores: Annotated[
         int | None, typer.Option(min=1, help="Stores; 3, or as many as --photos has folders of stores.")

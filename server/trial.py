@@ -27,7 +27,6 @@ from server.processes import Children, mortal
 from server.run_directory import RunDirectory, free_name
 
 STORES = 3
-PAGE_PORT = 8444  # where the live page is wanted
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
 _TEST = "test"
 _LOOK = 0.5  # seconds between two looks at the stores' processes
@@ -79,7 +78,7 @@ def run_trial(trial: Trial) -> int:
         with _joined(photos, chain, folder) as watch:
             settings = _settings(trial, photos, out)
             try:
-                code = conduct(Request(settings, address, chain, False, trial.began, False, PAGE_PORT))
+                code = conduct(Request(settings, address, chain, False, trial.began, False, None))
             except (KeyboardInterrupt, FedshelfError):
                 if not watch.ended:
                     raise

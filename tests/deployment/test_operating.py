@@ -63,3 +63,21 @@ def test_now_ends_a_server_that_waits_for_a_round(command: Starter, folders: dic
         os.kill(store.process.pid, signal.SIGCONT)
     wait_for(lambda: not processes_of(out))
     assert len(history(out)) >= 2
+
+
+def test_a_check_before_the_first_store_joins(command: Starter, tmp_path: Path) -> None:
+    chain, port = tmp_path / "chain", free_port()
+    about = ["--host", "127.0.0.1", "--port", str(port), "--stores", "oslo", "--out", chain]
+    made = command("flower-server", "provision", *about)
+    assert made.ends() == 0
+    options = ["--credentials", chain / "server", "--live-port", "0", "--model", "niid-cnn", "--out", tmp_path / "run"]
+    good = command("flower-server", "check", *options)
+    assert good.ends() == 0, good.text
+    assert good.lines[-1] == "ok    flower: Its SuperLink starts, and answers through the door."
+    assert not (tmp_path / "run").exists()
+    (chain / "server" / "ca.key").chmod(0o644)
+    bad = command("flower-server", "check", *options, "--json")
+    assert bad.ends() == 4, bad.text
+    (finding,) = json.loads(bad.text)
+    assert (finding["verdict"], finding["about"]) == ("fail", "credentials")
+    assert "chmod 600" in finding["told"]

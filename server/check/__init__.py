@@ -1,0 +1,1 @@
+"""`flower-server check`: is this machine fit to serve a federation? Asked before the first store joins."""

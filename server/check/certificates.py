@@ -1,0 +1,98 @@
+"""The chain's credentials: kept from others, whole, valid now, and good for the names that stores call."""
+
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from common.errors import ConfigError
+from common.files import check_private
+from server.check.finding import Finding
+from server.check.subject import Subject
+from server.credentials.authority import load_key
+from server.credentials.registry import State
+
+_SOON = timedelta(days=180)  # left of the authority's life when people should hear of it
+
+
+def credentials(subject: Subject) -> Iterator[Finding]:
+    """The directory, whose permissions have been looked at when it was loaded, and the kits beside it."""
+    chain = subject.chain
+    states = [entry.state for entry in chain.stores.stores().values()]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in State if state in states) or "none"
+    if not os.access(chain.directory, os.W_OK):
+        told = f"This user may not write to {chain.directory}: no store could be enrolled, and no certificate renewed."
+        yield Finding("fail", "credentials", told)
+    else:
+        yield Finding("ok", "credentials", f"{chain.directory} is whole, and this user's alone. Stores: {counted}.")
+    for kit in sorted((chain.directory.parent / "kits").glob("*.kit")):
+        try:
+            check_private(kit)
+        except ConfigError as error:
+            yield Finding("warn", "kits", str(error))
+
+
+def certificates(subject: Subject) -> Iterator[Finding]:
+    """The authority's certificate and the server's: signature, key, dates, names."""
+    directory = subject.chain.directory
+    authority, server = (
+        x509.load_pem_x509_certificate((directory / name).read_bytes()) for name in ("ca.crt", "server.crt")
+    )
+    yield _authority(authority)
+    try:
+        server.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        yield Finding("fail", "certificate", "server.crt is not of this chain's authority; restore the credentials.")
+        return
+    if server.public_key() != load_key((directory / "server.key").read_text(encoding="utf-8")).public_key():
+        yield Finding("fail", "certificate", "server.key is not the key of server.crt; restore the credentials.")
+        return
+    yield _server(server)
+
+
+def names(subject: Subject) -> Iterator[Finding]:
+    """The names by which stores call: are they in the certificate, and does each lead anywhere?"""
+    server = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes())
+    told = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    good = {*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))}
+    for host in dict.fromkeys(endpoint.host for endpoint in subject.chain.endpoints):
+        if host not in good:
+            yield Finding(
+                "fail", "name", f"Kits name {host}, which the certificate is not for; restore the credentials."
+            )
+            continue
+        try:
+            found = sorted({str(each[4][0]) for each in socket.getaddrinfo(host, subject.address.port)})
+        except OSError as error:
+            yield Finding("warn", "name", f"{host}, which kits name, is not known on this machine: {error}.")
+            continue
+        yield Finding("ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it.")
+
+
+def _authority(authority: x509.Certificate) -> Finding:
+    now, end = datetime.now(UTC), authority.not_valid_after_utc
+    if now > end:
+        told = f"The authority ended on {end:%Y-%m-%d}: make a new chain, and give every store its new kit."
+        return Finding("fail", "authority", told)
+    if now < authority.not_valid_before_utc:
+        told = (
+            f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
+        )
+        return Finding("fail", "authority", told)
+    if end - now < _SOON:
+        told = f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every store its new kit."
+        return Finding("warn", "authority", told)
+    return Finding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
+
+
+def _server(server: x509.Certificate) -> Finding:
+    now, end = datetime.now(UTC), server.not_valid_after_utc
+    if now < server.not_valid_before_utc:
+        told = f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
+        return Finding("fail", "certificate", told)
+    if now > end:
+        return Finding("warn", "certificate", f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.")
+    return Finding("ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself.")

@@ -1,0 +1,54 @@
+"""`flower-server check` at a terminal, or for a program."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.config import STORES_OWN, resolve
+from common.errors import ConfigError
+from common.plain import plain
+from server.check.examine import examine, exit_code
+from server.check.finding import Finding
+from server.check.subject import Subject
+from server.entrance import entrance
+
+_LONGEST = 2000  # characters of a line: names of many classes are told in full
+
+
+def check_server(
+    credentials: Path,
+    address: tuple[str | None, int | None],
+    live_port: int | None,
+    settings: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> int:
+    """Look at everything, say how it is, one line each, and return the exit code.
+
+    address: host and port where stores are to come in; None: as `start` would have it
+
+    Raises ConfigError for settings that no run can have.
+    """
+    from server.growth import adopt  # loads torch
+
+    config = resolve({"data.dataset": STORES_OWN}, adopt(dict(settings)))
+    found: list[Finding] = []
+    try:
+        where, chain = entrance(credentials, *address, insecure=False)
+        assert chain is not None
+    except ConfigError as error:
+        found.append(_told(Finding("fail", "credentials", str(error)), silently=as_json))
+    else:
+        subject = Subject(chain, where, live_port, Path(config.run.out or "runs"), config)
+        found += [_told(finding, silently=as_json) for finding in examine(subject)]
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2))
+    return exit_code(found)
+
+
+def _told(finding: Finding, *, silently: bool) -> Finding:
+    if not silently:
+        print(f"{finding.verdict:4}  {finding.about}: {plain(finding.told, _LONGEST)}", flush=True)
+    return finding

@@ -1,0 +1,36 @@
+"""The whole check, in the order in which a person mends things."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from common.errors import FedshelfError, RunError
+from server.check.certificates import certificates, credentials, names
+from server.check.finding import Finding
+from server.check.machine import clock, disk
+from server.check.ports import ports
+from server.check.subject import Subject
+from server.check.training import flower, test_photos
+
+CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
+    "credentials": credentials,
+    "clock": clock,
+    "certificate": certificates,
+    "name": names,
+    "port": ports,
+    "test data": test_photos,
+    "disk": disk,
+    "flower": flower,
+}
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """Yield what each check finds, as soon as it is known; one that cannot be made has failed, and says why."""
+    for about, check in CHECKS.items():
+        try:
+            yield from check(subject)
+        except (FedshelfError, OSError, ValueError) as error:
+            yield Finding("fail", about, " ".join(str(error).split()))
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Return 0 unless something failed."""
+    return RunError.exit_code if any(finding.verdict == "fail" for finding in findings) else 0

@@ -1,0 +1,73 @@
+"""The machine: room on the disk, and the clock."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from server.check.finding import Finding
+from server.check.subject import Subject
+
+_STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
+_BESIDE = 2  # checkpoints beside the latest ones: the best, and the one being written
+_OTHERS = 100 * 2**20  # bytes for history, report, pictures and logs
+_NUMBER = 4  # bytes of a float32
+
+
+def disk(subject: Subject) -> Iterator[Finding]:
+    """Room for checkpoints, for a round's updates, and for the report."""
+    from common.orders import STORE_CHANNELS  # loads torch
+    from server.plan import prepare, settle
+
+    config = settle(subject.config, None, STORE_CHANNELS)
+    numbers = prepare(config, config.data.classes or tuple(map(str, range(100))), STORE_CHANNELS).params.numel()
+    stores = max(config.cohort.min_stores, len(subject.chain.stores.stores()))
+    checkpoints = numbers * _NUMBER * _STATES * (config.run.keep_checkpoints + _BESIDE)
+    updates = numbers * _NUMBER * 2 * (stores + 1)  # each once in Flower's database and once in the spool
+    needed = checkpoints + updates + _OTHERS
+    place = next(path for path in [subject.run, *subject.run.absolute().parents] if path.exists())
+    free = shutil.disk_usage(place).free
+    told = f"{_size(free)} free at {place}; {config.model.name} and {stores} stores need some {_size(needed)}."
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Finding("fail", "disk", f"This user may not write to {place}, where the run is to be.")
+    elif free < needed:
+        yield Finding("fail", "disk", f"{told} Make room, or choose another --out.")
+    elif free < 2 * needed:
+        yield Finding("warn", "disk", f"{told} Make room: the machine writes other things, too.")
+    else:
+        yield Finding("ok", "disk", told)
+
+
+def clock(subject: Subject) -> Iterator[Finding]:
+    """The time, which stores compare with theirs, and whether it is kept in step."""
+    now = datetime.now(UTC)
+    made = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes()).not_valid_before_utc
+    installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
+    told = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}"
+    if now < max(made, installed):
+        yield Finding("fail", "clock", f"It says {told}, which is before what is installed here was made: set it.")
+    elif (is_synchronised := _is_synchronised()) is None:
+        yield Finding("ok", "clock", f"It says {told}; whether it is kept in step cannot be told here.")
+    elif is_synchronised:
+        yield Finding("ok", "clock", f"It says {told}, and is kept in step (NTP).")
+    else:
+        yield Finding("warn", "clock", f"It says {told}, but nothing keeps it in step: timedatectl set-ntp true")
+
+
+def _is_synchronised() -> bool | None:
+    """Return what systemd says; None if it does not run here."""
+    command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(done.stdout.strip())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,72 @@
+"""The ports that the server would listen on, and who has them if they are taken."""
+
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import NetworkError
+from server.addresses import LOOPBACK, Address, check_free
+from server.check.finding import Finding
+from server.check.subject import Subject
+from server.live.port import FIRST
+
+_LISTENING = "0A"  # the state of a socket in /proc/net/tcp
+
+
+def ports(subject: Subject) -> Iterator[Finding]:
+    """The port of the stores, and the page's."""
+    if trouble := _trouble(subject.address):
+        yield Finding("fail", "port", trouble)
+    else:
+        yield Finding("ok", "port", f"{subject.address} is free for the stores.")
+    page = Address(LOOPBACK, FIRST if subject.live_port is None else subject.live_port)
+    if not page.port:
+        return
+    if not (trouble := _trouble(page)):
+        yield Finding("ok", "page", f"{page} is free for the live page.")
+    elif subject.live_port is None:
+        yield Finding("warn", "page", f"{trouble} Or leave it: the live page takes the next port that is free.")
+    else:
+        yield Finding("fail", "page", trouble)
+
+
+def holder(port: int) -> str:
+    """Return who listens on a port of this machine, in words; empty if that cannot be told."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (Path("/proc/net") / table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            local, state, user, inode = (line.split()[column] for column in (1, 3, 7, 9))
+            if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
+                return _process_with(f"socket:[{inode}]") or f"a process of the user {_user_name(int(user))}"
+    return ""
+
+
+def _trouble(address: Address) -> str:
+    """Return why nothing can listen there, in a sentence; empty if something can."""
+    try:
+        check_free(address)
+    except NetworkError as error:
+        whose = holder(address.port)
+        return f"{address} is used by {whose}; stop it, or choose another port." if whose else str(error)
+    return ""
+
+
+def _process_with(socket: str) -> str:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(link.readlink()) == socket for link in (process / "fd").iterdir()):
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"process {process.name} ({name})"
+        except OSError:  # another user's, or ended meanwhile
+            continue
+    return ""
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -1,0 +1,52 @@
+"""What the server needs for the training itself: its test photos, and Flower's processes."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from server.addresses import LOOPBACK, Address, free_port
+from server.check.finding import Finding
+from server.check.subject import Subject
+
+
+def test_photos(subject: Subject) -> Iterator[Finding]:
+    """The test photos, if there are to be any, are read as a run reads them. Raises DataError."""
+    if not subject.config.evaluation.test_data:
+        yield Finding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
+        return
+    from common.images.folder import Arrangement, open_folder, relabel  # loads torch
+    from common.images.left_out import listed
+    from common.orders import STORE_CHANNELS
+    from server.plan import settle
+
+    config = settle(subject.config, None, STORE_CHANNELS)
+    folder = open_folder(
+        Path(config.evaluation.test_data),
+        image_size=config.data.image_size,
+        channels=STORE_CHANNELS,
+        denoise=config.data.denoise,
+        arrangement=Arrangement(classes=config.data.classes),
+    )
+    count = sum(len(images) for images in folder.splits.values())
+    told = f"{count:,} usable photos of {len(folder.classes)} classes in {config.evaluation.test_data}."
+    if config.data.classes:
+        relabel(folder, config.data.classes, merge=config.data.merge_spellings)
+    if folder.left_out:
+        yield Finding("warn", "test data", f"{told} Left out {listed(folder.left_out)}.")
+    else:
+        yield Finding("ok", "test data", told)
+
+
+def flower(subject: Subject) -> Iterator[Finding]:
+    """Flower's processes start with these credentials, and answer behind the door. Raises NetworkError.
+
+    On another port of this machine alone, so that no store takes it for the server.
+    """
+    from server.launch import FlowerServer
+
+    with (
+        tempfile.TemporaryDirectory(prefix="fedshelf-check-") as place,
+        FlowerServer(Path(place) / "flower", Address(LOOPBACK, free_port()), subject.chain),
+    ):
+        pass
+    yield Finding("ok", "flower", "Its SuperLink starts, and answers through the door.")
