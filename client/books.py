@@ -9,8 +9,9 @@ from flwr.app import RecordDict
 from client.audit import FILE, AuditLog, Event, Note
 from client.parcels import Head, Parcel
 from client.policy import Policy
+from client.traffic import Traffic
 from client.usage import FILE as USAGE
-from client.usage import Spent, Usage
+from client.usage import Usage
 from common.envelope import header
 
 _REASONS = {
@@ -31,10 +32,13 @@ _TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, whi
 
 
 class Books:
-    """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError."""
+    """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError.
+
+    traffic: its budgets of bytes
+    """
 
     def __init__(self, home: Path, policy: Policy) -> None:
-        self._usage, self._log = Usage(home / USAGE), AuditLog(home / FILE)
+        self.traffic, self._log = Traffic(policy, Usage(home / USAGE)), AuditLog(home / FILE)
         self._log.record(Note("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:
@@ -59,7 +63,6 @@ class Books:
 
     def received(self, head: Head, content: RecordDict, size: int) -> None:
         """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
-        self._usage.add(Spent(down=size))
         self._write("received", content, size, head.content_id)
 
     def unreadable(self, head: Head, why: str) -> None:
@@ -71,11 +74,15 @@ class Books:
         told = header(order)
         self._log.record(Note("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
 
+    def not_fetched(self, head: Head, why: str) -> None:
+        """A message was announced, and stays at the server. Raises OSError."""
+        self._log.record(Note("refused", head.type, size=head.size, sha256=head.content_id, why=why))
+
     def sending(self, content: RecordDict, parcel: Parcel, order: RecordDict) -> None:
         """An answer to `order` is about to leave. Raises OSError: then it must not."""
         why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
         self._write("sent", content, parcel.size, parcel.content_id, why)
-        self._usage.add(Spent(up=parcel.size))
+        self.traffic.sent(parcel.size)
 
     def _write(self, event: Event, content: RecordDict, size: int, sha256: str, why: str = "") -> None:
         told = header(content)

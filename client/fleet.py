@@ -60,13 +60,22 @@ class Line:
     time.monotonic()) before. Calls raise UnknownStoreError, RunOverError, RefusedError if the server
     does not let this store in (any more), and httpx.HTTPStatusError for any other refusal; joining
     raises NetworkError.
+
+    take: is called with the bytes of each piece of a message that is about to come in; what it raises, `fetch` raises
     """
 
-    def __init__(self, credentials: Credentials, narrator: Narrator, patience: float) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        narrator: Narrator,
+        patience: float,
+        take: Callable[[int], None] = lambda _: None,
+    ) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
         self._client = connect(credentials, Signer(private_key))
+        bound(self._client._client, take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
@@ -146,12 +155,20 @@ class Line:
         self._came = time.monotonic()
         pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
-        self._call(self._client.ConfirmMessageReceived, confirm)
+        self.confirm(head)
         objects = {piece: objects[piece] for piece in head.pieces}
         if large := {piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE}:
             self._kept = large
         return put_together(head, objects), sum(map(len, objects.values()))
+
+    def confirm(self, head: Head) -> None:
+        """Tell the server that it need not keep the message for this store any longer."""
+        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
+        self._call(self._client.ConfirmMessageReceived, confirm)
+
+    def still_to_come(self, head: Head) -> int:
+        """Bytes of a message, as it was announced, that are not here yet."""
+        return max(head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept), 0)
 
     def bundle(self, run_id: int) -> bytes:
         """What the server ships with a run."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 import httpx
-from flwr.app import MessageType, RecordDict
+from flwr.app import Message, MessageType, RecordDict
 
 from client.books import Books
 from client.bundle import check_bundle
 from client.failures import StoreError
 from client.fleet import Line
 from client.narrator import RunOverError, UnknownStoreError
-from client.parcels import Head
+from client.parcels import Head, Parcel
+from client.traffic import Traffic
 from client.workshop import Workshop
 from common.envelope import header, presence, probed
 from common.errors import MessageError, RefusedError
@@ -46,7 +47,13 @@ class Orderbook:
         self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
         self._bundles: dict[int, str] = {}
+        self._sizes: dict[tuple[int, str], int] = {}  # of the largest answer by run and kind of order, in bytes
         threading.Thread(target=self._work, name="orders", daemon=True).start()
+
+    @property
+    def traffic(self) -> Traffic:
+        """The store's budgets of bytes."""
+        return self._books.traffic
 
     @property
     def is_busy(self) -> bool:
@@ -66,7 +73,12 @@ class Orderbook:
 
     def tell(self, line: Line, head: Head) -> None:
         """Answer a probe at once: whether the message that it asks about is here."""
-        message, size = line.fetch(head)
+        try:
+            message, size = self._fetched(line, head)
+        except StoreError as refusal:  # an order may have the only worker: this question stays without an answer
+            self._books.not_fetched(head, refusal.detail)
+            line.confirm(head)
+            return
         self._books.received(head, message.content, size)
         answer = presence(has=probed(message.content) in self._held)
         parcel = line.pack(message, answer, 0.0)
@@ -98,17 +110,60 @@ class Orderbook:
                     self._change.notify_all()
 
     def _do(self, job: _Job) -> None:
-        message, size = job.line.fetch(job.head)
+        try:
+            message, size = self._fetched(job.line, job.head)
+        except StoreError as refusal:
+            self._refuse(job, refusal)
+            return
         began = time.monotonic()
         try:
             self._books.received(job.head, message.content, size)
-            answer = self._answer(job, message.content)
-            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            answer, parcel = self._within_budget(job, message, began)
             self._books.sending(answer, parcel, message.content)
         except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
             LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
             parcel = job.line.pack(message, self._workshop.decline("disk-full"), 0.0)
         job.line.send(parcel)
+
+    def _fetched(self, line: Line, head: Head) -> tuple[Message, int]:
+        """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,
+        or, of a message that is larger than it was announced, no more than there is room for.
+        """
+        try:
+            self.traffic.check("down", line.still_to_come(head))
+            return line.fetch(head)
+        finally:
+            self.traffic.settle()
+
+    def _refuse(self, job: _Job, refusal: StoreError) -> None:
+        """Answer a message that stays at the server."""
+        LOG.info("%s Nothing is fetched.", refusal)
+        assert job.head.envelope is not None
+        self._books.not_fetched(job.head, refusal.detail)
+        answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
+        parcel = job.line.pack(job.head.envelope, answer, 0.0)
+        self._books.sending(answer, parcel, RecordDict())
+        job.line.confirm(job.head)
+        job.line.send(parcel)
+
+    def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, Parcel]:
+        """The answer, or the refusal of one that is too large to be sent today: then the next one of this kind and run
+        is refused before any work is done for it.
+        """
+        kind = job.head.run_id, job.head.type
+        try:
+            self.traffic.check("up", self._sizes.get(kind, 0))
+            answer = self._answer(job, message.content)
+            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
+            if header(answer).get("kind") != "failure":  # the word that says why may always leave
+                self.traffic.check("up", parcel.size)
+        except StoreError as refusal:
+            LOG.info("%s", refusal)
+            self._books.refused(message.content, refusal.detail)
+            answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
+            parcel = job.line.pack(message, answer, time.monotonic() - began)
+        return answer, parcel
 
     def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
         """From memory if the same has been answered before; refused if the run brings code with it."""
@@ -127,8 +182,9 @@ class Orderbook:
         """What is wrong with what the server ships with this run, looked at once; empty if nothing is."""
         run_id = job.head.run_id
         if run_id not in self._bundles:
+            bundle = job.line.bundle(run_id)
             try:
-                check_bundle(job.line.bundle(run_id))
+                check_bundle(bundle)
                 self._bundles[run_id] = ""
             except StoreError as error:
                 LOG.error("%s", error)

@@ -21,6 +21,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+from common.envelope import announced
 from common.errors import MessageError
 
 
@@ -32,6 +33,8 @@ class Head:
     content_id: SHA-256 of its records: equal for an order that is sent again
     pieces:     identities of its objects, in the order in which they are put together
     ttl:        seconds, from now, after which nobody waits for an answer
+    size:       bytes that it was announced with, at most; 0: not told
+    envelope:   the message without its records
     """
 
     message_id: str
@@ -40,6 +43,8 @@ class Head:
     run_id: int
     ttl: float
     pieces: tuple[str, ...]
+    size: int = 0
+    envelope: Message | None = None
 
 
 def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
@@ -51,10 +56,15 @@ def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
 
 
 def _head(proto: ProtoMessage, tree: ObjectTree) -> Head:
-    metadata = message_from_proto(proto).metadata
+    envelope = message_from_proto(proto)
+    metadata = envelope.metadata
+    metadata.__dict__["_message_id"] = tree.object_id
     content_id = tree.children[0].object_id if tree.children else ""
     pieces = tuple(each.object_id for each in iterate_object_tree(tree))
-    return Head(tree.object_id, content_id, metadata.message_type, metadata.run_id, metadata.ttl, pieces)
+    size = announced(metadata.group_id)
+    return Head(
+        tree.object_id, content_id, metadata.message_type, metadata.run_id, metadata.ttl, pieces, size, envelope
+    )
 
 
 def put_together(head: Head, objects: Mapping[str, bytes]) -> Message:

@@ -32,7 +32,7 @@ def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait:
     patience = time.monotonic() + wait
     while True:
         try:
-            with Line(credentials, narrator, patience) as line:
+            with Line(credentials, narrator, patience, orders.traffic.take) as line:
                 patience = float("inf")
                 _listen(line, orders)
         except UnknownStoreError:

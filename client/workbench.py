@@ -71,8 +71,8 @@ def work(pipe: Connection, settings: Settings) -> None:
                 answered = answer(worker, order, kept, models)
                 pipe.send(Done(answered, tuple(changes)))
                 changes.clear()
-            case (code, detail):
-                pipe.send(Done(encode_result(failure(settings.store, code, detail))))
+            case (code, detail, rest):
+                pipe.send(Done(encode_result(failure(settings.store, code, detail, rest))))
 
 
 def _end_with_parent() -> None:

@@ -90,9 +90,9 @@ class Workshop:
             self._restart()
         return self.decline("crashed")
 
-    def decline(self, code: "FailureCode", detail: str = "") -> RecordDict:
+    def decline(self, code: "FailureCode", detail: str = "", rest: int = 0) -> RecordDict:
         """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
-        while (done := self._ask((code, detail))) is None:
+        while (done := self._ask((code, detail, rest))) is None:
             self._restart()
         return done.answer
 
@@ -103,7 +103,7 @@ class Workshop:
             self._process.terminate()
             self._process.join()
 
-    def _ask(self, job: "RecordDict | tuple[FailureCode, str]") -> Done | None:
+    def _ask(self, job: "RecordDict | tuple[FailureCode, str, int]") -> Done | None:
         """What the process answers, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)

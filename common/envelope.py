@@ -7,12 +7,17 @@ sends again what a store does not have.
 
 from typing import TypeVar
 
-from flwr.app import ConfigRecord, MessageType, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, RecordDict
 
 from common.errors import MessageError
 
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
+_BYTES = "bytes="
+_DIGITS = 15
+_NUMBER = 16  # bytes of a number in a record, at most, with its tag
+_PIECE = 5 * 2**20  # bytes: Flower's own pieces of an array
+_PIECES, _AROUND = 8, 512  # other pieces of a message, and the bytes around each
 HEADER = "header"  # the record of plain values that each of our messages has
 Value = TypeVar("Value", str, bool)
 
@@ -26,6 +31,23 @@ def header(content: RecordDict) -> dict[str, str | int]:
     return {
         key: value for key, value in fields if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64)
     }
+
+
+def announcement(content: RecordDict) -> str:
+    """Return the bytes that a message of these records has at most, with all that carries it, for its group id.
+
+    It is the one free field that comes to a store before any piece of the message does: so a store that may not
+    receive as much today can say so, and fetch nothing.
+    """
+    sizes = [_bytes_of(record) for record in content.values()]
+    pieces = _PIECES + sum(size // _PIECE for size in sizes)
+    return f"{_BYTES}{sum(sizes) + pieces * _AROUND}"
+
+
+def announced(group_id: str) -> int:
+    """Return the bytes that a message was announced with; 0 if none were."""
+    size = group_id.removeprefix(_BYTES)
+    return int(size) if size != group_id and size.isdecimal() and len(size) <= _DIGITS else 0
 
 
 def probe(message_id: str) -> RecordDict:
@@ -46,6 +68,21 @@ def presence(*, has: bool) -> RecordDict:
 def is_present(content: RecordDict) -> bool:
     """What an answer to a probe says. Raises MessageError."""
     return _field(content, "has", bool)
+
+
+def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
+    """Return the bytes of a record's keys and values, at most."""
+    if isinstance(record, ArrayRecord):
+        return sum(len(key) + len(array.data) for key, array in record.items())
+    return sum(len(key) + _AROUND // 8 + _length(value) for key, value in record.items())
+
+
+def _length(value: object) -> int:
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, str):
+        return len(value.encode(errors="replace"))
+    return sum(_NUMBER + _length(part) for part in value) if isinstance(value, list) else _NUMBER
 
 
 def _field(content: RecordDict, key: str, kind: type[Value]) -> Value:

@@ -6,7 +6,7 @@ from pathlib import Path
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from common.envelope import PROBE, is_present, probe
+from common.envelope import PROBE, announcement, is_present, probe
 from common.errors import FedshelfError, MessageError
 from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
@@ -54,7 +54,8 @@ class Link:
         """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not
         stored: Flower 1.41 says "" of a message to a node that is gone, where its interface promises None.
         """
-        messages = [Message(content, node_id, kind, ttl=ttl) for node_id, ttl in nodes.items()]
+        told = announcement(content)
+        messages = [Message(content, node_id, kind, ttl=ttl, group_id=told) for node_id, ttl in nodes.items()]
         sent = [identity or None for identity in self._grid.push_messages(messages)] if messages else []
         return sent + [None] * (len(messages) - len(sent))
 

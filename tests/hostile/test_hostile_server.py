@@ -21,6 +21,7 @@ from client.books import Books
 from client.bounds import LARGEST_ANSWER, bound
 from client.console import log_in_plain_words
 from client.data import FolderSource
+from client.failures import StoreError
 from client.frozen import KEPT, FrozenCache
 from client.guard import Guard, GuardedWorker
 from client.parcels import Head, Parcel
@@ -235,7 +236,8 @@ class Answers:
                 if self.path == "/zipped":
                     self.send_header("content-encoding", "gzip")
                 if self.path != "/endless":
-                    self.send_header("content-length", str(LARGEST_ANSWER + 1 if self.path == "/large" else 0))
+                    sizes = {"/large": LARGEST_ANSWER + 1, "/v1/fleet/pull-object": LARGEST_ANSWER}
+                    self.send_header("content-length", str(sizes.get(self.path, 0)))
                 self.end_headers()
 
             def log_message(self, format: str, *_: object) -> None: ...
@@ -261,6 +263,21 @@ def test_answers_are_bounded_and_lead_nowhere_else(server: Answers) -> None:
             with pytest.raises(httpx.RemoteProtocolError):
                 client.post(path)
     assert "/elsewhere" not in server.asked
+
+
+def test_a_piece_for_which_there_is_no_room_is_not_read(server: Answers) -> None:
+    taken = list[int]()
+
+    def take(size: int) -> None:
+        taken.append(size)
+        raise StoreError("policy", "No room.", "megabytes-down-per-day")
+
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.server.server_port}") as client:
+        bound(client, take)
+        assert client.post("/fine").status_code == 200
+        with pytest.raises(StoreError):  # none of these bytes ever comes: whoever reads them waits
+            client.post("/v1/fleet/pull-object")
+    assert taken == [LARGEST_ANSWER]
 
 
 def test_an_order_without_its_frozen_parameters_names_them_only(home: Path) -> None:
