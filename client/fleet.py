@@ -33,7 +33,7 @@ from client.connection import connect
 from client.kit import Credentials, new_key
 from client.narrator import Narrator, RunOverError, UnknownStoreError
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
-from client.refusals import NO_CONNECTION, NOT_FEDSHELF, obstacle
+from client.refusals import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
 from client.signing import Signer
 from common.errors import MessageError, NetworkError
 
@@ -235,7 +235,7 @@ class Line:
             try:
                 reply = method(request)
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
-                reason = _reason(error)
+                reason = passing_obstacle(error)
             except (ValueError, httpx.RequestError):  # not protobuf, not what its headers say
                 reason = NOT_FEDSHELF
             except RuntimeError:  # httpx: the client was closed under our feet
@@ -261,16 +261,3 @@ class Line:
             self._narrator.found()
         else:
             self._narrator.lost(obstacle)
-
-
-def _reason(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
-    """Why the server does not answer just now; raises if trying again is of no use."""
-    if known := obstacle(error):
-        return known
-    match getattr(getattr(error, "response", None), "status_code", None):
-        case 401:
-            raise UnknownStoreError from error
-        case 403:
-            raise RunOverError from error
-        case _:
-            raise error

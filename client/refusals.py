@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from client.narrator import RunOverError, UnknownStoreError
 from client.proxies import ProxyFault
 from client.transport import causes
 from common.door_words import REASON_HEADER, Reason
@@ -81,3 +82,19 @@ def told_error(error: timedelta) -> str:
     """A clock's error in words."""
     seconds = error.total_seconds()
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
+
+
+def passing_obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+    """Return why the server does not answer just now.
+
+    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself where trying again is of no use.
+    """
+    if known := obstacle(error):
+        return known
+    match getattr(getattr(error, "response", None), "status_code", None):
+        case 401:
+            raise UnknownStoreError from error
+        case 403:
+            raise RunOverError from error
+        case _:
+            raise error

@@ -245,7 +245,7 @@ def test_numbers_that_no_store_has_are_refused() -> None:
     screen = Screen(order(3), asked, {}, Memory())
     screen.take(Update("a", 3, torch.ones(2), 9, 1e300, 1.0))
     screen.take(Update("b", 3, torch.ones(2), 9, 1.0, 1e300))
-    screen.take(Update("c", 3, torch.ones(2), 10, 1.0, 1.0))
+    screen.take(Update("c", 3, torch.ones(2), 19, 1.0, 1.0))
     screen.take(Update("d", 3, torch.ones(2), 9, 1.0, 1.0))
     screen.take(Update("d", 3, torch.full((2,), 5.0), 9, 1.0, 1.0))
     result = screen.result()
