@@ -8,7 +8,15 @@ LARGEST_ANSWER = 8 * 2**20  # bytes; a piece of a message has at most 5 MiB
 _CONTENT = ("/pull-object", "/get-fab")  # Fleet API: the requests whose answers are pieces of messages
 
 
-def bound(client: httpx.Client, take: Callable[[int], None] = lambda _: None) -> None:
+Take = Callable[[int], None]
+"""Is told the bytes of a piece of a message that is about to come in, and may raise."""
+
+
+def uncounted(_: int) -> None:
+    """Let all pieces in."""
+
+
+def bound(client: httpx.Client, take: Take = uncounted) -> None:
     """Let `client` follow no redirection, and read no answer that is large, or does not say how large it is.
 
     take: is called with the size of each piece of a message before it is read, which ends with what it raises

@@ -3,6 +3,7 @@
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from client.bounds import Take, bound
 from client.kit import Credentials
 from client.moves import AddressReader
 from client.signing import Signer
@@ -11,8 +12,8 @@ from client.transport import http_client
 TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 
 
-def connect(credentials: Credentials, signer: Signer) -> FleetHttpClient:
-    """A client of the Fleet API at the credentials' server; nothing is sent yet."""
+def connect(credentials: Credentials, signer: Signer, take: Take) -> FleetHttpClient:
+    """A client of the Fleet API at the credentials' server; nothing is sent yet. take: see `client.bounds`."""
     known, authority = credentials.known_addresses, credentials.root_certificates
     client = FleetHttpClient.from_server_address(
         known.all[0],
@@ -22,4 +23,5 @@ def connect(credentials: Credentials, signer: Signer) -> FleetHttpClient:
     )
     client._client.close()
     client._client = http_client(known, TIMEOUT)
+    bound(client._client, take)
     return client

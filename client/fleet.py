@@ -29,6 +29,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
+from client.bounds import Take, uncounted
 from client.connection import connect
 from client.kit import Credentials, new_key
 from client.narrator import Narrator, RunOverError, UnknownStoreError
@@ -64,18 +65,11 @@ class Line:
     take: is called with the bytes of each piece of a message that is about to come in; what it raises, `fetch` raises
     """
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        narrator: Narrator,
-        patience: float,
-        take: Callable[[int], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, credentials: Credentials, narrator: Narrator, patience: float, take: Take = uncounted) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
-        self._client = connect(credentials, Signer(private_key))
-        bound(self._client._client, take)
+        self._client = connect(credentials, Signer(private_key), take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
