@@ -17,7 +17,7 @@ KEYS = Path(__file__).with_name("systemd_252_keys.txt")
 SYSTEMD = Path("/lib/systemd/systemd")
 ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
-# Exit codes, and whether systemd is to start again: the handbook's table.
+# Exit codes, and whether systemd is to start again.
 CODES = {
     "fedshelf-server@.service": {0: False, 1: True, 2: False, 3: False, 4: True, 5: True, 6: True, 130: False},
     "fedshelf-store@.service": {0: True, 1: True, 2: False, 3: True, 6: True, 7: False},
@@ -58,6 +58,16 @@ def test_the_commands_in_the_handbook_exist() -> None:
         told = options_of(script, command)
         for option in re.findall(r"--[a-z][a-z-]*", rest):
             assert re.search(rf"{option}\b", told), f"{script} {command} has no {option}"
+
+
+def test_the_handbook_tells_what_systemd_does() -> None:
+    text = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    table = dict(re.findall(r"^\| (\d+) \| .* \| ([^|]+) \|$", text, re.MULTILINE))
+    for name, codes in CODES.items():
+        side = "server" if "server" in name else "store"
+        for code, is_again in codes.items():
+            told = table[str(code)]
+            assert (told if told in ("yes", "no") else re.findall(rf"{side} (\w+)", told)[0]) == ("no", "yes")[is_again]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
