@@ -75,12 +75,13 @@ class _Stores(Collector):
         self._unlisted = len(shown) - len(self._stores)
 
     def collect(self) -> Iterable[Metric]:
-        """The families of metrics; where a store is, nobody knows once the run is over."""
+        """The families of metrics; where a store is, nobody knows once the run is over, nor asks of a revoked one."""
         yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
         if self._is_told:
-            present = {name: float(store.state not in ABSENT) for name, store in self._stores.items()}
+            asked = {name: store for name, store in self._stores.items() if store.state != "revoked"}
+            present = {name: float(store.state not in ABSENT) for name, store in asked.items()}
             yield _gauge("store_present", "1 if the store can be asked to train, else 0.", present, "store")
-            seen = {name: at for name, store in self._stores.items() if (at := _last_seen(store)) is not None}
+            seen = {name: at for name, store in asked.items() if (at := _last_seen(store)) is not None}
             yield _instant("store_last_seen", "When the store could last be asked to train.", seen, "store")
         yield _gauge(
             "store_last_round", "Last round that used the store's update; 0: none.", self._of("last_round"), "store"

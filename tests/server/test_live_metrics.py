@@ -102,6 +102,16 @@ def test_a_store_that_has_not_come_back_since_the_server_started_is_away(run: Li
     assert ("fedshelf_store_last_seen_timestamp_seconds", "oslo-7") not in found, "nobody has noted it"
 
 
+def test_a_revoked_store_is_not_waited_for(run: LiveRun) -> None:
+    run.play(1, 6)
+    run.tell(**{"oslo-7": {"state": "revoked"}})
+    with run.at_work():
+        found = samples(run)
+    assert found["fedshelf_stores", "revoked"] == 1
+    assert found["fedshelf_store_rounds_total", "oslo-7"] > 0
+    assert [sample for sample in found if "oslo-7" in sample and sample[0].startswith("fedshelf_store_present")] == []
+
+
 def test_nobody_knows_where_stores_are_once_the_run_is_over(run: LiveRun) -> None:
     run.play(1, 6)
     run.tell()
