@@ -17,7 +17,6 @@ from typing import Any
 
 from common.cli import ENVIRONMENT
 from common.errors import ConfigError, DataError, FedshelfError, RunError
-from common.images.scan import UNLABELLED
 from common.images.split_names import split_named
 from common.naming import check_store_name
 from server.addresses import LOOPBACK, Address, free_port
@@ -52,11 +51,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Photos:
-    """The folders of the stores by their names, and of the server's test photos; classes: (), if stores tell them."""
+    """The folders of the stores by their names, and of the server's test photos."""
 
     stores: Mapping[str, Path]
     test: Path | None
-    classes: tuple[str, ...] = ()
 
 
 def run_trial(trial: Trial) -> int:
@@ -71,7 +69,10 @@ def run_trial(trial: Trial) -> int:
         raise ConfigError(f"{trial.photos} has the folders of {count} stores; --stores got {trial.stores}.")
     with tempfile.TemporaryDirectory(prefix="fedshelf-try-") as place:
         folder = Path(place)
-        photos = _photos(given) if given else _dealt(trial.photos, trial.stores or STORES, folder / "photos")
+        if not (folders := given):
+            _deal(trial.photos, trial.stores or STORES, folder / "photos")
+            folders = _stores_in(folder / "photos")
+        photos = Photos(_without_test(folders), folders.get(_TEST))
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
         print(f"Kits, and what each store prints (NAME.log), are in {folder} until the end.", flush=True)
@@ -92,8 +93,8 @@ def _settings(trial: Trial, photos: Photos, out: Path) -> dict[str, Any]:
     own: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
     if photos.test:
         own["evaluation.test_data"] = str(photos.test)
-    if photos.classes:
-        own["data.classes"] = ",".join(photos.classes)
+    folders = {each.name for path in photos.stores.values() for each in path.iterdir() if each.is_dir()}
+    own["data.confirmed_classes"] = sorted(folders)  # who gives all stores' photos vouches for what only one has
     return own | trial.settings
 
 
@@ -122,11 +123,7 @@ def _without_test(folders: Mapping[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in folders.items() if name != _TEST}
 
 
-def _photos(folders: Mapping[str, Path]) -> Photos:
-    return Photos(_without_test(folders), folders.get(_TEST))
-
-
-def _dealt(photos: Path | None, stores: int, out: Path) -> Photos:
+def _deal(photos: Path | None, stores: int, out: Path) -> None:
     """Deal photos, or the embedded data set, to folders of stores in `out`.
 
     Raises DataError with the words of the command that does it.
@@ -138,10 +135,6 @@ def _dealt(photos: Path | None, stores: int, out: Path) -> Photos:
     done = subprocess.run(mortal(command), env=_environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DataError(done.stderr.strip().removeprefix("Error: ") or f"{command[0]} ended with {done.returncode}.")
-    found = _stores_in(out)
-    shared = _without_test(found)
-    classes = {each.name for path in shared.values() for each in path.iterdir() if each.name != UNLABELLED}
-    return Photos(shared, found.get(_TEST), tuple(sorted(classes)))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`flower-server try`: server and stores on one machine, of which nothing is left when it ends, however it ends."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,15 +51,19 @@ def test_mistakes_are_told_before_anything_starts(command: Starter, folders: dic
 
 @pytest.mark.slow
 def test_one_interrupt_ends_server_and_stores(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    photos = folders["mitte"].parent
+    out, photos = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(folders["mitte"].parent, photos)
+    draw_photos(photos / "ost" / "more", ["scarf"])
+    (photos / "ost" / "more" / "scarf").rename(photos / "ost" / "scarf")
+    (photos / "ost" / "more").rmdir()
     trial = command("flower-server", "try", "--photos", photos, "--rounds", "9999", "--out", out, *QUICK)
     place = place_of(trial)
-    trial.says("round=1/")
+    trial.says("round=1/", 240)
     trial.interrupt()
     assert trial.ends() == 130, trial.text
     assert trial.lines[-1] == f"All stores have ended. The run: {out}"
     assert sorted(history(out)[0]["stores"]) == sorted(folders)
+    assert '"scarf"' in (out / "config.toml").read_text(), "a class that one store alone has"
     assert (out / "report.html").exists()
     assert not place.exists()
     assert processes_of(place) == processes_of(out) == []
@@ -70,7 +75,7 @@ def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
     dealt = ["--photos", photos, "--stores", "2"]
     trial = command("flower-server", "try", *dealt, "--rounds", "9999", "--out", out, *QUICK)
     place = place_of(trial)
-    trial.says("round=1/")
+    trial.says("round=1/", 240)
     assert processes_of(place)
     trial.kill()
     wait_for(lambda: not processes_of(place) and not processes_of(out))
