@@ -8,12 +8,17 @@ from client.kit import Credentials
 from client.moves import AddressReader
 from client.signing import Signer
 from client.transport import http_client
+from common.door_words import PROCESS_HEADER, process_words
 
 TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 
 
-def connect(credentials: Credentials, signer: Signer, take: Take) -> FleetHttpClient:
-    """A client of the Fleet API at the credentials' server; nothing is sent yet. take: see `client.bounds`."""
+def connect(credentials: Credentials, signer: Signer, silence: float, take: Take) -> FleetHttpClient:
+    """A client of the Fleet API at the credentials' server; nothing is sent yet.
+
+    silence: seconds in which the server hears at least once of a store that lives
+    take:    see `client.bounds`
+    """
     known, authority = credentials.known_addresses, credentials.root_certificates
     client = FleetHttpClient.from_server_address(
         known.all[0],
@@ -24,4 +29,5 @@ def connect(credentials: Credentials, signer: Signer, take: Take) -> FleetHttpCl
     client._client.close()
     client._client = http_client(known, TIMEOUT)
     bound(client._client, take)
+    client._client.headers[PROCESS_HEADER] = process_words(credentials.process, silence)
     return client

@@ -69,7 +69,7 @@ class Line:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
-        self._client = connect(credentials, Signer(private_key), take)
+        self._client = connect(credentials, Signer(private_key), HEARTBEAT / 2, take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False

@@ -1,5 +1,6 @@
 """How a store reaches its server and proves who it is."""
 
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from client.known_addresses import KnownAddresses
 
 
+_PROCESS = secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class Credentials:
     """One store's side of the line to its server.
@@ -23,6 +27,8 @@ class Credentials:
     private_key:       on a NIST curve; the server has registered its public half. None over plain HTTP
     node_file:         holds what the server called this store last: whoever comes after a process that
                        was killed takes leave for it. None over plain HTTP
+    addresses:         all addresses of the server; None: only `server`
+    process:           32 hexadecimal digits, new with each process: the server notices a copy that is at work, too
     """
 
     server: str
@@ -30,6 +36,7 @@ class Credentials:
     private_key: "EllipticCurvePrivateKey | None" = None
     node_file: Path | None = None
     addresses: "KnownAddresses | None" = None
+    process: str = _PROCESS
 
     @property
     def known_addresses(self) -> "KnownAddresses":

@@ -22,6 +22,8 @@ _SENTENCES = {
     Reason.CODE: "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or the chain "
     "has deleted this store. "
     "Ask for a new kit.",
+    Reason.IN_USE: "another flower-client works with this store's key, on another machine or in a copy of this store's "
+    "home. It came first and goes on; this one ends. Two machines are two stores: ask for a kit for this one.",
     Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
     Reason.MALFORMED: "it does not understand how this Fedshelf enrols. Install the same version on both sides.",
 }
@@ -38,6 +40,11 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
         case Reason.CLOCK:
             told = told_error(clock_error(error.response))
             return f"this machine's clock is {told}; switch on time synchronisation, or set it right"
+        case Reason.MAYBE_IN_USE:
+            return (
+                "another flower-client with this store's key was at work seconds ago; if that was this one before a "
+                "restart, the server lets it in in a moment"
+            )
         case Reason.SLOW_DOWN:
             return "too many wrong codes came from this address; it takes new ones after a minute"
         case None:

@@ -1,10 +1,12 @@
 """What the door of a server and its stores say to each other beside Flower's Fleet API."""
 
 import base64
+import math
 from enum import StrEnum
 
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
+PROCESS_HEADER = "fedshelf-process"  # of a store's calls: see `process_words`
 REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
 
 
@@ -17,7 +19,14 @@ class Reason(StrEnum):
     CODE = "code"  # the kit's code is wrong, was used by another key, or there is no such store
     EXPIRED = "expired"  # the kit's code was good until a while ago
     SLOW_DOWN = "slow-down"  # too many wrong codes from this address
+    IN_USE = "in-use"  # another process with this store's key came first, and is still heard
+    MAYBE_IN_USE = "maybe-in-use"  # another process with this store's key was heard a moment ago
     MALFORMED = "malformed"  # not a request to enrol, or without proof that the key is the sender's
+
+
+def process_words(process: str, seconds: float) -> str:
+    """Return what a store's process tells of itself: 32 hexadecimal digits, and how long it is silent at most."""
+    return f"{process} {math.ceil(seconds)}"
 
 
 def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> bytes:

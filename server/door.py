@@ -45,6 +45,7 @@ FLEET_CALLS = (
     "confirm-message-received",
 )  # fmt: skip
 TOLD_ADDRESSES = {b"/v1/fleet/activate-node", b"/v1/fleet/send-node-heartbeat"}  # whose answers carry ADDRESSES_HEADER
+LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
 HEALTH = b"/health"
 
@@ -102,11 +103,20 @@ async def _routed(request: Request) -> Response:
     if not guard:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await forward(request)
-    if guard and response.status_code == httpx.codes.UNAUTHORIZED:
-        _explain(response, request, guard)
-    if guard and path in TOLD_ADDRESSES and response.status_code == httpx.codes.OK and (told := guard.addresses()):
-        response.headers[ADDRESSES_HEADER] = told
+    if guard:
+        _accompany(response, request, guard)
     return response
+
+
+def _accompany(response: Response, request: Request, guard: Guard) -> None:
+    """Add to the SuperLink's answer what the chain has to say to the store, and note a store that takes leave."""
+    path = request.scope["raw_path"]
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        _explain(response, request, guard)
+    if path in LEAVE:
+        guard.left(request.headers)
+    if path in TOLD_ADDRESSES and response.status_code == httpx.codes.OK and (told := guard.addresses()):
+        response.headers[ADDRESSES_HEADER] = told
 
 
 def _stopped(request: Request, guard: Guard) -> Response | None:
@@ -123,7 +133,8 @@ def _stopped(request: Request, guard: Guard) -> Response | None:
             _explain(response, request, guard)
             return response
         _prove(request, key)
-    return None
+    reason = guard.refusal_of_process(address_of(request), request.headers)
+    return _refused(reason) if reason else None
 
 
 def _prove(request: Request, key: str) -> None:

@@ -6,54 +6,25 @@ cost nothing, and a store that is refused is told why.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from cryptography.hazmat.primitives import serialization
+from pydantic import ValidationError
 
-from common.door_words import Reason, classes_statement, enrolment_statement
+from common.door_words import PROCESS_HEADER, Reason
 from common.errors import ConfigError
-from server.credentials.kits import Chain, public_text
+from server.credentials.kits import Chain
+from server.credentials.proofs import AHEAD, BEHIND, Asking, Enrolment, has_kit, proven_key, seconds_behind, verify
 from server.credentials.refusals import RefusalLog, Tries
-from server.credentials.registry import Entry, NotAdmittedError, State
+from server.credentials.registry import NotAdmittedError, State
+from server.credentials.sessions import Sessions
 from server.credentials.watched import Watched
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
 SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says
-AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
-_NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
-
-Short = Annotated[str, Field(max_length=2000)]
-
-
-class Enrolment(BaseModel):
-    """What a store sends to enrol; see `common.door_words.enrolment_statement`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    store: Short
-    code: Short
-    public_key: Short
-    signature: Short
-
-
-class Asking(BaseModel):
-    """A store's question for the run's classes, with its kit's code or a time (ISO 8601) signed with its kit's key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    store: Short
-    code: Short = ""
-    moment: Short = ""
-    signature: Short = ""
 
 
 class Guard:
@@ -61,6 +32,7 @@ class Guard:
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self._watched = chain, Watched(chain.stores.path)
+        self._sessions = Sessions(chain.sessions)
         self._moved, self._addresses = Watched(chain.address_list), _text(chain.address_list)
         self._stores = self._read()
         self.log, self._tries = RefusalLog(), Tries()
@@ -84,6 +56,22 @@ class Guard:
             return self._use_kit(address, standing, headers)
         return None
 
+    def refusal_of_process(self, address: str, headers: Mapping[str, str]) -> Reason | None:
+        """Why a request that has proven its key may not pass: another process speaks for the store. None if it may."""
+        key = headers[KEY_HEADER]
+        standing = self._stores[key]
+        reason = self._sessions.refusal(standing.name, key, headers.get(PROCESS_HEADER, ""), address)
+        if reason is Reason.IN_USE:
+            self.log.tell(address, f"store {standing.name}: a second machine, or a copy of its home, has its key")
+        elif reason is Reason.MAYBE_IN_USE:
+            self.log.tell(address, f"store {standing.name}: another process with its key was heard seconds ago")
+        return reason
+
+    def left(self, headers: Mapping[str, str]) -> None:
+        """Take note that a store's process has taken leave."""
+        if standing := self._stores.get(headers.get(KEY_HEADER, "")):
+            self._sessions.left(standing.name, headers.get(PROCESS_HEADER, ""))
+
     def addresses(self) -> str:
         """Return the signed list of the server's addresses, for enrolled stores; empty if it never moved."""
         if self._moved.has_changed():
@@ -93,7 +81,7 @@ class Guard:
     def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
         """Enrol the key of a store's latest kit at its first use; why not, or None."""
         try:
-            _verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
+            verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
         except (ValueError, InvalidSignature):
             self.log.tell(address, f"store {standing.name}: its new kit's key is named, but did not sign")
             return Reason.UNKNOWN_KEY
@@ -106,9 +94,9 @@ class Guard:
         standing = self._stores.get(headers.get(KEY_HEADER, ""))
         try:
             moment = headers.get(TIME_HEADER, "")
-            if standing is None or not -AHEAD < _seconds_behind(moment) < BEHIND:
+            if standing is None or not -AHEAD < seconds_behind(moment) < BEHIND:
                 return False
-            _verify(standing.key, headers.get(SIGNATURE_HEADER, ""), moment.encode())
+            verify(standing.key, headers.get(SIGNATURE_HEADER, ""), moment.encode())
         except (ValueError, TypeError, InvalidSignature):
             return False
         return True
@@ -117,7 +105,7 @@ class Guard:
         """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
         name = standing.name if (standing := self._stores.get(key)) else "unknown"
         try:
-            behind = _seconds_behind(timestamp)
+            behind = seconds_behind(timestamp)
         except (ValueError, TypeError):
             behind = 0.0
         if -AHEAD < behind < BEHIND:
@@ -133,7 +121,7 @@ class Guard:
             return Reason.SLOW_DOWN
         try:
             asked = Enrolment.model_validate_json(body)
-            key = _proven_key(asked, self.chain.name)
+            key = proven_key(asked, self.chain.name)
         except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm):
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
@@ -156,7 +144,7 @@ class Guard:
         try:
             asked = Asking.model_validate_json(body)
             entry = self.chain.stores.stores().get(asked.store)
-            if entry and _has_kit(asked, self.chain.name, entry):
+            if entry and has_kit(asked, self.chain.name, entry):
                 if entry.state is not State.REVOKED:
                     return None
                 self.log.tell(address, f"store {asked.store} is revoked")
@@ -194,11 +182,6 @@ class _Standing:
     is_next: bool
 
 
-def _seconds_behind(moment: str) -> float:
-    """Return how many seconds ago `moment` (ISO 8601 with a time zone) was. Raises ValueError, TypeError."""
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-
-
 def _text(path: Path) -> str:
     return path.read_text(encoding="ascii") if path.exists() else ""
 
@@ -208,43 +191,3 @@ def _header(key: str) -> str:
     loaded = serialization.load_ssh_public_key(key.encode())
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return base64.b64encode(loaded.public_bytes(serialization.Encoding.PEM, form)).decode()
-
-
-def _has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
-    """Return whether a question has the code of the store's latest kit, used or still valid, or a fresh signature.
-
-    Raises ValueError, TypeError, and cryptography's errors.
-    """
-    if asked.code:
-        return entry.is_for(asked.code) and (entry.until is None or entry.until > datetime.now(UTC))
-    behind = _seconds_behind(asked.moment)
-    if not -BEHIND < behind < BEHIND:
-        return False
-    statement = classes_statement(chain, asked.store, asked.moment)
-    for key in filter(None, (entry.key, entry.next_key)):
-        with suppress(InvalidSignature):
-            _verify(key, asked.signature, statement)
-            return True
-    return False
-
-
-def _verify(public_key: str, signature: str, statement: bytes) -> None:
-    """Raises InvalidSignature or ValueError unless the key (OpenSSH's text form) made the signature (base64)."""
-    key = serialization.load_ssh_public_key(public_key.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("not a key on an elliptic curve")
-    key.verify(base64.b64decode(signature, validate=True), statement, ec.ECDSA(hashes.SHA256()))
-
-
-def _proven_key(asked: Enrolment, chain: str) -> str:
-    """The public key of an enrolment, in its one text form. Raises ValueError, and cryptography's errors."""
-    key = serialization.load_ssh_public_key(asked.public_key.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
-        raise ValueError("not a key that Flower takes")
-    try:
-        signature = base64.b64decode(asked.signature, validate=True)
-    except binascii.Error as error:
-        raise ValueError from error
-    statement = enrolment_statement(chain, asked.store, asked.code, asked.public_key)
-    key.verify(signature, statement, ec.ECDSA(hashes.SHA256()))
-    return public_text(key)

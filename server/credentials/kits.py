@@ -121,6 +121,11 @@ class Chain:
         return self.directory / "addresses"
 
     @property
+    def sessions(self) -> Path:
+        """The file that says which process speaks for each store."""
+        return self.directory / "sessions.json"
+
+    @property
     def stores(self) -> Registry:
         """Its stores."""
         return Registry(self.directory)

@@ -13,6 +13,7 @@ from cryptography import x509
 from server.credentials.kits import Chain
 from server.credentials.last_run import last_run
 from server.credentials.registry import Entry, State, now
+from server.credentials.sessions import Session, read_sessions
 from server.desk import Desk
 from server.live import phrases
 from server.live.reader import RunReader
@@ -37,6 +38,7 @@ class Row:
     version:   of Fedshelf there, when it joined; empty: not known
     rounds:    of that run that used an update of its; last_round the latest of them, 0 if none
     failures:  rounds of that run in which it gave nothing that could be used
+    copied:    when a second process with the store's key was refused last; None: never with this key
     """
 
     store: str
@@ -49,6 +51,7 @@ class Row:
     rounds: int
     last_round: int
     failures: int
+    copied: float | None
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ def listing(credentials: Path) -> Listing:
     known = {store.name: store for store in state.stores} if state else {}
     told = read_json(Desk(run).board) if run else {}
     over = touched(run) if run and state and not state.is_at_work else None
+    sessions = read_sessions(chain.sessions)
     rows = tuple(
-        _row(name, entry, known.get(name), told.get(name) or {}, over)
+        _row(name, entry, known.get(name), told.get(name) or {}, over, sessions.get(name))
         for name, entry in sorted(chain.stores.stores().items())
     )
     ends = {name: _end(credentials / name) for name in ("server.crt", "ca.crt")}
@@ -95,6 +99,12 @@ def show(found: Listing) -> None:
         print(f"Rounds and failures are those of the run in {found.run} ({WORDS[found.status]}).")
     else:
         print("No server has worked with these credentials yet, or its run directory is gone.")
+    for row in found.stores:
+        if row.copied:
+            print(
+                f"{row.store}: a second machine, or a copy of its home, came with its key until "
+                f"{_clock('%b %d %H:%M', row.copied)} and was refused. Each machine needs a kit of its own."
+            )
     for sentence in _validity(found):
         print(sentence)
 
@@ -104,7 +114,14 @@ def as_json(found: Listing) -> str:
     return json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2)
 
 
-def _row(name: str, entry: Entry, store: StoreState | None, told: dict[str, Any], over: float | None) -> Row:
+def _row(
+    name: str,
+    entry: Entry,
+    store: StoreState | None,
+    told: dict[str, Any],
+    over: float | None,
+    session: Session | None,
+) -> Row:
     """Make a store's row; told: what the app said of it last; over: when the run was, None if it goes on."""
     return Row(
         store=name,
@@ -117,6 +134,7 @@ def _row(name: str, entry: Entry, store: StoreState | None, told: dict[str, Any]
         rounds=store.rounds if store else 0,
         last_round=store.last_round if store else 0,
         failures=store.failures if store else 0,
+        copied=session.refused if session else None,
     )
 
 

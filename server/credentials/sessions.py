@@ -1,0 +1,135 @@
+"""Which process speaks for each store: one at a time, although a copied home makes the same key speak twice.
+
+Whoever copies a store's home (a disk image, a restored backup, one kit with a key on two machines) has two processes
+with one identity, between which Flower would hand out orders at random. A process tells a number that it drew at its
+start, and how long it is silent at most. The one that speaks for a store goes on until it leaves or has been silent for
+longer; another one waits meanwhile, and is refused if the first is still heard after that. So a store that was killed,
+or restored from a backup, is back after seconds, and of two that both go on the later one ends. This server's clock
+alone counts: those of the stores may be wrong.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.door_words import Reason
+from common.files import write_private
+
+_PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
+MISSED = 2  # signs of life that may get lost
+SLACK = 2.0  # seconds that one may be late
+SAVED_EVERY = 1.0  # seconds, at least, between two writings of the file
+MOST_RIVALS = 8  # processes that wait for one store's place and are remembered
+
+
+class Session(BaseModel):
+    """The process that speaks for a store, as the file keeps it.
+
+    key:          SHA-256 of the header that names its key: another key begins anew
+    process:      the number that it drew; empty once it has left
+    silence:      seconds without a sign of life after which it is gone
+    refused:      when another process was refused last, in seconds since the epoch; None: none was
+    refused_from: the address of that one
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    process: str
+    silence: float
+    refused: float | None = None
+    refused_from: str = ""
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sessions: dict[str, Session] = {}
+
+
+@dataclass
+class _Speaker:
+    """A session, when it was heard last, and when each other process came that would speak for its store."""
+
+    session: Session
+    heard: float
+    rivals: dict[str, float] = field(default_factory=dict)
+
+
+class Sessions:
+    """The sessions of a chain's stores, kept in `path`: a server that starts again, too, knows who came first."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._speakers = {name: _Speaker(each, clock()) for name, each in read_sessions(path).items()}
+        self._saved, self._is_saved = clock() - SAVED_EVERY, True
+
+    def refusal(self, store: str, key: str, told: str, address: str) -> Reason | None:
+        """Note a sign of life of a process that has proven its store's key; why it may not speak, or None if it may.
+
+        key:  the header that names the key
+        told: the process, as `common.door_words.process_words` has it; a client that tells none passes unnoted
+        """
+        if not (found := _PROCESS.fullmatch(told)):
+            return None
+        own = Session(
+            key=hashlib.sha256(key.encode()).hexdigest(), process=found[1], silence=MISSED * int(found[2]) + SLACK
+        )
+        speaker = self._speakers.get(store)
+        if speaker is None or speaker.session.key != own.key:
+            self._let_in(store, own)
+        elif speaker.session.process == own.process:
+            speaker.heard = self._clock()
+        elif not speaker.session.process or self._clock() - speaker.heard > speaker.session.silence:
+            seen = {"refused": speaker.session.refused, "refused_from": speaker.session.refused_from}
+            self._let_in(store, own.model_copy(update=seen))
+        else:
+            return self._doubt(speaker, own.process, address)
+        self._save_at_times()
+        return None
+
+    def left(self, store: str, told: str) -> None:
+        """Take note that the process has taken leave: any other may come at once."""
+        speaker = self._speakers.get(store)
+        if speaker and speaker.session.process == told.partition(" ")[0]:
+            speaker.session.process, self._is_saved = "", False
+            self._save_at_times()
+
+    def _let_in(self, store: str, session: Session) -> None:
+        self._speakers[store] = _Speaker(session, self._clock())
+        self._is_saved = False
+
+    def _doubt(self, speaker: _Speaker, process: str, address: str) -> Reason:
+        """Let a second process wait until it is plain whether the first one lives."""
+        came = speaker.rivals.setdefault(process, self._clock())
+        if len(speaker.rivals) > MOST_RIVALS:
+            del speaker.rivals[next(iter(speaker.rivals))]
+        if speaker.heard - came <= speaker.session.silence:
+            return Reason.MAYBE_IN_USE
+        speaker.session.refused, speaker.session.refused_from, self._is_saved = time.time(), address, False
+        self._save_at_times()
+        return Reason.IN_USE
+
+    def _save_at_times(self) -> None:
+        """Write the file if it is due; what is not written yet, or cannot be, is with a later sign of life."""
+        if self._is_saved or self._clock() - self._saved < SAVED_EVERY:
+            return
+        self._saved = self._clock()
+        sessions = {name: speaker.session for name, speaker in self._speakers.items()}
+        with suppress(OSError):
+            write_private(self._path, _File(sessions=sessions).model_dump_json(indent=2, exclude_none=True) + "\n")
+            self._is_saved = True
+
+
+def read_sessions(path: Path) -> dict[str, Session]:
+    """Return the sessions in a file, by store; none if it is not there or damaged: they begin anew."""
+    try:
+        return _File.model_validate_json(path.read_bytes()).sessions
+    except (OSError, ValidationError):
+        return {}

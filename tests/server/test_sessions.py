@@ -1,0 +1,139 @@
+"""One process speaks for each store, by the server's clock alone: restarts, backups, copies of a home."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.door_words import Reason, process_words
+from server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
+
+FIRST, COPY, THIRD = "a" * 32, "b" * 32, "c" * 32
+BEAT = 5.0
+SILENCE = MISSED * BEAT + SLACK
+
+
+class Clock:
+    time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def sessions(tmp_path: Path, clock: Clock) -> Sessions:
+    return Sessions(tmp_path / "sessions.json", clock)
+
+
+def heard(sessions: Sessions, process: str, key: str = "key") -> Reason | None:
+    return sessions.refusal("oslo-7", key, process_words(process, BEAT), "192.0.2.1")
+
+
+def alternate(sessions: Sessions, clock: Clock, processes: Sequence[str], seconds: float) -> list[list[Reason | None]]:
+    """What each of the processes is told at its beats, for a while; the first one speaks already."""
+    told: list[list[Reason | None]] = [[] for _ in processes]
+    for _ in range(int(seconds // BEAT)):
+        clock.time += BEAT
+        for process, reasons in zip(processes, told, strict=True):
+            reasons.append(heard(sessions, process))
+    return told
+
+
+def test_of_two_that_both_go_on_the_later_one_is_refused(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+    assert heard(sessions, FIRST) is None
+    first, copy = alternate(sessions, clock, [FIRST, COPY], 60)
+    assert first == [None] * 12
+    assert copy == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE] * 9, "the first is still heard 15 s after the copy came"
+    kept = read_sessions(tmp_path / "sessions.json")["oslo-7"]
+    assert (kept.process, kept.refused_from) == (FIRST, "192.0.2.1")
+    assert kept.refused
+    assert (tmp_path / "sessions.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_three_copies_do_not_hide_each_other(sessions: Sessions, clock: Clock) -> None:
+    assert heard(sessions, FIRST) is None
+    first, *others = alternate(sessions, clock, [FIRST, COPY, THIRD], 60)
+    assert set(first) == {None}
+    assert [told[-1] for told in others] == [Reason.IN_USE] * 2
+
+
+def test_a_store_that_was_killed_is_back_once_the_silence_is_over(sessions: Sessions, clock: Clock) -> None:
+    assert heard(sessions, FIRST) is None
+    clock.time += 1
+    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE
+    clock.time += SILENCE - 1
+    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE
+    clock.time += 0.1
+    assert heard(sessions, COPY) is None
+    assert heard(sessions, FIRST) is Reason.MAYBE_IN_USE, "a late packet of it changes nothing"
+    assert heard(sessions, COPY) is None
+
+
+def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(sessions: Sessions) -> None:
+    assert heard(sessions, FIRST) is None
+    sessions.left("oslo-7", process_words(COPY, BEAT))
+    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE, "only the one that speaks can take leave"
+    sessions.left("oslo-7", process_words(FIRST, BEAT))
+    assert heard(sessions, COPY) is None
+    assert heard(sessions, THIRD, key="a new kit's") is None
+
+
+def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(sessions: Sessions, clock: Clock) -> None:
+    assert heard(sessions, FIRST) is None
+    clock.time += 3600
+    assert heard(sessions, FIRST) is None
+    clock.time += 3600
+    assert heard(sessions, COPY) is None
+    copy, first = alternate(sessions, clock, [COPY, FIRST], 60)
+    assert set(copy) == {None}
+    assert first[-1] is Reason.IN_USE
+
+
+def test_a_server_that_starts_again_knows_who_came_first(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+    assert heard(sessions, FIRST) is None
+    clock.time += 2
+    again = Sessions(tmp_path / "sessions.json", clock)
+    assert heard(again, COPY) is Reason.MAYBE_IN_USE
+    assert heard(again, FIRST) is None
+    third = Sessions(tmp_path / "sessions.json", clock)
+    clock.time += SILENCE + 0.1
+    assert heard(third, COPY) is None, "the first one did not come back"
+
+
+@pytest.mark.parametrize(
+    "told", ["", "x", f"{FIRST}", f"{FIRST} -1", f"{FIRST} 1000", f"{FIRST.upper()} 5", "٣" * 32 + " 5"]
+)
+def test_a_client_that_tells_nothing_sensible_takes_nobodys_place(sessions: Sessions, told: str) -> None:
+    assert heard(sessions, FIRST) is None
+    assert sessions.refusal("oslo-7", "key", told, "192.0.2.1") is None
+    assert heard(sessions, FIRST) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"sessions": []}', "\0"])
+def test_a_damaged_file_begins_anew(tmp_path: Path, clock: Clock, text: str) -> None:
+    (tmp_path / "sessions.json").write_text(text)
+    assert heard(Sessions(tmp_path / "sessions.json", clock), FIRST) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from([FIRST, COPY, THIRD]), st.floats(0, 2 * SILENCE)), max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_two_never_speak_within_the_silence(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[str, float]]
+) -> None:
+    clock = Clock()
+    sessions = Sessions(tmp_path_factory.mktemp("chain") / "sessions.json", clock)
+    speaker, last = "", -SILENCE
+    for process, pause in calls:
+        clock.time += pause
+        if heard(sessions, process) is None:
+            assert process == speaker or clock.time - last > SILENCE
+            speaker, last = process, clock.time
+        else:
+            assert process != speaker
