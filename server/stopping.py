@@ -42,6 +42,8 @@ def _open(run: Path) -> int:
     if launcher is None:
         state = RunReader(run).look()
         if is_at_work(run):
+            if run.stat().st_uid != os.geteuid():
+                raise _not_ours(run)
             raise RunError(
                 f"Something works in {run}, but no flower-server of this machine that can be seen from here: it may be "
                 "a simulation, or run in a container or on another machine. Stop it there."
@@ -69,10 +71,14 @@ def _ask(process: int, desk: Desk, run: Path, *, at_once: bool) -> None:
     except ProcessLookupError:
         return  # it has ended
     except PermissionError:
-        whose = launchers.owner(run)
-        raise RunError(
-            f"The server in {run} belongs to {whose}; stop it as that user: sudo -u {whose} flower-server stop {run}"
-        ) from None
+        raise _not_ours(run) from None
+
+
+def _not_ours(run: Path) -> RunError:
+    whose = launchers.owner(run)
+    return RunError(
+        f"The server in {run} belongs to {whose}; stop it as that user: sudo -u {whose} flower-server stop {run}"
+    )
 
 
 def _has_ended(process: int, milliseconds: int | None) -> bool:

@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from common.errors import RunError
 from common.suggest import did_you_mean, nearest
-from server import launchers
+from server import launchers, stopping
 from server.live.runs import find
 from tests.deployment.deployed import wait_for
 from tests.server.live_runs import LiveRun
@@ -73,21 +73,33 @@ def test_a_run_goes_by_the_name_of_its_directory_below_runs(tmp_path: Path, monk
         find(Path("x" * 300))
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs to be root to be another user, too")
-def test_another_users_run_is_not_taken_for_a_dead_one(run: Path, tmp_path: Path) -> None:
-    (run / "flower").chmod(0o700)
+def refused_to_nobody(run: Path, ask: Callable[[], object], place: Path, words: str) -> bool:
+    """Whether a process of another user, which may look at `run`, is refused in these words."""
     for folder in [run, *run.parents]:
-        if folder.is_relative_to(tmp_path.parents[1]):
+        if folder.is_relative_to(place):
             folder.chmod(folder.stat().st_mode | 0o055)
     child = os.fork()
     if child == 0:  # the interpreter, and all that it has loaded, may be another user's to read
         os.setuid(65534)
         try:
-            find(run)
+            ask()
         except RunError as error:
-            os._exit(7 if "belongs to the user root" in str(error) else 1)
+            os._exit(7 if words in str(error) else 1)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to be root to be another user, too")
+def test_another_users_run_is_neither_taken_for_a_dead_one_nor_stopped(
+    run: Path, launcher: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    place = tmp_path.parents[1]
+    (run / "flower").chmod(0o755)
+    (run / "flower" / "launcher.lock").chmod(0o644)
+    assert refused_to_nobody(run, lambda: stopping.stop(run, at_once=False), place, "belongs to root; stop it as that")
+    assert launcher.poll() is None
+    (run / "flower").chmod(0o700)
+    assert refused_to_nobody(run, lambda: find(run), place, "belongs to the user root")
 
 
 def test_the_nearest_name() -> None:
