@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flwr.app import RecordDict
 
@@ -13,6 +13,9 @@ from client.traffic import Traffic
 from client.usage import FILE as USAGE
 from client.usage import Usage
 from common.envelope import header
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 _REASONS = {
     "train": "asked to train",
@@ -34,11 +37,12 @@ _TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, whi
 class Books:
     """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError.
 
+    key:     of the store, which signs the audit log; None: it has none
     traffic: its budgets of bytes
     """
 
-    def __init__(self, home: Path, policy: Policy) -> None:
-        self.traffic, self._log = Traffic(policy, Usage(home / USAGE)), AuditLog(home / FILE)
+    def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
+        self.traffic, self._log = Traffic(policy, Usage(home / USAGE)), AuditLog(home / FILE, key=key)
         self._log.record(Note("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:

@@ -27,7 +27,10 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     home = store_home(settings.store)
-    with Books(home, policy_of(home)) as books, closing(Workshop(settings, books.photos_changed)) as workshop:
+    with (
+        Books(home, policy_of(home), credentials.private_key) as books,
+        closing(Workshop(settings, books.photos_changed)) as workshop,
+    ):
         say(f"Waiting for the server at {credentials.server}.")
         try:
             serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.server, books), wait)

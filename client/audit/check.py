@@ -1,8 +1,9 @@
-"""Whether an audit log is as it was written.
+"""Verification of an audit log: whether it is as it was written.
 
-Found without any witness: a line changed, removed, inserted or moved; lines cut off the end, as long as `audit.head` is
-not forged along. Not found: a log that someone with the store's rights wrote anew as a whole, head and all. For that a
-person has to note the hash of the last line elsewhere: it stands in the log for ever.
+Found by the files alone: a line changed, removed, inserted or moved, from the first line on that `audit.head` names to
+the last one. Without the store's key nobody can make a head for another log. Not found: a log that somebody who has
+that key wrote anew as a whole, head and all; and one that was put back, head and all, to what it had been at an earlier
+moment. For that a person has to note the hash of the last line elsewhere: it stands in the log for ever.
 """
 
 from collections.abc import Iterator
@@ -10,25 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.audit.chain import NOTHING, Entry, decode
-from client.audit.files import Head, lines, read_head
+from client.audit.files import Head, full_files, lines, read_head
+from client.audit.seal import fingerprint, is_genuine
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What was found.
 
-    first: number of the first line that is here; above 1 where older files were taken away
-    head:  the last line that follows from those before it
-    fault: the first thing that is wrong, in plain words; empty if nothing is
+    first:  number of the first line that is here
+    head:   the last line that follows from those before it
+    fault:  the first thing that is wrong, in plain words; empty if nothing is
+    signer: public key (OpenSSH) that has signed `audit.head`; empty: none
     """
 
     first: int
     head: Head
     fault: str = ""
+    signer: str = ""
 
 
-def verify(path: Path) -> Verdict:
-    """Go through the log at `path`, from its first line to its last, or to the first that is wrong. Raises OSError."""
+def verify(path: Path, key: str = "") -> Verdict:
+    """Go through the log at `path`, from its first line to its last, or to the first that is wrong. Raises OSError.
+
+    key: the store's public key (OpenSSH), which must have signed the head; empty: any, or none
+    """
     written = read_head(path)  # before the lines, of which another process may be writing more
     first, last, is_head_seen = 0, Head(0, NOTHING), written is not None and written.number == 0
     for file, place, line in lines(path):
@@ -45,7 +52,9 @@ def verify(path: Path) -> Verdict:
         return Verdict(first, last, "audit.head is missing or damaged, so lines may be missing at the end")
     if not is_head_seen:
         return Verdict(first, last, _cut(last, written))
-    return Verdict(first, last)
+    if first and written.first and first != written.first:
+        return Verdict(first, last, _beheaded(first, written, len(full_files(path))))
+    return Verdict(first, last, _unsealed(written, key), written.signer)
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -66,6 +75,23 @@ def _fault(entry: Entry, last: Head, *, is_first: bool) -> str:
     if entry.number != last.number + 1:
         return f"has number {entry.number} after number {last.number}"
     return "" if entry.previous == last.hash else "follows another line than the one before it"
+
+
+def _beheaded(first: int, written: Head, full: int) -> str:
+    told = f"it begins with number {first}, but number {written.first} is the first that was written"
+    missing = f"{written.rotations - full} of its {written.rotations} full files are not here"
+    return f"{told} ({missing}: put them back if they were moved)" if full < written.rotations else told
+
+
+def _unsealed(written: Head, key: str) -> str:
+    """Return what is wrong with the signature of the head, or nothing."""
+    if (written.signer or written.signature) and not is_genuine(written):
+        return "audit.head is not as it was signed, so lines may be missing at the end"
+    if not key or written.signer == key:
+        return ""
+    if not written.signer:
+        return "audit.head is not signed, though this store has a key; if an earlier version wrote it, join signs it"
+    return f"audit.head is signed by another key than this store's ({fingerprint(written.signer)})"
 
 
 def _cut(last: Head, written: Head) -> str:

@@ -6,33 +6,51 @@ from rich.console import Console
 
 from client.audit.check import verify
 from client.audit.files import full_files, lines, read_head
+from client.audit.seal import fingerprint, public_text
 from client.audit.show import show
+from client.enrol import load_key
 from common.errors import ConfigError, RunError
 
 
 def read(path: Path, *, as_json: bool) -> None:
-    """Print a table of the log at `path`, or all its lines. Raises ConfigError if there is none, OSError."""
+    """Print a table of the log at `path`, or all its lines.
+
+    Raises ConfigError if there is none, OSError; RunError, after all has been printed, if it is not as it was written.
+    """
     _check_begun(path)
     if as_json:
         for _, _, line in lines(path):
             print(line.decode(errors="replace"), end="")
     else:
         show(path, Console())
+    verdict = verify(path, _own_key(path))
+    if verdict.fault:
+        raise RunError(f"The audit log {path} is not as it was written: {verdict.fault}. --verify tells more.")
 
 
 def check(path: Path) -> None:
     """Say that the log at `path` is whole. Raises RunError saying where it is not, and as `read` does."""
     _check_begun(path)
-    verdict = verify(path)
+    verdict = verify(path, _own_key(path))
     known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
     if verdict.fault:
         raise RunError(
             f"The audit log {path} is not as it was written: {verdict.fault}. What comes before follows up to {known}."
         )
-    if verdict.first > 1:
-        print(f"The log begins with number {verdict.first} here; files with earlier lines were taken away.")
     print(f"The audit log {path} is as it was written, up to {known}.")
+    if verdict.signer:
+        print(
+            f"Its end is signed by the key {fingerprint(verdict.signer)}; the chain knows whether that is the store's."
+        )
+    else:
+        print("Its end is not signed, as this store has no key: who can write here can cut lines off unseen.")
     print("Note that hash elsewhere: as long as the log contains it, nobody has written the log up to there anew.")
+
+
+def _own_key(path: Path) -> str:
+    """Return the public key of the store whose home the log is in; empty if there is none."""
+    key = path.with_name("key.pem")
+    return public_text(load_key(key)) if key.exists() else ""
 
 
 def _check_begun(path: Path) -> None:

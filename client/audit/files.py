@@ -1,26 +1,37 @@
 """The files of an audit log: `audit.jsonl`, full ones such as `audit-000012345.jsonl` (its last line), `audit.head`."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from client.audit.chain import NOTHING
-from common.files import write_json
+from common.files import write_private
 
 
 @dataclass(frozen=True)
 class Head:
-    """The last line that was written, kept in a second file so that a log which was cut short shows."""
+    """The last line that was written, kept in a second file so that a log which was cut short shows.
+
+    first:     number of the first line that was written; 0: not told, by an earlier version
+    rotations: how many full files were set aside
+    signer:    public key of the store (OpenSSH); empty: it has none
+    signature: of all of these by that key, in base64; see `client.audit.seal`
+    """
 
     number: int
     hash: str
+    first: int = field(default=0, compare=False)
+    rotations: int = field(default=0, compare=False)
+    signer: str = field(default="", compare=False)
+    signature: str = field(default="", compare=False)
 
 
-START = Head(0, NOTHING)
+START = Head(0, NOTHING, first=1)
 _HEAD = TypeAdapter(Head)
 
 
@@ -33,8 +44,8 @@ def read_head(path: Path) -> Head | None:
 
 
 def write_head(path: Path, head: Head) -> None:
-    """Keep the head beside the log `path`. Raises OSError."""
-    write_json(_head_path(path), {"number": head.number, "hash": head.hash})
+    """Keep the head beside the log `path`, for this user only. Raises OSError."""
+    write_private(_head_path(path), json.dumps(asdict(head), indent=2) + "\n")
 
 
 def full_name(path: Path, last: int) -> Path:

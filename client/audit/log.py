@@ -6,16 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
 from client.audit.chain import Note, decode, encode
-from client.audit.files import START, Head, full_files, full_name, read_head, write_head
+from client.audit.files import START, Head, full_files, full_name, lines, read_head, write_head
+from client.audit.seal import fingerprint, is_genuine, public_text, seal
 from common.errors import RunError
 from common.files import sync_directory
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 FULL = 16 * 2**20  # bytes of a file, some 40 thousand lines
 
@@ -27,12 +33,20 @@ class AuditLog:
     from what `audit.head` knows, so that the gap stays visible for ever.
 
     now: seconds since the epoch
+    key: the store's, which signs `audit.head`; None: it has none
 
     Raises RunError if another process has the log, OSError.
     """
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time, full: int = FULL) -> None:
-        self._path, self._now, self._full = path, now, full
+    def __init__(
+        self,
+        path: Path,
+        now: Callable[[], float] = time.time,
+        full: int = FULL,
+        key: "EllipticCurvePrivateKey | None" = None,
+    ) -> None:
+        self._path, self._now, self._full, self._key = path, now, full, key
+        self._first, self._rotations = 1, 0
         self._threads = threading.Lock()
         self._head, self._size = START, 0
         self._process = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
@@ -75,7 +89,7 @@ class AuditLog:
                 if self._file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
                 os.fsync(self._file.fileno())
-                write_head(self._path, head)
+                write_head(self._path, self._sealed(head))
                 self._head, self._size = head, self._size + len(line)
             except BaseException:  # Ctrl-C too
                 self._cut_half_line()
@@ -84,32 +98,62 @@ class AuditLog:
 
     def _open(self) -> None:
         if not self._path.exists() and not full_files(self._path) and read_head(self._path) is None:
-            write_head(self._path, START)
-        self._file = self._path.open("ab", buffering=0)
-        sync_directory(self._path.parent)
+            write_head(self._path, self._sealed(START))
+        self._file = self._opened()
         cut = self._cut_half_line()
         last, written = next(self._backwards(), START), read_head(self._path)
         self._head = last
+        self._first = (written and written.first) or self._first_here()
+        self._rotations = max(written.rotations if written else 0, len(full_files(self._path)))
+        self._check_written(written, last)
+        if cut:
+            self.record(Note("mended", size=cut, why="half a line, which a killed process left behind, was cut off"))
+
+    def _check_written(self, written: Head | None, last: Head) -> None:
+        """Note what `audit.head` says against the log, of which `last` is the last line."""
         if written is None:
             self.record(Note("broken", why="audit.head is missing or damaged, so lines may be missing before this one"))
         elif written != START and written != self._at(written.number):
             self._head = max(written, last, key=lambda head: head.number)  # `written` if they have the same number
             self.record(Note("broken", why=f"number {written.number}, which had been written, is missing or changed"))
-        if cut:
-            self.record(Note("mended", size=cut, why="half a line, which a killed process left behind, was cut off"))
+        elif written.signature and not is_genuine(written):
+            self.record(
+                Note("broken", why="audit.head is not as it was signed, so lines may be missing before this one")
+            )
+        elif written.signer != (signer := public_text(self._key) if self._key else ""):
+            before = f"signed by the key {fingerprint(written.signer)}" if written.signer else "not signed"
+            after = f"signed by the key {fingerprint(signer)}" if signer else "not signed"
+            self.record(Note("mended", why=f"audit.head was {before} before this line, and is {after} from here on"))
+
+    def _sealed(self, head: Head) -> Head:
+        return seal(replace(head, first=self._first, rotations=self._rotations), self._key)
+
+    def _first_here(self) -> int:
+        """Number of the first line that is here, of a log whose head does not tell which was written first."""
+        for _, _, line in lines(self._path):
+            with suppress(ValueError):
+                return decode(line).number
+        return 1
+
+    def _opened(self) -> FileIO:
+        """The current file, for this user only."""
+        file = FileIO(self._path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
+        os.fchmod(file.fileno(), 0o600)
+        sync_directory(self._path.parent)
+        return file
 
     def _begin_file(self) -> None:
         """Set the full file aside and go on in a new one."""
         full = full_name(self._path, self._head.number)
         self._path.rename(full)
         try:
-            file = self._path.open("ab", buffering=0)
+            file = self._opened()
         except OSError:
             full.rename(self._path)
             raise
         self._file.close()
         self._file, self._size = file, 0
-        sync_directory(self._path.parent)
+        self._rotations += 1
 
     def _cut_half_line(self) -> int:
         """Cut off what has no end, and find where the file ends; the number of bytes that were cut."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from client.audit import AuditLog, Note, verify
 from client.audit.chain import LONGEST, NOTHING, Event, decode, encode
 from client.audit.check import entries
-from client.audit.files import full_files, read_head
+from client.audit.files import Head, full_files, read_head, write_head
+from client.audit.seal import public_text, seal
+from client.kit import new_key
 from common.errors import RunError
 
 WRITER = """
@@ -96,9 +99,8 @@ def test_no_line_can_be_moved_removed_or_repeated_unseen(
 ) -> None:
     lines = five[0].splitlines(keepends=True)
     path = placed(tmp_path_factory.mktemp("log"), b"".join(lines[number] for number in order), five[1])
-    is_end = bool(order) and order == list(range(order[0], 5))  # without its beginning: older files kept elsewhere
     verdict = verify(path)
-    assert (verdict.fault == "") is is_end
+    assert (verdict.fault == "") is (order == list(range(5)))
     assert verdict.first == (order[0] + 1 if order else 0)
 
 
@@ -173,9 +175,58 @@ def test_full_files_are_set_aside_without_a_break(tmp_path: Path) -> None:
     assert verify(filled(path, 5, full=1000)).head.number == 17
     files[0].rename(tmp_path / "elsewhere")
     verdict = verify(path)
-    assert (verdict.fault, verdict.first) == ("", int(files[0].stem.removeprefix("audit-")) + 1)
+    assert verdict.first == int(files[0].stem.removeprefix("audit-")) + 1
+    assert f"begins with number {verdict.first}, but number 1 is the first that was written (1 of its" in verdict.fault
     files[2].unlink()
     assert f"after number {files[1].stem.removeprefix('audit-').lstrip('0')}" in verify(path).fault
+
+
+def test_a_log_that_is_signed_shows_a_head_of_anybody_else(tmp_path: Path) -> None:
+    key, path = new_key(), tmp_path / "audit.jsonl"
+    for _ in range(2):
+        with AuditLog(path, key=key) as log:
+            for _ in range(3):
+                log.record(Note("received"))
+    signer = public_text(key)
+    assert (verify(path, signer).fault, verify(path, signer).signer) == ("", signer)
+    lines, head = path.read_bytes().splitlines(keepends=True), json.loads(path.with_suffix(".head").read_bytes())
+    path.write_bytes(b"".join(lines[:4]))
+    cut = {**head, "number": 4, "hash": decode(lines[3]).hash}
+    path.with_suffix(".head").write_text(json.dumps(cut))
+    assert verify(path, signer).fault == "audit.head is not as it was signed, so lines may be missing at the end"
+    path.with_suffix(".head").write_text(json.dumps({"number": 4, "hash": decode(lines[3]).hash}))
+    assert "audit.head is not signed, though this store has a key" in verify(path, signer).fault
+    forged = seal(replace(Head(4, decode(lines[3]).hash), first=1), new_key())
+    write_head(path, forged)
+    assert "is signed by another key than this store's (SHA256:" in verify(path, signer).fault
+    path.with_suffix(".head").write_text(json.dumps(cut))
+    with AuditLog(path, key=key):
+        pass
+    assert "audit.head is not as it was signed" in verify(path, signer).fault  # for ever
+
+
+def test_a_head_of_an_earlier_version_is_signed_from_the_next_start_on(
+    tmp_path: Path, five: tuple[bytes, bytes]
+) -> None:
+    old = {key: value for key, value in json.loads(five[1]).items() if key in ("number", "hash")}
+    path = placed(tmp_path, b"".join(five[0].splitlines(keepends=True)[2:]), json.dumps(old).encode())
+    assert (verify(path).fault, verify(path).first) == ("", 3)
+    key = new_key()
+    with AuditLog(path, key=key) as log:
+        log.record(Note("left"))
+    assert verify(path, public_text(key)).fault == ""
+    noted = [entry.why for entry in entries(path) if entry.event == "mended"]
+    assert len(noted) == 1
+    assert noted[0].startswith("audit.head was not signed before this line, and is signed by the key SHA256:")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+    assert verify(path).fault == "it begins with number 4, but number 3 is the first that was written"
+
+
+def test_files_of_a_log_are_for_this_user_only(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.touch(0o644)
+    filled(path, 12, full=1000)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("audit*")} == {0o600}
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
