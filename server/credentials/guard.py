@@ -19,7 +19,7 @@ from common.errors import ConfigError
 from server.credentials.kits import Chain
 from server.credentials.proofs import AHEAD, BEHIND, Asking, Enrolment, has_kit, proven_key, seconds_behind, verify
 from server.credentials.refusals import RefusalLog, Tries
-from server.credentials.registry import NotAdmittedError, State
+from server.credentials.registry import Entry, NotAdmittedError, State
 from server.credentials.sessions import Sessions
 from server.credentials.watched import Watched
 
@@ -34,7 +34,7 @@ class Guard:
         self.chain, self._watched = chain, Watched(chain.stores.path)
         self._sessions = Sessions(chain.sessions)
         self._moved, self._addresses = Watched(chain.address_list), _text(chain.address_list)
-        self._stores = self._read()
+        self._entries, self._stores = self._read()
         self.log, self._tries = RefusalLog(), Tries()
 
     def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
@@ -42,8 +42,7 @@ class Guard:
 
         The key of a kit that was not used before is enrolled if the request is signed with it.
         """
-        if self._watched.has_changed():
-            self._read_again()
+        self._look()
         key = headers.get(KEY_HEADER, "")
         standing = self._stores.get(key)
         if standing is None:
@@ -126,8 +125,11 @@ class Guard:
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
             return Reason.MALFORMED
-        name = asked.store if asked.store in self.chain.stores.stores() else "unknown"
+        entry = self._entry(asked.store)
+        name = asked.store if entry else "unknown"
         try:
+            if not (entry and entry.is_for(asked.code)):  # decided without the file and its lock: anybody may ask
+                raise NotAdmittedError(Reason.CODE, "a wrong code")
             if self.chain.stores.enrol(asked.store, asked.code, key):
                 print(f"Store {name} at {address} is enrolled.", flush=True)
         except NotAdmittedError as error:
@@ -143,7 +145,7 @@ class Guard:
             return Reason.SLOW_DOWN
         try:
             asked = Asking.model_validate_json(body)
-            entry = self.chain.stores.stores().get(asked.store)
+            entry = self._entry(asked.store)
             if entry and has_kit(asked, self.chain.name, entry):
                 if entry.state is not State.REVOKED:
                     return None
@@ -155,21 +157,28 @@ class Guard:
         self.log.tell(address, "it asked for the classes without a kit that is good")
         return Reason.CODE
 
-    def _read_again(self) -> None:
+    def _entry(self, store: str) -> Entry | None:
+        """Return the store's entry in the list of stores as it is now, or None."""
+        self._look()
+        return self._entries.get(store)
+
+    def _look(self) -> None:
         """Take in what has changed; while the file is damaged, what was known holds."""
+        if not self._watched.has_changed():
+            return
         try:
-            self._stores = self._read()
+            self._entries, self._stores = self._read()
         except ConfigError as error:
             print(f"{error} Until then the stores are taken to be as they were.", flush=True)
 
-    def _read(self) -> dict[str, "_Standing"]:
-        """Return the keys of all stores, by the header that names them."""
-        found = {}
-        for name, entry in self.chain.stores.stores().items():
+    def _read(self) -> tuple[dict[str, Entry], dict[str, "_Standing"]]:
+        """Return all stores by name, and their keys by the header that names them."""
+        entries, found = self.chain.stores.stores(), {}
+        for name, entry in entries.items():
             for key in filter(None, (entry.key, entry.next_key)):
                 standing = _Standing(name, key, entry.state is State.REVOKED, is_next=key == entry.next_key)
                 found[_header(key)] = standing
-        return found
+        return entries, found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.kit import new_key
-from common.door_words import REASON_HEADER
+from common.door_words import CLASSES_PATH, REASON_HEADER
 from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
 from server.connections import MOST_UNPROVEN
 from server.credentials.kits import Chain, public_text
@@ -119,6 +119,18 @@ def test_the_name_of_a_stores_key_proves_nothing(door: Door) -> None:
     with door.client() as client:
         late = client.post(CALL, headers=PROTOBUF | signed(door.key, door.key, ahead=60))
     assert (late.status_code, late.headers[REASON_HEADER]) == (401, "clock")
+
+
+def test_a_list_of_stores_that_is_damaged_shows_strangers_nothing_and_keeps_its_stores(door: Door) -> None:
+    path = door.chain.stores.path
+    whole = path.read_text()
+    path.write_text("{")
+    with door.client() as client:
+        asked = client.post(CLASSES_PATH, json={"store": "oslo-7", "code": "x"})
+    assert (asked.status_code, asked.headers[REASON_HEADER]) == (403, "code")
+    assert door.call(door.key).status_code == 503
+    path.write_text(whole)
+    assert door.call(door.key).status_code == 503
 
 
 def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Door) -> None:
