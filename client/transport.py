@@ -11,6 +11,7 @@ from socksio import SOCKSError
 from client.bounds import bound
 from client.known_addresses import KnownAddresses
 from client.proxies import fault_of, proxy_for
+from client.socks import socks_transport
 from common.endpoint import Endpoint
 
 UNSENT = 128 * 1024  # bytes that the system may hold of what is still to be sent
@@ -97,7 +98,10 @@ class ServerTransport(httpx.BaseTransport):
         if address not in self._ways:
             proxy = proxy_for(endpoint, self._addresses.scheme)
             via = httpx.Proxy(proxy) if proxy else None
-            transport = httpx.HTTPTransport(verify=self._tls, proxy=via, socket_options=_options(), trust_env=False)
+            if via and via.url.scheme.startswith("socks"):
+                transport = socks_transport(via, self._tls)
+            else:
+                transport = httpx.HTTPTransport(verify=self._tls, proxy=via, socket_options=_options(), trust_env=False)
             self._ways[address] = transport, proxy
         return self._ways[address]
 

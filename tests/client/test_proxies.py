@@ -1,5 +1,6 @@
 """A machine whose settings name a proxy: joining, enrolling and checking go through it, and a dead one is named."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -101,6 +102,15 @@ def test_what_is_no_proxy_is_named(settings: Settings) -> None:
         line = call(KnownAddresses((SHOP,)))
     assert line.trouble == "proxy"
     assert line.why.startswith(f"the proxy socks5h://{mail.address} does not speak as a proxy does;")
+
+
+def test_a_socks_proxy_that_takes_connections_and_says_nothing_is_named(settings: Settings, tmp_path: Path) -> None:
+    known = KnownAddresses((SHOP,), Authority(tmp_path / "a.pem").pem)
+    with socket.create_server(("127.0.0.1", 0)) as silent, http_client(known, timeout=0.2) as client:
+        name = f"socks5://127.0.0.1:{silent.getsockname()[1]}"
+        settings(https_proxy=name)
+        with pytest.raises(ProxyFault, match=f"the proxy {name} does not answer"):
+            client.get("/health")
 
 
 class Nobody:

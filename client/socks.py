@@ -1,0 +1,58 @@
+"""Connections through a SOCKS proxy that end when it says nothing: httpcore reads its answers without a limit."""
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+
+def socks_transport(proxy: httpx.Proxy, tls: ssl.SSLContext | bool) -> httpx.HTTPTransport:
+    """Return a transport through a SOCKS proxy; a silent one is a httpx.ConnectTimeout."""
+    transport = httpx.HTTPTransport(verify=tls, proxy=proxy, trust_env=False)
+    assert isinstance(transport._pool, httpcore.SOCKSProxy)
+    transport._pool._network_backend = _Backend()
+    return transport
+
+
+class _Backend(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Patient(super().connect_tcp(host, port, timeout, local_address, socket_options), timeout)
+
+
+class _Patient(httpcore.NetworkStream):
+    """A connection on which no reading or writing waits longer than the connecting was to take."""
+
+    def __init__(self, stream: httpcore.NetworkStream, patience: float | None) -> None:
+        self._stream, self._patience = stream, patience
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if timeout is not None:
+            return self._stream.read(max_bytes, timeout)
+        try:
+            return self._stream.read(max_bytes, self._patience)
+        except httpcore.ReadTimeout as error:
+            self.close()
+            raise httpcore.ConnectTimeout from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._patience if timeout is None else timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return self._stream.start_tls(ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
