@@ -12,6 +12,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from client.refusals import clock_error, told_error
+from common.door_words import REASON_HEADER, Reason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -34,12 +35,12 @@ class Signer:
         self._error = timedelta(0)
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request signed; once more if the server does not believe it and its answer tells another time.
+        """Send the request signed; once more if the server says that the clock is wrong, and tells another time.
 
-        No other answer is asked for the time: a large one comes long after it was dated.
+        No other answer is asked for the time: a large one, or one of a busy server, comes long after it was dated.
         """
         response = self._send(context, call_next)
-        if response.status_code != httpx.codes.UNAUTHORIZED:
+        if response.headers.get(REASON_HEADER) != Reason.CLOCK:
             return response
         error = clock_error(response)
         if abs((error - self._error).total_seconds()) < WRONG_CLOCK:
