@@ -6,8 +6,9 @@ the process lives, and never fetches the code that a run ships. (The SuperNode's
 `http_request_response` would be fewer names, but it sends this process a SIGINT when the server was
 started afresh, and kills it 5 s after a failed join.)
 
-All private names of flwr that a store uses are in this file, `client.connection`, `client.parcels` and
-`client.signing`; `pyproject.toml` pins flwr, and a contract test holds the line to the stock SuperNode.
+All private names of flwr that a store uses are in this file, `client.connection`, `client.parcels`,
+`client.signing` and `client.uploads`; `pyproject.toml` pins flwr, and a contract test holds the line to the stock
+SuperNode.
 """
 
 import logging
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -24,7 +25,7 @@ from flwr.app import Message, RecordDict
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
@@ -36,16 +37,16 @@ from client.narrator import Narrator, RunOverError, UnknownStoreError
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
 from client.refusals import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
 from client.signing import Signer
+from client.uploads import LARGE_PIECE, Uploader
 from common.errors import MessageError, NetworkError
+from common.transfers import Transfer
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 TRANSFERS = 4  # pieces of a message under way at the same time
-LARGE_PIECE = 2**20  # bytes; such pieces are kept for the next message: an evaluated model is trained next
 MOST_PIECES = 1024  # of a message: 5 GiB, and memory for no more
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 STALLED = 10.0  # seconds without any part of it, after which the app has died: if not, it asks and sends it again
-SENDINGS = 20  # times that an answer is sent which the server says it lacks
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
 LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
 
@@ -77,7 +78,7 @@ class Line:
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._kept: dict[str, bytes] = {}
         self._came = 0.0  # when the last piece of a message came, in time.monotonic()
-        self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
+        self._uploader = Uploader(self._call, self._client, self._transfers)
 
     @property
     def node_id(self) -> int:
@@ -147,7 +148,8 @@ class Line:
             raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MOST_PIECES}.")
         missing = [piece for piece in head.pieces if piece not in self._kept]
         self._came = time.monotonic()
-        pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece), missing)
+        transfer = Transfer("Receiving a message", 0, LOG.info)
+        pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece, transfer), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
         self.confirm(head)
         objects = {piece: objects[piece] for piece in head.pieces}
@@ -174,32 +176,11 @@ class Line:
         """The answer to a message, ready to be sent; `seconds` is what the work took."""
         return take_apart(answer_to(message, content), self._node, seconds)
 
-    def send(self, parcel: Parcel) -> None:
-        """Send an answer; returns when all of it is at the server, or it keeps saying that it is not."""
-        for _ in range(SENDINGS):
-            if self._sent(parcel):
-                return  # else the link was cut for minutes, and the server has dropped what it had of it
-            LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
+    def send(self, parcel: Parcel, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Send an answer; see `client.uploads`. Raises RunOverError, too, if nobody waits for it any more."""
+        self._uploader.send(self._node, parcel, is_wanted)
 
-    def _sent(self, parcel: Parcel) -> bool:
-        """Push a reply and the objects that the server lacks; whether it took them all."""
-        accepted = self._call(self._client.PushMessages, parcel.head)
-        run_id = parcel.head.messages_list[0].metadata.run_id
-        taken = self._transfers.map(
-            lambda piece: self._push(run_id, piece, parcel.objects[piece], accepted.session_id),
-            [piece for piece in accepted.objects_to_push if piece in parcel.objects],
-        )
-        return all(list(taken))
-
-    def _push(self, run_id: int, object_id: str, content: bytes, session: str) -> bool:
-        """Send one piece of a reply; whether the server took it."""
-        part = PushObjectRequest(
-            node=self._node, run_id=run_id, object_id=object_id, object_content=content, session_id=session
-        )
-        with self._large if len(content) >= LARGE_PIECE else nullcontext():
-            return bool(self._call(self._client.PushObject, part).stored)
-
-    def _pull(self, run_id: int, object_id: str) -> bytes:
+    def _pull(self, run_id: int, object_id: str, transfer: Transfer) -> bytes:
         """One piece of a message, waited for while the other side uploads. Raises MessageError if it has stopped."""
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
         while True:
@@ -208,6 +189,7 @@ class Line:
                 raise RunOverError
             if reply.object_available:
                 self._came = time.monotonic()
+                transfer.add(len(reply.object_content))
                 return bytes(reply.object_content)
             if time.monotonic() - self._came > STALLED:
                 raise MessageError("The server announced a message and stopped sending it.")
@@ -251,6 +233,7 @@ class Line:
             if self._is_away == (obstacle is not None):
                 return
             self._is_away = obstacle is not None
+            self._uploader.returns += obstacle is None
         if obstacle is None:
             self._narrator.found()
         else:

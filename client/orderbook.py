@@ -123,7 +123,7 @@ class Orderbook:
         except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
             LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
             parcel = job.line.pack(message, self._workshop.decline("disk-full"), 0.0)
-        job.line.send(parcel)
+        job.line.send(parcel, lambda: not self._is_stale(job))
 
     def _fetched(self, line: Line, head: Head) -> tuple[Message, int]:
         """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,

@@ -7,6 +7,7 @@ from enum import StrEnum
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
 PROCESS_HEADER = "fedshelf-process"  # of a store's calls: see `process_words`
+WANTED_PATH = "/fedshelf/wanted"  # a store asks whether the answer to an order is still waited for; 410: no
 REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
 
 

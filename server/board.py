@@ -25,6 +25,13 @@ class Board:
             self._is_new = True
         self.flush()
 
+    def explain(self, store: str, why: str) -> None:
+        """Say more of the state that a store is in; it is in it since when it was."""
+        if (known := self._stores.get(store)) is not None and known["why"] != why:
+            self._stores[store] = known | {"why": why}
+            self._is_new = True
+        self.flush()
+
     def flush(self, *, at_once: bool = False) -> None:
         """Write what is new, if the last writing was a while ago. What people look at must not stop a run: a full
         disk is no error here.

@@ -15,6 +15,8 @@ from common.files import write_json
 
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
 PROCESSES = "processes.json"
+TRAFFIC = "traffic.json"  # likewise, of long transfers
+WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
 CLASSES = "classes.json"  # what the app lets the door tell stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
@@ -68,8 +70,8 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            told = (self.events, self.board, self.directory / CLASSES, self._nodes, self._outcome)
-            for path in (*told, self._stop, self._delivery, self._delivering):
+            told = (self.events, self.board, self.directory / CLASSES, self.directory / WITHDRAWN, self._nodes)
+            for path in (*told, self._outcome, self._stop, self._delivery, self._delivering):
                 path.unlink(missing_ok=True)
             write_json(self._began, began)
             yield

@@ -27,17 +27,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from common.address_list import ADDRESSES_HEADER
-from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, Reason
+from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
 from server.announced import Announced
 from server.answered import Uploads
 from server.connections import Connection, ConnectionLimits
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.credentials.refusals import RefusalLog
-from server.desk import CLASSES
+from server.desk import CLASSES, TRAFFIC, WITHDRAWN
 from server.doorway import Doorway
 from server.forward import address_of, forward, limited_body
 from server.superlink_health import SuperLinkHealth
+from server.traffic import Traffic
+from server.withdrawn import Withdrawn
 
 FLEET_CALLS = (
     "register-node", "activate-node", "deactivate-node", "unregister-node", "send-node-heartbeat",
@@ -47,9 +49,10 @@ FLEET_CALLS = (
 TOLD_ADDRESSES = {b"/v1/fleet/activate-node", b"/v1/fleet/send-node-heartbeat"}  # whose answers carry ADDRESSES_HEADER
 LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
-HEALTH = b"/health"
+HEALTH, WANTED = b"/health", WANTED_PATH.encode()
 
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
+LARGEST_QUESTION = 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 
 
@@ -70,6 +73,8 @@ def make_door(superlink_port: int, answered: Path, guard: Guard | None, limits: 
             door.state.health = SuperLinkHealth(client)
             door.state.announced, door.state.uploads = Announced(), Uploads(answered)
             door.state.classes = answered.with_name(CLASSES)
+            door.state.traffic = Traffic(answered.with_name(TRAFFIC))
+            door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
             yield
 
     routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
@@ -94,7 +99,7 @@ async def _routed(request: Request) -> Response:
         return await _enrol(request, guard)
     if call == ("POST", CLASSES_PATH.encode()):
         return await _tell_classes(request, guard)
-    if call[0] != "POST" or path not in PASSED:
+    if call[0] != "POST" or path not in PASSED | {WANTED}:
         if guard:
             guard.log.tell(address_of(request), "it asked for what is not served here")
         return Response(status_code=404)
@@ -102,7 +107,7 @@ async def _routed(request: Request) -> Response:
         return refused
     if not guard:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
-    response = await forward(request)
+    response = await (_tell_whether_wanted if path == WANTED else forward)(request)
     if guard:
         _accompany(response, request, guard)
     return response
@@ -172,6 +177,14 @@ async def _tell_classes(request: Request, guard: Guard | None) -> Response:
         return Response(request.app.state.classes.read_bytes(), media_type="application/json")
     except OSError:
         return Response(status_code=404)
+
+
+async def _tell_whether_wanted(request: Request) -> Response:
+    """Answer a store that asks whether anybody waits for its answer to an order; 410 if nobody does."""
+    body = await limited_body(request, LARGEST_QUESTION)
+    if body is None:
+        return Response(status_code=413)
+    return Response(status_code=httpx.codes.GONE if request.app.state.withdrawn.has(body) else httpx.codes.OK)
 
 
 def _refused(reason: Reason) -> Response:

@@ -10,6 +10,7 @@ from flwr.app import Message, MessageType
 from common.errors import StoppedError
 from common.messages import NeedsFrozen, Result, encode_order
 from common.orders import EvaluateOrder, Failure, TrainOrder
+from common.transfers import progress
 from server.board import Board
 from server.link import GONE, LOST, Link, read, says_no
 from server.patience import Patience
@@ -93,6 +94,8 @@ class Errand:
 
     def limit_to(self, stores: Collection[str]) -> None:
         """Expect answers of exactly these stores: forget the others, ask those that were not asked."""
+        forgotten = [identity for identity, sent in self._pending.items() if sent.store not in stores]
+        self._link.withdraw(forgotten)
         self._pending = {identity: sent for identity, sent in self._pending.items() if sent.store in stores}
         self._unreached.clear()
         self.post(set(stores) - {sent.store for sent in self._pending.values()})
@@ -118,6 +121,7 @@ class Errand:
     def _give_up(self, patience: Patience) -> Iterator[Failure]:
         """Let go of all that have not answered. Raises StoppedError."""
         why = patience.told()
+        self._link.withdraw(self._pending)
         if patience.is_cut() and isinstance(self.order, TrainOrder):
             out = ", ".join(sorted(sent.store for sent in self._pending.values()))
             raise StoppedError(f"{out}: {why}")
@@ -172,6 +176,7 @@ class Errand:
         self._looked = now
         self._hear_probes()
         self._give_up_halves(now)
+        self._show_transfers()
         for identity, sent in self._pending.items():
             if self._has_moved(sent):
                 sent.is_missing = True
@@ -189,7 +194,18 @@ class Errand:
                 sent.silent = now
             elif now - sent.silent > max(GRACE, sent.silent - sent.sent):
                 del self._pending[identity]
+                self._link.withdraw([identity])
                 self._unreached.append(Failure(sent.store, "unavailable", "lost the connection"))
+
+    def _show_transfers(self) -> None:
+        """Show how far long transfers are. The size of a compressed update is not known."""
+        flows, is_packed = self._link.flows(), self.order.plan.config.messages.compression != "none"
+        for sent in self._pending.values():
+            if (flow := flows.get(sent.node_id)) is None:
+                continue
+            size = 0 if flow.way == "up" and is_packed else self._size
+            far = progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
+            self._board.explain(sent.store, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
 
     def _hear_probes(self) -> None:
         probes = {sent.probe: sent for sent in self._pending.values() if sent.probe}

@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.bounded_http import LARGEST_BODY
+from server.credentials.guard import KEY_HEADER
 
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
-PIECE = "/v1/fleet/push-object"
+PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
 FLOWERS = b"flwr-"
 _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
@@ -19,10 +20,10 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 
 async def forward(request: Request) -> Response:
     """Return what the SuperLink answers to a call that may pass."""
-    body = await limited_body(request, LARGEST_BODY)
+    path, state, key = request.url.path, request.app.state, request.headers.get(KEY_HEADER, "")
+    body = await limited_body(request, LARGEST_BODY, key if path == PIECE else "")
     if body is None:
         return Response(status_code=413)
-    path, state = request.url.path, request.app.state
     if path == PUSH and (fault := state.announced.fault(body)):
         if state.guard:
             state.guard.log.tell(address_of(request), fault)
@@ -36,7 +37,7 @@ async def forward(request: Request) -> Response:
     except httpx.TransportError:
         return Response(status_code=503)
     if answer.status_code == httpx.codes.OK:
-        _follow(state, path, body, answer.content)
+        _follow(state, path, key, body, answer.content)
     kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
     response = Response(answer.content, status_code=answer.status_code)
     response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
@@ -48,18 +49,25 @@ def _is_passed_on(header: bytes) -> bool:
     return header in PASSED_HEADERS or header.startswith(FLOWERS)
 
 
-def _follow(state: State, path: str, body: bytes, answer: bytes) -> None:
+def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> None:
     """Take note of what the SuperLink has handed out or taken."""
     if path == PULL:
         state.announced.handed_out(answer)
+        state.traffic.handed_out(key, body, answer)
     elif path == PUSH:
         state.uploads.announced(body, answer)
+        state.traffic.announced(key, body)
     elif path == PIECE:
         state.uploads.arrived(body, answer)
+    elif path == PULL_PIECE:
+        state.traffic.count(key, "down", len(answer))
 
 
-async def limited_body(request: Request, largest: int) -> bytes | None:
-    """The body, or None if it is larger than `largest` bytes; one that says so is not read at all."""
+async def limited_body(request: Request, largest: int, sender: str = "") -> bytes | None:
+    """The body, or None if it is larger than `largest` bytes; one that says so is not read at all.
+
+    sender: the key of a store whose piece of an answer it is; its bytes are counted as they come
+    """
     if int(request.headers.get("content-length", "0")) > largest:  # the parser lets through digits alone
         return None
     body = bytearray()
@@ -67,6 +75,8 @@ async def limited_body(request: Request, largest: int) -> bytes | None:
         body += part
         if len(body) > largest:
             return None
+        if sender:
+            request.app.state.traffic.count(sender, "up", len(part))
     return bytes(body)
 
 

@@ -1,6 +1,6 @@
 """What the server uses of Flower's grid, by its public methods alone, and how it reads what comes back."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flwr.app import Message, MessageType, RecordDict
@@ -12,7 +12,10 @@ from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
 from server.answered import Answered
+from server.desk import TRAFFIC, WITHDRAWN
 from server.pulls import UNREADABLE, Pulls
+from server.traffic import Flow, TrafficReader
+from server.withdrawn import Withdrawals
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
 _LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
@@ -37,10 +40,23 @@ class Link:
     def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None) -> None:
         self._grid, self.ttl, self._pulls = grid, ttl, Pulls(grid)
         self._answered, self.is_told = Answered(told_in), told_in is not None
+        self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
+        self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
+        self._known: set[int] = set()
 
     def nodes(self) -> set[int]:
-        """The nodes that are connected."""
-        return set(self._grid.get_node_ids())
+        """The nodes that are connected: those whose heartbeats come, and those that were and whose answers come."""
+        online = set(self._grid.get_node_ids())
+        self._known |= online
+        return online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
+
+    def flows(self) -> Mapping[int, Flow]:
+        """The long transfers that go on just now, by node."""
+        return self._traffic.flows()
+
+    def withdraw(self, message_ids: Iterable[str]) -> None:
+        """The answers to these messages will not be used: stores that ask before they go on sending are told so."""
+        self._withdrawals.add(message_ids)
 
     def ask(self, node_id: int, order: Query | Notice) -> str | None:
         """Send a small message; its id, or None if it could not be sent."""

@@ -13,13 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 
 from client.health.line import call
 from client.known_addresses import KnownAddresses
+from common.door_words import WANTED_PATH
 from common.files import write_text
 from server.bounded_http import LARGEST_BODY
 from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
 from server.credentials.kits import Chain
+from server.desk import WITHDRAWN
+from server.withdrawn import Withdrawals
 from tests.deployment.deployed import free_port, wait_for
 
 
@@ -221,3 +225,17 @@ def test_clients_that_connect_and_say_nothing_keep_nobody_out(chain: Chain, tls_
     for connection in silent:
         connection.close()
     assert health(chain) == 503
+
+
+def test_it_says_whether_an_answer_is_still_waited_for(link: SuperLink, door: int, place: Path) -> None:
+    """The app writes down what it has given up; the SuperLink is not asked."""
+    given_up, waited_for = "a" * 64, "b" * 64
+    Withdrawals(place / WITHDRAWN).add([given_up])
+
+    def asked(order: str, method: str = "POST") -> int:
+        question = ConfirmMessageReceivedRequest(message_object_id=order).SerializeToString()
+        return httpx.request(method, f"http://127.0.0.1:{door}{WANTED_PATH}", content=question).status_code
+
+    assert [asked(given_up), asked(waited_for), asked("x" * 2000)] == [410, 200, 413]
+    assert asked(given_up, "PUT") == 404
+    assert link.seen == []

@@ -205,7 +205,7 @@ class Deadly(Workshop):
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"], per_class=4)
-    with closing(Deadly(Settings("north", photos, "cpu"))) as workshop:
+    with closing(Deadly(Settings("north", photos, "cpu"), lambda _: None)) as workshop:
         yield workshop
 
 
