@@ -38,10 +38,19 @@ def link(port: int) -> Iterator[Link]:
 
 
 @pytest.fixture
+def takes_no_model(tmp_path: Path) -> None:
+    """The run's model, which the store `far` would be given at the end, would count as if an order came twice."""
+    home = tmp_path / "state" / "stores" / "far"
+    home.mkdir(parents=True)
+    (home / "policy.toml").write_text("model_delivery = false\n")
+
+
+@pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("takes_no_model")
 def test_a_large_model_arrives_over_a_slow_link_that_is_cut_in_the_middle(
     command: Starter, link: Link, tmp_path: Path, out: Path, port: int
 ) -> None:
@@ -77,6 +86,7 @@ def test_a_store_that_is_killed_in_the_middle_of_its_answer_is_done_without(
     assert [sorted(record["stores"]) for record in history(out)] == [["near"]]
 
 
+@pytest.mark.usefixtures("takes_no_model")
 def test_a_frozen_backbone_crosses_the_link_once(command: Starter, link: Link, tmp_path: Path, port: int) -> None:
     """Down once, whatever the rounds, evaluations and runs; never up, where all that travels is packed, too."""
     classes = ("boot", "hat")
