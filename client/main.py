@@ -152,6 +152,45 @@ def audit(
         command.read(path, as_json=as_json)
 
 
+@app.command()
+def status(
+    name: Annotated[str, typer.Option(help="What this store is called.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+) -> None:
+    """Say what this store is joined to, what it did last, what is left of its budgets, and which models it received.
+
+    Exit code 0 if a flower-client is at work as this store, else 4.
+    """
+    from client.home import known_home
+    from client.status import tell
+
+    tell(known_home(name), as_json=as_json)
+
+
+@app.command()
+def forget(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
+    """Remove every copy of photos that Fedshelf made on this machine; what the store needs of them is made again."""
+    from client.departure import forget as forget_photos
+    from client.home import known_home
+
+    print(forget_photos(known_home(name)))
+
+
+@app.command()
+def leave(
+    name: Annotated[str, typer.Option(help="What this store is called.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, say what it would remove.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Remove the audit log, the policy and the models, too.")
+    ] = False,
+) -> None:
+    """Leave the chain for good: remove the store's key, its states and every copy of photos from this machine."""
+    from client.departure import leave as leave_for_good
+    from client.home import known_home
+
+    print(leave_for_good(known_home(name), is_confirmed=yes, has_log=not everything))
+
+
 def _check_insecure(server: str) -> None:
     """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
     host = Endpoint.parse(server, "--server").host

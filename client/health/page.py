@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from client.health import FACTS, PAGE
 from client.health.checks.machine import size
 from client.health.checks.server import days_left
 from client.health.evidence import Evidence
@@ -26,8 +27,8 @@ _SIDE = 160  # pixels of a thumbnail's longer side
 
 def write_page(report: Report, directory: Path) -> Path:
     """Write both files into `directory` and return the page's path. Raises OSError."""
-    write_json(directory / "health.json", facts(report))
-    page = directory / "health.html"
+    write_json(directory / FACTS, facts(report))
+    page = directory / PAGE
     write_text(page, render(report))
     return page
 

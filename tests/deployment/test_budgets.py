@@ -44,6 +44,11 @@ def test_a_message_that_a_budget_has_no_room_for_is_neither_fetched_nor_sent(
         settings = ["--stores", "3", "--rounds", "1000", "--model", "mcmahan-cnn", "--set", "cohort.min_stores=1"]
         server = command.server(out, port, *settings)
         wait_for(lambda: refusals(out).keys() == {"poor", "mute"}, 300)
+        asked = command("flower-client", "status", "--name", "poor", "--json")
+        assert asked.ends() == 0, asked.text
+        told = json.loads(asked.text)
+        assert (told["joined_to"], told["last_trained"]) == (f"127.0.0.1:{links['poor'].port}", None)
+        assert told["last_heard"]["kind"] in ("query", "probe")
         done = len(history(out))
         wait_for(lambda: len(history(out)) >= done + 2, 300)
         server.interrupt()
