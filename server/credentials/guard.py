@@ -121,7 +121,7 @@ class Guard:
         try:
             asked = Enrolment.model_validate_json(body)
             key = proven_key(asked, self.chain.name)
-        except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm):
+        except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
             return Reason.MALFORMED
@@ -151,7 +151,7 @@ class Guard:
                     return None
                 self.log.tell(address, f"store {asked.store} is revoked")
                 return Reason.REVOKED
-        except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
             pass
         self._tries.failed(address)
         self.log.tell(address, "it asked for the classes without a kit that is good")
