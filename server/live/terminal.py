@@ -65,7 +65,8 @@ def _progress(state: RunState) -> Padding:
     if state.images_per_second:
         facts.append(f"{words.whole(state.images_per_second)} images/s")
     if state.ends:
-        facts.append(f"{words.duration(max(0.0, state.ends - time.time()))} left")
+        left = state.ends - time.time()
+        facts.append(f"{words.duration(left)} left" if left > 0 else "it takes longer than expected")
     if state.down or state.up:
         facts.append(f"{words.size(state.down)} sent, {words.size(state.up)} received")
     grid = Table.grid(padding=(0, 2, 0, 0))

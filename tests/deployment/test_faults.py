@@ -97,8 +97,9 @@ def test_a_killed_launcher_leaves_nothing_and_its_run_is_resumed_to_the_same_mod
 
 
 def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(
-    command: Starter, stores: list[Command], folders: dict[str, Path], out: Path, port: int
+    command: Starter, stores: list[Command], out: Path, port: int
 ) -> None:
+    """Also with a quorum that one store alone makes, where the other has left for good."""
     server = command.server(out, port, *LONG)
     server.says("round=2/6")
     server.interrupt()
@@ -113,10 +114,13 @@ def test_ctrl_c_saves_and_stops_and_the_run_can_be_resumed(
     waiting.process.terminate()
     assert waiting.ends() == 130, "one SIGTERM ends the wait for a quorum"
     assert "rounds done before are kept" in waiting.lines[-1]
-    command.store(folders["mitte"], port)
-    resumed = command("flower-server", "start", *resume)
-    assert resumed.ends() == 0, resumed.text
+    done = rounds_done(out)
+    smaller = command("flower-server", "start", *resume, "--stores", "1")  # the store has left for good
+    assert smaller.ends() == 0, smaller.text
+    assert "Settings that hold from here on: cohort.min_stores 2 -> 1." in smaller.text
     assert rounds_done(out) == 6
+    changed = [record.get("settings_changed") for record in history(out)]
+    assert changed == [{"cohort.min_stores": [2, 1]} if number == done else None for number in range(6)]
 
 
 def test_ctrl_c_twice_does_not_wait_for_the_round(
