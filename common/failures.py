@@ -1,6 +1,7 @@
 """A failure in plain words. Between store and server only a code and an identifier travel; words are made here."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,3 +51,8 @@ def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> F
     assert not detail or DETAIL.fullmatch(detail), detail
     reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
     return Failure(store, code, reason, detail, rest)
+
+
+def listed(failed: Mapping[str, Failure]) -> str:
+    """Failures by store in one line: "oslo: its disk is full; rome: not connected"."""
+    return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,31 @@ class Checkpoints:
         return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
 
     def latest(self) -> State | None:
-        """The newest state, or None. Raises RunError if it cannot be read."""
+        """The newest state whose model is finite, or None. Raises RunError if it cannot be read, or if none is finite.
+
+        Earlier versions wrote such that were not.
+        """
         rounds = self.rounds()
-        return self.load(rounds[-1]) if rounds else None
+        if rounds and (state := self._newest(rounds)) is None:
+            raise RunError(
+                f"No checkpoint in {self._directory} holds a model whose weights are finite; start a new run."
+            )
+        return state if rounds else None
+
+    def before(self, round: int) -> State | None:
+        """The newest state of an earlier round whose model is finite, or None. Raises RunError if it cannot be read."""
+        return self._newest([number for number in self.rounds() if number < round])
+
+    def put_back(self, state: State) -> State:
+        """Save a state in place of those of its round and of later ones, which are taken back. Raises OSError."""
+        for number in reversed(self.rounds()):
+            if number >= state.round:
+                self._path(number).unlink(missing_ok=True)
+        return self.save(state)
+
+    def _newest(self, rounds: Sequence[int]) -> State | None:
+        states = (self.load(number) for number in reversed(rounds))
+        return next((state for state in states if bool(torch.isfinite(state.model).all())), None)
 
     def load(self, round: int) -> State:
         """The state after `round`. Raises RunError if it is missing, damaged or that of another round.

@@ -1,16 +1,16 @@
 """Judging a model on all that is held out, at the stores and at the server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from common.calibration import GRID
-from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo
+from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
 from server.checkpoints import State
 from server.gate import Judge
 from server.runtime import Runtime
 from server.scores import Scores
-from server.screening import screen_evaluations
+from server.screening import LARGEST, screen_evaluations
 
 
 class Evaluator:
@@ -41,29 +41,41 @@ class Evaluator:
 
         is_adjusted: whether stores use it with their adjustments (see `server.scores`)
         """
-        stores = self._at_stores(state, "test", temperatures)
+        stores = self._at_stores(state, "test", temperatures, set())
         return Scores.of(self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted)
 
     def _validate(self, state: State, temperatures: tuple[float, ...]) -> Scores:
         if self._remembered is None or self._remembered[0] != state.round:
-            stores, own = self._at_stores(state, "validation", temperatures), self._own_validation
+            lost: set[str] = set()
+            stores, own = self._at_stores(state, "validation", temperatures, lost), self._own_validation
             held_out = own(state.model, temperatures) if own and not stores else None
-            found = replace(Scores.of(None, stores), held_out=held_out)
+            found = replace(Scores.of(None, stores), held_out=held_out, diverged=frozenset(lost))
             if not temperatures:
                 return found
             self._remembered = state.round, found
         return self._remembered[1]
 
     def _at_stores(
-        self, state: State, split: Literal["validation", "test"], temperatures: tuple[float, ...]
+        self, state: State, split: Literal["validation", "test"], temperatures: tuple[float, ...], lost: set[str]
     ) -> Mapping[str, Evaluation]:
-        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked."""
+        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked.
+
+        lost: takes the stores that found no finite loss
+        """
         if not self._plan.config.evaluation.stores:
             return {}
         stores = {name: n for name, info in sorted(self._runtime.stores().items()) if (n := _images(info, split))}
         order = EvaluateOrder(self._plan, state.round, state.model, split, temperatures)
         answers = self._runtime.evaluate(order, list(stores)) if stores else []
-        return screen_evaluations(answers, order, stores)
+        return screen_evaluations(_noted(answers, lost), order, stores)
+
+
+def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:
+    """Pass answers on; `lost` takes the stores whose loss is not finite, or beyond what any chart shows."""
+    for answer in answers:
+        if isinstance(answer, Evaluation) and not answer.counts.loss <= LARGEST:
+            lost.add(answer.store)
+        yield answer
 
 
 def _images(info: StoreInfo, split: str) -> int:

@@ -1,17 +1,19 @@
 """The round's line in the history, and its part of the run's sums."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from common.config import RunConfig, TrainConfig
 from common.metrics import Counts
 from common.orders import Failure, StoreInfo, TrainOrder, Update
 from common.schedule import learning_rate
-from server.checkpoints import Totals
+from server.checkpoints import State, Totals
 from server.contribution import in_round
 from server.per_store import described, in_history
 from server.run_directory import Record
 from server.scores import Scores
+from server.standing import Standing
 
 BYTES_PER_FLOAT = 4
 
@@ -32,6 +34,31 @@ class Trained:
     failed: Mapping[str, Failure]
     present: Mapping[str, StoreInfo]
     norms: Mapping[str, float]
+
+    def without(self, store: str, why: str, updates: Sequence[Update]) -> "Trained":
+        """The same without the update of one store. updates: the others"""
+        failed = {**self.failed, store: Failure(store, "invalid", why)}
+        norms = {name: norm for name, norm in self.norms.items() if name != store}
+        return replace(self, updates=updates, failed=dict(sorted(failed.items())), norms=norms)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A new model, and what else a round's updates say.
+
+    standing:    of the stores after the round
+    found:       what speaks against stores
+    contributed: of each update (see contribution)
+    taken_back:  which update was, if one was, for the history
+    """
+
+    trained: Trained
+    after: State
+    standing: Standing
+    found: Mapping[str, str]
+    contributed: Sequence[float]
+    scores: Scores | None
+    taken_back: Mapping[str, Any] | None = None
 
 
 def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from common import strategies
 from common.assortment import keep_rows
 from common.errors import StoppedError, StoresError
+from common.failures import listed
 from common.orders import Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
@@ -25,8 +27,10 @@ from server.evaluator import Evaluator
 from server.gate import Gate, Judge
 from server.guarantee import Guarantee
 from server.image_cap import ImageCap, most_images
-from server.lines import Trained
+from server.lines import Made, Trained
 from server.norm_bound import UsualNorms
+from server.reputation import Reputation
+from server.rollback import EverybodyDivergedError, Rollback, blamed, diverged, is_divergence, is_finite
 from server.run_directory import Record
 from server.runtime import Runtime
 from server.scores import Scores
@@ -49,6 +53,8 @@ class Rounds:
     judge:     evaluates parameters on the server's own test set, or None
     stop:      says whether the run has been asked to end
     gate:      what updates pass before they count
+
+    Its attribute `earlier` gives the last saved state before that of a round, if there is one.
     """
 
     def __init__(
@@ -65,14 +71,17 @@ class Rounds:
         self.strategy = strategies.build(plan.config.strategy, layout)
         self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
         self._layout, self._watcher, self._stop = layout, watcher, stop
-        self._gate, self._left_out = gate or Gate(), set[str]()
+        self._gate = gate or Gate()
+        self.earlier: Callable[[int], State | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, watcher.note)
         self._evaluator = Evaluator(plan, runtime, None if self.personal else judge, self._gate.validation)
         self._guarantee = Guarantee(self.strategy, watcher.note)
         self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
-        self._detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
+        detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
+        self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
+        self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
 
     def begin(self, params: Tensor) -> State:
         """The state before round 1."""
@@ -81,40 +90,62 @@ class Rounds:
     def play(self, state: State) -> tuple[State, Record]:
         """One round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, StoppedError if the run was asked to
-        end before one did, OSError if updates cannot be held.
+        Where everybody's training from `state` diverges because of one store's update in the round before, that round
+        is played again without this store, and its new state and record are what is returned.
+
+        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, or if training diverges and no store
+        explains it, StoppedError if the run was asked to end before a quorum, OSError if updates cannot be held.
         """
-        clock, number, standing = Clock(), state.round + 1, Standing.of(state.record)
-        norms = UsualNorms.of(state.record)
+        standing, told = Standing.of(state.record), None
+        while True:
+            try:
+                after, record = self._play(state, standing)
+            except EverybodyDivergedError as found:
+                state, standing, told = self._rollback.to_before(state, found.store, self.earlier)
+            else:
+                self._rollback.before = state
+                return after, record | ({"taken_back": told} if told else {})
+
+    def _play(self, state: State, standing: Standing) -> tuple[State, Record]:
+        clock, number, norms = Clock(), state.round + 1, UsualNorms.of(state.record)
         with clock("total"):
             with clock("train"):
-                self._leave_out(standing)
+                self._reputation.leave_out(standing.set_aside)
                 trained = self._train(state, number, norms)
                 shortfall = self._guarantee.look(number, len(trained.updates))
             self._watcher.doing(Doing(Status.JUDGING, number))
-            with clock("aggregate"):
-                state = state.to(trained.updates[0].params.device)
-                params, memory = self.strategy.aggregate(
-                    state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
-                )
-                params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
-                params = withhold(self.strategy.centred(params), state.params, spans(self._layout, self.personal))[0]
-                after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
-            with clock("inspect"):
-                found = self._suspicion(trained)
-                standing = self._judged(standing, trained, found)
-                weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
-                contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
-            with clock("evaluate"):
-                scores = self._evaluate(after) if self._is_evaluated(number) else None
+            state = state.to(trained.updates[0].params.device)
+            make = partial(self._made, state, standing, clock)
+            made = self._rollback.checked(state, make(trained), make)
         self._settle(clock)
-        totals = lines.totals(trained, self.config, clock.seconds)
-        best, stale = best_round(state, number, scores.deciding() if scores else None, self.config.evaluation.metric)
-        state = add_round(after, totals, best=best, stale=stale)
-        record = lines.line(trained, self.config, scores, totals, contributed)
+        totals = lines.totals(made.trained, self.config, clock.seconds)
+        deciding = made.scores.deciding() if made.scores else None
+        best, stale = best_round(state, number, deciding, self.config.evaluation.metric)
+        record = lines.line(made.trained, self.config, made.scores, totals, made.contributed)
+        record |= {"suspicion": made.found, "standing": made.standing.in_record(), "shortfall": shortfall}
+        record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
+        record |= {"taken_back": made.taken_back} if made.taken_back else {}
         self._gate.held.clear()
-        record |= {"suspicion": found, "standing": standing.in_record(), "shortfall": shortfall}
-        return state, record | {"usual_norms": list(norms.after(trained.norms).recent)}
+        return add_round(made.after, totals, best=best, stale=stale), record
+
+    def _made(self, state: State, standing: Standing, clock: Clock, trained: Trained) -> Made:
+        """What a round's updates make of the model: aggregate, look for suspects, evaluate."""
+        with clock("aggregate"):
+            params, memory = self.strategy.aggregate(
+                state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
+            )
+            params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
+            params = withhold(self.strategy.centred(params), state.params, spans(self._layout, self.personal))[0]
+            number = trained.order.round
+            after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
+        with clock("inspect"):
+            found, standing = self._reputation.judge(standing, trained)
+            weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
+            contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
+        with clock("evaluate"):
+            is_judged = self._is_evaluated(number) and is_finite(after)
+            scores = self._evaluate(after) if is_judged else None
+        return Made(trained, after, standing, found, contributed, scores)
 
     def _settle(self, clock: Clock) -> None:
         """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
@@ -123,29 +154,6 @@ class Rounds:
         clock.add("evaluate", -self._begun_ahead)
         clock.add("train", before)
         clock.add("total", before - self._begun_ahead)
-
-    def _suspicion(self, trained: Trained) -> dict[str, str]:
-        """What speaks against stores, if they are looked at."""
-        if self._detector is None:
-            return {}
-        order = trained.order
-        return self._detector.look(order.params, trained.updates, trained.asked, order.round)
-
-    def _judged(self, standing: Standing, trained: Trained, found: Mapping[str, str]) -> Standing:
-        """The stores' standing after this round; whoever has lost it is named, and set aside if that is due."""
-        good = [update.store for update in trained.updates]
-        after = standing.after(good, trained.failed, found, self.config.screening)
-        for store in after.suspects.keys() - standing.suspects.keys():
-            self._watcher.note(f"{store} is under suspicion: {after.suspects[store]}.")
-        self._leave_out(after)
-        return after
-
-    def _leave_out(self, standing: Standing) -> None:
-        """Set stores aside that are not yet; after a resume, those that were before."""
-        for store in sorted(standing.set_aside.keys() - self._left_out):
-            self._left_out.add(store)
-            self._watcher.note(f"{store} is set aside: {standing.set_aside[store]}.")
-            self.runtime.set_aside(store, standing.set_aside[store])
 
     def _evaluate(self, state: State) -> Scores:
         """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
@@ -163,7 +171,8 @@ class Rounds:
         """What the round after `state` asks for."""
         extras = self.strategy.extras(state.strategy)
         best = state.best.round if state.best else 0
-        return TrainOrder(self.plan, state.round + 1, state.params, extras, state.committed, best)
+        # one round less than is saved: that one may be taken back
+        return TrainOrder(self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best)
 
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return cohort.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
@@ -192,17 +201,21 @@ class Rounds:
             sampled = self._cohort(present, number, attempt)
             self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present, norms)
+            if (store := blamed(trained, state.record)) is not None:
+                raise EverybodyDivergedError(store)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
-            self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {_told(failed)}.")
+            self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {listed(failed)}.")
             refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
             if self._stop():
-                raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {_told(failed)}")
+                raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}")
             if refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
+        if is_divergence(failed):
+            raise diverged(number, self.config.train.lr)
         raise StoresError(
-            f"Round {number} did not reach the quorum of {quorum} stores: {_told(failed)}. The run is saved up to"
+            f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
             f" round {state.round}; mend the stores and go on with --resume."
         )
 
@@ -240,10 +253,6 @@ class Rounds:
 
     def _is_evaluated(self, number: int) -> bool:
         return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
-
-
-def _told(failed: Mapping[str, Failure]) -> str:
-    return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"
 
 
 __all__ = ["Judge", "Rounds", "Scores"]

@@ -15,6 +15,7 @@ class Scores:
     raw:         of each store, on the images that it holds out, by the same scores
     adjusted:    on the same images, of the stores that have an adjustment (`common.assortment`), with it added
     is_adjusted: whether the stores use the model so
+    diverged:    stores that found its loss on their images to be no finite number
     held_out:    on those of the server's images that rounds are chosen on where no store can (`server.held_out`), raw
     """
 
@@ -23,6 +24,7 @@ class Scores:
     adjusted: Mapping[str, Counts] = field(default_factory=dict)
     is_adjusted: bool = True
     held_out: Counts | None = None
+    diverged: frozenset[str] = frozenset()
 
     @classmethod
     def of(

@@ -1,7 +1,7 @@
 """What is held against stores, carried from round to round in the history's lines, and so in every checkpoint."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.config import ScreeningConfig
@@ -33,6 +33,10 @@ class Standing:
     def in_record(self) -> dict[str, Any]:
         """For a line of the history."""
         return asdict(self)
+
+    def with_aside(self, store: str, why: str) -> "Standing":
+        """The same with one more store that is not asked any more."""
+        return replace(self, set_aside={**self.set_aside, store: why})
 
     def after(
         self,

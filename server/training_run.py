@@ -97,8 +97,9 @@ class Training:
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
         config = self.start.plan.config
-        rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
         checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
+        rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
+        rounds.earlier = lambda before: checkpoints.before(before) or rounds.begin(self.start.params)
         state = checkpoints.latest() or rounds.begin(self.start.params)
         events = EventLog(self.directory.path)
         remark = self._remark(self._recall(state, events))
@@ -107,13 +108,14 @@ class Training:
             old_classes.judge(self.start.origin, rounds, self.directory)
             first = state.round + 1
             while not self._is_over(state) and not stop():
+                done = state.round
                 try:
                     state, record = rounds.play(state)
                 except StoppedError as error:
                     self.watcher.note(f"Round {state.round + 1} is left to the next start ({error}).")
                     break
                 record = {**record, **(remark if state.round == first else {})}
-                state = self._keep(replace(state, record=record), checkpoints)
+                state = self._keep(replace(state, record=record), checkpoints, done)
                 self.watcher.row(record)
                 events.add(record)
                 if self.between is not None and self.between.is_asked():
@@ -136,8 +138,14 @@ class Training:
             events.close()
         return self._finish(rounds, checkpoints, state)
 
-    def _keep(self, state: State, checkpoints: Checkpoints) -> State:
-        """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history."""
+    def _keep(self, state: State, checkpoints: Checkpoints, done: int) -> State:
+        """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history.
+
+        done: the round that the history ends with; if it is not an earlier one, it was taken back
+        """
+        if state.round <= done:
+            self.directory.mend_history(state.record)
+            return checkpoints.put_back(state)
         if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):
             state = self._commit(state, checkpoints)
         assert state.record is not None

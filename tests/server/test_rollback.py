@@ -1,0 +1,235 @@
+"""A model that one store's update has spoilt is taken back; honest training that diverges is nobody's fault."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import RunError, StoresError
+from common.metrics import Counts
+from common.orders import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from server.checkpoints import Checkpoints, State
+from server.norm_bound import UsualNorms
+from server.plan import Start
+from server.rollback import exploded, outstanding
+from server.rounds import Rounds
+from server.run_directory import Record, RunDirectory
+from server.scores import Scores
+from server.training_run import StopRequest, Training
+from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
+
+UNBOUNDED = {"screening__norm_factor": 0}  # any norm passes, so that what is below has something to do
+HUGE = 1e6
+SPOILT = 1e3  # weights beyond this: honest training diverges, and every loss is large
+
+
+class Spoiler(Targets):
+    """Honest stores go half-way to their targets, if they can; "evil" sends HUGE in round `when`."""
+
+    when = 1
+    loss = 1.0
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        for answer in super().train(order, stores):
+            if answer.store == "evil":
+                params = vector(HUGE) if order.round == self.when else torch.zeros(1)
+            else:
+                params = answer.params if order.params.abs().item() < SPOILT else vector(torch.nan)
+            yield Update(answer.store, order.round, params, 10, 1.0, 0.1)
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        for answer in super().evaluate(order, stores):
+            spoilt = order.params.abs().item() >= SPOILT
+            yield Evaluation(answer.store, order.round, Counts(answer.counts.confusion, torch.nan if spoilt else 1.0))
+
+
+def spoiler(held_out: int = 0) -> Spoiler:
+    return Spoiler({"a": 4.0, "b": 8.0, "evil": 0.0}, held_out)
+
+
+def server_judge(params: torch.Tensor) -> Counts:
+    return Counts(counts_of(1, 9).confusion, 10 * (1.0 if params.abs().item() < SPOILT else 1e5))
+
+
+def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:
+    return Rounds(plan_of(**UNBOUNDED, run__rounds=9, **settings), ONE, runtime, judge, notes, lambda: False)
+
+
+def played(rounds: Rounds, state: State) -> tuple[State, Record]:
+    """As a training goes on: the state carries the last round's record."""
+    after, record = rounds.play(state)
+    return replace(after, record=record), record
+
+
+@pytest.mark.parametrize(
+    ("held_out", "judge", "words"),
+    [(0, server_judge, "its loss is 1e+05, where 1 was"), (10, None, "its loss is inf, where")],
+    ids=["on the server's images", "at the stores"],
+)
+def test_a_round_whose_loss_explodes_is_made_again_without_what_explains_it(
+    notes: Notes, held_out: int, judge: Callable[..., Counts] | None, words: str
+) -> None:
+    runtime = spoiler(held_out)
+    runtime.when = 2
+    rounds = rounds_of(runtime, notes, judge)
+    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    assert state.params.tolist() == [2.0]  # of 2, 4 and 0
+    state, record = played(rounds, state)
+    assert state.params.tolist() == [4.0]  # of 3 and 5
+    assert record["taken_back"]["store"] == "evil"
+    assert words in record["taken_back"]["reason"]
+    assert list(record["stores"]) == ["a", "b"]
+    assert list(record["standing"]["set_aside"]) == list(runtime.left_out) == ["evil"]
+    state, record = played(rounds, state)
+    assert record["sampled"] == ["a", "b"]
+    assert record["standing"]["invalid"] == {"evil": 1}
+
+
+def test_where_nobody_judges_the_next_round_finds_it_and_the_round_is_played_again(notes: Notes) -> None:
+    runtime = spoiler()
+    rounds = rounds_of(runtime, notes)
+    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    assert state.params.item() > SPOILT
+    state, record = played(rounds, state)
+    assert (state.round, record["round"]) == (1, 1)
+    assert state.params.tolist() == [3.0]
+    assert record["taken_back"]["store"] == "evil"
+    assert "everybody else's training diverges; the run went back to round 0" in record["taken_back"]["reason"]
+    assert record["standing"]["invalid"] == {}, "honest stores got a strike"
+    assert list(runtime.left_out) == ["evil"]
+    assert [note for note in notes.notes if note.startswith("Round 1 is taken back, and evil is left out")]
+    state, record = played(rounds, state)
+    assert (state.round, record["sampled"]) == (2, ["a", "b"])
+
+
+def test_a_model_that_is_not_finite_is_taken_back_in_its_round(notes: Notes) -> None:
+    runtime = spoiler()
+    rounds = rounds_of(runtime, notes, strategy__name="fedadam")
+    runtime.broken["evil"] = Update("evil", 1, vector(1e30), 10, 1.0, 0.1)  # its square is none in float32
+
+    class Square(Spoiler):
+        def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+            for answer in super().train(order, stores):
+                yield runtime.broken["evil"] if answer.store == "evil" else answer
+
+    rounds.runtime = Square(runtime.targets)
+    state, record = played(rounds, rounds.begin(vector(0.0)))
+    assert torch.isfinite(state.params).all()
+    assert record["taken_back"]["store"] == "evil"
+    assert "its weights are not finite" in record["taken_back"]["reason"]
+
+
+class Diverging(Targets):
+    """All stores' training diverges from round `when` on, as with too large a learning rate."""
+
+    when = 1
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        for answer in super().train(order, stores):
+            params = answer.params if order.round < self.when else vector(torch.nan)
+            yield Update(answer.store, order.round, params, 10, 1.0, 0.1)
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_honest_divergence_is_told_as_a_setting_and_blames_nobody(notes: Notes, when: int) -> None:
+    runtime = Diverging({"a": 4.0, "b": 8.0, "c": 40.0})
+    runtime.when = when
+    rounds = rounds_of(runtime, notes)
+    state = rounds.begin(vector(0.0))
+    for _ in range(when - 1):
+        state, _ = played(rounds, state)
+    with pytest.raises(StoresError, match=r"no store's update explains it: train\.lr 0\.05 is too large"):
+        played(rounds, state)
+    assert runtime.left_out == {}
+
+
+def test_a_loss_that_explodes_without_an_outlier_is_left_alone(notes: Notes) -> None:
+    rounds = rounds_of(Targets({"a": 3 * HUGE, "b": 2 * HUGE}), notes, server_judge)
+    state, record = played(rounds, rounds.begin(vector(0.0)))
+    assert state.params.item() > SPOILT
+    assert "taken_back" not in record
+    assert rounds.runtime.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("norms", "earlier", "store"),
+    [
+        ({}, (), None),
+        ({"a": 1.0, "b": 1.2, "c": 11.9}, (), None),  # less than ten times the larger of the others
+        ({"a": 1.0, "b": 1.2, "c": 12.1}, (), "c"),
+        ({"a": 1.0, "b": 10.1}, (), "b"),
+        ({"a": 99.0}, (), None),  # alone, and nothing to compare with
+        ({"a": 99.0}, (9.0, 2.0), "a"),
+        ({"a": 99.0}, (10.0,), None),
+    ],
+)
+def test_who_stands_out(norms: Mapping[str, float], earlier: tuple[float, ...], store: str | None) -> None:
+    assert outstanding(norms, UsualNorms(earlier)) == store
+
+
+def test_one_store_of_three_cannot_make_a_good_model_look_bad_nor_a_bad_one_good() -> None:
+    good, bad = counts_of(9, 1), Counts(counts_of(9, 1).confusion, 1e9)
+    two_good = Scores(None, {"a": good, "b": good, "evil": bad})
+    two_bad = Scores(None, {"a": bad, "evil": good}, diverged=frozenset({"b"}))
+    assert exploded(two_good, None, 2) is None
+    assert exploded(two_bad, None, 2) is not None
+    assert exploded(None, None, 2) is None
+    assert exploded(Scores(None, {}), None, 2) is None
+
+
+class Late(Spoiler):
+    """Spoils round 3, and has no stores that work from round `last` on."""
+
+    when, last = 3, 7
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        if order.round >= self.last:
+            return (Failure(store, "error", "broken") for store in stores)
+        return super().train(order, stores)
+
+
+def training(path: Path, runtime: Targets) -> Training:
+    plan = plan_of(run__rounds=60, evaluation__every=100, **UNBOUNDED)
+    return Training(Start(plan, vector(0.0), ONE), runtime, None, Notes(), RunDirectory.open(path, plan.config), 0.0)
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_history_and_checkpoints_tell_of_the_round_once_also_after_a_resume(tmp_path: Path, is_resumed: bool) -> None:
+    runtime = Late({"a": 4.0, "b": 8.0, "evil": 0.0})
+    if is_resumed:  # the spoilt model of round 3 is all that the next process finds, beside earlier checkpoints
+        runtime.last = 4
+        first = training(tmp_path, runtime)
+        with pytest.raises(StoresError, match="saved up to round 3"):
+            first.run(StopRequest(Notes()))
+        first.directory.close()
+        latest = Checkpoints(tmp_path / "checkpoints", keep=3).latest()
+        assert latest is not None
+        assert latest.params.item() > SPOILT
+    runtime.last = 7
+    second = training(tmp_path, runtime)
+    with pytest.raises(StoresError, match="saved up to round 6"):
+        second.run(StopRequest(Notes()))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == list(range(1, 7))
+    taken = [line["taken_back"]["store"] for line in lines if "taken_back" in line]
+    assert taken == ["evil"]
+    assert [sorted(line["stores"]) for line in lines[-2:]] == [["a", "b"]] * 2
+    latest = Checkpoints(tmp_path / "checkpoints", keep=3).latest()
+    assert latest is not None
+    assert (latest.round, latest.params.item() < SPOILT) == (6, True)
+
+
+def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
+    checkpoints, rounds = Checkpoints(tmp_path, keep=3), rounds_of(spoiler(), Notes())
+    state, record = played(rounds, rounds.begin(vector(0.0)))
+    checkpoints.save(replace(state, params=vector(3.0), record=record))
+    checkpoints.save(replace(state, round=2, params=vector(torch.nan), record=record | {"round": 2}))
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.round == 1
+    checkpoints.save(replace(state, round=1, params=vector(torch.nan), record=record))
+    with pytest.raises(RunError, match=r"No checkpoint in .* holds a model whose weights are finite"):
+        checkpoints.latest()
