@@ -38,7 +38,9 @@ def test_containers_are_started_again_like_commands(side: str) -> None:
 
 
 def options_of(script: str, command: str) -> str:
-    return subprocess.run([SCRIPTS / script, command, "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [SCRIPTS / script, *command.split(), "--help"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
@@ -52,7 +54,11 @@ def test_the_commands_and_options_exist(path: Path) -> None:
 
 def test_the_commands_in_the_handbook_exist() -> None:
     text = (DEPLOY.parent / "docs" / "operations.md").read_text()
-    found = set(re.findall(r"(flower-(?:server|client)) (provision|start|status|watch|join|stores)\b([^`|\n]*)", text))
+    found = set(
+        re.findall(
+            r"(flower-(?:server|client)) (provision|start|status|watch|join|stores [a-z]+|move)\b([^`|\n]*)", text
+        )
+    )
     assert {command for _, command, _ in found} >= {"provision", "start", "status", "watch"}
     for script, command, rest in found:
         told = options_of(script, command)
