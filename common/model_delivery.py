@@ -1,6 +1,6 @@
 """The model that a run delivers on its way to a store, and the store's answer; as fields and tensors of messages.
 
-A model is offered first, without its bytes: only a store that takes it and lacks it is sent them.
+A large model is offered first, without its bytes: only a store that takes it and lacks it is sent them.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The model that a run delivers, given to the stores: offered to each, and sent to those that take it and lack it."""
+"""The model that a run delivers, given to the stores; a large one is offered, and sent to those that want it."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -17,6 +17,7 @@ LOOK = 0.2  # seconds between two looks for answers
 ROLL_CALL = 2.0  # seconds between two looks at who is there
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has the message; then a tenth of the time
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
+SMALL = 2**20  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
 RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
 AWAY = "not connected"
 SILENT = "no answer yet"
@@ -151,7 +152,7 @@ class Distribution:
             node = self._nodes.setdefault(node_id, _Known())
             node.store = names[node_id] if names is not None else node.store
             if node_id not in busy and now >= node.offer_at:
-                self._send(node_id, is_offer=True)
+                self._send(node_id, is_offer=self._order.size > SMALL)
 
     def _send(self, node_id: int, *, is_offer: bool) -> None:
         content, now = self._offer if is_offer else self._content, time.monotonic()

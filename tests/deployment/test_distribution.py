@@ -38,6 +38,7 @@ def never() -> bool:
 def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
     for pause in ("DOUBT", "ROLL_CALL", "LOOK"):
         monkeypatch.setattr(distribution, pause, 0.05)
+    monkeypatch.setattr(distribution, "SMALL", 0)
     return LossyGrid()
 
 
@@ -89,6 +90,16 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     told = f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
     assert distributed.told() == told
     assert notes[-1].startswith(("north", "south", "west"))
+
+
+def test_a_small_model_is_sent_without_an_offer(
+    grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distribution, "SMALL", ORDER.size)
+    place = put(10)
+    assert runtime.deliver(ORDER, never).delivered == {"north"}
+    assert (place / "shops" / "model.safetensors").read_bytes() == ORDER.content
+    assert [message.metadata.message_type for message in grid.sent].count(MessageType.QUERY) == 1
 
 
 def test_what_is_lost_on_the_way_is_sent_again(grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path]) -> None:

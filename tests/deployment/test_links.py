@@ -86,6 +86,28 @@ def test_a_store_that_is_killed_in_the_middle_of_its_answer_is_done_without(
     assert [sorted(record["stores"]) for record in history(out)] == [["near"]]
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("takes_no_model")
+def test_after_a_long_cut_nothing_is_sent_on_that_the_server_has_written_off(
+    command: Starter, link: Link, tmp_path: Path, out: Path, port: int
+) -> None:
+    """The server gives the half answer up, and the round begins once more: the store is told so when it asks, and what
+    it sends for the new order is what the server lacks of the same update.
+    """
+    far = command.store(draw_photos(tmp_path / "far", ["boot", "hat"], per_class=6), link.port)
+    link.throttle(20e6)  # so that some pieces wait for their turn in this store
+    server = command.server(out, port, "--stores", "1", "--rounds", "1", "--model", "resnet18", *QUIET)
+    size = 11.18e6 * 4
+    wait_for(lambda: link.up > 0.4 * size, 300)
+    link.cut()
+    server.says("Round 1: 0 of 1 updates needed; far: lost the connection.", 300)
+    link.mend()
+    far.says("The server no longer waits for this answer.")
+    assert server.ends(300) == 0, server.text
+    assert far.text.count("Round 1: trained") == 1
+    assert link.up < 1.6 * size  # it was 0.4 sent, and all of it twice more would be 2
+
+
 @pytest.mark.usefixtures("takes_no_model")
 def test_a_frozen_backbone_crosses_the_link_once(command: Starter, link: Link, tmp_path: Path, port: int) -> None:
     """Down once, whatever the rounds, evaluations and runs; never up, where all that travels is packed, too."""
