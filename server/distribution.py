@@ -19,6 +19,7 @@ DOUBT = 5.0  # seconds without an answer until a store is asked whether it has t
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 SMALL = 2**20  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
 RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
+NAMED = 20  # stores that a line names one by one; the summary has all
 AWAY = "not connected"
 SILENT = "no answer yet"
 
@@ -43,7 +44,9 @@ class Distributed:
         told = [f"{len(self.delivered)} {stores} the model"]
         for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
             if found:
-                told.append(f"{words}: " + ", ".join(f"{name} ({why})" for name, why in sorted(found.items())))
+                named = [f"{name} ({why})" for name, why in sorted(found.items())[:NAMED]]
+                more = [f"{len(found) - NAMED} more"] if len(found) > NAMED else []
+                told.append(f"{words}: {', '.join(named + more)}")
         return "; ".join(told) + "."
 
 
@@ -110,7 +113,8 @@ class Distribution:
             if self._is_done(awaited) or until():
                 return self._distributed(awaited() if awaited else ())
             for store in self._news():
-                self._note(f"{store} has the model of run {self._order.run}.")
+                if len(self._nodes) <= NAMED:
+                    self._note(f"{store} has the model of run {self._order.run}.")
             self._doubt()
             if self._pending:
                 time.sleep(LOOK)

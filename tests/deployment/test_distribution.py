@@ -92,6 +92,17 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     assert notes[-1].startswith(("north", "south", "west"))
 
 
+def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
+    missing = {f"store-{number:02}": "not connected" for number in range(23)}
+    distributed = Distributed(ORDER.sha256, frozenset({"north"}), {}, missing)
+    told = distributed.told()
+    assert told.startswith(
+        "1 store has the model; not yet delivered: store-00 (not connected), store-01 (not connected),"
+    )
+    assert told.endswith("store-19 (not connected), 3 more.")
+    assert len(distributed.in_summary()["missing"]) == 23
+
+
 def test_a_small_model_is_sent_without_an_offer(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
