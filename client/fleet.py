@@ -151,16 +151,12 @@ class Line:
         transfer = Transfer("Receiving a message", 0, LOG.info)
         pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece, transfer), missing)
         objects = self._kept | dict(zip(missing, pulled, strict=True))
-        self.confirm(head)
+        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
+        self._call(self._client.ConfirmMessageReceived, confirm)
         objects = {piece: objects[piece] for piece in head.pieces}
         if large := {piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE}:
             self._kept = large
         return put_together(head, objects), sum(map(len, objects.values()))
-
-    def confirm(self, head: Head) -> None:
-        """Tell the server that it need not keep the message for this store any longer."""
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
-        self._call(self._client.ConfirmMessageReceived, confirm)
 
     def still_to_come(self, head: Head) -> int:
         """Bytes of a message, as it was announced, that are not here yet."""

@@ -77,7 +77,6 @@ class Orderbook:
             message, size = self._fetched(line, head)
         except StoreError as refusal:  # an order may have the only worker: this question stays without an answer
             self._books.not_fetched(head, refusal.detail)
-            line.confirm(head)
             return
         self._books.received(head, message.content, size)
         answer = presence(has=probed(message.content) in self._held)
@@ -136,14 +135,13 @@ class Orderbook:
             self.traffic.settle()
 
     def _refuse(self, job: _Job, refusal: StoreError) -> None:
-        """Answer a message that stays at the server."""
+        """Answer a message that stays at the server; unconfirmed, as the server's app may still be handing it over."""
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.head.envelope is not None
         self._books.not_fetched(job.head, refusal.detail)
         answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
         parcel = job.line.pack(job.head.envelope, answer, 0.0)
         self._books.sending(answer, parcel, RecordDict())
-        job.line.confirm(job.head)
         job.line.send(parcel)
 
     def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, Parcel]:
