@@ -1,5 +1,6 @@
 """Orders that get lost are found missing and sent again; stores that must not be asked are not."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,8 +22,9 @@ from common.errors import StoresError
 from common.failures import LONGEST_REST
 from common.messages import Query, decode_result, encode_order
 from common.orders import EvaluateOrder, Failure, StoreInfo, Update
-from server import cohort, errand
+from server import cohort, errand, traffic
 from server.board import Board
+from server.desk import TRAFFIC
 from server.grid import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
@@ -98,6 +100,29 @@ def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again
     wait_for(lambda: lossy.sent[-1].metadata.message_id in lossy.replies)
     assert [type(answer) for answer in answers] == [Update]
     assert [message.metadata.message_type for message in lossy.sent].count(MessageType.TRAIN) == 1
+
+
+def test_how_far_a_long_answer_is_shows_beside_its_store(
+    lossy: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The door has written that 3 of the order's 8 bytes have come in 10 s; the board says so in MB."""
+    monkeypatch.setattr(traffic, "ALIVE", 1e9)
+    board, now = tmp_path / "stores.json", time.time()
+    surroundings = Surroundings(lambda _: None, board=board, answered=tmp_path / "answered.jsonl", ghost=0.0)
+    runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
+    put(lossy, 10, Doubler("north"), tmp_path)
+    wait_for(runtime.stores)
+    (tmp_path / TRAFFIC).write_text(json.dumps({10: {"way": "up", "bytes": 3, "since": now - 10, "last": now}}))
+    lossy.lose = 1
+    monkeypatch.setattr(errand, "DOUBT", 1e9)
+    under_way = runtime._errand(order(), 60.0)
+    under_way.post(["north"])
+
+    def shown() -> str:
+        under_way._look_after()
+        return str(json.loads(board.read_text())["north"]["why"])
+
+    assert wait_for(shown) == "sending its answer: 0 of 0 MB, 3e-07 MB/s, 17 s left"
 
 
 def test_an_order_that_is_lost_for_ever_ends(
