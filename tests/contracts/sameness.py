@@ -11,6 +11,8 @@ from tests.contracts.runtimes import Run
 from tests.simulations.stores import TOLERANCE, difference
 
 LOSS_TOLERANCE = 1e-3  # of a loss after some rounds, relative: a small difference of two models is a larger one of it
+ROUNDED_TOLERANCE = 1e-2  # of models of updates rounded to int8, relative: a last bit decides between two neighbours
+LIKELY_MOVED = 2  # images, of a store's, that such models may take for another class
 STATE_TOLERANCE = 1e-2  # of what strategies keep, relative: differences of models divided by a small learning rate
 
 
@@ -26,11 +28,15 @@ def is_same_state(runtime: str, one: Tensors, other: Tensors) -> bool:
     )
 
 
-def is_same_judgement(runtime: str, one: Counts | None, other: Counts | None) -> bool:
+def is_same_judgement(runtime: str, one: Counts | None, other: Counts | None, tolerance: float = TOLERANCE) -> bool:
     if one is None or other is None:
         return one is other
-    loss = pytest.approx(other.loss_sum, rel=LOSS_TOLERANCE) if runtime == "batched" else other.loss_sum
-    return (one.confusion == other.confusion).all() and one.loss_sum == loss
+    if runtime != "batched":
+        return (one.confusion == other.confusion).all() and one.loss_sum == other.loss_sum
+    moved = abs(one.confusion - other.confusion).sum() // 2  # images taken for another class
+    allowed = 0 if tolerance == TOLERANCE else LIKELY_MOVED
+    loss = pytest.approx(other.loss_sum, rel=max(tolerance, LOSS_TOLERANCE))
+    return bool(moved <= allowed and one.loss_sum == loss)
 
 
 def is_same_training(runtime: str, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
@@ -44,22 +50,27 @@ def is_same_training(runtime: str, one: Mapping[str, float], other: Mapping[str,
     )
 
 
-def is_same_run(runtime: str, found: Run, expected: Run) -> bool:
-    """Assert that two runs sampled and lost the same stores, learned the same, and are evaluated the same."""
+def is_same_run(runtime: str, found: Run, expected: Run, tolerance: float = TOLERANCE) -> bool:
+    """Assert that two runs sampled and lost the same stores, learned the same, and are evaluated the same.
+
+    tolerance: of the delivered model where runtimes differ, relative; a wider one lets a few images move, too
+    """
     assert found.failures() == expected.failures()
     for one, other in zip(found.records, expected.records, strict=True):
         assert one["sampled"] == other["sampled"]
         assert one["bytes"] == other["bytes"]
         assert is_same_training(runtime, one["train"], other["train"])
     assert found.delivered.round == expected.delivered.round
-    assert is_close(runtime, found.delivered.params, expected.delivered.params)
+    assert is_close(runtime, found.delivered.params, expected.delivered.params, tolerance)
     assert is_same_state(runtime, found.delivered.strategy, expected.delivered.strategy)
     for mine, others in ((found.validated, expected.validated), (found.scores, expected.scores)):
-        assert is_same_judgement(runtime, mine.test, others.test)
+        assert is_same_judgement(runtime, mine.test, others.test, tolerance)
         assert mine.is_adjusted == others.is_adjusted
         for one, other in ((mine.raw, others.raw), (mine.adjusted, others.adjusted)):
             assert one.keys() == other.keys()
-            assert [name for name, counts in one.items() if not is_same_judgement(runtime, counts, other[name])] == []
+            assert [
+                name for name, counts in one.items() if not is_same_judgement(runtime, counts, other[name], tolerance)
+            ] == []
     return True
 
 
