@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import httpx
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
@@ -69,10 +70,22 @@ class Link:
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
         """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not
         stored: Flower 1.41 says "" of a message to a node that is gone, where its interface promises None.
+
+        A node that confirms a message before its parts are there makes Flower drop them, and fail for all nodes. Then
+        each gets a message of its own, and that one's is not stored.
         """
         told = announcement(content)
         messages = [Message(content, node_id, kind, ttl=ttl, group_id=told) for node_id, ttl in nodes.items()]
-        sent = [identity or None for identity in self._grid.push_messages(messages)] if messages else []
+        if not messages:
+            return []
+        try:
+            sent = [identity or None for identity in self._grid.push_messages(messages)]
+        except (httpx.HTTPError, OSError):  # the SuperLink's
+            raise
+        except Exception:  # flwr's ObjectPushError, which is private
+            if len(messages) == 1:
+                return [None]
+            return [self.send(content, kind, {node_id: ttl})[0] for node_id, ttl in nodes.items()]
         return sent + [None] * (len(messages) - len(sent))
 
     def complete(self, message_ids: Collection[str]) -> set[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.task_identity import TaskIdentity
 from PIL import Image
 
@@ -51,11 +52,15 @@ def draw_photos(folder: Path, classes: Iterable[str], per_class: int = 30, seed:
 
 
 class LocalGrid(Grid):
-    """A Flower grid whose nodes are ClientApps in threads of this process: real messages, no network."""
+    """A Flower grid whose nodes are ClientApps in threads of this process: real messages, no network.
+
+    early: nodes that confirm messages before their parts are there
+    """
 
     def __init__(self) -> None:
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
         self.apps: dict[int, ClientApp] = {}
+        self.early = set[int]()
         self.sent: list[Message] = []
         self.asked: list[str] = []
         self.replies: dict[str, Message] = {}
@@ -75,7 +80,9 @@ class LocalGrid(Grid):
         return list(self.apps)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """As Flower 1.41 does, "" for a message to a node that is gone."""
+        """As Flower 1.41 does, "" for a message to a node that is gone, and an error for all if one confirms early."""
+        if self.early.intersection(each.metadata.dst_node_id for each in messages):
+            raise ObjectPushError("a part", 1, "a session")
         return [self._push(each) if each.metadata.dst_node_id in self.apps else "" for each in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

@@ -201,6 +201,18 @@ def test_stores_that_go_between_the_look_and_the_order_are_unavailable_at_once(
     assert {answer.store: getattr(answer, "code", "") for answer in judged} == dict.fromkeys(answers, "unavailable")
 
 
+def test_a_store_that_confirms_an_order_before_its_parts_are_there_harms_no_other(
+    runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]
+) -> None:
+    for name in ("north", "south", "west"):
+        add(Doubler(name))
+    gathered(runtime, "north", "south", "west")
+    grid.early.add(11)
+    answers = {answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])}
+    assert answers.pop("south") == Failure("south", "unavailable", "not connected")
+    assert all(isinstance(answer, Update) for answer in answers.values())
+
+
 def test_the_second_store_of_one_name_is_refused_and_told(
     runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None], notes: list[str]
 ) -> None:
