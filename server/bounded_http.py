@@ -93,7 +93,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _is_unread(self) -> bool:
-        """Whether the request under way was answered before its body had come."""
+        """Return whether the request under way was answered before its body had come."""
         return not self._is_in_head and self.cycle is not None and self.cycle.response_complete
 
     def _slow_down(self, count: int, received: int) -> None:

@@ -137,7 +137,7 @@ class Checkpoints:
     def put_back(self, state: State) -> State:
         """Save a state in place of those of its round and of later ones, which are taken back. Raises OSError."""
         for number in reversed(self.rounds()):
-            if number >= state.round:
+            if number > state.round:  # its own is replaced: at no moment is there none
                 self._path(number).unlink(missing_ok=True)
         return self.save(state)
 

@@ -199,7 +199,9 @@ def _finished(path: Path, config: RunConfig) -> str | None:
     if told["status"] != "finished" or wants_more:
         return None
     ended = f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
-    missing = (told.get("delivery") or {}).get("missing")
+    if "delivery" not in told:
+        return f"{ended} `flower-server deliver {path}` gives it to the stores, to which nobody has given it yet."
+    missing = told["delivery"].get("missing")
     hint = f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}." if missing else ""
     return ended + hint
 

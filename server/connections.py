@@ -24,7 +24,7 @@ SPARE_FILES = 128  # files that the process needs beside connections from outsid
 
 
 class Awaited(Enum):
-    """What the other side has to send next."""
+    """The next thing that the other side has to send."""
 
     HEAD = "the headers of its request"
     BODY = "the body of its request"

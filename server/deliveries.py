@@ -51,6 +51,7 @@ class ModelDeliveries:
         """Give the model that the run would deliver if it ended now. What goes wrong does not end the run."""
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
+        self._watcher.doing(Doing(Status.DELIVERING, state.round))
         try:
             shutil.rmtree(folder, ignore_errors=True)
             model = export_round(self._directory.path, which, folder)
@@ -91,8 +92,10 @@ def deliver_only(
     names = desk.enrolled if desk.are_enrolled() else None
     took_part = frozenset(read_json(directory.path / "partition.json").get("stores", {}))
 
-    def awaited() -> Collection[str]:
-        return set(names().values()) if names else took_part
+    def awaited() -> Collection[str] | None:
+        if names is None:
+            return took_part
+        return set(names().values()) if desk.are_all_registered() else None
 
     before = delivered_before(directory, order)
     distribution = Distribution(order, Link(grid, ANSWER, desk.answered), names, watcher.note, before)

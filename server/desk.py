@@ -16,6 +16,7 @@ from common.files import write_json
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
 PROCESSES = "processes.json"
 TRAFFIC = "traffic.json"  # likewise, of long transfers
+REGISTERED = "registered"  # there while the SuperLink knows all enrolled stores, see `server.credentials.clerk`
 WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
 CLASSES = "classes.json"  # what the app lets the door tell stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
@@ -89,6 +90,10 @@ class Desk:
         """The names of the enrolled stores by the number of their Flower node."""
         return {int(node_id): name for node_id, name in json.loads(self._nodes.read_text(encoding="utf-8")).items()}
 
+    def are_all_registered(self) -> bool:
+        """Return whether `enrolled` names all of them: not while stores are being registered, as at the start."""
+        return (self.directory / REGISTERED).exists()
+
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """For the app: hold the desk, and leave the outcome there if it is one that trying again cannot change."""
@@ -144,7 +149,7 @@ class Desk:
         self._delivering.touch()
 
     def is_delivering(self) -> bool:
-        """Whether the launcher at work does nothing but give a model to stores."""
+        """Return whether the launcher at work does nothing but give a model to stores."""
         return self._delivering.exists()
 
     def is_stop_asked(self) -> bool:

@@ -103,15 +103,18 @@ class Distribution:
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
 
-    def give(self, until: Callable[[], bool], awaited: Callable[[], Collection[str]] | None = None) -> Distributed:
+    def give(
+        self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None
+    ) -> Distributed:
         """Give it until all have it, or `until` holds.
 
-        awaited: the names of the stores to wait for, present or not; None: those that are present
+        awaited: the names of the stores to wait for, present or not, as far as they are known: it answers None before
+                 that; None: those that are present
         """
         while True:
             self._look()
             if self._is_done(awaited) or until():
-                return self._distributed(awaited() if awaited else ())
+                return self._distributed((awaited() if awaited else None) or ())
             for store in self._news():
                 if len(self._nodes) <= NAMED:
                     self._note(f"{store} has the model of run {self._order.run}.")
@@ -121,11 +124,12 @@ class Distribution:
             elif not self._is_done(awaited):
                 time.sleep(ROLL_CALL / 2)
 
-    def _is_done(self, awaited: Callable[[], Collection[str]] | None) -> bool:
+    def _is_done(self, awaited: Callable[[], Collection[str] | None] | None) -> bool:
         if awaited is None:
             return all(self._nodes[node_id].settled for node_id in self._online)
         refused = {node.store for node in self._nodes.values() if node.is_refused}
-        return set(awaited()) <= self._delivered | refused
+        stores = awaited()
+        return stores is not None and set(stores) <= self._delivered | refused
 
     def _distributed(self, awaited: Collection[str]) -> Distributed:
         """Return the outcome; stores that are enrolled, or `awaited`, and were not there miss the model."""

@@ -45,7 +45,7 @@ async def forward(request: Request) -> Response:
 
 
 def _is_passed_on(header: bytes) -> bool:
-    """Whether the SuperLink gets the header with this name (lower case), the first of several with one name."""
+    """Return whether the SuperLink gets the header with this name (lower case), the first of several with one name."""
     return header in PASSED_HEADERS or header.startswith(FLOWERS)
 
 

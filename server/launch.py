@@ -23,7 +23,7 @@ from server.addresses import LOOPBACK, Address, check_free, free_port
 from server.credentials.clerk import begin_registrations
 from server.credentials.kits import Chain
 from server.desk import ANSWERED, PROCESSES
-from server.processes import Children, end_leftovers
+from server.processes import Children, end_leftovers, installed
 
 PATIENCE = 5.0  # seconds for a port to become free
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
@@ -83,7 +83,7 @@ class FlowerServer:
         task: further entries of the app's config `run`; none: it trains
         """
         bundle = self._write_bundle(run_directory, task)
-        command = [_script("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
+        command = [installed("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
         try:
             done = subprocess.run(
                 command, env=self._environment, cwd=bundle, capture_output=True, text=True, timeout=STARTUP, check=False
@@ -122,10 +122,10 @@ class FlowerServer:
 
     def _spawn(self, secret: Path) -> None:
         link, guard = f"{LOOPBACK}:{self.superlink_port}", ["--superexec-auth-secret-file", str(secret)]
-        superlink = [_script("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
+        superlink = [installed("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
         superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
         superlink += ["--disable-runtime-dependency-installation"]
-        superexec = [_script("flower-superexec"), *guard, "--runtime-api-address", link]
+        superexec = [installed("flower-superexec"), *guard, "--runtime-api-address", link]
         door = [
             sys.executable,
             "-m",
@@ -225,11 +225,6 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     exceptions = environment.get("no_proxy") or environment.get("NO_PROXY")
     told = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
     return {"no_proxy": told, "NO_PROXY": told}
-
-
-def _script(name: str) -> str:
-    """The path of an installed command of this very environment."""
-    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def _last_json(output: str) -> Mapping[str, object]:

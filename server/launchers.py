@@ -50,7 +50,7 @@ def launcher_of(run: Path) -> Launcher | None:
 
 def owner(path: Path) -> str:
     """Return the name, or else the number, of the user that `path` belongs to. Raises OSError."""
-    return _user(path.stat().st_uid)
+    return user_name(path.stat().st_uid)
 
 
 def _launcher(process: Path) -> list[Launcher]:
@@ -60,7 +60,7 @@ def _launcher(process: Path) -> list[Launcher]:
     if _COMMAND not in names:
         return []
     told = process.stat()
-    pid, user, since = int(process.name), _user(told.st_uid), told.st_ctime
+    pid, user, since = int(process.name), user_name(told.st_uid), told.st_ctime
     try:
         runs = list(_held_runs(process))
     except PermissionError:
@@ -89,7 +89,8 @@ def _is_locked(info: Path) -> bool:
     return any(line.startswith("lock:") and " WRITE " in line for line in lines)
 
 
-def _user(number: int) -> str:
+def user_name(number: int) -> str:
+    """Return the name of the user with this number, or the number if nobody has it."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:

@@ -26,7 +26,7 @@ class UsualNorms:
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "UsualNorms":
-        """What a line of the history says; lines of earlier versions say nothing."""
+        """Return what a line of the history says; lines of earlier versions say nothing."""
         return cls(tuple(record.get("usual_norms", ()))) if record else cls()
 
     def after(self, norms: Mapping[str, float]) -> "UsualNorms":

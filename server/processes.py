@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,11 @@ class Children:
 def mortal(command: Sequence[str]) -> list[str]:
     """Return a command that becomes `command`, and gets SIGTERM when this process dies (on Linux)."""
     return [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command]
+
+
+def installed(name: str) -> str:
+    """Return the path of an installed command of this very environment."""
+    return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:

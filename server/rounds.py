@@ -129,7 +129,7 @@ class Rounds:
         return add_round(made.after, totals, best=best, stale=stale), record
 
     def _made(self, state: State, standing: Standing, clock: Clock, trained: Trained) -> Made:
-        """What a round's updates make of the model: aggregate, look for suspects, evaluate."""
+        """Return what a round's updates make of the model: aggregate, look for suspects, evaluate."""
         with clock("aggregate"):
             params, memory = self.strategy.aggregate(
                 state.params, trained.updates, state.strategy, self._layout.trainable, trained.present

@@ -1,4 +1,4 @@
-"""What a run does, or how it ended: one set of states with one set of words, for page, terminal, files and log."""
+"""The states of a run, at work and at its end: one set with one set of words, for page, terminal, files and log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -75,7 +75,7 @@ _OUTSIDE_ROUNDS: Mapping[Status, str] = {
 
 @dataclass(frozen=True)
 class Doing:
-    """What a run at work does, as the round loop says it.
+    """The present work of a run, as the round loop says it.
 
     round:  the one that is played or waited for; 0: none
     stores: those that are there, while the run waits; those that were asked, while it trains
@@ -105,6 +105,8 @@ class Doing:
                 return f"Round {number}: {counted(len(self.stores), 'store')} asked to train."
             case Status.JUDGING:
                 return f"Round {number}: all stores have answered; the new model is being judged."
+            case Status.DELIVERING if self.round:
+                return f"Round {number} is done; the model goes to the stores, as asked."
             case _:
                 return _OUTSIDE_ROUNDS[self.status]
 

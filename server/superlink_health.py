@@ -10,7 +10,7 @@ PATIENCE = 2.0  # seconds for the SuperLink to answer
 
 
 class SuperLinkHealth:
-    """Whether the SuperLink behind `client` answers that it is well."""
+    """The health of the SuperLink behind `client`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client, self._lock = client, asyncio.Lock()

@@ -25,7 +25,7 @@ MOST = 4096  # stores that are followed at the same time
 
 @dataclass
 class Flow:
-    """What goes to a node ("down") or comes from it ("up"), and how much so far.
+    """A transfer to a node ("down") or from it ("up"), and how much of it has passed so far.
 
     since, last: its begin and its last byte, in seconds since the epoch
     """

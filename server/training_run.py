@@ -66,7 +66,7 @@ class BetweenRounds(Protocol):
     """Something that is done after a round if somebody has asked for it."""
 
     def is_asked(self) -> bool:
-        """Whether it has been asked for since the last time."""
+        """Return whether it has been asked for since the last time."""
 
     def do(self, state: State) -> None:
         """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
@@ -96,11 +96,11 @@ class Training:
 
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
-        config = self.start.plan.config
-        checkpoints = Checkpoints(self.directory.path / "checkpoints", config.run.keep_checkpoints)
+        checkpoints = Checkpoints(self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints)
         rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
-        rounds.earlier = lambda before: checkpoints.before(before) or rounds.begin(self.start.params)
-        state = checkpoints.latest() or rounds.begin(self.start.params)
+        begun = rounds.begin(self.start.params)
+        rounds.earlier = lambda before: checkpoints.before(before) or (None if before > 1 else begun)
+        state = checkpoints.latest() or begun
         events = EventLog(self.directory.path)
         remark = self._remark(self._recall(state, events))
         try:

@@ -6,7 +6,6 @@ The server may not import what stores or simulations are made of: it starts thei
 import os
 import signal
 import subprocess
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from common.naming import check_store_name
 from server.addresses import LOOPBACK, Address, free_port
 from server.conduct import Request, conduct
 from server.credentials.kits import Chain
-from server.processes import Children, mortal
+from server.processes import Children, installed, mortal
 from server.run_directory import RunDirectory, free_name
 
 STORES = 3
@@ -33,7 +32,7 @@ _LOOK = 0.5  # seconds between two looks at the stores' processes
 
 @dataclass(frozen=True)
 class Trial:
-    """What the command line asks for.
+    """The command line's request.
 
     stores:   how many; None: as many as `photos` has folders of stores, else `STORES`
     photos:   a folder of stores' folders, or of photos to be dealt; None: the embedded data set `shelf`, dealt
@@ -129,7 +128,7 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
     Raises DataError with the words of the command that does it.
     """
     dataset = str(photos.resolve()) if photos else "shelf"
-    command = [_script("flower-simulation"), "split", "--dataset", dataset, "--stores", str(stores)]
+    command = [installed("flower-simulation"), "split", "--dataset", dataset, "--stores", str(stores)]
     command += ["--partition", _PARTITION, "--test", "--out", str(out)]
     print(f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True)
     done = subprocess.run(mortal(command), env=_environment(), capture_output=True, text=True, check=False)
@@ -146,7 +145,7 @@ def _joined(photos: Photos, chain: Chain, folder: Path) -> Iterator["_Watch"]:
     try:
         for name, path in photos.stores.items():
             kit = chain.write_kit(name)
-            children.spawn(name, [_script("flower-client"), "join", "--kit", str(kit), "--data", str(path)])
+            children.spawn(name, [installed("flower-client"), "join", "--kit", str(kit), "--data", str(path)])
         with _Watch(children, list(photos.stores)) as watch:
             yield watch
     finally:
@@ -188,8 +187,3 @@ def _last_line(log: Path) -> str:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
-
-
-def _script(name: str) -> str:
-    """Return the path of an installed command of this very environment."""
-    return str(Path(sysconfig.get_path("scripts")) / name)

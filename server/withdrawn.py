@@ -44,7 +44,7 @@ class Withdrawn:
         self._tail = Tail(path, self._take, lambda: None)
 
     def has(self, question: bytes) -> bool:
-        """Whether the order is one of them that a store asks about; its question names it as one that confirms it."""
+        """Return whether the order is one of them that a store asks about, in the form of a confirmation."""
         with suppress(OSError):
             self._tail.look()
         try:

@@ -1,6 +1,5 @@
 """The ports that the server would listen on, and who has them if they are taken."""
 
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from common.errors import NetworkError
 from server.addresses import LOOPBACK, Address, check_free
 from server.check.finding import Finding
 from server.check.subject import Subject
+from server.launchers import user_name
 from server.live.port import FIRST
 
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
@@ -40,7 +40,7 @@ def holder(port: int) -> str:
         for line in lines:
             local, state, user, inode = (line.split()[column] for column in (1, 3, 7, 9))
             if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-                return _process_with(f"socket:[{inode}]") or f"a process of the user {_user_name(int(user))}"
+                return _process_with(f"socket:[{inode}]") or f"a process of the user {user_name(int(user))}"
     return ""
 
 
@@ -63,10 +63,3 @@ def _process_with(socket: str) -> str:
         except OSError:  # another user's, or ended meanwhile
             continue
     return ""
-
-
-def _user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return str(number)

@@ -1,4 +1,4 @@
-"""What is to be checked: the same that `flower-server start` would be told."""
+"""The subject of the check: the same that `flower-server start` would be told."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the server needs for the training itself: its test photos, and Flower's processes."""
+"""The training itself: the server's test photos, and Flower's processes."""
 
 import tempfile
 from collections.abc import Iterator

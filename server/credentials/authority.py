@@ -74,7 +74,7 @@ class Authority:
 
 
 def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
-    """Whether `server.crt` in `directory` was missing, near its end, or not for all `hosts`, and has been made anew.
+    """Make `server.crt` in `directory` anew if it is missing, near its end, or not for all `hosts`; whether it was.
 
     `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
     """

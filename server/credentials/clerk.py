@@ -27,6 +27,7 @@ from server.credentials.authority import renew_if_due
 from server.credentials.kits import Chain
 from server.credentials.registry import Entry, State
 from server.credentials.watched import Watched
+from server.desk import REGISTERED
 
 LOOK = 0.2  # seconds between two looks at the chain's stores
 RETRY = 1.0  # seconds until the SuperLink is asked again after it has not answered
@@ -62,6 +63,8 @@ class Clerk:
         """Bring the SuperLink in step with the chain. Raises FlowerError if it does not answer as it should."""
         entries = self._chain.stores.stores()
         self._tell_revoked(entries)
+        registered = self._directory / REGISTERED
+        registered.unlink(missing_ok=True)
         wanted = {name: entry.key for name, entry in entries.items() if entry.state is State.ENROLLED and entry.key}
         self._settle_pending()
         for number, node in list(self._known.nodes.items()):
@@ -70,6 +73,7 @@ class Clerk:
         there = {node.store for node in self._known.nodes.values()}
         for name in sorted(wanted.keys() - there):
             self._register(Node(store=name, key=wanted[name]))
+        registered.touch()
 
     def _tell_revoked(self, entries: Mapping[str, Entry]) -> None:
         """Name the stores that the chain has taken out, for those who watch; with seconds since the epoch."""
@@ -155,6 +159,7 @@ def begin_registrations(directory: Path, *, has_chain: bool) -> None:
     _registrations(directory).unlink(missing_ok=True)
     _nodes(directory).unlink(missing_ok=True)
     (directory / REVOKED).unlink(missing_ok=True)
+    (directory / REGISTERED).unlink(missing_ok=True)
     if has_chain:
         write_json(_nodes(directory), {})
 

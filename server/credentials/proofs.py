@@ -1,4 +1,4 @@
-"""What a store sends to prove that a kit or a key is its own, and whether that proves it."""
+"""Proofs that a kit or a key is a store's own: as the store sends them, and as they are checked."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ Short = Annotated[str, Field(max_length=2000)]
 
 
 class Enrolment(BaseModel):
-    """What a store sends to enrol; see `common.door_words.enrolment_statement`."""
+    """A store's request to enrol; see `common.door_words.enrolment_statement`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

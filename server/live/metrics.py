@@ -75,10 +75,12 @@ class _Stores(Collector):
         self._unlisted = len(shown) - len(self._stores)
 
     def collect(self) -> Iterable[Metric]:
-        """The families of metrics; where a store is, nobody knows once the run is over, nor asks of a revoked one."""
+        """The families of metrics; where a store is, nobody knows while a finished model is delivered
+        and once all is over, nor asks of a revoked one.
+        """
         yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
         if self._is_told:
-            asked = {name: store for name, store in self._stores.items() if store.state != "revoked"}
+            asked = {name: store for name, store in self._stores.items() if store.state not in ("", "revoked")}
             present = {name: float(store.state not in ABSENT) for name, store in asked.items()}
             yield _gauge("store_present", "1 if the store can be asked to train, else 0.", present, "store")
             seen = {name: at for name, store in asked.items() if (at := _last_seen(store)) is not None}

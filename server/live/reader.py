@@ -95,13 +95,15 @@ class RunReader:
         """How the run is, and why. An outcome of an earlier start counts no more once there is a new one."""
         flower = self._flower
         outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
-        if at_work and self._only_delivers():
+        is_over = self._only_delivers()  # the run; what the last start had to say was of its delivery
+        if at_work and is_over:
             return Status.DELIVERING, "Its model goes to the stores that lack it."
-        if outcome.get("error"):
+        if outcome.get("error") and not is_over:
             return Status.STOPPED if self._is_stop_asked() else Status.FAILED, str(outcome["error"])
         began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
-        is_new = not at_work and written is not None and (began is None or written >= began)
-        if (ended := outcome.get("summary") or (summary if is_new else {})).get("status"):
+        is_new = not at_work and written is not None and (is_over or began is None or written >= began)
+        told = {} if is_over else outcome.get("summary")
+        if (ended := told or (summary if is_new else {})).get("status"):
             return Status(ended["status"]), str(ended.get("reason") or _undelivered(ended))
         if not at_work:
             is_run = (self._directory / "config.toml").exists()
@@ -109,7 +111,7 @@ class RunReader:
         return self._at_work(), "It is ending, as asked." if self._is_stop_asked() else ""
 
     def _at_work(self) -> Status:
-        """What a run does that is going on; a simulation does not say."""
+        """Return what a run does that is going on; a simulation does not say."""
         if self._talk.doing is not None:
             return self._talk.doing.status
         is_deployed = (self._flower / "began.json").exists()
@@ -121,7 +123,7 @@ class RunReader:
         return (self._flower / "stop").exists()
 
     def _only_delivers(self) -> bool:
-        """Whether the server trains nothing, and gives a finished model to stores, of which it is told nothing else."""
+        """Return whether the last start trained nothing, and gave a finished model to stores."""
         return (self._flower / "delivering").exists()
 
 

@@ -121,4 +121,4 @@ class RunState:
     @property
     def present(self) -> int:
         """Stores that can be asked for something."""
-        return sum(store.state not in ABSENT for store in self.stores)
+        return sum(bool(store.state) and store.state not in ABSENT for store in self.stores)

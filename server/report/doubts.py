@@ -17,7 +17,7 @@ class Doubt:
 
 
 def doubts(run: Contents) -> list[Doubt]:
-    """What the rounds say: stores that were set aside, that are under suspicion, that claim too many images."""
+    """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {name: told for record in run.history for name, told in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})

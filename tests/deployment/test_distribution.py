@@ -1,7 +1,7 @@
 """A delivered model reaches the stores that take it and lack it, whatever is lost on the way; others are named."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -159,6 +159,15 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
     assert distributing.give(until, lambda: set(named.values())) == Distributed(
         ORDER.sha256, frozenset({"north", "gone"}), {}, {}
     )
+    asked = []
+
+    def awaited() -> Collection[str] | None:
+        asked.append(1)
+        return named.values() if len(asked) > 2 else None
+
+    registering = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, named.values())
+    assert registering.give(never, awaited).missing == {}
+    assert len(asked) > 2, "ended before it was known who is awaited"
     del named[10]
     for_nothing = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None)
     assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {"gone": "not connected"}

@@ -102,6 +102,15 @@ def test_a_store_that_has_not_come_back_since_the_server_started_is_away(run: Li
     assert ("fedshelf_store_last_seen_timestamp_seconds", "oslo-7") not in found, "nobody has noted it"
 
 
+def test_while_only_a_model_is_delivered_nobody_knows_who_is_there(run: LiveRun) -> None:
+    run.play(1, 6)
+    (run.flower / "delivering").touch()
+    with run.at_work():
+        found = samples(run)
+    assert found["fedshelf_status", "delivering"] == 1
+    assert not [sample for sample in found if sample[0] == "fedshelf_store_present"]
+
+
 def test_a_revoked_store_is_not_waited_for(run: LiveRun) -> None:
     run.play(1, 6)
     run.tell(**{"oslo-7": {"state": "revoked"}})

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ DOINGS = {
     "Round 4 of 20: all stores have answered; the new model is being judged.": Doing(Status.JUDGING, 4),
     "The rounds are over; the model that is delivered is being judged and written.": Doing(Status.FINISHING),
     "The rounds are over; the model goes to the stores that are here.": Doing(Status.DELIVERING),
+    "Round 4 of 20 is done; the model goes to the stores, as asked.": Doing(Status.DELIVERING, 4),
 }
 
 
@@ -79,6 +81,24 @@ def test_an_end_is_expected_only_while_rounds_go_on(run: LiveRun, sentence: str)
     assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is Status.JUDGING)
     since = phrases.held_up(state)
     assert since == ([("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)] if doing.status in HELD_UP else [])
+
+
+def test_a_run_is_finished_after_its_delivery_however_that_ended(tmp_path: Path) -> None:
+    """The outcome of a start that only delivered is none of the run's."""
+    run = LiveRun(tmp_path / "chain", stores=list(NAMES))
+    run.play(1, 3)
+    summary = {"status": "finished", "delivery": {"missing": {"süd 2": "gone"}}}
+    (run.path / "summary.json").write_text(json.dumps(summary))
+    os.utime(run.path / "summary.json", (BEGAN - 60, BEGAN - 60))
+    (run.flower / "delivering").touch()
+    with run.at_work():
+        state = look(run)
+        assert (state.status, state.present) == (Status.DELIVERING, 0), "nobody says where stores are"
+    given: dict[str, object] = {"summary": {"sha256": "", "delivered": []}, "error": "", "exit_code": 0}
+    for outcome in (given, given | {"summary": None, "error": "No model.", "exit_code": 4}):
+        (run.flower / "outcome.json").write_text(json.dumps(outcome))
+        state = look(run)
+        assert (state.status, state.reason) == (Status.FINISHED, "Not yet delivered: süd 2 (gone).")
 
 
 def test_a_run_that_is_asked_to_stop_says_so_and_expects_no_end(run: LiveRun) -> None:

@@ -191,8 +191,8 @@ class Late(Spoiler):
         return super().train(order, stores)
 
 
-def training(path: Path, runtime: Targets) -> Training:
-    plan = plan_of(run__rounds=60, evaluation__every=100, **UNBOUNDED)
+def training(path: Path, runtime: Targets, keep: int = 3) -> Training:
+    plan = plan_of(run__rounds=60, evaluation__every=100, run__keep_checkpoints=keep, **UNBOUNDED)
     return Training(Start(plan, vector(0.0), ONE), runtime, None, Notes(), RunDirectory.open(path, plan.config), 0.0)
 
 
@@ -220,6 +220,18 @@ def test_history_and_checkpoints_tell_of_the_round_once_also_after_a_resume(tmp_
     latest = Checkpoints(tmp_path / "checkpoints", keep=3).latest()
     assert latest is not None
     assert (latest.round, latest.params.item() < SPOILT) == (6, True)
+
+
+def test_a_run_whose_earlier_rounds_are_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    runtime = Late({"a": 4.0, "b": 8.0, "evil": 0.0})
+    for last, told in ((4, "saved up to round 3"), (7, "no earlier round is saved to go on from")):
+        runtime.last = last
+        at_work = training(tmp_path, runtime, keep=1)
+        with pytest.raises(StoresError, match=told):
+            at_work.run(StopRequest(Notes()))
+        at_work.directory.close()
+        assert Checkpoints(tmp_path / "checkpoints", keep=1).rounds() == [3]
+        assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
