@@ -52,9 +52,12 @@ class KnownAddresses:
             return
         if self._list is not None and told.number <= self._list.number:
             return
-        write_text(self._file, header)
         self._list = told
         LOG.warning("The chain's server moves: from now on this store looks for it at %s.", ", ".join(told.addresses))
+        try:
+            write_text(self._file, header)
+        except OSError as error:  # of the disk, which must not end a heartbeat, the thread that may be told first
+            LOG.warning("%s cannot be written (%s): it is not kept beyond this start.", self._file, error.strerror)
 
     def _kept(self) -> AddressList | None:
         if self._file is None or self.authority is None or not self._file.exists():

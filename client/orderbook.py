@@ -19,7 +19,7 @@ from client.parcels import Head, Parcel
 from client.traffic import Traffic
 from client.workshop import Workshop
 from common.envelope import header, presence, probed
-from common.errors import MessageError, RefusedError
+from common.errors import FedshelfError, MessageError, RefusedError
 
 KEPT_ANSWERS = 2  # the latest update and the latest evaluation
 
@@ -96,9 +96,9 @@ class Orderbook:
                 LOG.info("The server no longer waits for this answer.")
             except MessageError as error:
                 LOG.error("%s It is left out.", error)
-                self._books.unreadable(job.head, str(error))
-            except OSError as error:
-                LOG.error("What happens cannot be written down (%s), so nothing is done.", error.strerror)
+                self._note_unreadable(job.head, error)
+            except FedshelfError as error:  # such as records of what was spent that are damaged
+                LOG.error("%s An order is left out.", error)
             except httpx.HTTPStatusError as error:
                 LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
             except Exception:  # nothing that a server sends may end this thread, and with it the store's work
@@ -110,19 +110,30 @@ class Orderbook:
 
     def _do(self, job: _Job) -> None:
         try:
-            message, size = self._fetched(job.line, job.head)
-        except StoreError as refusal:
-            self._refuse(job, refusal)
-            return
-        began = time.monotonic()
-        try:
-            self._books.received(job.head, message.content, size)
-            answer, parcel = self._within_budget(job, message, began)
-            self._books.sending(answer, parcel, message.content)
+            parcel = self._answered(job)
         except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
             LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
-            parcel = job.line.pack(message, self._workshop.decline("disk-full"), 0.0)
+            assert job.head.envelope is not None
+            parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
         job.line.send(parcel, lambda: not self._is_stale(job))
+
+    def _answered(self, job: _Job) -> Parcel:
+        """The answer to an order, written down and ready to be sent. Raises OSError if it cannot be written down."""
+        try:
+            message, size = self._fetched(job.line, job.head)
+        except StoreError as refusal:
+            return self._refused(job, refusal)
+        began = time.monotonic()
+        self._books.received(job.head, message.content, size)
+        answer, parcel = self._within_budget(job, message, began)
+        self._books.sending(answer, parcel, message.content)
+        return parcel
+
+    def _note_unreadable(self, head: Head, error: MessageError) -> None:
+        try:
+            self._books.unreadable(head, str(error))
+        except OSError as full:  # nothing was done with it, and the thread goes on
+            LOG.error("The audit log cannot be written (%s).", full.strerror)
 
     def _fetched(self, line: Line, head: Head) -> tuple[Message, int]:
         """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,
@@ -134,15 +145,15 @@ class Orderbook:
         finally:
             self.traffic.settle()
 
-    def _refuse(self, job: _Job, refusal: StoreError) -> None:
-        """Answer a message that stays at the server; unconfirmed, as the server's app may still be handing it over."""
+    def _refused(self, job: _Job, refusal: StoreError) -> Parcel:
+        """The answer to a message that stays at the server, unconfirmed, as its app may still be handing it over."""
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.head.envelope is not None
         self._books.not_fetched(job.head, refusal.detail)
         answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
         parcel = job.line.pack(job.head.envelope, answer, 0.0)
         self._books.sending(answer, parcel, RecordDict())
-        job.line.send(parcel)
+        return parcel
 
     def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, Parcel]:
         """The answer, or the refusal of one that is too large to be sent today: then the next one of this kind and run

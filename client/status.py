@@ -78,7 +78,7 @@ def _latest(home: Path, *, running: bool) -> dict[str, Any]:
             is_this_process = False
         elif entry.event == "received" and found["last_heard"] is None:
             found["last_heard"] = _event(entry)
-        elif entry.event == "sent" and entry.kind == "update":
+        elif entry.event == "sent" and entry.kind == "update" and found["last_trained"] is None:
             found["last_trained"] = _event(entry)
         if found["last_trained"] and not is_this_process:
             break

@@ -16,7 +16,7 @@ from client.health.evidence import Evidence
 from client.health.examine import Report
 from client.health.finding import SEVERITIES, Exhibit, Finding, counted, printable
 from client.health.look import thumbnail
-from common.files import write_json, write_text
+from common.files import write_json, write_private
 from common.images.decode import NotUsableError
 
 _SHOWN = 12  # photos of one finding
@@ -29,7 +29,7 @@ def write_page(report: Report, directory: Path) -> Path:
     """Write both files into `directory` and return the page's path. Raises OSError."""
     write_json(directory / FACTS, facts(report))
     page = directory / PAGE
-    write_text(page, render(report))
+    write_private(page, render(report))
     return page
 
 

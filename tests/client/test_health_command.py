@@ -45,6 +45,7 @@ def test_a_store_with_its_kit(check: Check, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     home = tmp_path / "home" / "stores" / "lyon-2"
     assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "health.html").stat().st_mode & 0o777 == 0o600
     counts, *findings, last = ended.stdout.splitlines()
     assert counts == "Store lyon-2: 35 photos of 2 classes (boot 15, hat 20)."
     verdict = "lyon-2 can take part all the same."

@@ -73,6 +73,9 @@ def test_the_join_of_an_earlier_process_is_not_that_of_this_one(tmp_path: Path, 
         {"key": "megabytes_down_per_day", "limit": 10.0, "used": 4.0, "left": 6.0},
     ]
     assert [model["run"] for model in told["models"]] == ["spring"]
+    for number in (4, 5):
+        at_work.record(Note("sent", "update", "run-1", number))
+    assert json.loads(run(tmp_path, "status", "--name", home.name, "--json").stdout)["last_trained"]["round"] == 5
     for command in (("forget",), ("leave", "--yes")):
         assert "Another process writes" in refused(tmp_path, 4, command[0], "--name", home.name, *command[1:])
     assert (home / "key.pem").exists()

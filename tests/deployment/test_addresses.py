@@ -70,10 +70,16 @@ def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> No
     known.take_up(moved.address_list.read_text())
     known.take_up(first)  # an old one again
     assert known.all == ("third.example:9092", "shop.example:9092")
-    file.write_text(file.read_text()[:-8])
+    commands.move(chain.directory, "fourth.example:9092")
+    kept = file.rename(tmp_path / "kept")
+    file.mkdir()
+    known.take_up(moved.address_list.read_text())
+    assert known.all == ("fourth.example:9092", "shop.example:9092"), "also where it cannot be written down"
+    file.rmdir()
+    file.write_text(kept.read_text()[:-8])
     assert addresses_of(kit).all == kit.addresses
-    with pytest.raises(ConfigError, match=r"is at third\.example:9092 already"):
-        commands.move(chain.directory, "third.example:9092")
+    with pytest.raises(ConfigError, match=r"is at fourth\.example:9092 already"):
+        commands.move(chain.directory, "fourth.example:9092")
 
 
 def test_lists_that_the_chain_has_not_signed_are_not_taken_up(tmp_path: Path) -> None:
