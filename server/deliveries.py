@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import httpx
 from flwr.serverapp import Grid
 
 from common.config import RunConfig
@@ -58,7 +59,7 @@ class ModelDeliveries:
             self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, as asked.")
             order = model_order(self._directory.path, self._config, folder)
             self._watcher.note(self._runtime.deliver(order, self._stop).told())
-        except (FedshelfError, OSError) as error:
+        except (FedshelfError, OSError, httpx.HTTPError) as error:  # the last: the SuperLink restarts
             self._watcher.note(f"The model could not be given to the stores: {error}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from common.address_list import ADDRESSES_HEADER
 from common.door_words import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
+from common.errors import ConfigError
 from server.announced import Announced
 from server.answered import Uploads
 from server.connections import Connection, ConnectionLimits
@@ -87,6 +88,9 @@ async def _answer(request: Request) -> Response:
         return await _routed(request)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody hears it
+    except ConfigError as error:  # the list of stores is damaged, and a store has just proven that a kit is its own
+        print(f"{error} Until then no kit can be used.", flush=True)
+        return Response(status_code=503)
 
 
 async def _routed(request: Request) -> Response:

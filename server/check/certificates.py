@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -12,10 +12,8 @@ from common.errors import ConfigError
 from common.files import check_private
 from server.check.finding import Finding
 from server.check.subject import Subject
-from server.credentials.authority import load_key
+from server.credentials.authority import AUTHORITY_SOON, load_key
 from server.credentials.registry import State
-
-_SOON = timedelta(days=180)  # left of the authority's life when people should hear of it
 
 
 def credentials(subject: Subject) -> Iterator[Finding]:
@@ -82,7 +80,7 @@ def _authority(authority: x509.Certificate) -> Finding:
             f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
         )
         return Finding("fail", "authority", told)
-    if end - now < _SOON:
+    if end - now < AUTHORITY_SOON:
         told = f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every store its new kit."
         return Finding("warn", "authority", told)
     return Finding("ok", "authority", f"Good until {end:%Y-%m-%d}.")

@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common.files import write_private, write_text
 
 AUTHORITY_LIFE = timedelta(days=3650)  # stores trust the authority in their kit for as long
+AUTHORITY_SOON = timedelta(days=180)  # left of it when people should hear of its end
 SERVER_LIFE = timedelta(days=90)
 RENEWAL = timedelta(days=30)  # a server's certificate is made anew when less than this is left
 _EARLIER = timedelta(days=1)  # certificates are valid from a day ago: clocks differ

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
+from server.credentials.authority import AUTHORITY_SOON
 from server.credentials.kits import Chain
 from server.credentials.last_run import last_run
 from server.credentials.registry import Entry, State, now
@@ -23,8 +24,6 @@ from server.report.words import printable
 from server.status import WORDS, Status
 from server.tables import print_table
 from server.tail import read_json
-
-_SOON = timedelta(days=180)  # left of an authority's life when people should hear of it
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _validity(found: Listing) -> list[str]:
     )
     words = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
     words.append(f"Authority {found.chain}: until {authority:%Y-%m-%d}.")
-    if authority - now() < _SOON:
+    if authority - now() < AUTHORITY_SOON:
         words[-1] += " Make a new chain before that, in another folder, and give every store its new kit."
     return words
 

@@ -16,6 +16,7 @@ from common.door_words import CLASSES_PATH, REASON_HEADER
 from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
 from server.connections import MOST_UNPROVEN
 from server.credentials.kits import Chain, public_text
+from server.credentials.registry import State
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
@@ -131,6 +132,19 @@ def test_a_list_of_stores_that_is_damaged_shows_strangers_nothing_and_keeps_its_
     assert door.call(door.key).status_code == 503
     path.write_text(whole)
     assert door.call(door.key).status_code == 503
+
+
+def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it_is_mended(door: Door) -> None:
+    key, path = new_key(), door.chain.stores.path
+    door.chain.stores.admit("lyon-2", public_text(key.public_key()))
+    whole = path.read_text()
+    assert door.call(door.key).status_code == 503  # it has seen the list as it is
+    path.write_text("{")
+    assert door.call(key).status_code == 503
+    assert "Until then no kit can be used." in door.log.read_text()
+    path.write_text(whole)
+    assert door.call(key).status_code == 503  # it passed, and nobody is behind
+    assert door.chain.stores.stores()["lyon-2"].state is State.ENROLLED
 
 
 def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Door) -> None:

@@ -16,7 +16,6 @@ _ADVICE = {
     NEEDS_PI_HEIF: "Install it where Fedshelf is installed: pip install pi-heif.",
     NEEDS_AVIF: "Install a Pillow that can: pip install --upgrade pillow.",
 }
-_CORRECT_FOLDER = "Put photos into one sub-folder per product class: shirt/1.jpg, shoes/1.jpg."
 _CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
 # What a line of a CSV file is left out for, rather than the photo that it names.
 _OF_LINES = {"no image", "no label", "no split", "listed twice", "not a file", "not a file name", NO_SUCH_FILE}
