@@ -9,6 +9,7 @@ from client.books import Books
 from client.console import log_in_plain_words, say
 from client.home import store_home
 from client.kit import Credentials
+from client.known_addresses import KnownAddresses
 from client.orderbook import Orderbook
 from client.policy import policy_of
 from client.refusals import NO_CONNECTION, STARTING
@@ -33,7 +34,7 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
     ):
         say(f"Waiting for the server at {credentials.server}.")
         try:
-            serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.server, books), wait)
+            serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.known_addresses, books), wait)
         except KeyboardInterrupt:
             say("Left.")
             books.left()
@@ -42,12 +43,12 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
 class TellingNarrator:
     """Tells what happens on the line; `client.fleet.Narrator`."""
 
-    def __init__(self, server: str, books: Books) -> None:
-        self._server, self._books, self._has_joined = server, books, False
+    def __init__(self, addresses: KnownAddresses, books: Books) -> None:
+        self._addresses, self._books, self._has_joined = addresses, books, False
 
     def joined(self) -> None:
         """The server knows this store."""
-        self._books.joined(self._server)
+        self._books.joined(self._addresses.answered)
         say("Joined again." if self._has_joined else "Joined; waiting for work. Ctrl-C leaves.")
         self._has_joined = True
 

@@ -18,6 +18,8 @@ class KnownAddresses:
     file:         keeps the chain's latest signed list, whose addresses come first; None: no list is taken up
     checks_names: the server's certificate must be for the host that is called. Without, the authority's word is enough,
                   for a person who says where to call: it vouches for this chain's server and nobody else
+
+    answered: the address that answered last; the first one until one has
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class KnownAddresses:
     ) -> None:
         self._given, self.authority, self._file, self.checks_names = given, authority, file, checks_names
         self._list = self._kept()
+        self.answered = self.all[0]
 
     @property
     def all(self) -> tuple[str, ...]:

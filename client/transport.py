@@ -56,7 +56,7 @@ class ServerTransport(httpx.BaseTransport):
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as fault:  # nothing was sent
                 faults.append(fault)
             else:
-                self._current = address
+                self._current = self._addresses.answered = address
                 return response
         try:
             raise faults[0]

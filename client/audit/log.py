@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 FULL = 16 * 2**20  # bytes of a file, some 40 thousand lines
+MOMENT = 1.0  # seconds to wait for the log: `flower-client status` holds it for an instant to see whether it is free
 
 
 class AuditLog:
@@ -49,7 +50,7 @@ class AuditLog:
         self._first, self._rotations = 1, 0
         self._threads = threading.Lock()
         self._head, self._size = START, 0
-        self._process = FileLock(path.with_name(f".{path.name}.lock"), blocking=False)
+        self._process = FileLock(path.with_name(f".{path.name}.lock"), timeout=MOMENT)
         try:
             self._process.acquire()
         except Timeout:

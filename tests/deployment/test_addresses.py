@@ -114,6 +114,7 @@ def test_addresses_are_tried_in_turn_and_the_one_that_answers_is_kept(tmp_path: 
         known = KnownAddresses((dead, stranger.address, server.address), authority.pem)
         with http_client(known, 10) as client:
             assert client.get("/health").text == "ok"
+        assert (known.answered, known.all[0]) == (server.address, dead)
         assert stranger.heard == []
         assert f"host: {server.address}" in server.heard[0].decode().lower()
     with http_client(known, 10) as client, pytest.raises(httpx.ConnectError, match="refused"):
