@@ -32,6 +32,14 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
     return replace(info, counts=counts, untold=most - sum(counts.values()))
 
 
+def told(claimed: int, counted: int) -> str:
+    """Say of a store that it is capped, and what to do if it is honest: the factor is fixed for the life of a run."""
+    return (
+        f"it says it has {claimed} training images and counts for {counted}; if it really has so many more than others,"
+        " raise screening.images_factor in a new run"
+    )
+
+
 class ImageCap:
     """Applies the cap to the stores of a run, and names each that it touches once."""
 
@@ -46,8 +54,5 @@ class ImageCap:
         for store, info in asked.items():
             if (images := counted[store].num_examples) < info.num_examples and store not in self._named:
                 self._named.add(store)
-                self._note(
-                    f"{store} says it has {info.num_examples} training images and counts for {images}; if it really has"
-                    " so many more than others, raise screening.images_factor."
-                )
+                self._note(f"{store}: {told(info.num_examples, images)}.")
         return counted

@@ -12,6 +12,7 @@ from cryptography import x509
 
 from server.check.finding import Finding
 from server.check.subject import Subject
+from server.report.words import size
 
 _STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
 _BESIDE = 2  # checkpoints beside the latest ones: the best, and the one being written
@@ -32,7 +33,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
     needed = checkpoints + updates + _OTHERS
     place = next(path for path in [subject.run, *subject.run.absolute().parents] if path.exists())
     free = shutil.disk_usage(place).free
-    told = f"{_size(free)} free at {place}; {config.model.name} and {stores} stores need some {_size(needed)}."
+    told = f"{size(free)} free at {place}; {config.model.name} and {stores} stores need some {size(needed)}."
     if not os.access(place, os.W_OK | os.X_OK):
         yield Finding("fail", "disk", f"This user may not write to {place}, where the run is to be.")
     elif free < needed:
@@ -67,7 +68,3 @@ def _is_synchronised() -> bool | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return {"yes": True, "no": False}.get(done.stdout.strip())
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,8 +1,8 @@
 """The page's section on stores that something speaks against."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from server.image_cap import told
 from server.report import words
 from server.report.contents import Contents
 
@@ -19,7 +19,7 @@ class Doubt:
 def doubts(run: Contents) -> list[Doubt]:
     """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
     standing = run.history[-1].get("standing", {}) if run.history else {}
-    capped = {name: told for record in run.history for name, told in record.get("capped", {}).items()}
+    capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
     found = [Doubt(words.printable(name), words.printable(why), True) for name, why in sorted(aside.items())]
     return (
@@ -29,12 +29,8 @@ def doubts(run: Contents) -> list[Doubt]:
             for name, why in sorted(suspects.items())
             if name not in aside
         ]
-        + [Doubt(words.printable(name), _capped(told), False) for name, told in sorted(capped.items())]
-    )
-
-
-def _capped(told: Mapping[str, int]) -> str:
-    return (
-        f"it says it has {told['claimed']} training images and counts for {told['counted']}; if it really has so many"
-        " more than others, raise screening.images_factor"
+        + [
+            Doubt(words.printable(name), told(each["claimed"], each["counted"]), False)
+            for name, each in sorted(capped.items())
+        ]
     )

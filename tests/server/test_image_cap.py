@@ -76,8 +76,8 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
     assert record["stores"]["evil"]["images"] == 100
     state, _ = rounds.play(state)
     assert [note for note in notes.notes if "counts for" in note] == [
-        "evil says it has 1000000000 training images and counts for 100; if it really has so many more than others,"
-        " raise screening.images_factor."
+        "evil: it says it has 1000000000 training images and counts for 100; if it really has so many more than others,"
+        " raise screening.images_factor in a new run."
     ]
 
 
