@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from client.failures import StoreError
-from common.errors import ConfigError, DataError, MessageError
+from common.errors import DataError, FedshelfError, MessageError
 from common.files import sync_directory, write_atomic
 from common.model_delivery import DeliverOrder, ModelReceipt
 from common.models import saved
@@ -99,7 +99,7 @@ class KeptModels:
 
         try:
             exported = export_own(folder, self._name, folder / OWN)
-        except (ConfigError, DataError) as error:
+        except FedshelfError as error:  # the chain's model is kept whatever has become of the store's own parts
             return f"There is no other one for this store: {plain(str(error))}"
         return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])
 

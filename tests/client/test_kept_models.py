@@ -126,6 +126,17 @@ def test_few_models_are_kept_and_none_that_is_too_large(models: KeptModels, plac
     assert failure_of("oslo", caught.value).detail == "model-too-large"
 
 
+def test_a_damaged_state_of_the_store_does_not_keep_the_chains_model_away(
+    models: KeptModels, place: Path, said: list[str]
+) -> None:
+    order = order_of(provenance={"run_id": "a" * 32, "round": 1, "personal": ["head"]})
+    state = place.parent / "states" / order.run_id / "oslo" / "round-000001.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"damaged")
+    assert models.receive(order).is_kept
+    assert "The state that oslo kept of round 1 cannot be read" in said[-1]
+
+
 def test_what_a_killed_process_left_behind_is_mended(models: KeptModels, place: Path) -> None:
     """It dies between taking the old model's name away and giving it to the new one."""
     order = order_of()
