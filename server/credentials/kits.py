@@ -105,14 +105,15 @@ class Chain:
     def move(self, endpoints: tuple[Endpoint, ...]) -> "Chain":
         """Let stores find the server at `endpoints` from now on; the chain as it is then.
 
-        The certificate is first, so that no store is sent to a place that cannot prove who it is. Raises OSError.
+        The certificate is first, so that no store is sent to a place that cannot prove who it is, and the chain's own
+        file last: a move that was interrupted can be asked for again. Raises OSError.
         """
         moved = replace(self, endpoints=endpoints, former=self.hosts, moves=self.moves + 1)
         renew_if_due(self.directory, moved.hosts)
-        moved._save()
         unsigned = AddressList(chain=self.name, number=moved.moves, addresses=tuple(map(str, endpoints)))
         signature = base64.b64encode(Authority.load(self.directory).sign(unsigned.statement)).decode()
         write_text(moved.address_list, unsigned.model_copy(update={"signature": signature}).header)
+        moved._save()
         return moved
 
     @property

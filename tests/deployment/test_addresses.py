@@ -54,6 +54,17 @@ def test_hosts_that_no_store_could_call_are_refused(tmp_path: Path, host: str) -
     assert not (tmp_path / "new").exists()
 
 
+def test_a_move_that_was_interrupted_can_be_asked_for_again(tmp_path: Path) -> None:
+    chain = Chain.make(tmp_path / "chain" / "server", "shop.example", 9092)
+    chain.address_list.mkdir()
+    with pytest.raises(OSError, match="addresses"):
+        commands.move(chain.directory, "new.example:9092")
+    chain.address_list.rmdir()
+    commands.move(chain.directory, "new.example:9092")
+    told = AddressList.read(chain.address_list.read_text(), chain.authority)
+    assert (told.number, told.addresses) == (1, ("new.example:9092",))
+
+
 def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> None:
     chain = Chain.make(tmp_path / "chain" / "server", "shop.example", 9092)
     kit = Kit.read(chain.write_kit("oslo-7"))
