@@ -68,7 +68,8 @@ class Errand:
     def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
         """Send the order to `stores`."""
         self.is_posted = True
-        nodes = {store: self._roster.node(store) for store in stores}
+        at = self._roster.nodes()
+        nodes = {store: at.get(store) for store in stores}
         self._unreached += [Failure(name, "unavailable", "not connected") for name, at in nodes.items() if at is None]
         reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
         is_training = isinstance(self.order, TrainOrder)
@@ -177,8 +178,9 @@ class Errand:
         self._hear_probes()
         self._give_up_halves(now)
         self._show_transfers()
+        at = self._roster.nodes()
         for identity, sent in self._pending.items():
-            if self._has_moved(sent):
+            if at.get(sent.store, sent.node_id) != sent.node_id:  # the store has come back as another node
                 sent.is_missing = True
             elif now >= sent.doubt_at:
                 sent.probe = self._link.probe(sent.node_id, identity)

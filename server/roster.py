@@ -90,7 +90,11 @@ class Roster:
 
     def node(self, store: str) -> int | None:
         """The node that stands for a store now."""
-        return next((i for i, node in self._accepted().items() if node.info and node.info.name == store), None)
+        return self.nodes().get(store)
+
+    def nodes(self) -> dict[str, int]:
+        """Return the node that stands for each store now, by the store's name; for who asks of many at once."""
+        return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
 
     def compare(self, store: str, num_examples: int) -> None:
         """Ask a store anew what it holds, if it trained on another number of images than it has told."""
