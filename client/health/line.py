@@ -23,7 +23,7 @@ from client.transport import causes, http_client
 from common.door_words import CLASSES_PATH, classes_statement
 from common.kit import Kit
 
-Trouble = Literal["", "unreachable", "proxy", "certificate", "protocol"]
+Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
 Proof = Callable[[timedelta], bytes]  # of membership in the chain, by how far the server's clock is ahead of ours
 
 _SECONDS = 5.0  # to connect, and for each piece of the answer
@@ -35,16 +35,15 @@ _REASONS = {
     18: "it is signed by nobody but itself",
     19: "another authority has signed it",
     20: "another authority has signed it",
-    62: "it was made for another host name",
-    64: "it was made for another address",
 }
+_NAMES = {62: "it was made for another host name", 64: "it was made for another address"}  # by the right authority
 
 
 @dataclass(frozen=True)
 class Line:
     """What came of it.
 
-    server:  HOST:PORT, the address that `join` tries first
+    server:  HOST:PORT, the address that answered; without an answer the one that `join` tries first
     trouble: what failed, and `why` in a few words
     ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
     status:  of the HTTP answer; 0 without one
@@ -86,6 +85,8 @@ def call(known: KnownAddresses, proof: Proof | None = None) -> Line:
 
 def _without_answer(server: str, error: httpx.TransportError) -> Line:
     for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAMES:
+            return Line(server, "name", _NAMES[cause.verify_code])
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Line(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
         if isinstance(cause, ssl.SSLError):
@@ -125,7 +126,7 @@ def _called(known: KnownAddresses, proof: Proof | None) -> Line:
         if proof and answer.status_code == httpx.codes.OK:
             found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
     classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
-    return Line(known.all[0], "", "", ends, answer.status_code, skew, classes, merges)
+    return Line(known.answered, "", "", ends, answer.status_code, skew, classes, merges)
 
 
 def _classes(client: httpx.Client, proof: bytes) -> _Told | None:

@@ -241,7 +241,8 @@ def test_the_server() -> None:
     ]
     soon = datetime.now(UTC) + timedelta(days=13, hours=1)
     assert told(all_of(line(status=200, ends=soon)))[0][1].startswith("The server's certificate ends in 13 days")
-    for parts in ({"trouble": "unreachable"}, {"trouble": "protocol"}, {"trouble": "certificate"}, {"status": 404}):
+    troubles = [{"trouble": kind} for kind in ("unreachable", "proxy", "protocol", "certificate", "name")]
+    for parts in (*troubles, {"status": 404}):
         assert [severity for severity, _ in told(all_of(line(**parts)))] == ["problem"]
     assert told(all_of(line(status=503)))[0][0] == "warning"
 

@@ -68,13 +68,20 @@ def test_a_date_that_is_none_tells_nothing(serve: Serve, date: str) -> None:
     [
         ({"starts": -20, "days": -1}, "it has expired, or this machine's clock is ahead"),
         ({"starts": 5}, "it is not valid yet, or this machine's clock is behind"),
-        ({"address": "192.0.2.1"}, "it was made for another address"),
     ],
 )
 def test_bad_certificates(serve: Serve, tmp_path: Path, made: dict[str, float], why: str) -> None:
     authority = Authority(tmp_path / "a.pem", **made)  # type: ignore[arg-type]
     line = call(serve(http(), authority).address, authority.pem)
     assert (line.trouble, line.why) == ("certificate", why)
+
+
+def test_the_certificate_of_the_chain_for_another_address(serve: Serve, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "a.pem", address="192.0.2.1")
+    server = serve(http(), authority)
+    line = call(server.address, authority.pem)
+    assert (line.trouble, line.why) == ("name", "it was made for another address")
+    assert server.heard == []
 
 
 def test_the_certificate_of_another_chain(serve: Serve, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def listed(command: Starter, run: Path) -> dict[str, Any]:
     return next((row for row in json.loads(asked.text) if row["run"] == str(run)), {})
 
 
+@pytest.mark.slow
 def test_a_server_is_listed_and_stopped_from_another_terminal(command: Starter, tmp_path: Path) -> None:
     out, port = tmp_path / "spring", free_port()
     server = command.server(out, port, "--stores", "2")

@@ -65,6 +65,14 @@ def certificate(evidence: Evidence) -> Iterator[Finding]:
             f"The certificate of {line.server} is not to be trusted: {line.why}.",
             "Do not join. Check this machine's clock, then ask the server's operator for a new kit.",
         )
+    elif line.trouble == "name":
+        yield Finding(
+            "server",
+            "problem",
+            f"The certificate of {line.server} is not for the address that was called: {line.why}.",
+            "Check the address. If it leads to the chain's server all the same, as a tunnel does, call it with "
+            "--server HOST:PORT beside --kit.",
+        )
     elif line.ends is not None and (days := days_left(line.ends)) < _SOON:
         yield Finding(
             "server",
