@@ -267,3 +267,5 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     taken = home_of("west", tmp_path) / "models" / "shops" / "model.safetensors"
     assert taken.read_bytes() == (out / "model.safetensors").read_bytes()
     assert summary(out)["delivery"]["delivered"] == ["north", "west"]
+    after = command("flower-server", "status", out)
+    assert (after.ends(), "Finished" in after.text) == (0, True)
