@@ -95,7 +95,7 @@ class Fleet:
             process.wait()
 
     def told(self) -> list[dict[str, Any]]:
-        """What each process reports, once all have ended."""
+        """Return the report of each process, once all have ended."""
         return [json.loads(report.read_text(encoding="utf-8")) for report in self._reports]
 
 
@@ -214,7 +214,7 @@ def measured(case: Case) -> dict[str, float]:
 
 
 def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dict[str, float]:
-    """What the light stores saw, once all of it has ended."""
+    """Return what the light stores counted, once server and stores have ended."""
     server.await_rounds(case.rounds)
     stack.close()
     told = fleet.told()

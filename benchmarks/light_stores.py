@@ -69,7 +69,7 @@ class RefusedError(Exception):
 
 @dataclass
 class Report:
-    """What all stores of this process did. idle: seconds of each poll that brought nothing."""
+    """Counts of all stores of this process. idle: seconds of each poll that brought nothing."""
 
     requests: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -234,7 +234,7 @@ class LightStore:
 
 
 def answer(store: str, message: Message) -> RecordDict:
-    """What a light store answers to an order: see `common.messages`."""
+    """Return a light store's answer to an order, in the form of `common.messages`."""
     order = message.content[HEADER]
     assert isinstance(order, ConfigRecord)
     told: dict[str, object] = {"format": order["format"], "store": store}

@@ -54,7 +54,7 @@ class Worker(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Where models go that runs deliver; `client.kept_models.KeptModels` is the one that is used."""
+    """Keeps the models that runs deliver; `client.kept_models.KeptModels` is the one that is used."""
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
         """Keep a model, or say whether one that is offered has to be sent. May raise a FedshelfError, as a worker."""

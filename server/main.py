@@ -9,6 +9,7 @@ import typer
 
 from common.cli import command_line, merge_settings
 from common.cli import run as run_command_line
+from server.entrance_options import Host, Insecure, Port
 from server.export_command import export
 from server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
@@ -63,13 +64,9 @@ def start(
     credentials: Annotated[
         Path | None, typer.Option(help="DIR/server of `provision`: TLS, and only this chain's stores join.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
-    ] = False,
+    host: Host = None,
+    port: Port = None,
+    insecure: Insecure = False,
     live_port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, help="Port of the live page; by default one from 8444 on, kept. 0: no page."),

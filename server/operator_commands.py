@@ -8,6 +8,7 @@ import typer
 
 from common.cli import merge_settings
 from common.errors import RunError
+from server.entrance_options import Host, Insecure, Port
 
 BEGAN = time.time()
 
@@ -132,13 +133,9 @@ def deliver(
     credentials: Annotated[
         Path | None, typer.Option(help="DIR/server of `provision`: gives it to this chain's stores.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; by default all of this machine's.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits.")
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only.")
-    ] = False,
+    host: Host = None,
+    port: Port = None,
+    insecure: Insecure = False,
 ) -> None:
     """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
     this command serves stores until all have it.
