@@ -109,10 +109,8 @@ def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_o
 
 def delete(credentials: Path, names: Sequence[str]) -> None:
     """Forget stores that were never there, or are revoked, with their kits. Raises ConfigError."""
-    chain = Chain.load(credentials)
-    for name in names:
-        chain.stores.check_known(name)
-    for name in names:
-        chain.stores.delete(name)
+    chain, named = Chain.load(credentials), dict.fromkeys(names)
+    chain.stores.delete(named)
+    for name in named:
         chain.kit_path(name).unlink(missing_ok=True)
         print(f"{name} is deleted; its kit is worth nothing.")

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -135,15 +135,16 @@ class Registry:
             entry = stores[self._known(name, stores)]  # whose code and keys stay: who has them is told "revoked"
             stores[name] = entry.model_copy(update={"state": State.REVOKED, "since": now()})
 
-    def delete(self, name: str) -> None:
-        """Forget a store whose kit was never used, or that is revoked. Raises ConfigError for any other."""
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget stores whose kits were never used, or that are revoked. Raises ConfigError if one is another."""
         with self._changing() as stores:
-            if stores[self._known(name, stores)].state is State.ENROLLED:
-                raise ConfigError(
-                    f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is "
-                    f"revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
-                )
-            del stores[name]
+            for name in names:
+                if stores[self._known(name, stores)].state is State.ENROLLED:
+                    raise ConfigError(
+                        f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is"
+                        f" revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
+                    )
+                del stores[name]
 
     def check_known(self, name: str) -> None:
         """Raises ConfigError if the chain has no such store."""

@@ -278,7 +278,8 @@ def test_a_store_is_deleted_if_it_never_joined_or_is_revoked(tmp_path: Path) -> 
     chain = Chain.load(tmp_path / "server")
     chain.stores.enrol("oslo-7", str(Kit.read(chain.kit_path("oslo-7")).code), "key-a")
     with pytest.raises(ConfigError, match=r"'oslo-7' has joined with its kit; .* flower-server stores revoke oslo-7"):
-        commands.delete(chain.directory, ["oslo-7"])
+        commands.delete(chain.directory, ["olso-7", "oslo-7"])
+    assert set(chain.stores.stores()) == {"oslo-7", "olso-7", "lyon-2"}
     commands.delete(chain.directory, ["olso-7"])
     assert set(chain.stores.stores()) == {"oslo-7", "lyon-2"}
     assert not chain.kit_path("olso-7").exists()
