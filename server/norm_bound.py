@@ -16,6 +16,7 @@ FEWEST = 4  # updates: with fewer, one store's norm weighs too much in what is u
 LENIENT = 5.0  # ... so that as many times more is allowed
 OF_ORDER = 1000.0  # times what gradients of 1 in every coordinate would change, and the model that training began with
 REMEMBERED = 10  # rounds
+BEFORE = "was usual in the rounds before"
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,13 @@ class NormBound:
             usually = max(at_hand, self.earlier.most)
             if len(norms) < FEWEST:
                 limit *= LENIENT
-                where = where if at_hand == usually else "was usual in the rounds before"
+                where = where if at_hand == usually else BEFORE
             times = {store: norm / usually for store, norm in norms.items() if usually and norm > limit * usually}
+        advice = "; if its photos are as they were, training diverges: lower train.lr or set train.clip_norm"
+        hint = advice if where == BEFORE else ""
         return {
             store: f"has an update {found:.1f} times as large as {where}; {limit:g} times is allowed"
-            " (screening.norm_factor)"
+            f" (screening.norm_factor){hint}"
             for store, found in times.items()
         }
 

@@ -170,7 +170,7 @@ def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
     assert command("flower-server", "provision", *told).ends() == 0
     credentials = tmp_path / "chain" / "server"
     quick = ["--model", "niid-cnn", "--set", "data.image_size=32", "--rounds", "1000", "--stores", "2"]
-    quick += ["--classes", "boot,hat,shirt"]
+    quick += ["--classes", "boot,hat,shirt", "--lr", "0.02"]
     server = command("flower-server", "start", "--credentials", credentials, "--out", out, "--live-port", "0", *quick)
     for name in names:
         kit = tmp_path / "chain" / "kits" / f"{name}.kit"
