@@ -42,7 +42,7 @@ OWN_WAY = 0.1  # ... if it has less than this share of the median cosine
 FEW_IMAGES = 20  # a store with fewer does not move a model enough to judge it by
 BEHIND = 0.5  # share of the median store's accuracy on own classes
 OWNED = 0.3  # a store has a class if it has this share of the images that it would have if all were alike
-EXCHANGED, TAKEN = 0.3, 0.2  # exchange, in rates: more than other stores by, and at least
+EXCHANGED, TAKEN = 0.3, 0.25  # exchange, in rates: more than other stores by, and at least
 
 Rates = NDArray[np.float64]
 
