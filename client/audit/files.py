@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,9 @@ def lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
     A last line without an end is left out: it is being written, or was when its process died.
     """
     with ExitStack() as stack:
-        current = stack.enter_context(path.open("rb")) if path.exists() else None
+        current = None
+        with suppress(FileNotFoundError):  # none yet, or the last one has just become a full file
+            current = stack.enter_context(path.open("rb"))
         known = os.fstat(current.fileno()) if current else None  # which may become a full file at any moment
         for full in full_files(path):
             if known is None or not os.path.samestat(known, full.stat()):
