@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from common.images import libtiff
 from common.images.depth import is_deep, to_eight_bits
-from common.images.formats import NO_IMAGE, TIFF_MAGIC, formats_of, heif_version, unreadable
+from common.images.formats import NO_IMAGE, TIFF_MAGIC, formats_of, heif_version, unreadable, without_metadata
 from common.images.limits import LOCAL, Limits, memory_needed, room
 
 VERSION = 2  # raise it when a change here changes pixels: every cache is then built anew
@@ -111,7 +111,8 @@ def open_photo(data: bytes) -> Image.Image:
     formats = formats_of(data)
     if reason := unreadable(formats):
         raise NotUsableError(reason)
-    return Image.open(io.BytesIO(data), formats=formats)
+    readable = without_metadata(data) if "HEIF" in formats else data
+    return Image.open(io.BytesIO(readable), formats=formats)
 
 
 @contextmanager

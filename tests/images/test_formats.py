@@ -28,7 +28,10 @@ def upright() -> Image.Image:
     return Image.fromarray(np.kron(heic.SQUARES, np.ones((16, 16))).astype(np.uint8))
 
 
-@pytest.mark.parametrize("data", [heic.PLAIN, heic.TURNED], ids=["plain", "turned"])
+DAMAGED = heic.TURNED.replace(b"Exif", b"E\xff\xfdf", 1)  # pi-heif alone ends the process
+
+
+@pytest.mark.parametrize("data", [heic.PLAIN, heic.TURNED, DAMAGED], ids=["plain", "turned", "damaged metadata"])
 def test_heic_is_read_and_turned_once(data: bytes) -> None:
     np.testing.assert_allclose(shown(data), heic.SQUARES, atol=30)
 
