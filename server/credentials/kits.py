@@ -73,7 +73,7 @@ class Chain:
                 check_private(path)
         try:
             told = json.loads((directory / "server.json").read_bytes())
-            x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes())
+            x509.load_pem_x509_certificate((directory / "ca.crt").read_text(encoding="utf-8").encode())
             chain = cls._of(directory, told)
         except (ConfigError, *_DAMAGE) as error:
             raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None

@@ -122,6 +122,15 @@ def test_registries(chain: Chain, place: Path, data: st.DataObject) -> None:
     decodes(lambda: Registry(copy).stores())
 
 
+def test_an_authority_with_bytes_that_are_no_text_behind_it(chain: Chain, place: Path) -> None:
+    copy = place / "copy"
+    copy.mkdir(mode=0o700, exist_ok=True)
+    write_private(copy / "server.json", (chain.directory / "server.json").read_text())
+    put(copy / "ca.crt", (chain.directory / "ca.crt").read_bytes() + b"\xff")
+    with pytest.raises(ConfigError, match="damaged"):
+        Chain.load(copy)
+
+
 @given(data=st.data())
 @examples(150)
 def test_policies(place: Path, data: st.DataObject) -> None:
