@@ -1,4 +1,4 @@
-"""Where a store finds its server: the addresses in its kit, and those that the chain has signed since."""
+"""Addresses of a store's server: the addresses in its kit, and those that the chain has signed since."""
 
 import logging
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class KnownAddresses:
 
     @property
     def scheme(self) -> str:
-        """How the server is spoken to: http or https."""
+        """The scheme of the server's addresses: http or https."""
         return "http" if self.authority is None else "https"
 
     def take_up(self, header: str) -> None:

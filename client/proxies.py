@@ -1,4 +1,4 @@
-"""Which proxy the machine's settings name for a server, and what is wrong with one that leads nowhere."""
+"""The proxy that the machine's settings name for a server, and the fault of one that leads nowhere."""
 
 import ipaddress
 from contextlib import suppress

@@ -107,7 +107,7 @@ class ServerTransport(httpx.BaseTransport):
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
-        """What a server has to prove."""
+        """Return what a server has to prove."""
         if self._addresses.authority is None:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

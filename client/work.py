@@ -129,7 +129,7 @@ class StoreWorker:
         self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """What the store has. Raises DataError, OSError."""
+        """Return what the store has. Raises DataError, OSError."""
         self.look()  # for what has changed leaves the device as well, whatever is asked
         return self._source.describe(config)
 
