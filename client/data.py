@@ -14,9 +14,10 @@ from common.config import RunConfig
 from common.errors import DataError
 from common.images.folder import Arrangement, Folder, open_folder, relabel
 from common.images.forget import forget_deleted
+from common.images.reachable import UnreachableError, check_reachable
 from common.images.turns import to_turns
 from common.images.types import StoreData
-from common.images.watch import Watch
+from common.images.watch import Snapshot, Watch
 from common.orders import STORE_CHANNELS, Plan, StoreInfo
 
 LOG = logging.getLogger("fedshelf.store")
@@ -36,28 +37,52 @@ class FolderSource:
         self._name, self._path, self._policy, self._on_change = name, path, policy or Policy(), on_change
         self._watch = Watch(path)
         self._seen = self._watch.look()
+        self._unreachable = ""  # the sentence that says so, if photos that were there cannot be read
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
         self._classes: tuple[str, ...] | None = None
 
     def look(self) -> bool:
         """Take in changes since the last look, and return whether there may be any.
 
-        Photos that are gone or were changed leave this process's memory and the pixel cache at once.
+        Photos that are gone or were changed leave this process's memory and the pixel cache at once. Those that cannot
+        be reached leave its memory; they are looked for again at the next look.
         """
-        before, self._seen = self._seen, self._watch.look()
-        if before.still_holds(self._seen):
+        before, now = self._seen, self._watch.look()
+        if before.still_holds(now) and not self._unreachable:
             return False
         self._opened = None
-        if (change := before.difference(self._seen)) is not None:
+        is_emptied = now.is_emptied(before, self._path)
+        if not self._is_reachable(before, now, is_emptied=is_emptied):
+            self.forget_deleted()  # after a week of that
+            return True
+        self._seen = now
+        if (change := before.difference(now)) is not None:
             self._on_change(f"The photos have changed: {change}.")
             if change.removed or change.changed:
-                self.forget_deleted()
+                self.forget_deleted(is_emptied=is_emptied)
         return True
 
-    def forget_deleted(self) -> None:
-        """Take photos that are gone, whenever they went, out of the pixel cache; say so if the disk is in the way."""
+    def _is_reachable(self, before: Snapshot, now: Snapshot, *, is_emptied: bool) -> bool:
+        """Return whether photos that are missing were deleted; tell it once if they may still exist."""
+        told, self._unreachable = self._unreachable, ""
+        present = set(now.paths())
         try:
-            forget_deleted(self._path, self._seen.paths())
+            check_reachable(
+                (path for path in before.paths() if path not in present), is_any_left=bool(present) or is_emptied
+            )
+        except UnreachableError as error:
+            self._unreachable = str(error)
+            if not told:
+                self._on_change(self._unreachable)
+        return not self._unreachable
+
+    def forget_deleted(self, *, is_emptied: bool = False) -> None:
+        """Take photos that are gone, whenever they went, out of the pixel cache; say so if the disk is in the way.
+
+        is_emptied: whether the folder is sure to hold none because they were deleted
+        """
+        try:
+            forget_deleted(self._path, self._seen.paths(), is_emptied=is_emptied)
         except OSError as error:
             LOG.warning("Photos that were deleted could not be taken out of the pixel cache (%s).", error.strerror)
 
@@ -95,18 +120,23 @@ class FolderSource:
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> Folder:
-        """Quick but for the first time: photos are decoded once, into a cache."""
+        """Quick but for the first time: photos are decoded once, into a cache. Raises StoreError, DataError."""
+        if self._unreachable:
+            raise StoreError("data", self._unreachable, "photos-unreachable")
         size, denoise = config.data.image_size, config.data.denoise
         turns = config.train.objective == "turns"
         classes = () if turns else config.data.classes or self._policy.classes
-        folder = open_folder(
-            self._path,
-            image_size=size,
-            channels=STORE_CHANNELS,
-            denoise=denoise,
-            unlabelled=turns,
-            arrangement=Arrangement(config.data.split, classes),
-        )
+        try:
+            folder = open_folder(
+                self._path,
+                image_size=size,
+                channels=STORE_CHANNELS,
+                denoise=denoise,
+                unlabelled=turns,
+                arrangement=Arrangement(config.data.split, classes),
+            )
+        except UnreachableError as error:
+            raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
         folder = without_rare(folder, self._policy.least_images_per_class)
         return to_turns(folder) if turns else folder

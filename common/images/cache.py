@@ -31,6 +31,7 @@ from common.images import contents
 from common.images.decode import NotUsableError, PixelFormat, decode, decoder_tag
 from common.images.parallel import in_order
 from common.images.pixel_file import Stored, open_stored, trailer_of, verdicts_of
+from common.images.reachable import check_reachable
 
 Progress = Callable[[int, int], None]
 
@@ -81,12 +82,14 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     """The pixels of these files of the folder (or CSV file) `root`, decoding what was not decoded before.
 
     `progress` gets (done, total) while files are decoded; if none has to be, it is not called.
-    Raises DataError if the cache cannot be written or a file changes while it is read.
+    Raises DataError if the cache cannot be written or a file changes while it is read, UnreachableError if photos that
+    it was made of may still exist where they cannot be read.
     """
     directory = cache_directory() / "images"
     index_path = index_path_of(root)
     index = read_index(index_path)
     read = contents.read(paths, index["files"], time.time_ns())
+    check_reachable(contents.lost(index["files"], read), is_any_left=read.has_any() or not index["files"])
     files = [(path, digest) for path, digest in zip(paths, read.digests, strict=True) if isinstance(digest, bytes)]
     digests = [digest.hex() for _, digest in files]
     pixel_path = directory / pixel_name(form.tag, digests)

@@ -38,6 +38,15 @@ class Contents:
     digests: tuple[bytes | NotUsableError, ...]
     known: Known
 
+    def has_any(self) -> bool:
+        """Return whether any of the files could be read."""
+        return any(isinstance(digest, bytes) for digest in self.digests)
+
+
+def lost(known: Known, now: Contents) -> list[Path]:
+    """Return the files that `known` tells of and that are not, as it tells of them, among those read `now`."""
+    return [Path(name) for name in known if name not in now.known]
+
 
 def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
     """Hash files, except those that `known` tells are unchanged. `now_ns`: the time at the start (Unix, ns)."""

@@ -1,4 +1,7 @@
-"""Photos that are gone leave the pixel cache, too: their rows, their hashes and their names."""
+"""Photos that are gone leave the pixel cache, too: their rows, their hashes and their names.
+
+Those that cannot be reached for the moment stay in it, for a week: see `common.images.reachable`.
+"""
 
 import contextlib
 import json
@@ -10,19 +13,25 @@ from common.files import cache_directory, write_atomic
 from common.images import contents
 from common.images.cache import index_path_of, pixel_name, read_index, remove_interrupted
 from common.images.pixel_file import copy_without, digests_of
+from common.images.reachable import UnreachableError, check_reachable
 
+UNREACHABLE_SECONDS = 7 * 24 * 3600  # for which pixels of photos that cannot be reached are kept
 UNNAMED_SECONDS = 24 * 3600  # a pixel file that no index names is being built, or was left by a killed process
 
 
-def forget_deleted(root: Path, paths: Collection[Path]) -> int:
+def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = False) -> int:
     """Take photos that were deleted or changed out of all pixel files of this user; return how many contents went.
 
-    root, paths: a folder of photos and all files in it, for those of them that no index tells of yet
+    root, paths: a folder of photos, all files in it and those that were, for those of them that no index tells of yet
+    is_emptied:  whether it is sure that there are none because they were deleted
 
     Raises OSError (disk full): then some of the files are as they were.
     """
     directory, own = cache_directory() / "images", index_path_of(root)
-    gone = sum(_forget_deleted_of(path, paths if path == own else ()) for path in sorted(directory.glob("*.json")))
+    gone = 0
+    for path in sorted(directory.glob("*.json")):
+        of_root = path == own
+        gone += _forget_deleted_of(path, paths if of_root else (), is_emptied=is_emptied and of_root)
     _remove_unnamed(directory)
     remove_interrupted(directory)
     return gone
@@ -38,10 +47,22 @@ def forget_all() -> int:
     return size
 
 
-def _forget_deleted_of(index_path: Path, paths: Collection[Path]) -> int:
+def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:
     """Do so for one folder of photos, whose index this is; paths: files in it that the index need not tell of."""
     index = read_index(index_path)
-    read = contents.read({*map(Path, index["files"]), *paths}, index["files"], time.time_ns())
+    files = sorted({*map(Path, index["files"]), *paths})
+    read = contents.read(files, index["files"], time.time_ns())
+    missing = [path for path, digest in zip(files, read.digests, strict=True) if not isinstance(digest, bytes)]
+    had_any = bool(files) or any(digests_of(index_path.parent / Path(name).name) for name in index["pixels"].values())
+    marker = index_path.with_suffix(".unreachable")
+    try:
+        check_reachable(missing, is_any_left=read.has_any() or is_emptied or not had_any)
+    except UnreachableError:
+        if not marker.exists():
+            marker.touch(mode=0o600)
+        if marker.stat().st_mtime > time.time() - UNREACHABLE_SECONDS:
+            return 0
+    marker.unlink(missing_ok=True)
     present = {digest.hex() for digest in read.digests if isinstance(digest, bytes)}
     gone = set[str]()
     pixels, old = {}, []

@@ -52,6 +52,11 @@ class Snapshot:
         """Return whether photos that were opened after this look are those of the look `now`."""
         return self.is_settled and self.files == now.files
 
+    def is_emptied(self, before: "Snapshot", root: Path) -> bool:
+        """Return whether `root` is the very folder that it was in the look `before`, and no file is left in it."""
+        same = self.files.get(str(root))
+        return bool(same) and same == before.files.get(str(root)) and root.is_dir() and not self.paths()
+
     def difference(self, now: "Snapshot") -> Difference | None:
         """Return the changes from this look to the look `now`; None: there are none."""
         if self.files == now.files:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from common.config import resolve
 from common.errors import DataError
 from common.images.contents import SETTLED_NS
 from common.images.folder import open_folder
-from common.images.forget import forget_all
+from common.images.forget import UNREACHABLE_SECONDS, forget_all
 from common.images.pixel_file import digests_of
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Plan, TrainOrder
@@ -150,13 +151,100 @@ def test_a_new_class_and_one_that_is_gone_are_told(photos: Path, tmp_path: Path)
     assert "'scarf' came, and a run that does not know it cannot use this store's photos" in store.told[-1]
 
 
-def test_a_folder_that_goes_away_ends_its_use(photos: Path, tmp_path: Path, cache: Path) -> None:
+def not_mounted(photos: Path, elsewhere: Path) -> None:
+    """Move the photos away and leave an empty folder in their place, as a disk does that is not mounted."""
+    photos.rename(elsewhere)
+    photos.mkdir()
+
+
+def without_a_disk(photos: Path, elsewhere: Path) -> None:
+    """Move one class to another disk, which a link leads to and which is not there."""
+    (photos / "hat").rename(elsewhere)
+    (photos / "hat").symlink_to(elsewhere.parent / "no-disk")
+
+
+@pytest.mark.parametrize("lose", [lambda photos, elsewhere: photos.rename(elsewhere), not_mounted, without_a_disk])
+def test_photos_that_cannot_be_reached_are_neither_used_nor_forgotten(
+    photos: Path, tmp_path: Path, cache: Path, lose: Callable[[Path, Path], object]
+) -> None:
     store = Store(photos, tmp_path)
     store.trained()
-    photos.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="does not exist"):
+    before = kept(cache)
+    original = tmp_path / "original"
+    shutil.copytree(photos, original)
+    lose(photos, tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot be reached") as refused:
+            store.trained()
+    assert (refused.value.code, refused.value.detail) == ("data", "photos-unreachable")
+    assert (kept(cache), mapped(cache), len(store.told)) == (before, [], 1)
+    if photos.exists():
+        shutil.rmtree(photos)
+    shutil.copytree(original, photos)  # the disk is back
+    (photos / "boot" / "0.png").unlink()
+    assert sum(store.counts()) == 39
+    assert kept(cache) < before  # the photo that was deleted meanwhile is gone
+    assert len(kept(cache)) == 39
+
+
+def test_a_store_that_starts_while_its_disk_is_away_forgets_nothing(photos: Path, tmp_path: Path, cache: Path) -> None:
+    newest = max(path.stat().st_ctime_ns for path in photos.rglob("*"))
+    wait_for(lambda: time.time_ns() > newest + SETTLED_NS)
+    Store(photos, tmp_path).trained()
+    before = kept(cache)
+    not_mounted(photos, tmp_path / "elsewhere")
+    store = Store(photos, tmp_path)
+    store.source.forget_deleted()
+    with pytest.raises(StoreError, match="cannot be reached"):
         store.trained()
-    assert (kept(cache), list(cache.glob("*.json")), mapped(cache)) == (set(), [], [])
+    assert kept(cache) == before
+    photos.rmdir()
+    (tmp_path / "elsewhere").rename(photos)
+    assert store.trained() == 32
+    assert kept(cache) == before
+
+
+def test_pixels_of_photos_that_cannot_be_reached_for_a_week_are_forgotten(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
+    store = Store(photos, tmp_path)
+    store.trained()
+    before = kept(cache)
+    photos.rename(tmp_path / "elsewhere")
+    store.worker.look()
+    assert kept(cache) == before
+    (since,) = cache.glob("*.unreachable")
+    week_ago = time.time() - UNREACHABLE_SECONDS - 1
+    os.utime(since, (week_ago, week_ago))
+    store.worker.look()
+    assert list(cache.iterdir()) == []
+
+
+def test_the_last_photos_of_a_folder_that_stays_leave_at_once(photos: Path, tmp_path: Path, cache: Path) -> None:
+    store = Store(photos, tmp_path)
+    store.trained()
+    for name in ("boot", "hat"):
+        shutil.rmtree(photos / name)
+    with pytest.raises(DataError, match="No usable image"):
+        store.trained()
+    assert (kept(cache), mapped(cache)) == (set(), [])
+    with pytest.raises(DataError, match="No usable image"):
+        Store(photos, tmp_path).trained()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_class_folder_that_may_not_be_read_is_not_an_empty_one(photos: Path, tmp_path: Path, cache: Path) -> None:
+    store = Store(photos, tmp_path)
+    store.trained()
+    before = kept(cache)
+    (photos / "hat").chmod(0)
+    try:
+        with pytest.raises(StoreError, match="hat: Permission denied"):
+            store.trained()
+    finally:
+        (photos / "hat").chmod(0o700)
+    assert kept(cache) == before
+    assert store.trained() == 32
 
 
 def test_photos_of_a_csv_file_are_looked_at_likewise(photos: Path, tmp_path: Path, cache: Path) -> None:

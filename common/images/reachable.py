@@ -1,0 +1,67 @@
+"""Whether photos that are no longer found were deleted, or lie on a disk that cannot be reached for the moment.
+
+A network disk that fails shows errors, a folder that is missing, or, not being mounted, an empty folder in its place. A
+photo counts as deleted only if a folder that can be listed does not have it, and if any other one is still there: of a
+folder that has lost every photo nobody can say which of the two has happened.
+"""
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.errors import DataError
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # any other error tells of the disk
+
+
+class UnreachableError(DataError):
+    """Photos that were there cannot be read, and may still exist."""
+
+
+def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
+    """Make sure that files which are no longer found were deleted.
+
+    missing:     files that were there; those which can be found after all do not matter
+    is_any_left: whether other photos of the same folder are there, or it is sure that there are none to find
+
+    Raises UnreachableError if they may still exist.
+    """
+    gone = [path for path in missing if not _exists(path)]
+    for folder in sorted({path.parent for path in gone}):
+        _check_folder(folder)
+    if not is_any_left:
+        raise UnreachableError(_sentence("none of them is there any more, as where a disk is not mounted"))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise UnreachableError(_sentence(f"{path.parent}: {error.strerror}")) from error
+        return False
+    except ValueError:  # a name from a CSV file that is none
+        return False
+    return True
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises UnreachableError unless this folder, or the nearest above it that is left, can be listed."""
+    while True:
+        try:
+            next(folder.iterdir(), None)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise UnreachableError(_sentence(f"{folder}: {error.strerror}")) from error
+            if folder.is_symlink():
+                raise UnreachableError(_sentence(f"{folder} is a link that leads nowhere")) from error
+            folder = folder.parent
+        else:
+            return
+
+
+def _sentence(why: str) -> str:
+    return (
+        f"Photos that were there cannot be reached ({why}); until they can, none is used and none is forgotten: bring "
+        "their disk back. If they were deleted, `flower-client forget` removes what was decoded of them."
+    )
