@@ -6,10 +6,10 @@ from pathlib import Path
 from client.audit import FILE, AuditLog, Note
 from client.enrol import OnlyOne, load_key
 from client.health import FACTS, PAGE
-from client.kept_models import FOLDER as MODELS
+from client.home import KEY, MODELS
 from client.policy import FILE as POLICY
 from common.errors import ConfigError
-from common.images.forget import forget_all
+from common.images.cache_folder import forget_all
 
 STAYS = (POLICY, MODELS)  # in a store's home, beside the audit log: what a person wrote, and what the store was given
 
@@ -50,7 +50,7 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
 
 def _at_rest(home: Path) -> AuditLog:
     """Return the store's audit log, which a store at work has for itself. Raises RunError."""
-    key = home / "key.pem"
+    key = home / KEY
     return AuditLog(home / FILE, key=load_key(key) if key.exists() else None)
 
 

@@ -11,7 +11,7 @@ import httpx
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from client.home import store_home
+from client.home import KEY, store_home
 from client.kit import Credentials, new_key
 from client.known_addresses import KnownAddresses
 from client.refusals import NO_CONNECTION, obstacle
@@ -59,7 +59,7 @@ def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
             f"Store {kit.store} on this machine belongs to the chain {member.chain} ({member.server}), and this kit "
             f"is of the chain {kit.chain} ({kit.server}). Use the right kit; to change chains, move {home} away first."
         )
-    key_file, known = home / "key.pem", addresses_of(kit, server)
+    key_file, known = home / KEY, addresses_of(kit, server)
     if member is None or member.invitation != kit.invitation or not key_file.exists():
         _take_up(kit, home, key_file, known, wait)
     return Credentials(known.all[0], known.authority, load_key(key_file), home / "node", known)

@@ -19,12 +19,12 @@ from client.states import KEPT_RUNS, StateStore
 from common import claims, models, personal
 from common.errors import ConfigError, DataError
 from common.files import write_atomic, write_json
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.models import saved
 from common.models.head import head_name
 from common.models.saved import SavedModel
 from common.prediction import load
 
-DESCRIPTION = "model.json"
 TOLERANCE = 1e-4  # of scores, relative: adding to the bias and adding to the score differ by rounding only
 
 
@@ -58,7 +58,7 @@ def export_own(model: Path, name: str, out: Path) -> Exported:
     shared = saved.read(model)
     described = _described(shared.path.with_name(DESCRIPTION), shared.tensors.keys())
     owned = _owned(shared, described["provenance"], name)
-    if (path := out / saved.FILE).exists():
+    if (path := out / WEIGHTS).exists():
         raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
     tensors = {**shared.tensors, **owned.tensors}
     if owned.added is not None:

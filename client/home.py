@@ -7,7 +7,10 @@ from common.files import private_directory, state_directory
 from common.naming import check_store_name
 from common.suggest import did_you_mean
 
-STATES = "states"  # the folder, in a store's home, of what its strategies keep between rounds
+# In a store's home:
+KEY = "key.pem"  # its private key
+STATES = "states"  # the folder of what its strategies keep between rounds
+MODELS = "models"  # the folder of models that runs delivered, one folder each
 
 
 def store_home(name: str) -> Path:

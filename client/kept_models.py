@@ -1,6 +1,8 @@
 """Models that runs delivered, at the store: `models/RUN/model.safetensors` and `model.json` in its home.
 
-A model is there as a whole or not at all. A few are kept, of bounded size: a server cannot fill the disk.
+A model is there as a whole or not at all, and stays until a later one of its own run takes its place or a person
+removes it: no other model can drive it out. How much room all of them have is the policy's; one that finds none is
+refused.
 """
 
 import hashlib
@@ -14,30 +16,36 @@ from typing import Any
 
 from client.failures import StoreError
 from common.errors import DataError, FedshelfError, MessageError
+from common.failures import LONGEST_REST
 from common.files import sync_directory, write_atomic
 from common.model_delivery import DeliverOrder, ModelReceipt
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.models import saved
 from common.plain import plain
 
-FOLDER = "models"  # in a store's home
-DESCRIPTION = "model.json"
 OWN = "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.export`)
-KEPT = 4  # models
 LARGEST = 2**30  # bytes of one
+LEAST_COUNTED = 10**6  # bytes that a model counts for at least, so that tiny ones are not without number either
 _NEW, _OLD = ".new-", ".old-"  # how folders begin that an interrupted process may leave behind
 
 
 class KeptModels:
     """The delivered models of the store `name`, in `directory`; a `client.app.ModelKeeper`.
 
+    room:  bytes that all of them may take; 0: no limit
     admit: raises StoreError for a model that the store's policy does not allow
     tell:  shows a line to the person at the store
     """
 
     def __init__(
-        self, name: str, directory: Path, admit: Callable[[DeliverOrder], None], tell: Callable[[str], None]
+        self,
+        name: str,
+        directory: Path,
+        room: float,
+        admit: Callable[[DeliverOrder], None],
+        tell: Callable[[str], None],
     ) -> None:
-        self._name, self._directory, self._admit, self._tell = name, directory, admit, tell
+        self._name, self._directory, self._room, self._admit, self._tell = name, directory, room, admit, tell
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
         """Keep a model, or say whether one that is offered has to be sent.
@@ -51,6 +59,8 @@ class KeptModels:
             raise StoreError("refused", told, "model-too-large")
         self._mend()
         is_kept = self._has(order)
+        if not is_kept:
+            self._check_room(order)
         if not is_kept and order.content is not None:
             self._keep(order, order.content)
             is_kept = True
@@ -61,7 +71,7 @@ class KeptModels:
         folder = self._folder(order)
         try:
             told = _described((folder / DESCRIPTION).read_bytes())
-            with (folder / saved.FILE).open("rb") as file:
+            with (folder / WEIGHTS).open("rb") as file:
                 return told.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest() == order.sha256
         except (OSError, DataError):
             return False
@@ -75,7 +85,7 @@ class KeptModels:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
         try:
-            write_atomic(new / saved.FILE, lambda file: file.write(content), private=True)
+            write_atomic(new / WEIGHTS, lambda file: file.write(content), private=True)
             write_atomic(new / DESCRIPTION, lambda file: file.write(order.description), private=True)
             _check(new, order)
             own = self._make_own(new)
@@ -89,8 +99,7 @@ class KeptModels:
             shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        self._forget_others(folder)
-        self._tell(f"The model of run {order.run} is here, whole: {folder / saved.FILE}")
+        self._tell(f"The model of run {order.run} is here, whole: {folder / WEIGHTS}")
         self._tell(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
@@ -104,13 +113,10 @@ class KeptModels:
         return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])
 
     def _folder(self, order: DeliverOrder) -> Path:
-        """Return where the model of this run goes: by the run's name, with its identity if another run has that."""
-        folder = self._directory / order.run
-        try:
-            of = _described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"]
-        except (OSError, DataError, KeyError, TypeError):
-            of = order.run_id
-        return folder if of == order.run_id else self._directory / f"{order.run}-{order.run_id[:8]}"
+        """Return where the model of this run goes: by the run's name, with its identity if anything else has that."""
+        names = (order.run, f"{order.run}-{order.run_id[:8]}", f"{order.run}-{order.run_id}")
+        folders = [self._directory / name for name in names]
+        return next((folder for folder in folders if _is_for(folder, order.run_id)), folders[-1])
 
     def _mend(self) -> None:
         """Undo what a killed process left: half-written models go, one without its successor gets its name back."""
@@ -121,12 +127,36 @@ class KeptModels:
             with suppress(OSError):
                 shutil.rmtree(old) if folder.exists() else old.rename(folder)
 
-    def _forget_others(self, newest: Path) -> None:
-        """Remove the oldest models beyond `KEPT`."""
-        others = [path for path in self._directory.iterdir() if path.is_dir() and path != newest]
-        for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(KEPT - 1)]:
-            shutil.rmtree(path, ignore_errors=True)
-            self._tell(f"The model {path.name} is removed, as {KEPT} are kept.")
+    def _check_room(self, order: DeliverOrder) -> None:
+        """Raises StoreError if there is no room for a model beside those of other runs."""
+        if not self._room:
+            return
+        replaced = self._folder(order)
+        others = [path for path in self._directory.glob("*") if path.is_dir() and path != replaced]
+        taken = sum(max(_size(path), LEAST_COUNTED) for path in others)
+        wanted = max(order.size + len(order.description), LEAST_COUNTED)
+        if taken + wanted > self._room:
+            told = (
+                f"The model of run {order.run} has {wanted / 1e6:.1f} MB; those of other runs in {self._directory} "
+                f"take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some that nobody needs, or allow more "
+                "(megabytes_of_models in the policy)."
+            )
+            raise StoreError("policy", told, "megabytes-of-models", LONGEST_REST)
+
+
+def _is_for(folder: Path, run_id: str) -> bool:
+    """Return whether a folder is there for a model of this run: it has one already, or does not exist."""
+    if not folder.exists():
+        return True
+    try:
+        return bool(_described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"] == run_id)
+    except (OSError, DataError, KeyError, TypeError):
+        return False
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _check(folder: Path, order: DeliverOrder) -> None:

@@ -66,6 +66,9 @@ class Policy(BaseModel):
     model_delivery: bool = Field(
         True, description="whether models that runs deliver are taken and kept here, in the folder models"
     )
+    megabytes_of_models: Limit = Field(
+        4000.0, description="MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
+    )
     differential_privacy: bool = Field(
         False, description="whether only trainings with differential privacy are allowed; no strategy offers it yet"
     )

@@ -15,13 +15,13 @@ from client.audit import FILE, Entry
 from client.audit.chain import decode
 from client.audit.files import full_files
 from client.enrol import membership
+from client.home import MODELS
 from client.hours import seconds_until, seconds_until_midnight
-from client.kept_models import DESCRIPTION
-from client.kept_models import FOLDER as MODELS
 from client.policy import policy_of
 from client.usage import FILE as USAGE
 from client.usage import Usage
 from common.errors import RunError
+from common.model_files import DESCRIPTION
 
 OLDEST = 100_000  # lines of the audit log that are looked through, the latest first
 

@@ -13,10 +13,10 @@ from client.console import log_in_plain_words, say
 from client.frozen import FrozenCache
 from client.guard import GuardedWorker
 from client.health.examine import quick
-from client.home import store_home
-from client.kept_models import FOLDER as MODELS
+from client.home import MODELS, store_home
 from client.kept_models import KeptModels
 from client.policy import FILE as POLICY
+from client.policy import policy_of
 from client.resident import guard_of, worker_of
 from client.settings import Settings
 from client.work import StoreWorker
@@ -57,7 +57,9 @@ def work(pipe: Connection, settings: Settings) -> None:
     try:
         store, guard = worker_of(node, tell), guard_of(settings.store)
         worker = GuardedWorker(TellingWorker(store), guard)
-        models = KeptModels(settings.store, store_home(settings.store) / MODELS, guard.admit_model, say)
+        home = store_home(settings.store)
+        room = policy_of(home).megabytes_of_models * 1e6
+        models = KeptModels(settings.store, home / MODELS, room, guard.admit_model, say)
         kept = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)

@@ -13,6 +13,7 @@ from typing import Any
 from common import product_names
 from common.config import STORES_OWN, RunConfig, resolve
 from common.errors import RunError
+from common.model_files import WEIGHTS
 from common.product_names import ProductNames
 from server.addresses import Address, check_free
 from server.credentials.kits import Chain
@@ -191,7 +192,7 @@ def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _finished(path: Path, config: RunConfig) -> str | None:
     """What to say of a run that is at its end already, and is not asked for more; else None."""
     summary = path / "summary.json"
-    if not (RunDirectory.is_run(path) and summary.exists() and (path / "model.safetensors").exists()):
+    if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS).exists()):
         return None
     told, before = json.loads(summary.read_text(encoding="utf-8")), RunDirectory.stored(path, {})
     wants_more = config.run.rounds > before.run.rounds or config.evaluation.patience != before.evaluation.patience
@@ -246,5 +247,5 @@ def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
     """By what is there, never by what Flower says: a model, made by stores, of a run that went to its end."""
     if summary["status"] == "stopped":
         return STOPPED
-    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / "model.safetensors").is_file()
+    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()
     return 0 if summary["status"] == "finished" and trained else RunError.exit_code

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.errors import RunError, StoresError
-from common.models.saved import FILE
+from common.model_files import WEIGHTS
 from server.addresses import Address, check_free
 from server.conduct import STOPPED, Conductor, RunFailedError, stop_on_signals
 from server.credentials.kits import Chain
@@ -37,7 +37,7 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     wait: seconds to do so for; 0: until told to end
     Raises RunError if the run has no model, StoresError if stores lack it after `wait` seconds.
     """
-    if not (run / FILE).is_file():
+    if not (run / WEIGHTS).is_file():
         raise RunError(
             f"There is no model in {run} yet: the run goes on with `flower-server start --resume --out {run}`, and"
             f" `flower-server export {run} --round last` writes the model of a round."

@@ -15,15 +15,13 @@ from common.config import RunConfig
 from common.errors import RunError
 from common.files import write_atomic, write_json
 from common.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
-from common.models.saved import FILE
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.naming import run_name
 from common.orders import Plan
 from common.product_names import ProductNames, called
 from common.training import Network
 from server.checkpoints import State
 from server.run_directory import finite
-
-DESCRIPTION = "model.json"
 
 
 def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any], names: ProductNames) -> str:
@@ -42,7 +40,7 @@ def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, An
     network.load(state.model)
     tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
-    write_atomic(directory / "model.safetensors", lambda file: file.write(content))
+    write_atomic(directory / WEIGHTS, lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     sha256 = hashlib.sha256(content).hexdigest()
     described = with_names(json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names)
@@ -59,13 +57,13 @@ def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, A
 def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
     """Return the model in `folder`, of the run in the directory `run`, as it is sent. Raises RunError."""
     try:
-        content, told = (folder / FILE).read_bytes(), json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        content, told = (folder / WEIGHTS).read_bytes(), json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         network, run_id = told["name"], told["provenance"]["run_id"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"There is no whole model in {folder}: {FILE} or {DESCRIPTION} cannot be read.") from error
+        raise RunError(f"There is no whole model in {folder}: {WEIGHTS} or {DESCRIPTION} cannot be read.") from error
     sha256 = hashlib.sha256(content).hexdigest()
     if told.setdefault("sha256", sha256) != sha256:  # an earlier version's description does not say it
-        raise RunError(f"{folder / FILE} is not the model that the {DESCRIPTION} beside it names by its SHA-256.")
+        raise RunError(f"{folder / WEIGHTS} is not the model that the {DESCRIPTION} beside it names by its SHA-256.")
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
     if len(description) > LONGEST_DESCRIPTION:
         raise RunError(f"{folder / DESCRIPTION} has {len(description)} bytes; stores take {LONGEST_DESCRIPTION}.")

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from common.config import RunConfig, resolve
 from common.errors import ConfigError, DataError
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.models.grow import grow, without_new
-from common.models.saved import FILE, SavedModel, read
+from common.models.saved import SavedModel, read
 from common.training import Network
 from server.past_rounds import model_of_round
 from server.run_directory import RunDirectory
@@ -77,9 +78,9 @@ def _origin(settings: Mapping[str, Any]) -> Path:
 def _check_finished(path: Path) -> None:
     """Raises DataError, with how to name a round, for a run without a model and for a checkpoint."""
     run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if RunDirectory.is_run(run) and not (run / FILE).is_file():
+    if RunDirectory.is_run(run) and not (run / WEIGHTS).is_file():
         raise DataError(
-            f"The run in {run} has no {FILE} yet: it is not finished. Name the round to go on from: {run}@best,"
+            f"The run in {run} has no {WEIGHTS} yet: it is not finished. Name the round to go on from: {run}@best,"
             f" {run}@last or {run}@N, of those that have a checkpoint."
         )
 
@@ -113,7 +114,7 @@ def provenance(saved: SavedModel) -> dict[str, Any]:
     """Which model it was: its file's SHA-256, and what the model.json beside it says of the run that made it."""
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told = dict(json.loads(saved.path.with_name("model.json").read_text(encoding="utf-8"))["provenance"])
+        told = dict(json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"])
     digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()
     made = {key: told.get(key) for key in ("run_id", "made", "round", "weights_sha256")}
     return {"file_sha256": digest, "classes": list(saved.spec.classes), **made}

@@ -10,12 +10,12 @@ import torch
 from common import strategies
 from common.config import RunConfig
 from common.errors import ConfigError, RunError
-from common.models.saved import FILE
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.product_names import recorded
 from common.training import Network
 from server import delivery, plan_file
 from server.checkpoints import Checkpoints, State
-from server.export import DESCRIPTION, weights_sha256, write_model
+from server.export import weights_sha256, write_model
 from server.plan_file import SavedPlan
 from server.run_directory import RunDirectory
 
@@ -63,7 +63,7 @@ def export_round(run: Path, which: str, out: Path | None) -> Exported:
     write_model(folder, saved.plan, state, told, recorded(run))
     test = (told["test"] or {}).get("accuracy")
     is_calibrated = bool((told["calibration"] or {}).get("temperature"))
-    return Exported(folder / FILE, number, latest.round, because, test, is_calibrated)
+    return Exported(folder / WEIGHTS, number, latest.round, because, test, is_calibrated)
 
 
 def model_of_round(run: Path, which: str) -> Path:
@@ -73,7 +73,7 @@ def model_of_round(run: Path, which: str) -> Path:
     """
     config, checkpoints = _opened(run)
     number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
-    path = run / f"round-{number}" / FILE
+    path = run / f"round-{number}" / WEIGHTS
     if not path.is_file():
         return export_round(run, str(number), None).path
     digest = weights_sha256(plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number))

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from common.files import write_json
+from common.model_files import DESCRIPTION
 from common.product_names import ProductNames, record, recorded
-from server.export import DESCRIPTION, with_names
+from server.export import with_names
 
 
 def rename(directory: Path, names: ProductNames) -> bool:

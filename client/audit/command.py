@@ -9,6 +9,7 @@ from client.audit.files import full_files, lines, read_head
 from client.audit.seal import fingerprint, public_text
 from client.audit.show import show
 from client.enrol import load_key
+from client.home import KEY
 from common.errors import ConfigError, RunError
 
 
@@ -49,7 +50,7 @@ def check(path: Path) -> None:
 
 def _own_key(path: Path) -> str:
     """Return the public key of the store whose home the log is in; empty if there is none."""
-    key = path.with_name("key.pem")
+    key = path.with_name(KEY)
     return public_text(load_key(key)) if key.exists() else ""
 
 

@@ -22,6 +22,7 @@ from common.images.augment import normalise
 from common.images.contents import read_photo
 from common.images.decode import NotUsableError, PixelFormat, decode
 from common.images.parallel import in_order
+from common.model_files import WEIGHTS
 from common.training import Network
 
 _BATCH = 128
@@ -55,7 +56,7 @@ class Guesses:
 
 def load(model: Path) -> Network:
     """The network in a `model.safetensors`, or in a directory's. Raises ConfigError if it is none of ours."""
-    path = model / "model.safetensors" if model.is_dir() else model
+    path = model / WEIGHTS if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
             spec = claims.spec((file.metadata() or {})["spec"])

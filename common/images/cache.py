@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import DataError
-from common.files import cache_directory, private_directory, write_atomic
+from common.files import private_directory, write_atomic
 from common.images import contents
+from common.images.cache_folder import pixel_folder
 from common.images.decode import NotUsableError, PixelFormat, decode, decoder_tag
 from common.images.parallel import in_order
 from common.images.pixel_file import Stored, open_stored, trailer_of, verdicts_of
@@ -85,7 +86,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
     Raises DataError if the cache cannot be written or a file changes while it is read, UnreachableError if photos that
     it was made of may still exist where they cannot be read.
     """
-    directory = cache_directory() / "images"
+    directory = pixel_folder()
     index_path = index_path_of(root)
     index = read_index(index_path)
     read = contents.read(paths, index["files"], time.time_ns())
@@ -130,7 +131,7 @@ def remembered(root: Path) -> Remembered:
     verdicts: dict[str, str] = {}
     for tag, name in index["pixels"].items():
         if tag.endswith(decoder_tag()):  # another decoder may read other photos
-            verdicts |= verdicts_of(cache_directory() / "images" / Path(name).name)
+            verdicts |= verdicts_of(pixel_folder() / Path(name).name)
     return Remembered(index["files"], verdicts)
 
 
@@ -196,7 +197,7 @@ def _counted(results: Iterator[Any], total: int, progress: Progress | None) -> I
 
 def index_path_of(root: Path) -> Path:
     """Return where the index of a folder's, or a CSV file's, photos is kept."""
-    return cache_directory() / "images" / f"{_hash(str(root.resolve()))}.json"
+    return pixel_folder() / f"{_hash(str(root.resolve()))}.json"
 
 
 def pixel_name(tag: str, digests: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from common.files import cache_directory, write_atomic
+from common.files import write_atomic
 from common.images import contents
 from common.images.cache import index_path_of, pixel_name, read_index, remove_interrupted
+from common.images.cache_folder import pixel_folder
 from common.images.pixel_file import copy_without, digests_of
 from common.images.reachable import UnreachableError, check_reachable
 
@@ -27,7 +28,7 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
 
     Raises OSError (disk full): then some of the files are as they were.
     """
-    directory, own = cache_directory() / "images", index_path_of(root)
+    directory, own = pixel_folder(), index_path_of(root)
     gone = 0
     for path in sorted(directory.glob("*.json")):
         of_root = path == own
@@ -35,16 +36,6 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
     _remove_unnamed(directory)
     remove_interrupted(directory)
     return gone
-
-
-def forget_all() -> int:
-    """Remove all pixel files of this user with all that is remembered of photos; return the bytes. Raises OSError."""
-    directory = cache_directory() / "images"
-    files = [path for path in directory.glob("*") if path.is_file()] if directory.is_dir() else []
-    size = sum(path.stat().st_size for path in files)
-    for path in files:
-        path.unlink(missing_ok=True)
-    return size
 
 
 def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:

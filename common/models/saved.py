@@ -8,10 +8,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from common.errors import DataError
+from common.model_files import WEIGHTS
 from common.models.spec import ModelSpec
 from common.models.weights import check_finite
-
-FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,18 @@ def read(path: Path) -> SavedModel:
     A model that is not finite is none. The file alone is enough: its metadata hold the specification.
     `common.prediction.load` makes a network of it.
     """
-    file = path / FILE if path.is_dir() else path
+    file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"There is no model in {path}: expected a {FILE}, or the directory of a run that has one.")
+        raise DataError(f"There is no model in {path}: expected a {WEIGHTS}, or the directory of a run that has one.")
     try:
         with safe_open(file, framework="pt") as opened:
             spec = ModelSpec.from_json((opened.metadata() or {})["spec"])
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except KeyError:
-        raise DataError(f"{file} does not say what network it is for; expected the {FILE} of a run.") from None
+        raise DataError(f"{file} does not say what network it is for; expected the {WEIGHTS} of a run.") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(
-            f"Cannot read the model {file} ({_first_line(error)}); expected the {FILE} of a run."
+            f"Cannot read the model {file} ({_first_line(error)}); expected the {WEIGHTS} of a run."
         ) from error
     check_finite(tensors, str(file))
     return SavedModel(file, spec, tensors)

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from common.model_files import WEIGHTS
 from server.report.naming import outcome
 from server.report.words import counted, decimal, duration, percent, printable
 from server.status import HELD_UP, WORDS, Doing, Status
@@ -168,7 +169,7 @@ def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
 def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = None) -> None:
     """Print the outcome; the last line says where the model is, or that there is none."""
     console = console or Console()
-    report, model = out / "report.html", out / "model.safetensors"
+    report, model = out / "report.html", out / WEIGHTS
     lines = [printable(line) for line in outcome(summary, out)]
     if report.exists():
         lines.append(f"Report: {report}")

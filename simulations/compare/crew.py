@@ -19,7 +19,8 @@ from client.states import StateStore
 from common import personal, product_names, strategies
 from common.assortment import adjustment
 from common.errors import FedshelfError
-from common.models.saved import FILE, read
+from common.model_files import WEIGHTS
+from common.models.saved import read
 from common.orders import Plan
 from common.params import Layout
 from common.prediction import load
@@ -134,7 +135,7 @@ class Crew:
     def _finished(self, part: Part) -> dict[str, Any] | None:
         """The summary of a part that an earlier process finished."""
         path = self._root / part.name
-        if not (path / "summary.json").is_file() or not (path / FILE).is_file():
+        if not (path / "summary.json").is_file() or not (path / WEIGHTS).is_file():
             return None
         summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         return summary if summary["status"] == "finished" else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.config import CohortConfig, MessagesConfig, RunConfig, ScreeningConfig, StrategyConfig, flatten, resolve
 from common.images.types import StoreData
-from common.models.saved import FILE
+from common.model_files import WEIGHTS
 from server.cohort import round_half_up
 from simulations.federation import Federation
 from simulations.pooling import pooled
@@ -130,7 +130,7 @@ def _lone(config: RunConfig, rounds: int) -> RunConfig:
 def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
     """Further training at one store, from the model of the finished part in the directory `start`."""
     changed = {
-        "model.weights": str(start / FILE), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
+        "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
         "train.schedule": "constant", "strategy.average": "none", "evaluation.patience": 0,
     }  # fmt: skip
     return resolve(flatten(_lone(config, options.tune_epochs)), changed)

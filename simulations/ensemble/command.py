@@ -16,9 +16,8 @@ from common import device
 from common.config import RunConfig, resolve
 from common.errors import ConfigError, DataError
 from common.files import write_json
-from common.models import saved
+from common.model_files import DESCRIPTION, WEIGHTS
 from common.models.saved import SavedModel
-from server.export import DESCRIPTION
 from server.report.words import decimal, percent, printable
 from server.run_directory import RunDirectory, free_name
 from simulations.compare.judging import Judged, judged
@@ -109,8 +108,7 @@ def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, 
 def _names(members: Sequence[SavedModel]) -> list[str]:
     """The directories' names, with as many of those above as it takes to tell them apart."""
     places = [
-        member.path.resolve().parts[:-1] if member.path.name == saved.FILE else (member.path.stem,)
-        for member in members
+        member.path.resolve().parts[:-1] if member.path.name == WEIGHTS else (member.path.stem,) for member in members
     ]
     depth = 1
     while depth < max(map(len, places)) and len({parts[-depth:] for parts in places}) < len(places):

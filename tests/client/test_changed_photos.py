@@ -15,9 +15,10 @@ from client.states import StateStore
 from client.work import StoreWorker, Trainer
 from common.config import resolve
 from common.errors import DataError
+from common.images.cache_folder import forget_all
 from common.images.contents import SETTLED_NS
 from common.images.folder import open_folder
-from common.images.forget import UNREACHABLE_SECONDS, forget_all
+from common.images.forget import UNREACHABLE_SECONDS
 from common.images.pixel_file import digests_of
 from common.models.spec import ModelSpec
 from common.orders import EvaluateOrder, Plan, TrainOrder

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from client import kept_models
 from client.failures import StoreError, failure_of
 from client.frozen import FrozenCache
 from client.guard import Guard
@@ -19,6 +19,7 @@ from client.kept_models import KeptModels
 from client.policy import Policy
 from client.usage import Spent, Usage
 from common.errors import MessageError
+from common.failures import LONGEST_REST
 from common.messages import FORMAT, decode_order, decode_result, encode_order, encode_result
 from common.model_delivery import DeliverOrder, ModelReceipt
 from common.models.spec import ModelSpec
@@ -26,6 +27,7 @@ from common.naming import is_run_name, run_name
 from common.records import pack
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
+ROOM = 3.5e6  # bytes, enough for three models, which count for a megabyte each
 NOTHING = FrozenCache(Path("unused"))
 
 
@@ -57,7 +59,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def models(place: Path, said: list[str]) -> KeptModels:
-    return KeptModels("oslo", place, lambda _: None, said.append)
+    return KeptModels("oslo", place, ROOM, lambda _: None, said.append)
 
 
 def files(place: Path) -> set[str]:
@@ -88,7 +90,9 @@ def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(mo
     assert (place / "shops-bbbbbbbb" / "model.safetensors").read_bytes() == other.content
     assert models.receive(offer(later)).is_kept
     assert models.receive(offer(other)).is_kept
-    assert len(list(place.iterdir())) == 2
+    models.receive(replace(order_of(run_id="b" * 8 + "c" * 24), run="shops"))  # nor one whose identity begins alike
+    assert (place / "shops-bbbbbbbb" / "model.safetensors").read_bytes() == other.content
+    assert len(list(place.iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -116,14 +120,32 @@ def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_befo
     assert (place / "shops" / "model.safetensors").read_bytes() == before.content
 
 
-def test_few_models_are_kept_and_none_that_is_too_large(models: KeptModels, place: Path, said: list[str]) -> None:
-    for number in range(kept_models.KEPT + 2):
+def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(models: KeptModels, place: Path) -> None:
+    mine = order_of(run="mine", value=1.0)
+    models.receive(mine)
+    for number in (1, 2):
         models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32))
-    assert {path.name for path in place.iterdir()} == {f"run {number}" for number in range(2, kept_models.KEPT + 2)}
-    assert f"The model run 1 is removed, as {kept_models.KEPT} are kept." in said
-    with pytest.raises(StoreError, match="at most 1,073,741,824 are taken") as caught:
+    for order in (order_of(run="one more", run_id="3" * 32), offer(order_of(run="one more", run_id="3" * 32))):
+        with pytest.raises(StoreError, match=r"take 3.0 of 3.5 MB: remove some .* \(megabytes_of_models in") as caught:
+            models.receive(order)
+    told = failure_of("oslo", caught.value)
+    assert (told.code, told.detail, told.rest) == ("policy", "megabytes-of-models", LONGEST_REST)
+    assert {path.name for path in place.iterdir()} == {"mine", "run 1", "run 2"}
+    assert models.receive(offer(mine)).is_kept
+    later = order_of(run="mine", value=2.0)
+    assert models.receive(later).is_kept  # it takes the place of its own run's
+    assert (place / "mine" / "model.safetensors").read_bytes() == later.content
+    shutil.rmtree(place / "run 1")  # as a person does
+    assert models.receive(order_of(run="one more", run_id="3" * 32)).is_kept
+
+
+def test_without_a_limit_there_is_room_for_many_models_but_none_that_is_too_large(place: Path) -> None:
+    models = KeptModels("oslo", place, 0.0, lambda _: None, lambda _: None)
+    for number in range(6):
+        assert models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32)).is_kept
+    with pytest.raises(StoreError, match="at most 1,073,741,824 are taken") as too_large:
         models.receive(replace(offer(order_of()), size=2**30 + 1))
-    assert failure_of("oslo", caught.value).detail == "model-too-large"
+    assert failure_of("oslo", too_large.value).detail == "model-too-large"
 
 
 def test_a_damaged_state_of_the_store_does_not_keep_the_chains_model_away(
@@ -190,7 +212,7 @@ def test_the_policy_decides_on_the_offer(
 ) -> None:
     usage = Usage(tmp_path / "usage.json")
     usage.add(spent)
-    models = KeptModels("oslo", place, Guard(Policy.model_validate(policy), usage).admit_model, lambda _: None)
+    models = KeptModels("oslo", place, ROOM, Guard(Policy.model_validate(policy), usage).admit_model, lambda _: None)
     if not rule:
         assert not models.receive(offer(order_of())).is_kept
         return

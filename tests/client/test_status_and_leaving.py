@@ -1,6 +1,9 @@
 """`flower-client status`, `forget` and `leave`, as a person uses them."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,3 +104,24 @@ def test_leaving_for_good_asks_first_and_keeps_what_is_not_the_chains(tmp_path: 
     assert (verdict.fault, verdict.head.number, bool(verdict.signer)) == ("", 4, True)
     assert run(tmp_path, "leave", "--name", home.name, "--yes", "--everything").returncode == 0
     assert not home.exists()
+
+
+LISTS_TORCH = """
+import sys
+from client.main import main
+try:
+    main()
+finally:
+    print("loaded:", [name for name in ("torch", "flwr") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("command", [["status"], ["forget"], ["leave", "--yes"]])
+def test_a_command_that_looks_at_files_does_not_load_torch_for_it(
+    tmp_path: Path, home: Path, command: list[str]
+) -> None:
+    arguments = [sys.executable, "-c", LISTS_TORCH, *command, "--name", home.name]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, check=False, env={**os.environ, "FEDSHELF_HOME": str(tmp_path)}
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (4 if command == ["status"] else 0, "loaded: []")

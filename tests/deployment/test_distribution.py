@@ -61,7 +61,7 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         home = tmp_path / "stores" / NAMES[node]
         home.mkdir(parents=True)
         guard = Guard(Policy.model_validate(policy), Usage(home / "usage.json"))
-        models = KeptModels(NAMES[node], home / "models", guard.admit_model, lambda _: None)
+        models = KeptModels(NAMES[node], home / "models", 1e9, guard.admit_model, lambda _: None)
         app, frozen = ClientApp(), FrozenCache(home / "frozen")
 
         @app.query()
@@ -85,7 +85,7 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], notes: list[str]
 ) -> None:
     places = [put(10), put(11), put(12, model_delivery=False)]
-    KeptModels("south", places[1], lambda _: None, lambda _: None).receive(ORDER)
+    KeptModels("south", places[1], 1e9, lambda _: None, lambda _: None).receive(ORDER)
     distributed = runtime.deliver(ORDER, never)
     why = "its policy does not allow it (model-delivery)"
     missing = {"gone": "not connected"}
