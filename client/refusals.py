@@ -67,7 +67,7 @@ def _no_connection(error: httpx.TransportError) -> str:
                 )
             case ssl.SSLCertVerificationError():
                 return "another server answers there: its certificate is not from the chain that made this kit"
-            case ssl.SSLError():
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):  # that: ended, as where too many come
                 return "what answers there does not speak TLS"
     return NO_CONNECTION
 

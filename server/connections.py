@@ -108,8 +108,12 @@ class ConnectionLimits:
 
     def add(self, connection: Connection) -> None:
         """Take note of a new connection; another one may have to go for it."""
-        is_familiar = time.monotonic() - self._familiar.get(connection.address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
-        self._put(connection, self._neighbours if is_familiar else self._strangers, connection.address)
+        pool = self._neighbours if self.is_familiar(connection.address) else self._strangers
+        self._put(connection, pool, connection.address)
+
+    def is_familiar(self, address: str) -> bool:
+        """Return whether a store has proven its key on a connection from this address of late."""
+        return time.monotonic() - self._familiar.get(address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
 
     def prove(self, connection: Connection, key: str) -> None:
         """Take note that a request on the connection was signed with the store's key that this header names."""

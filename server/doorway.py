@@ -18,6 +18,7 @@ from server.bounded_http import BoundedHttp, Unread
 from server.connections import Connection, ConnectionLimits
 from server.credentials.refusals import RefusalLog
 from server.credentials.watched import Watched
+from server.handshakes import Handshakes
 
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
@@ -34,6 +35,7 @@ class Doorway(uvicorn.Server):
         super().__init__(config)
         self._limits, self._log, self._unread = limits, log, Unread()
         self._certificate = _Certificate(directory) if directory else None
+        self._handshakes = Handshakes()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -64,7 +66,12 @@ class Doorway(uvicorn.Server):
             await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
 
     def _greet_soon(self, accepted: socket.socket, address: str) -> None:
-        """Begin to speak with one client, as far as there is room for it."""
+        """Begin to speak with one client, as far as there is room for it and it does not come too often."""
+        is_familiar = self._limits.is_familiar(address)
+        if self._certificate and not self._handshakes.may_begin(address, is_familiar=is_familiar):
+            accepted.close()
+            self._log.tell(address, "too many TLS handshakes")
+            return
         connection = Connection(address, accepted.close)
         task = self._keep(self._greet(accepted, connection))
         task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began

@@ -147,6 +147,18 @@ def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it
     assert door.chain.stores.stores()["lyon-2"].state is State.ENROLLED
 
 
+def test_who_begins_too_many_handshakes_is_turned_away_before_them_and_others_are_not(door: Door) -> None:
+    told = "refused 127.99.0.1: too many TLS handshakes"
+    for _ in range(20_000):
+        socket.create_connection(("127.0.0.1", door.chain.port), 60, ("127.99.0.1", 0)).close()
+        if told in door.log.read_text():
+            break
+    with socket.create_connection(("127.0.0.1", door.chain.port), 60, ("127.99.0.1", 0)) as refused:
+        assert refused.recv(1) == b""  # nothing was said on it yet
+    assert door.health() == 503
+    assert door.log.read_text().count(told) == 1
+
+
 def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Door) -> None:
     allow_files(4096)
     assert door.call(door.key).status_code == 503

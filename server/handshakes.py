@@ -1,0 +1,56 @@
+"""How often anybody may begin a TLS handshake: each is work for the server before it knows who comes.
+
+A handshake costs the server 2 ms of a core, a connection that is ended before it 0.2 ms.
+"""
+
+import ipaddress
+import time
+from collections import OrderedDict
+
+REMEMBERED = 2**14  # owners of a kind
+HOST_BITS = 64  # of an IPv6 address: one household or machine has all numbers that begin alike
+
+
+class Allowance:
+    """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long run."""
+
+    def __init__(self, burst: int, rate: float) -> None:
+        self._ahead, self._each = (burst + 0.5) / rate, 1 / rate  # seconds; half a one for rounding
+        self._paid: OrderedDict[str, float] = OrderedDict()  # up to when each has used what it may, in time.monotonic()
+
+    def take(self, owner: str, now: float) -> bool:
+        """Return whether the owner may have one more, and count it."""
+        paid = max(self._paid.pop(owner, 0.0), now) + self._each
+        is_allowed = paid - now <= self._ahead
+        self._paid[owner] = paid if is_allowed else paid - self._each
+        if len(self._paid) > REMEMBERED:
+            self._paid.popitem(last=False)
+        return is_allowed
+
+
+class Handshakes:
+    """Decides who may begin a handshake: addresses that stores came from of late have an allowance apart.
+
+    A chain may have a thousand stores behind one router, and all of them come at once when the server starts: then its
+    address is a stranger's until the first of them has proven its key.
+    """
+
+    def __init__(self) -> None:
+        self._familiar = Allowance(8192, 500)
+        self._strangers = Allowance(1024, 20)
+        self._all_strangers = Allowance(8192, 200)  # 0.4 of a core in the long run
+
+    def may_begin(self, address: str, *, is_familiar: bool, now: float | None = None) -> bool:
+        """Return whether a client at `address` may begin one more, and count it; now: in time.monotonic()."""
+        now, owner = time.monotonic() if now is None else now, _owner(address)
+        if is_familiar:
+            return self._familiar.take(owner, now)
+        return self._strangers.take(owner, now) and self._all_strangers.take("", now)
+
+
+def _owner(address: str) -> str:
+    """Return an IPv4 address, or the part of an IPv6 address that says whose it is."""
+    if ":" not in address:
+        return address
+    number = ipaddress.IPv6Address(address.partition("%")[0])
+    return str(number.ipv4_mapped or ipaddress.IPv6Network((int(number) >> HOST_BITS << HOST_BITS, HOST_BITS)))
