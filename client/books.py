@@ -12,7 +12,7 @@ from client.policy import Policy
 from client.traffic import Traffic
 from client.usage import FILE as USAGE
 from client.usage import Usage
-from common.envelope import header
+from common.envelope import header, is_calling_back
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -31,6 +31,7 @@ _REASONS = {
     "deliver": "the model that a run delivers, or the offer of one",
     "receipt": "whether that model is kept here or has to be sent",
 }
+_CALLING_BACK = "the model that a run delivers, or the offer of one; takes back one that the run gave before"
 _TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
 
 
@@ -67,7 +68,7 @@ class Books:
 
     def received(self, head: Head, content: RecordDict, size: int) -> None:
         """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
-        self._write("received", content, size, head.content_id)
+        self._write("received", content, size, head.content_id, _CALLING_BACK if is_calling_back(content) else "")
 
     def unreadable(self, head: Head, why: str) -> None:
         """Something has come that is no message. Raises OSError."""

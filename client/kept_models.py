@@ -46,6 +46,7 @@ class KeptModels:
         tell: Callable[[str], None],
     ) -> None:
         self._name, self._directory, self._room, self._admit, self._tell = name, directory, room, admit, tell
+        self._called_back = set[str]()
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
         """Keep a model, or say whether one that is offered has to be sent.
@@ -58,6 +59,7 @@ class KeptModels:
             told = f"The model of run {order.run} has {order.size:,} bytes; at most {LARGEST:,} are taken."
             raise StoreError("refused", told, "model-too-large")
         self._mend()
+        self._call_back(order)
         is_kept = self._has(order)
         if not is_kept:
             self._check_room(order)
@@ -65,6 +67,18 @@ class KeptModels:
             self._keep(order, order.content)
             is_kept = True
         return ModelReceipt(self._name, order.run_id, order.sha256, is_kept)
+
+    def _call_back(self, order: DeliverOrder) -> None:
+        """Say once of the model that is here that it was taken back, if it was; another one takes its place."""
+        folder = self._folder(order)
+        with suppress(OSError, DataError):
+            sha256 = _described((folder / DESCRIPTION).read_bytes()).get("sha256")
+            if sha256 in order.recalled and sha256 not in self._called_back:
+                self._called_back.add(sha256)
+                self._tell(
+                    f"The model of run {order.run} in {folder} was taken back by the server: it came of a round that"
+                    " was spoilt. Do not use it; another one takes its place."
+                )
 
     def _has(self, order: DeliverOrder) -> bool:
         """Return whether the very model is here, read again from the disk."""

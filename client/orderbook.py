@@ -37,7 +37,8 @@ class Orderbook:
     """Takes orders, has them done by `workshop`, and answers them.
 
     An order that comes again (its answer was lost, or the server's app died and asks once more) is answered
-    from memory: nobody trains twice for one update.
+    from memory: nobody trains twice for one update, but when photos were deleted or changed since. Then the answer is
+    of photos that are not to be used any more, and is forgotten.
     """
 
     def __init__(self, workshop: Workshop, books: Books) -> None:
@@ -46,6 +47,7 @@ class Orderbook:
         self._held: dict[str, Head] = {}
         self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
+        self._answered_for = 0  # the photos that the answers are of, as `Workshop.photos` tells them apart
         self._bundles: dict[int, str] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # of the largest answer by run and kind of order, in bytes
         threading.Thread(target=self._work, name="orders", daemon=True).start()
@@ -176,8 +178,11 @@ class Orderbook:
 
     def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
         """From memory if the same has been answered before; refused if the run brings code with it."""
-        if (answer := self._answers.get(job.head.content_id)) is not None:
-            return answer
+        if job.head.content_id in self._answers:
+            self._workshop.look()
+            self._forget_outdated()
+            if (known := self._answers.get(job.head.content_id)) is not None:
+                return known
         if fault := self._fault_of_bundle(job):
             self._books.refused(order, fault)
             return self._workshop.decline("policy", "bundle")
@@ -200,10 +205,17 @@ class Orderbook:
                 self._bundles[run_id] = str(error)
         return self._bundles[run_id]
 
+    def _forget_outdated(self) -> None:
+        """Forget answers if the photos have changed since the last one."""
+        if self._answered_for != self._workshop.photos:
+            self._answers.clear()
+
     def _keep(self, head: Head, answer: RecordDict) -> None:
         """Remember what took work: an update or an evaluation."""
+        self._forget_outdated()
         if header(answer).get("kind") in ("update", "evaluation"):
             self._answers[head.content_id] = answer
+            self._answered_for = self._workshop.photos
             while len(self._answers) > KEPT_ANSWERS:
                 self._answers.popitem(last=False)
 

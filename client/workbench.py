@@ -75,6 +75,10 @@ def work(pipe: Connection, settings: Settings) -> None:
                 changes.clear()
             case (code, detail, rest):
                 pipe.send(Done(encode_result(failure(settings.store, code, detail, rest))))
+            case None:
+                store.look()
+                pipe.send(Done(None, tuple(changes)))
+                changes.clear()
 
 
 def _end_with_parent() -> None:

@@ -37,12 +37,12 @@ _KILLED = FedshelfError(
 
 @dataclass(frozen=True)
 class Done:
-    """An answer of the process.
+    """An answer of the process, or None where it was to look at the photos only.
 
     changes: to the store's photos that it found meanwhile, in sentences
     """
 
-    answer: RecordDict
+    answer: RecordDict | None
     changes: tuple[str, ...] = ()
 
 
@@ -57,6 +57,7 @@ class Workshop:
     def __init__(self, settings: Settings, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._settings, self._lock, self._is_open = settings, threading.Lock(), True
+        self._changes = 0
         self._process: BaseProcess
         self._pipe: Connection
         fault: FedshelfError | None = _KILLED
@@ -78,12 +79,23 @@ class Workshop:
                 return _KILLED
             return FedshelfError("The store's worker process died at its start; what it printed says why.")
 
+    @property
+    def photos(self) -> int:
+        """A number that is another one as soon as it is known that the photos have changed, or may have."""
+        return self._changes
+
+    def look(self) -> None:
+        """Look whether the photos have changed. Raises EOFError once closed."""
+        while (done := self._ask(None)) is None:
+            self._restart()
+        self._heard(done)
+
     def do(self, order: RecordDict) -> RecordDict:
         """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
         for attempt in range(ATTEMPTS):
             if (done := self._ask(order)) is not None:
-                for change in done.changes:
-                    self._on_change(change)
+                self._heard(done)
+                assert done.answer is not None
                 return done.answer
             again = "starting another one and trying again" if attempt + 1 < ATTEMPTS else "giving up this order"
             LOG.error("The worker process died (%s); %s.", self._how(), again)
@@ -94,6 +106,7 @@ class Workshop:
         """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
         while (done := self._ask((code, detail, rest))) is None:
             self._restart()
+        assert done.answer is not None
         return done.answer
 
     def close(self) -> None:
@@ -103,7 +116,12 @@ class Workshop:
             self._process.terminate()
             self._process.join()
 
-    def _ask(self, job: "RecordDict | tuple[FailureCode, str, int]") -> Done | None:
+    def _heard(self, done: Done) -> None:
+        self._changes += len(done.changes)
+        for change in done.changes:
+            self._on_change(change)
+
+    def _ask(self, job: "RecordDict | tuple[FailureCode, str, int] | None") -> Done | None:
         """What the process answers, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)
@@ -117,7 +135,8 @@ class Workshop:
         return "killed, often for want of memory" if code == -9 else f"exit code {code}"
 
     def _restart(self) -> None:
-        """Start another process; again and again if it does not even come to that."""
+        """Start another process; again and again if it does not even come to that. It knows no earlier photos."""
+        self._changes += 1
         while True:
             with self._lock, contextlib.suppress(OSError):
                 if not self._is_open:

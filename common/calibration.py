@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.apportion import apportioned
+
 BINS = 15  # of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
 GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
@@ -73,6 +75,15 @@ class Reliability:
             self.right + other.right,
             self.sure + other.sure,
         )
+
+    def at_most(self, images: int) -> "Reliability":
+        """Return counts of at most `images` images in the same proportions, with the same means."""
+        if (counted := self.num_examples) <= images:
+            return self
+        split = np.concatenate([self.right, self.images - self.right], axis=1)
+        parts = np.stack([apportioned(row, images) for row in split])
+        right, share = parts[:, :BINS], images / counted
+        return Reliability(self.temperatures, self.nll * share, right + parts[:, BINS:], right, self.sure * share)
 
     @property
     def num_examples(self) -> int:

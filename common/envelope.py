@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, Recor
 
 from common.errors import MessageError
 
+RECALLED = "recalled"  # the field of an order to keep a model that names those which were taken back
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
 _BYTES = "bytes="
@@ -31,6 +32,12 @@ def header(content: RecordDict) -> dict[str, str | int]:
     return {
         key: value for key, value in fields if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64)
     }
+
+
+def is_calling_back(content: RecordDict) -> bool:
+    """Return whether a message with a model names others of its run that were taken back."""
+    record = content.get(HEADER)
+    return isinstance(record, ConfigRecord) and bool(record.get(RECALLED))
 
 
 def announcement(content: RecordDict) -> str:

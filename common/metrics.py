@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.apportion import apportioned
 from common.calibration import Reliability
 
 
@@ -37,6 +38,15 @@ class Counts:
         told = [each for each in (self.reliability, other.reliability) if each is not None]
         reliability = reduce(Reliability.__add__, told) if told else None
         return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold, reliability)
+
+    def at_most(self, images: int) -> "Counts":
+        """Return counts of at most `images` images in the same proportions, with the same mean loss."""
+        if (counted := self.num_examples) <= images:
+            return self
+        cells = apportioned(np.append(self.confusion, (self.right, self.wrong)), images)
+        reliability = self.reliability.at_most(images) if self.reliability else None
+        confusion = cells[:-2].reshape(self.confusion.shape)
+        return Counts(confusion, self.loss_sum * images / counted, int(cells[-2]), int(cells[-1]), reliability)
 
     @property
     def num_examples(self) -> int:

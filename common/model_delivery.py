@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from common import claims
+from common.envelope import RECALLED
 from common.errors import MessageError
 from common.naming import is_run_name
 from common.records import Reader, Value
 
 LONGEST_DESCRIPTION = 4 * 2**20  # bytes of a model.json: 10,000 classes with long names have 2 MB each way
+MOST_RECALLED = 100
 _CONTENT, _DESCRIPTION = "content", "description"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -31,6 +33,7 @@ class DeliverOrder:
     sha256:      SHA-256 of the bytes of its `model.safetensors`, in hexadecimal
     size:        number of these bytes
     content:     these bytes; None: this is an offer, to which the store answers whether it wants them
+    recalled:    SHA-256 of models of this run that were given before, and whose rounds were taken back since
     """
 
     run_id: str
@@ -40,6 +43,7 @@ class DeliverOrder:
     sha256: str
     size: int
     content: bytes | None = field(default=None, repr=False)
+    recalled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class ModelReceipt:
 def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and tensors of an order."""
     header: dict[str, Value] = {"run_id": order.run_id, "run": order.run, "network": order.network}
-    header |= {"sha256": order.sha256, "size": order.size}
+    header |= {"sha256": order.sha256, "size": order.size, RECALLED: " ".join(order.recalled)}
     tensors = {_DESCRIPTION: _packed(order.description)}
     return header, tensors | ({} if order.content is None else {_CONTENT: _packed(order.content)})
 
@@ -66,11 +70,12 @@ def read_order(reader: Reader) -> DeliverOrder:
     if not is_run_name(run):
         raise MessageError("Field 'run' is not the name of a run; a folder at the store would be called so.")
     network, sha256, size = reader.text("network"), reader.parsed("sha256", _sha256), reader.count("size")
+    recalled = reader.parsed(RECALLED, _recalled)
     description = _unpacked(reader, _DESCRIPTION)
     if len(description) > LONGEST_DESCRIPTION:
         raise MessageError(f"A model's description has {len(description)} bytes; at most {LONGEST_DESCRIPTION} fit.")
     content = _unpacked(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
-    return DeliverOrder(run_id, run, network, description, sha256, size, content)
+    return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
 
 
 def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
@@ -97,3 +102,10 @@ def _sha256(text: str) -> str:
     if not _SHA256.fullmatch(text):
         raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
     return text
+
+
+def _recalled(text: str) -> tuple[str, ...]:
+    named = tuple(text.split())
+    if len(named) > MOST_RECALLED:
+        raise ValueError(f"{len(named)} models are taken back; expected at most {MOST_RECALLED}")
+    return tuple(map(_sha256, named))

@@ -81,7 +81,7 @@ def main(grid: Grid, context: Context) -> None:
                 answered=desk.answered,
                 tell_classes=desk.tell_classes,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
-                delivery_asked=desk.take_delivery_request,
+                requests=desk,
             )
             desk.finish(training.run(grid, stop))
 
@@ -105,7 +105,7 @@ class GridTraining:
     answered:  the file in which the door tells whose answers are complete
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
     tell_classes: lets stores that ask know the classes
-    delivery_asked: says, once, whether somebody asked to give the model to the stores now; None: stores keep no models
+    requests:  where somebody may ask to give the model to the stores between two rounds; None: stores keep no models
     """
 
     config: RunConfig
@@ -119,7 +119,7 @@ class GridTraining:
     answered: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
-    delivery_asked: Callable[[], bool] | None = None
+    requests: Desk | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -153,10 +153,8 @@ class GridTraining:
         updates, startup = Spool(self.directory.path / "flower" / "updates"), time.time() - self.began
         gate = Gate(updates, sample_of(judge, start.plan.config), validation)
         deliveries = None
-        if self.delivery_asked:
-            deliveries = ModelDeliveries(
-                start.plan.config, self.directory, runtime, self.watcher, stop, self.delivery_asked
-            )
+        if self.requests:
+            deliveries = ModelDeliveries(start.plan.config, self.directory, runtime, self.watcher, stop, self.requests)
         training = Training(start, runtime, judge, self.watcher, self.directory, startup, gate, between=deliveries)
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")

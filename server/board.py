@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.files import write_json
+from server.tail import read_json
 
 State = Literal["ready", "training", "evaluating", "away", "refused", "resting", "set-aside"]
+_HERE = frozenset({"ready", "training", "evaluating", "resting"})
 PACE = 0.5  # seconds between two writings, so that a thousand stores that answer at once are one
 
 
@@ -16,6 +18,14 @@ class Board:
     def __init__(self, path: Path | None) -> None:
         self._path, self._stores = path, dict[str, dict[str, Any]]()
         self._written, self._is_new = 0.0, False
+
+    @classmethod
+    def of_earlier_run(cls, path: Path) -> "Board":
+        """Return the board at `path` with the stores that a run knew, none of them here since that was written."""
+        board, known = cls(path), read_json(path)
+        gone = {"state": "away", "why": "not connected", "since": path.stat().st_mtime} if known else {}
+        board._stores = {store: told | gone if told["state"] in _HERE else told for store, told in known.items()}
+        return board
 
     def put(self, store: str, state: State, why: str = "", **facts: int | str) -> None:
         """A store is in this state. facts: images, round, version; what is not given stays as it was."""

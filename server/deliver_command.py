@@ -45,12 +45,11 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     check_free(address)
     rounds, desk = RunDirectory.stored(run, {}).run.rounds, Desk(run)
     with (
-        desk.open(began),
+        desk.open(began, only_delivers=True),
         FlowerServer(desk.directory, address, chain) as flower,
         Show(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
         stop_on_signals(desk, show, "Ending; who has the model is written down. Once more to end at once."),
     ):
-        desk.begin_delivering()
         show.say(f"The model of {run} goes to the stores that lack it, as they come. Each joins with:")
         show.say(join_command(address, chain))
         outcome = Conductor(run, desk, flower, show, {"task": "deliver", "wait": wait}).see_through()

@@ -1,22 +1,30 @@
-"""When the server's app gives a run's model to the stores: at its end, on request between two rounds, or for itself."""
+"""When the server's app gives a run's model to the stores: at its end, on request between two rounds, or for itself.
+
+A model that was given and whose round was taken back since is called back: the stores that have it get another one in
+its place, at once or when they come, and each such order says so.
+"""
 
 import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 from flwr.serverapp import Grid
 
 from common.config import RunConfig
-from common.errors import FedshelfError
+from common.errors import FedshelfError, RunError
 from common.model_delivery import DeliverOrder
+from server.board import Board
 from server.checkpoints import State
 from server.delivery import is_best_delivered
 from server.desk import Desk
 from server.distribution import Distributed, Distribution
 from server.export import model_order
+from server.given_models import GivenModels, spoilt_words, still_there
 from server.grid import GridRuntime
 from server.link import Link
 from server.past_rounds import export_round
@@ -33,7 +41,7 @@ WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all h
 class ModelDeliveries:
     """Gives the model of the run in `directory` to the stores of `runtime`; a `server.training_run.BetweenRounds`.
 
-    asked: says, once, whether somebody asked for the model as it is between two rounds
+    requests: where somebody may ask for the model as it is between two rounds
     """
 
     def __init__(
@@ -43,24 +51,41 @@ class ModelDeliveries:
         runtime: GridRuntime,
         watcher: Watcher,
         stop: Callable[[], bool],
-        asked: Callable[[], bool],
+        requests: Desk,
     ) -> None:
         self._config, self._directory, self._runtime = config, directory, runtime
-        self._watcher, self._stop, self.is_asked = watcher, stop, asked
+        self._watcher, self._stop, self._requests = watcher, stop, requests
+        self._given = GivenModels(directory)
+        self._spoilt: Mapping[str, int] | None = None  # by store that has one, the round of a model taken back
+        self._tried = set[str]()  # stores that were given another one in its place since, whatever came of it
+
+    def is_due(self, state: State) -> bool:
+        """Return whether somebody has asked for it, or a store that is there has a model that was taken back."""
+        if self._spoilt is None or (state.record or {}).get("taken_back"):
+            self._spoilt = still_there(self._given.taken_back())
+            self._tried.clear()
+        is_asked, lacking = self._requests.begin_asked_delivery(), self._spoilt.keys() - self._tried
+        return is_asked or bool(lacking and lacking & self._runtime.stores().keys())
 
     def do(self, state: State) -> None:
-        """Give the model that the run would deliver if it ended now. What goes wrong does not end the run."""
+        """Give the model that the run would deliver if it ended now. What goes wrong does not end the run: a request
+        stands if the SuperLink was away, or the disk was full.
+        """
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
         self._watcher.doing(Doing(Status.DELIVERING, state.round))
         try:
             shutil.rmtree(folder, ignore_errors=True)
             model = export_round(self._directory.path, which, folder)
-            self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, as asked.")
-            order = model_order(self._directory.path, self._config, folder)
-            self._watcher.note(self._runtime.deliver(order, self._stop).told())
-        except (FedshelfError, OSError, httpx.HTTPError) as error:  # the last: the SuperLink restarts
+            why = "as asked" if self._requests.begin_asked_delivery() else _in_place(self._spoilt or {})
+            self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, {why}.")
+            self._give(folder, model.round)
+            self._requests.end_asked_delivery()
+        except (OSError, httpx.HTTPError) as error:  # the last: the SuperLink restarts
+            self._watcher.note(f"The model could not be given to the stores, and is after the next round: {error}")
+        except FedshelfError as error:
             self._watcher.note(f"The model could not be given to the stores: {error}")
+            self._requests.end_asked_delivery()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -73,12 +98,18 @@ class ModelDeliveries:
             return dict(summary)
         self._watcher.doing(Doing(Status.DELIVERING))
         self._watcher.note("The model goes to the stores that are here.")
-        order = model_order(self._directory.path, self._config, self._directory.path)
-        distributed = self._runtime.deliver(order, self._stop)
-        self._watcher.note(distributed.told())
+        distributed = self._give(self._directory.path, summary["delivered_round"])
         told = {**summary, IN_SUMMARY: distributed.in_summary()}
         self._directory.write("summary.json", told)
+        self._requests.end_asked_delivery()
         return told
+
+    def _give(self, folder: Path, round: int) -> Distributed:
+        order = _calling_back(model_order(self._directory.path, self._config, folder), self._given)
+        self._tried |= (self._spoilt or {}).keys()
+        distributed = self._runtime.deliver(order, self._stop)
+        self._spoilt = _noted(distributed, self._given, round, self._watcher)
+        return distributed
 
 
 def deliver_only(
@@ -87,9 +118,10 @@ def deliver_only(
     """Give a run's model to its stores as they come, until all have it or `until` holds; who has it, as it is written.
 
     Those of a chain are all that are enrolled; of a run without keys, all that took part. Raises RunError without a
-    model, OSError.
+    model, or for one whose round was taken back, OSError.
     """
-    order = model_order(directory.path, config, directory.path)
+    given = GivenModels(directory)
+    order = _calling_back(model_order(directory.path, config, directory.path), given)
     names = desk.enrolled if desk.are_enrolled() else None
     took_part = frozenset(read_json(directory.path / "partition.json").get("stores", {}))
 
@@ -99,11 +131,40 @@ def deliver_only(
         return set(names().values()) if desk.are_all_registered() else None
 
     before = delivered_before(directory, order)
-    distribution = Distribution(order, Link(grid, ANSWER, desk.answered), names, watcher.note, before)
+    board = Board.of_earlier_run(desk.board)
+    distribution = Distribution(order, Link(grid, ANSWER, desk.answered), names, watcher.note, before, board)
     distributed = distribution.give(until, awaited)
-    watcher.note(distributed.told())
+    board.flush(at_once=True)
+    _noted(distributed, given, read_json(directory.path / "summary.json").get("delivered_round", 0), watcher)
     _write(directory, distributed)
+    desk.end_asked_delivery()
     return distributed.in_summary()
+
+
+def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
+    """Return the order with the models that it takes the place of. Raises RunError for one that is such itself."""
+    recalled = tuple(each.sha256 for each in given.taken_back())
+    if order.sha256 in recalled:
+        raise RunError(
+            f"The model of run {order.run} came of a round that was taken back since; it is given to nobody. Go on"
+            " with the run (start --resume) to its end, which writes another one."
+        )
+    return replace(order, recalled=recalled)
+
+
+def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: Watcher) -> Mapping[str, int]:
+    """Write down and tell who has the model; return who still has one that was taken back, and of which round."""
+    watcher.note(distributed.told())
+    given.note(distributed.sha256, round, distributed.delivered)
+    if spoilt := still_there(given.taken_back()):
+        watcher.note(spoilt_words(spoilt))
+    return spoilt
+
+
+def _in_place(spoilt: Mapping[str, int]) -> str:
+    """Say in place of which models one is given."""
+    rounds = ", ".join(map(str, sorted(set(spoilt.values()))))
+    return f"in place of that of round {rounds}, which was taken back and which {', '.join(spoilt)} got"
 
 
 def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,17 @@ class Desk:
         self._began = self.directory / "began.json"
         self._stop = self.directory / "stop"
         self._delivery = self.directory / "deliver"
+        self._delivery_begun = self.directory / "deliver.begun"
         self._delivering = self.directory / "delivering"
         self._lock = self.directory / "app.lock"
         self._launcher_lock = self.directory / LAUNCHER_LOCK
 
     @contextmanager
-    def open(self, began: float) -> Iterator[None]:
+    def open(self, began: float, *, only_delivers: bool = False) -> Iterator[None]:
         """For a launcher that started at `began`: take the desk over, and forget what was said at it before.
+
+        A request to give the run's model to stores stands until it is done. A launcher that does nothing else leaves
+        what is known of the stores there.
 
         Raises RunError if another launcher has it.
         """
@@ -71,9 +75,11 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            told = (self.events, self.board, self.directory / CLASSES, self.directory / WITHDRAWN, self._nodes)
-            for path in (*told, self._outcome, self._stop, self._delivery, self._delivering):
+            told = (self.events, self.directory / CLASSES, self.directory / WITHDRAWN, self._nodes)
+            for path in (*told, self._outcome, self._stop, *([] if only_delivers else [self.board, self._delivering])):
                 path.unlink(missing_ok=True)
+            if only_delivers:
+                self._delivering.touch()
             write_json(self._began, began)
             yield
 
@@ -136,17 +142,18 @@ class Desk:
         """Ask the app to give the run's model, as it is after the round under way, to the stores."""
         self._delivery.touch()
 
-    def take_delivery_request(self) -> bool:
-        """For the app: whether it has been asked to since this was asked before."""
-        try:
-            self._delivery.unlink()
-        except FileNotFoundError:
-            return False
-        return True
+    def begin_asked_delivery(self) -> bool:
+        """For the app: whether it has been asked to, and has not done so yet, as after a death of the app in between.
 
-    def begin_delivering(self) -> None:
-        """For a launcher that trains nothing: say that it gives a model to stores, and no more."""
-        self._delivering.touch()
+        What is asked after this was asked is another request.
+        """
+        with suppress(FileNotFoundError):
+            self._delivery.rename(self._delivery_begun)
+        return self._delivery_begun.exists()
+
+    def end_asked_delivery(self) -> None:
+        """For the app: what was asked for when it began is done."""
+        self._delivery_begun.unlink(missing_ok=True)
 
     def is_delivering(self) -> bool:
         """Return whether the launcher at work does nothing but give a model to stores."""

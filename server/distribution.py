@@ -11,6 +11,7 @@ from common.failures import LONGEST_REST
 from common.messages import encode_order
 from common.model_delivery import DeliverOrder, ModelReceipt
 from common.orders import Failure
+from server.board import Board, State
 from server.link import Link, read, says_no
 
 LOOK = 0.2  # seconds between two looks for answers
@@ -85,6 +86,7 @@ class Distribution:
     names: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
     note:  takes lines for the person who watches the server
     before: stores that have it already
+    board: takes which stores are here, where nobody else writes that; None: it is not written
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Distribution:
         names: Callable[[], Mapping[int, str]] | None,
         note: Callable[[str], None],
         before: Collection[str] = (),
+        board: Board | None = None,
     ) -> None:
         self._order, self._link, self._names, self._note = order, link, names, note
         self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
@@ -102,6 +105,7 @@ class Distribution:
         self._online: frozenset[int] = frozenset()
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
+        self._board = board or Board(None)
 
     def give(
         self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None
@@ -153,14 +157,21 @@ class Distribution:
         self._looked = now
         names = self._names() if self._names else None
         online = self._link.nodes()
-        self._online = frozenset(online if names is None else online & names.keys())
+        before, self._online = self._online, frozenset(online if names is None else online & names.keys())
+        for node_id in before - self._online:
+            self._shown(self._nodes[node_id], "away", AWAY)
         self._pending = {each: sent for each, sent in self._pending.items() if sent.node_id in self._online}
         busy = {sent.node_id for sent in self._pending.values()}
         for node_id in sorted(self._online):
             node = self._nodes.setdefault(node_id, _Known())
             node.store = names[node_id] if names is not None else node.store
+            self._shown(node, "ready")
             if node_id not in busy and now >= node.offer_at:
                 self._send(node_id, is_offer=self._order.size > SMALL)
+
+    def _shown(self, node: _Known, state: State, why: str = "") -> None:
+        if node.store:
+            self._board.put(node.store, state, why)
 
     def _send(self, node_id: int, *, is_offer: bool) -> None:
         content, now = self._offer if is_offer else self._content, time.monotonic()

@@ -8,6 +8,7 @@ from common.calibration import GRID
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
 from server.checkpoints import State
 from server.gate import Judge
+from server.image_cap import ImageCap
 from server.runtime import Runtime
 from server.scores import Scores
 from server.screening import LARGEST, screen_evaluations
@@ -18,10 +19,14 @@ class Evaluator:
 
     judge:      on the server's own test images, or None
     validation: on images that the server holds out to choose rounds by, or None
+    cap:        how many images a store may count for
     """
 
-    def __init__(self, plan: Plan, runtime: Runtime, judge: Judge | None, validation: Judge | None) -> None:
+    def __init__(
+        self, plan: Plan, runtime: Runtime, judge: Judge | None, validation: Judge | None, cap: ImageCap
+    ) -> None:
         self._plan, self._runtime, self._judge, self._own_validation = plan, runtime, judge, validation
+        self._cap = cap
         self._remembered: tuple[int, Scores] | None = None  # of the last round judged with temperatures
 
     def after_round(self, state: State, *, may_be_last: bool) -> Scores:
@@ -67,7 +72,7 @@ class Evaluator:
         stores = {name: n for name, info in sorted(self._runtime.stores().items()) if (n := _images(info, split))}
         order = EvaluateOrder(self._plan, state.round, state.model, split, temperatures)
         answers = self._runtime.evaluate(order, list(stores)) if stores else []
-        return screen_evaluations(_noted(answers, lost), order, stores)
+        return self._cap.judged(screen_evaluations(_noted(answers, lost), order, stores), stores, split)
 
 
 def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:

@@ -14,7 +14,7 @@ def export(
     """Write the model of another round than the delivered one, of any that has a checkpoint."""
     from server.live.runs import find
 
-    path = run if run.exists() else find(run)
+    path = find(run)
     from server.past_rounds import export_round  # loads torch
 
     found = export_round(path, which, out)

@@ -74,7 +74,8 @@ class Rounds:
         self._gate = gate or Gate()
         self.earlier: Callable[[int], State | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, watcher.note)
-        self._evaluator = Evaluator(plan, runtime, None if self.personal else judge, self._gate.validation)
+        shown = None if self.personal else judge
+        self._evaluator = Evaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
         self._guarantee = Guarantee(self.strategy, watcher.note)
         self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training

@@ -27,6 +27,8 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 # What a run does whose config.toml does not say, because an earlier version wrote it.
 EARLIER: Record = {"data.split": "hash"}
 
+TAKEN_BACK = "taken-back.jsonl"  # lines that the history had, of rounds whose models could not be used
+
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
 
 
@@ -114,6 +116,22 @@ class RunDirectory:
         write_text(self._history, "".join(_line(record) for record in kept))
         return kept
 
+    def take_back(self, first: int) -> None:
+        """Keep the rounds on record from `first` on beside the history, which is about to lose them. Raises OSError.
+
+        Those that are kept already, by a process that was killed before the history lost them, are kept once.
+        """
+        known = self.taken_back()
+        gone = [record for record in self.history() if record["round"] >= first]
+        new = [record for record in gone if record not in known]
+        write_text(self._taken_back, "".join(map(_line, [*known, *new])))
+
+    def taken_back(self) -> list[Record]:
+        """The rounds that were taken back, as the history had them."""
+        if not self._taken_back.exists():
+            return []
+        return [json.loads(line) for line in self._taken_back.read_text(encoding="utf-8").splitlines()]
+
     def append(self, record: Record) -> None:
         """Add one round to the history. Raises OSError."""
         with self._history.open("a", encoding="utf-8") as file:
@@ -142,6 +160,10 @@ class RunDirectory:
     @property
     def _history(self) -> Path:
         return self.path / "history.jsonl"
+
+    @property
+    def _taken_back(self) -> Path:
+        return self.path / TAKEN_BACK
 
     def _acquire(self) -> None:
         try:

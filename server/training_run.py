@@ -63,10 +63,10 @@ class StopRequest:
 
 
 class BetweenRounds(Protocol):
-    """Something that is done after a round if somebody has asked for it."""
+    """Something that is done after a round if there is reason to, such as that somebody has asked for it."""
 
-    def is_asked(self) -> bool:
-        """Return whether it has been asked for since the last time."""
+    def is_due(self, state: State) -> bool:
+        """Return whether it is to be done after the round with this state."""
 
     def do(self, state: State) -> None:
         """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
@@ -118,7 +118,7 @@ class Training:
                 state = self._keep(replace(state, record=record), checkpoints, done)
                 self.watcher.row(record)
                 events.add(record)
-                if self.between is not None and self.between.is_asked():
+                if self.between is not None and self.between.is_due(state):
                     state = self._commit(state, checkpoints)
                     self.between.do(state)
             state = self._commit(state, checkpoints)
@@ -144,6 +144,7 @@ class Training:
         done: the round that the history ends with; if it is not an earlier one, it was taken back
         """
         if state.round <= done:
+            self.directory.take_back(state.round)
             self.directory.mend_history(state.record)
             return checkpoints.put_back(state)
         if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):

@@ -40,7 +40,7 @@ class ScreeningConfig(Section):
     )
     images_factor: NonNegative = Field(
         0.0,
-        description="training images that a store counts for at most, in medians of the stores that are there: it says"
+        description="images that a store counts for at most, in medians of the stores that are there: it says"
         " itself how many it has; 0: 10 with real stores, any number in a simulation",
     )
     strikes: Annotated[int, Field(ge=0)] = Field(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from server import given_models
 from server.live.progress import Point, Progress
 from server.live.state import RunState, StoreState, Trouble, Underway
 from server.live.stores import store_states
@@ -18,7 +19,7 @@ from server.tail import Tail, read_json
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
-    "flower/delivering", "flower/revoked.json",
+    "flower/delivering", "flower/revoked.json", given_models.FILE,
 )  # fmt: skip
 UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
@@ -89,6 +90,7 @@ class RunReader:
             seconds=dict(progress.seconds),
             last_round_at=last,
             notes=self._talk.notes(),
+            spoilt_at=given_models.spoilt_at(read_json(self._directory / given_models.FILE)),
         )
 
     def _verdict(self, *, at_work: bool) -> tuple[Status, str]:

@@ -84,6 +84,7 @@ class RunState:
     seconds:   spent per phase
     last_round_at: seconds since the epoch when the last round was recorded, or None
     notes:     the latest lines of the log, oldest first
+    spoilt_at: the stores that still have a model whose round was taken back, with that round
     """
 
     name: str
@@ -112,6 +113,7 @@ class RunState:
     seconds: Mapping[str, float]
     last_round_at: float | None
     notes: tuple[Note, ...]
+    spoilt_at: Mapping[str, int]
 
     @property
     def is_at_work(self) -> bool:

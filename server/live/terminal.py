@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from server.given_models import spoilt_words
 from server.live import phrases
 from server.live.state import RunState
 from server.report import words
@@ -34,6 +35,8 @@ def show(state: RunState, console: Console) -> None:
     if instants := phrases.held_up(state):
         told = ", ".join(f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants)
         console.print(f"{told}.", highlight=False)
+    if state.spoilt_at:
+        console.print(words.printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True)
     parts: list[Any] = [_progress(state)]
     if state.stores:
         parts.append(_stores(state))

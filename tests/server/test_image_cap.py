@@ -1,13 +1,21 @@
 """A store that claims more images than others can have counts for ten times the median, wherever images count."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from common.orders import StoreInfo, TrainOrder, Update
-from server.image_cap import capped, most_images
+from common.apportion import apportioned
+from common.calibration import Reliability
+from common.metrics import Counts
+from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from server.image_cap import ImageCap, capped, most_images
 from server.rounds import Rounds
+from server.scores import Scores
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 REAL = {"data__dataset": "stores"}
@@ -96,3 +104,69 @@ def test_rows_of_the_head_are_averaged_by_images_that_count() -> None:
     assert by_class["evil"] is not None
     assert by_class["a"].tolist() == [6.0, 4.0]
     assert by_class["evil"].tolist() == pytest.approx([0.0, 100.0])
+
+
+def judged(store: str, right: int, wrong: int, loss: float) -> Evaluation:
+    counts = Counts(np.array([[right, wrong], [0, 0]]), loss * (right + wrong))
+    return Evaluation(store, 1, counts, counts)
+
+
+def test_a_store_that_claims_many_validation_images_counts_for_ten_medians_and_is_named(notes: Notes) -> None:
+    cap = ImageCap(plan_of(**REAL).config, notes.note)
+    found = {"a": judged("a", 9, 1, 0.5), "b": judged("b", 9, 1, 0.5), "evil": judged("evil", 10**8, 9 * 10**8, 4.0)}
+    claimed = {"a": 10, "b": 10, "c": 12, "evil": 10**9}
+    for _ in range(2):
+        counted = cap.judged(found, claimed, "validation")
+    assert (counted["a"], counted["b"]) == (found["a"], found["b"])
+    for counts in (counted["evil"].counts, counted["evil"].adjusted):
+        assert counts is not None
+        assert counts.confusion.tolist() == [[10, 90], [0, 0]]
+        assert counts.loss == pytest.approx(4.0)
+    together = Scores.of(None, counted).together()
+    assert together is not None
+    assert (together.num_examples, together.accuracy) == (120, pytest.approx(28 / 120))
+    assert notes.notes == [
+        "evil: it says it has 1000000000 validation images and counts for 100; if it really has so many more than"
+        " others, raise screening.images_factor in a new run."
+    ]
+    assert ImageCap(plan_of().config, notes.note).judged(found, claimed, "validation") == found
+
+
+class Judging(Targets):
+    """Stores that hold out so many images and find the model right on all of them but "evil", which finds it wrong."""
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        return {name: replace(info, validation=self._held(name)) for name, info in super().stores().items()}
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation]:
+        for name in stores:
+            images = self._held(name)
+            found = judged(name, 0, images, 9.0) if name == "evil" else judged(name, images, 0, 1.0)
+            yield replace(found, adjusted=None)
+
+    def _held(self, name: str) -> int:
+        return 10**9 if name == "evil" else 10
+
+
+def test_one_store_does_not_choose_the_best_round_for_all_others(notes: Notes) -> None:
+    rounds = Rounds(plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), None, notes, lambda: False)
+    _, record = rounds.play(rounds.begin(vector(0.0)))
+    assert record["validation"]["accuracy"] == pytest.approx(20 / 120)
+    assert [note for note in notes.notes if note.startswith("evil: it says it has 1000000000 validation images")]
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8).filter(any), st.data())
+def test_a_smaller_count_keeps_shares(counts: list[int], data: st.DataObject) -> None:
+    total = data.draw(st.integers(1, sum(counts)))
+    found = apportioned(np.array(counts), total)
+    assert found.sum() == total
+    assert (np.abs(found - np.array(counts) * (total / sum(counts))) < 1).all()
+
+
+def test_how_sure_a_model_was_is_capped_with_its_means() -> None:
+    sure, right = np.full((2, 40), 0.8, np.float32), np.arange(40) < 30
+    whole = Reliability.of((1.0, 2.0), np.full((2, 40), 0.5, np.float32), sure, right)
+    less = Counts(np.array([[30, 10], [0, 0]]), 20.0, reliability=whole).at_most(8).reliability
+    assert less is not None
+    assert (less.num_examples, less.right.sum(axis=1).tolist()) == (8, [6, 6])
+    assert (less.nll.tolist(), less.ece(0)) == ([4.0, 4.0], pytest.approx(whole.ece(0)))

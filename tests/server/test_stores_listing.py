@@ -1,13 +1,16 @@
 """`flower-server stores list`: the chain's word on each store, and its run's."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from common.kit import Kit
+from server.board import Board
 from server.credentials.kits import Chain
 from server.credentials.last_run import last_run, note_run
 from server.credentials.listing import as_json, listing, show
+from server.desk import Desk
 from tests.server.live_runs import BEGAN, LiveRun
 
 
@@ -72,6 +75,28 @@ def test_after_the_end_who_was_there_was_seen_then(chain: Chain, run: LiveRun) -
     ended = max(path.stat().st_mtime for path in run.path.rglob("*") if path.is_file())
     assert lyon.last_seen
     assert BEGAN < lyon.last_seen <= ended
+
+
+def test_a_delivery_after_the_run_forgets_nobody(
+    chain: Chain, run: LiveRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.tell(lyon={"version": "0.2.0"})
+    run.end()
+    os.utime(run.flower / "stores.json", (BEGAN + 900, BEGAN + 900))
+    desk = Desk(run.path)
+    with desk.open(BEGAN + 5000, only_delivers=True):
+        board = Board.of_earlier_run(desk.board)
+        board.put("oslo", "ready")
+        board.flush(at_once=True)
+        lyon, oslo, _ = listing(chain.directory).stores
+    assert (lyon.last_seen, lyon.version) == (BEGAN + 900, "0.2.0")
+    assert oslo.last_seen
+    assert oslo.last_seen > BEGAN + 5000
+    after, _, never = listing(chain.directory).stores
+    assert (after.last_seen, never.last_seen) == (BEGAN + 900, None)
+    show(listing(chain.directory))
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert ["never" in lines[name] for name in ("lyon", "oslo", "rome")] == [False, False, True]
 
 
 def test_a_run_that_is_gone_is_none(chain: Chain, run: LiveRun) -> None:
