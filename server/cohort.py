@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from common.config import CohortConfig
 from common.errors import StoppedError, StoresError
-from common.orders import StoreInfo
+from common.failures import listed
+from common.orders import Failure, StoreInfo
 from common.seeding import rng
 from server.runtime import Runtime
 from server.status import Doing, Status
@@ -71,6 +72,14 @@ def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, 
     names = sorted(present)
     chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[: size(len(names), config)]
     return [names[i] for i in sorted(chosen)]
+
+
+def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
+    """The error of a round that too few stores took part in."""
+    return StoresError(
+        f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
+        f" round {number - 1}; mend the stores and go on with --resume."
+    )
 
 
 def size(present: int, config: CohortConfig) -> int:

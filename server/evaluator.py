@@ -34,6 +34,7 @@ class Evaluator:
 
         may_be_last: it may be delivered for being the last one, which takes a temperature: so it is judged once.
         """
+        self._remembered = None  # may be of this round, and of a model that was taken back
         scores = self._validate(state, GRID if may_be_last else ())
         return replace(scores, test=self._judge(state.model) if self._judge else None)
 

@@ -1,7 +1,9 @@
 """A round whose model cannot be used is taken back, and played without the store whose update explains it.
 
 Honest training that diverges, because the learning rate is too large, is no store's fault: a store is named only if its
-update stands far out from the others', and a round's own model is taken back only if it is usable without that update.
+update stands far out from the others', and the model is usable without that update. Where none does, and nobody finds
+the model usable, the round is taken back, too, and played again with another cohort; nobody is named. If the model
+cannot be used then either, the run ends, and says that the learning rate is too large or that a store does harm.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,11 +31,22 @@ EXPLODED = 10.0  # times the loss before, or that of a model that knows nothing
 
 
 class EverybodyDivergedError(Exception):
-    """All stores' training from the last round's model diverged, but that of the store whose update stood out in it."""
+    """All stores' training from the last round's model diverged, but that of the store whose update stood out in it.
 
-    def __init__(self, store: str) -> None:
+    store: that one; None: none stood out, and nobody has judged that model
+    """
+
+    def __init__(self, store: str | None) -> None:
         super().__init__(store)
         self.store = store
+
+
+class UnusableModelError(Exception):
+    """A round's model cannot be used, and no store's update explains it. fault: in words."""
+
+    def __init__(self, round: int, fault: str) -> None:
+        super().__init__(fault)
+        self.round, self.fault = round, fault
 
 
 class Rollback:
@@ -46,13 +59,14 @@ class Rollback:
     def __init__(self, plan: Plan, held: Held, reputation: Reputation, note: Callable[[str], None]) -> None:
         self._plan, self._held, self._reputation, self._note = plan, held, reputation, note
         self.before: State | None = None
+        self._unexplained = 0  # the last round that was taken back and that no store's update explains
 
     def checked(self, state: State, made: Made, make: Callable[[Trained], Made]) -> Made:
         """Return a round's model, or if it cannot be used the one without the update that stands out.
 
         That one is taken only if it is usable. make: makes a model of the round's updates
 
-        Raises StoresError if the model is not finite either way.
+        Raises UnusableModelError if it is not, and the model is not finite or all who judged it find it unusable.
         """
         if (fault := self._fault(made, state)) is None:
             return made
@@ -66,26 +80,52 @@ class Rollback:
                 self._reputation.leave_out({store: why})
                 aside = again.standing.with_aside(store, why)
                 return replace(again, standing=aside, taken_back={"store": store, "round": number, "reason": why})
-        if not is_finite(made.after):
+        if is_finite(made.after) and not is_unusable_to_all(made.scores, state.record, len(self._plan.spec.classes)):
+            return made
+        raise UnusableModelError(number, fault)
+
+    def again(self, state: State, found: UnusableModelError) -> dict[str, Any]:
+        """Take back a round that no store's update explains, to be played once more; what the history says of it.
+
+        Raises StoresError the second time.
+        """
+        if self.is_redrawn(found.round):
             raise StoresError(
-                f"Round {number} makes a model whose weights are not finite, and no store's update explains it: the"
-                " learning rates are too large (train.lr, strategy.server_lr; train.clip_norm bounds a gradient). Start"
-                f" a new run with lower ones; this one is saved up to round {state.round}."
+                f"Round {found.round} makes a model that cannot be used ({found.fault}), with another cohort, too, and"
+                " no store's update explains it: the learning rates are too large (train.lr, strategy.server_lr;"
+                " train.clip_norm bounds a gradient), or a store does harm without standing out. Start a new run with"
+                f" lower ones; this one is saved up to round {state.round}."
             )
-        return made
+        return self._unnamed(found.round, f"it made a model that cannot be used ({found.fault})", "")
+
+    def is_redrawn(self, round: int) -> bool:
+        """Return whether a round is played again with another cohort."""
+        return self._unexplained == round
+
+    def _unnamed(self, number: int, why: str, where: str) -> dict[str, Any]:
+        self._unexplained = number
+        self._note(f"Round {number} is taken back, and played with another cohort: {why}, and no store stands out.")
+        return {"store": None, "round": number, "reason": f"{why}, and no store's update explains it{where}"}
 
     def to_before(
-        self, state: State, store: str, earlier: Callable[[int], State | None]
+        self, state: State, store: str | None, earlier: Callable[[int], State | None]
     ) -> tuple[State, Standing, dict[str, Any]]:
         """Return the state before the round in which `store` spoilt the model, the stores' standing there without it,
-        and what the history says of it.
+        and what the history says of it. store: None: nobody knows which
 
         earlier: gives the last saved state before that of a round, if there is one
 
-        Raises StoresError if that state is gone.
+        Raises StoresError if that state is gone, or if the same happened before and no store explains it.
         """
         known = self.before is not None and self.before.round < state.round
         before = self.before if known else earlier(state.round)
+        if store is None:
+            is_second = self.is_redrawn(state.round) or _is_unexplained(state.record)
+            if before is None or is_second:
+                raise diverged(state.round + 1, self._plan.config.train.lr)
+            where = f"; the run went back to round {before.round}"
+            told = self._unnamed(state.round, "all stores' training from its model diverges", where)
+            return before, Standing.of(before.record), told
         if before is None:
             raise StoresError(
                 f"Everybody's training from round {state.round}'s model diverges, which {store}'s update explains, and"
@@ -123,6 +163,20 @@ def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
     return store if is_beyond else None
 
 
+def divergence(number: int, last: Mapping[str, Any] | None, lr: float) -> StoresError | EverybodyDivergedError:
+    """The error of a round in which everybody's training diverged, and no store's update in the last round explains it.
+
+    last: the last round's line of the history. If somebody has judged that model, or there is none, it is not at fault.
+    """
+    return diverged(number, lr) if last is None or _losses(last) else EverybodyDivergedError(None)
+
+
+def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
+    """Return whether a round was played once more because no store explained its first model."""
+    told = (record or {}).get("taken_back")
+    return told is not None and told["store"] is None
+
+
 def blamed(trained: Trained, last: Mapping[str, Any] | None) -> str | None:
     """Return the store whose update in the last round explains why everybody else's training diverged in this one.
 
@@ -149,6 +203,18 @@ def is_finite(state: State) -> bool:
     return all(bool(torch.isfinite(vector).all()) for vector in vectors if vector.is_floating_point())
 
 
+def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> bool:
+    """Return whether the server on its own images, or else each store that has judged it, finds a loss that explodes.
+
+    A run is ended for that, so that one store whose images the model suits is enough to go on.
+    """
+    if scores is None or exploded(scores, last, classes) is None:
+        return False
+    if any(counts is not None and counts.num_examples for counts in (scores.test, scores.held_out)):
+        return True
+    return all(counts.loss > EXPLODED * _before(last, classes) for counts in scores.raw.values())
+
+
 def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> str | None:
     """Say how far a new model's loss is beyond the last round's; None: it is not, or nobody has judged it.
 
@@ -157,15 +223,19 @@ def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int
     """
     if scores is None or (loss := _loss(scores)) is None:
         return None
-    before = max([log(classes), *_losses(last)])
+    before = _before(last, classes)
     if loss <= EXPLODED * before:
         return None
     return f"its loss is {loss:.3g}, where {before:.3g} was the loss before or that of a model that knows nothing"
 
 
+def _before(last: Mapping[str, Any] | None, classes: int) -> float:
+    return max([log(classes), *_losses(last)])
+
+
 def _loss(scores: Scores) -> float | None:
     for counts in (scores.test, scores.held_out):
-        if counts is not None:
+        if counts is not None and counts.num_examples:
             return counts.loss if isfinite(counts.loss) else inf
     stores = sorted([counts.loss for counts in scores.raw.values()] + [inf] * len(scores.diverged))
     return stores[(len(stores) - 1) // 2] if stores else None

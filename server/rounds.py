@@ -11,13 +11,13 @@ from torch import Tensor
 
 from common import strategies
 from common.assortment import keep_rows
-from common.errors import StoppedError, StoresError
+from common.errors import StoppedError
 from common.failures import listed
 from common.orders import Failure, Plan, StoreInfo, TrainOrder
 from common.params import Layout
 from common.personal import spans, withhold
 from common.schedule import learning_rate, standstill
-from server import cohort, lines, suspicion
+from server import cohort, lines, rollback, suspicion
 from server.averaging import averaged
 from server.checkpoints import State, add_round
 from server.clock import Clock
@@ -30,7 +30,7 @@ from server.image_cap import ImageCap, most_images
 from server.lines import Made, Trained
 from server.norm_bound import UsualNorms
 from server.reputation import Reputation
-from server.rollback import EverybodyDivergedError, Rollback, blamed, diverged, is_divergence, is_finite
+from server.rollback import Rollback
 from server.run_directory import Record
 from server.runtime import Runtime
 from server.scores import Scores
@@ -91,8 +91,8 @@ class Rounds:
     def play(self, state: State) -> tuple[State, Record]:
         """One round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        Where everybody's training from `state` diverges because of one store's update in the round before, that round
-        is played again without this store, and its new state and record are what is returned.
+        Where everybody's training from `state` diverges because of the round before, that one is played again, without
+        the store whose update explains it if there is one, and its new state and record are what is returned.
 
         Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, or if training diverges and no store
         explains it, StoppedError if the run was asked to end before a quorum, OSError if updates cannot be held.
@@ -101,8 +101,10 @@ class Rounds:
         while True:
             try:
                 after, record = self._play(state, standing)
-            except EverybodyDivergedError as found:
+            except rollback.EverybodyDivergedError as found:
                 state, standing, told = self._rollback.to_before(state, found.store, self.earlier)
+            except rollback.UnusableModelError as found:
+                told = self._rollback.again(state, found)
             else:
                 self._rollback.before = state
                 return after, record | ({"taken_back": told} if told else {})
@@ -144,7 +146,7 @@ class Rounds:
             weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
             contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
         with clock("evaluate"):
-            is_judged = self._is_evaluated(number) and is_finite(after)
+            is_judged = self._is_evaluated(number) and rollback.is_finite(after)
             scores = self._evaluate(after) if is_judged else None
         return Made(trained, after, standing, found, contributed, scores)
 
@@ -199,11 +201,11 @@ class Rounds:
         for attempt in count():
             wait = self.config.cohort.wait
             present = cohort.assemble(self.runtime, number, quorum, wait, self._watcher, self._stop)
-            sampled = self._cohort(present, number, attempt)
+            sampled = self._cohort(present, number, attempt + ATTEMPTS * self._rollback.is_redrawn(number))
             self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present, norms)
-            if (store := blamed(trained, state.record)) is not None:
-                raise EverybodyDivergedError(store)
+            if (store := rollback.blamed(trained, state.record)) is not None:
+                raise rollback.EverybodyDivergedError(store)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
@@ -213,12 +215,9 @@ class Rounds:
                 raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}")
             if refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
                 break
-        if is_divergence(failed):
-            raise diverged(number, self.config.train.lr)
-        raise StoresError(
-            f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
-            f" round {state.round}; mend the stores and go on with --resume."
-        )
+        if rollback.is_divergence(failed):
+            raise rollback.divergence(number, state.record, self.config.train.lr)
+        raise cohort.missed(number, quorum, failed)
 
     def _screened(
         self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms

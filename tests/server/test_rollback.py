@@ -14,7 +14,7 @@ from common.orders import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
 from server.checkpoints import Checkpoints, State
 from server.norm_bound import UsualNorms
 from server.plan import Start
-from server.rollback import exploded, outstanding
+from server.rollback import exploded, is_unusable_to_all, outstanding
 from server.rounds import Rounds
 from server.run_directory import Record, RunDirectory
 from server.scores import Scores
@@ -133,25 +133,83 @@ class Diverging(Targets):
             yield Update(answer.store, order.round, params, 10, 1.0, 0.1)
 
 
-@pytest.mark.parametrize("when", [1, 2])
-def test_honest_divergence_is_told_as_a_setting_and_blames_nobody(notes: Notes, when: int) -> None:
+def test_honest_divergence_is_told_as_a_setting_and_blames_nobody(notes: Notes) -> None:
     runtime = Diverging({"a": 4.0, "b": 8.0, "c": 40.0})
-    runtime.when = when
     rounds = rounds_of(runtime, notes)
-    state = rounds.begin(vector(0.0))
-    for _ in range(when - 1):
-        state, _ = played(rounds, state)
     with pytest.raises(StoresError, match=r"no store's update explains it: train\.lr 0\.05 is too large"):
+        rounds.play(rounds.begin(vector(0.0)))
+    assert runtime.left_out == {}
+
+
+def test_divergence_from_a_model_that_nobody_judged_takes_its_round_back_once(notes: Notes) -> None:
+    runtime = Diverging({"a": 4.0, "b": 8.0, "c": 40.0})
+    runtime.when = 2
+    rounds = rounds_of(runtime, notes)
+    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    state, record = played(rounds, state)
+    assert (state.round, record["taken_back"]["store"]) == (1, None)
+    assert "no store's update explains it; the run went back to round 0" in record["taken_back"]["reason"]
+    for again in (rounds, rounds_of(runtime, notes)):  # also in a process that has just started
+        with pytest.raises(StoresError, match=r"no store's update explains it: train\.lr 0\.05 is too large"):
+            played(again, state)
+    assert runtime.left_out == {}
+
+
+class Exploding(Targets):
+    """In rounds `when` all stores' updates, of about the same size, make a model that nobody can use."""
+
+    when: tuple[int, ...] = ()
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        for answer in super().train(order, stores):
+            is_bad = self.when[:1] == (order.round,)
+            yield Update(answer.store, order.round, vector(HUGE) if is_bad else answer.params, 10, 1.0, 0.1)
+        if self.when[:1] == (order.round,):
+            self.when = self.when[1:]
+
+
+def test_a_loss_that_explodes_without_an_outlier_takes_the_round_back_and_names_nobody(notes: Notes) -> None:
+    runtime = Exploding({"a": 4.0, "b": 8.0})
+    runtime.when = (2, 5, 5)
+    rounds = rounds_of(runtime, notes, server_judge)
+    state = rounds.begin(vector(0.0))
+    records = []
+    for _ in range(4):
+        state, record = played(rounds, state)
+        records.append(record)
+    assert [record["round"] for record in records] == [1, 2, 3, 4]
+    assert state.params.item() < SPOILT
+    assert [record["round"] for record in records if "taken_back" in record] == [2]
+    told = records[1]["taken_back"]
+    assert (told["store"], "its loss is 1e+05" in told["reason"]) == (None, True)
+    assert [note for note in notes.notes if note.startswith("Round 2 is taken back, and played with another cohort")]
+    with pytest.raises(StoresError, match=r"Round 5 makes a model that cannot be used .* saved up to round 4"):
         played(rounds, state)
     assert runtime.left_out == {}
 
 
-def test_a_loss_that_explodes_without_an_outlier_is_left_alone(notes: Notes) -> None:
-    rounds = rounds_of(Targets({"a": 3 * HUGE, "b": 2 * HUGE}), notes, server_judge)
+def test_a_round_that_is_taken_back_is_played_with_another_cohort(notes: Notes) -> None:
+    runtime = Exploding(dict.fromkeys("abcdefgh", 4.0))
+    runtime.when = (1,)
+    rounds = rounds_of(runtime, notes, server_judge, cohort__fraction=0.5, cohort__min_stores=2)
+    played(rounds, rounds.begin(vector(0.0)))
+    first, second = runtime.asked
+    assert set(first) != set(second)
+
+
+@pytest.mark.parametrize(("losses", "is_so"), [((1e9, 1e9), True), ((1e9, 1e9, 1.0), False), ((), False)])
+def test_who_can_use_a_model_keeps_a_run_going(losses: tuple[float, ...], is_so: bool) -> None:
+    raw = {f"store-{place}": Counts(counts_of(9, 1).confusion, loss) for place, loss in enumerate(losses)}
+    assert is_unusable_to_all(Scores(None, raw), None, 2) is is_so
+
+
+def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Notes) -> None:
+    """It is judged with temperatures, once: but not that which was taken back."""
+    runtime = spoiler(10)
+    rounds = Rounds(plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, None, notes, lambda: False)
     state, record = played(rounds, rounds.begin(vector(0.0)))
-    assert state.params.item() > SPOILT
-    assert "taken_back" not in record
-    assert rounds.runtime.left_out == {}
+    assert (state.params.tolist(), record["taken_back"]["store"]) == ([3.0], "evil")
+    assert record["validation"]["loss"] < SPOILT
 
 
 @pytest.mark.parametrize(
