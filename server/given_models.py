@@ -77,7 +77,9 @@ def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
 
 
 def spoilt_words(spoilt: Mapping[str, int]) -> str:
-    """Say which stores have a model that was taken back, and what gives them another one."""
+    """Say which stores have a model that was taken back, and what gives them another one; empty if none has."""
+    if not spoilt:
+        return ""
     told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())
     return f"A model that was taken back is still at {told}; `flower-server deliver RUN` puts another in its place."
 

@@ -16,6 +16,7 @@ from common.config import RunConfig, flatten, from_toml, known_keys, own_setting
 from common.config.kinds import is_fixed
 from common.errors import ConfigError, RunError
 from common.files import write_json, write_text
+from server.tail import TAKEN_BACK
 
 Record = dict[str, Any]
 
@@ -26,8 +27,6 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 # What a run does whose config.toml does not say, because an earlier version wrote it.
 EARLIER: Record = {"data.split": "hash"}
-
-TAKEN_BACK = "taken-back.jsonl"  # lines that the history had, of rounds whose models could not be used
 
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
 

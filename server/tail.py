@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+TAKEN_BACK = "taken-back.jsonl"  # lines that a run's history had, of rounds whose models could not be used
+
 
 class Tail:
     """The file at `path`, read once: each look takes what was added since.

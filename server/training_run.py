@@ -237,9 +237,7 @@ class Training:
         totals, standing = state.totals, Standing.of(state.record)
         seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
         return {
-            "status": status,
-            "reason": reason,
-            "rounds": state.round,
+            **{"status": status, "reason": reason, "rounds": state.round},
             "best": {"round": state.best.round, "accuracy": state.best.accuracy, "on": state.best.on}
             if state.best
             else None,
@@ -249,6 +247,7 @@ class Training:
             "stores": len(self.runtime.stores()),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
+            "taken_back": [record["taken_back"] for record in self.directory.history() if "taken_back" in record],
             "parameters": len(state.params),
             "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
             "model": json.loads(self.start.plan.spec.to_json()),

@@ -51,7 +51,10 @@ class _Run(Collector):
         yield _gauge("quorum_stores", "Stores that a round needs.", state.quorum)
         yield _gauge("accuracy_ratio", "Accuracy when last judged, 0 to 1.", _latest(state.accuracy), "on")
         yield _gauge("loss", "Loss when last judged.", _latest(state.loss), "on")
-        yield _counter("rounds", "Rounds completed.", state.round)
+        played = state.round + state.rounds_taken_back
+        yield _counter("rounds", "Rounds completed, those taken back since included.", played)
+        yield _counter("rounds_taken_back", "Rounds completed, and taken back since.", state.rounds_taken_back)
+        yield _gauge("stores_with_spoilt_model", "Stores that have a model taken back since.", len(state.spoilt_at))
         yield _counter("images", "Images trained on, each counted once an epoch.", state.images)
         traffic: dict[str, float] = {"down": state.down, "up": state.up}
         yield _counter("transferred_bytes", "Bytes to (down) and from (up) the stores.", traffic, "direction")

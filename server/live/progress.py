@@ -39,7 +39,8 @@ class Progress:
     """What a history says so far; `add` takes its records in order."""
 
     def __init__(self) -> None:
-        self.round = 0
+        self.round = self.played = 0
+        self.taken_back: list[tuple[int, str, str]] = []  # round, store that explains it (empty: none does), reason
         self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
         self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
         self.shares: dict[str, Share] = {}
@@ -51,7 +52,9 @@ class Progress:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in one round."""
-        self.round = record["round"]
+        self.round, self.played = record["round"], self.played + 1
+        if told := record.get("taken_back"):
+            self.taken_back.append((told["round"], told["store"] or "", told["reason"]))
         for group, metric, points in self._curves():
             value = (record.get(group) or {}).get(metric)
             if value is not None:

@@ -10,16 +10,16 @@ from typing import Any
 
 from server import given_models
 from server.live.progress import Point, Progress
-from server.live.state import RunState, StoreState, Trouble, Underway
+from server.live.state import RunState, StoreState, TakenBack, Trouble, Underway
 from server.live.stores import store_states
 from server.live.talk import Talk
 from server.status import AT_WORK, IN_A_ROUND, Status
-from server.tail import Tail, read_json
+from server.tail import TAKEN_BACK, Tail, read_json
 
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
-    "flower/delivering", "flower/revoked.json", given_models.FILE,
+    "flower/delivering", "flower/revoked.json", given_models.FILE, TAKEN_BACK,
 )  # fmt: skip
 UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
@@ -32,6 +32,9 @@ class RunReader:
         self._directory, self._flower = directory, directory / "flower"
         self._progress, self._talk = Progress(), Talk(directory / "flower")
         self._history = Tail(directory / "history.jsonl", self._record, self._forget)
+        self._kept = set[tuple[object, object]]()  # the rounds of the history
+        self._gone: list[dict[str, Any]] = []
+        self._taken_back = Tail(directory / TAKEN_BACK, self._gone.append, self._gone.clear)
         self._seen: object = None
         self._state: RunState | None = None
 
@@ -40,6 +43,7 @@ class RunReader:
         seen = (is_at_work(self._directory), *(_stamp(self._directory / name) for name in FILES))
         if self._state is None or seen != self._seen:
             self._history.look()
+            self._taken_back.look()
             self._talk.look()
             self._seen, self._state = seen, self._assembled(at_work=seen[0] is True)
         return self._state
@@ -47,19 +51,30 @@ class RunReader:
     def _record(self, record: dict[str, Any]) -> None:
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # not a round's line
             self._progress.add(record)
+            self._kept.add(_identity(record))
 
     def _forget(self) -> None:
         self._progress = Progress()
+        self._kept.clear()
+
+    def _undone(self) -> Progress:
+        """What the rounds that were taken back say; one that is about to be is in the history still, and not here."""
+        undone = Progress()
+        for record in self._gone:
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                if _identity(record) not in self._kept:
+                    undone.add(record)
+        return undone
 
     def _assembled(self, *, at_work: bool) -> RunState:
-        config, progress = _read_config(self._directory / "config.toml"), self._progress
+        config, progress, undone = _read_config(self._directory / "config.toml"), self._progress, self._undone()
         told = read_json(self._directory / "flower" / "stores.json")
         rounds, epochs = int(_get(config, "run", "rounds", 0)), int(_get(config, "train", "epochs", 1))
         quorum = int(_get(config, "cohort", "min_stores", 1))
         status, reason = self._verdict(at_work=at_work)
         partition, revoked = read_json(self._directory / "partition.json"), read_json(self._flower / "revoked.json")
-        stores = store_states(told, partition, revoked, progress, over=status not in AT_WORK or self._only_delivers())
-        is_talking = status in AT_WORK and not self._only_delivers()
+        is_over = status not in AT_WORK or self._only_delivers()
+        stores = store_states(told, partition, revoked, progress, undone, over=is_over)
         last = _changed(self._directory / "history.jsonl") if progress.round else None
         pace, speed = progress.seconds_per_round(), progress.images_per_second()
         is_paced = status in IN_A_ROUND and not self._is_stop_asked() and rounds > progress.round
@@ -67,8 +82,8 @@ class RunReader:
             name=str(_get(config, "run", "name", "") or self._directory.resolve().name),
             directory=str(self._directory),
             status=status,
-            doing=self._talk.doing if is_talking else None,
-            since=self._talk.since if is_talking else None,
+            doing=None if is_over else self._talk.doing,
+            since=None if is_over else self._talk.since,
             reason=reason,
             round=progress.round,
             rounds=rounds,
@@ -80,16 +95,18 @@ class RunReader:
             loss={name: tuple(points) for name, points in progress.loss.items()},
             best=_best(progress),
             troubles=_troubles(progress),
-            failures=dict(progress.failures()),
-            images=progress.images * epochs,
+            failures=dict(progress.failures() + undone.failures()),
+            images=(progress.images + undone.images) * epochs,
             images_per_second=None if speed is None else speed * epochs,
             seconds_per_round=pace,
             ends=last + pace * (rounds - progress.round) if is_paced and last and pace else None,
-            down=progress.bytes["down"],
-            up=progress.bytes["up"],
-            seconds=dict(progress.seconds),
+            down=progress.bytes["down"] + undone.bytes["down"],
+            up=progress.bytes["up"] + undone.bytes["up"],
+            seconds=dict(progress.seconds + undone.seconds),
             last_round_at=last,
             notes=self._talk.notes(),
+            taken_back=tuple(TakenBack(*told) for told in progress.taken_back),
+            rounds_taken_back=undone.played,
             spoilt_at=given_models.spoilt_at(read_json(self._directory / given_models.FILE)),
         )
 
@@ -151,6 +168,11 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _identity(record: dict[str, Any]) -> tuple[object, object]:
+    """Tell a round from the same one played again: no two take the same time."""
+    return record["round"], record["seconds"].get("total")
 
 
 def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Underway | None:

@@ -58,6 +58,15 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class TakenBack:
+    """A round that was played again, as its model could not be used. store: it explains that; empty: none does."""
+
+    round: int
+    store: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Note:
     """A line of the log; `at` in seconds since the epoch."""
 
@@ -76,7 +85,8 @@ class RunState:
     began:     seconds since the epoch when the command started, or None
     accuracy, loss: curves over rounds by "train", "test", "validation"; (round, value)
     best:      round and accuracy of the best round so far, or None
-    failures:  rounds times stores without a usable answer, by code
+    failures:  rounds times stores without a usable answer, by code; this and all other sums of work tell of rounds that
+               were taken back, too
     images:    trained on so far, each counted once an epoch
     images_per_second, seconds_per_round: over the latest rounds, or None before the first
     ends:      seconds since the epoch when the last round is to be expected, or None
@@ -84,6 +94,8 @@ class RunState:
     seconds:   spent per phase
     last_round_at: seconds since the epoch when the last round was recorded, or None
     notes:     the latest lines of the log, oldest first
+    taken_back: the rounds of the history that were played again
+    rounds_taken_back: how many rounds were completed, and are in the history no more
     spoilt_at: the stores that still have a model whose round was taken back, with that round
     """
 
@@ -113,6 +125,8 @@ class RunState:
     seconds: Mapping[str, float]
     last_round_at: float | None
     notes: tuple[Note, ...]
+    taken_back: tuple[TakenBack, ...]
+    rounds_taken_back: int
     spoilt_at: Mapping[str, int]
 
     @property

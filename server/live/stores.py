@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from server.live.progress import Progress, Share
@@ -16,6 +17,7 @@ def store_states(
     partition: Mapping[str, Any],
     revoked: Mapping[str, Any],
     progress: Progress,
+    undone: Progress,
     *,
     over: bool,
 ) -> tuple[StoreState, ...]:
@@ -23,18 +25,21 @@ def store_states(
 
     told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be empty
     partition: {"stores": {store: [images per class]}}; may be empty
+    undone:    the rounds that were taken back
     revoked:   store -> seconds since the epoch when the chain took it out, as the clerk writes it; may be empty
     over:      whether the run has ended, so that nobody knows the stores' state any more
     """
     table = partition.get("stores")
     held = table if isinstance(table, dict) else {}
     failures: Counter[str] = Counter()
-    for (name, _), troubles in progress.troubles.items():
+    for (name, _), troubles in [*progress.troubles.items(), *undone.troubles.items()]:
         failures[name] += len(troubles.rounds)
-    return tuple(
+    stores = (
         _store(name, _told(told, revoked, name), sum(held.get(name) or []), progress, failures[name], over=over)
-        for name in sorted({*told, *held, *progress.shares})
+        for name in sorted({*told, *held, *progress.shares, *undone.shares})
     )
+    rounds = {name: share.rounds for name, share in undone.shares.items()}
+    return tuple(replace(store, rounds=store.rounds + rounds.get(store.name, 0)) for store in stores)
 
 
 def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:

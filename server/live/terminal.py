@@ -40,6 +40,8 @@ def show(state: RunState, console: Console) -> None:
     parts: list[Any] = [_progress(state)]
     if state.stores:
         parts.append(_stores(state))
+    if state.taken_back:
+        parts.append(_taken_back(state))
     if state.troubles:
         parts.append(_troubles(state))
     if state.notes:
@@ -94,6 +96,13 @@ def _stores(state: RunState) -> Table:
         )
     if len(shown) > STORES:
         table.add_row(Text(f"and {len(shown) - STORES:,} more", style="dim"))
+    return table
+
+
+def _taken_back(state: RunState) -> Table:
+    table = _table("round taken back", "without", "why")
+    for told in state.taken_back[-TROUBLES:]:
+        table.add_row(str(told.round), Text(words.printable(told.store)), Text(words.printable(told.reason)))
     return table
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from server.given_models import spoilt_words
 from server.live import phrases
 from server.live.state import RunState
 from server.report import words
@@ -16,8 +17,9 @@ from server.status import WORDS
 
 FOLDER = Path(__file__).parent
 REPORT = FOLDER.parent / "report"
-PARTS = ("head", "tiles", "curves", "stores", "troubles", "log")
-LISTED = {"stores": (40, 400), "troubles": (8, 100), "log": (12, 100)}  # rows at once, and at most on demand
+PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
+# rows at once, and at most on demand
+LISTED = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "log": (12, 100)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class View:
             "tiles": (tiles(state),),
             "curves": (accuracy_chart(state), loss_chart(state)),
             "stores": (state, Rows.of("stores", phrases.in_need_first(state.stores))),
+            "taken_back": (Rows.of("taken_back", state.taken_back[::-1]), spoilt_words(state.spoilt_at)),
             "troubles": (Rows.of("troubles", state.troubles),),
             "log": (Rows.of("log", state.notes[::-1]),),
         }

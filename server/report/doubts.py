@@ -16,6 +16,16 @@ class Doubt:
     is_aside: bool
 
 
+def taken_back(run: Contents) -> list[str]:
+    """Say which rounds were played again, as nobody could use their models, and why."""
+    told = [record["taken_back"] for record in run.history if record.get("taken_back")]
+    without = [f", without {words.printable(each['store'])}" if each["store"] else "" for each in told]
+    return [
+        f"Round {each['round']} was played again{who}: {words.printable(each['reason'])}."
+        for each, who in zip(told, without, strict=True)
+    ]
+
+
 def doubts(run: Contents) -> list[Doubt]:
     """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
     standing = run.history[-1].get("standing", {}) if run.history else {}

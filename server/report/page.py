@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from common.files import write_text
 from server.report import sections, words
 from server.report.contents import Contents, read
-from server.report.doubts import doubts
+from server.report.doubts import doubts, taken_back
 from server.report.heatmap import heat_map
 from server.report.mistakes import class_rows, confused
 from server.report.naming import for_people
@@ -69,6 +69,7 @@ def render(run: Contents) -> str:
         attendance=sections.attendance_chart(run),
         troubles=sections.troubles(run),
         doubts=doubts(run),
+        taken_back=taken_back(run),
         phases=sections.phases(run),
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),

@@ -1,5 +1,6 @@
 """What a run's metrics say, and how many there are of them."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -9,13 +10,17 @@ from typing import get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
 from common.failures import FailureCode
-from server.live import phrases
+from server.live import phrases, terminal
 from server.live.metrics import LISTED, exposition
 from server.live.reader import RunReader
 from server.live.state import Trouble
+from server.live.view import View
+from server.run_directory import RunDirectory
 from server.status import Status
+from tests.report.sample_run import write_history
 from tests.server.live_runs import BEGAN, LiveRun
 
 NAMES = ["lyon-2", "oslo-7", "süd 2"]
@@ -189,3 +194,33 @@ def test_prometheus_own_linter_has_no_complaint(run: LiveRun) -> None:
         told = text(run)
     done = subprocess.run(["promtool", "check", "metrics"], input=told, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_no_counter_falls_when_a_round_is_taken_back(run: LiveRun) -> None:
+    """Nor in the moment when the round is kept already, and still in the history."""
+    run.joined()
+    run.play(1, 6)
+    before = samples(run)
+    taken_back = {"store": "oslo-7", "round": 5, "reason": "everybody else's training diverges"}
+    again = {**run.records[4], "seconds": {**run.records[4]["seconds"], "total": 9.0}, "taken_back": taken_back}
+    write_history(run.path, run.records[:6])
+    directory = RunDirectory(run.path)
+    directory.take_back(5)
+    between = samples(run)
+    directory.mend_history(again)
+    after = samples(run)
+    directory.take_back(6)  # nothing is left to take back
+    assert samples(run) == after
+    counters = {key for key in before if key[0].endswith("_total")}
+    assert {key: before[key] for key in counters} == {key: between[key] for key in counters}
+    assert all(before[key] <= after[key] for key in counters)
+    assert (after["fedshelf_rounds_total",], after["fedshelf_rounds_taken_back_total",]) == (7, 2)
+    played = [*run.records[:6], again]
+    assert after["fedshelf_images_total",] == 2 * sum(record["train"]["images"] for record in played)
+    assert after["fedshelf_store_rounds_total", "oslo-7"] == sum("oslo-7" in record["stores"] for record in played)
+    state = RunReader(run.path).look()
+    assert state.round == 5
+    assert [(told.round, told.store) for told in state.taken_back] == [(5, "oslo-7")]
+    assert "everybody else&#39;s training diverges" in View().parts(state)["taken_back"]
+    terminal.show(state, console := Console(width=200, record=True, file=io.StringIO()))
+    assert "round taken back" in console.export_text()
