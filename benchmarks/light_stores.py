@@ -21,6 +21,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -248,7 +249,7 @@ def answer(store: str, message: Message) -> RecordDict:
             told |= {"tensors": _blob("confusion", "I64", confusion)}
         case _:
             classes = [f"class-{label}" for label in range(CLASSES)]
-            told |= {"kind": "info", "validation": IMAGES, "test": IMAGES, "untold": 0}
+            told |= {"kind": "info", "validation": IMAGES, "test": IMAGES, "untold": 0, "version": version("fedshelf")}
             told |= {"classes": classes, "counts": [IMAGES] * CLASSES}
     return RecordDict({HEADER: ConfigRecord(told)})
 

@@ -37,8 +37,8 @@ class Handshakes:
 
     def __init__(self) -> None:
         self._familiar = Allowance(8192, 500)
-        self._strangers = Allowance(1024, 20)
-        self._all_strangers = Allowance(8192, 200)  # 0.4 of a core in the long run
+        self._strangers = Allowance(512, 20)
+        self._all_strangers = Allowance(2048, 100)  # 4 s of a core at once, 0.2 of a core in the long run
 
     def may_begin(self, address: str, *, is_familiar: bool, now: float | None = None) -> bool:
         """Return whether a client at `address` may begin one more, and count it; now: in time.monotonic()."""

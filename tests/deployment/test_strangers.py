@@ -11,6 +11,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from benchmarks.strange_clients import Strangers, allow_files, sockets_of
 from client.kit import new_key
 from common.door_words import CLASSES_PATH, REASON_HEADER
 from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
@@ -20,7 +21,6 @@ from server.credentials.registry import State
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
-from tests.deployment.strangers import Strangers, allow_files, sockets_of
 
 CALL = "/v1/fleet/push-object"
 
@@ -165,6 +165,8 @@ def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Do
     with Strangers(door.chain.port, door.chain.client_tls()) as strangers:
         strangers.silent(MOST_UNPROVEN + 200)
         strangers.half_said(20)
+        strangers.hello()
+        strangers.many_headers()
         assert door.call(door.key).status_code == 503
         wait_for(lambda: sockets_of(door.process.pid) < MOST_UNPROVEN + 60)
         assert door.call(door.key).status_code == 503

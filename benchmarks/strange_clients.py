@@ -1,0 +1,202 @@
+"""Many clients that nobody knows: they connect from addresses of this machine's own, and are slow or send a lot.
+
+    python -m benchmarks.strange_clients KIND PORT AUTHORITY
+
+They come to the server at PORT, whose certificate is from the authority in that file, say "ready" once they are all
+there, and go on until they are ended. Connections that the server ends are made again, at most 100 a second of them.
+
+KIND: slow       1,500 connections that say nothing, 500 that send half of a request
+      bodies     25 requests with bodies of 8 MB, 200 MB in all, of which the last byte never comes
+      headers    one client that sends requests with 20,000 headers, one after the other
+      handshakes 1,000 TLS handshakes a second that are begun and not finished; they cost the clients next to nothing
+"""
+
+import itertools
+import resource
+import select
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+MOST_FILES = 8192
+RATE = 1000.0  # handshakes a second
+
+
+def allow_files(count: int) -> None:
+    """Let this process have that many files open, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
+
+
+class Strangers:
+    """Connections to a port, as a context manager that closes them.
+
+    tls:   with which they shake hands, if they do
+    first: number of the first address that they come from
+    """
+
+    def __init__(self, port: int, tls: ssl.SSLContext, first: int = 0) -> None:
+        self._port, self._tls, self._made, self._hello = port, tls, first, b""
+        self.connections: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self.connections:
+            connection.close()
+
+    def silent(self, count: int) -> None:
+        """Connect so many times, each time from another address, and say nothing."""
+        for _ in range(count):
+            self._connect()
+
+    def half_said(self, count: int) -> None:
+        """Connect so many times, shake hands, and send half of a request."""
+        for _ in range(count):
+            self._greet().sendall(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\nx-half: ")
+
+    def bodies(self, count: int, size: int) -> None:
+        """Send so many requests with bodies of `size` bytes, as much as is taken of each before it is answered."""
+        for _ in range(count):
+            connection = self._greet()
+            with suppress(OSError):  # not taken
+                connection.sendall(
+                    b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size
+                )
+                connection.sendall(bytes(size - 1))
+
+    def many_headers(self) -> None:
+        """Send a request with 20,000 headers, and wait until it is answered."""
+        connection = self._greet()
+        connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n")
+        connection.sendall(b"".join(b"a%d: b\r\n" % number for number in range(20_000)))
+        connection.recv(1)
+
+    def hello(self) -> None:
+        """Send the beginning of a handshake, which the server has to answer before it knows of whom."""
+        if not self._hello:
+            outgoing = ssl.MemoryBIO()
+            begun = self._tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+            with suppress(ssl.SSLWantReadError):
+                begun.do_handshake()
+            self._hello = outgoing.read()
+        self._connect().sendall(self._hello)
+
+    def drop_oldest(self, most: int) -> None:
+        """Close the oldest connections beyond so many."""
+        for connection in self.connections[:-most]:
+            connection.close()
+        del self.connections[:-most]
+
+    def forget_ended(self) -> int:
+        """Close the connections that the server has ended, and return how many they were."""
+        waiting, before = select.poll(), len(self.connections)
+        for connection in self.connections:
+            if connection.fileno() >= 0:
+                waiting.register(connection, select.POLLRDHUP)
+        gone = {number for number, _ in waiting.poll(0)}
+        for connection in self.connections:
+            if connection.fileno() in gone:
+                connection.close()
+        self.connections = [each for each in self.connections if each.fileno() >= 0]
+        return before - len(self.connections)
+
+    def _connect(self) -> socket.socket:
+        number = self._made = self._made + 1
+        address = f"127.{1 + number // 62_500 % 250}.{1 + number // 250 % 250}.{1 + number % 250}"
+        connection = socket.create_connection(("127.0.0.1", self._port), timeout=30, source_address=(address, 0))
+        self.connections.append(connection)
+        return connection
+
+    def _greet(self) -> ssl.SSLSocket:
+        connection = self._tls.wrap_socket(self._connect(), server_hostname="localhost")
+        self.connections[-1] = connection
+        return connection
+
+
+def sockets_of(process_id: int) -> int:
+    """How many sockets a process has open."""
+    count = 0
+    for file in Path(f"/proc/{process_id}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += str(file.readlink()).startswith("socket:")
+    return count
+
+
+def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+    """Keep 2,000 slow connections, for ever."""
+    strangers, missing = made(), 0
+    strangers.silent(1500)
+    for _ in range(500):
+        with suppress(OSError):
+            strangers.half_said(1)
+    ready()
+    while True:
+        time.sleep(0.1)
+        missing += strangers.forget_ended()
+        again = min(missing, 10)
+        strangers.silent(again)
+        missing -= again
+
+
+def bodies(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+    """Send 25 bodies at the same time that never end, again and again, for ever."""
+    begun = threading.Barrier(26)
+
+    def send() -> None:
+        begun.wait()
+        while True:
+            with made() as strangers, suppress(OSError):
+                strangers.bodies(1, 8_000_000)
+                while strangers.connections[0].recv(1000):
+                    pass
+
+    for _ in range(25):
+        threading.Thread(target=send, daemon=True).start()
+    begun.wait()
+    ready()
+    threading.Event().wait()
+
+
+def headers(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+    """Send requests with 20,000 headers, for ever."""
+    ready()
+    while True:
+        with made() as strangers, suppress(OSError):
+            strangers.many_headers()
+
+
+def handshakes(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+    """Begin handshakes, 1,000 a second at the most, for ever."""
+    strangers, due = made(), time.monotonic()
+    ready()
+    while True:
+        with suppress(OSError):
+            strangers.hello()
+        strangers.drop_oldest(500)
+        due = max(due + 1 / RATE, time.monotonic() - 1.0)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+KINDS = {"slow": slow, "bodies": bodies, "headers": headers, "handshakes": handshakes}
+
+
+def main() -> None:
+    kind, port, authority = sys.argv[1:]
+    allow_files(MOST_FILES)
+    tls, counter = ssl.create_default_context(cafile=authority), itertools.count()
+    KINDS[kind](lambda: Strangers(int(port), tls, first=1000 * next(counter)), lambda: print("ready", flush=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside clients without a key.
+
+    python -m benchmarks.strangers
+
+Light stores (`benchmarks.light_stores`) train round after round at one server over TLS. Between them come, in turn, the
+crowds of `benchmarks.strange_clients`, and nobody. Of each crowd the first round is left out, and the next few are
+timed; ratios are taken within a turn. The crowds share the machine's cores with server and stores, so a column says
+what they take themselves. It ends with code 1 if a crowd makes rounds more than 1.5 times as long.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks import harness
+from benchmarks.capacity import TICK, Case, Fleet, Server
+from benchmarks.harness import BenchmarkError, Column, Sample, Samples
+from benchmarks.processes import ticks
+from benchmarks.strange_clients import KINDS
+
+ALONE = "undisturbed"
+MOST = 1.5  # times as long as undisturbed
+NAMES = {
+    "slow": "2,000 slow connections", "bodies": "200 MB of unfinished bodies", "headers": "20,000 headers",
+    "handshakes": "1,000 handshakes a second",
+}  # fmt: skip
+COLUMNS = [
+    Column("round", "round, s", 2),
+    Column("door", "door, cores", 2),
+    Column("server", "whole server, cores", 2),
+    Column("crowd", "strangers themselves, cores", 2),
+]
+
+
+class Crowd:
+    """Strangers of a kind, in a process of their own; a context manager. kind: None: nobody"""
+
+    def __init__(self, kind: str | None, server: Server) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        if kind:
+            authority = server.kits.parent / "server" / "ca.crt"
+            command = [sys.executable, "-m", "benchmarks.strange_clients", kind, str(server.port), str(authority)]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> "Crowd":
+        """Wait until all of them are there. Raises BenchmarkError."""
+        if self._process:
+            assert self._process.stdout is not None
+            if self._process.stdout.readline() != b"ready\n":
+                raise BenchmarkError("The strangers did not come; what they printed says why.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+
+    def cpu(self) -> float:
+        """Processor seconds so far. Raises BenchmarkError if they have gone."""
+        if not self._process:
+            return 0.0
+        if self._process.poll() is not None:
+            raise BenchmarkError("The strangers have gone; what they printed says why.")
+        return ticks(self._process.pid) / TICK
+
+
+def measured(server: Server, kind: str | None, rounds: int) -> Sample:
+    """Seconds a round beside strangers of this kind, and cores that the door, the server and they take."""
+    with Crowd(kind, server) as crowd:
+        done = len(server.rounds()) + 1
+        began = server.await_rounds(done)
+        used, lent = server.cpu(), crowd.cpu()
+        seconds = server.await_rounds(done + rounds) - began
+        spent = server.cpu()
+        parts = {part: (spent[name] - used[name]) / seconds for part, name in (("door", "door"), ("server", "all"))}
+        return {"round": seconds / rounds, **parts, "crowd": (crowd.cpu() - lent) / seconds}
+
+
+def verdicts(samples: Samples) -> list[tuple[str, bool]]:
+    """Return a sentence on each crowd, and whether rounds beside it are short enough."""
+    found = []
+    for name in samples:
+        if name != ALONE and (times := harness.ratio(samples[name], samples[ALONE], "round")) is not None:
+            is_good = times <= MOST
+            word = "at most" if is_good else "MORE than"
+            found.append((f"{name}: {times:.2f} times as long as undisturbed, {word} {MOST:g}", is_good))
+    return found
+
+
+def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
+    """Measure every kind in turn, beside one server with so many stores."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        place = Path(folder)
+        server = Server(Case(stores, 1.0, 1_000_000), place)
+        server.provision()
+        stack.enter_context(server)
+        stack.enter_context(Fleet(server.kits, server.names, place))
+        server.await_rounds(3)
+        return harness.alternate(
+            {
+                ALONE: partial(measured, server, None, rounds),
+                **{NAMES[kind]: partial(measured, server, kind, rounds) for kind in kinds},
+            },
+            times,
+        )
+
+
+def main() -> None:
+    parser = harness.parser(__doc__, times=5)
+    parser.add_argument("--stores", type=int, default=20, help="light stores, all of which take part in each round")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that are timed beside each crowd in each turn")
+    parser.add_argument("--only", default=",".join(KINDS), help="kinds of strangers, separated by commas")
+    options = parser.parse_args()
+    kinds = options.only.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"--only got {', '.join(sorted(unknown))}; expected some of {', '.join(KINDS)}")
+    began = time.monotonic()
+    samples = play(options.stores, kinds, options.rounds, options.times)
+    harness.write(options.json, "strangers", {"stores": options.stores, "rounds": options.rounds}, samples)
+    harness.table(f"Rounds of {options.stores} light stores beside strangers", samples, COLUMNS, ours=ALONE)
+    found = verdicts(samples)
+    print(*(words for words, _ in found), f"{time.monotonic() - began:.0f} s in all", sep="\n")
+    sys.exit(0 if all(is_good for _, is_good in found) else 1)
+
+
+if __name__ == "__main__":
+    main()
