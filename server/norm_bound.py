@@ -126,11 +126,11 @@ class NormBound:
                 limit *= LENIENT
                 where = where if at_hand == usually else BEFORE
             times = {store: norm / usually for store, norm in norms.items() if usually and norm > limit * usually}
-        advice = "; if its photos are as they were, training diverges: lower train.lr or set train.clip_norm"
+        advice = "; if its photos are as they were, training diverges: a new run may take a lower train.lr, or train.clip_norm"
         hint = advice if where == BEFORE else ""
         return {
             store: f"has an update {found:.1f} times as large as {where}; {limit:g} times is allowed"
-            f" (screening.norm_factor){hint}"
+            f" (screening.norm_factor, which a restart may change){hint}"
             for store, found in times.items()
         }
 
@@ -139,5 +139,5 @@ def _beyond(what: str, norm: float, most: float) -> str:
     found = f"{norm:.3g}" if isfinite(norm) else "beyond 1e19"
     return (
         f"has {what} of norm {found}, where its order allows {most:.3g} (by steps, learning rate and the model's size;"
-        " screening.norm_factor=0 allows any)"
+        " a restart with screening.norm_factor=0 allows any)"
     )

@@ -16,7 +16,9 @@ from server.image_cap import capped
 from server.norm_bound import NormBound, UsualNorms
 from server.spool import Held
 
-DIVERGED = "has weights that are not finite: its training diverged; lower train.lr or set train.clip_norm"
+DIVERGED = (
+    "has weights that are not finite: its training diverged; a new run may take a lower train.lr, or train.clip_norm"
+)
 ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
 LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it

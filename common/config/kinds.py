@@ -26,7 +26,8 @@ OPERATOR_KEYS = frozenset(
     {
         "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes", "evaluation.every",
         "evaluation.patience", "run.deliver", "run.keep_checkpoints", "run.rounds", "screening.detect",
-        "screening.exclude_suspects", "screening.patience", "screening.strikes", "screening.test_images",
+        "screening.exclude_suspects", "screening.norm_factor", "screening.patience", "screening.strikes",
+        "screening.test_images",
     }
 )  # fmt: skip
 MACHINE_KEYS = frozenset(
@@ -38,7 +39,7 @@ MACHINE_KEYS = frozenset(
 MATHEMATICS_KEYS = frozenset(
     {
         "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data", "run.engine", "run.seed",
-        "screening.images_factor", "screening.norm_factor",
+        "screening.images_factor",
     }
 )  # fmt: skip
 MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # but for the above

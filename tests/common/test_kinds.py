@@ -24,7 +24,14 @@ def test_each_setting_has_exactly_one_kind() -> None:
 
 
 def test_what_an_operator_needs_to_change_is_not_fixed_and_the_mathematics_are() -> None:
-    free = ("cohort.min_stores", "cohort.wait", "cohort.timeout", "run.rounds", "evaluation.every")
+    free = (
+        "cohort.min_stores",
+        "cohort.wait",
+        "cohort.timeout",
+        "run.rounds",
+        "evaluation.every",
+        "screening.norm_factor",
+    )
     assert {KINDS[key] for key in free} == {Kind.OPERATOR}
     assert {KINDS[key] for key in ("run.device", "run.workers", "run.out")} == {Kind.MACHINE}
     fixed = ("train.lr", "strategy.name", "model.name", "data.classes", "messages.compression", "run.seed")
