@@ -12,12 +12,11 @@ from common.messages import encode_order
 from common.model_delivery import DeliverOrder, ModelReceipt
 from common.orders import Failure
 from server.board import Board, State
-from server.link import Link, read, says_no
+from server.link import Link, read
+from server.outbox import Outbox
 
 LOOK = 0.2  # seconds between two looks for answers
 ROLL_CALL = 2.0  # seconds between two looks at who is there
-DOUBT = 5.0  # seconds without an answer until a store is asked whether it has the message; then a tenth of the time
-SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 SMALL = 2**20  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
 RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
 NAMED = 20  # stores that a line names one by one; the summary has all
@@ -52,24 +51,6 @@ class Distributed:
 
 
 @dataclass
-class _Sent:
-    """A message that a node still has to answer. Times are values of time.monotonic().
-
-    is_offer:   it is without the model's bytes
-    doubt_at:   when to ask the store whether it has the message
-    probe:      that question's message
-    is_missing: the store does not have it
-    """
-
-    node_id: int
-    is_offer: bool
-    sent: float
-    doubt_at: float
-    probe: str | None = None
-    is_missing: bool = False
-
-
-@dataclass
 class _Known:
     """A node. settled: nothing more is to be sent; why: it does not have the model; offer_at: not before this."""
 
@@ -101,7 +82,7 @@ class Distribution:
         self._order, self._link, self._names, self._note = order, link, names, note
         self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
         self._nodes: dict[int, _Known] = {}
-        self._pending: dict[str, _Sent] = {}
+        self._out = Outbox[bool](link)  # about each message: whether it is an offer, without the model's bytes
         self._online: frozenset[int] = frozenset()
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
@@ -119,11 +100,13 @@ class Distribution:
             self._look()
             if self._is_done(awaited) or until():
                 return self._distributed((awaited() if awaited else None) or ())
+            self._out.look_after()
             for store in self._news():
                 if len(self._nodes) <= NAMED:
                     self._note(f"{store} has the model of run {self._order.run}.")
-            self._doubt()
-            if self._pending:
+            for lost in self._out.take_missing():
+                self._send(lost.node_id, is_offer=lost.about)
+            if self._out.waiting:
                 time.sleep(LOOK)
             elif not self._is_done(awaited):
                 time.sleep(ROLL_CALL / 2)
@@ -160,8 +143,8 @@ class Distribution:
         before, self._online = self._online, frozenset(online if names is None else online & names.keys())
         for node_id in before - self._online:
             self._shown(self._nodes[node_id], "away", AWAY)
-        self._pending = {each: sent for each, sent in self._pending.items() if sent.node_id in self._online}
-        busy = {sent.node_id for sent in self._pending.values()}
+        self._out.drop([each for each, sent in self._out.waiting.items() if sent.node_id not in self._online])
+        busy = {sent.node_id for sent in self._out.waiting.values()}
         for node_id in sorted(self._online):
             node = self._nodes.setdefault(node_id, _Known())
             node.store = names[node_id] if names is not None else node.store
@@ -174,24 +157,19 @@ class Distribution:
             self._board.put(node.store, state, why)
 
     def _send(self, node_id: int, *, is_offer: bool) -> None:
-        content, now = self._offer if is_offer else self._content, time.monotonic()
-        identity = self._link.send(content, MessageType.QUERY, {node_id: self._link.ttl})[0]
-        if identity:
-            self._pending[identity] = _Sent(node_id, is_offer, now, now + DOUBT)
+        content = self._offer if is_offer else self._content
+        self._out.send(content, MessageType.QUERY, {node_id: is_offer}, self._link.ttl)
 
     def _news(self) -> Iterator[str]:
         """Take in what stores answered; the names of those that have the model now."""
-        for reply in self._link.pull(list(self._pending)):
-            sent = self._pending.pop(reply.metadata.reply_to_message_id, None)
-            if sent is None:
-                continue
+        for sent, reply in self._out.pull():
             node = self._nodes[sent.node_id]
             match result := read(reply, node.store):
                 case ModelReceipt(sha256=self._order.sha256, is_kept=True):
                     node.store, node.settled, node.offer_at = result.store, True, float("inf")
                     self._delivered.add(result.store)
                     yield result.store
-                case ModelReceipt(sha256=self._order.sha256) if sent.is_offer:
+                case ModelReceipt(sha256=self._order.sha256) if sent.about:
                     node.store = result.store
                     self._send(sent.node_id, is_offer=False)
                 case Failure():
@@ -207,20 +185,3 @@ class Distribution:
         wait = float("inf") if node.is_refused else max(failure.rest, RETRY)
         node.offer_at = time.monotonic() + wait
         self._note(f"{node.store or 'A store'} does not have the model of run {self._order.run}: {failure.reason}.")
-
-    def _doubt(self) -> None:
-        """Send again what a store was not handed out, or has lost with its process. An answer that came before the
-        store said that it had nothing to do has been taken in between.
-        """
-        for identity, sent in list(self._pending.items()):
-            if sent.is_missing:
-                del self._pending[identity]
-                self._send(sent.node_id, is_offer=sent.is_offer)
-        now, probes = time.monotonic(), {sent.probe: sent for sent in self._pending.values() if sent.probe}
-        for reply in self._link.pull(list(probes)):
-            sent = probes[reply.metadata.reply_to_message_id]
-            sent.probe, sent.is_missing = None, says_no(reply)
-        for identity, sent in self._pending.items():
-            if not sent.is_missing and now >= sent.doubt_at:
-                sent.probe = self._link.probe(sent.node_id, identity)
-                sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)

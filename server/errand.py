@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from flwr.app import Message, MessageType
 
@@ -12,7 +11,8 @@ from common.messages import NeedsFrozen, Result, encode_order
 from common.orders import EvaluateOrder, Failure, TrainOrder
 from common.transfers import progress
 from server.board import Board
-from server.link import GONE, LOST, Link, read, says_no
+from server.link import GONE, Link, read
+from server.outbox import Outbox, Sent
 from server.patience import Patience
 from server.roster import Roster
 
@@ -21,8 +21,6 @@ SLOWEST_POLL = 1.0  # ... and to no more than this
 TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same where the door tells whose answers are complete
 LOOK = 0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
 SLOWEST_LOOK = 0.1  # ... and to no more than this
-DOUBT = 5.0  # seconds without an answer until a store is asked whether it has its order; then a tenth of the time
-SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 GRACE = 10.0  # seconds, at least, for which a store may be away in the middle of its answer: as long as it was at it
 ROLL_CALL = 2.0  # seconds between two looks at who is there
 BYTES_PER_FLOAT = 4
@@ -30,36 +28,15 @@ MOST_SENDINGS = 20  # times that one store is sent an order which it then does n
 MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
 
 
-@dataclass
-class _Sent:
-    """An order at a store. Times are values of time.monotonic().
-
-    doubt_at:   when to ask the store whether it has the order
-    probe:      that question's message
-    is_missing: the store does not have it
-    silent:     since when the store has been away in the middle of its answer; None: it is not
-    """
-
-    store: str
-    node_id: int
-    sent: float
-    doubt_at: float
-    probe: str | None = None
-    is_missing: bool = False
-    silent: float | None = None
-
-
 class Errand:
-    """An order that some stores still have to answer.
-
-    Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer is
-    lost, then the store is found not to have the order, and gets it again; stores do no order twice.
-    """
+    """An order that some stores still have to answer; a store that is found not to have it gets it again."""
 
     def __init__(self, order: TrainOrder | EvaluateOrder, link: Link, roster: Roster, board: Board, ttl: float) -> None:
         self.order, self._ttl = order, ttl
         self._link, self._roster, self._board = link, roster, board
-        self._pending: dict[str, _Sent] = {}
+        self._out = Outbox[str](link)  # about each message: the store
+        self._pending = self._out.waiting
+        self._silent: dict[str, float] = {}  # since when stores have been away in the middle of an answer, by message
         self._unreached: list[Failure] = []
         self._attached, self._sendings = Counter[str](), Counter[str]()
         self._looked, self._all_at, self.is_posted = time.monotonic(), 0.0, False
@@ -75,13 +52,9 @@ class Errand:
         is_training = isinstance(self.order, TrainOrder)
         content = encode_order(self.order, attach_frozen=attach_frozen)
         kind = MessageType.TRAIN if is_training else MessageType.EVALUATE
-        now = time.monotonic()
-        identities = self._link.send(content, kind, dict.fromkeys(reached.values(), self._ttl))
-        for (store, node_id), identity in zip(reached.items(), identities, strict=True):
-            if identity is not None:
-                self._pending[identity] = _Sent(store, node_id, now, now + DOUBT)
-                self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
-        gone = [store for store, identity in zip(reached, identities, strict=True) if identity is None]
+        gone = self._out.send(content, kind, {node_id: store for store, node_id in reached.items()}, self._ttl)
+        for store in reached.keys() - {*gone}:
+            self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
         if gone:
             self._post_elsewhere({store: reached[store] for store in gone}, attach_frozen=attach_frozen)
 
@@ -95,11 +68,9 @@ class Errand:
 
     def limit_to(self, stores: Collection[str]) -> None:
         """Expect answers of exactly these stores: forget the others, ask those that were not asked."""
-        forgotten = [identity for identity, sent in self._pending.items() if sent.store not in stores]
-        self._link.withdraw(forgotten)
-        self._pending = {identity: sent for identity, sent in self._pending.items() if sent.store in stores}
+        self._out.drop([identity for identity, sent in self._pending.items() if sent.about not in stores])
         self._unreached.clear()
-        self.post(set(stores) - {sent.store for sent in self._pending.values()})
+        self.post(set(stores) - {sent.about for sent in self._pending.values()})
 
     def answers(self, patience: Patience) -> Iterator[Result]:
         """One answer per store, as they arrive; a Failure for each that gave none while there was patience.
@@ -113,8 +84,8 @@ class Errand:
                 yield from self._give_up(patience)
                 return
             self._look_after()
-            for reply in self._link.pull(self._worth_asking(patience.waited()), self._size):
-                yield from self._take(reply)
+            for sent, reply in self._out.pull(self._worth_asking(patience.waited()), self._size):
+                yield from self._take(sent, reply)
             self._post_missing()
             if self._pending and not self._unreached:
                 time.sleep(min(max(0.01 * patience.waited(), LOOK), SLOWEST_LOOK))
@@ -124,9 +95,9 @@ class Errand:
         why = patience.told()
         self._link.withdraw(self._pending)
         if patience.is_cut() and isinstance(self.order, TrainOrder):
-            out = ", ".join(sorted(sent.store for sent in self._pending.values()))
+            out = ", ".join(sorted(sent.about for sent in self._pending.values()))
             raise StoppedError(f"{out}: {why}")
-        yield from (Failure(sent.store, "timeout", why) for sent in self._pending.values())
+        yield from (Failure(sent.about, "timeout", why) for sent in self._pending.values())
 
     def _worth_asking(self, waited: float) -> Collection[str]:
         """The orders whose answers to look for: complete ones, and now and then all.
@@ -134,7 +105,7 @@ class Errand:
         An answer may be there of which nobody told; so all are looked for, too, before an order is sent again.
         """
         now = time.monotonic()
-        if now < self._all_at and not any(sent.is_missing for sent in self._pending.values()):
+        if now < self._all_at and not self._out.has_missing():
             return self._link.complete(self._pending)
         least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (POLL, SLOWEST_POLL)
         self._all_at = now + min(max(0.1 * waited, least), most)
@@ -144,28 +115,24 @@ class Errand:
         while self._unreached:
             yield self._unreached.pop()
 
-    def _take(self, reply: Message) -> Iterator[Result]:
+    def _take(self, sent: Sent[str], reply: Message) -> Iterator[Result]:
         """What a reply means: an answer, or that the order has to be sent once more."""
-        identity = reply.metadata.reply_to_message_id  # the sender's id is the link's if a node died
-        if (sent := self._pending.get(identity)) is None:
+        store = sent.about
+        is_gone = reply.has_error() and reply.error.code == GONE
+        if is_gone and self._roster.node(store) not in (None, sent.node_id):  # it has come back as another node
+            self.post([store])
             return
-        if reply.has_error() and reply.error.code in LOST:
-            return  # the store will be found not to have it
-        self._pending.pop(identity)
-        if reply.has_error() and reply.error.code == GONE and self._has_moved(sent):
-            self.post([sent.store])
-            return
-        result = read(reply, sent.store, self.order)
+        result = read(reply, store, self.order)
         if isinstance(result, NeedsFrozen):
-            if self.order.plan.frozen is not None and self._attached[sent.store] < MOST_FROZEN:
-                self._attached[sent.store] += 1
-                self.post([sent.store], attach_frozen=True)
+            if self.order.plan.frozen is not None and self._attached[store] < MOST_FROZEN:
+                self._attached[store] += 1
+                self.post([store], attach_frozen=True)
                 return
-            result = Failure(sent.store, "invalid", "asks again and again for frozen parameters")
+            result = Failure(store, "invalid", "asks again and again for frozen parameters")
         if isinstance(result, Failure) and result.rest:
             self._roster.rest(result)
         else:
-            self._board.put(sent.store, "ready")
+            self._board.put(store, "ready")
         yield result
 
     def _look_after(self) -> None:
@@ -175,29 +142,22 @@ class Errand:
             return
         self._roster.look()
         self._looked = now
-        self._hear_probes()
         self._give_up_halves(now)
         self._show_transfers()
         at = self._roster.nodes()
-        for identity, sent in self._pending.items():
-            if at.get(sent.store, sent.node_id) != sent.node_id:  # the store has come back as another node
-                sent.is_missing = True
-            elif now >= sent.doubt_at:
-                sent.probe = self._link.probe(sent.node_id, identity)
-                sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
+        for sent in self._pending.values():
+            sent.is_missing |= at.get(sent.about, sent.node_id) != sent.node_id  # it has come back as another node
+        self._out.look_after()
 
     def _give_up_halves(self, now: float) -> None:
         """A store that dies in the middle of its answer is lost; Flower says so only of one that sent nothing of it."""
         for identity in self._link.begun(self._pending):
             sent = self._pending[identity]
-            if self._roster.node(sent.store) is not None:
-                sent.silent = None
-            elif sent.silent is None:
-                sent.silent = now
-            elif now - sent.silent > max(GRACE, sent.silent - sent.sent):
-                del self._pending[identity]
-                self._link.withdraw([identity])
-                self._unreached.append(Failure(sent.store, "unavailable", "lost the connection"))
+            if self._roster.node(sent.about) is not None:
+                self._silent.pop(identity, None)
+            elif now - (silent := self._silent.setdefault(identity, now)) > max(GRACE, silent - sent.sent):
+                self._out.drop([identity])
+                self._unreached.append(Failure(sent.about, "unavailable", "lost the connection"))
 
     def _show_transfers(self) -> None:
         """Show how far long transfers are. The size of a compressed update is not known."""
@@ -207,26 +167,12 @@ class Errand:
                 continue
             size = 0 if flow.way == "up" and is_packed else self._size
             far = progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
-            self._board.explain(sent.store, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
-
-    def _hear_probes(self) -> None:
-        probes = {sent.probe: sent for sent in self._pending.values() if sent.probe}
-        for reply in self._link.pull(probes):
-            sent = probes[reply.metadata.reply_to_message_id]
-            sent.probe, sent.is_missing = None, says_no(reply)
+            self._board.explain(sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
 
     def _post_missing(self) -> None:
-        """Send again what is missing. An answer that came before its store said that it had nothing to do has been
-        taken in between.
-        """
-        missing = {identity: sent.store for identity, sent in self._pending.items() if sent.is_missing}
-        for identity in missing:
-            del self._pending[identity]
-        self._sendings.update(missing.values())
-        lost = [store for store in missing.values() if self._sendings[store] == MOST_SENDINGS]
+        """Send again what is missing, so many times."""
+        missing = [sent.about for sent in self._out.take_missing()]
+        self._sendings.update(missing)
+        lost = [store for store in missing if self._sendings[store] == MOST_SENDINGS]
         self._unreached += [Failure(name, "timeout", f"lost its order {MOST_SENDINGS} times") for name in lost]
-        self.post(set(missing.values()) - set(lost))
-
-    def _has_moved(self, sent: _Sent) -> bool:
-        """Whether the store has come back as another node."""
-        return self._roster.node(sent.store) not in (None, sent.node_id)
+        self.post(set(missing) - set(lost))

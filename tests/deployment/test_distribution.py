@@ -16,7 +16,7 @@ from client.policy import Policy
 from client.usage import Usage
 from common.failures import LONGEST_REST, failure
 from common.messages import encode_result
-from server import distribution
+from server import distribution, outbox
 from server.deliveries import wait_or_stop
 from server.distribution import Distributed
 from server.grid import GridRuntime, Surroundings
@@ -36,8 +36,9 @@ def never() -> bool:
 
 @pytest.fixture
 def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for pause in ("DOUBT", "ROLL_CALL", "LOOK"):
+    for pause in ("ROLL_CALL", "LOOK"):
         monkeypatch.setattr(distribution, pause, 0.05)
+    monkeypatch.setattr(outbox, "DOUBT", 0.05)
     monkeypatch.setattr(distribution, "SMALL", 0)
     return LossyGrid()
 
@@ -77,7 +78,7 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 @pytest.fixture
 def no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent twice, however busy the machine is."""
-    monkeypatch.setattr(distribution, "DOUBT", 1e9)
+    monkeypatch.setattr(outbox, "DOUBT", 1e9)
 
 
 @pytest.mark.usefixtures("no_doubt")

@@ -22,7 +22,7 @@ from common.errors import StoresError
 from common.failures import LONGEST_REST
 from common.messages import Query, decode_result, encode_order
 from common.orders import EvaluateOrder, Failure, StoreInfo, Update
-from server import cohort, errand, traffic
+from server import cohort, errand, outbox, traffic
 from server.board import Board
 from server.desk import TRAFFIC
 from server.grid import GridRuntime, Surroundings
@@ -56,8 +56,8 @@ class LossyGrid(LocalGrid):
 
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for pause in ("DOUBT", "ROLL_CALL"):
-        monkeypatch.setattr(errand, pause, 0.05)
+    for module, pause in ((outbox, "DOUBT"), (errand, "ROLL_CALL")):
+        monkeypatch.setattr(module, pause, 0.05)
     return LossyGrid()
 
 
@@ -114,7 +114,7 @@ def test_how_far_a_long_answer_is_shows_beside_its_store(
     wait_for(runtime.stores)
     (tmp_path / TRAFFIC).write_text(json.dumps({10: {"way": "up", "bytes": 3, "since": now - 10, "last": now}}))
     lossy.lose = 1
-    monkeypatch.setattr(errand, "DOUBT", 1e9)
+    monkeypatch.setattr(outbox, "DOUBT", 1e9)
     under_way = runtime._errand(order(), 60.0)
     under_way.post(["north"])
 

@@ -19,7 +19,7 @@ from client.parcels import Head
 from client.policy import Policy
 from common.errors import RunError
 from common.messages import encode_order
-from server import distribution
+from server import distribution, outbox
 from server.checkpoints import Checkpoints, State
 from server.deliveries import ModelDeliveries, deliver_only
 from server.desk import Desk
@@ -87,8 +87,9 @@ class Federation:
 @pytest.fixture
 def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
-    for pause in ("DOUBT", "ROLL_CALL", "LOOK"):
+    for pause in ("ROLL_CALL", "LOOK"):
         monkeypatch.setattr(distribution, pause, 0.05)
+    monkeypatch.setattr(outbox, "DOUBT", 0.05)
     return Federation(tmp_path)
 
 

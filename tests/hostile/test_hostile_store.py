@@ -25,7 +25,7 @@ from common.kit import Kit
 from common.messages import NeedsFrozen, decode_result, encode_result
 from common.metrics import Counts
 from common.orders import Evaluation, Failure, StoreInfo, Update
-from server import errand, pulls
+from server import errand, outbox, pulls
 from server.announced import FACTOR, FEWEST, SERVER, Announced
 from server.credentials.guard import Guard
 from server.credentials.kits import Chain
@@ -151,7 +151,7 @@ def of_nothing(reply: Message) -> Message:
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRuntime]:
     """Stores bad, good and fair on a grid, for a server that soon asks after what is missing."""
-    monkeypatch.setattr(errand, "DOUBT", 0.2)
+    monkeypatch.setattr(outbox, "DOUBT", 0.2)
     monkeypatch.setattr(errand, "ROLL_CALL", 0.1)
 
     def together(grid: LocalGrid) -> GridRuntime:
