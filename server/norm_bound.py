@@ -126,8 +126,8 @@ class NormBound:
                 limit *= LENIENT
                 where = where if at_hand == usually else BEFORE
             times = {store: norm / usually for store, norm in norms.items() if usually and norm > limit * usually}
-        advice = "; if its photos are as they were, training diverges: a new run may take a lower train.lr, or train.clip_norm"
-        hint = advice if where == BEFORE else ""
+        advice = "; if its photos are as they were, training diverges: a new run may take a lower train.lr"
+        hint = f"{advice}, or train.clip_norm" if where == BEFORE else ""
         return {
             store: f"has an update {found:.1f} times as large as {where}; {limit:g} times is allowed"
             f" (screening.norm_factor, which a restart may change){hint}"
