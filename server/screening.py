@@ -17,7 +17,7 @@ from server.norm_bound import NormBound, UsualNorms
 from server.spool import Held
 
 DIVERGED = (
-    "has weights that are not finite: its training diverged; a new run may take a lower train.lr, or train.clip_norm"
+    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"
 )
 ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
