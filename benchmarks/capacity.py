@@ -31,7 +31,7 @@ from benchmarks.contestants import QUIET
 from benchmarks.harness import TAG, BenchmarkError
 from benchmarks.machine import machine
 from benchmarks.processes import Tree, read, ticks
-from benchmarks.wire import free_port
+from server.addresses import free_port
 
 BIN = Path(sys.executable).parent
 PER_PROCESS = 250  # light stores in one process

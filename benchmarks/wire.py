@@ -1,19 +1,12 @@
 """A TCP proxy on this machine that counts what passes: the bytes of stores on their way to a server and back."""
 
 import asyncio
-import socket
 import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 PIECE = 64 * 1024  # bytes passed on at a time
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Wire:
@@ -74,4 +67,4 @@ class Wire:
             writer.write_eof()
 
 
-__all__ = ["Wire", "free_port"]
+__all__ = ["Wire"]

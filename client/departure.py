@@ -10,6 +10,7 @@ from client.home import KEY, MODELS
 from client.policy import FILE as POLICY
 from common.errors import ConfigError
 from common.images.cache_folder import forget_all
+from common.words import listed
 
 STAYS = (POLICY, MODELS)  # in a store's home, beside the audit log: what a person wrote, and what the store was given
 
@@ -45,7 +46,7 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
     if not has_log:
         shutil.rmtree(home)
         return f"{told} {home} is removed."
-    return f"{told} Removed from {home}: {names}. The audit log stays, and {' and '.join(STAYS)} if they were there."
+    return f"{told} Removed from {home}: {names}. The audit log stays, and {listed(STAYS)} if they were there."
 
 
 def _at_rest(home: Path) -> AuditLog:

@@ -3,7 +3,6 @@
 A field's description is its documentation: the file that `flower-client policy` writes and the errors print it.
 """
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from client.hours import Window, parse
 from common.errors import ConfigError
+from common.suggest import did_you_mean
 
 FILE = "policy.toml"
 
@@ -136,8 +136,7 @@ def commented() -> str:
 
 
 def _nearest(key: str) -> str:
-    found = difflib.get_close_matches(key, Policy.model_fields, n=1, cutoff=0.4)
-    return f" Did you mean {found[0]}?" if found else f" Keys are {', '.join(Policy.model_fields)}."
+    return did_you_mean(key, Policy.model_fields) or f" Keys are {', '.join(Policy.model_fields)}."
 
 
 def _invalid(error: ValidationError) -> str:

@@ -18,6 +18,7 @@ from client.usage import Usage
 from client.work import StoreWorker, Trainer
 from common.device import pick
 from common.errors import ConfigError
+from common.words import listed
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -30,7 +31,7 @@ def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None
     Raises ConfigError if one is missing or the device is not there.
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
-        raise ConfigError(f"The node's configuration lacks {' and '.join(missing)}; expected store=NAME data=FOLDER.")
+        raise ConfigError(f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER.")
     device = str(node_config.get("device", "auto"))
     return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
 

@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from common.words import duration
+
 QUIET = 10.0  # seconds until the first line, and between two lines
 
 
@@ -39,13 +41,5 @@ def progress(done: int, total: int, seconds: float) -> str:
     rate = done / seconds if seconds > 0 else 0.0
     parts = [f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB", f"{rate / 1e6:.3g} MB/s"]
     if rate and total > done:
-        parts.append(f"{_duration((total - done) / rate)} left")
+        parts.append(f"{duration((total - done) / rate)} left")
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -43,6 +43,11 @@ def check_free(address: Address, patience: float = 0.0) -> None:
         time.sleep(0.1)
 
 
+def is_free(address: Address) -> bool:
+    """Return whether something can listen there now."""
+    return _trouble(address) is None
+
+
 def _trouble(address: Address) -> OSError | None:
     try:
         with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from server.report.words import counted, printable
+from common.words import counted, first_of, printable
 
 NAMED = 5  # stores that a sentence names; of the others it says how many they are
 
@@ -125,6 +125,4 @@ class Doing:
 
 def listed(stores: Sequence[str]) -> str:
     """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more"; "none" of none."""
-    named = ", ".join(printable(store) for store in sorted(stores)[:NAMED]) or "none"
-    more = len(stores) - NAMED
-    return f"{named} and {more:,} more" if more > 0 else named
+    return first_of([printable(store) for store in sorted(stores)], NAMED) or "none"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.images.types import Images
-from server.report.words import counted, whole
+from common.words import counted
+from server.report.words import whole
 from server.run_directory import RunDirectory
 from simulations.federation import Federation
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from common.class_names import reading_order
 from common.product_names import ProductNames, called
-from server.report.words import printable
+from common.words import printable
 from simulations.federation import Federation
 
 MAX_STORES = 20

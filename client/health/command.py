@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.enrol import addresses_of
-from client.health.finding import Finding, printable
+from client.health.finding import Finding
 from client.health.progress import progress_of_steps
 from client.home import store_home
 from client.known_addresses import KnownAddresses
 from client.policy import FILE
 from common.kit import Kit
+from common.words import printable
 
 if TYPE_CHECKING:
     from client.health.examine import Report

@@ -38,13 +38,3 @@ class Finding:
     what: str
     advice: str
     exhibits: tuple[Exhibit, ...] = ()
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """(1, "photo") -> "1 photo"; (1500, "photo") -> "1,500 photos"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def printable(text: str) -> str:
-    """Names come from a disk: keep what can be shown on one line, so that none can steer a terminal or a page."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

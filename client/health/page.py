@@ -14,10 +14,11 @@ from client.health.checks.machine import size
 from client.health.checks.server import days_left
 from client.health.evidence import Evidence
 from client.health.examine import Report
-from client.health.finding import SEVERITIES, Exhibit, Finding, counted, printable
+from client.health.finding import SEVERITIES, Exhibit, Finding
 from client.health.look import thumbnail
 from common.files import write_json, write_private
 from common.images.decode import NotUsableError
+from common.words import counted, printable
 
 _SHOWN = 12  # photos of one finding
 _ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte

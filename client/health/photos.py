@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from client.health.finding import counted
 from client.health.look import Look, look_at
 from common.errors import DataError
 from common.images import contents
@@ -17,6 +16,7 @@ from common.images.listing import is_photo
 from common.images.parallel import in_order
 from common.images.scan import Photo, Scan, scan
 from common.images.split import Split
+from common.words import counted
 
 Progress = Callable[[int, int], None]
 

@@ -5,7 +5,6 @@ next one (error feedback): Seide et al.: 1-Bit Stochastic Gradient Descent. Inte
 et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
 """
 
-import difflib
 from collections.abc import Mapping
 
 from common import strategies
@@ -15,6 +14,7 @@ from common.compression.int8 import Int8
 from common.compression.top_k import TopK
 from common.config import MessagesConfig, RunConfig
 from common.errors import ConfigError
+from common.suggest import did_you_mean
 
 NONE = "none"
 
@@ -32,8 +32,7 @@ def build(config: MessagesConfig) -> Codec | None:
     """
     name = config.compression
     if name != NONE and name not in CODECS:
-        nearest = difflib.get_close_matches(name, CODECS, n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(name, CODECS)
         raise ConfigError(f"Setting messages.compression got {name!r}; allowed: {NONE}, {', '.join(CODECS)}.{hint}")
     chosen = CODECS.get(name)
     for key, field in MessagesConfig.model_fields.items():

@@ -4,7 +4,6 @@ The common form is flat: {"train.lr": 0.05}. Every source is turned into it; lat
 one function validates.
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from common.config.schema import RunConfig
 from common.errors import ConfigError
+from common.suggest import did_you_mean
 
 Scalar = bool | int | float | str
 Flat = dict[str, Any]
@@ -152,11 +152,9 @@ def _as_text(names: tuple[str, ...]) -> str:
 
 
 def _unknown(key: str, keys: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-    if not nearest:
-        nearest = [candidate for candidate in keys if candidate.partition(".")[2] == key.rpartition(".")[2]]
-    hint = f" Did you mean {nearest[0]}?" if nearest else " Sections are " + ", ".join(RunConfig.model_fields) + "."
-    return f"Unknown setting {key!r}.{hint}"
+    elsewhere = [candidate for candidate in keys if candidate.partition(".")[2] == key.rpartition(".")[2]]
+    hint = did_you_mean(key, keys) or did_you_mean(elsewhere[0] if elsewhere else "", elsewhere)
+    return f"Unknown setting {key!r}.{hint or ' Sections are ' + ', '.join(RunConfig.model_fields) + '.'}"
 
 
 def _invalid(error: ValidationError) -> str:

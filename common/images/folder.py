@@ -1,6 +1,5 @@
 """A store's photos, opened: scanned, decoded, split, and told in plain words."""
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,8 @@ from common.images.left_out import listed
 from common.images.scan import Photo, expected, scan
 from common.images.split import SPLITS, HeldOut, Split, SplitRule, splits_by_content
 from common.images.types import Images
+from common.suggest import nearest
+from common.words import counted
 
 EMPTY_CLASS = "empty class"
 
@@ -53,15 +54,13 @@ class Folder:
         """One sentence or two for a person."""
         sizes = {split: len(images) for split, images in self.splits.items()}
         parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
-        text = (
-            f"{_counted(sum(sizes.values()), 'image')} in {_counted(len(self.classes), 'class', 'classes')} ({parts})"
-        )
+        text = f"{counted(sum(sizes.values()), 'image')} in {counted(len(self.classes), 'class', 'classes')} ({parts})"
         if without := sum(map(len, self.unlabelled.values())):
-            text += f" and {_counted(without, 'image')} without a class"
+            text += f" and {counted(without, 'image')} without a class"
         if self.duplicates:
             text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
         if self.unopened:
-            text += f"; {_counted(self.unopened, 'photo')} without a class not used"
+            text += f"; {counted(self.unopened, 'photo')} without a class not used"
         if untrained := self.untrained():
             text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
         if self.left_out:
@@ -184,9 +183,8 @@ def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule
 
 
 def _unknown(name: str, to: tuple[str, ...]) -> str:
-    by_folded = {known.casefold(): known for known in to}
-    nearest = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.4)
-    hint = f"; the nearest is {by_folded[nearest[0]]!r}" if nearest else f"; they are {', '.join(to)}"
+    known = nearest(name, to)
+    hint = f"; the nearest is {known!r}" if known else f"; they are {', '.join(to)}"
     return (
         f"Class {name!r} is not one of the run's {len(to)} classes{hint}. "
         "Rename or move that folder, or have the server add the class."
@@ -196,9 +194,5 @@ def _unknown(name: str, to: tuple[str, ...]) -> str:
 def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
     found = listed(sorted(left_out)) if left_out else "nothing"
     if unopened:
-        found = f"{_counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
+        found = f"{counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
     return f"No usable image in {path}: expected {expected(path)}; found {found}."
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from common import words
 from common.class_names import normal
 from common.errors import DataError
 from common.images.listing import Entry, entries, has_photos, is_photo
@@ -165,8 +166,8 @@ def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names for a sentence: "a, b and c"; of more than a few, the first and how many others."""
     if len(names) > _NAMED:
-        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        return words.first_of(names, _NAMED)
+    return words.listed(names)
 
 
 def _hold(folders: Sequence[Inside]) -> str:

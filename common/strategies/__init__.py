@@ -1,6 +1,5 @@
 """The federated algorithms by name. Adding one: a file beside this one, and a line in STRATEGIES."""
 
-import difflib
 from collections.abc import Mapping
 
 from common.config import RunConfig, StrategyConfig
@@ -22,6 +21,7 @@ from common.strategies.median import Median
 from common.strategies.multi_krum import MultiKrum
 from common.strategies.scaffold import Scaffold
 from common.strategies.trimmed_mean import TrimmedMean
+from common.suggest import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "fedavg": FedAvg,
@@ -51,8 +51,7 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
     this strategy does not use: a run must never ignore what it was told.
     """
     if config.name not in STRATEGIES:
-        nearest = difflib.get_close_matches(config.name, STRATEGIES, n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(config.name, STRATEGIES)
         raise ConfigError(f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}")
     chosen = STRATEGIES[config.name]
     for key, field in StrategyConfig.model_fields.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from cryptography import x509
 
+from common.words import printable
 from server.credentials.authority import AUTHORITY_SOON
 from server.credentials.kits import Chain
 from server.credentials.last_run import last_run
@@ -20,7 +21,6 @@ from server.live import phrases
 from server.live.reader import RunReader
 from server.live.runs import touched
 from server.live.state import ABSENT, StoreState
-from server.report.words import printable
 from server.status import WORDS, Status
 from server.tables import print_table
 from server.tail import read_json

@@ -10,7 +10,7 @@ from types import FrameType
 
 import uvicorn
 
-from server.addresses import LOOPBACK
+from server.addresses import LOOPBACK, Address, listening_socket
 from server.live.web import LivePage
 
 LINGER = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended
@@ -45,15 +45,10 @@ def main() -> None:
 def _listen(port: int) -> socket.socket:
     """A socket on that port of this machine; another program may have to let go of it first."""
     while True:
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((LOOPBACK, port))
+            return listening_socket(Address(LOOPBACK, port))
         except OSError:
-            listening.close()
             time.sleep(1)
-        else:
-            return listening
 
 
 if __name__ == "__main__":

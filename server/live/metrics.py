@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from common.words import printable
 from server.live.phrases import STORE, in_need_first
 from server.live.progress import Point
 from server.live.state import ABSENT, RunState, StoreState
-from server.report.words import FAILURES, printable
+from server.report.words import FAILURES
 from server.status import Status
 
 PREFIX = "fedshelf_"

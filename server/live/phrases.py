@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from common.words import counted, printable
 from server.live.state import ABSENT, RunState, StoreState, Trouble
-from server.report.words import FAILURES, counted, percent, printable
+from server.report.words import FAILURES, percent
 from server.status import HELD_UP, WORDS, Status, listed
 
 STORE = {

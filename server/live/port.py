@@ -1,7 +1,5 @@
 """Where a run's page is served: on this machine, at a port that stays the run's own from one start to the next."""
 
-import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import NetworkError
 from common.files import state_directory, write_private
-from server.addresses import LOOPBACK
+from server.addresses import LOOPBACK, Address, check_free, free_port, is_free
 from server.tail import read_json
 
 FIRST = 8444
@@ -64,7 +62,7 @@ def page_port(run: Path, asked: int | None) -> PagePort:
         port, trouble = _remembered(str(run.resolve()), asked), ""
     except OSError as error:  # no run fails for want of its page's port
         port, trouble = asked or _unclaimed({}), f"{state_directory()}: {error.strerror}"
-    return PagePort(port, _bound(port) == port, trouble)
+    return PagePort(port, is_free(Address(LOOPBACK, port)), trouble)
 
 
 def _remembered(run: str, asked: int | None) -> int:
@@ -93,9 +91,9 @@ def _unclaimed(ports: dict[str, int]) -> int:
     """Return a port that is free, and that no unfinished run has."""
     taken = {port for path, port in ports.items() if _is_unfinished(Path(path))}
     for candidate in range(FIRST, FIRST + NEXT):
-        if candidate not in taken and _bound(candidate):
+        if candidate not in taken and is_free(Address(LOOPBACK, candidate)):
             return candidate
-    return _bound(0)
+    return free_port()
 
 
 def _is_unfinished(run: Path) -> bool:
@@ -104,22 +102,10 @@ def _is_unfinished(run: Path) -> bool:
 
 def _check_free(port: int) -> None:
     """Raises NetworkError if another program uses the port, also after a moment."""
-    until = time.monotonic() + PATIENCE
-    while not _bound(port):
-        if time.monotonic() > until:
-            raise NetworkError(
-                f"--live-port got {port}, which another program on this machine uses; stop that, or choose another "
-                "--live-port (0: no page)."
-            )
-        time.sleep(0.1)
-
-
-def _bound(port: int) -> int:
-    """Return the port if a program may listen there (for 0, one that the system picks), else 0."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return 0
-        return int(probe.getsockname()[1])
+    try:
+        check_free(Address(LOOPBACK, port), PATIENCE)
+    except NetworkError as error:
+        raise NetworkError(
+            f"--live-port got {port}, which another program on this machine uses; stop that, or choose another "
+            "--live-port (0: no page)."
+        ) from error

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from common.words import printable
 from server.given_models import spoilt_words
 from server.live import phrases
 from server.live.state import RunState
@@ -30,13 +31,13 @@ COLOURS = {
 def show(state: RunState, console: Console) -> None:
     """Print the state for a person."""
     status = (WORDS[state.status], _colour(state.status))
-    console.print(Text.assemble((words.printable(state.name), "bold"), "  ", status))
+    console.print(Text.assemble((printable(state.name), "bold"), "  ", status))
     console.print(phrases.headline(state), markup=False, highlight=False, soft_wrap=True)
     if instants := phrases.held_up(state):
         told = ", ".join(f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants)
         console.print(f"{told}.", highlight=False)
     if state.spoilt_at:
-        console.print(words.printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True)
+        console.print(printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True)
     parts: list[Any] = [_progress(state)]
     if state.stores:
         parts.append(_stores(state))
@@ -84,10 +85,10 @@ def _stores(state: RunState) -> Table:
     is_told = state.is_at_work  # what stores do; nobody knows once the run is over
     table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
     for store in (shown := phrases.in_need_first(state.stores))[:STORES]:
-        why = f" ({words.printable(store.why)})" if store.why else ""
+        why = f" ({printable(store.why)})" if store.why else ""
         doing = Text(phrases.store_state(store) + why, style=COLOURS.get(store.state, ""))
         table.add_row(
-            Text(words.printable(store.name)),
+            Text(printable(store.name)),
             *([doing] if is_told else []),
             words.percent(store.accuracy),
             words.whole(store.images),
@@ -102,17 +103,17 @@ def _stores(state: RunState) -> Table:
 def _taken_back(state: RunState) -> Table:
     table = _table("round taken back", "without", "why")
     for told in state.taken_back[-TROUBLES:]:
-        table.add_row(str(told.round), Text(words.printable(told.store)), Text(words.printable(told.reason)))
+        table.add_row(str(told.round), Text(printable(told.store)), Text(printable(told.reason)))
     return table
 
 
 def _troubles(state: RunState) -> Table:
     table = _table("what went wrong", "", "times", "in rounds")
     for found in state.troubles[:TROUBLES]:
-        told = words.printable(found.reason)
+        told = printable(found.reason)
         what = Text.assemble(phrases.trouble(found), (f" ({told})" if told else "", "dim"))
         times, rounds = len(found.rounds), words.rounds(found.rounds, 4)
-        table.add_row(Text(words.printable(found.store)), what, str(times), rounds)
+        table.add_row(Text(printable(found.store)), what, str(times), rounds)
     if len(state.troubles) > TROUBLES:
         table.add_row(Text(f"and {len(state.troubles) - TROUBLES:,} more", style="dim"))
     return table
@@ -122,7 +123,7 @@ def _notes(state: RunState) -> Table:
     table = _table("log", "")
     for note in state.notes[-NOTES:]:
         at = time.strftime("%H:%M:%S", time.localtime(note.at))
-        table.add_row(Text(at, style="dim"), Text(words.printable(note.text)))
+        table.add_row(Text(at, style="dim"), Text(printable(note.text)))
     return table
 
 

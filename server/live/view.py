@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from common.words import printable
 from server.given_models import spoilt_words
 from server.live import phrases
 from server.live.state import RunState
@@ -59,7 +60,7 @@ class View:
             lstrip_blocks=True,
         )
         environment.filters |= {
-            "printable": words.printable, "percent": words.percent, "decimal": words.decimal, "whole": words.whole,
+            "printable": printable, "percent": words.percent, "decimal": words.decimal, "whole": words.whole,
             "duration": words.duration, "rounds": words.rounds, "clock": clock, "state": phrases.store_state,
             "trouble": phrases.trouble,
         }  # fmt: skip

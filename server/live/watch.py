@@ -8,7 +8,7 @@ from types import FrameType
 import uvicorn
 
 from common.errors import NetworkError
-from server.addresses import LOOPBACK
+from server.addresses import LOOPBACK, Address, listening_socket
 from server.live.web import LivePage
 
 
@@ -32,15 +32,10 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((LOOPBACK, port))
-        listening.listen()
+        return listening_socket(Address(LOOPBACK, port))
     except OSError as error:
-        listening.close()
         raise NetworkError(
             f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}); stop what uses it, such as a server's own "
             "page (--live-port), or choose another --port."
         ) from None
-    return listening

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from common.model_files import WEIGHTS
+from common.words import counted, printable
 from server.report.naming import outcome
-from server.report.words import counted, decimal, duration, percent, printable
+from server.report.words import decimal, duration, percent
 from server.status import HELD_UP, WORDS, Doing, Status
 
 MOST_ROWS = 15

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.config import RunConfig
 from common.product_names import ProductNames, recorded
-from server.report.words import printable
+from common.words import printable
 
 Record = Mapping[str, Any]
 EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's may lie there

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from common.words import printable
 from server.image_cap import told
-from server.report import words
 from server.report.contents import Contents
 
 
@@ -19,9 +19,9 @@ class Doubt:
 def taken_back(run: Contents) -> list[str]:
     """Say which rounds were played again, as nobody could use their models, and why."""
     told = [record["taken_back"] for record in run.history if record.get("taken_back")]
-    without = [f", without {words.printable(each['store'])}" if each["store"] else "" for each in told]
+    without = [f", without {printable(each['store'])}" if each["store"] else "" for each in told]
     return [
-        f"Round {each['round']} was played again{who}: {words.printable(each['reason'])}."
+        f"Round {each['round']} was played again{who}: {printable(each['reason'])}."
         for each, who in zip(told, without, strict=True)
     ]
 
@@ -31,16 +31,12 @@ def doubts(run: Contents) -> list[Doubt]:
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
-    found = [Doubt(words.printable(name), words.printable(why), True) for name, why in sorted(aside.items())]
+    found = [Doubt(printable(name), printable(why), True) for name, why in sorted(aside.items())]
     return (
         found
+        + [Doubt(printable(name), printable(why), False) for name, why in sorted(suspects.items()) if name not in aside]
         + [
-            Doubt(words.printable(name), words.printable(why), False)
-            for name, why in sorted(suspects.items())
-            if name not in aside
-        ]
-        + [
-            Doubt(words.printable(name), told(each["claimed"], each["counted"]), False)
+            Doubt(printable(name), told(each["claimed"], each["counted"]), False)
             for name, each in sorted(capped.items())
         ]
     )

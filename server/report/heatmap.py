@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.report.words import percent, printable
+from common.words import printable
+from server.report.words import percent
 
 SHADES = 10
 MOST_TIPS = 400

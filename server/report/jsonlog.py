@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from common.words import printable
 from server.report.naming import outcome
-from server.report.words import printable
 from server.status import HELD_UP, Doing, Status
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.confusions import most_confused
-from server.report.words import counted, percent, printable
+from common.words import counted, printable
+from server.report.words import percent
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.files import write_text
+from common.words import printable
 from server.report import sections, words
 from server.report.contents import Contents, read
 from server.report.doubts import doubts, taken_back
@@ -51,7 +52,7 @@ def render(run: Contents) -> str:
     return environment.get_template("page.html.j2").render(
         run=run,
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
-        outcome=[words.unbroken(words.printable(line)) for line in words.outcome(run.summary)],
+        outcome=[words.unbroken(printable(line)) for line in words.outcome(run.summary)],
         again=sections.command(run),
         tiles=sections.tiles(run),
         is_chosen=words.is_best_delivered(run.summary),
@@ -80,4 +81,4 @@ def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, 
     """The old classes of a run that went on from a finished model, as far as both models could be judged."""
     told = [(name, row) for name, row in ((found or {}).get("per_class") or {}).items() if row["before"] is not None]
     ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
-    return [(words.printable(name), row) for name, row in ordered]
+    return [(printable(name), row) for name, row in ordered]

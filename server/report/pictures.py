@@ -16,6 +16,7 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from common.files import write_atomic
+from common.words import printable
 from server.report import sections
 from server.report.charts import BOX, Point
 from server.report.colours import CURVES
@@ -26,7 +27,6 @@ from server.report.reliability import Trust, trust
 from server.report.shown_classes import shown_classes
 from server.report.stacks import MOST_STORES, chosen
 from server.report.stores import LISTED
-from server.report.words import printable
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
 STYLE: dict[str, Any] = {

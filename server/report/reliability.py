@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.calibration import FEWEST, GRID
+from common.words import counted
 from server.report.charts import BOX
-from server.report.words import counted, decimal, percent, points
+from server.report.words import decimal, percent, points
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from common import product_names
 from common.config import STORES_OWN, RunConfig
 from common.config.section import Section
+from common.words import printable
 from server.report import words
 from server.report.charts import LineChart, Point, line_chart
 from server.report.contents import Contents
@@ -64,7 +65,7 @@ def tiles(run: Contents) -> list[Tile]:
         found.append(_accuracy(test))
     if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
-        found.append(Tile("Worst store", words.percent(accuracy), words.printable(worst)))
+        found.append(Tile("Worst store", words.percent(accuracy), printable(worst)))
     if calibration := summary.get("calibration"):
         found.append(_trust(calibration))
     if summary.get("delivered_round") is not None:
@@ -85,7 +86,7 @@ def tiles(run: Contents) -> list[Tile]:
         found.append(Tile("Traffic", words.size(traffic["down"] + traffic["up"]), "to and from the stores"))
     if "model" in summary:
         found.append(
-            Tile("Model", words.printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
+            Tile("Model", printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
         )
     return found
 
@@ -119,8 +120,8 @@ def command(run: Contents) -> str:
         return ""
     tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
     where = Path(run.config.get("run", {}).get("out") or run.directory.name)
-    names = f" --class-names {shlex.quote(words.printable(where / product_names.FILE))}" if run.names else ""
-    return f"{tool} --config {shlex.quote(words.printable(where / 'config.toml'))}{names}"
+    names = f" --class-names {shlex.quote(printable(where / product_names.FILE))}" if run.names else ""
+    return f"{tool} --config {shlex.quote(printable(where / 'config.toml'))}{names}"
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
@@ -175,9 +176,9 @@ def troubles(run: Contents) -> list[Trouble]:
             found.setdefault((name, failure["code"]), []).append((record["round"], failure["reason"]))
     return [
         Trouble(
-            words.printable(name),
-            words.FAILURES.get(code, words.printable(code)),
-            words.printable(times[-1][1]),
+            printable(name),
+            words.FAILURES.get(code, printable(code)),
+            printable(times[-1][1]),
             words.rounds(number for number, _ in times),
             len(times),
         )
@@ -211,9 +212,7 @@ def _known(section: str) -> dict[str, tuple[Any, str]]:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return words.printable(
-        (", ".join(value) if isinstance(value, tuple) else value) or ("0" if value == 0 else "(empty)")
-    )
+    return printable((", ".join(value) if isinstance(value, tuple) else value) or ("0" if value == 0 else "(empty)"))
 
 
 def phases(run: Contents) -> list[Phase]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.words import counted, printable
 from server.report.charts import BOX, Tick, nice_ticks
 from server.report.shown_classes import ShownClasses, shown_classes
-from server.report.words import counted, printable
 
 COLUMN = 10  # units from one column to the next
 MOST_PIECES = 12_000  # keeps the page small

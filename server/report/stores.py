@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from common.words import counted, printable
 from server.report.charts import nice_ticks
 from server.report.contents import Contents
-from server.report.words import counted, percent, points, printable
+from server.report.words import percent, points
 
 LISTED = 40
 

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from common import words
+from common.words import counted, printable
+
 UNKNOWN = "–"
 _UNITS = re.compile(
     r"(?<=\d) (?=(?:ms|s|min|h|B|kB|MB|GB|TB|images/s|points)\b)"
@@ -29,11 +32,6 @@ FAILURES = {
     "invalid": "its answer could not be used",
     "error": "something went wrong at the store",
 }
-
-
-def printable(text: object) -> str:
-    """Names and reasons come from stores: keep what can be printed on one line, so none can steer a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def class_name(name: str) -> str:
@@ -68,11 +66,6 @@ def whole(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def counted(number: int, thing: str) -> str:
-    """(1, "round") -> "1 round"; (1500, "round") -> "1,500 rounds"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float | None) -> str:
     """0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"."""
     if seconds is None:
@@ -81,8 +74,7 @@ def duration(seconds: float | None) -> str:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return words.duration(seconds)
 
 
 def size(number: float | None) -> str:

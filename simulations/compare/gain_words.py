@@ -6,6 +6,8 @@ A gain, as JSON has it, is `clear` or not; None with one seed, which cannot know
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.words import listed
+
 NamedGain = Mapping[str, Any]
 MOST_SEEDS = 6  # whose gains are told one by one
 
@@ -50,12 +52,6 @@ def each_seed(gains: Sequence[float]) -> str:
     if len(gains) > MOST_SEEDS:
         return f"from {min(gains):+.1f} to {max(gains):+.1f}"
     return listed([f"{gain:+.1f}" for gain in gains])
-
-
-def listed(items: Sequence[object]) -> str:
-    """[0, 1, 2] -> "0, 1 and 2"."""
-    texts = list(map(str, items))
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def _is_nothing(gain: NamedGain) -> bool:

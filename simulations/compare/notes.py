@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from server.report.words import counted
+from common.words import counted
 from simulations.compare.parts import ALONE, FEDERATED, POOLED
 
 

@@ -12,6 +12,7 @@ import server.report
 from common.class_names import reading_order
 from common.files import write_text
 from common.product_names import ProductNames, recorded
+from common.words import printable
 from server.report import words
 from server.report.charts import LineChart, line_chart
 from server.report.heatmap import HeatMap, heat_map
@@ -35,7 +36,7 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
         environment(Path(__file__).parent)
         .get_template("compare.html.j2")
         .render(
-            name=words.printable(name),
+            name=printable(name),
             found=found,
             settings=settings,
             headline=headline(found),
@@ -80,6 +81,6 @@ def environment(folder: Path) -> Environment:
     )
     made.filters |= {
         "percent": words.percent, "decimal": words.decimal, "whole": words.whole, "size": words.size,
-        "printable": words.printable, "duration": words.duration,
+        "printable": printable, "duration": words.duration,
     }  # fmt: skip
     return made

@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Sequence
 
-from server.report.words import counted
+from common.words import counted
 from server.run_directory import Record
 from server.status import Doing
 from server.training_run import StopRequest

@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from server.report.words import counted, percent, printable
+from common.words import counted, listed, printable
+from server.report.words import percent
 from simulations.compare.crew import Crew, Outcome
-from simulations.compare.gain_words import listed
 from simulations.compare.parts import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
 from simulations.compare.words import TITLES, headline, of_store
 

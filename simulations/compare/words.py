@@ -6,8 +6,9 @@ With several seeds a difference can be called clear; with one it is told as what
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.report.words import counted, percent, printable
-from simulations.compare.gain_words import NamedGain, chance, change, difference, each_seed, is_sure, listed, points
+from common.words import counted, listed, printable
+from server.report.words import percent
+from simulations.compare.gain_words import NamedGain, chance, change, difference, each_seed, is_sure, points
 from simulations.compare.parts import ALONE, FEDERATED, LONGER, POOLED, TUNED
 
 Verdict = Mapping[str, Any]

@@ -3,7 +3,6 @@
 A data set is one module with a function `source(name)` and one line in `NAMED`.
 """
 
-import difflib
 import importlib
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from common.class_names import normal, spellings
 from common.config import DataConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
+from common.suggest import did_you_mean
 from simulations.datasets import places
 from simulations.datasets.assemble import relabel
 from simulations.datasets.types import Dataset, Source
@@ -43,8 +43,7 @@ def find(config: DataConfig) -> Source:
             return folder.source(path, config)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
-    nearest = difflib.get_close_matches(name, NAMED, n=1)
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    hint = did_you_mean(name, NAMED)
     raise DataError(
         f"Data set {name!r} is neither known ({', '.join(NAMED)}) nor a folder or CSV file, here or in the folder of "
         f"data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging Face hub.{hint}"

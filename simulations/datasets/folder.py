@@ -7,10 +7,11 @@ from common.config import DataConfig
 from common.errors import DataError
 from common.images.decode import PixelFormat
 from common.images.folder import Arrangement, open_folder
-from common.images.layout import listed, look_inside
+from common.images.layout import look_inside
 from common.images.listing import entries
 from common.images.scan import is_unlabelled
 from common.images.types import Images
+from common.words import listed
 from simulations.datasets.assemble import assemble
 from simulations.datasets.types import Dataset, Source
 from simulations.partitions import FOLDER
@@ -34,7 +35,7 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
     splits: dict[str, Images] = dict(folder.splits.items())
     if not len(splits["train"]) and folder.given:
         raise DataError(
-            f"{path} has images of the {' and '.join(sorted(folder.given))} split only; expected some to train on: "
+            f"{path} has images of the {listed(sorted(folder.given))} split only; expected some to train on: "
             "call their folder (or split) train, or give the folders of classes themselves."
         )
     is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes

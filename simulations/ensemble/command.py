@@ -18,7 +18,8 @@ from common.errors import ConfigError, DataError
 from common.files import write_json
 from common.model_files import DESCRIPTION, WEIGHTS
 from common.models.saved import SavedModel
-from server.report.words import decimal, percent, printable
+from common.words import printable
+from server.report.words import decimal, percent
 from server.run_directory import RunDirectory, free_name
 from simulations.compare.judging import Judged, judged
 from simulations.compare.margins import Paired, gain

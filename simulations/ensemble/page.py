@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_text
-from server.report import words
+from common.words import printable
 from simulations.compare.page import environment, matrix
 from simulations.ensemble.words import headline
 
@@ -25,7 +25,7 @@ def render(name: str, found: dict[str, Any]) -> str:
         environment(Path(__file__).parent)
         .get_template("ensemble.html.j2")
         .render(
-            name=words.printable(name),
+            name=printable(name),
             found=found,
             headline=headline(found),
             matrices={

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from server.report.words import counted, percent, printable
+from common.words import counted, printable
+from server.report.words import percent
 from simulations.compare.gain_words import points
 
 

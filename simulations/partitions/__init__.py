@@ -4,7 +4,6 @@ A partition is one file with a function `deal(task, ...)` that returns the store
 line in `FAMILIES`.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.seeding import rng
+from common.suggest import did_you_mean
 from simulations.partitions import dirichlet, iid, labels, quantity, shards
 from simulations.partitions.types import Labels, Owners, Rows, Task
 
@@ -55,8 +55,7 @@ def parse(spec: str) -> Callable[[Task], Owners] | None:
         return None
     if name not in FAMILIES:
         forms = ", ".join([*(family.form(known) for known, family in FAMILIES.items()), FOLDER])
-        nearest = difflib.get_close_matches(name, [*FAMILIES, FOLDER], n=1)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(name, [*FAMILIES, FOLDER])
         raise ConfigError(f"Unknown partition {spec!r}; allowed: {forms}.{hint}")
     family = FAMILIES[name]
     if not family.parameter:

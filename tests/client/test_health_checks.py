@@ -234,10 +234,10 @@ def test_the_server() -> None:
     later = datetime.now(UTC) + timedelta(days=300)
     assert all_of(line(status=200, ends=later, skew=29.0)) == []
     assert told(all_of(line(status=200, ends=later, skew=-31.0))) == [
-        ("warning", "This machine's clock is 31 seconds ahead of the server's.")
+        ("warning", "This machine's clock is 31 s ahead of the server's.")
     ]
     assert told(all_of(line(status=200, ends=later, skew=301.0))) == [
-        ("warning", "This machine's clock is 5 minutes behind the server's.")  # `join` goes by the server's clock
+        ("warning", "This machine's clock is 5 min 1 s behind the server's.")  # `join` goes by the server's clock
     ]
     soon = datetime.now(UTC) + timedelta(days=13, hours=1)
     assert told(all_of(line(status=200, ends=soon)))[0][1].startswith("The server's certificate ends in 13 days")

@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,8 @@ def expressions() -> list[str]:
 
 def needs(program: str) -> None:
     if shutil.which(program) is None:
-        pytest.skip(f"no {program} on this machine; it comes with the Debian package prometheus")
+        package = "prometheus-alertmanager" if program == "prometheus-alertmanager" else "prometheus"
+        pytest.skip(f"no {program} on this machine; it comes with the Debian package {package}")
 
 
 @pytest.mark.parametrize("path", [ALERTS, DASHBOARD, CASES], ids=lambda path: path.name)
@@ -88,9 +92,9 @@ def test_alerts_fire_when_they_are_to_and_never_for_success() -> None:
 
 
 class Prometheus:
-    """A Prometheus of our own that scrapes one page every second."""
+    """A Prometheus of our own that scrapes one page every second, and tells an Alertmanager of alerts if given."""
 
-    def __init__(self, place: Path, page: int) -> None:
+    def __init__(self, place: Path, page: int, alertmanager: str = "") -> None:
         self._address = f"127.0.0.1:{free_port()}"
         target = {"targets": [f"127.0.0.1:{page}"]}
         relabel = {"target_label": "instance", "replacement": "chain"}
@@ -99,6 +103,7 @@ class Prometheus:
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(ALERTS)],
             "scrape_configs": [job],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
         }
         place.mkdir()
         (place / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML, too
@@ -139,6 +144,72 @@ def page(run: LiveRun) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     process.wait()
 
 
+class Alertmanager:
+    """An Alertmanager of our own that sends what it is told to a web hook."""
+
+    def __init__(self, place: Path, hook: int) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        told = {"url": f"http://127.0.0.1:{hook}/"}
+        place.mkdir()
+        route = {"receiver": "hook", "group_by": ["alertname", "instance"], "group_wait": "0s"}
+        settings = {"route": route, "receivers": [{"name": "hook", "webhook_configs": [told]}]}
+        (place / "alertmanager.yml").write_text(json.dumps(settings))
+        self._log = (place / "log").open("wb")
+        flags = [f"--config.file={place}/alertmanager.yml", f"--storage.path={place}/data", "--cluster.listen-address="]
+        command = ["prometheus-alertmanager", *flags, f"--web.listen-address={self.address}"]
+        self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+
+class Hook(ThreadingHTTPServer):
+    """Takes what an Alertmanager sends."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), _HookHandler)
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The alerts of this name that came."""
+        return [alert for alert in self.alerts if alert["labels"]["alertname"] == name]
+
+
+class _HookHandler(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.alerts += body["alerts"]
+        self.send_response(200)
+        self.end_headers()
+
+
+@pytest.mark.slow
+def test_an_alertmanager_sends_who_is_on_duty_a_sentence_on_what_failed(
+    run: LiveRun, page: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    needs("prometheus")
+    needs("prometheus-alertmanager")
+    with ExitStack() as stack, Hook() as hook:
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        stack.callback(hook.shutdown)
+        manager = Alertmanager(tmp_path / "alertmanager", hook.server_address[1])
+        stack.callback(manager.end)
+        prometheus = Prometheus(tmp_path / "prometheus", page[0], manager.address)
+        stack.callback(prometheus.end)
+        with run.at_work():
+            wait_for(lambda: prometheus.query('fedshelf_status{status="training"} == 1'))
+        run.fail("Too few stores.")
+        wait_for(lambda: hook.of("FedshelfRunFailed"), 240)
+    told = hook.of("FedshelfRunFailed")[0]
+    assert (told["status"], told["labels"]["severity"], told["labels"]["instance"]) == ("firing", "critical", "chain")
+    assert told["annotations"]["summary"] == "The training at chain has failed."
+    assert {alert["labels"]["alertname"] for alert in hook.alerts} == {"FedshelfRunFailed"}
+
+
 @pytest.fixture
 def prometheus(tmp_path: Path, page: tuple[int, subprocess.Popen[bytes]]) -> Iterator[Prometheus]:
     needs("prometheus")
@@ -158,6 +229,10 @@ def test_a_prometheus_learns_which_store_is_dead_and_how_the_run_ended(
         wait_for(lambda: prometheus.query("rate(fedshelf_rounds_total[15m])"))
         for expression in expressions():
             wait_for(lambda query=expression: prometheus.query(query) or "increase" in query)
+        run.records[6]["failed"] = {"oslo-7": {"code": "timeout", "reason": "no answer in time"}}
+        run.play(7, 7)
+        (increase,) = (each for each in expressions() if "increase" in each)  # only now has something failed
+        wait_for(lambda: prometheus.query(increase))
         run.end()
     wait_for(lambda: prometheus.query('fedshelf_status{status="finished"} == 1'))
     wait_for(lambda: prometheus.alerts("FedshelfStoreAway") == [])

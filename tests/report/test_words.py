@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.orders import FailureCode
+from common.words import counted, printable
 from server.report import words
 
 
@@ -32,8 +33,8 @@ def test_numbers() -> None:
     assert words.decimal(1.23456) == "1.235"
     assert words.decimal(1e30) == "1e+30"
     assert words.whole(12345.6) == "12,346"
-    assert words.counted(1, "round") == "1 round"
-    assert words.counted(1500, "round") == "1,500 rounds"
+    assert counted(1, "round") == "1 round"
+    assert counted(1500, "round") == "1,500 rounds"
 
 
 def test_rounds_are_named_as_stretches() -> None:
@@ -53,7 +54,7 @@ def test_rounds_lose_none(numbers: set[int]) -> None:
 
 @given(st.text())
 def test_printable_text_cannot_steer_a_terminal(text: str) -> None:
-    shown = words.printable(text)
+    shown = printable(text)
     assert len(shown) == len(text)
     assert shown.isprintable()
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from simulations.compare.gain_words import each_seed, listed, points
+from common.words import listed
+from simulations.compare.gain_words import each_seed, points
 from simulations.compare.notes import budget, margins
 from simulations.compare.words import headline, of_store
 

@@ -7,9 +7,11 @@ from itertools import combinations
 from pathlib import PurePosixPath
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, counted, printable
+from client.health.finding import Exhibit, Finding
 from common.class_names import normal, places
+from common.words import counted, first_of, printable
 
+_NAMED = 10  # classes that a sentence names before it only counts them
 _FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt
 _UNEVEN = 10.0  # largest class over smallest, before it is worth a word
 _MOST = 0.8  # share of one class, from which always guessing it looks like a good model
@@ -34,14 +36,15 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos: {_listed(few)}.",
+            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos: {first_of(few, _NAMED)}.",
             "Add photos of them, 50 or more if there are any; until then the model learns them from other stores.",
         )
     if empty := [printable(label) for label in evidence.photos.empty]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(empty), 'class folder holds', 'class folders hold')} no usable photo: {_listed(empty)}.",
+            f"{counted(len(empty), 'class folder holds', 'class folders hold')} no usable photo: "
+            f"{first_of(empty, _NAMED)}.",
             "Fill or remove them; nothing is trained on them.",
         )
 
@@ -61,8 +64,8 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"The classes are {_listed([printable(name) for name in sorted(folders)])}, but all photos lie in folders "
-            f"within them, some of one name: {_listed([printable(name) for name in shared])}.",
+            f"The classes are {first_of([printable(name) for name in sorted(folders)], _NAMED)}, but all photos lie in "
+            f"folders within them, some of one name: {first_of([printable(name) for name in shared], _NAMED)}.",
             "If those within are the classes, give --data the folder right above them; folders of splits are to be "
             "called train, val and test.",
         )
@@ -143,7 +146,7 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"The model does not know {_listed([printable(label) for label in guesses.unknown])}.",
+            f"The model does not know {first_of([printable(label) for label in guesses.unknown], _NAMED)}.",
             "Rename the folder as the chain spells the class, or ask for the class to be added.",
         )
     if not guesses.judged:
@@ -204,8 +207,3 @@ def _one_slip(one: str, other: str) -> bool:
     rest, others = one[start:], other[start:]
     swapped = rest[:2] == others[:2][::-1] and rest[2:] == others[2:]
     return swapped or rest[1:] == others[1:] or rest[1:] == others or rest == others[1:]
-
-
-def _listed(words: list[str]) -> str:
-    more = f" and {len(words) - 10} more" if len(words) > 10 else ""
-    return ", ".join(words[:10]) + more

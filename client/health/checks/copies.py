@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, counted, printable
+from client.health.finding import Exhibit, Finding
 from client.health.photos import Seen
 from client.health.twins import twins
+from common.words import counted, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:

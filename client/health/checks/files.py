@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, Severity, counted
+from client.health.finding import Exhibit, Finding, Severity
 from common.images.contents import NO_SUCH_FILE
 from common.images.folder import EMPTY_CLASS
 from common.images.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from common.images.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
+from common.words import counted, listed
 
 LeftOut = tuple[tuple[str, str], ...]
 
@@ -133,7 +134,7 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"Of {counted(total.total(), 'photo')}, only {' and '.join(few)} are held out.",
+            f"Of {counted(total.total(), 'photo')}, only {listed(few)} are held out.",
             "The store can train, but what it says about the model's accuracy is down to a few photos. "
             "With 200 photos or more it would be reliable.",
         )

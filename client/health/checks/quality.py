@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, counted
+from client.health.finding import Exhibit, Finding
 from client.health.look import Look
+from common.words import counted
 
 _DARK = 90.0  # of 255, Look.light: three stops too little light
 _BURNT = 0.5  # Look.burnt

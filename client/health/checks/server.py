@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from client.health.evidence import Evidence
 from client.health.finding import Finding
+from common.words import duration
 
 _SOON = 14  # days: time to ask the operator and to get a new kit
 _SKEW = 30.0  # seconds: as far as two clocks that are set from the internet never are apart
@@ -91,7 +92,7 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         "server",
         "warning",
-        f"This machine's clock is {_duration(abs(line.skew))} {direction} the server's.",
+        f"This machine's clock is {duration(abs(line.skew))} {direction} the server's.",
         "Switch on setting the time from the internet (NTP). The store joins by the server's clock meanwhile.",
     )
 
@@ -99,11 +100,3 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
 def days_left(ends: datetime) -> int:
     """Whole days until then."""
     return (ends - datetime.now(UTC)).days
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.0f} hours" if seconds < 172800 else f"{seconds / 86400:.0f} days"

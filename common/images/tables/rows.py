@@ -17,6 +17,7 @@ from common.images.split import Split
 from common.images.split_names import SPLIT_NAMES, split_named
 from common.images.tables.columns import Columns, find_columns
 from common.images.tables.text import Line, read_lines
+from common.words import listed
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -142,7 +143,7 @@ def _check_splits(path: Path, lines: Sequence[Line], columns: Columns) -> None:
         cells = {line.cells[place] for line in lines if len(line.cells) > place}
         if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
             raise DataError(
-                f"{path} has a column {name} of {' and '.join(sorted(cells))}; expected such a column to be called "
+                f"{path} has a column {name} of {listed(sorted(cells))}; expected such a column to be called "
                 "split: rename it, or remove it to have the photos split by their content."
             )
 

@@ -14,6 +14,7 @@ from common.errors import DataError
 from common.images.listing import has_photos
 from common.images.split import SPLITS, Split
 from common.images.split_names import SPLIT_NAMES, split_named
+from common.words import listed
 from simulations.datasets.parquet.reading import rows_of
 
 EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face layout)"
@@ -84,7 +85,7 @@ def _check_one_name(folder: Path, names: set[str]) -> None:
         alike = sorted(name for name in names if split_named(name) == split)
         if len(alike) > 1:
             raise DataError(
-                f"{folder} has parquet files of {' and '.join(alike)}, which all mean the {split} split; expected one "
+                f"{folder} has parquet files of {listed(alike)}, which all mean the {split} split; expected one "
                 "name for each split: rename them alike, or move away what is not wanted."
             )
 
