@@ -1,4 +1,4 @@
-"""How many stores one server holds: seconds, processor, memory and requests of `flower-server` with many light stores.
+"""Measure how many stores one server holds: seconds, processor, memory and requests of it with many light stores.
 
     python -m benchmarks.capacity --stores 3,30,100,300,1000 --cohorts 1,0.1 --rounds 4
 

@@ -125,7 +125,7 @@ class Strangers:
 
 
 def sockets_of(process_id: int) -> int:
-    """How many sockets a process has open."""
+    """Return the number of sockets that a process has open."""
     count = 0
     for file in Path(f"/proc/{process_id}/fd").iterdir():
         with suppress(FileNotFoundError):

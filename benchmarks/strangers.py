@@ -1,4 +1,4 @@
-"""Whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside clients without a key.
+"""Measure whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside clients without a key.
 
     python -m benchmarks.strangers
 

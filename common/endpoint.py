@@ -37,7 +37,7 @@ class Endpoint:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether the host is a loopback address or its name."""
+        """Return whether the host is a loopback address or its name."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

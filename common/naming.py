@@ -1,4 +1,4 @@
-"""What stores and runs may be called: the names go into histories, reports and file names."""
+"""Names of stores and runs, and which are allowed: they go into histories, reports and file names."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""What people are told of a message that takes long to come or go; of a quick one, nothing."""
+"""Progress of a message that takes long to come or go, told to people; of a quick one, nothing."""
 
 import threading
 import time

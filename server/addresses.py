@@ -15,7 +15,7 @@ EVERYWHERE_IPV6 = "::"  # all IPv6 addresses of this machine, and the IPv4 ones 
 
 @dataclass(frozen=True)
 class Address(Endpoint):
-    """Where the server listens for stores."""
+    """An address at which the server listens for stores."""
 
     def seen_from_here(self) -> "Address":
         """The same for a client on this machine."""

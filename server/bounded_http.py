@@ -24,7 +24,7 @@ LINGER = 2.0  # seconds in which a client can read why its request was not taken
 
 
 class Unread:
-    """How fast bodies that were refused come in, of all connections together."""
+    """The pace at which bodies that were refused are read, of all connections together."""
 
     def __init__(self) -> None:
         self._free = 0.0  # when all of them so far will have come at UNREAD_RATE, in time.monotonic()

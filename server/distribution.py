@@ -26,7 +26,11 @@ SILENT = "no answer yet"
 
 @dataclass(frozen=True)
 class Distributed:
-    """Who has a model. delivered: stores; refused, missing: why not, by store; a store that refused keeps to that."""
+    """The stores that have a model.
+
+    delivered: those that do
+    refused, missing: why not, by store; a store that refused keeps to that
+    """
 
     sha256: str
     delivered: frozenset[str]

@@ -1,4 +1,4 @@
-"""How connections reach the door: few and bounded ones of strangers, over TLS with a certificate that may be renewed.
+"""Connections on their way to the door: few and bounded ones of strangers, over TLS with a renewable certificate.
 
 uvicorn alone accepts connections without end, never ends one that says nothing, and drops a client that fails the TLS
 handshake without a word.

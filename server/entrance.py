@@ -1,4 +1,4 @@
-"""Where stores come in: the flags that the commands share which serve them."""
+"""The entrance of stores: flags that the commands share which serve them."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from server.credentials.kits import Chain
 def entrance(
     credentials: Path | None, host: str | None, port: int | None, *, insecure: bool
 ) -> tuple[Address, Chain | None]:
-    """Where stores come in, and of which chain. Raises ConfigError unless one way of joining is chosen."""
+    """Return the address for stores, and their chain. Raises ConfigError unless one way of joining is chosen."""
     if insecure == (credentials is not None):
         raise ConfigError(
             "Choose how stores join: --credentials DIR/server (from `flower-server provision`, with TLS and keys), "

@@ -1,4 +1,4 @@
-"""How often anybody may begin a TLS handshake: each is work for the server before it knows who comes.
+"""Limits on the TLS handshakes that anybody may begin: each is work for the server before it knows who comes.
 
 A handshake costs the server 2 ms of a core, a connection that is ended before it 0.2 ms.
 """

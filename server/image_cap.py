@@ -1,4 +1,4 @@
-"""How many images a store may count for: what it says of itself decides its weight, and nobody can check it."""
+"""The cap on the images that a store counts for: what it says of itself decides its weight, and nobody can check it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace

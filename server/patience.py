@@ -1,4 +1,4 @@
-"""How long the server waits for answers: as long as configured, and not much longer once it is asked to stop."""
+"""The server's patience with answers: as long as configured, and not much longer once it is asked to stop."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Who is told how a training goes."""
+"""Listeners that are told how a training goes."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from server.status import Doing
 
 
 class Watcher(Protocol):
-    """Who is told how a training goes."""
+    """Listeners that are told how a training goes."""
 
     def row(self, record: Record) -> None:
         """A round is done."""

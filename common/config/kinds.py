@@ -9,7 +9,7 @@ from common.config.sources import flatten, known_keys
 
 
 class Kind(StrEnum):
-    """What a setting is about.
+    """The subject of a setting.
 
     MATHEMATICS: what is trained, on what, and how it is judged; fixed for the life of a run
     OPERATOR:    how the run is conducted; may change at each restart, and the history says in which round

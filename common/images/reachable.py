@@ -1,4 +1,4 @@
-"""Whether photos that are no longer found were deleted, or lie on a disk that cannot be reached for the moment.
+"""Telling photos that were deleted from those on a disk that cannot be reached for the moment.
 
 A network disk that fails shows errors, a folder that is missing, or, not being mounted, an empty folder in its place. A
 photo counts as deleted only if a folder that can be listed does not have it, and if any other one is still there: of a

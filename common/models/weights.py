@@ -59,7 +59,7 @@ def check_name(weights: str) -> None:
 
 
 def read(path: Path) -> Weights:
-    """What a safetensors file holds. Raises DataError if it is missing, no such file, or not finite."""
+    """Return the tensors of a safetensors file. Raises DataError if it is missing, no such file, or not finite."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -94,7 +94,7 @@ class Chain:
 
     @property
     def port(self) -> int:
-        """Where the server listens unless told otherwise."""
+        """Return the port at which the server listens unless told otherwise."""
         return self.endpoints[0].port
 
     @property

@@ -1,4 +1,4 @@
-"""Where a run's page is served: on this machine, at a port that stays the run's own from one start to the next."""
+"""The port of a run's page on this machine: it stays the run's own from one start to the next."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -43,8 +43,9 @@ def store_states(
 
 
 def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """What the app says of a store; one that it says nothing of, while it knows others, has not come to it yet. Of a
-    revoked one the chain knows before the app does.
+    """Return what the app says of a store; one that it says nothing of, while it knows others, has not come to it yet.
+
+    Of a revoked one the chain knows before the app does.
     """
     if name in revoked:
         return {**told.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}

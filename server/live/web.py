@@ -72,7 +72,7 @@ class LivePage:
         )
 
     def server_config(self) -> uvicorn.Config:
-        """How uvicorn is to serve the app; its parser h11 bounds what a request may be, unlike its other one."""
+        """Return the settings of uvicorn; its parser h11 bounds what a request may be, unlike its other one."""
         return uvicorn.Config(self.app, http="h11", ws="none", log_level="warning", server_header=False)
 
     def _look(self) -> RunState:

@@ -1,4 +1,4 @@
-"""What may change when a run goes on."""
+"""Settings that may change when a run goes on, and those that may not."""
 
 from common.config import RunConfig, known_keys
 from common.config.kinds import (

@@ -1,4 +1,4 @@
-"""Where stores find their server: several addresses, a move, and what is refused."""
+"""Addresses at which stores find their server: several, a move, and what is refused."""
 
 import ssl
 from contextlib import closing

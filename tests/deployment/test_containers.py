@@ -40,7 +40,7 @@ def test_the_linter_has_no_complaint(path: Path) -> None:
 
 
 def copied(path: Path) -> set[str]:
-    """What an image takes from the repository."""
+    """Return the paths that an image takes from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.*)", path.read_text(), re.MULTILINE)
     return {source for line in lines for source in line.split()[:-1]}
 

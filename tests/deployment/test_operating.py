@@ -13,7 +13,7 @@ from tests.deployment.deployed import free_port, history, processes_of, wait_for
 
 
 def listed(command: Starter, run: Path) -> dict[str, Any]:
-    """What `flower-server runs` says of a run."""
+    """Return the line that `flower-server runs` has of a run."""
     asked = command("flower-server", "runs", "--json")
     assert asked.ends() == 0, asked.text
     return next((row for row in json.loads(asked.text) if row["run"] == str(run)), {})

@@ -1,4 +1,4 @@
-"""What deploy/ hands to systemd: units that systemd 252 accepts, commands that there are, restarts that end."""
+"""Units that deploy/ hands to systemd: ones that systemd 252 accepts, commands that there are, restarts that end."""
 
 import re
 import shlex
@@ -128,7 +128,7 @@ class OwnSystemd:
 
 
 def is_started_again(path: Path, code: int, place: Path) -> bool:
-    """Whether systemd starts what ends with that exit code by the unit at `path` once more, after its pause."""
+    """Return whether systemd starts what ends with that exit code by the unit at `path` once more, after its pause."""
     systemd = OwnSystemd(path, place, f"exit {code}", "1h", "Wants=end.service")
     look = "systemctl --user show --property SubState --value tried.service"
     until = f"until {look} | grep -xE auto-restart\\|failed\\|dead > {place}/state; do sleep 0.05; done"
@@ -139,7 +139,7 @@ def is_started_again(path: Path, code: int, place: Path) -> bool:
 
 
 def starts(path: Path, code: int, place: Path) -> int:
-    """How often systemd starts what ends with that exit code at once, until it gives up; without pauses."""
+    """Return how often systemd starts what ends with that exit code at once, until it gives up; without pauses."""
     OwnSystemd(path, place, f"echo >> {place}/starts; exit {code}", "1ms", "StartLimitAction=exit-force").run()
     return len((place / "starts").read_text().splitlines())
 

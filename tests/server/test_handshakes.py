@@ -1,4 +1,4 @@
-"""How often a TLS handshake may begin: numbers by hand."""
+"""Limits on TLS handshakes: numbers by hand."""
 
 from server.handshakes import Allowance, Handshakes
 

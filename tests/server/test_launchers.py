@@ -75,7 +75,7 @@ def test_a_run_goes_by_the_name_of_its_directory_below_runs(tmp_path: Path, monk
 
 
 def refused_to_nobody(run: Path, ask: Callable[[], object], words: str) -> bool:
-    """Whether a process of another user, which may look at `run`, is refused in these words."""
+    """Return whether a process of another user, which may look at `run`, is refused in these words."""
     for folder in [run, *run.parents]:
         if Path(tempfile.gettempdir()) in folder.parents:
             folder.chmod(folder.stat().st_mode | 0o055)

@@ -1,4 +1,4 @@
-"""What a run's metrics say, and how many there are of them."""
+"""A run's metrics: what they say, and how many there are."""
 
 import io
 import json

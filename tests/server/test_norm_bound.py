@@ -1,4 +1,4 @@
-"""How large an update may be, by what is known without the others, in numbers that a reader can check."""
+"""Bounds on the size of an update, by what is known without the others, in numbers that a reader can check."""
 
 import pytest
 

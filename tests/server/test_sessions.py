@@ -37,7 +37,7 @@ def heard(sessions: Sessions, process: str, key: str = "key") -> Reason | None:
 
 
 def alternate(sessions: Sessions, clock: Clock, processes: Sequence[str], seconds: float) -> list[list[Reason | None]]:
-    """What each of the processes is told at its beats, for a while; the first one speaks already."""
+    """Return the answers that each of the processes gets at its beats, for a while; the first one speaks already."""
     told: list[list[Reason | None]] = [[] for _ in processes]
     for _ in range(int(seconds // BEAT)):
         clock.time += BEAT
