@@ -130,6 +130,8 @@ class Guard:
         try:
             if not (entry and entry.is_for(asked.code)):  # decided without the file and its lock: anybody may ask
                 raise NotAdmittedError(Reason.CODE, "a wrong code")
+            if entry.has_enrolled(key):  # it got no answer, or asks again and again
+                return None
             if self.chain.stores.enrol(asked.store, asked.code, key):
                 print(f"Store {name} at {address} is enrolled.", flush=True)
         except NotAdmittedError as error:

@@ -52,6 +52,10 @@ class Entry(BaseModel):
         """Whether its latest kit carries this code; takes the same time for every code."""
         return self.code_sha256 is not None and hmac.compare_digest(self.code_sha256, _sha256(code))
 
+    def has_enrolled(self, key: str) -> bool:
+        """Return whether the store has used its kit's code with this key."""
+        return self.state is State.ENROLLED and self.until is None and self.key == key
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -119,7 +123,7 @@ class Registry:
             if entry.state is State.REVOKED:
                 raise NotAdmittedError(Reason.REVOKED, "its latest kit, but it is revoked")
             if entry.until is None:
-                if entry.key == key and entry.state is State.ENROLLED:
+                if entry.has_enrolled(key):
                     return False
                 raise NotAdmittedError(Reason.CODE, "a code that was used before, with another key")
             if entry.until < now():
@@ -152,10 +156,13 @@ class Registry:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Entry]]:
-        """The stores, to be changed by one process at a time and written if no error is raised."""
+        """The stores, to be changed by one process at a time; written if they were, and no error is raised."""
         with self._lock:
             stores = self.stores()
+            before = dict(stores)
             yield stores
+            if stores == before:  # whoever waits for changes need not read them again
+                return
             write_private(self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n")
 
     def _known(self, name: str, stores: Mapping[str, Entry]) -> str:

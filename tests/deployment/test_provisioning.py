@@ -231,7 +231,9 @@ def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
     assert enrol(registry, "code-2", "key-a") is Reason.CODE
     assert enrol(registry, "code-1", "key-a") is True
+    before = registry.path.stat()
     assert enrol(registry, "code-1", "key-a") is False, "the answer got lost: the same again is no harm"
+    assert registry.path.stat() == before, "nor work for all who would have to read the file again"
     assert enrol(registry, "code-1", "key-b") is Reason.CODE
     registry.invite("oslo-7", "code-2", now() - timedelta(seconds=1))
     assert enrol(registry, "code-2", "key-b") is Reason.EXPIRED
