@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 SERVER = 1  # flwr.common.constant.SUPERLINK_NODE_ID, held by a test
 FEWEST = 64  # pieces that any answer may have; Flower's have at most 5 MiB
+LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of all beside them
 FACTOR = 2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
 
 
@@ -28,7 +29,13 @@ class Announced:
             return
 
     def fault(self, body: bytes) -> str:
-        """What is wrong with an announcement, or empty."""
+        """What is wrong with an announcement, or empty.
+
+        Its size is looked at first: 8 MB may name four million pieces, which take 14 s and 1 GB to read.
+        """
+        most = FACTOR * self._pieces
+        if len(body) > most * LARGEST_PIECE + LARGEST_REST:
+            return f"it announced an answer in {len(body)} bytes; {most} pieces are allowed"
         try:
             asked = PushMessagesRequest.FromString(body)
         except DecodeError:
@@ -38,8 +45,8 @@ class Announced:
         about = asked.messages_list[0].metadata
         if about.src_node_id != asked.node.node_id or about.dst_node_id != SERVER or not about.reply_to_message_id:
             return "it announced a message that is no answer of its own"
-        if (pieces := _pieces(asked.message_object_trees[0])) > FACTOR * self._pieces:
-            return f"it announced an answer of {pieces} pieces; {FACTOR * self._pieces} are allowed"
+        if (pieces := _pieces(asked.message_object_trees[0])) > most:
+            return f"it announced an answer of {pieces} pieces; {most} are allowed"
         return ""
 
 

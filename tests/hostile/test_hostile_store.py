@@ -68,6 +68,16 @@ def test_an_answer_is_as_large_as_its_order_allows() -> None:
     assert announced.fault(announcement(FACTOR * 100 + 1).SerializeToString())
 
 
+def test_an_announcement_of_millions_of_pieces_is_not_even_read() -> None:
+    """Reading one of 8 MB, two bytes a piece, took the door 14 s and 1 GB."""
+    empty_piece = ObjectTree(children=[ObjectTree()]).SerializeToString()
+    large = (
+        announcement().SerializeToString()
+        + PushMessagesRequest(message_object_trees=[ObjectTree.FromString(empty_piece * 100_000)]).SerializeToString()
+    )
+    assert f"an answer in {len(large)} bytes" in Announced().fault(large)
+
+
 def test_messages_are_announced_one_by_one() -> None:
     two = announcement()
     two.messages_list.append(two.messages_list[0])
