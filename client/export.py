@@ -109,7 +109,8 @@ def _used(provenance: Mapping[str, Any]) -> str | None:
 def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
     """The model's tensors with `added` (float32 [C]) in the head's bias.
 
-    Raises ConfigError for a network whose scores do not rise by that: without a bias, or not ending in its head.
+    Raises ConfigError for a network whose scores do not rise by that: without a bias, or not ending in its head, and
+    for a model whose scores are not finite.
     """
     network = load(model, torch.device("cpu"))
     bias = f"{head_name(network.module)}.bias"
@@ -121,6 +122,11 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
         if bias in model.tensors:
             network.module.get_parameter(bias).add_(added)
         after = network.module(noise)
+    if not before.isfinite().all():
+        raise ConfigError(
+            f"The model {model.path} gives scores that are no finite numbers: a round of its run was spoilt. Wait for"
+            " the one that takes its place."
+        )
     if not torch.allclose(after, before + added, rtol=TOLERANCE, atol=TOLERANCE * float(before.abs().max() + 1)):
         raise ConfigError(
             f"The network {spec.name} does not end in a layer whose bias is added to its scores, so that no file can"

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from common.model_files import WEIGHTS
 from common.product_names import ProductNames
 from server.addresses import Address, check_free
 from server.credentials.kits import Chain
-from server.credentials.last_run import note_run
+from server.credentials.last_run import at_work
 from server.desk import Desk, Outcome
 from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import page_port
@@ -74,6 +74,12 @@ def conduct(request: Request) -> int:
     if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
         check_free(request.address)
     _check_model(config)
+    with at_work(request.chain.directory, path) if request.chain else nullcontext():
+        return _serve(request, path, config)
+
+
+def _serve(request: Request, path: Path, config: RunConfig) -> int:
+    """Train in `path`, which nobody else does; the exit code. Raises what `conduct` does."""
     desk = Desk(path)
     with closing(RunDirectory.open(path, config, request.settings)):
         product_names.settle(path, request.names)
@@ -83,8 +89,6 @@ def conduct(request: Request) -> int:
         Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         stop_on_signals(desk, show, STOPPING),
     ):
-        if request.chain:
-            note_run(request.chain.directory, path)
         desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
         if (done := RunDirectory.rounds_done(path)) or request.resume:
             show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")

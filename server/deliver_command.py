@@ -1,5 +1,6 @@
 """`flower-server deliver`: gives the model of a run to the stores that lack it, as they come."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from common.errors import RunError, StoresError
@@ -7,6 +8,7 @@ from common.model_files import WEIGHTS
 from server.addresses import Address, check_free
 from server.conduct import STOPPED, Conductor, RunFailedError, stop_on_signals
 from server.credentials.kits import Chain
+from server.credentials.last_run import at_work
 from server.desk import Desk
 from server.launch import FlowerServer, join_command
 from server.run_directory import RunDirectory
@@ -45,6 +47,7 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     check_free(address)
     rounds, desk = RunDirectory.stored(run, {}).run.rounds, Desk(run)
     with (
+        at_work(chain.directory, run) if chain else nullcontext(),
         desk.open(began, only_delivers=True),
         FlowerServer(desk.directory, address, chain) as flower,
         Show(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,

@@ -1,18 +1,48 @@
-"""The run that a chain's stores take part in, or took part in last: noted beside the chain's credentials."""
+"""The run that a chain's stores take part in, or took part in last: noted beside the chain's credentials.
+
+Stores of one chain have one server: two at once would write one file of who speaks for each store, and each would
+forget what the other wrote. So the second is refused for as long as the first lives.
+"""
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from common.errors import RunError
 from common.files import write_json
 from server.tail import read_json
 
 _FILE = "run.json"
+_LOCK = "server.lock"  # held by the server that works with these credentials
+PATIENCE = 1.0  # seconds for the lock of a server that has just been killed
 
 
-def note_run(credentials: Path, run: Path) -> None:
-    """Note that a server with these credentials works in `run`. That it cannot be noted must not stop a run."""
-    with contextlib.suppress(OSError):
-        write_json(credentials / _FILE, {"run": str(run.resolve())})
+@contextmanager
+def at_work(credentials: Path, run: Path) -> Iterator[None]:
+    """For a server that works in `run`: be the only one with these credentials, and note the run.
+
+    Raises RunError if another server has them. That nothing can be written there must not stop a run.
+    """
+    lock = FileLock(credentials / _LOCK, mode=0o600)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        where = f", in {found}" if (found := last_run(credentials)) else ""
+        raise RunError(
+            f"Another flower-server works with the credentials in {credentials}{where}; a chain's stores have one"
+            " server at a time. Stop it first, or give the other run a chain of its own (provision)."
+        ) from None
+    except OSError:
+        pass
+    try:
+        with contextlib.suppress(OSError):
+            write_json(credentials / _FILE, {"run": str(run.resolve())})
+        yield
+    finally:
+        lock.release()
 
 
 def last_run(credentials: Path) -> Path | None:

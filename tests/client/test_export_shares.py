@@ -131,20 +131,28 @@ def test_a_store_that_kept_none_is_told_why(shared: Path, tmp_path: Path) -> Non
     assert "adjustment says neither adjusted nor raw" in told
 
 
-def test_a_network_whose_scores_do_not_end_in_a_bias_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "scale", "words"),
+    [
+        ("squeezenet1_1", 1.0, "squeezenet1_1 does not end in a layer whose bias is added"),  # cuts scores off at 0
+        ("niid-cnn", 1e30, "gives scores that are no finite numbers: a round of its run was spoilt"),
+    ],
+)
+def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, scale: float, words: str
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
-    spec = ModelSpec("squeezenet1_1", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)  # cuts scores off at 0
+    spec = ModelSpec(name, ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
     network = Network(spec, torch.device("cpu"), seed=1)
     (tmp_path / "model").mkdir()
-    save_file(dict(network.module.state_dict()), tmp_path / "model" / "model.safetensors", {"spec": spec.to_json()})
+    tensors = {key: scale * tensor for key, tensor in network.module.state_dict().items()}
+    save_file(tensors, tmp_path / "model" / "model.safetensors", {"spec": spec.to_json()})
     provenance = {"run_id": "run", "round": 1, "personal": [], "adjustment": {"used": "adjusted"}}
     (tmp_path / "model" / "model.json").write_text(json.dumps({"provenance": provenance}))
     home = tmp_path / "home" / "stores" / "oslo"
     home.mkdir(parents=True)
     Adjustments(home / FOLDER).keep("run", spec.classes, torch.tensor([-0.5, -2.0]))
-    with pytest.raises(ConfigError, match="squeezenet1_1 does not end in a layer whose bias is added"):
+    with pytest.raises(ConfigError, match=words):
         export.export_own(tmp_path / "model", "oslo", tmp_path / "own")
     assert not (tmp_path / "own").exists()
 

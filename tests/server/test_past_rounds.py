@@ -14,6 +14,7 @@ from common.orders import Plan
 from server import plan_file
 from server.checkpoints import Best, Checkpoints, State
 from server.export import weights_sha256
+from server.export_command import export
 from server.past_rounds import export_round
 from server.plan import Start, agree_on_classes, prepare
 from server.plan_file import SavedPlan
@@ -155,3 +156,13 @@ def test_a_best_round_that_was_chosen_on_test_images_says_so(tmp_path: Path) -> 
     run = run_of(tmp_path / "run", start_of(), Best(4, 0.5, 0.5, "test"))
     because = export_round(run, "best", None).because
     assert because == "the best by accuracy on test images, which flatters its test figure"
+
+
+def test_a_run_is_found_by_its_name_whatever_else_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_of(tmp_path / "runs" / "spring", start_of())
+    (tmp_path / "spring").mkdir()  # no run
+    monkeypatch.chdir(tmp_path)
+    export(Path("spring"), "last", None)
+    assert filling(tmp_path / "runs" / "spring" / "round-5") == {5.0}
+    with pytest.raises(RunError, match=r"There is no run in autumn: it has no config\.toml"):
+        export(Path("autumn"), "last", None)

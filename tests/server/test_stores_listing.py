@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import RunError
 from common.kit import Kit
 from server.board import Board
 from server.credentials.kits import Chain
-from server.credentials.last_run import last_run, note_run
+from server.credentials.last_run import at_work, last_run
 from server.credentials.listing import as_json, listing, show
 from server.desk import Desk
 from tests.server.live_runs import BEGAN, LiveRun
@@ -27,7 +28,8 @@ def chain(tmp_path: Path) -> Chain:
 @pytest.fixture
 def run(chain: Chain, tmp_path: Path) -> LiveRun:
     run = LiveRun(tmp_path / "runs" / "spring", stores=["lyon", "oslo"], quorum=1)
-    note_run(chain.directory, run.path)
+    with at_work(chain.directory, run.path):
+        pass
     run.joined()
     run.play(1, 4)
     return run
@@ -97,6 +99,17 @@ def test_a_delivery_after_the_run_forgets_nobody(
     show(listing(chain.directory))
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert ["never" in lines[name] for name in ("lyon", "oslo", "rome")] == [False, False, True]
+
+
+def test_a_chain_has_one_server_at_a_time(chain: Chain, run: LiveRun, tmp_path: Path) -> None:
+    other = tmp_path / "runs" / "autumn"
+    with at_work(chain.directory, run.path):
+        told = rf"Another flower-server works with .*, in {run.path}; a chain's stores"
+        with pytest.raises(RunError, match=told), at_work(chain.directory, other):
+            raise AssertionError("two servers at once")
+        assert last_run(chain.directory) == run.path
+    with at_work(chain.directory, other):
+        assert last_run(chain.directory) is None, "that run is not there yet"
 
 
 def test_a_run_that_is_gone_is_none(chain: Chain, run: LiveRun) -> None:
