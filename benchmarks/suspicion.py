@@ -3,10 +3,10 @@
     python -m benchmarks.suspicion --seeds 11,12,13
     python -m benchmarks.suspicion --seeds 14 --only "honest,exchanged cifar10"
 
-Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws; networks and cohorts
-take turns from seed to seed, so that six seeds in a row play all of them. A run has 20 rounds, but ends when its bad
-store is told. A store is told when the server would name it to a person, or has set it aside: rounds under suspicion as
-`screening.patience` has it, or answers that screening refuses. Thresholds are those of `server/suspicion.py`.
+Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws; the two networks
+take turns. A run has 10 rounds of 20 of 20 stores, unless told otherwise, but ends when its bad store is told. A store
+is told when the server would name it to a person, or has set it aside: rounds under suspicion as `screening.patience`
+has it, or answers that screening refuses. Thresholds are those of `server/suspicion.py` and what it uses.
 """
 
 import argparse
@@ -28,9 +28,8 @@ from benchmarks.machine import machine
 HARMS = ("honest", "exchanged", "shifted", "flipped", "scaled", "noise")
 DATA = {"shelf": 0.0, "cifar10": 0.84}  # the share that is left out: of 50,000 images 8,000 are enough here
 PARTITIONS = ("iid", "dirichlet:0.3", "dirichlet:0.1", "labels:2")
-COHORTS = ((8, 8), (20, 8), (20, 20))  # stores, and how many of them in a round
-TURNS = tuple((model, *cohort) for cohort in COHORTS for model in ("niid-cnn", "cnn"))
-ROUNDS = 20
+MODELS = ("niid-cnn", "cnn")
+STORES, ROUNDS = 20, 10
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,12 @@ class Outcome:
         return {store: number for store, number in self.told.items() if store != self.bad}
 
 
-def cases(seeds: Sequence[int], data: Sequence[str]) -> Iterator[Case]:
+def cases(seeds: Sequence[int], data: Sequence[str], stores: int, cohort: int) -> Iterator[Case]:
     """What is played: see above."""
     for seed in seeds:
         settings = [(dataset, partition) for dataset in data for partition in PARTITIONS]
         for place, (dataset, partition) in enumerate(settings):
-            model, stores, cohort = TURNS[(place + seed) % len(TURNS)]
+            model = MODELS[(place + seed) % len(MODELS)]
             for harm in HARMS:
                 yield Case(harm, dataset, partition, model, stores, cohort, seed)
 
@@ -160,11 +159,14 @@ def main() -> None:
     """Play what was asked for, a run on each core."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="11,12,13", help="numbers, separated by commas; default 11,12,13")
+    parser.add_argument("--stores", type=int, default=STORES, help=f"default {STORES}")
+    parser.add_argument("--cohort", type=int, help="stores in a round; default all")
     parser.add_argument("--only", help="runs whose names begin with one of these, separated by commas")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    picked = chosen(list(cases(seeds, available())), options.only)
+    cohort = options.cohort or options.stores
+    picked = chosen(list(cases(seeds, available(), options.stores, cohort)), options.only)
     outcomes = []
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for number, outcome in enumerate(pool.map(play, picked), start=1):
@@ -173,7 +175,12 @@ def main() -> None:
             print(f"{number}/{len(picked)} {outcome.case.name}: {words}", file=sys.stderr, flush=True)
     show(outcomes)
     samples = {outcome.case.name: [asdict(outcome)] for outcome in outcomes}
-    harness.write(options.json, "suspicion", {"seeds": seeds, "only": options.only}, samples)
+    harness.write(
+        options.json,
+        "suspicion",
+        {"seeds": seeds, "only": options.only, "stores": options.stores, "cohort": cohort},
+        samples,
+    )
 
 
 if __name__ == "__main__":

@@ -55,6 +55,18 @@ def evaluate_adjusted(
     return found
 
 
+def log_likelihoods(network: Network, images: Images, batch_size: int) -> Tensor:
+    """By the network's present weights, of every class for every image on its device: float32 [N, C]."""
+    models.set_training(network.module, mode=False)
+    found = []
+    with torch.inference_mode():
+        for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
+            pixels = as_labelled(network.spec, images.pixels[rows], images.labels[rows])
+            logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
+            found.append(functional.log_softmax(logits, dim=1))
+    return torch.cat(found)
+
+
 class _Tally:
     """Results of N images, collected on the device during an evaluation and counted at its end."""
 

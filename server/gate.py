@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common.metrics import Counts
@@ -17,16 +19,25 @@ class Judge(Protocol):
         """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
 
 
+class Sample(Protocol):
+    """What looks at single images of the server's test set. targets: int64 [N], their classes"""
+
+    targets: NDArray[np.int64]
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        """Log-likelihoods [N, C] by the model `params` (float32 [P])."""
+
+
 @dataclass(frozen=True)
 class Gate:
     """The buffer and the evaluators of the server.
 
     held:       buffer for updates until their round has all of them
-    sample:     evaluates parameters (float32 [P]) on a few of the server's test images; None: it has none
+    sample:     looks at single updates on a few of the server's test images; None: it has none
     validation: evaluates them on images that the server holds out to choose rounds by; None: stores do, or rounds are
                 not compared
     """
 
     held: Held = field(default_factory=Memory)
-    sample: Judge | None = None
+    sample: Sample | None = None
     validation: Judge | None = None

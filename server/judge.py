@@ -1,14 +1,14 @@
 """The server's own test set."""
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common.device import pick
-from common.evaluation import evaluate
+from common.evaluation import evaluate, log_likelihoods
 from common.images.types import Images
 from common.metrics import Counts
 from common.orders import Plan
@@ -25,23 +25,35 @@ class ServerTest:
             self._network.load_frozen(plan.frozen)
         self._images, self._batch_size = images.to(device), plan.config.evaluation.batch_size
 
-    def sample(self, count: int, seed: int) -> "ServerTest":
-        """A test on `count` of the images at most, of every class as many if there are; it shares the network."""
+    def sample(self, count: int, seed: int) -> "ServerSample":
+        """A look at `count` of the images at most, of every class as many if there are; it shares the network."""
         chosen, labels = rng(seed, "sample").permutation(len(self._images)), self._images.targets().cpu().numpy()
         places = [np.flatnonzero(labels[chosen] == label) for label in range(len(self._network.spec.classes))]
         rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
         for of_class in places:
             rank[of_class] = np.arange(len(of_class))
         first = chosen[np.argsort(rank, kind="stable")[:count]]
-        few = copy.copy(self)
-        few._images = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
-        return few
+        few = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
+        return ServerSample(self._network, few, self._batch_size)
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
         self._network.load(params)
         (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
         return counts
+
+
+class ServerSample:
+    """Looks at single images of the server's. targets: int64 [N], their classes"""
+
+    def __init__(self, network: Network, images: Images, batch_size: int) -> None:
+        self._network, self._images, self._batch_size = network, images, batch_size
+        self.targets: NDArray[np.int64] = images.targets().cpu().numpy()
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        """Log-likelihoods [N, C] by the model `params` (float32 [P])."""
+        self._network.load(params)
+        return log_likelihoods(self._network, self._images, self._batch_size).double().cpu().numpy()
 
 
 def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:

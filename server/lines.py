@@ -1,7 +1,7 @@
 """The round's line in the history, and its part of the run's sums."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.config import RunConfig, TrainConfig
@@ -25,7 +25,8 @@ class Trained:
     asked:   the cohort, in store order
     updates: the good ones, in store order
     present: all stores that could have been asked, with as many images as they count for
-    norms:   of what training changed, by store that has a good update
+    norms:   of what training changed, by store that has a good update, as it came
+    clipped: by which factor updates were made smaller, by store
     """
 
     order: TrainOrder
@@ -34,6 +35,7 @@ class Trained:
     failed: Mapping[str, Failure]
     present: Mapping[str, StoreInfo]
     norms: Mapping[str, float]
+    clipped: Mapping[str, float] = field(default_factory=dict)
 
     def without(self, store: str, why: str, updates: Sequence[Update]) -> "Trained":
         """The same without the update of one store. updates: the others"""
@@ -101,6 +103,7 @@ def line(
             for name, info in trained.asked.items()
             if info.num_examples > trained.present[name].num_examples
         },
+        "clipped": dict(trained.clipped),
         "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
         "train": {
             "loss": sum(u.loss * u.num_examples for u in updates) / images,

@@ -1,12 +1,17 @@
 """Carries what is held against stores from round to round, tells a person of it, and sets stores aside."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from common.config import ScreeningConfig
+from server.clipping import clip
 from server.lines import Trained
 from server.runtime import Runtime
+from server.spool import Held
 from server.standing import Standing
 from server.suspicion import Detector
+
+CLIPPED = " From now on its updates are made no larger than is usual in their cohort (screening.suspects=clip)."
 
 
 class Reputation:
@@ -20,19 +25,31 @@ class Reputation:
     ) -> None:
         self._config, self._detector, self._runtime, self._note = config, detector, runtime, note
         self._left_out, self._suspects = set[str](), set[str]()
+        self._from_now_on = CLIPPED if config.suspects == "clip" else ""
 
     def judge(self, standing: Standing, trained: Trained) -> tuple[dict[str, str], Standing]:
         """Return what speaks against stores in this round, and their standing after it; new suspects are named."""
-        order, found = trained.order, dict[str, str]()
+        found = dict[str, str]()
         if self._detector is not None:
-            found = self._detector.look(order.params, trained.updates, trained.asked, order.round)
+            found, evidence = self._detector.look(trained, standing.evidence)
+            standing = replace(standing, evidence=evidence)
         good = [update.store for update in trained.updates]
         after = standing.after(good, trained.failed, found, self._config)
         for store in sorted(after.suspects.keys() - standing.suspects.keys() - self._suspects):
             self._suspects.add(store)
-            self._note(f"{store} is under suspicion: {after.suspects[store]}.")
+            self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._from_now_on}")
         self.leave_out(after.set_aside)
         return found, after
+
+    def clipped(self, standing: Standing, trained: Trained, held: Held) -> Trained:
+        """The same round, the updates of stores under suspicion clipped if that is asked for. Raises OSError.
+
+        held: the updates of the round
+        """
+        if self._config.suspects != "clip" or not standing.suspects:
+            return trained
+        factors = clip(held, trained.order.params, trained.norms, standing.suspects)
+        return replace(trained, updates=held.updates(), clipped=factors)
 
     def leave_out(self, set_aside: Mapping[str, str]) -> None:
         """Set stores aside that are not yet; after a resume, those that were before. set_aside: why, by store."""

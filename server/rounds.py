@@ -115,6 +115,7 @@ class Rounds:
             with clock("train"):
                 self._reputation.leave_out(standing.set_aside)
                 trained = self._train(state, number, norms)
+                trained = self._reputation.clipped(standing, trained, self._gate.held)
                 shortfall = self._guarantee.look(number, len(trained.updates))
             self._watcher.doing(Doing(Status.JUDGING, number))
             state = state.to(trained.updates[0].params.device)

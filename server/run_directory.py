@@ -27,6 +27,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 # What a run does whose config.toml does not say, because an earlier version wrote it.
 EARLIER: Record = {"data.split": "hash"}
+EXCLUDE_SUSPECTS = "screening.exclude_suspects"  # true or false; now a word, `screening.suspects`
 
 PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
 
@@ -64,6 +65,8 @@ class RunDirectory:
         if not RunDirectory.is_run(path):
             raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
         stored = EARLIER | from_toml(path / "config.toml")
+        if EXCLUDE_SUSPECTS in stored:
+            stored["screening.suspects"] = "exclude" if stored.pop(EXCLUDE_SUSPECTS) else "report"
         before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
         for key in overrides:
             if before[key] != after[key] and is_fixed(key):

@@ -18,12 +18,14 @@ class Standing:
     recent:    the last rounds a store took part in, oldest first: 1 under suspicion, 0 not; from the first 1 on
     suspects:  why, of stores that were under suspicion for long enough to tell a person, at any time of the run
     set_aside: why, of stores that are not asked any more
+    evidence:  how stores' updates change what the server's test images are taken for, see `server.mislabelling`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)
     recent: Mapping[str, str] = field(default_factory=dict)
     suspects: Mapping[str, str] = field(default_factory=dict)
     set_aside: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "Standing":
@@ -62,7 +64,7 @@ class Standing:
             if config.strikes and count >= config.strikes and store in failed:
                 why = f"its answer could not be used in {count} rounds in a row; the last one {failed[store].reason}"
                 set_aside.setdefault(store, why)
-        if config.exclude_suspects:
+        if config.suspects == "exclude":
             for store, why in told.items():
                 set_aside.setdefault(store, f"it is under suspicion: {why}")
-        return Standing(invalid, recent, {**self.suspects, **told}, set_aside)
+        return Standing(invalid, recent, {**self.suspects, **told}, set_aside, self.evidence)

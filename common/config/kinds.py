@@ -26,7 +26,7 @@ OPERATOR_KEYS = frozenset(
     {
         "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes", "evaluation.every",
         "evaluation.patience", "run.deliver", "run.keep_checkpoints", "run.rounds", "screening.detect",
-        "screening.exclude_suspects", "screening.norm_factor", "screening.patience", "screening.strikes",
+        "screening.norm_factor", "screening.patience", "screening.strikes", "screening.suspects",
         "screening.test_images",
     }
 )  # fmt: skip

@@ -53,10 +53,14 @@ class ScreeningConfig(Section):
         3, description="rounds under suspicion, of the last ten that a store took part in, before a person is told"
     )
     test_images: Annotated[int, Field(ge=0)] = Field(
-        5000, description="images of the server's test set judged per round to find swapped labels; 0: none"
+        10_000,
+        description="images of the server's test set looked at per round to find wrong labels, 500 for each update; 0:"
+        " none",
     )
-    exclude_suspects: bool = Field(
-        False, description="set stores under suspicion aside, once a person would be told; else only tell"
+    suspects: Literal["report", "clip", "exclude"] = Field(
+        "report",
+        description="a store under suspicion, once a person is told: report (no more than that), clip (its updates, to"
+        " the median norm of their cohort) or exclude (it is set aside)",
     )
 
 

@@ -1,8 +1,9 @@
 """The page's section on stores that something speaks against."""
 
+from collections import Counter
 from dataclasses import dataclass
 
-from common.words import printable
+from common.words import counted, printable
 from server.image_cap import told
 from server.report.contents import Contents
 
@@ -28,15 +29,24 @@ def taken_back(run: Contents) -> list[str]:
 
 def doubts(run: Contents) -> list[Doubt]:
     """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
+    clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
     found = [Doubt(printable(name), printable(why), True) for name, why in sorted(aside.items())]
     return (
         found
-        + [Doubt(printable(name), printable(why), False) for name, why in sorted(suspects.items()) if name not in aside]
+        + [
+            Doubt(printable(name), printable(why) + _clipped(clipped[name]), False)
+            for name, why in sorted(suspects.items())
+            if name not in aside
+        ]
         + [
             Doubt(printable(name), told(each["claimed"], each["counted"]), False)
             for name, each in sorted(capped.items())
         ]
     )
+
+
+def _clipped(rounds: int) -> str:
+    return f"; its update was made smaller in {counted(rounds, 'round')}" if rounds else ""

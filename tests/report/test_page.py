@@ -271,11 +271,15 @@ def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_pat
         "set_aside": {"ost": "3 bad rounds"},
     }
     capped = {"süd": {"claimed": 10**9, "counted": 1000}}
-    write_history(directory, [*records[:-1], records[-1] | {"standing": standing, "capped": capped}])
+    write_history(
+        directory, [*records[:-1], records[-1] | {"standing": standing, "capped": capped, "clipped": {"a": 0.2}}]
+    )
     markup, page = page_of(directory)
     assert "doubts" in page.sections
     assert "<b>süd</b>: it says it has 1000000000 training images and counts for 1000; if" in markup
-    assert markup.index("<b>ost</b> was set aside: 3 bad rounds.") < markup.index("<b>a</b>: same.")
+    assert markup.index("<b>ost</b> was set aside: 3 bad rounds.") < markup.index(
+        "<b>a</b>: same; its update was made smaller in 1 round."
+    )
 
 
 def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(tmp_path: Path) -> None:

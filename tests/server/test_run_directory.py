@@ -71,6 +71,15 @@ def test_a_run_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:
     assert RunDirectory.stored(tmp_path, {}).data.split == "hash"
 
 
+@pytest.mark.parametrize(("old", "expected"), [("true", "exclude"), ("false", "report")])
+def test_a_run_of_an_earlier_version_does_with_suspects_what_it_did(tmp_path: Path, old: str, expected: str) -> None:
+    RunDirectory.open(tmp_path, resolve()).close()
+    written = (tmp_path / "config.toml").read_text()
+    (tmp_path / "config.toml").write_text(written.replace('suspects = "report"', f"exclude_suspects = {old}"))
+    assert RunDirectory.stored(tmp_path, {}).screening.suspects == expected
+    assert RunDirectory.stored(tmp_path, {"screening.suspects": "clip"}).screening.suspects == "clip"
+
+
 def test_two_processes_cannot_share_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.run_directory.PATIENCE", 0.1)
     with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):

@@ -49,7 +49,7 @@ def test_without_strikes_nobody_is_set_aside() -> None:
 
 
 def test_suspicion_is_told_after_three_of_ten_rounds_and_excludes_only_if_told_to() -> None:
-    standing, strict = Standing(), ScreeningConfig(exclude_suspects=True)
+    standing, strict = Standing(), ScreeningConfig(suspects="exclude")
     for suspected in (True, False, True, False):
         standing = after(standing, suspected=suspected)
     assert (standing.recent, standing.suspects) == ({"c": "1010"}, {})
@@ -120,17 +120,42 @@ class Contrary(Targets):
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_suspect_is_named_in_history_and_notes_and_leaves_only_if_told_to(notes: Notes, strict: bool) -> None:
     runtime = Contrary(dict.fromkeys("abcdef", 100.0))
-    rounds = rounds_of(runtime, notes, screening__detect="on", screening__exclude_suspects=strict)
+    rounds = rounds_of(runtime, notes, screening__detect="on", screening__suspects="exclude" if strict else "report")
     state = rounds.begin(vector(0.0))
     for number in range(4):
         state, record = rounds.play(state)
         state = replace(state, record=record)
         assert list(record["suspicion"]) == (["f"] if number < 3 or not strict else [])
-    why = "its update points elsewhere than the others' (cosine -1.00, where 1.00 is usual)"
+    why = "its update points elsewhere than those of stores with such classes (cosine -1.00, where 1.00 is usual)"
     assert record["standing"]["suspects"] == {"f": why}
     assert notes.notes[0] == f"f is under suspicion: {why}."
     assert ("f" in runtime.left_out) is strict
     assert runtime.asked[3] == list("abcde" if strict else "abcdef")
+
+
+def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_and_notes_say_so(notes: Notes) -> None:
+    class Loud(Targets):
+        def train(self, order, stores):
+            for answer in super().train(order, stores):
+                assert isinstance(answer, Update)
+                loud = order.params + 5 * (answer.params - order.params)
+                yield replace(answer, params=loud) if answer.store == "f" else answer
+
+    rounds = rounds_of(Loud(dict.fromkeys("abcdef", 9.6)), notes, screening__detect="on", screening__suspects="clip")
+    state = rounds.begin(vector(0.0))
+    told = []
+    for _ in range(4):
+        before = state.params
+        state, record = rounds.play(state)
+        state = replace(state, record=record)
+        told.append(record["clipped"])
+    assert told == [{}, {}, {}, {"f": pytest.approx(0.2)}]
+    assert state.params.tolist() == pytest.approx([(before.item() + 9.6) / 2])  # as if it were like the others
+    assert record["stores"]["f"]["norm"] == pytest.approx(5 * record["stores"]["a"]["norm"])  # as it came
+    assert notes.notes == [
+        "f is under suspicion: its update is 5.0 times as large as is usual. From now on its updates are made no larger"
+        " than is usual in their cohort (screening.suspects=clip)."
+    ]
 
 
 def test_nobody_is_looked_at_in_a_simulation_unless_asked_for(notes: Notes) -> None:

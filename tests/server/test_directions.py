@@ -1,0 +1,72 @@
+"""Which updates point elsewhere: by hand, and against plain regressions of one update by the others."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as draw
+
+from common.params import BLOCK, Rows
+from server import directions
+from server.directions import RIDGE, gram, predicted, strays
+from tests.server.by_hand import vector
+
+ALIKE = np.full((6, 2), 0.5)
+
+
+def products(*vectors: list[float]) -> np.ndarray:
+    rows = np.array(vectors)
+    return rows @ rows.T
+
+
+def test_inner_products_by_hand() -> None:
+    found = gram(vector(1.0, 1.0), Rows([vector(4.0, 5.0), vector(-2.0, -3.0), vector(1.0, 1.0)]))
+    assert found.tolist() == [[25, -25, 0], [-25, 25, 0], [0, 0, 0]]
+
+
+def test_of_long_vectors_every_kth_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ones = Rows([torch.ones(3 * BLOCK + 7)] * 2)
+    assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 3 * BLOCK + 7
+    monkeypatch.setattr(directions, "MOST", 3 * BLOCK + 7)  # half of the coordinates of the two
+    assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 2 * BLOCK
+
+
+@given(draw.integers(3, 8), draw.integers(0, 99))
+def test_the_prediction_is_that_of_a_regression_without_the_update_itself(count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors, mixes = random.normal(size=(count, 12)), random.dirichlet(np.ones(4), count)
+    cosines, lengths = predicted(vectors @ vectors.T, mixes)
+    units, kernel = vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.sqrt(mixes) @ np.sqrt(mixes).T
+    for i in range(count):
+        others = np.arange(count) != i
+        weights = np.linalg.solve(kernel[np.ix_(others, others)] + RIDGE * np.eye(count - 1), kernel[others, i])
+        prediction = weights @ units[others]
+        assert lengths[i] == pytest.approx(np.linalg.norm(prediction))
+        assert cosines[i] == pytest.approx(units[i] @ prediction / np.linalg.norm(prediction))
+
+
+def test_an_opposite_update_and_a_strange_one_stray_from_stores_with_their_classes() -> None:
+    usual = [[1.0, 0.1, 0.0], [1.0, -0.1, 0.0], [1.0, 0.2, 0.0], [1.0, -0.2, 0.0]]
+    assert strays(products(*usual, [5.0, 0.0, 0.0], [0.2, 0.0, 0.0]), ALIKE, 4) == {}  # how long they are says nothing
+    found = strays(products(*usual, [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]), ALIKE, 4)
+    assert sorted(found) == [4, 5]
+    assert found[4].cosine == pytest.approx(-1, abs=0.05)  # it strays most, and is looked at first
+    assert found[5].cosine == pytest.approx(0, abs=0.01)
+
+
+def test_stores_with_other_classes_go_other_ways_and_none_strays() -> None:
+    left, right = [1.0, 0.0], [0.0, 1.0]  # two kinds of stores, three of each
+    mixes = np.array([left] * 3 + [right] * 3)
+    rows = [[1.0, 0.1], [1.0, 0.0], [1.0, 0.0], [-1.0, 0.1], [-1.0, 0.0], [-1.0, 0.0]]
+    assert strays(products(*rows), mixes, 4) == {}
+    assert sorted(strays(products(*rows[:5], [1.0, 0.0]), mixes, 4)) == [5]
+
+
+def test_where_nobody_is_like_a_store_its_direction_says_nothing() -> None:
+    mixes = np.array([[1.0, 0.0]] * 4 + [[0.0, 1.0]])
+    assert strays(products(*[[1.0, 0.1]] * 4, [-1.0, 0.0]), mixes, 4) == {}
+
+
+def test_no_change_has_no_direction_and_three_updates_are_too_few() -> None:
+    assert strays(products(*[[1.0, 0.0]] * 3, [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]), ALIKE, 4) == {}
+    assert strays(products([1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]), ALIKE[:3], 4) == {}
