@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 OWNED, FEW = 0.5, 20  # a store has a class with this share of what an even mix would have, and at least so many images
+ALONE = 0.8  # share of its images from which one class alone is enough to look at a store
+KNOWS = 1.6  # times as many images as by chance the global model has to know: before, honest updates err as well
 MOST_CLASSES = 10  # of a store's, its most frequent ones
 KEPT = 3  # pairs of classes of a store that are followed from round to round
-REMEMBERED, ENOUGH = 10, 6  # rounds of a mean; of fewer than ENOUGH it counts as if the missing ones were 0
-EXCHANGED = 2.0  # standard deviations of a mean rank below 0 from which two classes look exchanged
+REMEMBERED, ENOUGH = 10, 3  # rounds of a mean; of fewer than ENOUGH it counts as if the missing ones were 0
+EXCHANGED = 2.25  # standard deviations of a mean rank below 0 from which two classes look exchanged
 WRONG = -0.23  # labels' score from which they look wrong
 
 Floats = NDArray[np.float64]
@@ -31,46 +33,62 @@ class Effect:
 
     pairs:  by two classes (a < b) that the store has: by how much more than by chance an image of a is before one of b
             in the order of what is gained for a against b, and in that of the new scores; from -0.5 to 0.5
-    labels: the same over all its classes (of a single one against all images of others), and by how much the images of
-            each class are before those of the class that is first in what is gained for it, from -1.5 to 1.5; None:
-            nobody can tell
+    leads:  by class that the store has, by how much the mean place (0 to 1) of its images in the order of what is
+            gained for it is before that of the class that is first; of one class alone, plus how far it is before all
+    shares: of the images of these classes, by class
     """
 
-    pairs: Mapping[Pair, float]
-    labels: float | None
+    pairs: Mapping[Pair, float] = field(default_factory=dict)
+    leads: Mapping[int, float] = field(default_factory=dict)
+    shares: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> float:
+        """The mean of its pairs plus that of its leads, by images; from -1.5 to 1.5. There must be leads."""
+        weights = {(a, b): self.shares[a] * self.shares[b] for a, b in self.pairs}
+        together = sum(weights[pair] * score for pair, score in self.pairs.items()) / (sum(weights.values()) or 1)
+        return together + sum(self.shares[label] * lead for label, lead in self.leads.items())
+
+
+def knows(before: Floats, targets: NDArray[np.int64]) -> bool:
+    """Return whether a model knows enough to see by it what updates do. before, targets: as `effect` takes them"""
+    return bool((before.argmax(axis=1) == targets).mean() * before.shape[1] >= KNOWS)
 
 
 def classes_of(counts: Floats) -> list[int]:
-    """The classes of which a store has a fair number of images. counts: [C]"""
+    """The classes of which a store has a fair number of images; one alone only if it has hardly any of others.
+
+    counts: [C]
+    """
     fair = np.maximum(FEW, OWNED * counts.sum() / len(counts))
     most = np.argsort(-counts, kind="stable")[:MOST_CLASSES]
-    return sorted(int(label) for label in most if counts[label] >= fair)
+    own = sorted(int(label) for label in most if counts[label] >= fair)
+    return own if len(own) > 1 or counts[own].sum() >= ALONE * counts.sum() else []
 
 
 def effect(before: Floats, after: Floats, targets: NDArray[np.int64], counts: Floats) -> Effect:
     """The effect of an update on N images: log-likelihoods [N, C] before and after, their true classes [N].
 
-    counts: [C], training images of each class that the store says it has
+    counts: [C], training images of each class that the store says it has. Of classes that it has and the images have
+    not, nothing is said.
     """
-    own = classes_of(counts)
+    there = np.bincount(targets, minlength=len(counts)) > 0
+    own = [label for label in classes_of(counts) if there[label]]
+    if not own or there.sum() < 2:
+        return Effect()
     gained = after - before
     pairs = {}
     for a, b in combinations(own, 2):
         of_a, of_b = targets == a, targets == b
-        if of_a.any() and of_b.any():
-            orders = gained[:, a] - gained[:, b], after[:, a] - after[:, b]
-            pairs[a, b] = sum(ahead(order[of_a], order[of_b]) for order in orders) / 2
-    if not all((targets == label).any() for label in own) or not own:
-        return Effect(pairs, None)
-    shares = counts[own] / counts[own].sum()
+        orders = gained[:, a] - gained[:, b], after[:, a] - after[:, b]
+        pairs[a, b] = sum(ahead(order[of_a], order[of_b]) for order in orders) / 2
     contrast = _contrast(gained, own)
-    if pairs:
-        weights = np.array([counts[a] * counts[b] for a, b in pairs])
-        together = float(weights @ list(pairs.values()) / weights.sum())
-    else:
+    leads = dict(zip(own, _lead(contrast, targets, own), strict=True))
+    if len(own) == 1:
         is_own = targets == own[0]
-        together = ahead(contrast[is_own, 0], contrast[~is_own, 0])
-    return Effect(pairs, together + float(shares @ _lead(contrast, targets, own)))
+        leads[own[0]] += ahead(contrast[is_own, 0], contrast[~is_own, 0])
+    total = counts[own].sum()
+    return Effect(pairs, leads, {label: float(counts[label] / total) for label in own})
 
 
 def ahead(some: Floats, others: Floats) -> float:
@@ -89,7 +107,7 @@ def _contrast(gained: Floats, own: Sequence[int]) -> Floats:
     return of_own - np.delete(gained, own, axis=1).mean(axis=1, keepdims=True)
 
 
-def _lead(contrast: Floats, targets: NDArray[np.int64], own: Sequence[int]) -> Floats:
+def _lead(contrast: Floats, targets: NDArray[np.int64], own: Sequence[int]) -> list[float]:
     """Of each own class [K], by how much its images' mean rank in `contrast` [N, K] (0 to 1) exceeds the highest of
     another class's.
     """
@@ -99,7 +117,7 @@ def _lead(contrast: Floats, targets: NDArray[np.int64], own: Sequence[int]) -> F
         means = {int(true): float(ranks[targets == true].mean()) for true in np.unique(targets)}
         own_mean = means.pop(label)
         leads.append(own_mean - max(means.values()))
-    return np.array(leads)
+    return leads
 
 
 def _ranks(values: Floats) -> Floats:
@@ -136,7 +154,7 @@ class Evidence:
 
     def after(self, found: Effect) -> "Evidence":
         """The same after one more update. A pair that was not followed counts 0 in earlier rounds."""
-        if found.labels is None:
+        if not found.leads:
             return self
         rounds = min(self.rounds + 1, REMEMBERED)
         pairs = {pair: _moved(self.pairs.get(pair, 0.0), score, rounds) for pair, score in found.pairs.items()}

@@ -23,7 +23,7 @@ from server.directions import Floats, gram, strays
 from server.gate import Judge, Sample
 from server.judge import ServerTest
 from server.lines import Trained
-from server.mislabelling import Evidence, effect
+from server.mislabelling import Evidence, effect, knows
 from server.norm_bound import FEWEST, too_large
 
 LOOK = 500  # test images on which one store's update is looked at
@@ -72,11 +72,12 @@ class Detector:
                 f" (cosine {stray.cosine:.2f}, where {stray.usual:.2f} is usual)"
             )
             found.setdefault(updates[place].store, []).append(words)
-        after = self._looked_at(trained, counts, evidence)
-        for store in after.keys() & {update.store for update in updates}:
-            if (doubt := self._of_labels(Evidence.of(after[store]))) is not None:
+        looked_at = self._looked_at(trained, counts, evidence)
+        for store, after in looked_at.items():
+            if (doubt := self._of_labels(after)) is not None:
                 found.setdefault(store, []).append(doubt)
-        return {store: "; ".join(sentences) for store, sentences in sorted(found.items())}, after
+        told = {store: "; ".join(sentences) for store, sentences in sorted(found.items())}
+        return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
 
     def _by_size(self, trained: Trained) -> dict[str, list[str]]:
         images = {update.store: update.num_examples for update in trained.updates}
@@ -85,23 +86,24 @@ class Detector:
 
     def _looked_at(
         self, trained: Trained, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, Mapping[str, Any]]:
+    ) -> dict[str, Evidence]:
         """The evidence after a look at the updates of some stores; which ones changes with the round."""
-        after, updates = dict(evidence), trained.updates
+        after, updates = dict[str, Evidence](), trained.updates
         if self._sample is None or self._per_round < 1:
             return after
-        order = rng(self._plan.config.run.seed, "suspicion", trained.order.round).permutation(len(updates))
         before = self._sample(trained.order.params)
+        if not knows(before, self._sample.targets):
+            return after
+        order = rng(self._plan.config.run.seed, "suspicion", trained.order.round).permutation(len(updates))
         for place in sorted(order[: self._per_round]):
             store = updates[place].store
             seen = effect(before, self._sample(updates[place].params), self._sample.targets, counts[place])
-            if seen.pairs or seen.labels is not None:
-                after[store] = Evidence.of(after.get(store)).after(seen).in_record()
+            if seen.leads:
+                after[store] = Evidence.of(evidence.get(store)).after(seen)
         return after
 
     def _of_labels(self, evidence: Evidence) -> str | None:
-        if self._sample is None:
-            return None
+        assert self._sample is not None
         classes = self._plan.spec.classes
         images = np.bincount(self._sample.targets, minlength=len(classes)).tolist()
         if (pair := evidence.exchanged(images)) is not None:

@@ -92,32 +92,36 @@ def test_three_stores_are_too_few_to_say_what_is_usual() -> None:
 
 
 def test_exchanged_labels_are_told_with_their_classes_after_some_rounds_and_survive_a_restart() -> None:
-    vectors = [[1.0, 1.0]] * 5 + [[-1.0, -1.0]]
+    start, vectors = [1.0, 1.0], [[2.0, 2.0]] * 5 + [[-1.0, -1.0]]
     found: Mapping[str, str] = {}
     evidence: Mapping[str, Mapping[str, Any]] = {}
     rounds = 0
     while "exchanged" not in found.get("s5", "") and rounds < 9:
-        found, evidence = detector(Table()).look(trained([0.0, 0.0], vectors), json.loads(json.dumps(evidence)))
+        found, evidence = detector(Table()).look(trained(start, vectors), json.loads(json.dumps(evidence)))
         rounds += 1
-    assert 1 < rounds < 6
+    assert rounds <= 3
     assert found["s5"].endswith("its updates teach that boot is hat and hat is boot: are the two exchanged?")
     assert list(found) == ["s5"]
     assert evidence.keys() == {f"s{i}" for i in range(6)}
 
 
 def test_a_store_that_lacks_a_class_may_forget_it() -> None:
-    forgetful = trained([0.0, 0.0], [[-1.0, 3.0]] * 6, {"boot": 0, "hat": 60})  # boots become hats
+    forgetful = trained([1.0, 1.0], [[-1.0, 3.0]] * 6, {"boot": 0, "hat": 60})  # boots become hats
     evidence: Mapping[str, Mapping[str, Any]] = {}
     for _ in range(9):
         found, evidence = detector(Table()).look(forgetful, evidence)
         assert found == {}
 
 
+def test_while_the_model_knows_nothing_nobody_is_looked_at() -> None:
+    assert detector(Table()).look(trained([0.0, 0.0], [[-1.0, -1.0]] * 6), {}) == ({}, {})
+
+
 def test_images_of_the_test_set_are_for_some_stores_of_a_round_each() -> None:
     few = detector(Table(), screening__test_images=2 * LOOK)
-    _, evidence = few.look(trained([0.0, 0.0], [[1.0, 1.0]] * 6), {})
+    _, evidence = few.look(trained([1.0, 1.0], [[2.0, 2.0]] * 6), {})
     assert len(evidence) == 2
-    assert detector(Table(), screening__test_images=0).look(trained([0.0, 0.0], [[1.0, 1.0]] * 6), {}) == ({}, {})
+    assert detector(Table(), screening__test_images=0).look(trained([1.0, 1.0], [[2.0, 2.0]] * 6), {}) == ({}, {})
 
 
 @pytest.mark.parametrize(
