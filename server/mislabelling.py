@@ -101,10 +101,12 @@ def _contrast(gained: Floats, own: Sequence[int]) -> Floats:
     """[N, K]: what is gained for each own class against the others, or for a single one against all classes."""
     of_own = gained[:, own]
     others = of_own.sum(axis=1, keepdims=True) - of_own
-    if len(own) > 1:
-        contrast: Floats = of_own - others / (len(own) - 1)
-        return contrast
-    return of_own - np.delete(gained, own, axis=1).mean(axis=1, keepdims=True)
+    if len(own) == 1:
+        others, count = np.delete(gained, own, axis=1).sum(axis=1, keepdims=True), gained.shape[1] - 1
+    else:
+        count = len(own) - 1
+    contrast: Floats = of_own - others / count
+    return contrast
 
 
 def _lead(contrast: Floats, targets: NDArray[np.int64], own: Sequence[int]) -> list[float]:
