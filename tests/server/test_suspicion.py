@@ -191,7 +191,7 @@ def begun(partition: str, rounds: int) -> tuple[Start, Federation]:
 
 
 def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
-    """Who is under suspicion after some rounds of real training, and why."""
+    """Who comes under suspicion first within some rounds of real training, and why."""
     start, stores = begun(partition, rounds)
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
@@ -201,6 +201,8 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     for _ in range(rounds):
         state, record = playing.play(state)
         state = replace(state, record=record)
+        if record["standing"]["suspects"]:
+            break
     found: dict[str, str] = record["standing"]["suspects"]
     assert [note.split(" is under")[0] for note in notes.notes] == list(found)
     return found
