@@ -17,7 +17,7 @@ from common.params import BLOCK, Rows
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix
 OWN_WAY = 0.1  # cosine with its prediction below which an update points elsewhere ...
-SURE, SLOPE = 0.5, 2.0  # ... if the prediction is as long as this; for shorter ones so many times the difference lower
+SURE, SLOPE = 0.6, 2.0  # ... if the prediction is as long as this; for shorter ones so many times the difference lower
 
 Floats = NDArray[np.float64]
 
