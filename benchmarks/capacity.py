@@ -1,6 +1,7 @@
 """Measure how many stores one server holds: seconds, processor, memory and requests of it with many light stores.
 
     python -m benchmarks.capacity --stores 3,30,100,300,1000 --cohorts 1,0.1 --rounds 4
+    python -m benchmarks.capacity --stores 300 --cohorts 1 --idle 20
 
 Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a model of 62k weights,
 so a round's seconds are what the system adds to training. All of them wait idle first, for a last one to join. The
@@ -10,6 +11,7 @@ light stores share the machine's cores with the server; what they take is in a c
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -32,10 +34,12 @@ from benchmarks.harness import TAG, BenchmarkError
 from benchmarks.machine import machine
 from benchmarks.processes import Tree, read, ticks
 from server.addresses import free_port
+from server.exchange import HOLD
+from server.presence import PASSED_EVERY
 
 BIN = Path(sys.executable).parent
 PER_PROCESS = 250  # light stores in one process
-SETTLE, IDLE = 8.0, 20.0  # seconds after which joined stores poll at their slowest; seconds of idling that are measured
+SETTLE = 8.0  # seconds after which stores that have joined wait for orders
 LIMIT = 1800.0  # seconds without a round after which a case is given up
 LOOK = 0.1  # seconds between two looks
 PARTS = {"superlink": "flower-superlink", "door": "server.door", "app": "flwr-serverapp"}
@@ -178,8 +182,8 @@ def _told(board: Path) -> list[Mapping[str, Any]]:
     return list(found.values()) if isinstance(found, dict) else list(found)
 
 
-def measured(case: Case) -> dict[str, float]:
-    """One server and its stores, from the first to the last round."""
+def measured(case: Case, idle_seconds: float) -> dict[str, float]:
+    """One server and its stores, from the first to the last round, after they have idled for so long."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = Path(folder)
         server = Server(case, place)
@@ -189,8 +193,9 @@ def measured(case: Case) -> dict[str, float]:
         server.await_joined(case.stores - 1)
         time.sleep(SETTLE)
         began, used = time.monotonic(), server.cpu()
-        time.sleep(IDLE)
-        idle = {part: (seconds - used[part]) / (time.monotonic() - began) for part, seconds in server.cpu().items()}
+        time.sleep(idle_seconds)
+        spent, passed = server.cpu(), time.monotonic() - began
+        idle = {part: (seconds - used[part]) / passed for part, seconds in spent.items()}
         fleet.join(server.names[-1])
         ends = [server.await_rounds(1)]
         used, lent, peak = server.cpu(), fleet.cpu(), server.tree.memory()
@@ -199,17 +204,19 @@ def measured(case: Case) -> dict[str, float]:
             peak = max(peak, server.tree.memory())
         spent, stores = server.cpu(), (case.rounds - 2) * case.asked
         light = fleet.cpu() - lent
+        counted = _of_fleet(stack, fleet, case, server)
+        median = statistics.median(later - before for before, later in itertools.pairwise(ends))
         return {
-            "round": statistics.median(later - before for before, later in itertools.pairwise(ends)),
+            "round": median,
+            "rate": counted["requests"] * case.asked / median,
             "superlink": (spent["superlink"] - used["superlink"]) / stores,
             "door": (spent["door"] - used["door"]) / stores,
             "app": (spent["app"] - used["app"]) / stores,
             "server": (spent["all"] - used["all"]) / stores,
             "light": light / stores,
             "memory": peak,
-            "idle": idle["all"],
-            "idle superlink": idle["superlink"],
-            **_of_fleet(stack, fleet, case, server),
+            "idle": idle["all"] if idle_seconds else math.nan,
+            **counted,
         }
 
 
@@ -220,21 +227,23 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     told = fleet.told()
     waits = sorted(wait for each in told for wait in each["idle"])
     requests = sum(sum(each["requests"].values()) for each in told)
-    failures = sum(sum(each["failures"].values()) for each in told)
+    failures = sum(count for each in told for name, count in each["failures"].items() if name not in BEFORE)
     kept = sum(count for each in told for name, count in each["requests"].items() if name not in POLLS)
     return {
         "requests": kept / case.rounds / case.asked,
-        "p99": waits[int(0.99 * len(waits))] if waits else 0.0,
+        "p99": max(waits[int(0.99 * len(waits))] - HOLD, 0.0) if waits else 0.0,
         "failures": failures / requests,
     }
 
 
+BEFORE = ("activate-node 412", "activate-node 401")  # answers to stores that are not registered yet
 POLLS = ("pull-messages", "send-node-heartbeat", "activate-node")
 COLUMNS = {
     "round": ("round, s", 1, 1.0), "server": ("CPU a store and round, ms", 0, 1e-3),
     "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3), "app": ("app, ms", 0, 1e-3),
     "light": ("light store, ms", 0, 1e-3), "requests": ("requests a store and round", 1, 1.0),
-    "p99": ("p99 of an idle poll, ms", 0, 1e-3), "memory": ("memory, MB", 0, 1e6),
+    "rate": ("requests a second", 0, 1.0),
+    "p99": (f"p99 of an idle poll beyond {HOLD:g} s, ms", 0, 1e-3), "memory": ("memory, MB", 0, 1e6),
     "idle": ("idle server, % of a core", 0, 0.01), "failures": ("failed requests, %", 1, 0.01),
 }  # fmt: skip
 
@@ -256,14 +265,18 @@ def main() -> None:
     parser.add_argument("--stores", default="3,30,100,300,1000", help="numbers, separated by commas")
     parser.add_argument("--cohorts", default="1,0.1", help="shares of the stores that a round asks")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of each case; the first is not counted")
+    parser.add_argument(
+        "--idle", type=float, default=PASSED_EVERY, help="seconds of idling that are measured, once a size"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
     options = parser.parse_args()
     sizes = [int(word) for word in options.stores.split(",")]
     shares = [float(word) for word in options.cohorts.split(",")]
     cases = [Case(size, share, options.rounds) for size in sizes for share in shares if size * share >= 1]
     samples = {}
-    for case in cases:
-        samples[case.name] = [measured(case)]
+    for number, case in enumerate(cases):
+        is_first = number == 0 or cases[number - 1].stores != case.stores
+        samples[case.name] = [measured(case, options.idle if is_first else 0.0)]
         print(case.name, json.dumps(samples[case.name][0]), file=sys.stderr, flush=True)
     show(samples)
     harness.write(options.json, "capacity", {"rounds": options.rounds}, samples)

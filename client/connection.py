@@ -6,6 +6,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from client.bounds import Take, bound
 from client.kit import Credentials
 from client.moves import AddressReader
+from client.polls import Polls
 from client.signing import Signer
 from client.transport import http_client
 from common.door_words import PROCESS_HEADER, process_words
@@ -13,7 +14,7 @@ from common.door_words import PROCESS_HEADER, process_words
 TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 
 
-def connect(credentials: Credentials, signer: Signer, silence: float, take: Take) -> FleetHttpClient:
+def connect(credentials: Credentials, signer: Signer, polls: Polls, silence: float, take: Take) -> FleetHttpClient:
     """A client of the Fleet API at the credentials' server; nothing is sent yet.
 
     silence: seconds in which the server hears at least once of a store that lives
@@ -24,7 +25,7 @@ def connect(credentials: Credentials, signer: Signer, silence: float, take: Take
         known.all[0],
         insecure=authority is None,
         root_certificates=authority,
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), signer, AddressReader(known)],
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), signer, AddressReader(known), polls],
     )
     client._client.close()
     client._client = http_client(known, TIMEOUT)

@@ -35,6 +35,7 @@ from client.connection import connect
 from client.kit import Credentials, new_key
 from client.narrator import Narrator, RunOverError, UnknownStoreError
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
+from client.polls import Polls
 from client.refusals import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
 from client.signing import Signer
 from client.uploads import LARGE_PIECE, Uploader
@@ -70,7 +71,8 @@ class Line:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
-        self._client = connect(credentials, Signer(private_key), HEARTBEAT / 2, take)
+        self._polls = Polls()
+        self._client = connect(credentials, Signer(private_key), self._polls, HEARTBEAT / 2, take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
@@ -84,6 +86,11 @@ class Line:
     def node_id(self) -> int:
         """What the server calls this registration."""
         return int(self._node.node_id)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the server answers `receive` as soon as there is a message: to wait before it is asked is in vain."""
+        return self._polls.is_held
 
     def __enter__(self) -> Self:
         try:
@@ -195,6 +202,8 @@ class Line:
         """Heartbeats for as long as the line is open, also while the main thread trains."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
         while not self._closed.wait(HEARTBEAT / 2):
+            if self._polls.are_signs_of_life(HEARTBEAT):
+                continue
             try:
                 self._client.SendNodeHeartbeat(request)
             except (httpx.HTTPError, RuntimeError, ValueError):

@@ -59,6 +59,9 @@ def _listen(line: Line, orders: Orderbook) -> None:
             turn = began - done
         if kinds and kinds[-1] != MessageType.TRAIN:
             continue  # one is handed out at a time, and others may be there: what is judged now is trained next
+        if line.is_held:
+            time.sleep(0.0 if kinds else max(FASTEST - took, 0.0))
+            continue
         if orders.is_busy:
             orders.finish(WHILE_BUSY)
             if not orders.is_busy:

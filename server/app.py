@@ -79,6 +79,7 @@ def main(grid: Grid, context: Context) -> None:
                 config.cohort.min_stores,
                 board=desk.board,
                 answered=desk.answered,
+                carried=desk.directory,
                 tell_classes=desk.tell_classes,
                 enrolled=desk.enrolled if desk.are_enrolled() else None,
                 requests=desk,
@@ -103,6 +104,7 @@ class GridTraining:
     channels:  of the stores' images
     board:     the file in which the stores' states are shown
     answered:  the file in which the door tells whose answers are complete
+    carried:   the directory through which the door carries messages; None: Flower's SuperLink does
     enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
     tell_classes: lets stores that ask know the classes
     requests:  where somebody may ask to give the model to the stores between two rounds; None: stores keep no models
@@ -117,6 +119,7 @@ class GridTraining:
     channels: int = STORE_CHANNELS
     board: Path | None = None
     answered: Path | None = None
+    carried: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
     requests: Desk | None = None
@@ -127,7 +130,9 @@ class GridTraining:
         Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
         """
         config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
-        surroundings = Surroundings(self.watcher.note, self.board, self.answered, self.enrolled, stop=stop)
+        surroundings = Surroundings(
+            self.watcher.note, self.board, self.answered, self.carried, self.enrolled, stop=stop
+        )
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = self._assembled(runtime, stop)
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")

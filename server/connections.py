@@ -37,10 +37,11 @@ class Connection:
     address: the other side's, as a number
     abort:   ends the connection at once
     key:     the header that names the key that was proven on it; empty before
+    node:    Flower's node that it was shown to be the line of; 0 before
     """
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
-        self.address, self.abort, self.key = address, abort, ""
+        self.address, self.abort, self.key, self.node = address, abort, "", 0
         self.expect(Awaited.HEAD)
 
     def expect(self, awaited: Awaited) -> None:
@@ -124,7 +125,7 @@ class ConnectionLimits:
         if len(self._familiar) > MOST_FAMILIAR:
             self._familiar.popitem(last=False)
         self.remove(connection)
-        connection.key = key
+        connection.key, connection.node = key, 0
         self._put(connection, self._stores, key)
 
     def remove(self, connection: Connection) -> None:

@@ -132,7 +132,8 @@ def deliver_only(
 
     before = delivered_before(directory, order)
     board = Board.of_earlier_run(desk.board)
-    distribution = Distribution(order, Link(grid, ANSWER, desk.answered), names, watcher.note, before, board)
+    link = Link(grid, ANSWER, desk.answered, desk.directory)
+    distribution = Distribution(order, link, names, watcher.note, before, board)
     distributed = distribution.give(until, awaited)
     board.flush(at_once=True)
     _noted(distributed, given, read_json(directory.path / "summary.json").get("delivered_round", 0), watcher)

@@ -18,6 +18,9 @@ PROCESSES = "processes.json"
 TRAFFIC = "traffic.json"  # likewise, of long transfers
 REGISTERED = "registered"  # there while the SuperLink knows all enrolled stores, see `server.credentials.clerk`
 WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
+ORDERS = "orders.jsonl"  # what the app gives the door to hand out, while it is at work; see `server.mailbox`
+PARTS, ANSWERS = "parts", "answers"  # folders: the parts of orders, by identity; complete answers, by their orders
+SILENT = "silent.json"  # stores that the door has not heard of for a while
 CLASSES = "classes.json"  # what the app lets the door tell stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
@@ -75,7 +78,8 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            told = (self.events, self.directory / CLASSES, self.directory / WITHDRAWN, self._nodes)
+            talk = (CLASSES, WITHDRAWN, ORDERS, SILENT)
+            told = (self.events, self._nodes, *(self.directory / name for name in talk))
             for path in (*told, self._outcome, self._stop, *([] if only_delivers else [self.board, self._delivering])):
                 path.unlink(missing_ok=True)
             if only_delivers:

@@ -12,6 +12,7 @@ the chain, but for the small ones of stores that enrol or ask for the classes.
 ANSWERED is the file in which it tells the server's app whose answers are complete (`server.answered`).
 """
 
+import asyncio
 import resource
 import sys
 from collections.abc import AsyncIterator
@@ -35,9 +36,11 @@ from server.connections import Connection, ConnectionLimits
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.credentials.refusals import RefusalLog
-from server.desk import CLASSES, TRAFFIC, WITHDRAWN
+from server.desk import CLASSES, SILENT, TRAFFIC, WITHDRAWN
 from server.doorway import Doorway
+from server.exchange import Exchange
 from server.forward import address_of, forward, limited_body
+from server.presence import Presence
 from server.superlink_health import SuperLinkHealth
 from server.traffic import Traffic
 from server.withdrawn import Withdrawn
@@ -47,9 +50,12 @@ FLEET_CALLS = (
     "pull-messages", "push-messages", "get-run", "get-fab", "push-object", "pull-object",
     "confirm-message-received",
 )  # fmt: skip
-TOLD_ADDRESSES = {b"/v1/fleet/activate-node", b"/v1/fleet/send-node-heartbeat"}  # whose answers carry ADDRESSES_HEADER
+TOLD_ADDRESSES = {  # whose answers carry ADDRESSES_HEADER
+    f"/v1/fleet/{call}".encode() for call in ("activate-node", "send-node-heartbeat", "pull-messages")
+}
 LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
+POLL = b"/v1/fleet/pull-messages"
 HEALTH, WANTED = b"/health", WANTED_PATH.encode()
 
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
@@ -57,7 +63,9 @@ LARGEST_QUESTION = 2**10  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 
 
-def make_door(superlink_port: int, answered: Path, guard: Guard | None, limits: ConnectionLimits) -> Starlette:
+def make_door(
+    superlink_port: int, answered: Path, guard: Guard | None, limits: ConnectionLimits, exchange: Exchange
+) -> Starlette:
     """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
 
     @asynccontextmanager
@@ -76,7 +84,11 @@ def make_door(superlink_port: int, answered: Path, guard: Guard | None, limits: 
             door.state.classes = answered.with_name(CLASSES)
             door.state.traffic = Traffic(answered.with_name(TRAFFIC))
             door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
+            door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(SILENT))
+            watching = [asyncio.create_task(each.watch()) for each in (exchange, door.state.presence)]
             yield
+            for task in watching:
+                task.cancel()
 
     routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
     return Starlette(routes=routes, lifespan=lifespan)
@@ -107,11 +119,21 @@ async def _routed(request: Request) -> Response:
         if guard:
             guard.log.tell(address_of(request), "it asked for what is not served here")
         return Response(status_code=404)
+    return await _of_store(request, guard)
+
+
+async def _of_store(request: Request, guard: Guard | None) -> Response:
+    """Answer a call that may pass, if a store of the chain sends it."""
+    path = request.scope["raw_path"]
     if guard and (refused := _stopped(request, guard)):
         return refused
     if not guard:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await (_tell_whether_wanted if path == WANTED else forward)(request)
+    if guard and path == POLL and (refused := _stopped(request, guard)):
+        return refused  # it may have been held, and was let in a while ago
+    if path in LEAVE:
+        request.app.state.presence.left(request.headers.get(KEY_HEADER, ""))
     if guard:
         _accompany(response, request, guard)
     return response
@@ -201,7 +223,8 @@ def main() -> None:
     guard = Guard(Chain.load(Path(credentials[0]))) if credentials else None
     log = guard.log if guard else RefusalLog()
     limits = ConnectionLimits(log, _raise_file_limit())
-    door = make_door(int(superlink_port), Path(answered), guard, limits)
+    exchange = Exchange(Path(answered).parent)
+    door = make_door(int(superlink_port), Path(answered), guard, limits, exchange)
     config = uvicorn.Config(
         door,
         host=host,
@@ -212,7 +235,7 @@ def main() -> None:
         lifespan="on",
         proxy_headers=False,
     )
-    Doorway(config, guard.chain.directory if guard else None, limits, log).run()
+    Doorway(config, guard.chain.directory if guard else None, limits, log, exchange.release).run()
 
 
 def _raise_file_limit() -> int:

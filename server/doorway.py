@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import uvicorn
@@ -27,12 +27,21 @@ LOOK = 1.0  # seconds between two looks at the certificate, and for connections 
 
 
 class Doorway(uvicorn.Server):
-    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None."""
+    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None.
+
+    release: makes the app answer requests that it holds back
+    """
 
     def __init__(
-        self, config: uvicorn.Config, directory: Path | None, limits: ConnectionLimits, log: RefusalLog
+        self,
+        config: uvicorn.Config,
+        directory: Path | None,
+        limits: ConnectionLimits,
+        log: RefusalLog,
+        release: Callable[[], object],
     ) -> None:
         super().__init__(config)
+        self._release = release
         self._limits, self._log, self._unread = limits, log, Unread()
         self._certificate = _Certificate(directory) if directory else None
         self._handshakes = Handshakes()
@@ -52,6 +61,7 @@ class Doorway(uvicorn.Server):
         for task in list(self._tasks):
             task.cancel()
         self._listener.close()
+        self._release()
         await super().shutdown(sockets)
 
     async def _accept(self) -> None:

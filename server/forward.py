@@ -1,15 +1,16 @@
 """Passes calls of stores on to the SuperLink behind the door, and takes note of what it hands out and takes."""
 
 import httpx
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
+from common.door_words import HELD_HEADER
 from server.bounded_http import LARGEST_BODY
 from server.credentials.guard import KEY_HEADER
+from server.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activated, is_ours, own_answer
 
-PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
-PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
 FLOWERS = b"flwr-"
 _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
@@ -19,7 +20,7 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 
 
 async def forward(request: Request) -> Response:
-    """Return what the SuperLink answers to a call that may pass."""
+    """Return the answer to a call that may pass: the door's own, or the SuperLink's."""
     path, state, key = request.url.path, request.app.state, request.headers.get(KEY_HEADER, "")
     body = await limited_body(request, LARGEST_BODY, key if path == PIECE else "")
     if body is None:
@@ -29,9 +30,16 @@ async def forward(request: Request) -> Response:
             state.guard.log.tell(address_of(request), fault)
         return Response(status_code=422)
     client: httpx.AsyncClient = state.client
-    headers = {name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)}
+    headers = list({name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)}.items())
     try:
-        answer = await client.post(path, content=body, headers=list(headers.items()))
+        if (own := await own_answer(request, path, body, headers)) is not None:
+            content = own.SerializeToString()
+            _follow(state, path, key, body, content)
+            held = {HELD_HEADER: "1"} if path == PULL and is_ours(request) else {}
+            return Response(content, media_type=PROTOBUF_MEDIA_TYPE, headers=held)
+        answer = await client.post(path, content=body, headers=headers)
+        if path == ACTIVATE:
+            answer = await activated(request, answer, body, headers)
     except httpx.TimeoutException:
         return Response(status_code=504)
     except httpx.TransportError:

@@ -39,6 +39,7 @@ class Surroundings:
     note:     takes lines for the person who watches the server
     board:    the file in which the stores' states are shown; None: not shown
     answered: the file in which the door tells whose answers are complete; None: there is no door
+    carried:  the directory through which the door carries messages; None: Flower's SuperLink does
     enrolled: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
     ghost:    seconds for which a second store of one name may be the first one come back
     stop:     says whether the run has been asked to end
@@ -47,6 +48,7 @@ class Surroundings:
     note: Callable[[str], None]
     board: Path | None = None
     answered: Path | None = None
+    carried: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     ghost: float = GHOST
     stop: Callable[[], bool] = lambda: False
@@ -60,7 +62,7 @@ class GridRuntime:
 
     def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
         self._timeout = config.cohort.timeout
-        self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered)
+        self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried)
         self._board, self._stop = Board(surroundings.board), surroundings.stop
         self._enrolled, self._note = surroundings.enrolled, surroundings.note
         query = Query(run_id, for_stores(config))

@@ -1,4 +1,4 @@
-"""What the server uses of Flower's grid, by its public methods alone, and how it reads what comes back."""
+"""How the server's app reaches stores, and reads what comes back: by Flower's grid, or files for the door before it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,9 @@ from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
 from server.answered import Answered
-from server.desk import TRAFFIC, WITHDRAWN
+from server.desk import SILENT, TRAFFIC, WITHDRAWN
+from server.mailbox import GONE, Mailbox
+from server.presence import silent_nodes
 from server.pulls import UNREADABLE, Pulls
 from server.traffic import Flow, TrafficReader
 from server.withdrawn import Withdrawals
@@ -27,7 +29,6 @@ _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
     5: ("unavailable", "lost the connection"),
     UNREADABLE: ("invalid", "its answer cannot be read"),
 }
-GONE = 5
 
 
 class Link:
@@ -35,20 +36,27 @@ class Link:
 
     ttl:     seconds that a question stays of interest
     told_in: the file in which the door tells whose answers are complete; None: there is no door
+    carried: the directory through which the door carries messages; None: Flower's SuperLink does
     """
 
-    def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None) -> None:
+    def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None) -> None:
         self._grid, self.ttl, self._pulls = grid, ttl, Pulls(grid)
         self._answered, self.is_told = Answered(told_in), told_in is not None
         self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
         self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
+        self._mailbox = Mailbox(carried) if carried else None
+        self._silent_in = carried and carried / SILENT
         self._known: set[int] = set()
+        self._here: set[int] = set()
 
     def nodes(self) -> set[int]:
         """The nodes that are connected: those whose heartbeats come, and those that were and whose answers come."""
         online = set(self._grid.get_node_ids())
+        if self._silent_in:
+            online -= silent_nodes(self._silent_in)
         self._known |= online
-        return online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
+        self._here = online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
+        return set(self._here)
 
     def flows(self) -> Mapping[int, Flow]:
         """The long transfers that go on just now, by node."""
@@ -56,7 +64,10 @@ class Link:
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
         """The answers to these messages will not be used: stores that ask before they go on sending are told so."""
-        self._withdrawals.add(message_ids)
+        orders = list(message_ids)
+        self._withdrawals.add(orders)
+        if self._mailbox:
+            self._mailbox.forget(orders)
 
     def ask(self, node_id: int, order: Query | Notice) -> str | None:
         """Send a small message; its id, or None if it could not be sent."""
@@ -73,6 +84,8 @@ class Link:
         A node that confirms a message before its parts are there makes Flower drop them, and fail for all nodes. Then
         each gets a message of its own, and that one's is not stored.
         """
+        if self._mailbox:
+            return self._mailbox.send(content, kind, nodes)
         told = announcement(content)
         messages = [Message(content, node_id, kind, ttl=ttl, group_id=told) for node_id, ttl in nodes.items()]
         if not messages:
@@ -99,7 +112,16 @@ class Link:
         """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
         asked = list(message_ids)
         begun = self.begun(asked)
-        return self._pulls.pull([each for each in asked if each not in begun], max(AT_ONCE // max(size, 2**20), 1))
+        if self._mailbox is None:
+            whole = [each for each in asked if each not in begun]
+            yield from self._pulls.pull(whole, max(AT_ONCE // max(size, 2**20), 1))
+            return
+        for order in asked:
+            answer = self._mailbox.take(order)
+            if answer is None and order not in begun:
+                answer = self._mailbox.lost(order, self._here)
+            if answer is not None:
+                yield answer
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:

@@ -69,20 +69,21 @@ class Pulls:
             raise
         except Exception:  # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
             replies = None
-        good = [] if replies is None else [each for each in replies if _answers(each, some)]
+        good = [] if replies is None else [each for each in replies if answers(each, some)]
         if replies is None or len(good) < len(replies):
             self._careful_until = time.monotonic() + CAREFUL
             if len(some) == 1:
-                good = [_unreadable(*some)]
+                good = [unreadable(*some)]
         yield from (reply for reply in good if reply.metadata.reply_to_message_id in asked)
 
 
-def _answers(reply: Message, asked: Collection[str]) -> bool:
+def answers(reply: Message, asked: Collection[str]) -> bool:
+    """Return whether this is an answer, and to one of the messages asked for."""
     return reply.metadata.reply_to_message_id in asked and reply.has_content() != reply.has_error()
 
 
-def _unreadable(message_id: str) -> Message:
-    """What stands for the answer to a message."""
+def unreadable(message_id: str) -> Message:
+    """What stands for an answer to the message that is none."""
     question = Message(RecordDict(), 1, "query")
     question.metadata.__dict__["_message_id"] = message_id
     return Message(Error(UNREADABLE, "unreadable"), reply_to=question)

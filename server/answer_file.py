@@ -1,0 +1,49 @@
+"""One answer in a file: the pieces in which a store sends it, as the door writes them and the server's app reads them.
+
+The file begins with the identity of the message; then each piece follows: its identity, its length, its bytes.
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+LENGTH = 8  # bytes of a piece's length, big end first
+DIGITS = 64  # of an identity: SHA-256 in hexadecimal
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+
+
+def is_identity(text: str) -> bool:
+    """Return whether this can name a message or a piece of one, and so a file."""
+    return _IDENTITY.fullmatch(text) is not None
+
+
+def begin(path: Path, message_id: str) -> None:
+    """Begin the file of an answer. Raises OSError."""
+    path.write_bytes(message_id.encode("ascii"))
+
+
+def add(path: Path, piece: str, content: bytes) -> bool:
+    """Add a piece; return whether it is what its identity says. Raises OSError if the file has less of it than that."""
+    if hashlib.sha256(content).hexdigest() != piece:
+        return False
+    data = piece.encode("ascii") + len(content).to_bytes(LENGTH, "big") + content
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        if os.write(file, data) < len(data):
+            raise OSError("The disk is full.")
+    finally:
+        os.close(file)
+    return True
+
+
+def read(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return the message's identity and the contents of its pieces. Raises OSError."""
+    data = path.read_bytes()
+    message_id, at, pieces = data[:DIGITS].decode("ascii"), DIGITS, dict[str, bytes]()
+    while at < len(data):
+        begin_of = at + DIGITS + LENGTH
+        end = begin_of + int.from_bytes(data[at + DIGITS : begin_of], "big")
+        pieces[data[at : at + DIGITS].decode("ascii")] = data[begin_of:end]
+        at = end
+    return message_id, pieces
