@@ -13,7 +13,8 @@ from flwr.app import Message, RecordDict
 
 from server.link import LOST, Link, says_no
 
-DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time
+DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time,
+# and where it has not answered that either, as long again as it has been waited for
 SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
 
 About = TypeVar("About")
@@ -74,8 +75,10 @@ class Outbox(Generic[About]):
             sent.probe, sent.is_missing = None, says_no(reply)
         for identity, sent in self.waiting.items():
             if not sent.is_missing and now >= sent.doubt_at:
+                # Flower's own SuperNode does one thing after another: more questions would only keep it from its order.
+                share = 0.1 if sent.probe is None else 1.0
                 sent.probe = self._link.probe(sent.node_id, identity)
-                sent.doubt_at = now + min(max(0.1 * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
+                sent.doubt_at = now + min(max(share * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
 
     def has_missing(self) -> bool:
         """Return whether there is something to send again."""

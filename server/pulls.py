@@ -2,12 +2,14 @@
 
 Flower takes in many answers at once: it fails for all of them if one cannot be put together, and waits (up to two
 hours) for the pieces of one that were announced and do not come. So answers are taken in by threads, and one by one
-for a while after one was bad: then it is known whose it is.
+for a while after one was bad: then it is known whose it is. A store whose link was cut announces its answer anew, and
+Flower then waits for the pieces of the former one still: what is waited for too long is asked for again beside that.
 """
 
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import islice
 
 import httpx
@@ -19,52 +21,74 @@ THREADS = 4  # answers that may be slow to come, at the same time, before all wa
 PATIENCE = 2.0  # seconds until an answer counts as slow ...
 EACH = 0.2  # ... and so many more for each that is read with it: ten times what Flower needs for a small one
 CAREFUL = 60.0  # seconds for which answers are taken in one by one after a bad one
+STUCK = 30.0  # seconds after which what is still on its way holds up nothing else, and may come another way
+KEPT = 64  # of them, and of those that nobody has asked for since, at most
+
+
+@dataclass(eq=False)
+class _Pull:
+    """Answers to some messages on their way. began: a value of time.monotonic()."""
+
+    messages: frozenset[str]
+    began: float
+    coming: Future[list[Message]]
+
+    def is_stuck(self) -> bool:
+        """Whether it has been on its way for so long that it may never come."""
+        return not self.coming.done() and time.monotonic() - self.began > STUCK
+
+    def is_busy(self) -> bool:
+        """Whether it is worth waiting for."""
+        return not self.coming.done() and not self.is_stuck()
 
 
 class Pulls:
     """What has been asked of `grid`, and is still on its way."""
 
     def __init__(self, grid: Grid) -> None:
-        self._grid, self._threads = grid, ThreadPoolExecutor(THREADS, "pull")
-        self._underway: dict[frozenset[str], Future[list[Message]]] = {}
+        self._grid, self._threads = grid, ThreadPoolExecutor(KEPT, "pull")
+        self._underway: list[_Pull] = []
         self._careful_until = 0.0
 
     def pull(self, message_ids: Collection[str], together: int) -> Iterator[Message]:
         """The answers to these messages that are there, read `together` at a time; errors for unreadable ones."""
         asked = set(message_ids)
-        for some in [some for some, pull in self._underway.items() if some & asked and pull.done()]:
-            yield from self._taken(some, asked)
+        for pull in [each for each in self._underway if each.messages & asked and each.coming.done()]:
+            yield from self._taken(pull, asked)
         asked -= self.underway()
         left = iter([each for each in message_ids if each in asked])
         while some := frozenset(islice(left, 1 if time.monotonic() < self._careful_until else together)):
             if not self._has_room():
                 return
-            pull = self._underway[some] = self._threads.submit(self._pull, sorted(some))
-            wait([pull], PATIENCE + EACH * len(some))
-            if pull.done():
-                yield from self._taken(some, asked)
+            pull = _Pull(some, time.monotonic(), self._threads.submit(self._pull, sorted(some)))
+            self._underway.append(pull)
+            wait([pull.coming], PATIENCE + EACH * len(some))
+            if pull.coming.done():
+                yield from self._taken(pull, asked)
             else:
                 self._careful_until = time.monotonic() + CAREFUL
 
     def underway(self) -> frozenset[str]:
-        """The messages whose answers are being taken in."""
-        return frozenset().union(*self._underway)
+        """The messages whose answers are being taken in, or have been and are not handed out yet."""
+        return frozenset().union(*(each.messages for each in self._underway if not each.is_stuck()))
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))
 
     def _has_room(self) -> bool:
         """Whether a thread is free, perhaps after a while; answers that nobody asks for any more are let go."""
-        if len(self._underway) >= THREADS:
-            wait(self._underway.values(), PATIENCE, FIRST_COMPLETED)
-        for some in [some for some, pull in self._underway.items() if pull.done()][: len(self._underway) - THREADS + 1]:
-            del self._underway[some]
-        return len(self._underway) < THREADS
+        if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
+            wait(busy, PATIENCE, FIRST_COMPLETED)
+        for pull in [each for each in self._underway if each.coming.done()][: max(len(self._underway) - KEPT + 1, 0)]:
+            self._underway.remove(pull)
+        return sum(each.is_busy() for each in self._underway) < THREADS and len(self._underway) < KEPT
 
-    def _taken(self, some: frozenset[str], asked: Collection[str]) -> Iterator[Message]:
+    def _taken(self, pull: _Pull, asked: Collection[str]) -> Iterator[Message]:
         """What came of a pull. A reply says itself what it answers; what was not asked counts for nothing."""
+        some = pull.messages
+        self._underway.remove(pull)
         try:
-            replies = self._underway.pop(some).result()
+            replies = pull.coming.result()
         except (httpx.HTTPError, OSError):  # the SuperLink's
             raise
         except Exception:  # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
