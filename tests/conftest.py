@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from hypothesis import settings
 
 # What a store keeps for good is nobody's business but the test's.
@@ -16,3 +17,17 @@ atexit.register(shutil.rmtree, os.environ["FEDSHELF_HOME"], ignore_errors=True)
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow tests of minutes first, so that all processes end together; slow ones have time on a busy machine."""
+    items.sort(key=minutes, reverse=True)
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
+def minutes(item: pytest.Item) -> float:
+    """What a test says that it takes on two cores, `slow(minutes=1)`; others count as short."""
+    marks = item.iter_markers("slow")
+    return max((float(mark.kwargs.get("minutes", 0)) for mark in marks), default=0.0)

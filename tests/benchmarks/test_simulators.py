@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def play(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=250)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=800)
 
 
 def test_a_sample_is_the_median_speed_after_the_first_round() -> None:
@@ -115,16 +115,15 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_the_command_runs(tmp_path: Path) -> None:
-    """W1 in little, against the bare loop, with results that can be drawn."""
-    only = "ours,bare loop (1"
-    settings = ["--synthetic", "200", "--rounds", "2", "--stores", "2", "--times", "1", "--only", only]
+def test_ours_and_every_rival_that_is_here_run(tmp_path: Path) -> None:
+    """W1 in little, with results that can be drawn."""
+    settings = ["--synthetic", "200", "--rounds", "2", "--stores", "2", "--times", "1"]
     done = play("simulators", "w1", *settings, "--json", str(tmp_path / "w1.json"), "--pfl-python", "nobody")
     assert done.returncode == 0, done.stderr
     assert "pfl-research is left out" in done.stderr
     assert "W1: niid-cnn, 2 of 2 stores a round" in done.stdout
     samples = json.loads((tmp_path / "w1.json").read_text())["samples"]
-    assert list(samples) == ["ours", "bare loop (1 process)"]
+    assert {"ours", "bare loop (1 process)", "Flower"} <= set(samples)
     for [sample] in samples.values():
         assert 0 < sample["first_round"] <= sample["wall"]
         assert sample["images_per_second"] > 0
@@ -136,16 +135,8 @@ def test_the_command_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_rival_that_is_here_runs() -> None:
-    settings = ["--synthetic", "200", "--rounds", "2", "--stores", "2", "--times", "1"]
-    done = play("simulators", "w1", *settings)
-    assert done.returncode == 0, done.stderr
-    assert "Flower" in done.stdout
-
-
-@pytest.mark.slow
 def test_start_up_is_measured() -> None:
-    done = play("startup", "--synthetic", "200", "--stores", "2", "--times", "1")
+    done = play("startup", "--synthetic", "200", "--stores", "2", "--times", "1", "--only", "ours")
     assert done.returncode == 0, done.stderr
     assert "flower-client --help" in done.stdout
     assert "round 1 done" in done.stdout

@@ -52,6 +52,7 @@ from tests.simulations.stores import TOLERANCE, settings, start
 
 RUNTIMES = [*OPENERS, pytest.param("ray", marks=pytest.mark.slow)]
 EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
+OF_ONE_PROCESS = pytest.mark.parametrize("runtime", OPENERS)  # each costs little; with Ray, each starts processes
 EVERY_OTHER = pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != REFERENCE])
 WITH_OWN_LAYERS = pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "batched"])
 GENTLE = {"strategy__server_lr": 0.01}  # five stores with few images: at the default their models blow up
@@ -122,8 +123,11 @@ def is_one_sentence_with(words: str, sentence: str) -> bool:
 # --- whole runs -------------------------------------------------------------------------------------------
 
 
-@EVERY_RUNTIME
-@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
+@pytest.mark.parametrize(
+    ("strategy", "runtime"),
+    [(strategy, runtime) for strategy in strategies.STRATEGIES for runtime in OPENERS]
+    + [pytest.param(strategy, "ray", marks=pytest.mark.slow) for strategy in ("fedavg", "scaffold", "fedper")],
+)
 def test_a_run_ends_as_the_reference_does(
     runtime: str,
     opener: Opener,
@@ -134,6 +138,8 @@ def test_a_run_ends_as_the_reference_does(
 ) -> None:
     """Partial cohorts, a store that fails, a process that ends in round 3 and another one that goes on, early stopping,
     and the best round's model at the end, with the parts of it that stores have for themselves.
+
+    With Ray, whose processes take seconds to start: strategies whose stores keep nothing, a tensor, and layers.
     """
     config = config_of(strategy)
     found = play_or_refuse(opener, dealt, config, tmp_path, cut_in=3)
@@ -301,7 +307,7 @@ def test_stores_judge_the_best_round_with_what_they_had_then(opener: Opener, dea
 # --- what a runtime cannot do -----------------------------------------------------------------------------
 
 
-@EVERY_RUNTIME
+@OF_ONE_PROCESS
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

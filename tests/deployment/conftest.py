@@ -3,10 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.deployment.deployed import Command, LocalGrid, draw_photos
+from tests.deployment.deployed import Command, LocalGrid, draw_photos, summary
+
+QUICK = ["--set", "train.lr=0.02", "--set", "data.image_size=32", "--model", "niid-cnn"]
 
 
 @pytest.fixture
@@ -57,5 +60,20 @@ class Starter:
     def server(self, out: Path, port: int, *more: str | Path) -> Command:
         settled = "--classes" in more or "--resume-from" in more
         confirmed = [] if settled else ["--confirm-classes", "boot,hat,shirt"]  # not every store of a test has them
-        quick = ["--set", "train.lr=0.02", "--set", "data.image_size=32", "--model", "niid-cnn", "--insecure"]
-        return self("flower-server", "start", "--out", out, "--port", str(port), *quick, *confirmed, *more)
+        return self(
+            "flower-server", "start", "--out", out, "--port", str(port), "--insecure", *QUICK, *confirmed, *more
+        )
+
+    def simulated(self, out: Path, folders: Path, *more: str) -> dict[str, Any]:
+        """The summary of what `server` would do with all stores of a folder, whatever does not happen to them."""
+        stores = [
+            "--dataset",
+            folders,
+            "--partition",
+            "folder",
+            "--set",
+            f"cohort.min_stores={len(list(folders.iterdir()))}",
+        ]
+        done = self("flower-simulation", "run", "--out", out, *stores, *QUICK, *more)
+        assert done.ends() == 0, done.text
+        return summary(out)

@@ -22,6 +22,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from PIL import Image
 
 SCRIPTS = Path(sys.executable).parent
+PATIENCE = 240.0  # seconds that anything may take: beside other work a server needs more than one to start
 
 
 def free_port() -> int:
@@ -30,7 +31,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What `condition` gives once it is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -125,7 +126,7 @@ class Command:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def says(self, words: str, seconds: float = 90.0) -> None:
+    def says(self, words: str, seconds: float = PATIENCE) -> None:
         """Wait until it has said `words`."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
@@ -133,7 +134,7 @@ class Command:
             assert time.monotonic() < deadline, f"has not said {words!r}:\n{self.text}"
             time.sleep(0.05)
 
-    def ends(self, seconds: float = 120.0) -> int:
+    def ends(self, seconds: float = PATIENCE) -> int:
         """Its exit code."""
         try:
             code = self.process.wait(seconds)
@@ -184,7 +185,13 @@ def process_ids(words: str, place: Path) -> list[int]:
 
 
 def history(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    """The rounds that a run has done; none before it begins. A line that is being written does not count yet."""
+    path = out / "history.jsonl"
+    return (
+        [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        if path.exists()
+        else []
+    )
 
 
 def summary(out: Path) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Link:
     def __init__(self, target: int) -> None:
         self.port, self.up, self.down = 0, 0, 0
         self.asked, self.lost = Counter[str](), Counter[str]()
-        self._target, self._bits, self._every = target, 0.0, 0
+        self._target, self._every = target, 0
+        self._bits = {True: 0.0, False: 0.0}  # a second that are let through, by way, up being True
         self._free = {True: 0.0, False: 0.0}  # when all that was let onto the link has left it, by way
         self._connections = list[_Connection]()
         self._loop = asyncio.new_event_loop()
@@ -68,9 +69,9 @@ class Link:
         self._thread.join()
         self._loop.close()
 
-    def throttle(self, bits: float) -> None:
-        """Let `bits` a second through, each way; 0: as many as come."""
-        self._bits = bits
+    def throttle(self, *, up: float = 0.0, down: float = 0.0) -> None:
+        """Let so many bits a second through, each way; 0: as many as come."""
+        self._bits = {True: up, False: down}
 
     def cut(self) -> None:
         """Reset all connections and refuse new ones, until `mend`."""
@@ -164,8 +165,8 @@ class Link:
 
     async def _cross(self, size: int, *, up: bool) -> None:
         """Wait while so many bytes cross the link."""
-        if self._bits:
+        if bits := self._bits[up]:
             now = self._loop.time()
-            self._free[up] = max(now, self._free[up]) + 8 * size / self._bits
+            self._free[up] = max(now, self._free[up]) + 8 * size / bits
             await asyncio.sleep(self._free[up] - now)
         await self._heard.wait()

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +16,7 @@ pytestmark = pytest.mark.slow
 
 def trained(out: Path) -> list[int]:
     """Images that the store's update of each round counted with."""
-    records: list[dict[str, Any]] = history(out) if (out / "history.jsonl").exists() else []
-    return [record["stores"]["oslo"]["images"] for record in records if "oslo" in record["stores"]]
+    return [record["stores"]["oslo"]["images"] for record in history(out) if "oslo" in record["stores"]]
 
 
 def test_photos_come_and_go_while_a_run_is_under_way(

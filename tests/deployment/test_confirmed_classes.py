@@ -20,7 +20,7 @@ def test_goods_of_one_store_alone_are_confirmed_by_the_flag_that_the_server_name
     server = command(*start)
     for name, goods in {"oslo": ["boot", "hat"], "rome": ["boot", "mug"]}.items():
         command.store(draw_photos(tmp_path / name, goods), port)
-    assert server.ends(240) == 3, server.text
+    assert server.ends() == 3, server.text
     assert "Traceback" not in server.text
     told = re.search(r"2 classes need a person's word .*'hat' \(oslo\), 'mug' \(rome\).*", server.text)
     assert told, server.text
@@ -28,5 +28,5 @@ def test_goods_of_one_store_alone_are_confirmed_by_the_flag_that_the_server_name
     flag = re.search(r"--confirm-classes (\S+)", told[0])
     assert flag
     again = command(*start, flag[0].split()[0], flag[1])
-    assert again.ends(240) == 0, again.text
+    assert again.ends() == 0, again.text
     assert json.loads((out / "model.json").read_text())["classes"] == ["boot", "hat", "mug"]

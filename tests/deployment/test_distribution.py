@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Collection
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Context, Message, MessageType
@@ -225,8 +227,15 @@ def start(command: Starter, chain: Path, *more: str) -> Command:
     return command("flower-server", "start", *quick, "--credentials", chain / "server", "--out", out, *more)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+def listed(command: Starter, chain: Path) -> dict[str, Any]:
+    """The chain's stores, as the operator has them listed."""
+    asked = command("flower-server", "stores", "list", "--credentials", chain / "server", "--json")
+    assert asked.ends() == 0, asked.text
+    found: dict[str, Any] = json.loads(asked.text)
+    return found
+
+
+@pytest.mark.slow(minutes=2)
 def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back(
     command: Starter, chain: Path, tmp_path: Path
 ) -> None:
@@ -236,7 +245,8 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     server = start(command, chain, "--stores", "2", "--rounds", "1000", "--strategy", "fedper")
     server.says("Stores: ")
     stores["west"].says("Joined")
-    stores["west"].kill()
+    stores["west"].interrupt()
+    assert stores["west"].ends() in (0, 130)
     assert command("flower-server", "deliver", out).ends() == 0
     stores["north"].says("The model of run shops is here, whole")
     stores["north"].says("of its tensors are the store's own.")
@@ -254,6 +264,13 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     assert json.loads((place / "own" / "model.json").read_text())["provenance"]["store"] == "north"
     log = [json.loads(line) for line in (home_of("south", tmp_path) / "audit.jsonl").read_text().splitlines()]
     assert ("deliver", "model-delivery") in {(at["kind"], at["why"]) for at in log if at["event"] == "refused"}
+    found = listed(command, chain)
+    assert (found["run"], found["status"]) == (str(out), "finished")
+    rows = {row["store"]: (row["version"], row["last_round"]) for row in found["stores"]}
+    assert rows.keys() == stores.keys()
+    assert rows["north"] == rows["south"] == (version("fedshelf"), len(history(out)))
+    second = join(command, chain, "north")
+    assert (second.ends(), "Another flower-client is at work as north on this machine" in second.text) == (2, True)
     again = start(command, chain)
     assert (again.ends(), "gives it to those that lack it: west" in again.text) == (0, True)
 
@@ -270,3 +287,7 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     assert summary(out)["delivery"]["delivered"] == ["north", "west"]
     after = command("flower-server", "status", out)
     assert (after.ends(), "Finished" in after.text) == (0, True)
+    for name in ("north", "south"):
+        stores[name].interrupt()
+        assert stores[name].ends() in (0, 130)
+        assert "Traceback" not in stores[name].text

@@ -56,7 +56,7 @@ def test_bytes_pass_and_are_counted(link: Link) -> None:
 
 
 def test_a_slow_link_takes_its_time(link: Link) -> None:
-    link.throttle(8 * 100_000)
+    link.throttle(up=8 * 100_000, down=8 * 100_000)
     began = time.monotonic()
     assert len(post(link, bytes(50_000))) == 50_000
     assert time.monotonic() - began >= 0.9  # half a second up, half a second down, not counting the last piece

@@ -117,7 +117,7 @@ def test_it_follows_the_run_through_a_restart(
 
 
 def says(tab: Tab, words: str) -> None:
-    wait_for(lambda: words in tab.run("document.body.innerText"), 30)
+    wait_for(lambda: words in tab.run("document.body.innerText"))
 
 
 @pytest.mark.slow

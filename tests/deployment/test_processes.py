@@ -28,7 +28,7 @@ def test_what_a_child_started_ends_with_it(children: Children, tmp_path: Path) -
     grandchild = Path("/proc") / wait_for((tmp_path / "parent.log").read_text).strip()
     assert grandchild.exists()
     children.stop()
-    wait_for(lambda: not grandchild.exists() or b") Z " in (grandchild / "stat").read_bytes(), 10)
+    wait_for(lambda: not grandchild.exists() or b") Z " in (grandchild / "stat").read_bytes())
 
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(children: Children, tmp_path: Path) -> None:

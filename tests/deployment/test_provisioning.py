@@ -7,7 +7,6 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,6 @@ from server.credentials.kits import Chain, public_text
 from server.credentials.refusals import MOST, RefusalLog
 from server.credentials.registry import NotAdmittedError, Registry, State, now
 from tests.deployment.conftest import Starter
-from tests.deployment.deployed import free_port, history, summary
 from tests.deployment.provisioned import signed
 
 
@@ -465,33 +463,3 @@ def test_stores_are_listed_revoked_and_renewed(command: Starter, tmp_path: Path)
         assert renewed.ends() == 0
         assert renewed.text.endswith(words)
         assert (registry.stores()["oslo-7"].key is None) == bool(flag)
-
-
-@pytest.mark.slow
-def test_from_provisioning_to_a_model_without_touching_a_certificate(
-    command: Starter, folders: dict[str, Path], tmp_path: Path
-) -> None:
-    chain, port, out = tmp_path / "chain", free_port(), tmp_path / "run"
-    told = ["--host", "localhost", "--port", str(port), "--stores", ",".join(folders), "--out", chain]
-    assert command("flower-server", "provision", *told).ends() == 0
-    quick = ["--model", "niid-cnn", "--set", "data.image_size=32", "--rounds", "2", "--stores", "3"]
-    server = command("flower-server", "start", "--credentials", chain / "server", "--out", out, *quick)
-    kits = {name: chain / "kits" / f"{name}.kit" for name in folders}
-    stores = [command("flower-client", "join", "--kit", kits[name], "--data", folders[name]) for name in folders]
-    assert server.ends(240) == 0, server.text
-    assert summary(out)["status"] == "finished"
-    listed = command("flower-server", "stores", "list", "--credentials", chain / "server", "--json")
-    assert listed.ends() == 0
-    found = json.loads(listed.text)
-    assert (found["run"], found["status"]) == (str(out), "finished")
-    assert {row["store"]: (row["version"], row["last_round"]) for row in found["stores"]} == {
-        name: (version("fedshelf"), 2) for name in folders
-    }
-    assert set(history(out)[-1]["stores"]) == set(folders)
-    again = command("flower-client", "join", "--kit", kits["ost"], "--data", folders["ost"])
-    assert again.ends() == 2
-    assert "Another flower-client is at work as ost on this machine" in again.text
-    for store in stores:
-        store.interrupt()
-        assert store.ends() in (0, 130)
-        assert "Traceback" not in store.text

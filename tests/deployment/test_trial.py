@@ -52,17 +52,18 @@ def test_mistakes_are_told_before_anything_starts(command: Starter, folders: dic
 @pytest.mark.slow
 def test_one_interrupt_ends_server_and_stores(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
     out, photos = tmp_path / "run", tmp_path / "photos"
-    shutil.copytree(folders["mitte"].parent, photos)
+    for name in ("mitte", "ost"):
+        shutil.copytree(folders[name], photos / name)
     draw_photos(photos / "ost" / "more", ["scarf"])
     (photos / "ost" / "more" / "scarf").rename(photos / "ost" / "scarf")
     (photos / "ost" / "more").rmdir()
     trial = command("flower-server", "try", "--photos", photos, "--rounds", "9999", "--out", out, *QUICK)
     place = place_of(trial)
-    trial.says("round=1/", 240)
+    trial.says("round=1/")
     trial.interrupt()
     assert trial.ends() == 130, trial.text
     assert trial.lines[-1] == f"All stores have ended. The run: {out}"
-    assert sorted(history(out)[0]["stores"]) == sorted(folders)
+    assert sorted(history(out)[0]["stores"]) == ["mitte", "ost"]
     assert '"scarf"' in (out / "config.toml").read_text(), "a class that one store alone has"
     assert (out / "report.html").exists()
     assert not place.exists()
@@ -75,7 +76,7 @@ def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
     dealt = ["--photos", photos, "--stores", "2"]
     trial = command("flower-server", "try", *dealt, "--rounds", "9999", "--out", out, *QUICK)
     place = place_of(trial)
-    trial.says("round=1/", 240)
+    trial.says("round=1/")
     assert processes_of(place)
     trial.kill()
     wait_for(lambda: not processes_of(place) and not processes_of(out))

@@ -104,7 +104,7 @@ def test_a_store_that_does_its_worst_loses_its_own_part_only(
     spite = Spite(port)
     for name in ("mitte", "ost"):
         command.store(folders[name], port)
-    assert server.ends(240) == 0, server.text
+    assert server.ends() == 0, server.text
     spite.over.set()
     spite.thread.join(30)
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]

@@ -85,7 +85,6 @@ SETTINGS = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # two runs, one of which starts workers in the cluster
 def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: Path) -> None:
     arguments = [*UNEVEN, *(word for setting in SETTINGS for word in ("--set", setting)), *SMALL[4:], "--rounds", "2"]
     here = run("run", *arguments, "--out", tmp_path / "here")
@@ -174,7 +173,6 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # Ray runs its workers at nice 15: beside other work they take a minute to start
 def test_ctrl_c_ends_after_the_round_and_leaves_nothing_running(tmp_path: Path) -> None:
     running = start("run", *SMALL, "--engine", "ray", "--rounds", "500", "--out", tmp_path / "run", process_group=0)
     lines = tmp_path / "run" / "history.jsonl"
