@@ -55,6 +55,7 @@ def test_commands(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEDSHELF_HOME": str(tmp_path / "state"),
         "FLWR_HOME": str(tmp_path / "flwr"),
+        "OMP_NUM_THREADS": "1",  # more would wait for each other: server and stores share this machine
         "RAY_ADDRESS": "local",  # never a cluster that someone else runs on this machine
     }
     waiting: list[subprocess.Popen[str]] = []
