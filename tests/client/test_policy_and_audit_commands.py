@@ -1,26 +1,24 @@
 """`flower-client policy` and `flower-client audit`, as a person uses them."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from client.allowed import check_names
 from client.audit import AuditLog, Note
+from client.main import app
 from client.policy import Policy
 from common.errors import ConfigError
 from server.credentials.kits import Chain
+from tests.commands import call
 
 HASH = "ab" * 32
 
 
-def run(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(Path(sys.executable).with_name("flower-client")), *arguments]
-    environment = os.environ | {"FEDSHELF_HOME": str(home), "COLUMNS": "160", "NO_COLOR": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return call(app, *arguments, FEDSHELF_HOME=home, COLUMNS="160", NO_COLOR="1")
 
 
 def refused(home: Path, code: int, *arguments: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.simulations.command import run, summary
+from tests.simulations.command import run_process, summary
 
 # A small step keeps rounding errors small: at usual rates they grow tenfold every ten steps, whatever computes them.
 SETTINGS = ["--dataset", "shelf", "--stores", "3", "--rounds", "2", "--lr", "0.002", "--set", "data.flip=false"]
@@ -15,8 +15,8 @@ SETTINGS = ["--dataset", "shelf", "--stores", "3", "--rounds", "2", "--lr", "0.0
 @pytest.mark.slow
 def test_without_a_compiler_a_run_says_so_and_learns_the_same(tmp_path: Path) -> None:
     compiled, plain = tmp_path / "compiled", tmp_path / "plain"
-    with_compiler = run("run", *SETTINGS, "--out", compiled)
-    without = run("run", *SETTINGS, "--out", plain, env={"CC": "/nowhere/cc"})
+    with_compiler = run_process("run", *SETTINGS, "--out", compiled)
+    without = run_process("run", *SETTINGS, "--out", plain, env={"CC": "/nowhere/cc"})
     assert with_compiler.returncode == without.returncode == 0
     assert "No C compiler" not in with_compiler.stdout
     assert "No C compiler (cc, gcc or clang) was found" in " ".join(without.stdout.split())

@@ -1,21 +1,23 @@
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from server.main import app
+from tests.commands import call
 from tests.server.live_runs import LiveRun
 
-SCRIPT = Path(sys.executable).parent / "flower-server"
+Status = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def status(*arguments: str | Path, at: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(
-        [SCRIPT, "status", *arguments], cwd=at, env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Status:
+    """`flower-server status`, in the folder above that of the runs."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: call(app, "status", *arguments, COLUMNS="120", NO_COLOR="1")
 
 
 @pytest.fixture
@@ -23,39 +25,39 @@ def run(tmp_path: Path) -> LiveRun:
     return LiveRun(tmp_path / "runs" / "chain", stores=["lyon-2", "oslo-7", "süd [red]2"])
 
 
-def test_a_run_at_work(run: LiveRun, tmp_path: Path) -> None:
+def test_a_run_at_work(run: LiveRun, status: Status) -> None:
     run.play(1, 12)
     run.tell(**{"oslo-7": {"state": "away", "why": "no sign of life"}})
     run.say(note="oslo-7 is away.")
     with run.at_work():
-        done = status(at=tmp_path)
+        done = status()
     assert done.returncode == 0, done.stderr
     for words in ("chain  Training", "12/20 rounds", "Away (no sign of life)", "süd [red]2", "oslo-7 is away."):
         assert words in done.stdout
 
 
-def test_exit_codes(run: LiveRun, tmp_path: Path) -> None:
+def test_exit_codes(run: LiveRun, status: Status) -> None:
     run.play(1, 4)
-    assert status(at=tmp_path).returncode == 4, "nobody is at work on it"
+    assert status().returncode == 4, "nobody is at work on it"
     run.end("stopped")
-    assert status(at=tmp_path).returncode == 0
+    assert status().returncode == 0
     run.fail("Too few stores.")
-    failed = status("runs/chain", at=tmp_path)
+    failed = status("runs/chain")
     assert (failed.returncode, "Too few stores." in failed.stdout) == (4, True)
 
 
-def test_json_for_programs(run: LiveRun, tmp_path: Path) -> None:
+def test_json_for_programs(run: LiveRun, status: Status) -> None:
     run.play(1, 20)
     run.end()
-    done = status(run.path, "--json", at=tmp_path)
+    done = status(run.path, "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 0
     assert (told["status"], told["round"], told["rounds"], len(told["stores"])) == ("finished", 20, 20, 3)
     assert told["accuracy"]["test"][-1] == [20, run.records[-1]["test"]["accuracy"]]
 
 
-def test_no_run(tmp_path: Path) -> None:
-    done = status(at=tmp_path)
+def test_no_run(status: Status) -> None:
+    done = status()
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.startswith("Error: There is no run below")
 

@@ -1,4 +1,4 @@
-"""The real command line in real processes."""
+"""The real command line, in this process or in one of its own."""
 
 import json
 import os
@@ -7,23 +7,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from simulations.main import app
+from tests.commands import call
+
 BIN = Path(sys.executable).parent
 
 # Three stores of the embedded data set and the smallest network: a round takes a fraction of a second.
 SMALL = ["--dataset", "shelf", "--stores", "3", "--model", "niid-cnn", "--seed", "1"]
 
 
+PLAIN = {"NO_COLOR": "1", "COLUMNS": "120"}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`flower-simulation` with these arguments in this process, to its end."""
+    return call(app, *arguments, **PLAIN)
+
+
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    """`flower-simulation` with these arguments, its output captured."""
+    """The same in a process of its own, its output captured."""
     command = [str(BIN / "flower-simulation"), *map(str, arguments)]
-    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "120"} | options.pop("env", {})
+    environment = os.environ | PLAIN | options.pop("env", {})
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
     )
 
 
-def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The same, to its end."""
+def run_process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`start`, and wait for its end."""
     process = start(*arguments, **options)
     out, err = process.communicate(timeout=280)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

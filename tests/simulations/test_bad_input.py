@@ -7,7 +7,8 @@ import pytest
 
 from common import cli
 from simulations.main import app
-from tests.simulations.command import SMALL, run, summary
+from tests.commands import call
+from tests.simulations.command import SMALL, run, run_process, summary
 
 # arguments, exit code, what the sentence must say. TMP is a fresh folder.
 CASES = {
@@ -98,7 +99,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # a checkpoint has 250,000 bytes
 
-    full = run("run", "--resume", "--out", out, "--rounds", "3", preexec_fn=little_room)
+    full = run_process("run", "--resume", "--out", out, "--rounds", "3", preexec_fn=little_room)
     assert full.returncode == 1, full.stderr
     assert "The disk is full" in full.stderr
     assert "go on with --resume" in full.stderr
@@ -108,7 +109,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    shown = run("run", "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    shown = run_process("run", "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert shown.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert not imported & {"torch", "numpy", "flwr", "matplotlib", "pydantic"}
@@ -119,6 +120,6 @@ def test_help_lists_what_there_is() -> None:
     from simulations.datasets import NAMED
     from simulations.engines import ENGINES
 
-    shown = " ".join(run("run", "--help", env={"COLUMNS": "400"}).stdout.split())
+    shown = " ".join(call(app, "run", "--help", COLUMNS="400").stdout.split())
     for name in (*strategies.STRATEGIES, *models.names(), *NAMED, *ENGINES):
         assert name in shown

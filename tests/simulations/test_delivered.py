@@ -1,14 +1,15 @@
 """The model that a whole run delivers: the round that was chosen, judged and written are one."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.simulations.command import BIN, SMALL, history, run, summary
+from server.main import app as server
+from tests.commands import call
+from tests.simulations.command import SMALL, history, run, summary
 
 ROUNDS = 5
 
@@ -53,8 +54,7 @@ def test_any_round_with_a_checkpoint_is_exported_by_either_command(chaotic: Path
     by_simulation = run("export", chaotic, "--round", "1", "--out", tmp_path / "one")
     assert by_simulation.returncode == 0, by_simulation.stderr
     assert f"The model of round 1 of {ROUNDS}" in by_simulation.stdout
-    command = [BIN / "flower-server", "export", chaotic, "--round", "1", "--out", tmp_path / "other"]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert call(server, "export", chaotic, "--round", "1", "--out", tmp_path / "other").returncode == 0
     assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
         tmp_path / "other" / "model.safetensors"
     ).read_bytes()

@@ -20,7 +20,7 @@ from common.orders import EvaluateOrder, TrainOrder, Update
 from server.plan import prepare
 from simulations import engines, federation
 from simulations.engines.ray import connect
-from tests.simulations.command import SMALL, run, start, summary
+from tests.simulations.command import SMALL, run, run_process, start, summary
 from tests.simulations.descent import descendants, listening
 from tests.simulations.ray_nodes import HERE, node, ray_cluster
 
@@ -105,7 +105,7 @@ def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -
     with (tmp_path / "other" / "common" / "naming.py").open("a") as code:
         code.write("# changed\n")
     other = cluster.add_node(**node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
-    refused = run("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
+    refused = run_process("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
     assert refused.returncode == RunError.exit_code, refused.stderr
     assert "of the Ray cluster has Fedshelf" in refused.stderr
     assert "install it there" in refused.stderr

@@ -4,18 +4,21 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.images.photo_files import store
 from tests.simulations.command import SMALL, run, summary
 
 PHOTOS = ["--stores", "2", "--model", "niid-cnn", "--rounds", "1", "--epochs", "1", "--set", "data.image_size=16"]
 
 
-def test_the_same_run_in_another_folder(tmp_path: Path) -> None:
+def test_the_same_run_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tmp_path / "first"
     assert run("run", *SMALL, "--rounds", "1", "--set", "run.name=mine", "--out", first).returncode == 0
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(first / "config.toml", tmp_path / "elsewhere" / "settings.toml")
-    done = run("run", "--config", "settings.toml", cwd=tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = run("run", "--config", "settings.toml")
     assert done.returncode == 0, done.stderr
     (again,) = (tmp_path / "elsewhere" / "runs").iterdir()
     assert again.name == "shelf-niid-cnn-fedavg"
