@@ -9,11 +9,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from client.main import app as client
+from server.main import app as server
+from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos, free_port
 
+COMMANDS = {"flower-client": client, "flower-server": server}
 JOIN = ["flower-client", "join", "--server", "127.0.0.1:9", "--name", "north", "--insecure", "--data"]
 START = ["flower-server", "start", "--insecure", "--out"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No store has been set up on this machine."""
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +50,31 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["PHOTOS", "--wait", "-1"], 2, "--wait"),
     ],
 )
-def test_a_mistyped_join(command: Starter, photos: Path, more: list[str], code: int, words: str) -> None:
+def test_a_mistyped_join(photos: Path, more: list[str], code: int, words: str) -> None:
     arguments = [str(photos) if argument == "PHOTOS" else argument for argument in more]
     prefix = JOIN if arguments else JOIN[:-1]
-    assert_one_sentence(command, [*prefix, *arguments], code, words)
+    assert_one_sentence([*prefix, *arguments], code, words)
 
 
-def test_a_store_without_tls_says_so(command: Starter, photos: Path) -> None:
+def test_a_store_without_tls_says_so(photos: Path) -> None:
     arguments = [each for each in JOIN if each != "--insecure"]
-    assert_one_sentence(command, [*arguments, str(photos)], 2, "--insecure")
+    assert_one_sentence([*arguments, str(photos)], 2, "--insecure")
 
 
-def test_a_folder_that_is_not_there(command: Starter, tmp_path: Path) -> None:
-    assert_one_sentence(command, [*JOIN, str(tmp_path / "nowhere")], 3, "nowhere")
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert_one_sentence([*JOIN, str(tmp_path / "nowhere")], 3, "nowhere")
 
 
-def test_a_folder_without_photos(command: Starter, empty: Path) -> None:
-    assert_one_sentence(command, [*JOIN, str(empty)], 3, "one sub-folder per product class")
+def test_a_folder_without_photos(empty: Path) -> None:
+    assert_one_sentence([*JOIN, str(empty)], 3, "one sub-folder per product class")
 
 
-def test_a_device_that_is_not_there(command: Starter, photos: Path) -> None:
-    assert_one_sentence(command, [*JOIN, str(photos), "--device", "cuda:99"], 2, "cuda:99")
+def test_a_device_that_is_not_there(photos: Path) -> None:
+    assert_one_sentence([*JOIN, str(photos), "--device", "cuda:99"], 2, "cuda:99")
 
 
-def test_a_server_that_is_not_there(command: Starter, photos: Path) -> None:
-    assert_one_sentence(command, [*JOIN, str(photos), "--wait", "0.5"], 6, "No server at 127.0.0.1:9")
+def test_a_server_that_is_not_there(photos: Path) -> None:
+    assert_one_sentence([*JOIN, str(photos), "--wait", "0.5"], 6, "No server at 127.0.0.1:9")
 
 
 def test_something_else_listens_there(command: Starter, photos: Path) -> None:
@@ -91,35 +101,35 @@ def test_something_else_listens_there(command: Starter, photos: Path) -> None:
         (["--resume"], 4, "no run to resume"),
     ],
 )
-def test_a_mistyped_start(command: Starter, tmp_path: Path, more: list[str], code: int, words: str) -> None:
+def test_a_mistyped_start(tmp_path: Path, more: list[str], code: int, words: str) -> None:
     out = tmp_path / "run"
-    assert_one_sentence(command, [*START, str(out), *more], code, words)
+    assert_one_sentence([*START, str(out), *more], code, words)
     assert not out.exists()
 
 
-def test_an_unknown_model(command: Starter, tmp_path: Path) -> None:
-    assert_one_sentence(command, [*START, str(tmp_path / "run"), "--model", "resnet81"], 2, "resnet81")
+def test_an_unknown_model(tmp_path: Path) -> None:
+    assert_one_sentence([*START, str(tmp_path / "run"), "--model", "resnet81"], 2, "resnet81")
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_that_cannot_be_used(command: Starter, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "evil.pt").write_bytes(b"\x80\x04.")
     save_file({"weight": torch.full((2,), torch.nan)}, tmp_path / "nan.safetensors")
     for name, code, words in (("evil.pt", 2, "a pickle"), ("nan.safetensors", 3, "not finite (NaN or infinity in")):
-        assert_one_sentence(command, [*START, str(tmp_path / "run"), "--weights", str(tmp_path / name)], code, words)
+        assert_one_sentence([*START, str(tmp_path / "run"), "--weights", str(tmp_path / name)], code, words)
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_exists_stays_as_it_is(command: Starter, tmp_path: Path) -> None:
+def test_a_run_that_exists_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("precious")
-    assert_one_sentence(command, [*START, str(tmp_path)], 4, "--resume")
+    assert_one_sentence([*START, str(tmp_path)], 4, "--resume")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_a_port_in_use(command: Starter, tmp_path: Path) -> None:
+def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        assert_one_sentence(command, [*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
+        assert_one_sentence([*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
 
 
 @pytest.mark.slow
@@ -134,10 +144,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def assert_one_sentence(command: Starter, arguments: list[str], code: int, words: str) -> None:
-    """It ends with this exit code; its last line has these words; nothing like a traceback is there."""
-    started = command(*arguments)
-    assert started.ends() == code, started.text
-    assert words in started.lines[-1]
-    assert "Traceback" not in started.text
-    assert [line for line in started.lines if line.startswith("Error")] == started.lines[-1:], started.text
+def assert_one_sentence(arguments: list[str], code: int, words: str) -> None:
+    """The command ends with this exit code; its last line has these words; nothing like a traceback is there."""
+    done = call(COMMANDS[arguments[0]], *arguments[1:], NO_COLOR="1")
+    text = done.stdout + done.stderr
+    assert done.returncode == code, text
+    lines = text.splitlines()
+    assert words in lines[-1]
+    assert "Traceback" not in text
+    assert [line for line in lines if line.startswith("Error")] == lines[-1:], text

@@ -20,6 +20,7 @@ from client.enrol import credentials_for, membership
 from client.health.line import proof_of
 from client.home import store_home
 from client.kit import new_key
+from client.main import app as client
 from common.door_words import Reason, enrolment_statement
 from common.errors import ConfigError
 from common.kit import Kit
@@ -29,6 +30,8 @@ from server.credentials.guard import Guard
 from server.credentials.kits import Chain, public_text
 from server.credentials.refusals import MOST, RefusalLog
 from server.credentials.registry import NotAdmittedError, Registry, State, now
+from server.main import app as server
+from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.provisioned import signed
 
@@ -418,7 +421,7 @@ def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> 
     assert len(lines) == MOST
 
 
-def test_commands_say_what_is_wrong(command: Starter, tmp_path: Path) -> None:
+def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
     mistakes = {
         ("flower-server", "provision", "--stores", "a", "--out", "new"): "A new chain needs --host",
         ("flower-server", "start", "--credentials", "nowhere"): "holds no credentials; expected DIR/server",
@@ -428,29 +431,30 @@ def test_commands_say_what_is_wrong(command: Starter, tmp_path: Path) -> None:
         ("flower-client", "join", "--data", ".", "--kit", "no.kit"): "There is no kit no.kit; expected the file",
     }
     for arguments, words in mistakes.items():
-        started = command(*[tmp_path / each if each in ("new", "nowhere") else each for each in arguments])
-        assert started.ends() == 2
-        assert words in started.text
-        assert len(started.lines) == 1
+        command, *more = [tmp_path / each if each in ("new", "nowhere") else each for each in arguments]
+        done = call(client if command == "flower-client" else server, *more)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stores_are_listed_revoked_and_renewed(command: Starter, tmp_path: Path) -> None:
+def test_stores_are_listed_revoked_and_renewed(tmp_path: Path) -> None:
     provision(tmp_path, "oslo-7,lyon-2")
     credentials = ("--credentials", tmp_path / "server")
-    assert command("flower-server", "stores", "revoke", "lyon-2", *credentials).ends() == 0
+    assert call(server, "stores", "revoke", "lyon-2", *credentials).returncode == 0
     before = contents(tmp_path)
-    refused = command("flower-server", "stores", "renew", "oslo-7", "rome", *credentials)
-    assert refused.ends() == 2
-    assert refused.text == "Error: There is no store 'rome'; the chain has lyon-2, oslo-7."
+    refused = call(server, "stores", "renew", "oslo-7", "rome", *credentials)
+    assert refused.returncode == 2
+    assert refused.stderr == "Error: There is no store 'rome'; the chain has lyon-2, oslo-7.\n"
     assert contents(tmp_path) == before
-    listed = command("flower-server", "stores", "list", *credentials)
-    assert listed.ends() == 0
-    rows = {line.split()[0]: line.split()[1] for line in listed.lines}
+    listed = call(server, "stores", "list", *credentials)
+    assert listed.returncode == 0
+    rows = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()}
     assert (rows["lyon-2"], rows["oslo-7"]) == ("revoked", "invited")
-    renewed = command("flower-server", "stores", "renew", "lyon-2", *credentials)
-    assert renewed.ends() == 0
-    assert renewed.text.endswith("lyon-2.kit."), "a revoked store has no key that would go on working"
+    renewed = call(server, "stores", "renew", "lyon-2", *credentials)
+    assert renewed.returncode == 0
+    assert renewed.stdout.endswith("lyon-2.kit.\n"), "a revoked store has no key that would go on working"
     registry = Registry(tmp_path / "server")
     assert registry.stores()["lyon-2"].state is State.INVITED
     registry.enrol("oslo-7", str(Kit.read(tmp_path / "kits" / "oslo-7.kit").code), "key-a")
@@ -459,7 +463,7 @@ def test_stores_are_listed_revoked_and_renewed(command: Starter, tmp_path: Path)
         "--now": "does not work any more.",
     }
     for flag, words in told.items():
-        renewed = command("flower-server", "stores", "renew", "oslo-7", *credentials, *filter(None, [flag]))
-        assert renewed.ends() == 0
-        assert renewed.text.endswith(words)
+        renewed = call(server, "stores", "renew", "oslo-7", *credentials, *filter(None, [flag]))
+        assert renewed.returncode == 0
+        assert renewed.stdout.endswith(f"{words}\n")
         assert (registry.stores()["oslo-7"].key is None) == bool(flag)
