@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from client.app import make_app
@@ -19,6 +20,7 @@ from common.images.types import StoreData
 from common.metrics import Counts
 from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
 from common.params import Tensors
+from server import errand
 from server.checkpoints import Checkpoints, State
 from server.grid import GridRuntime, Surroundings
 from server.judge import ServerTest
@@ -111,6 +113,13 @@ class OneByOne:
 @contextmanager
 def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[Opened]:
     """Flower's messages between the server's runtime and the stores' apps, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for pause in ("POLL", "LOOK"):
+            patch.setattr(errand, pause, 0.003)  # the stores are in this process
+        yield _opened_grid(dealt, config, states)
+
+
+def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
     grid, begun = LocalGrid(), start(config)
     for number, name in enumerate(dealt.stores):
         worker = OneByOne(StoreWorker(name, OneSource(dealt, name), Trainer(CPU, StateStore(states))))
@@ -120,7 +129,7 @@ def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
     test = dealt.test
     assert test is not None
-    yield Opened(runtime, ServerTest(begun.plan, test, CPU))
+    return Opened(runtime, ServerTest(begun.plan, test, CPU))
 
 
 OPENERS: Mapping[str, Opener] = {

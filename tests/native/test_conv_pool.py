@@ -1,8 +1,7 @@
 """The compiled operation against PyTorch's own, one after another."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -206,8 +205,9 @@ def test_a_library_is_compiled_once_per_constants(fresh: Path) -> None:
 @pytest.fixture
 def compiled(fresh: Path) -> Path:
     """A library in the cache that this process has not loaded: a loaded one is not looked at again."""
-    command = f"from common.native.conv_pool import *; library(SOURCE, {CONSTANTS})"
-    subprocess.run([sys.executable, "-c", command], check=True)
+    process = multiprocessing.get_context("fork").Process(target=compiler.library, args=(SOURCE, CONSTANTS))
+    process.start()
+    process.join()
     (path,) = fresh.iterdir()
     return path
 
