@@ -1,4 +1,4 @@
-"""`flower-client check` as a process of its own."""
+"""`flower-client check`, as a person uses it."""
 
 import json
 import os
@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from client.health.examine import Subject, examine, exit_code, quick
+from client.main import app
 from common.kit import Kit, chain_id
 from tests.client.canned_server import Authority, Canned, http
 from tests.client.store_photos import folder
+from tests.commands import call
 from tests.deployment.deployed import SCRIPTS, free_port
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,6 +29,8 @@ def check(tmp_path: Path) -> Check:
             "FEDSHELF_CACHE": str(tmp_path / "cache"),
             "OMP_NUM_THREADS": "1",
         }
+        if not before:
+            return call(app, "check", *arguments, **own)
         command = [*before, str(SCRIPTS / "flower-client"), "check", *map(str, arguments)]
         return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=120, check=False)
 

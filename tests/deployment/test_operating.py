@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from server.main import app
+from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, processes_of, wait_for
 
@@ -66,19 +68,18 @@ def test_now_ends_a_server_that_waits_for_a_round(command: Starter, folders: dic
     assert len(history(out)) >= 2
 
 
-def test_a_check_before_the_first_store_joins(command: Starter, tmp_path: Path) -> None:
+def test_a_check_before_the_first_store_joins(tmp_path: Path) -> None:
     chain, port = tmp_path / "chain", free_port()
     about = ["--host", "127.0.0.1", "--port", str(port), "--stores", "oslo", "--out", chain]
-    made = command("flower-server", "provision", *about)
-    assert made.ends() == 0
+    assert call(app, "provision", *about).returncode == 0
     options = ["--credentials", chain / "server", "--live-port", "0", "--model", "niid-cnn", "--out", tmp_path / "run"]
-    good = command("flower-server", "check", *options)
-    assert good.ends() == 0, good.text
-    assert good.lines[-1] == "ok    flower: Its SuperLink starts, and answers through the door."
+    good = call(app, "check", *options)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert good.stdout.splitlines()[-1] == "ok    flower: Its SuperLink starts, and answers through the door."
     assert not (tmp_path / "run").exists()
     (chain / "server" / "ca.key").chmod(0o644)
-    bad = command("flower-server", "check", *options, "--json")
-    assert bad.ends() == 4, bad.text
-    (finding,) = json.loads(bad.text)
+    bad = call(app, "check", *options, "--json")
+    assert bad.returncode == 4, bad.stdout + bad.stderr
+    (finding,) = json.loads(bad.stdout)
     assert (finding["verdict"], finding["about"]) == ("fail", "credentials")
     assert "chmod 600" in finding["told"]

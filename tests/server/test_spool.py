@@ -33,7 +33,7 @@ def held(holder: Held, updates: list[Update]) -> Held:
 
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)  # each waits for the disk
 @given(count=draw.integers(1, 9), size=draw.sampled_from([1, 7, BLOCK, 2 * BLOCK + 3]), seed=draw.integers(0, 99))
 def test_every_strategy_makes_the_same_of_updates_on_disk(
     tmp_path_factory: pytest.TempPathFactory, name: str, count: int, size: int, seed: int
