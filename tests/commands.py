@@ -3,6 +3,7 @@
 import io
 import signal
 import subprocess
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -12,9 +13,29 @@ import typer
 from common import cli
 
 
-def call(app: typer.Typer, *arguments: str | Path, **environment: str | Path) -> subprocess.CompletedProcess[str]:
+class Output(io.StringIO):
+    """What is printed, and what is done as soon as some words have been printed: words -> what, each once."""
+
+    def __init__(self, then: Mapping[str, Callable[[], object]]) -> None:
+        super().__init__()
+        self._then = dict(then)
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        for words in [words for words in self._then if words in self.getvalue()]:
+            if act := self._then.pop(words, None):  # what was done for the words before may have printed others
+                act()
+        return written
+
+
+def call(
+    app: typer.Typer,
+    *arguments: str | Path,
+    then: Mapping[str, Callable[[], object]] | None = None,
+    **environment: str | Path,
+) -> subprocess.CompletedProcess[str]:
     """Its exit code and output, as its whole process would have them, with more `environment` as long as it runs."""
-    words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
+    words, out, err = [str(argument) for argument in arguments], Output(then or {}), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment.items():

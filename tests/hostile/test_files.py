@@ -79,7 +79,7 @@ def of_json(data: st.DataObject, content: bytes) -> bytes:
 
 
 @given(data=st.data())
-@examples(120)
+@examples(40)
 def test_kits(chain: Chain, place: Path, data: st.DataObject) -> None:
     kit = data.draw(st.sampled_from(("oslo", "lyon")))
     path = put(place / "a.kit", of_json(data, chain.kit_path(kit).read_bytes()))
@@ -87,7 +87,7 @@ def test_kits(chain: Chain, place: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@examples(120)
+@examples(40)
 def test_what_a_store_remembers_of_its_chain(place: Path, data: st.DataObject) -> None:
     member = {
         "chain": "a",
@@ -102,14 +102,14 @@ def test_what_a_store_remembers_of_its_chain(place: Path, data: st.DataObject) -
 
 
 @given(data=st.data())
-@examples(60)
+@examples(20)
 def test_keys(place: Path, data: st.DataObject) -> None:
     path = put(place / "key.pem", data.draw(spoiled(KEY)))
     assert isinstance(decodes(lambda: load_key(path)), ec.EllipticCurvePrivateKey | ConfigError)
 
 
 @given(data=st.data())
-@examples(120)
+@examples(40)
 def test_registries(chain: Chain, place: Path, data: st.DataObject) -> None:
     copy = place / "copy"
     copy.mkdir(mode=0o700, exist_ok=True)
@@ -132,7 +132,7 @@ def test_an_authority_with_bytes_that_are_no_text_behind_it(chain: Chain, place:
 
 
 @given(data=st.data())
-@examples(150)
+@examples(50)
 def test_policies(place: Path, data: st.DataObject) -> None:
     text = commented()
     if data.draw(st.booleans()):
@@ -145,7 +145,7 @@ def test_policies(place: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@examples(150)
+@examples(50)
 def test_settings_of_a_run(place: Path, data: st.DataObject) -> None:
     text = to_toml(RunConfig())
     content = (
@@ -159,7 +159,7 @@ def test_settings_of_a_run(place: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@examples(60)
+@examples(20)
 def test_audit_logs(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("audit") / "audit.jsonl"
     with AuditLog(path) as log:
@@ -177,7 +177,7 @@ def test_audit_logs(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
 
 
 @given(data=st.data())
-@examples(80)
+@examples(26)
 def test_budgets(place: Path, data: st.DataObject) -> None:
     content = of_json(data, json.dumps({"2026-11-22": asdict(Spent(1, 2, 3.0, 4, 5))}).encode())
     path = put(place / "usage.json", content)
@@ -186,7 +186,7 @@ def test_budgets(place: Path, data: st.DataObject) -> None:
 
 
 @given(spoiled(packed(), packed(evil__py=b"import os")))
-@examples(200)
+@examples(66)
 def test_bundles(content: bytes) -> None:
     decodes(lambda: check_bundle(content))
 
@@ -199,7 +199,7 @@ def _checkpoint() -> bytes:
 
 
 @given(data=st.data())
-@examples(120)
+@examples(40)
 def test_checkpoints(place: Path, data: st.DataObject) -> None:
     content = data.draw(st.one_of(spoiled(_checkpoint()), safetensors({"params": torch.ones(4)}, "state")))
     put(place / "round-000001.safetensors", content)
@@ -214,7 +214,7 @@ def safetensors(draw: st.DrawFn, tensors: dict[str, torch.Tensor], key: str) -> 
 
 
 @given(data=st.data())
-@examples(60)
+@examples(20)
 def test_models(place: Path, data: st.DataObject) -> None:
     spec = {
         "name": "niid-cnn",
@@ -232,7 +232,7 @@ def test_models(place: Path, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@examples(80)
+@examples(26)
 def test_kept_parameters_and_states(place: Path, data: st.DataObject) -> None:
     vector = torch.ones(9)
     sha256, cache = frozen_sha256(vector), FrozenCache(place / "frozen")
@@ -257,7 +257,7 @@ PHOTOS = (*map(_photo, KINDS), heic.PLAIN, heic.TURNED)
 
 
 @given(spoiled(*PHOTOS), st.sampled_from((PixelFormat(8), PixelFormat(32, 1, 5))))
-@examples(200)
+@examples(66)
 def test_photos(content: bytes, form: PixelFormat) -> None:
     pixels = decodes(lambda: decode(content, form), NotUsableError)
     assert isinstance(pixels, NotUsableError) or pixels.shape == form.shape
@@ -280,7 +280,7 @@ def test_a_photo_that_claims_to_be_huge_is_left_out_unread(kind: str) -> None:
         b"image\tlabel\nC:\\a.jpg\tfile://[\nfile://[x/y\tb\n",
     )
 )
-@examples(150)
+@examples(50)
 def test_lists_of_photos(content: bytes) -> None:
     import tempfile
 
@@ -304,7 +304,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
 
 
 @given(data=st.data())
-@examples(40)
+@examples(13)
 def test_files_of_a_run_that_people_watch_may_be_cut_anywhere(run: LiveRun, data: st.DataObject) -> None:
     names = ("history.jsonl", "flower/events.jsonl", "flower/stores.json", "partition.json", "config.toml",
              "summary.json", "flower/outcome.json")  # fmt: skip

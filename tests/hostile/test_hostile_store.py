@@ -86,7 +86,7 @@ def test_messages_are_announced_one_by_one() -> None:
 
 
 @given(spoiled(announcement().SerializeToString()))
-@examples(200)
+@examples(66)
 def test_any_announcement_is_judged(body: bytes) -> None:
     announced = Announced()
     announced.handed_out(body)
@@ -107,7 +107,7 @@ def asked(chain: Chain) -> dict[str, str]:
 
 
 @given(data=st.data())
-@examples(80)
+@examples(26)
 def test_requests_to_enrol_are_taken_or_refused(chain: Chain, asked: dict[str, str], data: st.DataObject) -> None:
     guard, honest = Guard(chain), asked
     forged = (

@@ -113,7 +113,7 @@ def contents(draw: st.DrawFn, valid: tuple[RecordDict, ...]) -> RecordDict:
 
 
 @given(contents(ORDERS))
-@examples(250)
+@examples(83)
 def test_an_order_is_one_or_is_refused(content: RecordDict) -> None:
     error = decodes(lambda: decode_order(content, Kept()))
     assert not isinstance(error, Exception) or isinstance(error, MessageError)
@@ -121,7 +121,7 @@ def test_an_order_is_one_or_is_refused(content: RecordDict) -> None:
 
 
 @given(contents(RESULTS), st.sampled_from((None, ORDER)))
-@examples(250)
+@examples(83)
 def test_a_result_is_one_or_is_refused(content: RecordDict, order: TrainOrder | None) -> None:
     error = decodes(lambda: decode_result(content, order))
     assert not isinstance(error, Exception) or isinstance(error, MessageError)
@@ -129,7 +129,7 @@ def test_a_result_is_one_or_is_refused(content: RecordDict, order: TrainOrder | 
 
 
 @given(contents(ORDERS + RESULTS))
-@examples(60)
+@examples(20)
 def test_an_envelope_is_read_without_pytorch_and_without_trust(content: RecordDict) -> None:
     assert all(isinstance(value, str | int) for value in header(content).values())
     decodes(lambda: probed(content))
@@ -141,7 +141,7 @@ def test_an_envelope_is_read_without_pytorch_and_without_trust(content: RecordDi
     torch.full((700,), 255, dtype=torch.uint8), torch.full((9,), 65535, dtype=torch.uint16), torch.ones(500).half(),
     torch.ones(60, dtype=torch.bool), torch.tensor(7.0), torch.full((100,), 65504.0).half(),
 ]), max_size=4), st.sampled_from(sorted(compression.CODECS)))  # fmt: skip
-@examples(120)
+@examples(40)
 def test_a_packed_update_is_one_or_is_refused(packed: dict[str, torch.Tensor], name: str) -> None:
     codec = compression.build(resolve({"messages.compression": name}).messages)
     assert codec
@@ -163,7 +163,7 @@ def parcel() -> tuple[Head, dict[str, bytes]]:
 
 
 @given(data=st.data())
-@examples(150)
+@examples(50)
 def test_pieces_make_a_message_or_are_refused(parcel: tuple[Head, dict[str, bytes]], data: st.DataObject) -> None:
     head, objects = parcel
     which = data.draw(st.sampled_from(sorted(objects)))
@@ -181,7 +181,7 @@ HEADS = PullMessagesResponse(
 
 
 @given(spoiled(HEADS))
-@examples(120)
+@examples(40)
 def test_heads_are_read_or_refused(body: bytes) -> None:
     from google.protobuf.message import DecodeError
 

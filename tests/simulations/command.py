@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ BIN = Path(sys.executable).parent
 
 # Three stores of the embedded data set and the smallest network: a round takes a fraction of a second.
 SMALL = ["--dataset", "shelf", "--stores", "3", "--model", "niid-cnn", "--seed", "1"]
-
-
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "120"}
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """`flower-simulation` with these arguments in this process, to its end."""
-    return call(app, *arguments, **PLAIN)
+def run(
+    *arguments: str | Path, then: Mapping[str, Callable[[], object]] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`flower-simulation` with these arguments in this process, to its end; `then` is done at words that it prints."""
+    return call(app, *arguments, then=then, **PLAIN)
 
 
 def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
