@@ -12,6 +12,9 @@ from hypothesis import settings
 os.environ["FEDSHELF_HOME"] = tempfile.mkdtemp(prefix="fedshelf-state-")
 atexit.register(shutil.rmtree, os.environ["FEDSHELF_HOME"], ignore_errors=True)
 
+# As engines have it: two workers with two threads each on two cores wait for each other. Before torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Shared machines stall for seconds: how long an example takes says nothing. CI repeats the same examples, so that a
 # failure there is about the change; elsewhere each run looks for new ones.
 settings.register_profile("here", deadline=None)

@@ -1,5 +1,6 @@
 """`report.html`: one file that shows a run to a person, made from the files in the run directory alone."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +32,11 @@ def write_report(run_directory: Path) -> Path:
 
 def render(run: Contents) -> str:
     """The page as text. Names and reasons come from stores and are escaped, everywhere."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "decimal": words.decimal,
-        "whole": words.whole,
-        "size": words.size,
-        "unbroken": words.unbroken,
-    }
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
     judged, each = run.evaluation.get("classes", []), run.evaluation.get("stores") or {}
-    return environment.get_template("page.html.j2").render(
+    page = _environment().get_template("page.html.j2")
+    return page.render(
         run=run,
         status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
         outcome=[words.unbroken(printable(line)) for line in words.outcome(run.summary)],
@@ -75,6 +62,26 @@ def render(run: Contents) -> str:
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),
     )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Make the page's templates; a process that writes many reports compiles them once."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "percent": words.percent,
+        "decimal": words.decimal,
+        "whole": words.whole,
+        "size": words.size,
+        "unbroken": words.unbroken,
+    }
+    return made
 
 
 def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def _curves(found: Mapping[str, Any]) -> LineChart | None:
     return line_chart("Accuracy", series, words.percent)
 
 
+@cache
 def environment(folder: Path) -> Environment:
     """Templates of `folder`, then of comparisons, then of runs' reports. Whatever they show is escaped."""
     folders = [folder, Path(__file__).parent, Path(server.report.__file__).parent]

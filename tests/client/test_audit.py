@@ -282,7 +282,7 @@ def test_a_full_disk_is_told_and_nothing_is_broken_by_it(tmp_path: Path) -> None
     path = tmp_path / "audit.jsonl"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))  # noqa: E731
     done = subprocess.run(
-        [sys.executable, "-c", WRITER, str(path), "10"], capture_output=True, check=False, preexec_fn=limit, timeout=60
+        [sys.executable, "-c", WRITER, str(path), "10"], capture_output=True, check=False, preexec_fn=limit, timeout=300
     )
     assert done.returncode == 1
     assert b"OSError" in done.stderr

@@ -73,7 +73,7 @@ def test_the_bundle_that_flower_makes_of_ours_is_accepted(tmp_path: Path) -> Non
     (app / "pyproject.toml").write_text(tomli_w.dumps(PROJECT), encoding="utf-8")
     environment = os.environ | {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "home")}
     flwr = Path(sys.executable).with_name("flwr")
-    subprocess.run([flwr, "build"], cwd=app, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run([flwr, "build"], cwd=app, env=environment, check=True, capture_output=True, timeout=300)
     (bundle,) = app.glob("*.fab")
     check_bundle(bundle.read_bytes())
 

@@ -32,7 +32,7 @@ def check(tmp_path: Path) -> Check:
         if not before:
             return call(app, "check", *arguments, **own)
         command = [*before, str(SCRIPTS / "flower-client"), "check", *map(str, arguments)]
-        return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=300, check=False)
 
     return run
 

@@ -165,7 +165,7 @@ def test_nothing_is_wider_than_the_screen(tmp_path: Path, width: int) -> None:
     dumped = subprocess.run(
         [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
          f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000", "--dump-dom", f"file://{tmp_path}/frame.html"],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     found = re.search(r'data-widths="(\d+) (\d+)"', dumped.stdout)
     assert found is not None, dumped.stdout[-500:]

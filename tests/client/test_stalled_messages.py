@@ -17,7 +17,7 @@ from client.parcels import Head
 from common.errors import MessageError
 from tests.hostile.test_hostile_run import Quiet
 
-HEAD = Head("a" * 64, "b" * 64, "train", 1, 60.0, ("1", "2", "3", "4"))
+HEAD = Head("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))
 
 
 class Uploading:
@@ -72,18 +72,18 @@ def uploading(request: pytest.FixtureRequest) -> Iterator[Uploading]:
 @pytest.mark.parametrize(
     ("uploading", "words"),
     [
-        ((0.5, 2), "stopped sending it"),  # two of four pieces come
-        ((0.5, 4), "cannot be read"),  # all come, and take longer than the store waits for one; they are no message
+        ((0.5, 2), "stopped sending it"),  # two of eight pieces come
+        ((0.5, 8), "cannot be read"),  # all come, and take longer than the store waits for one; they are no message
     ],
     indirect=["uploading"],
 )
 def test_a_message_is_waited_for_as_long_as_pieces_come(
     uploading: Uploading, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_fleet, "STALLED", 1.5)
+    monkeypatch.setattr(client_fleet, "STALLED", 3)
     address = f"127.0.0.1:{uploading.server.server_port}"
     with (
-        Line(Credentials(address), Quiet(), patience=time.monotonic() + 10) as line,
+        Line(Credentials(address), Quiet(), patience=time.monotonic() + 100) as line,
         pytest.raises(MessageError, match=words),
     ):
         line.fetch(HEAD)

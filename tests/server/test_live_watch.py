@@ -80,7 +80,7 @@ def test_it_is_there_before_a_run_at_its_end_and_for_the_next_one(tmp_path: Path
         assert watch.health() == (503, "failed")
         assert 'fedshelf_status{status="failed"} 1.0' in watch.get("/metrics").text
         watch.process.send_signal(signal.SIGTERM)
-        said = watch.process.communicate(timeout=60)[0]
+        said = watch.process.communicate(timeout=300)[0]
         assert watch.process.returncode == 130
         assert said.startswith(f"The run as a page: http://127.0.0.1:{watch.port}/\n")
         assert "Traceback" not in said
@@ -110,7 +110,7 @@ def test_mistakes_are_a_sentence(tmp_path: Path, arguments: list[str], code: int
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [SCRIPT, "watch", *arguments, port], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+            [SCRIPT, "watch", *arguments, port], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
         )
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("Error: " + sentence.format(port=port))
