@@ -10,6 +10,8 @@ from simulations.main import app
 from tests.commands import call
 from tests.simulations.command import SMALL, run, run_process, summary
 
+LITTLE = [*SMALL, "--stores", "12", "--fraction", "0.25"]  # three of twelve stores a round
+
 # arguments, exit code, what the sentence must say. TMP is a fresh folder.
 CASES = {
     "flag": (["--rundes", "3"], 2, ["No such option '--rundes'", "--rounds"]),
@@ -82,7 +84,7 @@ def test_an_existing_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_changing_a_running_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    assert run("run", *SMALL, "--rounds", "1", "--out", out).returncode == 0
+    assert run("run", *LITTLE, "--rounds", "1", "--out", out).returncode == 0
     before = summary(out)
     with pytest.raises(SystemExit) as ended:
         cli.run(app, ["run", "--resume", "--out", str(out), "--lr", "0.5"])
@@ -93,8 +95,8 @@ def test_changing_a_running_experiment_is_refused(tmp_path: Path, capsys: pytest
 
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
-    assert run("run", *SMALL, "--rounds", "2", "--out", out).returncode == 0
-    assert run("run", *SMALL, "--rounds", "3", "--out", whole).returncode == 0
+    assert run("run", *LITTLE, "--rounds", "2", "--out", out).returncode == 0
+    assert run("run", *LITTLE, "--rounds", "3", "--out", whole).returncode == 0
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # a checkpoint has 250,000 bytes
