@@ -20,7 +20,7 @@ from common.orders import EvaluateOrder, TrainOrder, Update
 from server.plan import prepare
 from simulations import engines, federation
 from simulations.engines.ray import connect
-from tests.simulations.command import SMALL, run, run_process, start, summary
+from tests.simulations.command import SMALL, run_process, start, summary
 from tests.simulations.descent import descendants, listening
 from tests.simulations.ray_nodes import HERE, node, ray_cluster
 
@@ -87,8 +87,8 @@ SETTINGS = [
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: Path) -> None:
     arguments = [*UNEVEN, *(word for setting in SETTINGS for word in ("--set", setting)), *SMALL[4:], "--rounds", "2"]
-    here = run("run", *arguments, "--out", tmp_path / "here")
-    there = run("run", *arguments, "--ray-address", cluster.address, "--out", tmp_path / "there")
+    here = run_process("run", *arguments, "--out", tmp_path / "here")
+    there = run_process("run", *arguments, "--ray-address", cluster.address, "--out", tmp_path / "there")
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
     ours, theirs = summary(tmp_path / "here"), summary(tmp_path / "there")
     for key in ("weights_sha256", "test", "per_store", "best"):
