@@ -32,7 +32,6 @@ from server.credentials.refusals import MOST, RefusalLog
 from server.credentials.registry import NotAdmittedError, Registry, State, now
 from server.main import app as server
 from tests.commands import call
-from tests.deployment.conftest import Starter
 from tests.deployment.provisioned import signed
 
 
