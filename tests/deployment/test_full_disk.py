@@ -35,6 +35,7 @@ def test_a_full_disk_costs_its_store_rounds_and_nobody_else(
         settings = ["--stores", "2", "--rounds", "400", "--set", "cohort.min_stores=1"]
         server = command.server(out, port, *settings)
         server.says("round=2/400")
+        wait_for(lambda: any({"mitte", "full"} <= record["stores"].keys() for record in history(out)))
         waste = small_disk / "waste"
         with pytest.raises(OSError, match="No space left"):
             waste.write_bytes(bytes(4 * 2**20))
