@@ -23,7 +23,7 @@ from common.model_delivery import DeliverOrder, ModelReceipt, order_fields, read
 from common.orders import EvaluateOrder, Evaluation, Failure, FailureCode, Plan, StoreInfo, TrainOrder, Update
 from common.records import Reader, Value, pack
 
-FORMAT = 6  # raised whenever a field or a tensor changes its meaning
+FORMAT = 7  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
 _VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 

@@ -227,8 +227,9 @@ def test_the_second_store_of_one_name_is_refused_and_told(
 
 
 def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
-    grid: LocalGrid, add: Callable[..., None], notes: list[str]
+    grid: LocalGrid, add: Callable[..., None], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.grid.FRESH", 0.0)  # a look that is not new would still see the ghost
     runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")

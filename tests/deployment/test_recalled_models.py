@@ -90,6 +90,7 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     for pause in ("ROLL_CALL", "LOOK"):
         monkeypatch.setattr(distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
+    monkeypatch.setattr("server.grid.FRESH", 0.0)  # who has gone is seen at the next look
     return Federation(tmp_path)
 
 
