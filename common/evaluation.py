@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from common import models
@@ -55,15 +55,31 @@ def evaluate_adjusted(
     return found
 
 
-def log_likelihoods(network: Network, images: Images, batch_size: int) -> Tensor:
-    """By the network's present weights, of every class for every image on its device: float32 [N, C]."""
+def features(network: Network, images: Images, batch_size: int) -> Tensor:
+    """By the network's present weights, what its head gets of each image on its device, in the mean over places if that
+    is a map: float32 [N, d].
+    """
     models.set_training(network.module, mode=False)
-    found = []
-    with torch.inference_mode():
-        for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
-            pixels = as_labelled(network.spec, images.pixels[rows], images.labels[rows])
-            logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
-            found.append(functional.log_softmax(logits, dim=1))
+    found: list[Tensor] = []
+    head = network.module.get_submodule(network.layout.head)
+    is_map = isinstance(head, nn.Conv2d)  # [N, d, H, W]; else [N, d] or [N, ..., d]
+
+    def note(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        given = inputs[0].float()
+        if is_map:
+            given = given.flatten(2).mean(dim=2)
+        elif given.ndim > 2:
+            given = given.flatten(1, -2).mean(dim=1)
+        found.append(given)
+
+    hook = head.register_forward_pre_hook(note)
+    try:
+        with torch.inference_mode():
+            for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
+                pixels = as_labelled(network.spec, images.pixels[rows], images.labels[rows])
+                network.module(normalise(pixels, network.spec.mean, network.spec.std))
+    finally:
+        hook.remove()
     return torch.cat(found)
 
 

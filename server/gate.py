@@ -20,12 +20,12 @@ class Judge(Protocol):
 
 
 class Sample(Protocol):
-    """What looks at single images of the server's test set. targets: int64 [N], their classes"""
+    """What tells the features of some of the server's test images. targets: int64 [N], their classes"""
 
     targets: NDArray[np.int64]
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
-        """Log-likelihoods [N, C] by the model `params` (float32 [P])."""
+        """What the head of the model `params` (float32 [P]) gets: [N, d]."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Gate:
     """The buffer and the evaluators of the server.
 
     held:       buffer for updates until their round has all of them
-    sample:     looks at single updates on a few of the server's test images; None: it has none
+    sample:     the features of test images, to look at single updates by; None: it has none
     validation: evaluates them on images that the server holds out to choose rounds by; None: stores do, or rounds are
                 not compared
     """

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.device import pick
-from common.evaluation import evaluate, log_likelihoods
+from common.evaluation import evaluate, features
 from common.images.types import Images
 from common.metrics import Counts
 from common.orders import Plan
@@ -44,16 +44,16 @@ class ServerTest:
 
 
 class ServerSample:
-    """Looks at single images of the server's. targets: int64 [N], their classes"""
+    """Some of the server's images. targets: int64 [N], their classes"""
 
     def __init__(self, network: Network, images: Images, batch_size: int) -> None:
         self._network, self._images, self._batch_size = network, images, batch_size
         self.targets: NDArray[np.int64] = images.targets().cpu().numpy()
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
-        """Log-likelihoods [N, C] by the model `params` (float32 [P])."""
+        """What the head of the model `params` (float32 [P]) gets: [N, d]."""
         self._network.load(params)
-        return log_likelihoods(self._network, self._images, self._batch_size).double().cpu().numpy()
+        return features(self._network, self._images, self._batch_size).double().cpu().numpy()
 
 
 def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:

@@ -1,62 +1,88 @@
-"""Whether a store's update teaches what the store's labels say, as the server's test images show.
+"""Whether a store's labels mean what they mean on the server's test images, as its training of the head shows.
 
-Of a store that has classes a and b, training raises the score of a against b on images of a, more than on those of b.
-How much it raises both differs with the mix of classes, and is left out: only the order of the images counts. Single
-rounds say little, so that the scores are averaged over the rounds in which a store was looked at.
+Gradient descent moves the head's row of label l, over images with features h and probabilities p, by a multiple of
+
+    sum over images labelled l of (1 - p_l) h  -  sum over all other images of p_l h
+
+so that the difference of two labels' rows points from the mean features of the images with one label towards those of
+the images with the other. What classes' mean features are, and how features scatter, the test images tell; so each
+label's images can be said to look like this class or that. All of a store's images have a part in it, so that it shows
+while the model still knows little. It is averaged over rounds all the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-OWNED, FEW = 0.5, 20  # a store has a class with this share of what an even mix would have, and at least so many images
-ALONE = 0.8  # share of its images from which one class alone is enough to look at a store
-KNOWS = 1.6  # times as many images as by chance the global model has to know: before, honest updates err as well
+OWNED, FEW = 0.5, 10  # a store has a class with this share of what an even mix would have, and at least so many images
+ALONE = 0.5  # share of its images from which one class alone is enough to look at a store
 MOST_CLASSES = 10  # of a store's, its most frequent ones
-KEPT = 3  # pairs of classes of a store that are followed from round to round
-REMEMBERED, ENOUGH = 10, 3  # rounds of a mean; of fewer than ENOUGH it counts as if the missing ones were 0
-EXCHANGED = 2.25  # standard deviations of a mean rank below 0 from which two classes look exchanged
-WRONG = -0.23  # labels' score from which they look wrong
+SHOWN = 20  # test images from which it is known what a class looks like
+RIDGE = 3.0  # added to the variance of features in each direction: so many times its mean over all directions
+KEPT = 5  # other classes that a label is followed for from round to round
+REMEMBERED = 10  # rounds of a mean
+EXCHANGED, WRONG = -0.3, -0.26  # scores below which two classes look exchanged, and labels wrong
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
+Likeness = Mapping[int, Mapping[int, float]]  # of a label's images -> to a class: a cosine
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What one update does to the order of the test images.
+class Looks:
+    """What the classes look like to a model, d features.
 
-    pairs:  by two classes (a < b) that the store has: by how much more than by chance an image of a is before one of b
-            in the order of what is gained for a against b, and in that of the new scores; from -0.5 to 0.5
-    leads:  by class that the store has, by how much the mean place (0 to 1) of its images in the order of what is
-            gained for it is before that of the class that is first; of one class alone, plus how far it is before all
-    shares: of the images of these classes, by class
+    whiten:     [d, d], makes features scatter alike in all directions within classes, but for the ridge
+    common:     [d], unit vector along the mean of the classes' whitened means
+    directions: class -> [d], unit vector along its whitened mean less `common`'s part
     """
 
-    pairs: Mapping[Pair, float] = field(default_factory=dict)
-    leads: Mapping[int, float] = field(default_factory=dict)
-    shares: Mapping[int, float] = field(default_factory=dict)
+    whiten: Floats
+    common: Floats
+    directions: Mapping[int, Floats]
 
-    @property
-    def labels(self) -> float:
-        """The mean of its pairs plus that of its leads, by images; from -1.5 to 1.5. There must be leads."""
-        weights = {(a, b): self.shares[a] * self.shares[b] for a, b in self.pairs}
-        together = sum(weights[pair] * score for pair, score in self.pairs.items()) / (sum(weights.values()) or 1)
-        return together + sum(self.shares[label] * lead for label, lead in self.leads.items())
+    @classmethod
+    def of(cls, features: Floats, targets: NDArray[np.int64]) -> "Looks | None":
+        """By the features [N, d] of N images of known classes [N]; None if fewer than two have SHOWN images, or
+        a feature is not finite.
+        """
+        labels = [int(label) for label, images in enumerate(np.bincount(targets)) if images >= SHOWN]
+        if len(labels) < 2 or not np.isfinite(features).all():
+            return None
+        means = np.stack([features[targets == label].mean(axis=0) for label in labels])
+        apart = np.concatenate([features[targets == label] - mean for label, mean in zip(labels, means, strict=True)])
+        covariance = apart.T @ apart / len(apart)
+        covariance += max(RIDGE * float(np.diag(covariance).mean()), 1e-12) * np.eye(len(covariance))
+        whiten = np.linalg.inv(np.linalg.cholesky(covariance))
+        means = means @ whiten.T
+        common = _unit(means.mean(axis=0))
+        directions = [_unit(_without(mean, common)) for mean in means - means.mean(axis=0)]
+        return cls(whiten, common, dict(zip(labels, directions, strict=True)))
 
+    def likeness(self, change: Floats, counts: Floats) -> Likeness:
+        """Of each label that a store has, how much its images look like each class: from -1 to 1.
 
-def knows(before: Floats, targets: NDArray[np.int64]) -> bool:
-    """Return whether a model knows enough to see by it what updates do. before, targets: as `effect` takes them"""
-    return bool((before.argmax(axis=1) == targets).mean() * before.shape[1] >= KNOWS)
+        change: [C, d], by which training changed the head; where it changed nothing, nothing is said
+        counts: [C], training images of each class that the store says it has
+        """
+        own = [label for label in classes_of(counts) if label in self.directions]
+        rows = _without(change @ self.whiten.T, self.common)
+        found = {}
+        for label in own:
+            others = [other for other in own if other != label] or [o for o in range(len(rows)) if o != label]
+            contrast = rows[label] - rows[others].mean(axis=0)
+            if contrast.any():
+                direction = _unit(contrast)
+                found[label] = {like: float(direction @ along) for like, along in self.directions.items()}
+        return found
 
 
 def classes_of(counts: Floats) -> list[int]:
-    """The classes of which a store has a fair number of images; one alone only if it has hardly any of others.
+    """The classes of which a store has a fair number of images; one alone only if it has fewer of all others.
 
     counts: [C]
     """
@@ -66,122 +92,80 @@ def classes_of(counts: Floats) -> list[int]:
     return own if len(own) > 1 or counts[own].sum() >= ALONE * counts.sum() else []
 
 
-def effect(before: Floats, after: Floats, targets: NDArray[np.int64], counts: Floats) -> Effect:
-    """The effect of an update on N images: log-likelihoods [N, C] before and after, their true classes [N].
-
-    counts: [C], training images of each class that the store says it has. Of classes that it has and the images have
-    not, nothing is said.
-    """
-    there = np.bincount(targets, minlength=len(counts)) > 0
-    own = [label for label in classes_of(counts) if there[label]]
-    if not own or there.sum() < 2:
-        return Effect()
-    gained = after - before
-    pairs = {}
-    for a, b in combinations(own, 2):
-        of_a, of_b = targets == a, targets == b
-        orders = gained[:, a] - gained[:, b], after[:, a] - after[:, b]
-        pairs[a, b] = sum(ahead(order[of_a], order[of_b]) for order in orders) / 2
-    contrast = _contrast(gained, own)
-    leads = dict(zip(own, _lead(contrast, targets, own), strict=True))
-    if len(own) == 1:
-        is_own = targets == own[0]
-        leads[own[0]] += ahead(contrast[is_own, 0], contrast[~is_own, 0])
-    total = counts[own].sum()
-    return Effect(pairs, leads, {label: float(counts[label] / total) for label in own})
-
-
-def ahead(some: Floats, others: Floats) -> float:
-    """P(one of `some` > one of `others`) - 1/2, ties counting half: the area under the ROC curve, less a half."""
-    places = _ranks(np.concatenate([some, others]))[: len(some)].sum()
-    return float((places - len(some) * (len(some) + 1) / 2) / (len(some) * len(others)) - 0.5)
-
-
-def _contrast(gained: Floats, own: Sequence[int]) -> Floats:
-    """[N, K]: what is gained for each own class against the others, or for a single one against all classes."""
-    of_own = gained[:, own]
-    others = of_own.sum(axis=1, keepdims=True) - of_own
-    if len(own) == 1:
-        others, count = np.delete(gained, own, axis=1).sum(axis=1, keepdims=True), gained.shape[1] - 1
-    else:
-        count = len(own) - 1
-    contrast: Floats = of_own - others / count
-    return contrast
-
-
-def _lead(contrast: Floats, targets: NDArray[np.int64], own: Sequence[int]) -> list[float]:
-    """Of each own class [K], by how much its images' mean rank in `contrast` [N, K] (0 to 1) exceeds the highest of
-    another class's.
-    """
-    leads = []
-    for place, label in enumerate(own):
-        ranks = (_ranks(contrast[:, place]) - 0.5) / len(targets)
-        means = {int(true): float(ranks[targets == true].mean()) for true in np.unique(targets)}
-        own_mean = means.pop(label)
-        leads.append(own_mean - max(means.values()))
-    return leads
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1 on; equal values share theirs."""
-    _, places, times = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(times)
-    ranks: Floats = (last - (times - 1) / 2)[places]
-    return ranks
-
-
 @dataclass(frozen=True)
 class Evidence:
-    """The effects of a store's updates, averaged over its last rounds.
+    """What a store's images look like, averaged over its last rounds.
 
-    rounds: how many count, at most REMEMBERED: older ones fade
-    pairs:  of the KEPT worst pairs
+    rounds:   how many count, at most REMEMBERED: older ones fade
+    likeness: of each of its labels, to the class of that name and the KEPT others that it is most like
     """
 
     rounds: int = 0
-    labels: float = 0.0
-    pairs: Mapping[Pair, float] = field(default_factory=dict)
+    likeness: Likeness = field(default_factory=dict)
 
     @classmethod
     def of(cls, told: Mapping[str, Any] | None) -> "Evidence":
-        """As a line of the history has it."""
-        if not told:
+        """As a line of the history has it; one of an earlier version says nothing."""
+        if not told or "likeness" not in told:
             return cls()
-        return cls(told["rounds"], told["labels"], {(a, b): score for a, b, score in told["pairs"]})
+        return cls(told["rounds"], {label: dict(likes) for label, likes in told["likeness"]})
 
     def in_record(self) -> dict[str, Any]:
         """For a line of the history."""
-        pairs = [[a, b, round(score, 4)] for (a, b), score in sorted(self.pairs.items())]
-        return {"rounds": self.rounds, "labels": round(self.labels, 4), "pairs": pairs}
+        likeness = [
+            [label, [[like, round(score, 4)] for like, score in sorted(likes.items())]]
+            for label, likes in sorted(self.likeness.items())
+        ]
+        return {"rounds": self.rounds, "likeness": likeness}
 
-    def after(self, found: Effect) -> "Evidence":
-        """The same after one more update. A pair that was not followed counts 0 in earlier rounds."""
-        if not found.leads:
+    def after(self, seen: Likeness) -> "Evidence":
+        """The same after one more update. What was not followed counts 0 in earlier rounds."""
+        if not seen:
             return self
         rounds = min(self.rounds + 1, REMEMBERED)
-        pairs = {pair: _moved(self.pairs.get(pair, 0.0), score, rounds) for pair, score in found.pairs.items()}
-        worst = sorted(pairs, key=lambda pair: pairs[pair])[:KEPT]
-        return Evidence(rounds, _moved(self.labels, found.labels, rounds), {pair: pairs[pair] for pair in worst})
+        means = {}
+        for label, likes in seen.items():
+            earlier = self.likeness.get(label, {})
+            moved = {like: _moved(earlier.get(like, 0.0), score, rounds) for like, score in likes.items()}
+            others = sorted((like for like in moved if like != label), key=lambda like: -moved[like])
+            means[label] = {like: moved[like] for like in (label, *others[:KEPT])}
+        return Evidence(rounds, means)
 
-    def exchanged(self, images: Sequence[int]) -> Pair | None:
-        """The two classes that look exchanged. images: of each class among the test images"""
-        limits = {(a, b): -EXCHANGED * chance(images[a], images[b]) for a, b in self.pairs}
-        worst = min(self.pairs, key=lambda pair: self.pairs[pair] / -limits[pair], default=None)
-        return worst if worst is not None and self._weight * self.pairs[worst] < limits[worst] else None
+    def exchanged(self) -> Pair | None:
+        """The two classes that look exchanged: both look more like the other, in the mean by EXCHANGED."""
+        scores = {}
+        for a, b in combinations(sorted(self.likeness), 2):
+            if b in self.likeness[a] and a in self.likeness[b]:
+                ahead = self._ahead(a, b), self._ahead(b, a)
+                if max(ahead) < 0 and sum(ahead) / 2 < EXCHANGED:
+                    scores[a, b] = sum(ahead)
+        return min(scores, key=lambda pair: scores[pair], default=None)
 
-    @property
-    def is_wrong(self) -> bool:
-        """Whether labels look wrong."""
-        return self._weight * self.labels < WRONG
+    def is_wrong(self, counts: Floats) -> bool:
+        """Whether labels look wrong: by how much their images look more like the class of that name than like any
+        other, in the mean over images. counts: as `Looks.likeness` takes them
+        """
+        labels = list(self.likeness)
+        if not labels or not counts[labels].sum():
+            return False
+        leads = [min(self._ahead(label, other) for other in self.likeness[label] if other != label) for label in labels]
+        return float(np.average(leads, weights=counts[labels])) < WRONG
 
-    @property
-    def _weight(self) -> float:
-        return min(1.0, self.rounds / ENOUGH)
+    def _ahead(self, label: int, other: int) -> float:
+        return self.likeness[label][label] - self.likeness[label][other]
 
 
-def chance(some: int, others: int) -> float:
-    """Standard deviation of `ahead` for images in random order (Mann and Whitney 1947)."""
-    return sqrt((some + others + 1) / (12 * some * others))
+def _unit(vector: Floats) -> Floats:
+    """The same direction with length 1; 0 stays 0."""
+    length = float(np.linalg.norm(vector))
+    unit: Floats = vector / length if length else vector
+    return unit
+
+
+def _without(vectors: Floats, unit: Floats) -> Floats:
+    """What is left of vectors [..., d] across from a unit vector [d]."""
+    left: Floats = vectors - (vectors @ unit)[..., None] * unit
+    return left
 
 
 def _moved(mean: float, value: float, rounds: int) -> float:

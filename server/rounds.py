@@ -80,7 +80,7 @@ class Rounds:
         self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
-        detector = Detector(plan, sample) if suspicion.is_on(self.config) else None
+        detector = Detector(plan, sample, layout) if suspicion.is_on(self.config) else None
         self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
         self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
 

@@ -18,7 +18,7 @@ class Standing:
     recent:    the last rounds a store took part in, oldest first: 1 under suspicion, 0 not; from the first 1 on
     suspects:  why, of stores that were under suspicion for long enough to tell a person, at any time of the run
     set_aside: why, of stores that are not asked any more
-    evidence:  how stores' updates change what the server's test images are taken for, see `server.mislabelling`
+    evidence:  what the images of stores' labels look like, see `server.mislabelling`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)

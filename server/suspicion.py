@@ -4,8 +4,8 @@ Four signs. The first two need updates alone, the others the server's test set:
 
 large:     the norm of what training changed, as in `norm_bound.too_large`
 direction: its cosine with what the others' updates predict for a store with its mix of classes (`directions`)
-exchange:  it teaches that images of class a are b and those of b are a (`mislabelling`), over several rounds
-labels:    it teaches of its classes' images that they are others, over several rounds
+exchange:  its images of class a look like the test set's of b, and those of b like a (`mislabelling`)
+labels:    its classes' images look like others
 
 A suspicion is a reason to look, and no proof: docs/log.md has how often it errs.
 """
@@ -17,16 +17,15 @@ import numpy as np
 
 from common.config import STORES_OWN, RunConfig
 from common.orders import Plan, StoreInfo
-from common.seeding import rng
+from common.params import Layout
 from common.strategies.base import Vectors
 from server.directions import Floats, gram, strays
 from server.gate import Judge, Sample
 from server.judge import ServerTest
 from server.lines import Trained
-from server.mislabelling import Evidence, effect, knows
+from server.mislabelling import Evidence, Looks
 from server.norm_bound import FEWEST, too_large
 
-LOOK = 500  # test images on which one store's update is looked at
 LARGE = 3.5  # times the usual norm; honest ones reached 2.6
 
 
@@ -36,22 +35,21 @@ def is_on(config: RunConfig) -> bool:
 
 
 def sample_of(judge: Judge | None, config: RunConfig) -> Sample | None:
-    """What looks at single stores' updates, made of what judges the global model; None if nobody will ask it."""
-    if judge is None or not is_on(config) or config.screening.test_images < LOOK:
+    """What tells the features of test images, made of what judges the global model; None if nobody will ask it."""
+    if judge is None or not is_on(config) or not config.screening.test_images:
         return None
     assert isinstance(judge, ServerTest)
-    return judge.sample(LOOK, config.run.seed)
+    return judge.sample(config.screening.test_images, config.run.seed)
 
 
 class Detector:
     """Looks at each round's updates.
 
-    sample: looks at LOOK of the server's test images, or None
+    sample: tells the features of some of the server's test images, or None
     """
 
-    def __init__(self, plan: Plan, sample: Sample | None) -> None:
-        self._plan, self._sample = plan, sample
-        self._per_round = plan.config.screening.test_images // LOOK
+    def __init__(self, plan: Plan, sample: Sample | None, layout: Layout) -> None:
+        self._plan, self._sample, self._layout = plan, sample, layout
 
     def look(
         self, trained: Trained, evidence: Mapping[str, Mapping[str, Any]]
@@ -73,9 +71,9 @@ class Detector:
             )
             found.setdefault(updates[place].store, []).append(words)
         looked_at = self._looked_at(trained, counts, evidence)
-        for store, after in looked_at.items():
-            if (doubt := self._of_labels(after)) is not None:
-                found.setdefault(store, []).append(doubt)
+        for update, own in zip(updates, counts, strict=True):
+            if update.store in looked_at and (doubt := self._of_labels(looked_at[update.store], own)) is not None:
+                found.setdefault(update.store, []).append(doubt)
         told = {store: "; ".join(sentences) for store, sentences in sorted(found.items())}
         return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
 
@@ -87,29 +85,25 @@ class Detector:
     def _looked_at(
         self, trained: Trained, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Evidence]:
-        """The evidence after a look at the updates of some stores; which ones changes with the round."""
-        after, updates = dict[str, Evidence](), trained.updates
-        if self._sample is None or self._per_round < 1:
+        """The evidence after a look at the head of each update in which it was trained."""
+        after = dict[str, Evidence]()
+        looks = None if self._sample is None else Looks.of(self._sample(trained.order.params), self._sample.targets)
+        if looks is None:
             return after
-        before = self._sample(trained.order.params)
-        if not knows(before, self._sample.targets):
-            return after
-        order = rng(self._plan.config.run.seed, "suspicion", trained.order.round).permutation(len(updates))
-        for place in sorted(order[: self._per_round]):
-            store = updates[place].store
-            seen = effect(before, self._sample(updates[place].params), self._sample.targets, counts[place])
-            if seen.leads:
-                after[store] = Evidence.of(evidence.get(store)).after(seen)
+        head = self._layout.rows()[0]
+        start = trained.order.params[head].cpu()
+        for update, own in zip(trained.updates, counts, strict=True):
+            change = update.piece(head.start, head.stop).cpu() - start
+            seen = looks.likeness(change.view(len(own), -1).double().numpy(), own)
+            if seen:
+                after[update.store] = Evidence.of(evidence.get(update.store)).after(seen)
         return after
 
-    def _of_labels(self, evidence: Evidence) -> str | None:
-        assert self._sample is not None
-        classes = self._plan.spec.classes
-        images = np.bincount(self._sample.targets, minlength=len(classes)).tolist()
-        if (pair := evidence.exchanged(images)) is not None:
-            a, b = (classes[label] for label in pair)
+    def _of_labels(self, evidence: Evidence, counts: Floats) -> str | None:
+        if (pair := evidence.exchanged()) is not None:
+            a, b = (self._plan.spec.classes[label] for label in pair)
             return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
-        if evidence.is_wrong:
+        if evidence.is_wrong(counts):
             return "its updates teach of its classes' images that they are others: are its labels right?"
         return None
 

@@ -53,9 +53,9 @@ class ScreeningConfig(Section):
         3, description="rounds under suspicion, of the last ten that a store took part in, before a person is told"
     )
     test_images: Annotated[int, Field(ge=0)] = Field(
-        10_000,
-        description="images of the server's test set looked at per round to find wrong labels, 500 for each update; 0:"
-        " none",
+        2500,
+        description="images of the server's test set, at most, that are looked at in each round to find wrong labels;"
+        " 0: none",
     )
     suspects: Literal["report", "clip", "exclude"] = Field(
         "report",

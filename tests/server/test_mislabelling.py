@@ -1,104 +1,130 @@
-"""Whether an update teaches what labels say: images whose scores are set by hand."""
+"""What the images of a store's labels look like, by its training of the head: features and changes set by hand."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from server.mislabelling import ENOUGH, KEPT, REMEMBERED, Effect, Evidence, ahead, chance, classes_of, effect, knows
+from server.mislabelling import KEPT, REMEMBERED, SHOWN, Evidence, Looks, classes_of
 
-TARGETS = np.repeat(np.arange(3), 10)  # ten images of each of three classes
 EVEN = np.full(3, 100.0)
-BEFORE = np.zeros((30, 3))
+TARGETS = np.repeat(np.arange(3), SHOWN)
+NEAR = np.tile([[0.1], [-0.1]], (len(TARGETS) // 2, 3))  # both sides of each mean alike
+FEATURES = np.eye(3)[TARGETS] * 6 + 1 + NEAR  # class k shines in feature k
 
 
-def taught(*wrong: int) -> np.ndarray:
-    """Scores after an update that raises for each image that of the class which it holds to be its own: wrong[true]."""
-    after = BEFORE.copy()
-    after[np.arange(30), np.array(wrong)[TARGETS]] += 1
-    return after
+def looks() -> Looks:
+    found = Looks.of(FEATURES, TARGETS)
+    assert found is not None
+    return found
 
 
-def test_ahead_by_hand() -> None:
-    assert ahead(np.array([3.0, 4.0]), np.array([1.0, 2.0])) == 0.5
-    assert ahead(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == -0.5
-    assert ahead(np.array([1.0, 1.0]), np.array([1.0])) == 0
-    assert ahead(np.array([1.0, 3.0]), np.array([2.0, 4.0])) == pytest.approx(-0.25)  # one of four pairs is in order
+def step(*true: int) -> np.ndarray:
+    """One step of gradient descent on the head [3, 3] from equal probabilities, with an image of each label: its class
+    is true[label].
+    """
+    images = np.eye(3)[list(true)] * 6 + 1
+    return (np.eye(3) - 1 / 3).T @ images
 
 
-def test_chance_by_hand() -> None:
-    assert chance(1, 1) == pytest.approx(0.5)
-    assert chance(50, 50) == pytest.approx(0.0580, abs=1e-4)
+def test_right_labels_look_like_their_classes() -> None:
+    seen = looks().likeness(step(0, 1, 2), EVEN)
+    for label in range(3):
+        assert seen[label] == pytest.approx({like: 1 if like == label else -0.5 for like in range(3)})  # 120 degrees
+    evidence = Evidence().after(seen)
+    assert (evidence.exchanged(), evidence.is_wrong(EVEN)) == (None, False)
+
+
+def test_exchanged_labels_look_like_each_other() -> None:
+    seen = looks().likeness(step(1, 0, 2), EVEN)
+    assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 0, 2]
+    evidence = Evidence().after(seen)
+    assert evidence.exchanged() == (0, 1)
+    assert evidence.is_wrong(EVEN)
+    assert not evidence.is_wrong(np.array([1.0, 1.0, 100.0]))  # most images are right: (1 * -1.5 * 2 + 100 * 1.5) / 102
+
+
+def test_shifted_labels_look_wrong() -> None:
+    seen = looks().likeness(step(1, 2, 0), EVEN)
+    assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 2, 0]
+    assert Evidence().after(seen).is_wrong(EVEN)
+
+
+def test_two_classes_look_exchanged_if_the_images_of_both_look_more_like_the_other() -> None:
+    one_way = {0: {0: -0.5, 1: 0.5}, 1: {0: 0.1, 1: 0.2}}  # -0.45 in the mean, but 1 is more like 1
+    assert Evidence(1, one_way).exchanged() is None
+    slightly = {0: {0: 0.0, 1: 0.3}, 1: {0: 0.2, 1: 0.0}}  # -0.25 in the mean
+    assert Evidence(1, slightly).exchanged() is None
+    clearly = {0: {0: 0.0, 1: 0.4}, 1: {0: 0.3, 1: 0.0}}
+    assert Evidence(1, clearly).exchanged() == (0, 1)
+
+
+def test_a_single_class_is_told_from_all_others() -> None:
+    only = np.array([0.0, 300.0, 0.0])
+    change = {true: np.outer(np.eye(3)[1] - 1 / 3, np.eye(3)[true] * 6 + 1) for true in (1, 2)}  # all have label 1
+    right, wrong = (looks().likeness(change[true], only) for true in (1, 2))
+    assert right.keys() == wrong.keys() == {1}
+    assert right[1][1] == pytest.approx(1)
+    assert wrong[1][2] == pytest.approx(1)
+    assert wrong[1][1] == pytest.approx(-0.5)
+
+
+@given(draw.tuples(*[draw.floats(-5, 5)] * 3), draw.floats(0.1, 10))
+def test_what_all_rows_have_in_common_and_the_length_of_the_step_change_nothing(
+    shift: tuple[float, ...], times: float
+) -> None:
+    change = step(0, 2, 1)
+    seen, moved = (looks().likeness(rows, EVEN) for rows in (change, times * change + np.array(shift)))
+    for label in range(3):
+        assert moved[label] == pytest.approx(seen[label], abs=1e-6)
+
+
+def test_nothing_is_said_without_a_change_or_of_classes_with_few_test_images() -> None:
+    assert looks().likeness(np.zeros((3, 3)), EVEN) == {}
+    assert looks().likeness(step(0, 1, 2), EVEN / 20) == {}  # five images of each
+    assert Looks.of(FEATURES[: SHOWN + 1], TARGETS[: SHOWN + 1]) is None  # one image of the second class
+    assert Looks.of(FEATURES * np.inf, TARGETS) is None
+    two = Looks.of(FEATURES[: 2 * SHOWN], TARGETS[: 2 * SHOWN])
+    assert two is not None
+    assert {label: set(likes) for label, likes in two.likeness(step(0, 1, 2), EVEN).items()} == {0: {0, 1}, 1: {0, 1}}
 
 
 def test_a_class_is_a_stores_with_enough_images() -> None:
     assert classes_of(np.array([100.0, 25.0, 5.0])) == [0, 1]  # half of an even mix are 21.7
-    assert classes_of(np.array([10.0, 10.0, 10.0])) == []
+    assert classes_of(np.array([9.0, 9.0, 9.0])) == []
+    assert classes_of(np.array([60.0, 10.0, 9.0, 1.0])) == [0, 1]  # half of an even mix are 10
+    assert classes_of(np.array([60.0, 9.0, 1.0])) == [0]
+    assert classes_of(np.array([20.0, 9.0, 9.0, 9.0])) == []
     assert len(classes_of(np.full(30, 100.0))) == 10
 
 
-def test_right_labels_and_exchanged_ones_by_hand() -> None:
-    right = effect(BEFORE, taught(0, 1, 2), TARGETS, EVEN)
-    assert right.pairs == {(0, 1): 0.5, (0, 2): 0.5, (1, 2): 0.5}
-    assert right.labels == pytest.approx(0.5 + 25 / 30 - 10 / 30)  # own images have the last ten of 30 places
-    exchanged = effect(BEFORE, taught(1, 0, 2), TARGETS, EVEN)
-    assert exchanged.pairs[0, 1] == -0.5
-    assert exchanged.labels == 0  # two of three pairs are in order, but classes 0 and 1 lag behind each other
-    shifted = effect(BEFORE, taught(1, 2, 0), TARGETS, EVEN)
-    assert shifted.labels < -0.5
+def told(right: float, wrong: float) -> Mapping[int, Mapping[int, float]]:
+    """Of a store with labels 0 and 1: cosines with the right class and with the other."""
+    return {0: {0: right, 1: wrong}, 1: {0: wrong, 1: right}}
 
 
-def test_a_store_with_one_class_is_judged_by_all_others_and_one_with_too_few_images_is_not() -> None:
-    only = np.array([0.0, 300.0, 0.0])
-    right, wrong = (effect(BEFORE, taught(*to), TARGETS, only) for to in ((0, 1, 2), (1, 0, 2)))
-    assert right.pairs == wrong.pairs == {}
-    assert right.labels > 0.5
-    assert wrong.labels < -0.5
-    assert effect(BEFORE, taught(0, 1, 2), TARGETS, EVEN / 10) == Effect()
+def test_evidence_is_a_mean_that_fades() -> None:
+    evidence = Evidence().after(told(-0.5, 0.5)).after(told(0.5, -0.3))
+    assert evidence.rounds == 2
+    assert evidence.likeness[0] == pytest.approx({0: 0.0, 1: 0.1})
+    assert evidence.likeness[1] == pytest.approx({0: 0.1, 1: 0.0})
+    for _ in range(2 * REMEMBERED):
+        evidence = evidence.after(told(1.0, 0.0))
+    assert evidence.rounds == REMEMBERED
+    assert evidence.likeness[0][0] > 0.9
+    assert evidence.after({}) == evidence
 
 
-@given(draw.tuples(*[draw.integers(-5, 5)] * 3))
-def test_raising_a_class_for_all_images_changes_nothing(shift: tuple[int, ...]) -> None:
-    """As a mix of classes does. Halves add up without rounding."""
-    before = np.random.default_rng(0).integers(-4, 4, (30, 3)) / 2
-    after = before + taught(0, 2, 1) + np.random.default_rng(1).integers(-2, 2, (30, 3)) / 2
-    assert effect(before, after + np.array(shift), TARGETS, EVEN).pairs == effect(before, after, TARGETS, EVEN).pairs
-
-
-def told(score: float) -> Effect:
-    """Of a store with two classes."""
-    return Effect({(0, 1): score}, {0: score, 1: score}, {0: 0.5, 1: 0.5})
-
-
-def test_a_model_knows_something_from_a_share_of_right_images_on() -> None:
-    right, guess = taught(0, 1, 2), taught(0, 0, 0)
-    assert knows(right, TARGETS)
-    assert not knows(guess, TARGETS)  # a third, as by chance
-
-
-def test_evidence_grows_with_rounds_and_fades() -> None:
-    bad, good, evidence, images = told(-0.3), told(0.4), Evidence(), [50, 50]
-    said = []
-    for _ in range(ENOUGH):
-        evidence = evidence.after(bad)
-        said.append((evidence.exchanged(images) is not None, evidence.is_wrong))
-    assert said[0] == (False, False)
-    assert said[-1] == (True, True)
-    assert evidence.exchanged(images) == (0, 1)
-    assert evidence.exchanged([1, 1]) is None  # of two images nobody can tell
-    for _ in range(REMEMBERED):
-        evidence = evidence.after(good)
-    assert (evidence.exchanged(images), evidence.is_wrong, evidence.rounds) == (None, False, REMEMBERED)
-    assert evidence.after(Effect()) == evidence
-
-
-def test_evidence_follows_the_worst_pairs_and_reads_back() -> None:
-    pairs = {(0, other): 0.1 * other - 0.25 for other in range(1, 6)}
-    seen = Effect(pairs, dict.fromkeys(range(6), 0.0), dict.fromkeys(range(6), 1 / 6))
+def test_evidence_follows_what_a_label_is_most_like_and_reads_back() -> None:
+    seen = {0: {like: like / 10 for like in range(KEPT + 3)}}
     evidence = Evidence().after(seen).after(seen)
-    assert list(evidence.pairs) == [(0, 1), (0, 2), (0, 3)]
-    assert len(evidence.pairs) == KEPT
+    assert set(evidence.likeness[0]) == {0, *range(3, KEPT + 3)}
     assert Evidence.of(json.loads(json.dumps(evidence.in_record()))).in_record() == evidence.in_record()
     assert Evidence.of(None) == Evidence()
+
+
+def test_evidence_of_an_earlier_version_says_nothing() -> None:
+    assert Evidence.of({"rounds": 4, "labels": -0.1, "pairs": [[0, 1, -0.2]]}) == Evidence()

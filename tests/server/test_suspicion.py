@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +16,13 @@ from client.work import Trainer
 from common.config import RunConfig, resolve
 from common.images.types import Images
 from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.params import Layout
 from server.gate import Gate
 from server.judge import ServerTest
 from server.lines import Trained
 from server.plan import Start, prepare, settle
 from server.rounds import Rounds
-from server.suspicion import LOOK, Detector, is_on, sample_of
+from server.suspicion import Detector, is_on, sample_of
 from simulations import federation
 from simulations.federation import Federation
 from tests.server.by_hand import Notes, plan_of, vector
@@ -43,21 +43,20 @@ CLASSES = ("boot", "hat")
 
 
 class Table:
-    """Ten images of each of two classes, whose scores are the model's two numbers: of class 0 first, then of class 1.
-
-    A model (x, y) takes images of class 0 for that if x > 0, and those of class 1 for that if y > 0.
+    """Twenty images of each of two classes, with two features each: those of class 0 have the first, the others the
+    second. A model has the weights of the head alone: two of boot's row, then two of hat's.
     """
 
-    targets = np.repeat(np.arange(2), 10)
+    targets = np.repeat(np.arange(2), 20)
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
-        x, y = params.tolist()
-        return np.array([[x, -x]] * 10 + [[-y, y]] * 10)
+        return np.eye(2)[self.targets] + np.tile([[0.1], [-0.1]], (20, 2))
 
 
 def detector(sample: Table | None, **settings: object) -> Detector:
     plan = plan_of(**settings)
-    return Detector(replace(plan, spec=replace(plan.spec, classes=CLASSES)), sample)
+    layout = Layout(("head.weight",), (torch.Size([2, 2]),), 4, 4, "head")
+    return Detector(replace(plan, spec=replace(plan.spec, classes=CLASSES)), sample, layout)
 
 
 def trained(
@@ -91,37 +90,47 @@ def test_three_stores_are_too_few_to_say_what_is_usual() -> None:
     assert detector(None).look(trained([0.0, 0.0], [[1.0, 0.0], [1.0, 0.0], [-9.0, 0.0]]), {}) == ({}, {})
 
 
-def test_exchanged_labels_are_told_with_their_classes_after_some_rounds_and_survive_a_restart() -> None:
-    start, vectors = [1.0, 1.0], [[2.0, 2.0]] * 5 + [[-1.0, -1.0]]
-    found: Mapping[str, str] = {}
-    evidence: Mapping[str, Mapping[str, Any]] = {}
-    rounds = 0
-    while "exchanged" not in found.get("s5", "") and rounds < 9:
-        found, evidence = detector(Table()).look(trained(start, vectors), json.loads(json.dumps(evidence)))
-        rounds += 1
-    assert rounds <= 3
+RIGHT, WRONG = [1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]  # boots have the first feature; they have the second
+
+
+def test_exchanged_labels_are_told_with_their_classes_and_the_evidence_survives_a_restart() -> None:
+    nothing = [0.0] * 4
+    mixed = trained(nothing, [RIGHT] * 5 + [WRONG])
+    found, evidence = detector(Table()).look(mixed, {})
     assert found["s5"].endswith("its updates teach that boot is hat and hat is boot: are the two exchanged?")
     assert list(found) == ["s5"]
     assert evidence.keys() == {f"s{i}" for i in range(6)}
+    kept = json.loads(json.dumps(evidence))
+    found, evidence = detector(Table()).look(trained(nothing, [RIGHT] * 6), kept)
+    assert evidence["s5"]["rounds"] == 2
+    assert found == {}  # once wrong and once right
+    assert detector(None).look(trained(nothing, [RIGHT] * 5 + [WRONG]), kept)[1] == kept
 
 
-def test_a_store_that_lacks_a_class_may_forget_it() -> None:
-    forgetful = trained([1.0, 1.0], [[-1.0, 3.0]] * 6, {"boot": 0, "hat": 60})  # boots become hats
-    evidence: Mapping[str, Mapping[str, Any]] = {}
-    for _ in range(9):
-        found, evidence = detector(Table()).look(forgetful, evidence)
-        assert found == {}
+def test_a_store_with_one_class_whose_images_look_like_the_other_is_told() -> None:
+    hats = {"boot": 0, "hat": 60}
+    taught = {"right": [0.0, -1.0, 0.0, 1.0], "wrong": [-1.0, 0.0, 1.0, 0.0]}
+    for name, change in taught.items():
+        found, _ = detector(Table()).look(trained([0.0] * 4, [change] * 6, hats), {})
+        words = "its updates teach of its classes' images that they are others: are its labels right?"
+        assert found == ({} if name == "right" else {f"s{i}": words for i in range(6)})
 
 
-def test_while_the_model_knows_nothing_nobody_is_looked_at() -> None:
-    assert detector(Table()).look(trained([0.0, 0.0], [[-1.0, -1.0]] * 6), {}) == ({}, {})
+def test_without_test_images_labels_are_not_looked_at() -> None:
+    start, stores = begun("iid", 1)
+    assert stores.test is not None
+    judge = ServerTest(start.plan, stores.test, CPU)
+    config = start.plan.config
+    few = sample_of(judge, replace_images(config, 100))
+    assert few is not None
+    assert len(few.targets) == 100
+    assert sample_of(judge, replace_images(config, 0)) is None
+    assert sample_of(None, config) is None
 
 
-def test_images_of_the_test_set_are_for_some_stores_of_a_round_each() -> None:
-    few = detector(Table(), screening__test_images=2 * LOOK)
-    _, evidence = few.look(trained([1.0, 1.0], [[2.0, 2.0]] * 6), {})
-    assert len(evidence) == 2
-    assert detector(Table(), screening__test_images=0).look(trained([1.0, 1.0], [[2.0, 2.0]] * 6), {}) == ({}, {})
+def replace_images(config: RunConfig, count: int) -> RunConfig:
+    """The same with so many test images looked at."""
+    return config.model_copy(update={"screening": config.screening.model_copy(update={"test_images": count})})
 
 
 @pytest.mark.parametrize(
@@ -182,9 +191,9 @@ def swapped(images: Images) -> Images:
     return Images(images.pixels, labels, images.rows)
 
 
-def begun(partition: str, rounds: int) -> tuple[Start, Federation]:
+def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[Start, Federation]:
     chosen = {"data.dataset": "shelf", "data.stores": 8, "data.partition": partition, "run.rounds": rounds}
-    chosen |= {"train.lr": 0.02, "model.name": "niid-cnn", "screening.detect": "on", "evaluation.stores": False}
+    chosen |= {"train.lr": 0.02, "model.name": model, "screening.detect": "on", "evaluation.stores": False}
     config: RunConfig = settle(resolve(chosen, {"run.device": "cpu", "run.seed": 1}), 32, 3)
     stores = federation.build(config, image_size=config.data.image_size, channels=3)
     return prepare(config, stores.classes, 3).identified("run"), stores
@@ -229,7 +238,25 @@ def test_the_sample_has_as_many_images_of_each_class() -> None:
     whole = ServerTest(start.plan, stores.test, CPU)
     few = whole.sample(50, 0)
     assert np.bincount(few.targets).tolist() == [5] * len(stores.classes)
-    scores = few(start.params)
-    assert scores.shape == (50, 10)
-    assert np.exp(scores).sum(axis=1) == pytest.approx(1)
     assert len(whole.sample(10**6, 0).targets) == len(stores.test)
+
+
+def test_the_head_makes_the_models_scores_of_the_features() -> None:
+    start, stores = begun("iid", 1)
+    assert stores.test is not None
+    whole = ServerTest(start.plan, stores.test.select(torch.arange(100)), CPU)
+    sample = whole.sample(100, 0)
+    head = start.layout.views(start.params)
+    weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))
+    scores = torch.from_numpy(sample(start.params)).float() @ weight.T + bias
+    confusion = np.zeros((10, 10), dtype=int)
+    np.add.at(confusion, (sample.targets, scores.argmax(dim=1).numpy()), 1)
+    assert whole(start.params).confusion.tolist() == confusion.tolist()
+
+
+def test_features_before_a_head_that_is_a_convolution_are_means_over_places() -> None:
+    start, stores = begun("iid", 1, "squeezenet1_1")
+    assert stores.test is not None
+    sample = ServerTest(start.plan, stores.test, CPU).sample(20, 0)
+    head = start.layout.views(start.params)[f"{start.layout.head}.weight"]
+    assert sample(start.params).shape == (20, head[0].numel()) == (20, 512)
