@@ -8,6 +8,7 @@ cost nothing, and a store that is refused is told why.
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -197,6 +198,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="ascii") if path.exists() else ""
 
 
+@lru_cache(maxsize=2**14)  # the list of stores is read anew at each change, and 1,000 keys take 50 ms to translate
 def _header(key: str) -> str:
     """What Flower's clients put into KEY_HEADER for a public key."""
     loaded = serialization.load_ssh_public_key(key.encode())
