@@ -4,8 +4,9 @@
     python -m benchmarks.capacity --stores 300 --cohorts 1 --idle 20
 
 Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a model of 62k weights,
-so a round's seconds are what the system adds to training. All of them wait idle first, for a last one to join. The
-light stores share the machine's cores with the server; what they take is in a column of its own.
+so a round's seconds are what the system adds to training. Where a round asks all of them, they wait idle first, for a
+last one to join; where it asks some, rounds begin with these, and count from when all have joined. The light stores
+share the machine's cores with the server; what they take is in a column of its own.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from server.presence import PASSED_EVERY
 BIN = Path(sys.executable).parent
 PER_PROCESS = 250  # light stores in one process
 SETTLE = 8.0  # seconds after which stores that have joined wait for orders
+UNBOUNDED = 10_000  # rounds: the run is ended from outside
 LIMIT = 1800.0  # seconds without a round after which a case is given up
 LOOK = 0.1  # seconds between two looks
 PARTS = {"superlink": "flower-superlink", "door": "server.door", "app": "flwr-serverapp"}
@@ -48,7 +50,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Case:
-    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how many are played."""
+    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how many are looked at."""
 
     stores: int
     cohort: float
@@ -62,6 +64,11 @@ class Case:
     def asked(self) -> int:
         """Stores that train in a round."""
         return max(1, round(self.stores * self.cohort))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a round asks all stores, so that none begins before the last one has joined."""
+        return self.asked == self.stores
 
 
 class Fleet:
@@ -123,7 +130,8 @@ class Server:
     def __enter__(self) -> "Server":
         case = self._case
         settings = {
-            "cohort.min_stores": case.asked, "cohort.fraction": case.cohort, "run.rounds": case.rounds,
+            "cohort.min_stores": case.asked, "cohort.fraction": case.cohort,
+            "run.rounds": case.rounds if case.is_whole else UNBOUNDED,
             "cohort.wait": LIMIT, "model.name": "niid-cnn", "data.image_size": 32, "data.flip": "false", "run.seed": 1,
             "train.batch_size": 32, "train.epochs": 1, "train.lr": 0.05,
         }  # fmt: skip
@@ -197,9 +205,10 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
         spent, passed = server.cpu(), time.monotonic() - began
         idle = {part: (seconds - used[part]) / passed for part, seconds in spent.items()}
         fleet.join(server.names[-1])
-        ends = [server.await_rounds(1)]
+        first = len(server.rounds()) + 1
+        ends = [server.await_rounds(first)]
         used, lent, peak = server.cpu(), fleet.cpu(), server.tree.memory()
-        for number in range(2, case.rounds):
+        for number in range(first + 1, first + case.rounds - 1):
             ends.append(server.await_rounds(number))
             peak = max(peak, server.tree.memory())
         spent, stores = server.cpu(), (case.rounds - 2) * case.asked
@@ -222,7 +231,8 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
 
 def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dict[str, float]:
     """Return what the light stores counted, once server and stores have ended."""
-    server.await_rounds(case.rounds)
+    if case.is_whole:
+        server.await_rounds(case.rounds)
     stack.close()
     told = fleet.told()
     waits = sorted(wait for each in told for wait in each["idle"])
@@ -230,7 +240,7 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     failures = sum(count for each in told for name, count in each["failures"].items() if name not in BEFORE)
     kept = sum(count for each in told for name, count in each["requests"].items() if name not in POLLS)
     return {
-        "requests": kept / case.rounds / case.asked,
+        "requests": kept / case.rounds / case.asked if case.is_whole else math.nan,  # else most are of joining
         "p99": max(waits[int(0.99 * len(waits))] - HOLD, 0.0) if waits else 0.0,
         "failures": failures / requests,
     }
@@ -256,7 +266,8 @@ def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
         table.add_column(title, justify="right")
     for name, taken in samples.items():
         middle = {key: statistics.median(sample[key] for sample in taken) for key in COLUMNS}
-        table.add_row(name, *(f"{middle[key] / unit:.{digits}f}" for key, (_, digits, unit) in COLUMNS.items()))
+        told = [f"{middle[key] / unit:.{digits}f}" for key, (_, digits, unit) in COLUMNS.items()]
+        table.add_row(name, *("–" if word == "nan" else word for word in told))
     Console(width=200).print(table)
 
 
@@ -266,7 +277,7 @@ def main() -> None:
     parser.add_argument("--cohorts", default="1,0.1", help="shares of the stores that a round asks")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of each case; the first is not counted")
     parser.add_argument(
-        "--idle", type=float, default=PASSED_EVERY, help="seconds of idling that are measured, once a size"
+        "--idle", type=float, default=PASSED_EVERY, help="seconds of idling that are measured, where all are asked"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
     options = parser.parse_args()
@@ -274,9 +285,8 @@ def main() -> None:
     shares = [float(word) for word in options.cohorts.split(",")]
     cases = [Case(size, share, options.rounds) for size in sizes for share in shares if size * share >= 1]
     samples = {}
-    for number, case in enumerate(cases):
-        is_first = number == 0 or cases[number - 1].stores != case.stores
-        samples[case.name] = [measured(case, options.idle if is_first else 0.0)]
+    for case in cases:
+        samples[case.name] = [measured(case, options.idle if case.is_whole else 0.0)]
         print(case.name, json.dumps(samples[case.name][0]), file=sys.stderr, flush=True)
     show(samples)
     harness.write(options.json, "capacity", {"rounds": options.rounds}, samples)
