@@ -52,6 +52,10 @@ JOINING = 16  # stores that shake hands at the same time
 LOOK = 0.5  # seconds between two looks for more names
 
 
+class WithdrawnError(Exception):
+    """The server has an order no more: it has sent another in its place, or waits no longer."""
+
+
 class LightStore:
     """One store: it joins, polls as `client.serving` does, and answers at once."""
 
@@ -104,7 +108,8 @@ class LightStore:
             self._turn = began - self._done
             is_held = self._line.is_held
             for head in found:
-                await self._answer(head)
+                with suppress(WithdrawnError):
+                    await self._answer(head)
             if is_held:
                 continue
             if head.type == MessageType.TRAIN:
@@ -132,6 +137,8 @@ class LightStore:
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=piece)
         while True:
             reply = await self._line.call("pull-object", request, PullObjectResponse)
+            if not reply.object_found:
+                raise WithdrawnError
             if reply.object_available:
                 return bytes(reply.object_content)
             await asyncio.sleep(UPLOAD_WAIT)
