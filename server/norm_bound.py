@@ -15,13 +15,17 @@ from common.strategies.base import reach
 FEWEST = 4  # updates: with fewer, one store's norm weighs too much in what is usual ...
 LENIENT = 5.0  # ... so that as many times more is allowed
 OF_ORDER = 1000.0  # times what gradients of 1 in every coordinate would change, and the model that training began with
-REMEMBERED = 10  # rounds
+REMEMBERED = 10  # rounds, with that of the largest norm
 BEFORE = "was usual in the rounds before"
 
 
 @dataclass(frozen=True)
 class UsualNorms:
-    """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so of checkpoints."""
+    """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so of checkpoints.
+
+    The largest one of all rounds is never dropped: a store that comes once the others have learned all of theirs, and
+    hardly move any more, moves as they did in the beginning.
+    """
 
     recent: tuple[float, ...] = ()
 
@@ -32,7 +36,13 @@ class UsualNorms:
 
     def after(self, norms: Mapping[str, float]) -> "UsualNorms":
         """The same after a round whose good updates have these norms."""
-        return UsualNorms((*self.recent, usual(norms))[-REMEMBERED:]) if norms else self
+        if not norms:
+            return self
+        known = (*self.recent, usual(norms))
+        if len(known) <= REMEMBERED:
+            return UsualNorms(known)
+        oldest = 1 if known[0] == max(known) else 0
+        return UsualNorms(known[:oldest] + known[oldest + 1 :])
 
     @property
     def most(self) -> float:

@@ -57,6 +57,14 @@ def test_with_real_stores_images_widen_no_bound_and_rounds_before_do() -> None:
     assert simulated.faults(norms, dict.fromkeys(norms, 0.0), images) == {}  # numbers of images are true there
 
 
+def test_a_store_that_comes_when_the_others_have_learned_all_may_move_as_they_did() -> None:
+    norms = UsualNorms()
+    for number in range(40):
+        norms = norms.after({"a": 10.0**-number})
+    assert refused({"a": 1e-40, "new": 5.0}, earlier=norms.recent) == {}
+    assert list(refused({"a": 1e-40, "new": 31.0}, earlier=norms.recent)) == ["new"]
+
+
 def test_usual_norms_travel_with_the_history() -> None:
     assert [usual({"a": 1.0}), usual({"a": 1.0, "b": 3.0}), usual(dict(zip("abcd", (4, 1, 2, 3), strict=True)))] == [
         1.0,
@@ -68,4 +76,8 @@ def test_usual_norms_travel_with_the_history() -> None:
         norms = UsualNorms.of({"usual_norms": list(norms.after({"a": float(number)}).recent)})
     assert norms.recent == tuple(map(float, range(12 - REMEMBERED, 12)))
     assert norms.most == 11.0
+    falling = UsualNorms()
+    for norm in range(20, 0, -1):
+        falling = falling.after({"a": float(norm)})
+    assert falling.recent == (20.0, *map(float, range(REMEMBERED - 1, 0, -1)))
     assert UsualNorms.of({}) == UsualNorms.of(None) == UsualNorms()
