@@ -67,7 +67,7 @@ class Case:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a round asks all stores, so that none begins before the last one has joined."""
+        """Return whether a round asks all stores, so that none begins before the last one has joined."""
         return self.asked == self.stores
 
 

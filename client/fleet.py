@@ -89,7 +89,7 @@ class Line:
 
     @property
     def is_held(self) -> bool:
-        """Whether the server answers `receive` as soon as there is a message: to wait before it is asked is in vain."""
+        """Return whether the server answers `receive` as soon as there is a message: waiting before it is in vain."""
         return self._polls.is_held
 
     def __enter__(self) -> Self:

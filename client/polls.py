@@ -1,4 +1,4 @@
-"""How the server wants to be asked for messages: again and again, or once, and it answers when there is one."""
+"""Ask for messages as the server wants it: again and again, or once, and it answers when there is one."""
 
 import time
 

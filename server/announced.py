@@ -29,7 +29,7 @@ class Announced:
             return
 
     def fault(self, body: bytes) -> str:
-        """What is wrong with an announcement, or empty.
+        """Return the fault of an announcement in words; empty: it has none.
 
         Its size is looked at first: 8 MB may name four million pieces, which take 14 s and 1 GB to read.
         """

@@ -1,4 +1,4 @@
-"""Which updates point elsewhere than what their stores' classes explain.
+"""Find the updates that point elsewhere than what their stores' classes explain.
 
 Honest stores that sell different classes teach different things, so that no common direction is usual. But those with
 like mixes of classes go like ways: a regression over the mixes predicts each update's direction from the others'.

@@ -83,7 +83,7 @@ class Exchange:
 
     @property
     def is_open(self) -> bool:
-        """Whether an app is at work that gives its orders here."""
+        """Return whether an app is at work that gives its orders here."""
         return self._path.exists()
 
     def release(self) -> None:
