@@ -37,8 +37,8 @@ def gram(start: Tensor, vectors: Rows) -> Floats:
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     for begin in range(0, len(start), stride):
         end = min(begin + BLOCK, len(start))
-        block = torch.stack([vectors.piece(number, begin, end) for number in range(len(vectors))])
-        block = block - start[begin:end].to(device)
+        block = torch.stack([vectors.piece(number, begin, end) for number in range(len(vectors))]).double()
+        block = block - start[begin:end].to(device)  # the square of a float32 of 1e20 is none any more
         products += block @ block.T
     found: Floats = products.cpu().numpy()
     return found

@@ -106,7 +106,7 @@ async def _is_proven(request: Request, path: str, node_id: int, headers: Headers
 
 
 async def activated(request: Request, answer: httpx.Response, body: bytes, headers: Headers) -> httpx.Response:
-    """What the SuperLink says to a node that comes: it takes a silent process for one that lives longer than we do."""
+    """Return the answer to a node that comes, asking anew if the SuperLink still takes a silent process to be there."""
     state, key = request.app.state, request.headers.get(KEY_HEADER, "")
     before = state.presence.node_of(key)
     if answer.status_code == httpx.codes.PRECONDITION_FAILED and state.guard and state.presence.is_silent(before):

@@ -20,12 +20,12 @@ class Judge(Protocol):
 
 
 class Sample(Protocol):
-    """What tells the features of some of the server's test images. targets: int64 [N], their classes"""
+    """Tells the features of some of the server's test images. targets: int64 [N], their classes"""
 
     targets: NDArray[np.int64]
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
-        """What the head of the model `params` (float32 [P]) gets: [N, d]."""
+        """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
 
 
 @dataclass(frozen=True)

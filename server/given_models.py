@@ -1,4 +1,4 @@
-"""Which models of a run its stores have, so that one whose round was taken back is called back from them."""
+"""Keep which models of a run its stores have, so that one whose round was taken back is called back from them."""
 
 import hashlib
 import json

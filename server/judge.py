@@ -51,7 +51,7 @@ class ServerSample:
         self.targets: NDArray[np.int64] = images.targets().cpu().numpy()
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
-        """What the head of the model `params` (float32 [P]) gets: [N, d]."""
+        """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
         self._network.load(params)
         return features(self._network, self._images, self._batch_size).double().cpu().numpy()
 

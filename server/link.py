@@ -1,4 +1,4 @@
-"""How the server's app reaches stores, and reads what comes back: by Flower's grid, or files for the door before it."""
+"""Reach stores from the server's app and read what comes back: by Flower's grid, or files for the door before it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -54,6 +54,13 @@ def test_an_opposite_update_and_a_strange_one_stray_from_stores_with_their_class
     assert found[5].cosine == pytest.approx(0, abs=0.01)
 
 
+def test_a_huge_update_makes_nobody_else_strange() -> None:
+    usual = [vector(1.0, 0.1), vector(1.0, -0.1), vector(1.0, 0.2), vector(1.0, -0.2)]
+    start = vector(0.0, 0.0)
+    assert strays(gram(start, Rows([*usual, vector(1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4) == {}
+    assert list(strays(gram(start, Rows([*usual, vector(-1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4)) == [4]
+
+
 def test_stores_with_other_classes_go_other_ways_and_none_strays() -> None:
     left, right = [1.0, 0.0], [0.0, 1.0]  # two kinds of stores, three of each
     mixes = np.array([left] * 3 + [right] * 3)
