@@ -18,7 +18,8 @@ from common.images.reachable import UnreachableError, check_reachable
 from common.images.turns import to_turns
 from common.images.types import StoreData
 from common.images.watch import Snapshot, Watch
-from common.orders import STORE_CHANNELS, Plan, StoreInfo
+from common.models.spec import STORE_CHANNELS
+from common.orders import Plan, StoreInfo
 
 LOG = logging.getLogger("fedshelf.store")
 

@@ -70,7 +70,7 @@ def _survey_and_join(credentials: Credentials, name: str, data: Path, device: st
     from client.survey import survey
 
     print(f"Store {name}: {survey(data, policy_of(store_home(name)).classes)}", flush=True)
-    from client.join import join_as_store  # loads torch and flwr
+    from client.join import join_as_store  # loads flwr
 
     join_as_store(credentials, Settings(name, data.resolve(), device), wait)
 

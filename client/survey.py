@@ -3,17 +3,15 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from client.health.photos import tried
 from client.health.progress import progress_of_steps
 from common.errors import DataError
 from common.images.left_out import listed
-from common.images.scan import expected, scan
+from common.images.scan import expected
 
 
 def survey(data: Path, classes: Collection[str] = ()) -> str:
     """Tell how many photos there are for training, in a sentence or two. Raises DataError if there is none."""
-    scan(data, classes)  # a mistake shows before anything heavy is loaded
-    from client.health.photos import tried  # loads torch
-
     with progress_of_steps() as progress:
         photos = tried(data, progress("Looking at photos"), classes)
     if photos.trouble:

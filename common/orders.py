@@ -15,8 +15,6 @@ from common.failures import Failure, FailureCode
 from common.metrics import Counts
 from common.models.spec import ModelSpec
 
-STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -171,7 +169,6 @@ class StoreInfo:
 
 
 __all__ = [
-    "STORE_CHANNELS",
     "DetachedOrder",
     "EvaluateOrder",
     "Evaluation",

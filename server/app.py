@@ -20,7 +20,8 @@ from common import product_names
 from common.config import RunConfig
 from common.errors import StoppedError
 from common.images.types import Images
-from common.orders import STORE_CHANNELS, Plan, StoreInfo
+from common.models.spec import STORE_CHANNELS
+from common.orders import Plan, StoreInfo
 from server import class_confirmation, class_table, cohort, plan
 from server.deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
 from server.desk import Desk

@@ -19,6 +19,7 @@ from server.addresses import Address, check_free
 from server.credentials.kits import Chain
 from server.credentials.last_run import at_work
 from server.desk import Desk, Outcome
+from server.early_check import check_early
 from server.launch import STARTUP, FlowerServer, join_command
 from server.live.port import page_port
 from server.patience import ROUND
@@ -73,7 +74,7 @@ def conduct(request: Request) -> int:
         return 0
     if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
         check_free(request.address)
-    _check_model(config)
+    check_early(config)
     with at_work(request.chain.directory, path) if request.chain else nullcontext():
         return _serve(request, path, config)
 
@@ -173,9 +174,12 @@ class Conductor:
 
 def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
-    from server.growth import adopt  # loads torch
+    settings = request.settings
+    if settings.get("model.resume_from"):
+        from server.growth import adopt  # loads torch
 
-    settings = _absolute(adopt(request.settings))
+        settings = adopt(settings)
+    settings = _absolute(settings)
     config = resolve({"data.dataset": STORES_OWN}, settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     asked = Path(config.run.out or f"runs/{name}")
@@ -217,16 +221,6 @@ def _rename(path: Path, names: ProductNames) -> None:
 
     if rename(path, names):
         print(f"Its classes have the names asked for, in {path / 'report.html'} and model.json.")
-
-
-def _check_model(config: RunConfig) -> None:
-    """Raises ConfigError, DataError for a model that cannot be built: better now than when stores have joined."""
-    from common import models
-    from common.orders import STORE_CHANNELS  # loads torch
-    from server.plan import settle
-
-    settle(config, None, STORE_CHANNELS)
-    models.check_weights(config.model)
 
 
 @contextmanager

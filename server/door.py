@@ -70,7 +70,7 @@ def make_door(
 
     @asynccontextmanager
     async def lifespan(door: Starlette) -> AsyncIterator[None]:
-        url, trust = ("https://127.0.0.1", guard.chain.client_tls()) if guard else ("http://127.0.0.1", True)
+        url, trust = ("https://127.0.0.1", guard.chain.client_tls()) if guard else ("http://127.0.0.1", False)
         async with httpx.AsyncClient(
             base_url=f"{url}:{superlink_port}",
             verify=trust,

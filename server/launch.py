@@ -175,7 +175,7 @@ class FlowerServer:
             tls.check_hostname = False  # the address that we listen on need not be the one in kits
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
-            return httpx.get(url, verify=tls or True, timeout=2, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(url, verify=tls or False, timeout=2, trust_env=False).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

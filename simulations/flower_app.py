@@ -23,7 +23,8 @@ from common.config import STORES_OWN, RunConfig, flatten, resolve
 from common.device import pick
 from common.files import cache_directory
 from common.images.types import Images, StoreData
-from common.orders import STORE_CHANNELS, EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.models.spec import STORE_CHANNELS
+from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from server.app import GridTraining
 from server.guarantee import check_cohort
 from server.plan import settle

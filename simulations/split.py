@@ -29,9 +29,10 @@ from common.errors import ConfigError, DataError
 from common.files import sync_directory, write_json, write_text
 from common.images.contents import digest_of, read_photo
 from common.images.decode import NotUsableError, PixelFormat, decode
-from common.images.folder import sort_out, splits_of
+from common.images.folder import sort_out
 from common.images.left_out import listed
 from common.images.parallel import in_order
+from common.images.photo_splits import splits_of
 from common.images.scan import UNLABELLED, Photo, scan
 from common.images.types import Images
 from common.seeding import rng

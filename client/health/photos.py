@@ -11,9 +11,9 @@ from common.errors import DataError
 from common.images import contents
 from common.images.cache import Remembered, remembered
 from common.images.decode import NotUsableError, PixelFormat, decode
-from common.images.folder import splits_of
 from common.images.listing import is_photo
 from common.images.parallel import in_order
+from common.images.photo_splits import splits_of
 from common.images.scan import Photo, Scan, scan
 from common.images.split import Split
 from common.words import counted

@@ -21,9 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from common.errors import DataError
 from common.files import private_directory, write_atomic
@@ -49,7 +47,7 @@ class Decoded:
     digests: per file its content's hash, or the reason why it is not usable
     """
 
-    pixels: Tensor
+    pixels: NDArray[np.uint8]
     digests: tuple[bytes | NotUsableError, ...]
 
 
@@ -122,7 +120,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
         ) from error
     reasons = {digest: NotUsableError(reason) for digest, reason in stored.unusable.items()}
     results = tuple(reasons.get(d.hex(), d) if isinstance(d, bytes) else d for d in read.digests)
-    return Decoded(torch.from_numpy(stored.pixels), results)
+    return Decoded(stored.pixels, results)
 
 
 def remembered(root: Path) -> Remembered:

@@ -11,8 +11,9 @@ from common.errors import DataError
 from common.images.cache import Progress, open_pixels
 from common.images.decode import NotUsableError, PixelFormat
 from common.images.left_out import listed
+from common.images.photo_splits import splits_of
 from common.images.scan import Photo, expected, scan
-from common.images.split import SPLITS, HeldOut, Split, SplitRule, splits_by_content
+from common.images.split import SPLITS, Split, SplitRule
 from common.images.types import Images
 from common.suggest import nearest
 from common.words import counted
@@ -119,7 +120,7 @@ def open_folder(
     if not usable:
         raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
     numbers = {"": -1} | {label: number for number, label in enumerate(names)}
-    whole = Images.whole(decoded.pixels, torch.tensor([numbers[photo.label] for photo in usable]))
+    whole = Images.whole(torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable]))
     placed = list(zip(usable, splits_of(usable, digests, arrangement.rule), strict=True))
     return Folder(
         classes=names,
@@ -168,18 +169,6 @@ def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Fold
     shared = table[next(iter(folder.splits.values())).labels]
     splits = {split: replace(images, labels=shared) for split, images in folder.splits.items()}
     return replace(folder, classes=to, splits=splits)
-
-
-def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class") -> list[Split]:
-    """The split of each photo, whose content hashes to the digest in its place; `rule`: see `common.images.split`."""
-    given = {photo.split for photo in photos} - {None}
-    held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
-    held_out -= given
-    rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
-    found = splits_by_content([photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule)
-    chosen = {row: photo.split for row, photo in enumerate(photos) if photo.split}
-    chosen |= zip(rows, found, strict=True)
-    return [chosen[row] for row in range(len(photos))]
 
 
 def _unknown(name: str, to: tuple[str, ...]) -> str:

@@ -5,10 +5,10 @@ maps float32 [N, channels, image_size, image_size] to logits [N, classes], and o
 """
 
 import difflib
-from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.config import ModelConfig
 from common.errors import ConfigError
@@ -114,7 +114,7 @@ def set_training(module: "nn.Module", mode: bool) -> None:
 def _find(name: str) -> Source:
     if name in OURS:
         address, least_size = OURS[name]
-        return Source(build=_imported(address), usual_size=PHOTO_SIZE, least_size=least_size)
+        return Source(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
     from common.models import zoo
 
     known = zoo.names()
@@ -125,10 +125,11 @@ def _find(name: str) -> Source:
     raise ConfigError(f"Unknown model {name!r}: expected one of ours or a torchvision classification model; {hint}")
 
 
-def _imported(address: str) -> Callable[..., Any]:
+def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":
+    """Load the file of a network, and torch with it, no earlier than the network is built."""
     module, _, function = address.partition(":")
-    builder: Callable[..., Any] = getattr(import_module(module), function)
-    return builder
+    built: nn.Module = getattr(import_module(module), function)(classes, image_size, channels)
+    return built
 
 
 def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -11,6 +11,8 @@ from common.config.learning import Freeze
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells by how many quarter turns a photo was turned; see `common.images.turns`."""
 
+STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
+
 
 @dataclass(frozen=True)
 class ModelSpec:

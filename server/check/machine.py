@@ -22,8 +22,8 @@ _NUMBER = 4  # bytes of a float32
 
 def disk(subject: Subject) -> Iterator[Finding]:
     """Room for checkpoints, for a round's updates, and for the report."""
-    from common.orders import STORE_CHANNELS  # loads torch
-    from server.plan import prepare, settle
+    from common.models.spec import STORE_CHANNELS
+    from server.plan import prepare, settle  # loads torch
 
     config = settle(subject.config, None, STORE_CHANNELS)
     numbers = prepare(config, config.data.classes or tuple(map(str, range(100))), STORE_CHANNELS).params.numel()

@@ -16,7 +16,7 @@ def test_photos(subject: Subject) -> Iterator[Finding]:
         return
     from common.images.folder import Arrangement, open_folder, relabel  # loads torch
     from common.images.left_out import listed
-    from common.orders import STORE_CHANNELS
+    from common.models.spec import STORE_CHANNELS
     from server.plan import settle
 
     config = settle(subject.config, None, STORE_CHANNELS)

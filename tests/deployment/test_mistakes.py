@@ -13,7 +13,7 @@ from client.main import app as client
 from server.main import app as server
 from tests.commands import call
 from tests.deployment.conftest import Starter
-from tests.deployment.deployed import draw_photos, free_port
+from tests.deployment.deployed import draw_photos
 
 COMMANDS = {"flower-client": client, "flower-server": server}
 JOIN = ["flower-client", "join", "--server", "127.0.0.1:9", "--name", "north", "--insecure", "--data"]
@@ -132,16 +132,24 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         assert_one_sentence([*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
 
 
-@pytest.mark.slow
-def test_no_store_joins(command: Starter, tmp_path: Path) -> None:
-    started = command.server(tmp_path / "run", free_port(), "--stores", "2", "--wait", "0.5")
-    assert started.ends() == 5
-    assert "0 of the 2 stores needed joined within 0.5 s" in started.lines[-1]
-
-
 def test_help_loads_nothing_heavy() -> None:
     program = "import sys, client.main, server.main; sys.exit(bool({'torch', 'flwr', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_who_trains_nothing_loads_no_pytorch(photos: Path) -> None:
+    """The launcher of a run of default strategy and the store's process on the line: 3 s and 500 MB each."""
+    program = """
+import sys
+from pathlib import Path
+from common.config import resolve
+from server.early_check import check_early
+check_early(resolve({"model.name": "niid-cnn"}))
+import client.enrol, client.join, client.survey, server.conduct, server.credentials.clerk, server.door, server.live.web
+client.survey.survey(Path(sys.argv[1]))
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program, photos], check=False).returncode == 0
 
 
 def assert_one_sentence(arguments: list[str], code: int, words: str) -> None:
