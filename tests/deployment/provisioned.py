@@ -3,20 +3,27 @@
 import base64
 import http.client
 import ssl
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import MessageType
 
+from client.fleet import Line
 from client.kit import Credentials
+from client.narrator import UnknownStoreError
+from common.errors import RefusedError
+from common.messages import encode_result
+from common.orders import StoreInfo
 from server.addresses import Address
 from server.credentials.kits import Chain
 from server.launch import FlowerServer
-from tests.deployment.deployed import free_port
+from tests.deployment.deployed import PATIENCE, free_port
 
 PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}
 
@@ -30,6 +37,30 @@ def running(place: Path, *stores: str) -> Iterator[tuple[Chain, FlowerServer]]:
         chain.write_kit(store)
     with FlowerServer(place / "flower", Address("127.0.0.1", port), chain) as flower:
         yield chain, flower
+
+
+class Quiet:
+    """A narrator that is heard by nobody."""
+
+    def joined(self) -> None: ...
+
+    def lost(self, reason: str) -> None: ...
+
+    def found(self) -> None: ...
+
+
+def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
+    """Be a store that is there and answers what it is asked, and trains nothing, until the chain takes it out."""
+    with (
+        suppress(RefusedError, UnknownStoreError),
+        Line(credentials, Quiet(), patience=time.monotonic() + PATIENCE) as line,
+    ):
+        while True:
+            for head in line.receive():
+                message, _ = line.fetch(head)
+                if head.type == MessageType.QUERY:
+                    line.send(line.pack(message, encode_result(info), 0.0))
+            time.sleep(0.1)
 
 
 def signed(key: ec.EllipticCurvePrivateKey, claimed: ec.EllipticCurvePrivateKey, ahead: float = 0.0) -> dict[str, str]:

@@ -37,8 +37,9 @@ def test_a_server_is_listed_and_stopped_from_another_terminal(command: Starter, 
     stop = command("flower-server", "stop", "spring")
     assert stop.ends() == 0, stop.text
     assert f"{out}: Stopped." in stop.text
-    assert server.ends() != 0
+    assert server.ends() == 130, server.text
     assert "Stopping after this round" in server.text
+    assert "nothing was trained" in server.lines[-1]
     assert processes_of(out) == []
     assert listed(command, out) == {}
 

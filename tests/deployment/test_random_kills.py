@@ -1,4 +1,4 @@
-"""Processes of one run are killed at random moments, again and again; it ends well, and its history is complete.
+"""Processes of one run are killed at random moments, again and again; it goes on, and its history is complete.
 
 FEDSHELF_KILLS=50 python -m pytest -m slow tests/deployment/test_random_kills.py
 """
@@ -21,7 +21,6 @@ pytestmark = [
 
 STORES = ("mitte", "ost")
 KILLS = int(os.environ.get("FEDSHELF_KILLS", "4"))
-ROUNDS = 8 * KILLS
 # By a part of the command line: the server's processes, then a store's two.
 VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp", "server.credentials.clerk",
            "flower-server start", "flower-client join", "spawn_main"]  # fmt: skip
@@ -47,11 +46,8 @@ class Supervisor:
         """False once the command has ended by itself."""
         return self._thread.is_alive()
 
-    def finish(self) -> None:
-        """Wait for an end that is no kill."""
-        self._thread.join()
-
     def stop(self) -> None:
+        """End it as Ctrl-C does."""
         self._over.set()
         self.started[-1].interrupt()
         self._thread.join()
@@ -61,33 +57,39 @@ class Supervisor:
         return "\n---\n".join(command.text for command in self.started)
 
 
+def await_rounds(out: Path, more: int) -> None:
+    done = len(history(out))
+    wait_for(lambda: len(history(out)) >= done + more)
+
+
 def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
     out, chain, draw = tmp_path / "run", tmp_path / "chain", random.Random(7)
     address = ["--host", "127.0.0.1", "--port", str(free_port())]
     assert command("flower-server", "provision", *address, "--stores", ",".join(STORES), "--out", chain).ends() == 0
     start = ["flower-server", "start", "--credentials", chain / "server", "--host", "127.0.0.1", "--stores", "2"]
-    start += ["--rounds", str(ROUNDS), "--out", out]
+    start += ["--rounds", "100000", "--out", out]
     start += ["--model", "niid-cnn", "--lr", "0.02", "--set", "data.image_size=32", "--confirm-classes", "hat,shirt"]
     join = ["flower-client", "join", "--data"]
     server = Supervisor(command, *start)
     stores = [Supervisor(command, *join, folders[name], "--kit", chain / "kits" / f"{name}.kit") for name in STORES]
     killed: list[str] = []
-    while len(killed) < KILLS and not (out / "summary.json").exists():
+    while len(killed) < KILLS:
         victim = draw.choice(VICTIMS)
         if pids := process_ids(victim, tmp_path):
             os.kill(draw.choice(pids), signal.SIGKILL)
             killed.append(victim)
-        threading.Event().wait(draw.uniform(0.5, 16.0))  # a moment like any other
-        for store in stores:
-            assert store.is_at_work, store.text
-    server.finish()
-    for store in stores:
-        store.stop()
-    assert len(killed) == KILLS, f"the run ended after {len(killed)} kills; give it more rounds"
-    assert server.started[-1].process.returncode == 0, server.text
-    assert summary(out)["status"] == "finished"
+            if len(killed) % 2 == 0:  # a server whose app dies four times in one round gives up
+                await_rounds(out, 1)
+        threading.Event().wait(draw.uniform(0.5, 8.0))  # a moment like any other
+        for each in (server, *stores):
+            assert each.is_at_work, each.text
+    await_rounds(out, 2)
+    for each in (server, *stores):
+        each.stop()
+    assert server.started[-1].process.returncode == 130, server.text
+    assert summary(out)["status"] == "stopped"
     records = history(out)
-    assert [record["round"] for record in records] == list(range(1, ROUNDS + 1))
+    assert [record["round"] for record in records] == list(range(1, len(records) + 1))
     for record in records:
         assert sorted([*record["stores"], *record["failed"]]) == record["sampled"]
         assert len(record["stores"]) >= 2

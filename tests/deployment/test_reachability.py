@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -29,11 +30,14 @@ from common.kit import Kit, chain_id
 from server.credentials.authority import Authority, key_text
 from server.credentials.guard import AHEAD, BEHIND
 from server.credentials.kits import Chain
+from server.credentials.sessions import read_sessions
 from server.door import FLEET_CALLS
 from server.launch import FlowerServer
+from server.main import app
+from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import wait_for
-from tests.deployment.provisioned import PROTOBUF, client_of, running, signed, status_without_words
+from tests.deployment.provisioned import PROTOBUF, Quiet, client_of, running, signed, status_without_words
 
 STORES = ("oslo-7", "lyon-2", "süd 2", "rome", "bonn")
 
@@ -69,16 +73,6 @@ def oslo(chain: Chain, place: Path) -> Credentials:
     credentials = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=30)
     wait_for(lambda: "oslo-7" in nodes(place).values())
     return credentials
-
-
-class Quiet:
-    """A narrator that is heard by nobody."""
-
-    def joined(self) -> None: ...
-
-    def lost(self, reason: str) -> None: ...
-
-    def found(self) -> None: ...
 
 
 def nodes(place: Path) -> dict[str, str]:
@@ -240,15 +234,36 @@ def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -
 
 
 @pytest.mark.slow
-def test_a_person_whose_store_is_revoked_is_told_and_the_command_ends(
+def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
     chain: Chain, place: Path, command: Starter, folders: dict[str, Path]
 ) -> None:
-    command.environment = command.environment | {"FEDSHELF_HOME": str(place / "state")}
-    store = command("flower-client", "join", "--kit", chain.kit_path("bonn"), "--data", folders["ost"])
-    store.says("Joined; waiting for work.")
+    """Of two with one home the first goes on, and its restart is no copy."""
+    home, copy = place / "state", place / "copied"
+    join = ("flower-client", "join", "--kit", chain.write_kit("bonn", with_key=True), "--data", folders["ost"])
+    command.environment = command.environment | {"FEDSHELF_HOME": str(home)}
+    first = command(*join)
+    first.says("Joined; waiting for work.")
+    shutil.copytree(home, copy)
+    command.environment = command.environment | {"FEDSHELF_HOME": str(copy)}
+    second = command(*join)
+    second.says("another flower-client with this store's key was at work seconds ago")
+    assert second.ends() == RefusedError.exit_code == 7
+    assert "It came first and goes on; this one ends." in second.lines[-1]
+    assert first.process.poll() is None
+    noted = "127.0.0.1: store bonn: a second machine, or a copy of its home,"
+    wait_for(lambda: f"{noted} has its key" in door_log(place))
+    wait_for(lambda: read_sessions(chain.sessions)["bonn"].refused)
+    listed = call(app, "stores", "list", "--credentials", chain.directory)
+    assert listed.returncode == 0, listed.stderr
+    assert "bonn: a second machine, or a copy of its home, came with its key until" in listed.stdout
+
+    first.kill()
+    command.environment = command.environment | {"FEDSHELF_HOME": str(home)}
+    again = command(*join)
+    again.says("Joined; waiting for work.")
     chain.stores.revoke("bonn")
-    assert store.ends() == RefusedError.exit_code == 7
-    assert store.lines[-1] == (
+    assert again.ends() == 7
+    assert again.lines[-1] == (
         "Error: The server does not let this store in: the chain has revoked this store. "
         "If that is a mistake, ask for a new kit."
     )

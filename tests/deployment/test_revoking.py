@@ -4,15 +4,19 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import tomli_w
 
+from client.enrol import credentials_for
+from common.kit import Kit
+from common.orders import StoreInfo
 from server.credentials.kits import Chain
 from server.launch import CONNECTION
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import SCRIPTS, wait_for
-from tests.deployment.provisioned import running
+from tests.deployment.provisioned import running, say_what_is_here
 
 pytestmark = pytest.mark.slow
 
@@ -82,13 +86,19 @@ def revoke(chain: Chain, place: Path, *stores: str) -> None:
 def test_orders_to_stores_revoked_since_the_look_are_known_at_once_to_be_in_vain(
     command: Starter, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at the same time: Flower has one name, none, for both orders. The third store trains all the same."""
+    """Two at the same time: Flower has one name, none, for both orders. The third store, a whole one, trains all the
+    same.
+    """
     (code := tmp_path / "code").mkdir()
     (code / "asking.py").write_text(APP)
     monkeypatch.setenv("PYTHONPATH", str(code))
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "others"))
     with running(tmp_path, *STORES) as (chain, _):
-        for name in STORES:
-            command("flower-client", "join", "--kit", chain.kit_path(name), "--data", folders[name])
+        for name in ("mitte", "ost"):
+            credentials = credentials_for(Kit.read(chain.kit_path(name)), wait=30)
+            info = StoreInfo(name, {"boot": 24, "hat": 24}, 0, 0)
+            Thread(target=say_what_is_here, args=(credentials, info), daemon=True).start()
+        command("flower-client", "join", "--kit", chain.kit_path("süd 2"), "--data", folders["süd 2"])
         submit(tmp_path)
         wait_for((tmp_path / "looked").exists)
         revoke(chain, tmp_path, "mitte", "ost")

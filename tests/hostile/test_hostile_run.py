@@ -23,16 +23,7 @@ from common.orders import StoreInfo, Update
 from server.announced import FEWEST
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port
-
-
-class Quiet:
-    """A narrator that is heard by nobody."""
-
-    def joined(self) -> None: ...
-
-    def lost(self, reason: str) -> None: ...
-
-    def found(self) -> None: ...
+from tests.deployment.provisioned import Quiet
 
 
 class Spite:
