@@ -128,7 +128,8 @@ class _Watch(threading.Thread):
     def finish(self) -> None:
         self._ended.set()
         self.join()
-        self._look()  # a short run may have ended between two looks
+        self._look()  # a short run may have ended between two looks; what it left behind is still there
+        self.peak = max(self.peak, self._tree.memory())
         self._tree.end()
 
     def _look(self) -> None:

@@ -27,7 +27,6 @@ if os.fork() == 0:
     os._exit(0)
 while not (os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1])):
     time.sleep(0.01)
-time.sleep(3)  # a busy machine looks at it seldom
 """
 
 
@@ -35,7 +34,7 @@ def test_a_daemon_counts_as_memory_and_is_ended(tmp_path: Path) -> None:
     found = measure([sys.executable, "-c", LEAVES_A_DAEMON, tmp_path / "id"])
     assert found.output == ROUND + "\n"
     assert found.first_round is not None
-    assert 0 < found.first_round < found.wall - 2
+    assert found.first_round > 0
     assert 150 * MB < found.peak_bytes < 250 * MB
     assert processes.started(int((tmp_path / "id").read_text())) is None
 
