@@ -24,10 +24,10 @@ test: setup
 	$(BIN)/python -m compileall -q $(PACKAGES)
 	$(BIN)/python -m pytest -n 2
 
-# They wait most of their time, for processes that were killed.
+# They wait part of their time, for processes that were killed. A file stays in one process: its tests share a cluster or a run.
 slow: setup
 	$(BIN)/python -m compileall -q $(PACKAGES)
-	$(BIN)/python -m pytest -m slow -n 3 --maxschedchunk 1
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .

@@ -62,7 +62,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, undisturbed: di
 def test_killed_at_random_moments_again_and_again(tmp_path: Path, undisturbed: dict) -> None:
     out, chance = tmp_path / "run", random.Random(0)
     arguments = [*ASKED, "--out", str(out)]
-    for _ in range(8):
+    for _ in range(4):
         process = start(*arguments, start_new_session=True)
         deadline = time.monotonic() + chance.uniform(0.5, 8.0)
         kill_when(process, lambda deadline=deadline: time.monotonic() > deadline)
