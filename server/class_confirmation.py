@@ -4,13 +4,16 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.claims import LONGEST_CLASS, MOST_CLASSES, is_class
 from common.class_names import normal, places
 from common.config import STORES_OWN, RunConfig
 from common.errors import ConfigError, DataError
 from common.files import write_text
-from common.orders import StoreInfo
+
+if TYPE_CHECKING:
+    from common.orders import StoreInfo  # loads torch, which the launcher does well without
 
 FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
 MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
@@ -42,7 +45,7 @@ def given(asked: str) -> list[str]:
 
 
 def unconfirmed(
-    config: RunConfig, classes: Sequence[str], known: Sequence[str], stores: Mapping[str, StoreInfo]
+    config: RunConfig, classes: Sequence[str], known: Sequence[str], stores: Mapping[str, "StoreInfo"]
 ) -> dict[str, list[str]]:
     """Return the classes that need a person's word, with the stores that have them.
 

@@ -145,7 +145,8 @@ from pathlib import Path
 from common.config import resolve
 from server.early_check import check_early
 check_early(resolve({"model.name": "niid-cnn"}))
-import client.enrol, client.join, client.survey, server.conduct, server.credentials.clerk, server.door, server.live.web
+import client.enrol, client.join, client.survey
+import server.class_confirmation, server.conduct, server.credentials.clerk, server.door, server.live.web
 client.survey.survey(Path(sys.argv[1]))
 sys.exit("torch" in sys.modules)
 """

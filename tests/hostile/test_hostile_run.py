@@ -1,7 +1,6 @@
 """A real run, with a store that does its worst against Flower itself."""
 
 import json
-import time
 from pathlib import Path
 from threading import Event, Thread
 
@@ -22,8 +21,18 @@ from common.messages import encode_result
 from common.orders import StoreInfo, Update
 from server.announced import FEWEST
 from tests.deployment.conftest import Starter
-from tests.deployment.deployed import free_port
+from tests.deployment.deployed import PATIENCE, free_port
 from tests.deployment.provisioned import Quiet
+
+
+class Joining(Quiet):
+    """A narrator that notes when the server knows the store."""
+
+    def __init__(self) -> None:
+        self.has_joined = Event()
+
+    def joined(self) -> None:
+        self.has_joined.set()
 
 
 class Spite:
@@ -31,13 +40,13 @@ class Spite:
 
     def __init__(self, port: int) -> None:
         self.port, self.over, self.refused, self.foreign = port, Event(), list[int](), list[bool]()
-        self.orders = 0
+        self.orders, self.narrator = 0, Joining()
         self.thread = Thread(target=self._work, daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
         try:
-            with Line(Credentials(f"127.0.0.1:{self.port}"), Quiet(), patience=time.monotonic() + 90) as line:
+            with Line(Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")) as line:
                 while not self.over.wait(0.1):
                     for head in line.receive():
                         self._answer(line, head)
@@ -93,6 +102,7 @@ def test_a_store_that_does_its_worst_loses_its_own_part_only(
     classes = ("--classes", "boot,hat,shirt")  # whichever two of the three stores come first
     server = command.server(out, port, "--stores", "3", "--rounds", "2", *classes, *quorum)
     spite = Spite(port)
+    assert spite.narrator.has_joined.wait(PATIENCE)  # first, so that it is one of those that begin
     for name in ("mitte", "ost"):
         command.store(folders[name], port)
     assert server.ends() == 0, server.text
