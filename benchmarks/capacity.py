@@ -246,7 +246,7 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     }
 
 
-BEFORE = ("activate-node 412", "activate-node 401")  # answers to stores that are not registered yet
+BEFORE = {f"activate-node {status}" for status in (401, 412, 503)}  # to stores that are not registered yet
 POLLS = ("pull-messages", "send-node-heartbeat", "activate-node")
 COLUMNS = {
     "round": ("round, s", 1, 1.0), "server": ("CPU a store and round, ms", 0, 1e-3),

@@ -202,7 +202,7 @@ class Line:
         """Heartbeats for as long as the line is open, also while the main thread trains."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
         while not self._closed.wait(HEARTBEAT / 2):
-            if self._polls.are_signs_of_life(HEARTBEAT):
+            if self._polls.are_signs_of_life(HEARTBEAT / 2):
                 continue
             try:
                 self._client.SendNodeHeartbeat(request)

@@ -8,7 +8,7 @@ ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
 PROCESS_HEADER = "fedshelf-process"  # of a store's calls: see `process_words`
 WANTED_PATH = "/fedshelf/wanted"  # a store asks whether the answer to an order is still waited for; 410: no
-HELD_HEADER = "fedshelf-held"  # of an answer to a poll: the server keeps polls until there is a message; ask at once
+HELD_HEADER = "fedshelf-held"  # of an answer to a poll: seconds that the server keeps one with no message; ask at once
 REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
 
 

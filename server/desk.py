@@ -16,11 +16,12 @@ from common.files import write_json
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
 PROCESSES = "processes.json"
 TRAFFIC = "traffic.json"  # likewise, of long transfers
+REGISTRATIONS = "registrations.json"  # what the SuperLink knows of enrolled stores, see `server.credentials.clerk`
 REGISTERED = "registered"  # there while the SuperLink knows all enrolled stores, see `server.credentials.clerk`
 WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
 ORDERS = "orders.jsonl"  # what the app gives the door to hand out, while it is at work; see `server.mailbox`
 PARTS, ANSWERS = "parts", "answers"  # folders: the parts of orders, by identity; complete answers, by their orders
-SILENT = "silent.json"  # stores that the door has not heard of for a while
+PRESENCE = "presence.json"  # which stores are there, as the door hears it; see `server.presence`
 CLASSES = "classes.json"  # what the app lets the door tell stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
@@ -78,7 +79,7 @@ class Desk:
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            talk = (CLASSES, WITHDRAWN, ORDERS, SILENT)
+            talk = (CLASSES, WITHDRAWN, ORDERS, PRESENCE)
             told = (self.events, self._nodes, *(self.directory / name for name in talk))
             for path in (*told, self._outcome, self._stop, *([] if only_delivers else [self.board, self._delivering])):
                 path.unlink(missing_ok=True)

@@ -36,10 +36,12 @@ from server.connections import Connection, ConnectionLimits
 from server.credentials.guard import KEY_HEADER, TIME_HEADER, Guard
 from server.credentials.kits import Chain
 from server.credentials.refusals import RefusalLog
-from server.desk import CLASSES, SILENT, TRAFFIC, WITHDRAWN
+from server.credentials.registered import Registered
+from server.desk import CLASSES, PRESENCE, TRAFFIC, WITHDRAWN
 from server.doorway import Doorway
 from server.exchange import Exchange
 from server.forward import address_of, forward, limited_body
+from server.heartbeats import Heartbeats
 from server.presence import Presence
 from server.superlink_health import SuperLinkHealth
 from server.traffic import Traffic
@@ -84,8 +86,11 @@ def make_door(
             door.state.classes = answered.with_name(CLASSES)
             door.state.traffic = Traffic(answered.with_name(TRAFFIC))
             door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
-            door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(SILENT))
-            watching = [asyncio.create_task(each.watch()) for each in (exchange, door.state.presence)]
+            door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(PRESENCE))
+            door.state.heartbeats = Heartbeats(client, door.state.presence)
+            door.state.registered = registered = Registered(answered.parent) if guard else None
+            watched = filter(None, (exchange, door.state.presence, registered))
+            watching = [asyncio.create_task(each.watch()) for each in watched]
             yield
             for task in watching:
                 task.cancel()
@@ -164,7 +169,9 @@ def _stopped(request: Request, guard: Guard) -> Response | None:
             _explain(response, request, guard)
             return response
         _prove(request, key)
-    reason = guard.refusal_of_process(address_of(request), request.headers)
+    presence: Presence = request.app.state.presence
+    is_waiting = presence.is_waiting(presence.node_of(key))
+    reason = guard.refusal_of_process(address_of(request), request.headers, is_waiting=is_waiting)
     return _refused(reason) if reason else None
 
 

@@ -23,6 +23,7 @@ from server.handshakes import Handshakes
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
 BACKLOG = 1024  # connections that wait to be accepted
+UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dead machine is noticed within 20 s
 LOOK = 1.0  # seconds between two looks at the certificate, and for connections that are late
 
 
@@ -82,6 +83,7 @@ class Doorway(uvicorn.Server):
             accepted.close()
             self._log.tell(address, "too many TLS handshakes")
             return
+        _keep_alive(accepted)
         connection = Connection(address, accepted.close)
         task = self._keep(self._greet(accepted, connection))
         task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began
@@ -128,6 +130,15 @@ class Doorway(uvicorn.Server):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _keep_alive(accepted: socket.socket) -> None:
+    """Let the system notice a client that is gone without a word while a request of its is held back."""
+    with contextlib.suppress(OSError):  # it is gone already
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in UNHEARD.items():
+            if (number := getattr(socket, option, None)) is not None:
+                accepted.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 class _Certificate:

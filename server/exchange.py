@@ -33,7 +33,7 @@ from server import answer_file
 from server.desk import ANSWERS, ORDERS, PARTS
 from server.tail import Tail
 
-HOLD = 8.0  # seconds for which a request for messages waits for one: shorter than a store is silent before it counts so
+HOLD = 25.0  # seconds for which a request for messages waits for one: stores give up after 30, many proxies do, too
 LOOK = 0.05  # seconds between two looks for orders
 LARGE = 2**18  # bytes of a part that is read or written in a thread
 

@@ -1,31 +1,30 @@
 """Calls of Flower's Fleet API that the door answers by itself: heartbeats, and those about orders in its hands.
 
 First of all the SuperLink has to say that the sender is the node that it says it is: it checks the signature of each
-heartbeat that is passed on. With a guard, which has checked the signature of each connection, that holds for the key;
-without, for the connection.
+heartbeat that is passed on, and of whoever is let in. With a guard, which has checked the signature of each connection,
+that holds for the key; without, for the connection.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import httpx
-from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import ActivateNodeResponse, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
-from flwr.proto.node_pb2 import Node
 from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 
 from common.door_words import PROCESS_HEADER
 from server.credentials.guard import KEY_HEADER
 from server.exchange import HOLD, Exchange
-from server.presence import INTERVAL
+from server.heartbeats import HEARTBEAT, Headers, Sender, with_interval
 
-HEARTBEAT, ACTIVATE, DEACTIVATE = (
-    f"/v1/fleet/{call}" for call in ("send-node-heartbeat", "activate-node", "deactivate-node")
-)
+ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
 PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 CONFIRM = "/v1/fleet/confirm-message-received"
+REGISTERING = 20.0  # seconds for which a store is kept that comes before the SuperLink has been told of it
 OWN: Mapping[str, type[Message]] = {
     HEARTBEAT: SendNodeHeartbeatRequest,
     PULL: PullMessagesRequest,
@@ -34,7 +33,6 @@ OWN: Mapping[str, type[Message]] = {
     PUSH: PushMessagesRequest,
     PIECE: PushObjectRequest,
 }
-Headers = list[tuple[bytes, bytes]]
 
 
 async def own_answer(request: Request, path: str, body: bytes, headers: Headers) -> Message | None:
@@ -47,7 +45,7 @@ async def own_answer(request: Request, path: str, body: bytes, headers: Headers)
     except DecodeError:
         return None
     node_id: int = asked.node.node_id
-    if not await _is_proven(request, path, node_id, headers):
+    if not await _is_proven(request, node_id, headers):
         return None
     state.presence.heard(node_id)
     return await _answer(request, node_id, asked)
@@ -79,40 +77,46 @@ def is_ours(request: Request) -> bool:
 
 async def _held(request: Request, node_id: int) -> Message:
     state = request.app.state
-    state.presence.heard(node_id, held=1)
-    try:
+    with state.presence.waiting(node_id):
         answer: Message = await state.exchange.pull(node_id, request.receive, HOLD if is_ours(request) else 0.0)
-    finally:
-        state.presence.heard(node_id, held=-1)
     return answer
 
 
-async def _is_proven(request: Request, path: str, node_id: int, headers: Headers) -> bool:
-    """Return whether the sender is this node; the SuperLink is asked by a heartbeat, and if one is due."""
+async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
+    """Return whether the sender is this node; the SuperLink is asked about one that is not known, and waited for."""
     state, key, connection = request.app.state, request.headers.get(KEY_HEADER, ""), request.state.connection
+    sender = Sender(key, node_id, headers, is_ours(request))
     is_known = node_id == (state.presence.node_of(key) if state.guard else connection.node)
-    if is_known and not state.presence.is_due(node_id):
+    if is_known and state.presence.is_known(node_id):
+        state.heartbeats.renew(sender)
         return True
-    beat = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=INTERVAL)
-    try:
-        answer = await state.client.post(HEARTBEAT, content=beat.SerializeToString(), headers=headers)
-        if answer.status_code != httpx.codes.OK or not SendNodeHeartbeatResponse.FromString(answer.content).success:
-            return False
-    except (httpx.TransportError, DecodeError):  # it is away: messages go on
-        return is_known and path != HEARTBEAT
-    state.presence.proven(key, node_id, is_ours=is_ours(request))
+    if not await state.heartbeats.is_proven(sender):
+        return False
     connection.node = node_id
     return True
 
 
-async def activated(request: Request, answer: httpx.Response, body: bytes, headers: Headers) -> httpx.Response:
-    """Return the answer to a node that comes, asking anew if the SuperLink still takes a silent process to be there."""
+async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Response:
+    """Return the SuperLink's answer to a node that comes, once it has been told of the store that the node is of.
+
+    It may take an earlier process of the store to be there. Of ours one at a time speaks for a store, and this one
+    does: then that one is signed off, and the SuperLink asked anew.
+    """
     state, key = request.app.state, request.headers.get(KEY_HEADER, "")
-    before = state.presence.node_of(key)
-    if answer.status_code == httpx.codes.PRECONDITION_FAILED and state.guard and state.presence.is_silent(before):
+    if state.registered and not await state.registered.has(key, REGISTERING):
+        return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
+    body = with_interval(body)
+    answer: httpx.Response = await state.client.post(ACTIVATE, content=body, headers=headers)
+    before = state.registered.node_of(key) if state.registered else 0
+    is_gone = before and (is_ours(request) or state.presence.is_silent(before))
+    if answer.status_code == httpx.codes.PRECONDITION_FAILED and is_gone:
         leave = DeactivateNodeRequest(node_id=before)
         await state.client.post(DEACTIVATE, content=leave.SerializeToString(), headers=headers)
         answer = await state.client.post(ACTIVATE, content=body, headers=headers)
     if answer.status_code == httpx.codes.OK:
         state.presence.left(key)
+        with suppress(DecodeError):
+            node_id = ActivateNodeResponse.FromString(answer.content).node_id
+            state.presence.proven(key, node_id, is_ours=is_ours(request))
+            request.state.connection.node = node_id
     return answer

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from common.door_words import HELD_HEADER
 from server.bounded_http import LARGEST_BODY
 from server.credentials.guard import KEY_HEADER
-from server.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activated, is_ours, own_answer
+from server.exchange import HOLD
+from server.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activate, is_ours, own_answer
 
 PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
 FLOWERS = b"flwr-"
@@ -35,11 +36,12 @@ async def forward(request: Request) -> Response:
         if (own := await own_answer(request, path, body, headers)) is not None:
             content = own.SerializeToString()
             _follow(state, path, key, body, content)
-            held = {HELD_HEADER: "1"} if path == PULL and is_ours(request) else {}
+            held = {HELD_HEADER: f"{HOLD:g}"} if path == PULL and is_ours(request) else {}
             return Response(content, media_type=PROTOBUF_MEDIA_TYPE, headers=held)
-        answer = await client.post(path, content=body, headers=headers)
         if path == ACTIVATE:
-            answer = await activated(request, answer, body, headers)
+            answer = await activate(request, body, headers)
+        else:
+            answer = await client.post(path, content=body, headers=headers)
     except httpx.TimeoutException:
         return Response(status_code=504)
     except httpx.TransportError:

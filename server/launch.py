@@ -25,7 +25,7 @@ from server.credentials.kits import Chain
 from server.desk import ANSWERED, PROCESSES
 from server.processes import Children, end_leftovers, installed
 
-PATIENCE = 5.0  # seconds for a port to become free
+PATIENCE = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
 CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
@@ -175,7 +175,7 @@ class FlowerServer:
             tls.check_hostname = False  # the address that we listen on need not be the one in kits
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
-            return httpx.get(url, verify=tls or False, timeout=2, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(url, verify=tls or False, timeout=PATIENCE, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -1,5 +1,6 @@
 """Reach stores from the server's app and read what comes back: by Flower's grid, or files for the door before it."""
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from common.messages import Notice, Query, Result, decode_result, encode_order
 from common.naming import check_store_name
 from common.orders import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
 from server.answered import Answered
-from server.desk import SILENT, TRAFFIC, WITHDRAWN
+from server.desk import PRESENCE, TRAFFIC, WITHDRAWN
 from server.mailbox import GONE, Mailbox
-from server.presence import silent_nodes
+from server.presence import PresenceReader
 from server.pulls import UNREADABLE, Pulls
 from server.traffic import Flow, TrafficReader
 from server.withdrawn import Withdrawals
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
+LISTED_EVERY = 30.0  # seconds between two looks at the SuperLink's list of nodes, if the door tells of no change
 _LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
 # flwr.common.constant.ErrorCode, which is private
 LOST = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
@@ -45,18 +47,27 @@ class Link:
         self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
         self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
         self._mailbox = Mailbox(carried) if carried else None
-        self._silent_in = carried and carried / SILENT
+        self._presence = PresenceReader(carried / PRESENCE) if carried else None
+        self._online, self._asked = set[int](), float("-inf")
         self._known: set[int] = set()
         self._here: set[int] = set()
 
     def nodes(self) -> set[int]:
         """The nodes that are connected: those whose heartbeats come, and those that were and whose answers come."""
-        online = set(self._grid.get_node_ids())
-        if self._silent_in:
-            online -= silent_nodes(self._silent_in)
+        online = self._listed()
         self._known |= online
         self._here = online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
         return set(self._here)
+
+    def _listed(self) -> set[int]:
+        """Those whose heartbeats come. The SuperLink's list costs it more the more there are: as long as the door hears
+        of no change, an earlier one holds.
+        """
+        if self._presence is None:
+            return set(self._grid.get_node_ids())
+        if self._presence.has_changed() or time.monotonic() - self._asked > LISTED_EVERY:
+            self._online, self._asked = set(self._grid.get_node_ids()), time.monotonic()
+        return self._presence.of(self._online)
 
     def flows(self) -> Mapping[int, Flow]:
         """The long transfers that go on just now, by node."""

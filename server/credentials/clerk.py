@@ -13,13 +13,15 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from click import Abort, ClickException
+from click import Abort, ClickException, Command
 from pydantic import BaseModel
+from typer.main import get_command
 
 from common.errors import ConfigError
 from common.files import write_json, write_text
@@ -27,9 +29,10 @@ from server.credentials.authority import renew_if_due
 from server.credentials.kits import Chain
 from server.credentials.registry import Entry, State
 from server.credentials.watched import Watched
-from server.desk import REGISTERED
+from server.desk import REGISTERED, REGISTRATIONS
 
 LOOK = 0.2  # seconds between two looks at the chain's stores
+SAVED_EVERY = 0.5  # seconds between two notes of who is registered, while many are
 RETRY = 1.0  # seconds until the SuperLink is asked again after it has not answered
 REVOKED = "revoked.json"  # in Flower's directory: who was taken out of the chain, and when
 HOUR = 3600.0  # seconds between two looks at the certificate
@@ -43,10 +46,10 @@ class Node(BaseModel):
 
 
 class Registrations(BaseModel):
-    """What the SuperLink has been told: nodes by number, and the one being told (None if none is)."""
+    """What the SuperLink has been told: nodes by number. pending: nodes that it is being told of, in this order."""
 
     nodes: dict[str, Node] = {}
-    pending: Node | None = None
+    pending: list[Node] = []
 
 
 class Clerk:
@@ -54,7 +57,7 @@ class Clerk:
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
         self._chain, self._directory, self._connection = chain, directory, connection
-        self._path, self._revoked = _registrations(directory), dict[str, float]()
+        self._path, self._revoked = directory / REGISTRATIONS, dict[str, float]()
         self._known = (
             Registrations.model_validate_json(self._path.read_bytes()) if self._path.exists() else Registrations()
         )
@@ -71,8 +74,7 @@ class Clerk:
             if wanted.get(node.store) != node.key:
                 self._unregister(number)
         there = {node.store for node in self._known.nodes.values()}
-        for name in sorted(wanted.keys() - there):
-            self._register(Node(store=name, key=wanted[name]))
+        self._register([Node(store=name, key=wanted[name]) for name in sorted(wanted.keys() - there)])
         registered.touch()
 
     def _tell_revoked(self, entries: Mapping[str, Entry]) -> None:
@@ -82,17 +84,24 @@ class Clerk:
             write_json(self._directory / REVOKED, revoked)
             self._revoked = revoked
 
-    def _register(self, node: Node) -> None:
-        self._known.pending = node
+    def _register(self, nodes: Sequence[Node]) -> None:
+        """Register stores one after the other; which number each has got is noted now and then, and at the end."""
+        if not nodes:
+            return
+        self._known.pending = list(nodes)
         self._save()
-        with tempfile.NamedTemporaryFile("w", suffix=".pub", encoding="utf-8") as file:
-            file.write(node.key + "\n")
-            file.flush()
-            answer = self._flwr("register", file.name, self._connection, "--name", node.store)
-        self._known.nodes[str(answer["node-id"])] = node
-        self._known.pending = None
-        self._save()
-        print(f"{node.store} is registered.", flush=True)
+        saved = time.monotonic()
+        for node in nodes:
+            with tempfile.NamedTemporaryFile("w", suffix=".pub", encoding="utf-8") as file:
+                file.write(node.key + "\n")
+                file.flush()
+                answer = self._flwr("register", file.name, self._connection, "--name", node.store)
+            self._known.nodes[str(answer["node-id"])] = node
+            self._known.pending.remove(node)
+            print(f"{node.store} is registered.", flush=True)
+            if time.monotonic() - saved > SAVED_EVERY or not self._known.pending:
+                self._save()
+                saved = time.monotonic()
 
     def _unregister(self, number: str) -> None:
         node = self._known.nodes.pop(number)
@@ -102,13 +111,13 @@ class Clerk:
         print(f"{node.store} is not registered any more.", flush=True)
 
     def _settle_pending(self) -> None:
-        """A clerk may have died between telling the SuperLink and noting its answer."""
-        if self._known.pending is None:
+        """A clerk may have died between telling the SuperLink and noting its answers: it lists nodes by their age."""
+        if not self._known.pending:
             return
-        for row in self._flwr("ls", self._connection)["nodes"]:
-            if row["node-id"] not in self._known.nodes and row["status"] != "unregistered":
-                self._known.nodes[row["node-id"]] = self._known.pending
-        self._known.pending = None
+        rows = [row for row in self._flwr("ls", self._connection)["nodes"] if row["status"] != "unregistered"]
+        numbers = [row["node-id"] for row in rows if row["node-id"] not in self._known.nodes]
+        self._known.nodes |= dict(zip(numbers, self._known.pending, strict=False))
+        self._known.pending = []
         self._save()
 
     def _save(self) -> None:
@@ -121,8 +130,7 @@ class Clerk:
     def _flwr(self, *arguments: str) -> Mapping[str, Any]:
         """What `flwr supernode ARGUMENTS` answers. Raises FlowerError."""
         with _captured_output() as said, contextlib.suppress(SystemExit, ClickException, Abort):
-            command = next(iter(entry_points(group="console_scripts", name="flwr"))).load()
-            command(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
+            _command().main(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
         text = "".join(said)
         try:
             answer = json.loads(text[text.index("{") :])
@@ -131,6 +139,12 @@ class Clerk:
         if not answer.get("success"):
             raise FlowerError(" ".join(str(answer.get("error-message", answer)).split())[:300])
         return dict(answer)
+
+
+@cache
+def _command() -> Command:
+    """Return Flower's command line, which takes 26 ms to lay out."""
+    return get_command(next(iter(entry_points(group="console_scripts", name="flwr"))).load())
 
 
 @contextlib.contextmanager
@@ -156,16 +170,12 @@ class FlowerError(Exception):
 
 def begin_registrations(directory: Path, *, has_chain: bool) -> None:
     """For a SuperLink that starts anew, and knows no node; without a chain there is no file that names nodes."""
-    _registrations(directory).unlink(missing_ok=True)
+    (directory / REGISTRATIONS).unlink(missing_ok=True)
     _nodes(directory).unlink(missing_ok=True)
     (directory / REVOKED).unlink(missing_ok=True)
     (directory / REGISTERED).unlink(missing_ok=True)
     if has_chain:
         write_json(_nodes(directory), {})
-
-
-def _registrations(directory: Path) -> Path:
-    return directory / "registrations.json"
 
 
 def _nodes(directory: Path) -> Path:

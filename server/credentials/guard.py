@@ -56,10 +56,15 @@ class Guard:
             return self._use_kit(address, standing, headers)
         return None
 
-    def refusal_of_process(self, address: str, headers: Mapping[str, str]) -> Reason | None:
-        """Why a request that has proven its key may not pass: another process speaks for the store. None if it may."""
+    def refusal_of_process(self, address: str, headers: Mapping[str, str], *, is_waiting: bool) -> Reason | None:
+        """Why a request that has proven its key may not pass: another process speaks for the store. None if it may.
+
+        is_waiting: a request of the store's process is held back, by which that is heard as long as it lives
+        """
         key = headers[KEY_HEADER]
         standing = self._stores[key]
+        if is_waiting:
+            self._sessions.heard(standing.name)
         reason = self._sessions.refusal(standing.name, key, headers.get(PROCESS_HEADER, ""), address)
         if reason is Reason.IN_USE:
             self.log.tell(address, f"store {standing.name}: a second machine, or a copy of its home, has its key")
@@ -180,7 +185,7 @@ class Guard:
         for name, entry in entries.items():
             for key in filter(None, (entry.key, entry.next_key)):
                 standing = _Standing(name, key, entry.state is State.REVOKED, is_next=key == entry.next_key)
-                found[_header(key)] = standing
+                found[key_header(key)] = standing
         return entries, found
 
 
@@ -199,8 +204,8 @@ def _text(path: Path) -> str:
 
 
 @lru_cache(maxsize=2**14)  # the list of stores is read anew at each change, and 1,000 keys take 50 ms to translate
-def _header(key: str) -> str:
-    """What Flower's clients put into KEY_HEADER for a public key."""
+def key_header(key: str) -> str:
+    """Return KEY_HEADER of Flower's clients for a public key in OpenSSH's text form."""
     loaded = serialization.load_ssh_public_key(key.encode())
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return base64.b64encode(loaded.public_bytes(serialization.Encoding.PEM, form)).decode()

@@ -94,6 +94,11 @@ class Sessions:
         self._save_at_times()
         return None
 
+    def heard(self, store: str) -> None:
+        """Take note that the process that speaks for a store lives."""
+        if speaker := self._speakers.get(store):
+            speaker.heard = self._clock()
+
     def left(self, store: str, told: str) -> None:
         """Take note that the process has taken leave: any other may come at once."""
         speaker = self._speakers.get(store)

@@ -31,7 +31,9 @@ from google.protobuf.message import Message as ProtoMessage
 from client.parcels import Head, Parcel, answer_to, heads, put_together, take_apart
 from common.door_words import HELD_HEADER, PROCESS_HEADER, process_words
 from server.desk import ANSWERS, ORDERS, PARTS
+from server.exchange import HOLD
 from server.mailbox import GONE, Mailbox
+from server.presence import INTERVAL
 from server.pulls import UNREADABLE
 from tests.deployment.deployed import free_port, wait_for
 
@@ -40,21 +42,32 @@ Reply = TypeVar("Reply", bound=ProtoMessage)
 
 
 class SuperLink:
-    """Takes heartbeats of the nodes that it knows, and answers 404 to all else; `seen` tells the paths."""
+    """Lets OSLO in, takes heartbeats of the nodes that it knows, and answers 404 to all else.
+
+    seen:      the paths
+    intervals: of heartbeats, as it was told them
+    """
 
     def __init__(self) -> None:
-        self.port, self.seen = free_port(), list[str]()
-        seen = self.seen
+        self.port, self.seen, self.intervals = free_port(), list[str](), list[float]()
+        seen, intervals = self.seen, self.intervals
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 seen.append(call := self.path.rpartition("/")[2])
-                answer = b""
-                if call == "send-node-heartbeat":
-                    is_known = SendNodeHeartbeatRequest.FromString(body).node.node_id != STRANGER
-                    answer = SendNodeHeartbeatResponse(success=is_known).SerializeToString()
-                self.send_response(200 if call == "send-node-heartbeat" else 404)
+                status, answer = 200, b""
+                match call:
+                    case "send-node-heartbeat":
+                        beat = SendNodeHeartbeatRequest.FromString(body)
+                        intervals.append(beat.heartbeat_interval)
+                        answer = SendNodeHeartbeatResponse(success=beat.node.node_id != STRANGER).SerializeToString()
+                    case "activate-node":
+                        intervals.append(fleet.ActivateNodeRequest.FromString(body).heartbeat_interval)
+                        answer = fleet.ActivateNodeResponse(node_id=OSLO).SerializeToString()
+                    case _:
+                        status = 404
+                self.send_response(status)
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -121,7 +134,7 @@ class Store:
 
     def poll(self) -> list[Head]:
         response = self.post("pull-messages", fleet.PullMessagesRequest(node=self.node))
-        assert HELD_HEADER in response.headers
+        assert float(response.headers[HELD_HEADER]) == HOLD
         return heads(fleet.PullMessagesResponse.FromString(response.content))
 
     def fetch(self, head: Head) -> Message:
@@ -203,9 +216,10 @@ def test_a_held_poll_is_answered_once_there_is_an_order_and_the_superlink_knows_
 def test_an_order_is_handed_out_once_and_to_its_node_alone(door: Door, mailbox: Mailbox, superlink: SuperLink) -> None:
     oslo, roma = Store(door, OSLO), Store(door, ROMA)
     (order,) = mailbox.send(record("for Oslo"), "train", {OSLO: 60.0})
-    (head,) = wait_for(oslo.poll)
-    assert roma.poll() == []
-    roma.node.node_id, superlink.seen[:] = ROMA, []
+    (for_roma,) = mailbox.send(record("for Roma"), "train", {ROMA: 60.0})
+    (head,), (other,) = wait_for(oslo.poll), wait_for(roma.poll)
+    assert (head.message_id, other.message_id) == (order, for_roma)
+    superlink.seen.clear()
     for piece in head.pieces:
         request = PullObjectRequest(node=roma.node, object_id=piece)
         assert roma.post("pull-object", request).status_code == 404  # the SuperLink's, who was asked
@@ -213,7 +227,9 @@ def test_an_order_is_handed_out_once_and_to_its_node_alone(door: Door, mailbox: 
     assert roma.post("push-messages", parcel.head).status_code in (404, 422)
     claimed = PullObjectRequest(node=oslo.node, object_id=head.message_id)
     assert roma.post("pull-object", claimed).status_code == 200  # plain HTTP trusts what the SuperLink has said of it
-    assert oslo.poll() == []
+    (second,) = mailbox.send(record("for Oslo, too"), "train", {OSLO: 60.0})
+    (head,) = wait_for(oslo.poll)
+    assert head.message_id == second
     assert order is not None
     assert mailbox.take(order) is None
 
@@ -235,6 +251,18 @@ def test_heartbeats_are_passed_on_now_and_then(door: Door, superlink: SuperLink)
     for _ in range(5):
         assert oslo.ask("send-node-heartbeat", beat, SendNodeHeartbeatResponse).success
     assert superlink.seen == ["send-node-heartbeat"]
+
+
+def test_a_node_that_the_superlink_lets_in_has_proven_itself(
+    door: Door, mailbox: Mailbox, superlink: SuperLink
+) -> None:
+    oslo = Store(door, OSLO)
+    joining = fleet.ActivateNodeRequest(public_key=b"key", heartbeat_interval=10.0)
+    assert oslo.ask("activate-node", joining, fleet.ActivateNodeResponse).node_id == OSLO
+    (order,) = mailbox.send(record("train"), "train", {OSLO: 60.0})
+    (head,) = wait_for(oslo.poll)
+    assert head.message_id == order
+    assert (superlink.seen, superlink.intervals) == (["activate-node"], [INTERVAL])
 
 
 def test_flowers_own_supernode_is_not_kept_waiting(door: Door, mailbox: Mailbox, superlink: SuperLink) -> None:

@@ -287,10 +287,10 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
     os.waitid(os.P_PID, clerk, os.WEXITED | os.WNOWAIT)
     noted = json.loads(registrations.read_text())
     number = next(number for number, node in noted["nodes"].items() if node["store"] == "oslo-7")
-    noted["pending"] = noted["nodes"].pop(number)
+    noted["pending"] = [noted["nodes"].pop(number)]
     registrations.write_text(json.dumps(noted))
     assert flower.revive() == ["clerk"]
-    wait_for(lambda: json.loads(registrations.read_text())["pending"] is None)
+    wait_for(lambda: json.loads(registrations.read_text())["pending"] == [])
     wait_for(lambda: nodes(place) == before)
 
 

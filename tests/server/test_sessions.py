@@ -96,6 +96,16 @@ def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(sessions: Sess
     assert first[-1] is Reason.IN_USE
 
 
+def test_a_process_whose_request_is_held_back_is_heard_all_the_time(sessions: Sessions, clock: Clock) -> None:
+    assert heard(sessions, FIRST) is None
+    answers = []
+    for _ in range(4):
+        clock.time += BEAT
+        sessions.heard("oslo-7")
+        answers.append(heard(sessions, COPY))
+    assert answers == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE]
+
+
 def test_a_server_that_starts_again_knows_who_came_first(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
     assert heard(sessions, FIRST) is None
     clock.time += 2

@@ -1,0 +1,48 @@
+"""Which stores' keys the SuperLink knows, as the clerk notes it: stores come to the door before it has told all."""
+
+import asyncio
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from server.credentials.guard import key_header
+from server.credentials.watched import Watched
+from server.desk import REGISTRATIONS
+
+LOOK = 0.25  # seconds between two looks at the clerk's notes
+
+
+class Registered:
+    """The notes in Flower's `directory`; keys are the headers that name them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / REGISTRATIONS
+        self._watched = Watched(self._path)
+        self._nodes, self._awaited = self._read(), dict[str, asyncio.Event]()
+
+    async def watch(self) -> None:
+        """Look for new notes until cancelled."""
+        while True:
+            if self._watched.has_changed():
+                self._nodes = self._read()
+                for key in self._awaited.keys() & self._nodes.keys():
+                    self._awaited.pop(key).set()
+            await asyncio.sleep(LOOK)
+
+    def node_of(self, key: str) -> int:
+        """Return the node that a key is registered for; 0: none."""
+        return self._nodes.get(key, 0)
+
+    async def has(self, key: str, seconds: float) -> bool:
+        """Return whether the SuperLink knows a key, after so many seconds at most."""
+        if key not in self._nodes:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._awaited.setdefault(key, asyncio.Event()).wait(), seconds)
+        return key in self._nodes
+
+    def _read(self) -> dict[str, int]:
+        try:
+            nodes = json.loads(self._path.read_bytes())["nodes"]
+            return {key_header(node["key"]): int(number) for number, node in nodes.items()}
+        except (OSError, ValueError):  # a server that starts
+            return {}
