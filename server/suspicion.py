@@ -2,7 +2,7 @@
 
 Four signs. The first two need updates alone, the others the server's test set:
 
-large:     the norm of what training changed, as in `norm_bound.too_large`
+large:     the norm of what training changed, beside that of stores that took as many steps (`norm_regression`)
 direction: its cosine with what the others' updates predict for a store with its mix of classes (`directions`)
 exchange:  its images of class a look like the test set's of b, and those of b like a (`mislabelling`)
 labels:    its classes' images look like others
@@ -24,9 +24,10 @@ from server.gate import Judge, Sample
 from server.judge import ServerTest
 from server.lines import Trained
 from server.mislabelling import Evidence, Looks
-from server.norm_bound import FEWEST, too_large
+from server.norm_bound import FEWEST
+from server.norm_regression import times_usual
 
-LARGE = 3.5  # times the usual norm; honest ones reached 2.6
+LARGE = 3.5  # times the usual norm
 
 
 def is_on(config: RunConfig) -> bool:
@@ -78,9 +79,16 @@ class Detector:
         return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
 
     def _by_size(self, trained: Trained) -> dict[str, list[str]]:
-        images = {update.store: update.num_examples for update in trained.updates}
-        times = too_large(trained.norms, images, LARGE)
-        return {store: [f"its update is {most:.1f} times as large as is usual"] for store, most in times.items()}
+        train, updates = self._plan.config.train, trained.updates
+        most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
+        steps = [min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)]
+        norms = np.array([trained.norms[update.store] for update in updates])
+        times = times_usual(norms, np.array(steps, dtype=np.float64))
+        return {
+            update.store: [f"its update is {found:.1f} times as large as is usual for so many steps"]
+            for update, found in zip(updates, times, strict=True)
+            if found > LARGE
+        }
 
     def _looked_at(
         self, trained: Trained, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]

@@ -74,7 +74,7 @@ def test_a_large_update_and_an_opposite_one_are_named() -> None:
     assert detector(None).look(trained([0.0, 0.0], usual), {}) == ({}, {})
     found, _ = detector(None).look(trained([0.0, 0.0], [*usual, [5.0, 0.0], [-1.0, 0.0]]), {})
     assert found == {
-        "s5": "its update is 5.0 times as large as is usual",
+        "s5": "its update is 5.0 times as large as is usual for so many steps",
         "s6": "its update points elsewhere than those of stores with such classes (cosine -1.00, where 0.99 is usual)",
     }
 

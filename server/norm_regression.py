@@ -1,0 +1,42 @@
+"""How large updates are beside what their stores' steps explain: by a regression that a few bad stores cannot turn.
+
+A store that takes more steps moves further from the global model: as many times in the first rounds, or where steps go
+one way, less where training has converged. A round's own updates tell by which power of the steps norms grow.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+APART = 2.0  # times as many steps from which two updates say how norms grow with steps
+LARGEST = float(np.finfo(np.float64).max)
+
+Floats = NDArray[np.float64]
+
+
+def times_usual(norms: Floats, steps: Floats) -> Floats:
+    """By how much each of n norms is larger than usual for so many steps: [n], around 1; of norms of 0 it is 0.
+
+    With x_i = log steps_i and y_i = log norm_i the power is Theil's, of pairs that are far enough apart (Theil 1950,
+    Sen 1968), at least 0 and at most 1, which it is taken to be where there are no such pairs:
+
+        power = median over pairs of (y_i - y_j) / (x_i - x_j),   r_i = y_i - power x_i,   exp(r_i - median r)
+
+    norms: [n] >= 0; steps: [n] >= 1. The median of an even number is the lower middle one.
+    """
+    found = np.zeros(len(norms))
+    moved = norms > 0
+    if not moved.any():
+        return found
+    x, y = np.log(steps[moved]), np.log(np.minimum(norms[moved], LARGEST))
+    rest = y - _power(x, y) * x
+    found[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
+    return found
+
+
+def _power(x: Floats, y: Floats) -> float:
+    one, other = np.triu_indices(len(x), 1)
+    runs = x[one] - x[other]
+    far = np.abs(runs) >= np.log(APART) - 1e-9
+    if not far.any():
+        return 1.0
+    return float(np.clip(np.median((y[one] - y[other])[far] / runs[far]), 0, 1))
