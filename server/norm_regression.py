@@ -13,7 +13,7 @@ LARGEST = float(np.finfo(np.float64).max)
 Floats = NDArray[np.float64]
 
 
-def times_usual(norms: Floats, steps: Floats) -> Floats:
+def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
     """By how much each of n norms is larger than usual for so many steps: [n], around 1; of norms of 0 it is 0.
 
     With x_i = log steps_i and y_i = log norm_i the power is Theil's, of pairs that are far enough apart (Theil 1950,
@@ -21,7 +21,9 @@ def times_usual(norms: Floats, steps: Floats) -> Floats:
 
         power = median over pairs of (y_i - y_j) / (x_i - x_j),   r_i = y_i - power x_i,   exp(r_i - median r)
 
-    norms: [n] >= 0; steps: [n] >= 1. The median of an even number is the lower middle one.
+    The mean of s B gradients is longer than that of a batch of B, by up to 1 / sqrt s times, and so much is excused.
+    norms: [n] >= 0; steps: [n] >= 1; shares: [n], the part s of a batch that its images fill, at most 1. The median of
+    an even number is the lower middle one.
     """
     found = np.zeros(len(norms))
     moved = norms > 0
@@ -30,7 +32,7 @@ def times_usual(norms: Floats, steps: Floats) -> Floats:
     x, y = np.log(steps[moved]), np.log(np.minimum(norms[moved], LARGEST))
     rest = y - _power(x, y) * x
     found[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
-    return found
+    return found * np.sqrt(shares)
 
 
 def _power(x: Floats, y: Floats) -> float:

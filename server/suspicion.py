@@ -82,8 +82,9 @@ class Detector:
         train, updates = self._plan.config.train, trained.updates
         most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
         steps = [min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)]
+        shares = np.array([min(1.0, update.num_examples / train.batch) for update in updates])
         norms = np.array([trained.norms[update.store] for update in updates])
-        times = times_usual(norms, np.array(steps, dtype=np.float64))
+        times = times_usual(norms, np.array(steps, dtype=np.float64), shares)
         return {
             update.store: [f"its update is {found:.1f} times as large as is usual for so many steps"]
             for update, found in zip(updates, times, strict=True)

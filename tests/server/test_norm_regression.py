@@ -7,7 +7,7 @@ from server.norm_regression import times_usual
 
 
 def times(norms: list[float], steps: list[float]) -> list[float]:
-    found: list[float] = times_usual(np.array(norms), np.array(steps)).tolist()
+    found: list[float] = times_usual(np.array(norms), np.array(steps), np.ones(len(norms))).tolist()
     return found
 
 
@@ -28,6 +28,11 @@ def test_a_large_store_is_excused_by_no_more_than_its_steps_and_only_by_them() -
     assert times([1.0, 1.0, 1.0, 1.0, 40.0], [1.0, 1.0, 1.0, 1.0, 4.0]) == pytest.approx([1, 1, 1, 1, 10])
     assert times([1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 4.0, 8.0, 16.0]) == pytest.approx([1] * 5)
     assert times([8.0, 4.0, 2.0, 1.0], [1.0, 2.0, 4.0, 8.0]) == pytest.approx([4, 2, 1, 0.5])  # no power below 0
+
+
+def test_a_store_with_a_quarter_of_a_batch_may_move_twice_as_far() -> None:
+    shares = np.array([1.0, 1.0, 1.0, 0.25])
+    assert times_usual(np.array([1.0, 1.0, 1.0, 6.0]), np.ones(4), shares).tolist() == pytest.approx([1, 1, 1, 3])
 
 
 def test_stores_that_changed_nothing_say_nothing_of_the_others() -> None:
