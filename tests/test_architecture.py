@@ -37,7 +37,7 @@ def test_imports_go_one_way() -> None:
 
 def test_a_file_can_be_read_at_once() -> None:
     lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert {name: count for name, count in lines.items() if count > 260} == {}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
     long = [
         (named(path), node.name)
         for path in SOURCES
