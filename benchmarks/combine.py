@@ -26,7 +26,7 @@ def ours(rule: str, arrays: Arrays) -> Combine:
 
     from common import strategies
     from common.config import StrategyConfig
-    from common.orders import Update
+    from common.protocol.messages import Update
 
     strategy = strategies.build(StrategyConfig(name={"mean": "fedavg"}.get(rule, rule)))
     vectors = [torch.from_numpy(array) for array in arrays]

@@ -11,15 +11,15 @@ import httpx
 import torch
 
 from client.app import answer
-from client.fleet import Line
-from client.frozen import FrozenCache
-from client.kit import Credentials
-from client.narrator import RunOverError, UnknownStoreError
-from client.parcels import Head
+from client.connection.credentials import Credentials
+from client.connection.events import RunOverError, UnknownStoreError
+from client.connection.fleet import Line
+from client.connection.framing import Head
+from client.worker.frozen_cache import FrozenCache
 from common.config import RunConfig
-from common.envelope import PROBE, presence
-from common.metrics import Counts
-from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from common.metrics.counts import Counts
+from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from common.protocol.probe import PROBE, presence
 
 CLASSES, IMAGES = 10, 100
 AT_ONCE = threading.Semaphore(3)  # stores that hold a model in memory, lest this process needs more than the server

@@ -17,7 +17,7 @@ def prepare(dataset: str, into: Path) -> Path:
     dataset: what `flower-simulation --dataset` takes
     """
     from common.config import resolve
-    from common.images.decode import PixelFormat
+    from common.images.decoding.decode import PixelFormat
     from simulations import datasets
 
     loaded = datasets.load(resolve({"data.dataset": dataset}).data, PixelFormat(SIDE))

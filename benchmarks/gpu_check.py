@@ -24,20 +24,21 @@ from benchmarks import data, harness
 from benchmarks.contestants import Images, contestants
 from benchmarks.machine import machine
 from benchmarks.work import WORKS
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common import strategies
 from common.config import RunConfig, resolve
-from common.device import compute_exactly
-from common.orders import EvaluateOrder, TrainOrder, Update
-from common.params import Layout
-from common.training import Network
-from server.plan import Start, prepare, settle
-from simulations import datasets, federation
-from simulations.engines.batched import BatchedEngine
-from simulations.federation import Federation
-from simulations.stacking.memory import stores_that_fit
-from simulations.stacking.training import StackedTraining
+from common.parameters.layout import Layout
+from common.protocol.messages import EvaluateOrder, TrainOrder, Update
+from common.system.device import compute_exactly
+from common.training.fit import Network
+from server.training.setup import Start, prepare, settle
+from simulations import datasets
+from simulations.engines.batched.engine import BatchedEngine
+from simulations.engines.batched.memory import stores_that_fit
+from simulations.engines.batched.training import StackedTraining
+from simulations.federation import federation
+from simulations.federation.federation import Federation
 
 TOLERANCE = 1e-3  # of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
 MIB = 2**20

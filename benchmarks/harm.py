@@ -13,18 +13,19 @@ from torch import Tensor
 from common.config import resolve
 from common.errors import StoresError
 from common.images.types import Images, StoreData
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from common.seeding import derive, rng
-from server.gate import Gate
-from server.judge import ServerTest
-from server.plan import Start, prepare, settle
-from server.rounds import Rounds
+from server.results.run_status import Doing
 from server.runtime import Runtime
-from server.status import Doing
-from server.suspicion import sample_of
-from simulations import datasets, engines, federation
+from server.training.round_loop import Rounds
+from server.training.setup import Start, prepare, settle
+from server.updates.anomaly_detection import sample_of
+from server.updates.evaluator import ServerTest
+from server.updates.gate import Gate
+from simulations import datasets, engines
 from simulations.engines import Engine
-from simulations.federation import Federation
+from simulations.federation import federation
+from simulations.federation.federation import Federation
 
 CPU = torch.device("cpu")
 

@@ -39,11 +39,11 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
-from client.fleet import HEARTBEAT, UPLOAD_WAIT
-from client.parcels import Head, answer_to, heads, put_together, take_apart
-from client.serving import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
-from common.envelope import HEADER, PROBE, presence
-from common.kit import Kit
+from client.connection.fleet import HEARTBEAT, UPLOAD_WAIT
+from client.connection.framing import Head, answer_to, heads, put_together, take_apart
+from client.session.poll_loop import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
+from common.protocol.kit import Kit
+from common.protocol.probe import HEADER, PROBE, presence
 
 CLASSES, IMAGES = 10, 100
 NOISE = 1e-3  # deviation of what an answer adds to each weight
@@ -57,7 +57,7 @@ class WithdrawnError(Exception):
 
 
 class LightStore:
-    """One store: it joins, polls as `client.serving` does, and answers at once."""
+    """One store: it joins, polls as `client.session.poll_loop` does, and answers at once."""
 
     def __init__(self, kit: Kit, tls: ssl.SSLContext, report: Report, joining: asyncio.Semaphore) -> None:
         assert kit.private_key is not None
@@ -154,7 +154,7 @@ class LightStore:
 
 
 def answer(store: str, message: Message) -> RecordDict:
-    """Return a light store's answer to an order, in the form of `common.messages`."""
+    """Return a light store's answer to an order, in the form of `common.protocol.serialization`."""
     order = message.content[HEADER]
     assert isinstance(order, ConfigRecord)
     told: dict[str, object] = {"format": order["format"], "store": store}

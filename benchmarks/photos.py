@@ -18,16 +18,16 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Column, Sample, alternate, parser, table, write
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.config import resolve
-from common.device import pick
-from common.images.folder import open_folder
-from common.images.parallel import cores
-from common.images.scan import scan
+from common.images.decoding.parallel import cores
+from common.images.folder.photo_folder import open_folder
+from common.images.folder.scan import scan
 from common.images.types import Images
-from common.orders import TrainOrder
-from server.plan import prepare
+from common.protocol.messages import TrainOrder
+from common.system.device import pick
+from server.training.setup import prepare
 
 LARGE = (3000, 4000)  # pixels of a telephone's photo
 

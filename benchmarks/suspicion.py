@@ -6,7 +6,8 @@
 Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws; the two networks
 take turns. A run has 10 rounds of 20 of 20 stores, unless told otherwise, but ends when its bad store is told. A store
 is told when the server would name it to a person, or has set it aside: rounds under suspicion as `screening.patience`
-has it, or answers that screening refuses. Thresholds are those of `server/suspicion.py` and what it uses.
+has it, or answers that screening refuses. Thresholds are those of `server/updates/anomaly_detection.py` and what it
+uses.
 """
 
 import argparse

@@ -15,10 +15,12 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.failures import StoreError, failure_of
-from client.frozen import FrozenCache
+from client.worker.frozen_cache import FrozenCache
 from common.config import RunConfig
-from common.envelope import presence
-from common.messages import (
+from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from common.protocol.probe import presence
+from common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
     NeedsFrozen,
@@ -28,15 +30,13 @@ from common.messages import (
     decode_order,
     encode_result,
 )
-from common.model_delivery import DeliverOrder, ModelReceipt
-from common.orders import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from common.plain import plain
+from common.text import plain
 
 LOG = logging.getLogger("fedshelf.store")
 
 
 class Worker(Protocol):
-    """What does a store's work; `client.work.StoreWorker` is the one that is used.
+    """What does a store's work; `client.worker.worker.StoreWorker` is the one that is used.
 
     Each method may raise a FedshelfError; `client.failures` decides what of it leaves the store.
     """
@@ -54,7 +54,7 @@ class Worker(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Keeps the models that runs deliver; `client.kept_models.KeptModels` is the one that is used."""
+    """Keeps the models that runs deliver; `client.worker.delivered_models.KeptModels` is the one that is used."""
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
         """Keep a model, or say whether one that is offered has to be sent. May raise a FedshelfError, as a worker."""
@@ -114,8 +114,8 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
 
 def _configured_worker(context: Context) -> Worker:
     """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
-    from client.guard import GuardedWorker  # these load torch and torchvision
-    from client.resident import guard_of, worker_of
+    from client.policy.enforcement import GuardedWorker  # these load torch and torchvision
+    from client.process.factory import guard_of, worker_of
 
     return GuardedWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
 

@@ -3,7 +3,7 @@
 import errno
 
 from common.errors import ConfigError, DataError, MessageError
-from common.failures import Failure, FailureCode, failure
+from common.protocol.failures import Failure, FailureCode, failure
 
 
 class StoreError(DataError):

@@ -16,26 +16,27 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common import product_names
+from common.classes import display_names
 from common.config import RunConfig
 from common.errors import StoppedError
 from common.images.types import Images
 from common.models.spec import STORE_CHANNELS
-from common.orders import Plan, StoreInfo
-from server import class_confirmation, class_table, cohort, plan
-from server.deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
-from server.desk import Desk
-from server.gate import Gate
-from server.grid import GridRuntime, Surroundings
-from server.held_out import divide
-from server.judge import judge_of
-from server.relay import RelayWriter
-from server.run_directory import RunDirectory
-from server.spool import Spool
-from server.status import Doing, Status
-from server.suspicion import sample_of
-from server.training_run import StopRequest, Training
-from server.watcher import Watcher
+from common.protocol.messages import Plan, StoreInfo
+from server.grid import class_table
+from server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
+from server.grid.runtime import GridRuntime, Surroundings
+from server.ipc.events import RelayWriter
+from server.ipc.run_mailbox import Desk
+from server.results.observer import Watcher
+from server.results.run_directory import RunDirectory
+from server.results.run_status import Doing, Status
+from server.training import class_confirmation, client_sampling, setup
+from server.training.run import StopRequest, Training
+from server.training.selection_images import divide
+from server.updates.anomaly_detection import sample_of
+from server.updates.buffer import Spool
+from server.updates.evaluator import judge_of
+from server.updates.gate import Gate
 
 TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
 LOOK = 1.0  # seconds between two looks whether the launcher is alive
@@ -130,18 +131,18 @@ class GridTraining:
 
         Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
         """
-        config, run_id = plan.settle(self.config, None, self.channels), self.directory.run_id()
+        config, run_id = setup.settle(self.config, None, self.channels), self.directory.run_id()
         surroundings = Surroundings(
             self.watcher.note, self.board, self.answered, self.carried, self.enrolled, stop=stop
         )
         runtime = GridRuntime(grid, config, run_id, surroundings)
         present = self._assembled(runtime, stop)
         self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
-        agreement = plan.agree_on_classes(config, present)
+        agreement = setup.agree_on_classes(config, present)
         class_confirmation.check(agreement.unconfirmed, self.directory.path)
         classes = agreement.classes
-        names = product_names.recorded(self.directory.path)
-        unknown = product_names.check(names, classes)
+        names = display_names.recorded(self.directory.path)
+        unknown = display_names.check(names, classes)
         for line in filter(None, (*class_table.lines(config, classes, present, names), unknown)):
             self.watcher.note(line)
         runtime.agree(classes)
@@ -150,7 +151,7 @@ class GridTraining:
         told = {name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold}
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
-        start = plan.prepare(config, classes, self.channels).identified(run_id)
+        start = setup.prepare(config, classes, self.channels).identified(run_id)
         self.directory.settle(start.plan.config)  # a resumed run has these classes
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
@@ -170,7 +171,9 @@ class GridTraining:
         """The stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
         done = RunDirectory.rounds_done(self.directory.path)
         try:
-            return cohort.assemble(runtime, done + 1, self.expected, self.config.cohort.wait, self.watcher, stop)
+            return client_sampling.assemble(
+                runtime, done + 1, self.expected, self.config.cohort.wait, self.watcher, stop
+            )
         except StoppedError as error:
             kept = f"the {done} rounds done before are kept" if done else "nothing was trained"
             raise StoppedError(f"Stopped while {error}; {kept}. Go on with --resume.") from None
@@ -180,8 +183,8 @@ def folder_images(agreed: Plan) -> Images | None:
     """The photos in `evaluation.test_data`, if that is set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
-    from common.images.folder import Arrangement, open_folder, relabel
-    from common.images.turns import to_turns
+    from common.images.folder.photo_folder import Arrangement, open_folder, relabel
+    from common.training.rotation_task import to_turns
 
     folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
     denoise = agreed.config.data.denoise

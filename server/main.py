@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import click
 import typer
 
-from common.cli import command_line, merge_settings
-from common.cli import run as run_command_line
-from server.entrance_options import Host, Insecure, Port
-from server.export_command import export
+from common.command_line import command_line, merge_settings
+from common.command_line import run as run_command_line
+from server.operations.entrance_options import Host, Insecure, Port
+from server.operations.export import export
 from server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
 BEGAN = time.time()
@@ -86,7 +86,7 @@ def start(
     ] = None,
 ) -> None:
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
-    from server import class_confirmation
+    from server.training import class_confirmation
 
     flags: dict[str, Any] = {
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
@@ -100,13 +100,13 @@ def start(
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
     }  # fmt: skip
     settings = merge_settings(config, flags, assignments or [])
-    from server.entrance import entrance
+    from server.operations.entrance import entrance
 
     address, chain = entrance(credentials, host, port, insecure=insecure)
-    from common import product_names
-    from server.conduct import Request, conduct
+    from common.classes import display_names
+    from server.launcher.launcher import Request, conduct
 
-    names = product_names.read(class_names) if class_names else None
+    names = display_names.read(class_names) if class_names else None
     raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
 
 
@@ -160,13 +160,13 @@ Names = Annotated[list[str], typer.Argument(help="Stores.")]
 @stores_app.command(name="list")
 def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
     """Show who may join, who is there, and each store's part in the running or last run."""
-    from server.credentials import listing
+    from server.operations import stores_list
 
-    found = listing.listing(credentials)
+    found = stores_list.listing(credentials)
     if as_json:
-        print(listing.as_json(found))
+        print(stores_list.as_json(found))
     else:
-        listing.show(found)
+        stores_list.show(found)
 
 
 @stores_app.command()

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from common.cli import merge_settings
+from common.command_line import merge_settings
 from common.errors import RunError
-from server.entrance_options import Host, Insecure, Port
+from server.operations.entrance_options import Host, Insecure, Port
 
 BEGAN = time.time()
 
@@ -22,10 +22,10 @@ def status(
     """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
     from rich.console import Console
 
-    from server.live import terminal
-    from server.live.reader import RunReader
-    from server.live.runs import find
-    from server.status import WRONG
+    from server.monitor import terminal
+    from server.monitor.reader import RunReader
+    from server.monitor.run_finder import find
+    from server.results.run_status import WRONG
 
     state = RunReader(find(run)).look()
     if as_json:
@@ -45,8 +45,8 @@ def watch(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
 ) -> None:
     """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
-    from server.live.runs import find_or_expect
-    from server.live.watch import watch
+    from server.monitor.run_finder import find_or_expect
+    from server.monitor.watch import watch
 
     watch(find_or_expect(run), port)
 
@@ -55,13 +55,13 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for programs.")] = False,
 ) -> None:
     """Show the servers that run on this machine, and the latest runs below runs/ that have ended."""
-    from server import running
+    from server.operations import running_servers
 
-    found = running.rows()
+    found = running_servers.rows()
     if as_json:
-        print(running.as_json(found))
+        print(running_servers.as_json(found))
     else:
-        running.show(found)
+        running_servers.show(found)
 
 
 def stop(
@@ -71,9 +71,9 @@ def stop(
     ] = False,
 ) -> None:
     """End a server after its round, as Ctrl-C would, and wait until it has ended. Exits with 4 if none runs there."""
-    from server import stopping
+    from server.operations import stop
 
-    stopping.stop(run, at_once=at_once)
+    stop.stop(run, at_once=at_once)
 
 
 def check(
@@ -122,7 +122,7 @@ def try_out(
     """Run a whole federation on this machine: server and stores, with keys of their own. Ctrl-C ends all of it."""
     flags: dict[str, Any] = {"run.rounds": rounds, "model.name": model}
     settings = merge_settings(None, flags, assignments or [])
-    from server.trial import Trial, run_trial
+    from server.operations.trial import Trial, run_trial
 
     raise typer.Exit(run_trial(Trial(stores, photos, out, settings, BEGAN)))
 
@@ -140,11 +140,11 @@ def deliver(
     """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
     this command serves stores until all have it.
     """
-    from server import deliver_command
-    from server.entrance import entrance
-    from server.live.runs import find
+    from server.monitor.run_finder import find
+    from server.operations import deliver
+    from server.operations.entrance import entrance
 
     directory = find(run)
-    if not deliver_command.ask_running_server(directory):
+    if not deliver.ask_running_server(directory):
         address, chain = entrance(credentials, host, port, insecure=insecure)
-        raise typer.Exit(deliver_command.deliver(directory, address, chain, wait, BEGAN))
+        raise typer.Exit(deliver.deliver(directory, address, chain, wait, BEGAN))

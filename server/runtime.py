@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 
 
 class Runtime(Protocol):

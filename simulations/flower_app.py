@@ -15,23 +15,24 @@ from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
 from client.app import Worker, make_app
-from client.resident import worker_of
-from client.states import StateStore
-from client.work import Trainer
-from common.assortment import adjustment
+from client.process.factory import worker_of
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.config import STORES_OWN, RunConfig, flatten, resolve
-from common.device import pick
-from common.files import cache_directory
 from common.images.types import Images, StoreData
 from common.models.spec import STORE_CHANNELS
-from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.strategies.shared.class_skew import adjustment
+from common.system.device import pick
+from common.system.files import cache_directory
 from server.app import GridTraining
-from server.guarantee import check_cohort
-from server.plan import settle
 from server.report import console as screen
-from server.run_directory import RunDirectory, free_name
-from server.training_run import StopRequest
-from simulations import datasets, federation
+from server.results.run_directory import RunDirectory, free_name
+from server.training.robustness_guarantee import check_cohort
+from server.training.run import StopRequest
+from server.training.setup import settle
+from simulations import datasets
+from simulations.federation import federation
 
 server_app = ServerApp()
 

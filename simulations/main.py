@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from common.cli import command_line, merge_settings, run_and_leave
-from server.export_command import export
-from simulations import options
+from common.command_line import command_line, merge_settings, run_and_leave
+from server.operations.export import export
 from simulations.compare.main import compare
 from simulations.ensemble.main import ensemble
+from simulations.run import options
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -101,10 +101,10 @@ def run(
     settings = merge_settings(config, flags, assignments or [])
     from rich.console import Console
 
-    from common import product_names
-    from simulations.run import Request, simulate
+    from common.classes import display_names
+    from simulations.run.simulate import Request, simulate
 
-    names = product_names.read(class_names) if class_names else None
+    names = display_names.read(class_names) if class_names else None
     summary = simulate(Request(settings, resume, BEGAN, changed_data, names), Console())
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
@@ -134,7 +134,7 @@ def split(
     }
     settings = merge_settings(None, flags, assignments or [])
     from common.config import resolve
-    from simulations.split import split as write_stores
+    from simulations.federation.split import split as write_stores
 
     written = write_stores(resolve(settings).data, out, seed=seed, test=test, labelled=labelled)
     if written.left_out:

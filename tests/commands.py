@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from common import cli
+from common import command_line
 
 
 class Output(io.StringIO):
@@ -41,7 +41,7 @@ def call(
         for name, value in environment.items():
             patch.setenv(name, str(value))
         with pytest.raises(SystemExit) as ended:
-            cli.run(app, words)
+            command_line.run(app, words)
     for number, handler in handlers.items():
         signal.signal(number, handler)
     code = ended.value.code

@@ -3,7 +3,8 @@
     python -m benchmarks.published.plain a2-dirichlet-fedavg --rounds 10 --epochs 5
     python -m benchmarks.published.plain a2-dirichlet-scaffold --rounds 10 --epochs 5
 
-Nothing of `common.strategies`, `common.training`, `common.optimizers` or the engines is used here: a module's own
+Nothing of `common.strategies`, `common.training.fit`, `common.training.optimizers` or the engines is used here: a
+module's own
 parameters, its own backward pass, torch.optim.SGD, and loops over parameters. Images, their order, their augmentation
 and the first weights are those of the same seed, so that both sides see the same batches: what differs is rounding,
 what many steps make of it, and mistakes.
@@ -31,7 +32,8 @@ from common.images.augment import Stream, normalise, transform
 from common.images.types import Images
 from common.models.spec import ModelSpec
 from common.seeding import rng
-from simulations import datasets, federation
+from simulations import datasets
+from simulations.federation import federation
 
 Batch = tuple[Tensor, Tensor]
 Tensors = list[Tensor]

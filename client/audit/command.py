@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.audit.check import verify
 from client.audit.files import full_files, lines, read_head
 from client.audit.seal import fingerprint, public_text
 from client.audit.show import show
-from client.enrol import load_key
-from client.home import KEY
+from client.audit.verify import verify
+from client.identity.enrolment import load_key
+from client.identity.home import KEY
 from common.errors import ConfigError, RunError
 
 

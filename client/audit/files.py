@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from client.audit.chain import NOTHING
-from common.files import write_private
+from client.audit.entry import NOTHING
+from common.system.files import write_private
 
 
 @dataclass(frozen=True)

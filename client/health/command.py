@@ -4,17 +4,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.enrol import addresses_of
-from client.health.finding import Finding
+from client.connection.known_addresses import KnownAddresses
+from client.health.evidence.finding import Finding
 from client.health.progress import progress_of_steps
-from client.home import store_home
-from client.known_addresses import KnownAddresses
-from client.policy import FILE
-from common.kit import Kit
-from common.words import printable
+from client.identity.enrolment import addresses_of
+from client.identity.home import store_home
+from client.policy.policy import FILE
+from common.protocol.kit import Kit
+from common.wording import printable
 
 if TYPE_CHECKING:
-    from client.health.examine import Report
+    from client.health.run_checks import Report
 
 
 def check_store(
@@ -28,9 +28,9 @@ def check_store(
     read = Kit.read(kit) if kit else None
     store = name or (read.store if read else data.resolve().name)
     home = store_home(store)
-    from client.health.examine import Subject, examine, exit_code  # loads torch
-    from client.health.line import proof_of
+    from client.health.evidence.server_probe import proof_of
     from client.health.page import write_page
+    from client.health.run_checks import Subject, examine, exit_code  # loads torch
 
     subject = Subject(
         store,

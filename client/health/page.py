@@ -12,13 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from client.health import FACTS, PAGE
 from client.health.checks.machine import size
 from client.health.checks.server import days_left
-from client.health.evidence import Evidence
-from client.health.examine import Report
-from client.health.finding import SEVERITIES, Exhibit, Finding
-from client.health.look import thumbnail
-from common.files import write_json, write_private
-from common.images.decode import NotUsableError
-from common.words import counted, printable
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.finding import SEVERITIES, Exhibit, Finding
+from client.health.evidence.image_quality import thumbnail
+from client.health.run_checks import Report
+from common.images.decoding.decode import NotUsableError
+from common.system.files import write_json, write_private
+from common.wording import counted, printable
 
 _SHOWN = 12  # photos of one finding
 _ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from common.config import MessagesConfig
 from common.errors import MessageError
-from common.params import Tensors
+from common.parameters.layout import Tensors
 
 
 class Codec:

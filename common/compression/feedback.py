@@ -13,8 +13,8 @@ from torch import Tensor
 
 from common.compression.base import Codec
 from common.errors import MessageError
-from common.orders import Update
-from common.params import Tensors
+from common.parameters.layout import Tensors
+from common.protocol.messages import Update
 
 _ERROR = "compression.error"  # what a store has not sent yet, among what it keeps between rounds
 _BUFFERS = "buffers"

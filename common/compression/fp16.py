@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from common.compression.base import Codec, take
-from common.params import Tensors
+from common.parameters.layout import Tensors
 
 
 class HalfPrecision(Codec):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.compression.base import Codec, take
-from common.params import Tensors
+from common.parameters.layout import Tensors
 
 BLOCK = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
 LARGEST = 127

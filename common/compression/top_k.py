@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.compression.base import Codec, take
 from common.errors import MessageError
-from common.params import Tensors
+from common.parameters.layout import Tensors
 
 
 class TopK(Codec):

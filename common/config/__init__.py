@@ -1,8 +1,8 @@
 """The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
 
 from common.config.data import DataConfig
-from common.config.learning import ModelConfig, StrategyConfig, TrainConfig
-from common.config.rounds import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 from common.config.schema import STORES_OWN, RunConfig, RunSection
 from common.config.sources import (
     flatten,

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from common.config.data import DataConfig
-from common.config.learning import ModelConfig, StrategyConfig, TrainConfig
-from common.config.rounds import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
-from common.config.section import Count, Fraction, Section
+from common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from common.config.field_types import Count, Fraction, Section
+from common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 
 STORES_OWN = "stores"  # the data set of a deployment: what each store holds, which no server opens
 

@@ -115,11 +115,11 @@ def _find(name: str) -> Source:
     if name in OURS:
         address, least_size = OURS[name]
         return Source(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
-    from common.models import zoo
+    from common.models import torchvision_zoo
 
-    known = zoo.names()
+    known = torchvision_zoo.names()
     if name in known:
-        return zoo.find(name)
+        return torchvision_zoo.find(name)
     nearest = difflib.get_close_matches(name, [*OURS, *known], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"ours are {', '.join(OURS)}."
     raise ConfigError(f"Unknown model {name!r}: expected one of ours or a torchvision classification model; {hint}")
@@ -167,9 +167,9 @@ def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
 
     _check_source(spec.name, weights)
     if weights == "torchvision":
-        from common.models import zoo
+        from common.models import torchvision_zoo
 
-        load_fitting(module, zoo.pretrained(spec.name), "torchvision")
+        load_fitting(module, torchvision_zoo.pretrained(spec.name), "torchvision")
         return
     found = read(Path(weights))
     known = found.spec

@@ -30,7 +30,7 @@ def read(path: Path) -> SavedModel:
     """The model in a run directory, or in a `model.safetensors`. Raises DataError if there is none that can be read.
 
     A model that is not finite is none. The file alone is enough: its metadata hold the specification.
-    `common.prediction.load` makes a network of it.
+    `common.training.predict.load` makes a network of it.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():

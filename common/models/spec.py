@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from common.config.learning import Freeze
+from common.config.model_train_strategy import Freeze
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-"""The classes of a network that tells by how many quarter turns a photo was turned; see `common.images.turns`."""
+"""The classes of a network that tells by how many quarter turns a photo was turned; see
+`common.training.rotation_task`."""
 
 STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
 

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from common import claims
 from common.errors import ConfigError, DataError
 from common.models.head import head_name
 from common.models.spec import ModelSpec
-from common.plain import plain
+from common.protocol import received_values
+from common.text import plain
 
 # What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
 # the statistics of batch norms that group norms replaced.
@@ -69,7 +69,7 @@ def read(path: Path) -> Weights:
     check_finite(tensors, f"model.weights={path}")
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
-        spec = claims.spec(about["spec"])
+        spec = received_values.spec(about["spec"])
     return Weights(tensors, spec)
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from torch import Tensor
 
 from common.errors import ConfigError
-from common.files import cache_directory, write_atomic
-from common.plain import plain
+from common.system.files import cache_directory, write_atomic
+from common.text import plain
 
 # Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")

@@ -4,23 +4,23 @@ from collections.abc import Mapping
 
 from common.config import RunConfig, StrategyConfig
 from common.errors import ConfigError
-from common.params import Layout
-from common.strategies.base import LocalRun, Strategy
-from common.strategies.fedadagrad import FedAdagrad
-from common.strategies.fedadam import FedAdam
-from common.strategies.fedavg import FedAvg
-from common.strategies.fedavgm import FedAvgM
-from common.strategies.fedbn import FedBN
-from common.strategies.feddyn import FedDyn
-from common.strategies.fednova import FedNova
-from common.strategies.fedper import FedPer
-from common.strategies.fedprox import FedProx
-from common.strategies.fedyogi import FedYogi
-from common.strategies.krum import Krum
-from common.strategies.median import Median
-from common.strategies.multi_krum import MultiKrum
-from common.strategies.scaffold import Scaffold
-from common.strategies.trimmed_mean import TrimmedMean
+from common.parameters.layout import Layout
+from common.strategies.algorithms.fedadagrad import FedAdagrad
+from common.strategies.algorithms.fedadam import FedAdam
+from common.strategies.algorithms.fedavg import FedAvg
+from common.strategies.algorithms.fedavgm import FedAvgM
+from common.strategies.algorithms.fedbn import FedBN
+from common.strategies.algorithms.feddyn import FedDyn
+from common.strategies.algorithms.fednova import FedNova
+from common.strategies.algorithms.fedper import FedPer
+from common.strategies.algorithms.fedprox import FedProx
+from common.strategies.algorithms.fedyogi import FedYogi
+from common.strategies.algorithms.krum import Krum
+from common.strategies.algorithms.median import Median
+from common.strategies.algorithms.multi_krum import MultiKrum
+from common.strategies.algorithms.scaffold import Scaffold
+from common.strategies.algorithms.trimmed_mean import TrimmedMean
+from common.strategies.shared.base import LocalRun, Strategy
 from common.suggest import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -41,7 +41,10 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "multi-krum": MultiKrum,
 }
 
-AVERAGES = {"average_decay": "ema", "average_rounds": "swa"}  # settings of the server's averages, see server.averaging
+AVERAGES = {
+    "average_decay": "ema",
+    "average_rounds": "swa",
+}  # settings of the server's averages, see server.training.weight_averaging
 
 
 def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:

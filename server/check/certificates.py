@@ -9,11 +9,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from common.errors import ConfigError
-from common.files import check_private
+from common.system.files import check_private
 from server.check.finding import Finding
 from server.check.subject import Subject
 from server.credentials.authority import AUTHORITY_SOON, load_key
-from server.credentials.registry import State
+from server.credentials.stores import State
 
 
 def credentials(subject: Subject) -> Iterator[Finding]:

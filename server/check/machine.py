@@ -12,7 +12,7 @@ from cryptography import x509
 
 from server.check.finding import Finding
 from server.check.subject import Subject
-from server.report.words import size
+from server.formatting import size
 
 _STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
 _BESIDE = 2  # checkpoints beside the latest ones: the best, and the one being written
@@ -23,7 +23,7 @@ _NUMBER = 4  # bytes of a float32
 def disk(subject: Subject) -> Iterator[Finding]:
     """Room for checkpoints, for a round's updates, and for the report."""
     from common.models.spec import STORE_CHANNELS
-    from server.plan import prepare, settle  # loads torch
+    from server.training.setup import prepare, settle  # loads torch
 
     config = settle(subject.config, None, STORE_CHANNELS)
     numbers = prepare(config, config.data.classes or tuple(map(str, range(100))), STORE_CHANNELS).params.numel()

@@ -7,8 +7,8 @@ from common.errors import NetworkError
 from server.addresses import LOOPBACK, Address, check_free
 from server.check.finding import Finding
 from server.check.subject import Subject
-from server.launchers import user_name
-from server.live.port import FIRST
+from server.launcher.page_port import FIRST
+from server.launcher.running_launchers import user_name
 
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.config import RunConfig
 from server.addresses import Address
-from server.credentials.kits import Chain
+from server.credentials.chain import Chain
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.door_words import classes_statement, enrolment_statement
-from server.credentials.kits import public_text
-from server.credentials.registry import Entry
+from common.protocol.enrolment import classes_statement, enrolment_statement
+from server.credentials.chain import public_text
+from server.credentials.stores import Entry
 
 AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -22,7 +22,7 @@ Short = Annotated[str, Field(max_length=2000)]
 
 
 class Enrolment(BaseModel):
-    """A store's request to enrol; see `common.door_words.enrolment_statement`."""
+    """A store's request to enrol; see `common.protocol.enrolment.enrolment_statement`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

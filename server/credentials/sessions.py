@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.door_words import Reason
-from common.files import write_private
+from common.protocol.enrolment import Reason
+from common.system.files import write_private
 
 _PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
 MISSED = 2  # signs of life that may get lost
@@ -74,7 +74,7 @@ class Sessions:
         """Note a sign of life of a process that has proven its store's key; why it may not speak, or None if it may.
 
         key:  the header that names the key
-        told: the process, as `common.door_words.process_words` has it; a client that tells none passes unnoted
+        told: the process, as `common.protocol.enrolment.process_words` has it; a client that tells none passes unnoted
         """
         if not (found := _PROCESS.fullmatch(told)):
             return None

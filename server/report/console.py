@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from common.model_files import WEIGHTS
-from common.words import counted, printable
+from common.wording import counted, printable
+from server.formatting import decimal, duration, percent
 from server.report.naming import outcome
-from server.report.words import decimal, duration, percent
-from server.status import HELD_UP, WORDS, Doing, Status
+from server.results.run_status import HELD_UP, WORDS, Doing, Status
 
 MOST_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.class_names import reading_order
-from common.product_names import ProductNames, called, recorded
-from server.report import words
-from server.report.contents import Contents
-from server.report.words import class_name
+from common.classes.display_names import ProductNames, called, recorded
+from common.classes.spelling import reading_order
+from server import formatting
+from server.formatting import class_name
+from server.report.run_data import Contents
 
 
 def name_of(names: ProductNames, label: str) -> str:
@@ -19,7 +19,7 @@ def name_of(names: ProductNames, label: str) -> str:
 
 def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
     """The outcome in sentences, of the run in that directory. Raises ConfigError, DataError for damaged names."""
-    return words.outcome(_told(summary, recorded(directory)))
+    return formatting.outcome(_told(summary, recorded(directory)))
 
 
 def for_people(run: Contents) -> Contents:

@@ -6,17 +6,18 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.files import write_text
-from common.words import printable
-from server.report import sections, words
-from server.report.contents import Contents, read
-from server.report.doubts import doubts, taken_back
-from server.report.heatmap import heat_map
-from server.report.mistakes import class_rows, confused
+from common.system.files import write_text
+from common.wording import printable
+from server import formatting
+from server.report import sections
+from server.report.charts.calibration_chart import trust
+from server.report.charts.confusion_chart import heat_map
+from server.report.charts.partition_chart import stacks
+from server.report.class_errors import class_rows, confused
 from server.report.naming import for_people
-from server.report.reliability import trust
-from server.report.stacks import stacks
+from server.report.run_data import Contents, read
 from server.report.stores import stores
+from server.report.suspects import doubts, taken_back
 from server.report.weak_spots import small_maps, weak_spots
 
 
@@ -38,11 +39,11 @@ def render(run: Contents) -> str:
     page = _environment().get_template("page.html.j2")
     return page.render(
         run=run,
-        status=words.STATUS.get(str(run.summary.get("status")), "Unfinished"),
-        outcome=[words.unbroken(printable(line)) for line in words.outcome(run.summary)],
+        status=formatting.STATUS.get(str(run.summary.get("status")), "Unfinished"),
+        outcome=[formatting.unbroken(printable(line)) for line in formatting.outcome(run.summary)],
         again=sections.command(run),
         tiles=sections.tiles(run),
-        is_chosen=words.is_best_delivered(run.summary),
+        is_chosen=formatting.is_best_delivered(run.summary),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
         stores=stores(run),
@@ -75,11 +76,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "percent": words.percent,
-        "decimal": words.decimal,
-        "whole": words.whole,
-        "size": words.size,
-        "unbroken": words.unbroken,
+        "percent": formatting.percent,
+        "decimal": formatting.decimal,
+        "whole": formatting.whole,
+        "size": formatting.size,
+        "unbroken": formatting.unbroken,
     }
     return made
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import product_names
+from common.classes import display_names
 from common.config import STORES_OWN, RunConfig
-from common.config.section import Section
-from common.words import printable
-from server.report import words
-from server.report.charts import LineChart, Point, line_chart
-from server.report.contents import Contents
+from common.config.field_types import Section
+from common.wording import printable
+from server import formatting
+from server.report.charts.line_chart import LineChart, Point, line_chart
+from server.report.run_data import Contents
 
 PHASES = ("startup", "train", "aggregate", "evaluate")
 
@@ -65,53 +65,59 @@ def tiles(run: Contents) -> list[Tile]:
         found.append(_accuracy(test))
     if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
-        found.append(Tile("Worst store", words.percent(accuracy), printable(worst)))
+        found.append(Tile("Worst store", formatting.percent(accuracy), printable(worst)))
     if calibration := summary.get("calibration"):
         found.append(_trust(calibration))
     if summary.get("delivered_round") is not None:
         found.append(_delivered(summary))
     elif best:
-        found.append(Tile("Best round", f"{best['round']}", f"{words.percent(best['accuracy'])} in {best['on']}"))
+        found.append(Tile("Best round", f"{best['round']}", f"{formatting.percent(best['accuracy'])} in {best['on']}"))
     if "total" in seconds:
         speed = summary.get("images_per_second")
-        found.append(Tile("Time", words.duration(seconds["total"]), f"{words.whole(speed)} images/s" if speed else ""))
+        found.append(
+            Tile("Time", formatting.duration(seconds["total"]), f"{formatting.whole(speed)} images/s" if speed else "")
+        )
     if "stores" in summary:
         failing = {name for record in run.history for name in record["failed"]}
         found.append(
             Tile(
-                "Stores", words.whole(summary["stores"]), f"{len(failing):,} had failures" if failing else "no failures"
+                "Stores",
+                formatting.whole(summary["stores"]),
+                f"{len(failing):,} had failures" if failing else "no failures",
             )
         )
     if traffic := summary.get("bytes"):
-        found.append(Tile("Traffic", words.size(traffic["down"] + traffic["up"]), "to and from the stores"))
+        found.append(Tile("Traffic", formatting.size(traffic["down"] + traffic["up"]), "to and from the stores"))
     if "model" in summary:
         found.append(
-            Tile("Model", printable(summary["model"]["name"]), f"{words.whole(summary['parameters'])} parameters")
+            Tile("Model", printable(summary["model"]["name"]), f"{formatting.whole(summary['parameters'])} parameters")
         )
     return found
 
 
 def _accuracy(test: Mapping[str, Any]) -> Tile:
     """The test accuracy, with its interval and what it has to be better than."""
-    remarks = [f"macro F1 {words.decimal(test['macro_f1'])}"]
+    remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]
     if found := test.get("interval"):
-        remarks.insert(0, f"{100 * found[0]:.1f} to {words.percent(found[1])}")
+        remarks.insert(0, f"{100 * found[0]:.1f} to {formatting.percent(found[1])}")
     if baseline := test.get("baseline"):
-        remarks.append(f"commonest class {words.percent(baseline['accuracy'])}")
-    return Tile("Test accuracy", words.percent(test["accuracy"]), ", ".join(remarks))
+        remarks.append(f"commonest class {formatting.percent(baseline['accuracy'])}")
+    return Tile("Test accuracy", formatting.percent(test["accuracy"]), ", ".join(remarks))
 
 
 def _delivered(summary: Mapping[str, Any]) -> Tile:
     """The round whose model is delivered: chosen, or the last one."""
-    remark = f"best of {summary['rounds']}" if words.is_best_delivered(summary) else f"the last of {summary['rounds']}"
+    remark = (
+        f"best of {summary['rounds']}" if formatting.is_best_delivered(summary) else f"the last of {summary['rounds']}"
+    )
     return Tile("Delivered round", f"{summary['delivered_round']}", remark)
 
 
 def _trust(calibration: Mapping[str, Any]) -> Tile:
     """By how much the confidence is off that users of the model get."""
     told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
-    remark = f"temperature {words.decimal(temperature, 2)}" if temperature else "as trained"
-    return Tile("Confidence off", words.percent(told["ece"]), remark)
+    remark = f"temperature {formatting.decimal(temperature, 2)}" if temperature else "as trained"
+    return Tile("Confidence off", formatting.percent(told["ece"]), remark)
 
 
 def command(run: Contents) -> str:
@@ -120,7 +126,7 @@ def command(run: Contents) -> str:
         return ""
     tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
     where = Path(run.config.get("run", {}).get("out") or run.directory.name)
-    names = f" --class-names {shlex.quote(printable(where / product_names.FILE))}" if run.names else ""
+    names = f" --class-names {shlex.quote(printable(where / display_names.FILE))}" if run.names else ""
     return f"{tool} --config {shlex.quote(printable(where / 'config.toml'))}{names}"
 
 
@@ -135,19 +141,19 @@ def accuracy_chart(run: Contents) -> LineChart | None:
     series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
     mark = (best["round"], f"best: {best['round']}") if best else None
-    return line_chart("Accuracy", series, words.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark)
+    return line_chart("Accuracy", series, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark)
 
 
 def loss_chart(run: Contents) -> LineChart | None:
     """Loss on training, test and validation images over rounds."""
     series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
-    return line_chart("Loss", series, words.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
+    return line_chart("Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
 
 
 def seconds_chart(run: Contents) -> LineChart | None:
     """Wall time of the rounds."""
     return line_chart(
-        "Time of a round", {"total": points(run.history, "seconds", "total")}, words.duration, from_zero=True
+        "Time of a round", {"total": points(run.history, "seconds", "total")}, formatting.duration, from_zero=True
     )
 
 
@@ -162,7 +168,7 @@ def attendance_chart(run: Contents) -> LineChart | None:
     return line_chart(
         "Stores in a round",
         series,
-        words.whole,
+        formatting.whole,
         tick=lambda value: f"{value:g}" if value == int(value) else "",
         from_zero=True,
     )
@@ -177,9 +183,9 @@ def troubles(run: Contents) -> list[Trouble]:
     return [
         Trouble(
             printable(name),
-            words.FAILURES.get(code, printable(code)),
+            formatting.FAILURES.get(code, printable(code)),
             printable(times[-1][1]),
-            words.rounds(number for number, _ in times),
+            formatting.rounds(number for number, _ in times),
             len(times),
         )
         for (name, code), times in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -224,5 +230,6 @@ def phases(run: Contents) -> list[Phase]:
     known = [(name, seconds.get(name) or 0.0) for name in PHASES]
     known.append(("other", max(0.0, total - sum(value for _, value in known))))
     return [
-        Phase(name, f"{words.duration(value)} ({words.percent(value / total)})", value / total) for name, value in known
+        Phase(name, f"{formatting.duration(value)} ({formatting.percent(value / total)})", value / total)
+        for name, value in known
     ]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from common.words import counted, printable
-from server.report.charts import nice_ticks
-from server.report.contents import Contents
-from server.report.words import percent, points
+from common.wording import counted, printable
+from server.formatting import percent, points
+from server.report.charts.line_chart import nice_ticks
+from server.report.run_data import Contents
 
 LISTED = 40
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from common.words import printable
-from server.report.heatmap import SHADES, HeatMap, heat_map, shortened
-from server.report.words import percent
+from common.wording import printable
+from server.formatting import percent
+from server.report.charts.confusion_chart import SHADES, HeatMap, heat_map, shortened
 
 CELL = 16
 MOST_ROWS = 24  # stores, the weakest first

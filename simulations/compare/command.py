@@ -6,30 +6,32 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from common import device, product_names
+from common.classes import display_names
+from common.classes.display_names import ProductNames
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, DataError
 from common.native import compiler
-from common.product_names import ProductNames
-from server.delivery import has_validation
-from server.guarantee import check_cohort
-from server.held_out import is_chosen, nothing_to_choose_on
-from server.plan import settle
-from server.run_directory import RunDirectory
-from simulations import datasets, federation, fingerprint
-from simulations.compare import page, screen
+from common.system import device
+from server.results.delivered_round import has_validation
+from server.results.run_directory import RunDirectory
+from server.training.robustness_guarantee import check_cohort
+from server.training.selection_images import is_chosen, nothing_to_choose_on
+from server.training.setup import settle
+from simulations import datasets
+from simulations.compare import page, terminal
+from simulations.compare.arms.arms import Options, plan
 from simulations.compare.contributions import contributions
-from simulations.compare.crew import Crew
 from simulations.compare.found import Found, SeedOutcome
 from simulations.compare.held_out import hold_out
-from simulations.compare.parts import Options, plan
 from simulations.compare.place import Request, agree_on_options, place
-from simulations.compare.verdict import verdict
+from simulations.compare.results import verdict
+from simulations.compare.trainer import Crew
 from simulations.engines.sequential import workers_of
-from simulations.federation import Federation
+from simulations.federation import federation, fingerprint
+from simulations.federation.federation import Federation
+from simulations.federation.tables import partition_table
 from simulations.partitions import parse
-from simulations.run import NO_COMPILER
-from simulations.tables import partition_table
+from simulations.run.simulate import NO_COMPILER
 
 FILE = "compare.json"
 
@@ -68,11 +70,11 @@ def compare(request: Request, console: Console) -> bool:
     config = settle(config, source.native_size, source.channels)
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
-    unknown = product_names.check(request.names or {}, dealt.classes)
+    unknown = display_names.check(request.names or {}, dealt.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(directory, fingerprint.of(dealt), "or begin a new comparison")
         options = agree_on_options(request, config, directory)
-        names = product_names.settle(path, request.names)
+        names = display_names.settle(path, request.names)
         if unknown:
             console.print(unknown, markup=False)
         if not request.resume:
@@ -81,10 +83,10 @@ def compare(request: Request, console: Console) -> bool:
         try:
             is_finished = _all_seeds(comparison)
         except KeyboardInterrupt:
-            screen.how_to_go_on(path, console)
+            terminal.how_to_go_on(path, console)
             raise
         if not is_finished:
-            screen.how_to_go_on(path, console)
+            terminal.how_to_go_on(path, console)
         return is_finished
 
 
@@ -99,7 +101,7 @@ def _all_seeds(comparison: _Comparison) -> bool:
             return False
         done.append(found)
         told = _report(comparison, Found(done, is_dealt=is_dealt))
-    screen.closing(told, comparison.directory.path, comparison.console)
+    terminal.closing(told, comparison.directory.path, comparison.console)
     return True
 
 
@@ -112,12 +114,12 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     workers = min(workers_of(config), len(parts))
     with closing(Crew(parts, held_out, path / f"seed-{seed}", comparison.names, workers)) as crew:
         try:
-            outcomes = screen.follow(crew, name, comparison.console)
+            outcomes = terminal.follow(crew, name, comparison.console)
         except KeyboardInterrupt:
-            screen.stopped(crew, name, finished, comparison.console)
+            terminal.stopped(crew, name, finished, comparison.console)
             raise
         if not all(number in outcomes and outcomes[number].is_finished for number in range(len(parts))):
-            screen.stopped(crew, name, finished, comparison.console)
+            terminal.stopped(crew, name, finished, comparison.console)
             return None
     return SeedOutcome(seed, stores, held_out, parts, outcomes)
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from common.metrics import merge
-from simulations.compare.crew import SERVER
+from common.metrics.counts import merge
+from simulations.compare.arms.arms import FEDERATED, WITHOUT
 from simulations.compare.found import Found, Row, SeedOutcome
-from simulations.compare.judging import Judged
-from simulations.compare.margins import Paired, gain
-from simulations.compare.parts import FEDERATED, WITHOUT
+from simulations.compare.statistics.margins import Paired, gain
+from simulations.compare.statistics.paired_accuracy import Judged
+from simulations.compare.trainer import SERVER
 
 
 def contributions(found: Found) -> dict[str, Any] | None:
-    """Each store's estimate (see `server.contribution`) and, where there is a model without it, what it adds.
+    """Each store's estimate (see `server.updates.contribution`) and, where there is a model without it, what it adds.
 
     left_out: what the federated model gains over the one trained without the store, on the server's test images if
               there are any, else on all stores' held-out images: points of accuracy, and nats of the mean loss

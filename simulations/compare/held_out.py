@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from common.errors import DataError
 from common.images.types import Images, StoreData
 from common.seeding import rng
-from simulations.federation import Federation
-from simulations.partitions.follow import follow
+from simulations.federation.federation import Federation
+from simulations.partitions.matching_split import follow
 
 OWN_TEST = "each store's own test images"
 DEALT = "the test images, dealt to the stores as the training images were, each class in the same proportions"

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.cli import merge_settings
-from simulations import options
+from common.command_line import merge_settings
+from simulations.run import options
 
 STOPPED = 130  # exit code of what a person stopped, as after any SIGINT
 
@@ -68,11 +68,11 @@ def compare(
     several = _numbers(seeds, seed)
     from rich.console import Console
 
-    from common import product_names
+    from common.classes import display_names
     from simulations.compare.command import compare as run
     from simulations.compare.place import Request
 
-    names = product_names.read(class_names) if class_names else None
+    names = display_names.read(class_names) if class_names else None
     finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
     raise typer.Exit(0 if finished else STOPPED)
 

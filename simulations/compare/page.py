@@ -10,16 +10,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import server.report
-from common.class_names import reading_order
-from common.files import write_text
-from common.product_names import ProductNames, recorded
-from common.words import printable
-from server.report import words
-from server.report.charts import LineChart, line_chart
-from server.report.heatmap import HeatMap, heat_map
+from common.classes.display_names import ProductNames, recorded
+from common.classes.spelling import reading_order
+from common.system.files import write_text
+from common.wording import printable
+from server import formatting
+from server.report.charts.confusion_chart import HeatMap, heat_map
+from server.report.charts.line_chart import LineChart, line_chart
 from server.report.naming import in_order, square
-from simulations.compare.notes import budget, margins
-from simulations.compare.words import TITLES, headline, of_contributions, of_store
+from simulations.compare.wording.findings import TITLES, headline, of_contributions, of_store
+from simulations.compare.wording.method_notes import budget, margins
 
 
 def write(directory: Path) -> Path:
@@ -67,7 +67,7 @@ def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]], names: Pr
 def _curves(found: Mapping[str, Any]) -> LineChart | None:
     """Accuracies over the rounds of the federation, or None if none were measured."""
     series = {kind: list(zip(each["rounds"], each["accuracy"], strict=True)) for kind, each in found.items()}
-    return line_chart("Accuracy", series, words.percent)
+    return line_chart("Accuracy", series, formatting.percent)
 
 
 @cache
@@ -82,7 +82,7 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "percent": words.percent, "decimal": words.decimal, "whole": words.whole, "size": words.size,
-        "printable": printable, "duration": words.duration,
+        "percent": formatting.percent, "decimal": formatting.decimal, "whole": formatting.whole, "size":
+        formatting.size, "printable": printable, "duration": formatting.duration,
     }  # fmt: skip
     return made

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.classes.display_names import ProductNames
 from common.config import RunConfig, flatten, resolve
 from common.errors import ConfigError, RunError
-from common.product_names import ProductNames
-from server.growth import adopt
-from server.run_directory import RunDirectory, free_name
-from simulations.compare.parts import Options
+from server.results.run_directory import RunDirectory, free_name
+from server.training.resume_model import adopt
+from simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})

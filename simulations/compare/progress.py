@@ -3,12 +3,12 @@
 import multiprocessing
 from collections.abc import Sequence
 
-from common.words import counted
-from server.run_directory import Record
-from server.status import Doing
-from server.training_run import StopRequest
-from simulations.compare.parts import Part
-from simulations.engines.pool import shared
+from common.wording import counted
+from server.results.run_directory import Record
+from server.results.run_status import Doing
+from server.training.run import StopRequest
+from simulations.compare.arms.arms import Part
+from simulations.engines.process_pool import shared
 
 
 class Progress:

@@ -7,14 +7,14 @@ import importlib
 import re
 from pathlib import Path
 
-from common.class_names import normal, spellings
+from common.classes.spelling import normal, spellings
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from common.suggest import did_you_mean
 from simulations.datasets import places
-from simulations.datasets.assemble import relabel
-from simulations.datasets.types import Dataset, Source
+from simulations.datasets.dataset.assemble import relabel
+from simulations.datasets.dataset.types import Dataset, Source
 
 __all__ = ["NAMED", "Dataset", "Source", "find", "load"]
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from common.images.decode import PixelFormat
-from common.images.parallel import in_order
-from simulations.datasets.assemble import assemble
-from simulations.datasets.cache import Chunk, Part, decoded
-from simulations.datasets.types import Dataset
+from common.images.decoding.decode import PixelFormat
+from common.images.decoding.parallel import in_order
+from simulations.datasets.dataset.assemble import assemble
+from simulations.datasets.dataset.cache import Chunk, Part, decoded
+from simulations.datasets.dataset.types import Dataset
 
 CHUNK = 256
 
@@ -35,7 +35,7 @@ def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
 
 
 def convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
-    """Resize, change channels and denoise as `common.images.decode` does: uint8 [n, S, S, C]."""
+    """Resize, change channels and denoise as `common.images.decoding.decode` does: uint8 [n, S, S, C]."""
     if pixels.shape[1:] == form.shape and not form.denoise:
         return pixels
     return np.stack([*map(partial(_convert, form=form), pixels)])

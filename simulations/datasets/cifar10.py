@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from simulations.datasets import arrays, inert_pickle, parquet, places
-from simulations.datasets.cache import Chunk, key_of
-from simulations.datasets.types import Source
+from simulations.datasets.dataset.cache import Chunk, key_of
+from simulations.datasets.dataset.types import Source
 
 REPOSITORY = "uoft-cs/cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from simulations.datasets import arrays, parquet, places
-from simulations.datasets.cache import Chunk, key_of
-from simulations.datasets.types import Source
+from simulations.datasets.dataset.cache import Chunk, key_of
+from simulations.datasets.dataset.types import Source
 
 REPOSITORY = "zalando-datasets/fashion_mnist"
 CLASSES = (

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
-from common.images.folder import Arrangement, open_folder
-from common.images.layout import look_inside
-from common.images.listing import entries
-from common.images.scan import is_unlabelled
+from common.images.decoding.decode import PixelFormat
+from common.images.folder.layout import look_inside
+from common.images.folder.photo_folder import Arrangement, open_folder
+from common.images.folder.scan import is_unlabelled
+from common.images.listing.listing import entries
 from common.images.types import Images
-from common.words import listed
-from simulations.datasets.assemble import assemble
-from simulations.datasets.types import Dataset, Source
+from common.wording import listed
+from simulations.datasets.dataset.assemble import assemble
+from simulations.datasets.dataset.types import Dataset, Source
 from simulations.partitions import FOLDER
 
 

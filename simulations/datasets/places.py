@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from common.errors import DataError
-from common.files import cache_directory
+from common.system.files import cache_directory
 
 
 def candidates(name: str) -> list[Path]:

@@ -15,19 +15,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from client.states import StateStore
-from client.work import Trainer
-from common.assortment import adjustment
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.images.types import Images
-from common.metrics import Counts, merge
-from common.orders import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from server.overlap import seconds_ahead
-from server.plan import Start
-from simulations.engines import answers
-from simulations.engines.pool import Pool, shared
-from simulations.federation import Federation
+from common.metrics.counts import Counts, merge
+from common.protocol.messages import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.strategies.shared.class_skew import adjustment
+from server.grid.phase_overlap import seconds_ahead
+from server.training.setup import Start
+from simulations.engines.process_pool import Pool, shared
+from simulations.federation import answers
+from simulations.federation.federation import Federation
 
 CHUNK = 1024  # images that one process judges at a time
 HERE = ("plan", "params")  # of an order: worker processes have the plan, and share the parameters' memory

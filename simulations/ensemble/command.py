@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from common import device
 from common.config import RunConfig, resolve
 from common.errors import ConfigError, DataError
-from common.files import write_json
 from common.model_files import DESCRIPTION, WEIGHTS
 from common.models.saved import SavedModel
-from common.words import printable
-from server.report.words import decimal, percent
-from server.run_directory import RunDirectory, free_name
-from simulations.compare.judging import Judged, judged
-from simulations.compare.margins import Paired, gain
+from common.system import device
+from common.system.files import write_json
+from common.wording import printable
+from server.formatting import decimal, percent
+from server.results.run_directory import RunDirectory, free_name
+from simulations.compare.statistics.margins import Paired, gain
+from simulations.compare.statistics.paired_accuracy import Judged, judged
 from simulations.ensemble import page
 from simulations.ensemble.members import Said, listen, read_members
 from simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted

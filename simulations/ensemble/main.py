@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.cli import merge_settings
-from simulations import options
+from common.command_line import merge_settings
+from simulations.run import options
 
 
 def ensemble(

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from common.images.types import Images
 from common.models.saved import SavedModel, read
 from common.models.spec import ModelSpec
-from common.prediction import load, log_probabilities
 from common.seeding import rng
+from common.training.predict import load, log_probabilities
 from simulations import datasets
+from simulations.federation.pooled import pooled
 from simulations.partitions import parse
 from simulations.partitions.folder import open_stores
-from simulations.pooling import pooled
 
 OWN = "the data set's validation images"
 HALF = "half of the test images, as the data set has no validation images; the other half judges"

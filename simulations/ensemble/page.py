@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.files import write_text
-from common.words import printable
+from common.system.files import write_text
+from common.wording import printable
 from simulations.compare.page import environment, matrix
 from simulations.ensemble.words import headline
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.words import counted, printable
-from server.report.words import percent
-from simulations.compare.gain_words import points
+from common.wording import counted, printable
+from server.formatting import percent
+from simulations.compare.wording.gains import points
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ al. 2019, which draws proportions over classes for each store, all stores being 
 
 import numpy as np
 
-from simulations.partitions.draws import portions, redraw
+from simulations.partitions.dirichlet_draws import portions, redraw
 from simulations.partitions.types import Owners, Task
 
 

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import torch
 
-from common.class_names import spellings
+from common.classes.spelling import spellings
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
-from common.images.folder import Arrangement, Folder, open_folder
-from common.images.layout import listed, look_inside
-from common.images.listing import Entry
-from common.images.scan import is_table, scan
-from common.images.split_names import split_named
-from common.images.turns import to_turns
+from common.images.decoding.decode import PixelFormat
+from common.images.folder.layout import listed, look_inside
+from common.images.folder.photo_folder import Arrangement, Folder, open_folder
+from common.images.folder.scan import is_table, scan
+from common.images.listing.listing import Entry
+from common.images.listing.split_names import split_named
 from common.images.types import Images, StoreData
 from common.models.spec import TURNS
-from common.naming import check_store_name
-from simulations.datasets.assemble import relabel
+from common.names import check_store_name
+from common.training.rotation_task import to_turns
+from simulations.datasets.dataset.assemble import relabel
 
 TEST = "test"
 

@@ -6,7 +6,7 @@ stores, drawn again until every store has its minimum.
 
 import numpy as np
 
-from simulations.partitions.draws import portions, redraw
+from simulations.partitions.dirichlet_draws import portions, redraw
 from simulations.partitions.types import Owners, Task
 
 

@@ -21,7 +21,7 @@ from benchmarks.published.play import Row
 from common import models
 from common.config import flatten, resolve
 from common.strategies import STRATEGIES
-from simulations.run import Request, simulate
+from simulations.run.simulate import Request, simulate
 
 ROOT = Path(__file__).parents[2]
 A2 = {

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from client.health.evidence import Evidence
-from client.health.look import look_at
-from client.health.machine import Disk, Machine
-from client.health.photos import Photos, Seen
-from common.images.contents import digest_of
-from common.images.scan import Photo
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.image_quality import look_at
+from client.health.evidence.machine import Disk, Machine
+from client.health.evidence.photos import Photos, Seen
+from common.images.decoding.content_digests import digest_of
+from common.images.folder.scan import Photo
 
 GIB = 2**30
 MACHINE = Machine("cpu", "8 processor cores", 8, (Disk("keys", Path("/keys"), 500 * GIB),), memory=(8 * GIB, 16 * GIB))

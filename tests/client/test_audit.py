@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.audit import AuditLog, Note, verify
-from client.audit.chain import LONGEST, NOTHING, Event, decode, encode
-from client.audit.check import entries
+from client.audit.entry import LONGEST, NOTHING, Event, decode, encode
 from client.audit.files import Head, full_files, read_head, write_head
 from client.audit.seal import public_text, seal
-from client.kit import new_key
+from client.audit.verify import entries
+from client.connection.credentials import new_key
 from common.errors import RunError
 
 WRITER = """

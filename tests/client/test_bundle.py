@@ -14,8 +14,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.bundle import CLIENT_APP, LARGEST, check_bundle
 from client.failures import StoreError, failure_of
+from client.session.bundle import CLIENT_APP, LARGEST, check_bundle
 
 PROJECT = {
     "project": {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"},

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.data import FolderSource
 from client.failures import StoreError
-from client.states import StateStore
-from client.work import StoreWorker, Trainer
+from client.worker.data import FolderSource
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import resolve
 from common.errors import DataError
-from common.images.cache_folder import forget_all
-from common.images.contents import SETTLED_NS
-from common.images.folder import open_folder
-from common.images.forget import UNREACHABLE_SECONDS
-from common.images.pixel_file import digests_of
+from common.images.cache.forget import UNREACHABLE_SECONDS
+from common.images.cache.location import forget_all
+from common.images.cache.pixel_file import digests_of
+from common.images.decoding.content_digests import SETTLED_NS
+from common.images.folder.photo_folder import open_folder
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Plan, TrainOrder
-from common.training import Network
+from common.protocol.messages import EvaluateOrder, Plan, TrainOrder
+from common.training.fit import Network
 from tests.deployment.deployed import draw_photos, wait_for
 
 CONFIG = resolve({"data.image_size": 16, "model.name": "niid-cnn", "train.batch_size": 8})

@@ -8,19 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from client.data import FolderSource
 from client.health.checks.files import readable
-from client.health.evidence import Evidence
-from client.health.photos import gather, glance
-from client.states import StateStore
-from client.survey import survey
-from client.work import StoreWorker, Trainer
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.photos import gather, glance
+from client.process.folder_summary import survey
+from client.worker.data import FolderSource
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import resolve
-from common.images.contents import SETTLED_NS
-from common.images.folder import open_folder
+from common.images.decoding.content_digests import SETTLED_NS
+from common.images.folder.photo_folder import open_folder
 from common.models.spec import ModelSpec
-from common.orders import Plan, TrainOrder
-from common.training import Network
+from common.protocol.messages import Plan, TrainOrder
+from common.training.fit import Network
 from tests.client.store_photos import MACHINE, encoded, folder, save, thing
 from tests.deployment.deployed import wait_for
 from tests.images import heic

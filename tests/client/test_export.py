@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from common.models import saved
-from common.prediction import load
+from common.training.predict import load
 from tests.client.test_policy_and_audit_commands import refused
 from tests.client.test_policy_and_audit_commands import run as client
 from tests.simulations.command import SMALL, run, summary

@@ -8,21 +8,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from client import export
-from client.adjustments import FOLDER, Adjustments
-from client.data import FolderSource
-from client.guard import Guard, GuardedWorker
-from client.policy import Policy
-from client.states import KEPT_RUNS, StateStore
-from client.usage import Usage
-from client.work import StoreWorker, Trainer
+from client.policy.budgets import Usage
+from client.policy.enforcement import Guard, GuardedWorker
+from client.policy.policy import Policy
+from client.worker import export
+from client.worker.adjustments import FOLDER, Adjustments
+from client.worker.data import FolderSource
+from client.worker.state_store import KEPT_RUNS, StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import resolve
 from common.errors import ConfigError, DataError
 from common.models import saved
 from common.models.spec import ModelSpec
-from common.orders import Plan, TrainOrder
-from common.prediction import load
-from common.training import Network
+from common.protocol.messages import Plan, TrainOrder
+from common.training.fit import Network
+from common.training.predict import load
 from tests.client.test_policy_and_audit_commands import refused
 from tests.client.test_policy_and_audit_commands import run as client
 from tests.client.test_rare_classes import folder

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from client.app import answer
 from client.failures import StoreError, failure_of
-from client.frozen import FrozenCache
-from client.guard import Guard, GuardedWorker
-from client.policy import Policy
-from client.usage import Spent, Usage
-from common.calibration import Reliability
+from client.policy.budgets import Spent, Usage
+from client.policy.enforcement import Guard, GuardedWorker
+from client.policy.policy import Policy
+from client.worker.frozen_cache import FrozenCache
 from common.config import RunConfig, resolve
-from common.failures import LONGEST_REST, failure
-from common.messages import decode_result, encode_order
-from common.metrics import Counts
+from common.metrics.calibration import Reliability
+from common.metrics.counts import Counts
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.failures import LONGEST_REST, failure
+from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.serialization import decode_result, encode_order
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
 CLASSES = ("boot", "hat", "shirt")

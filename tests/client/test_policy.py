@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from client.hours import DAYS, parse, seconds_until, seconds_until_midnight
-from client.policy import Policy, commented, load_policy, policy_of
+from client.policy.policy import Policy, commented, load_policy, policy_of
+from client.policy.schedule import DAYS, parse, seconds_until, seconds_until_midnight
 from common.errors import ConfigError
 
 

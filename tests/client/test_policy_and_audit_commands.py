@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from client.allowed import check_names
 from client.audit import AuditLog, Note
 from client.main import app
-from client.policy import Policy
+from client.policy.command import check_names
+from client.policy.policy import Policy
 from common.errors import ConfigError
-from server.credentials.kits import Chain
+from server.credentials.chain import Chain
 from tests.commands import call
 
 HASH = "ab" * 32

@@ -7,9 +7,9 @@ import pytest
 from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.supercore.protobuf.client import ProtobufRequestContext
 
-from client import polls
-from client.polls import Polls
-from common.door_words import HELD_HEADER
+from client.connection import polling
+from client.connection.polling import Polls
+from common.protocol.enrolment import HELD_HEADER
 
 PULL = ProtobufRequestContext(
     "/flwr.proto.Fleet/PullMessages", PullMessagesRequest(), httpx.Request("POST", "http://x")
@@ -25,7 +25,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(polls, "time", clock := Clock())
+    monkeypatch.setattr(polling, "time", clock := Clock())
     return clock
 
 

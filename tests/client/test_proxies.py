@@ -8,17 +8,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.enrol import credentials_for
-from client.fleet import Line
-from client.health.line import call
-from client.kit import Credentials, new_key
-from client.known_addresses import KnownAddresses
-from client.proxies import ProxyFault, proxy_for
-from client.refusals import obstacle
-from client.transport import http_client
-from common.endpoint import Endpoint
+from client.connection.credentials import Credentials, new_key
+from client.connection.errors import obstacle
+from client.connection.fleet import Line
+from client.connection.known_addresses import KnownAddresses
+from client.connection.proxies import ProxyFault, proxy_for
+from client.connection.transport import http_client
+from client.health.evidence.server_probe import call
+from client.identity.enrolment import credentials_for
 from common.errors import ConfigError, NetworkError
-from common.kit import Kit, chain_id
+from common.protocol.endpoint import Endpoint
+from common.protocol.kit import Kit, chain_id
 from tests.client.canned_server import Authority, Canned, http
 from tests.client.socks_server import HOST_UNREACHABLE, SocksServer
 from tests.deployment.deployed import free_port

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.data import FolderSource
 from client.failures import StoreError
-from client.guard import Guard, GuardedWorker
-from client.policy import Policy
-from client.states import StateStore
-from client.usage import Usage
-from client.work import StoreWorker, Trainer
+from client.policy.budgets import Usage
+from client.policy.enforcement import Guard, GuardedWorker
+from client.policy.policy import Policy
+from client.worker.data import FolderSource
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import RunConfig, resolve
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Plan, StoreInfo, TrainOrder
-from common.training import Network
+from common.protocol.messages import EvaluateOrder, Plan, StoreInfo, TrainOrder
+from common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 CONFIG = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 4})

@@ -10,16 +10,16 @@ import torch
 from flwr.app import Message, MessageType, RecordDict
 from flwr.proto.node_pb2 import Node
 
-from client.books import Books
-from client.home import store_home
-from client.orderbook import Orderbook
-from client.parcels import Head, Parcel, answer_to, take_apart
-from client.policy import Policy
-from client.settings import Settings
-from client.workshop import Workshop
-from common.messages import decode_result, encode_order
-from common.orders import TrainOrder, Update
-from common.training import Network
+from client.connection.framing import Head, Parcel, answer_to, take_apart
+from client.identity.home import store_home
+from client.policy.policy import Policy
+from client.process.settings import Settings
+from client.process.worker_process import Workshop
+from client.session.order_queue import Orderbook
+from client.session.recorder import Books
+from common.protocol.messages import TrainOrder, Update
+from common.protocol.serialization import decode_result, encode_order
+from common.training.fit import Network
 from tests.client.test_bundle import packed
 from tests.client.test_changed_photos import CPU, PLAN, SPEC
 from tests.deployment.deployed import LocalGrid, draw_photos

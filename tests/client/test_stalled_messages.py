@@ -10,10 +10,10 @@ from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectRequest, PullObjectResponse
 from google.protobuf.message import Message
 
-from client import fleet as client_fleet
-from client.fleet import Line
-from client.kit import Credentials
-from client.parcels import Head
+from client.connection import fleet as client_fleet
+from client.connection.credentials import Credentials
+from client.connection.fleet import Line
+from client.connection.framing import Head
 from common.errors import MessageError
 from tests.hostile.test_hostile_run import Quiet
 

@@ -12,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from client.audit import FILE, AuditLog, Note, verify
-from client.enrol import Membership
-from client.kit import new_key
-from client.usage import Spent, Usage
-from common.files import write_private
+from client.connection.credentials import new_key
+from client.identity.enrolment import Membership
+from client.policy.budgets import Spent, Usage
+from common.system.files import write_private
 from tests.client.test_policy_and_audit_commands import refused, run
 
 KEPT = {"audit.jsonl", "audit.head", ".audit.jsonl.lock", "policy.toml", "models"}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from client.states import StateStore
-from client.work import StoreWorker, Trainer
-from client.workbench import TellingWorker
+from client.process.child_main import TellingWorker
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import RunConfig
 from common.images.types import StoreData
-from common.orders import EvaluateOrder, Plan, StoreInfo
+from common.protocol.messages import EvaluateOrder, Plan, StoreInfo
 from tests.simulations.stores import CLASSES, CPU, photos, settings, start
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.failures import StoreError
-from client.policy import Policy
-from client.traffic import Traffic
-from client.usage import Spent, Usage
+from client.policy.budgets import Spent, Usage
+from client.policy.policy import Policy
+from client.policy.traffic_budget import Traffic
 from common.config import resolve
-from common.envelope import announced, announcement, probe
-from common.messages import Notice, Query, encode_order
-from common.orders import Plan, TrainOrder
+from common.protocol.messages import Plan, TrainOrder
+from common.protocol.probe import announced, announcement, probe
+from common.protocol.serialization import Notice, Query, encode_order
 from tests.server.by_hand import plan_of
 
 NOON = datetime(2026, 11, 20, 12).timestamp()

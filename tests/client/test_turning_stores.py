@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.data import FolderSource
-from client.policy import Policy
-from client.states import StateStore
-from client.survey import survey
-from client.work import StoreWorker, Trainer
+from client.policy.policy import Policy
+from client.process.folder_summary import survey
+from client.worker.data import FolderSource
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import RunConfig, resolve
 from common.models.spec import TURNS, ModelSpec
-from common.orders import EvaluateOrder, Plan, TrainOrder
-from common.training import Network
+from common.protocol.messages import EvaluateOrder, Plan, TrainOrder
+from common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 CLASSES = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.batch_size": 8})

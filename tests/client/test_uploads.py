@@ -9,13 +9,13 @@ import pytest
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata, PushObjectResponse
 
-from client import uploads
-from client.fleet import Line
-from client.kit import Credentials
-from client.narrator import RunOverError
-from client.parcels import Parcel
-from client.uploads import LARGE_PIECE
-from common.transfers import QUIET, Transfer, progress
+from client.connection import uploads
+from client.connection.credentials import Credentials
+from client.connection.events import RunOverError
+from client.connection.fleet import Line
+from client.connection.framing import Parcel
+from client.connection.uploads import LARGE_PIECE
+from common.protocol.transfer_progress import QUIET, Transfer, progress
 from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64

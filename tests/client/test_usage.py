@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.usage import KEPT, Spent, Usage
+from client.policy.budgets import KEPT, Spent, Usage
 from common.errors import ConfigError
 
 NOON = datetime(2026, 11, 20, 12).timestamp()

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from common.class_names import normal, places, reading_order, spellings
+from common.classes.spelling import normal, places, reading_order, spellings
 from common.errors import DataError
 
 DECOMPOSED = unicodedata.normalize("NFD", "Röcke")

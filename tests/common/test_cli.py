@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from common.cli import command_line, run
+from common.command_line import command_line, run
 
 
 @pytest.fixture

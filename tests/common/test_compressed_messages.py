@@ -14,8 +14,8 @@ from common.compression import CODECS, Codec
 from common.compression.feedback import compress, rebuild
 from common.config import MessagesConfig, resolve
 from common.errors import ConfigError, MessageError
-from common.messages import decode_result, encode_result
-from common.orders import Plan, TrainOrder, Update
+from common.protocol.messages import Plan, TrainOrder, Update
+from common.protocol.serialization import decode_result, encode_result
 from tests.strategies.toy import told
 
 CODEC = pytest.mark.parametrize("name", CODECS)

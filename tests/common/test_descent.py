@@ -11,7 +11,7 @@ from common import strategies
 from common.config import RunConfig, resolve
 from common.images.types import Images
 from common.models.spec import ModelSpec
-from common.training import Fitted, Network, Task, fit
+from common.training.fit import Fitted, Network, Task, fit
 
 CPU = torch.device("cpu")
 BATCH, IMAGES = 12, 30  # two whole batches, and one of six

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.intervals import wilson
+from common.metrics.intervals import wilson
 
 
 def test_by_hand() -> None:

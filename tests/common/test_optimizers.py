@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from common.config import TrainConfig
-from common.optimizers import OPTIMIZERS, shares
-from common.params import Layout
+from common.parameters.layout import Layout
+from common.training.optimizers import OPTIMIZERS, shares
 
 
 def theirs_sgd(w: torch.Tensor, c: TrainConfig) -> torch.optim.Optimizer:

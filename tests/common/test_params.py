@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from common.params import BLOCK, Layout, Rows, bind, by_blocks, frozen_vector, load_frozen, sort_rows, weighted_mean
+from common.parameters.layout import (
+    BLOCK,
+    Layout,
+    Rows,
+    bind,
+    by_blocks,
+    frozen_vector,
+    load_frozen,
+    sort_rows,
+    weighted_mean,
+)
 
 
 def small() -> nn.Sequential:

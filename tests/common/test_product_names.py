@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common import product_names
+from common.classes import display_names
 from common.errors import ConfigError, DataError
 
 
@@ -27,7 +27,7 @@ def written(folder: Path, text: str | bytes) -> Path:
     ],
 )
 def test_pairs_are_read_as_spreadsheets_write_them(tmp_path: Path, text: str | bytes) -> None:
-    assert product_names.read(written(tmp_path, text)) == {"10": "Chair", "2": "Shirts, blue"}
+    assert display_names.read(written(tmp_path, text)) == {"10": "Chair", "2": "Shirts, blue"}
 
 
 @pytest.mark.parametrize(
@@ -45,44 +45,44 @@ def test_pairs_are_read_as_spreadsheets_write_them(tmp_path: Path, text: str | b
 )
 def test_what_is_no_list_of_names_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        product_names.read(written(tmp_path, text))
+        display_names.read(written(tmp_path, text))
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(ConfigError, match=f"--class-names got {path}, which is no file"):
-            product_names.read(path)
+            display_names.read(path)
     with pytest.raises(DataError, match=r"names\.csv is in no encoding"):
-        product_names.read(written(tmp_path, b"10,Ch\x81ir\n"))
+        display_names.read(written(tmp_path, b"10,Ch\x81ir\n"))
 
 
 def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
-    assert product_names.recorded(tmp_path) == {}
+    assert display_names.recorded(tmp_path) == {}
     names = {"10": 'Chair, "oak"', "a,b": "Jäger; grün", "2": "Hat"}
-    assert product_names.settle(tmp_path, names) == names
-    assert product_names.settle(tmp_path, None) == product_names.recorded(tmp_path) == names
-    assert product_names.settle(tmp_path, {"2": "Cap"}) == product_names.recorded(tmp_path) == {"2": "Cap"}
-    product_names.record(tmp_path, {})
-    assert product_names.recorded(tmp_path) == {}
+    assert display_names.settle(tmp_path, names) == names
+    assert display_names.settle(tmp_path, None) == display_names.recorded(tmp_path) == names
+    assert display_names.settle(tmp_path, {"2": "Cap"}) == display_names.recorded(tmp_path) == {"2": "Cap"}
+    display_names.record(tmp_path, {})
+    assert display_names.recorded(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_class_is_found_in_any_unicode_form_and_else_called_like_its_folder() -> None:
     names = {"Röcke": "Skirts"}
-    assert product_names.called(names, unicodedata.normalize("NFD", "Röcke")) == "Skirts"
-    assert product_names.called(names, "Hosen") == "Hosen"
+    assert display_names.called(names, unicodedata.normalize("NFD", "Röcke")) == "Skirts"
+    assert display_names.called(names, "Hosen") == "Hosen"
 
 
 def test_lines_for_other_classes_are_told_at_once() -> None:
-    assert product_names.check({"10": "Chair", "2": "Hat"}, ["10", "2", "3"]) == ""
+    assert display_names.check({"10": "Chair", "2": "Hat"}, ["10", "2", "3"]) == ""
     names = {"10": "Chair"} | {str(number): f"product {number}" for number in range(7)}
-    assert product_names.check(names, ["10", "20"]) == (
+    assert display_names.check(names, ["10", "20"]) == (
         "--class-names has lines for folders that are no class of the run: '0', '1', '2', '3', '4' and 2 more."
     )
 
 
 def test_a_class_without_a_line_must_not_be_called_like_one_that_has_one() -> None:
     with pytest.raises(ConfigError, match=r"calls the folder '10' 'Hat', as another class .*'hat'"):
-        product_names.check({"10": "Hat"}, ["10", "hat"])
-    assert "no class of the run: '11'" in product_names.check({"11": "Hat"}, ["10", "hat"])
-    assert product_names.check({"10": "hat", "hat": "cap"}, ["10", "hat"]) == ""
+        display_names.check({"10": "Hat"}, ["10", "hat"])
+    assert "no class of the run: '11'" in display_names.check({"11": "Hat"}, ["10", "hat"])
+    assert display_names.check({"10": "hat", "hat": "cap"}, ["10", "hat"]) == ""

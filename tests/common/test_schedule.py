@@ -7,9 +7,9 @@ import torch
 
 from common import strategies
 from common.config import resolve
+from common.config.schedules import standstill
 from common.errors import ConfigError
-from common.schedule import standstill
-from server.rounds import Rounds
+from server.training.round_loop import Rounds
 from simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start

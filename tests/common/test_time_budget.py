@@ -9,9 +9,9 @@ from common import strategies
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.images.types import Images
-from common.strategies.base import reach
-from common.training import Fitted, Network, Task, fit
-from server.rounds import Rounds
+from common.strategies.shared.base import reach
+from common.training.fit import Fitted, Network, Task, fit
+from server.training.round_loop import Rounds
 from simulations import engines
 from simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes

@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from common import models, strategies
 from common.config import RunConfig, TrainConfig, resolve
-from common.descent import batches, objective
-from common.evaluation import evaluate
+from common.config.schedules import learning_rate
 from common.images.augment import normalise
 from common.images.types import Images
 from common.models.spec import ModelSpec
-from common.schedule import learning_rate
 from common.seeding import rng
-from common.training import Fitted, Network, Task, fit
+from common.training.evaluate import evaluate
+from common.training.fit import Fitted, Network, Task, fit
+from common.training.loss import batches, objective
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

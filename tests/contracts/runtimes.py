@@ -11,25 +11,25 @@ import pytest
 import torch
 
 from client.app import make_app
-from client.frozen import FrozenCache
-from client.states import StateStore
-from client.work import StoreWorker, Trainer
+from client.worker.frozen_cache import FrozenCache
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common import strategies
 from common.config import RunConfig, flatten, resolve
 from common.images.types import StoreData
-from common.metrics import Counts
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.params import Tensors
-from server import errand
-from server.checkpoints import Checkpoints, State
-from server.grid import GridRuntime, Surroundings
-from server.judge import ServerTest
-from server.plan import Start
-from server.rounds import Judge, Rounds
+from common.metrics.counts import Counts
+from common.parameters.layout import Tensors
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from server.grid import dispatch
+from server.grid.runtime import GridRuntime, Surroundings
+from server.results.checkpoints import Checkpoints, State
+from server.results.scores import Scores
 from server.runtime import Runtime
-from server.scores import Scores
+from server.training.round_loop import Judge, Rounds
+from server.training.setup import Start
+from server.updates.evaluator import ServerTest
 from simulations import engines
-from simulations.federation import Federation
+from simulations.federation.federation import Federation
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.server.by_hand import Notes
 from tests.simulations.stores import CLASSES, CPU, photos, start
@@ -115,7 +115,7 @@ def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[
     """Flower's messages between the server's runtime and the stores' apps, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for pause in ("POLL", "LOOK"):
-            patch.setattr(errand, pause, 0.003)  # the stores are in this process
+            patch.setattr(dispatch, pause, 0.003)  # the stores are in this process
         yield _opened_grid(dealt, config, states)
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from client.frozen import FrozenCache
-from client.states import StateStore
+from client.worker.frozen_cache import FrozenCache
+from client.worker.state_store import StateStore
 from common import strategies
 from common.config import RunConfig
 from common.errors import ConfigError
-from common.messages import decode_order, encode_order
-from common.metrics import Counts
-from common.orders import DetachedOrder, EvaluateOrder, TrainOrder, Update
-from simulations.federation import Federation
+from common.metrics.counts import Counts
+from common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
+from common.protocol.serialization import decode_order, encode_order
+from simulations.federation.federation import Federation
 from tests.contracts.runtimes import (
     EMPTY,
     HELD_OUT,

@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import MessageType
 
-from client.fleet import Line
-from client.kit import Credentials
-from client.narrator import UnknownStoreError
+from client.connection.credentials import Credentials
+from client.connection.events import UnknownStoreError
+from client.connection.fleet import Line
 from common.errors import RefusedError
-from common.messages import encode_result
-from common.orders import StoreInfo
+from common.protocol.messages import StoreInfo
+from common.protocol.serialization import encode_result
 from server.addresses import Address
-from server.credentials.kits import Chain
-from server.launch import FlowerServer
+from server.credentials.chain import Chain
+from server.launcher.flower_server import FlowerServer
 from tests.deployment.deployed import PATIENCE, free_port
 
 PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}

@@ -7,17 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.enrol import addresses_of
-from client.known_addresses import KnownAddresses
-from client.refusals import obstacle
-from client.transport import http_client
-from common.address_list import AddressList
-from common.endpoint import Endpoint
+from client.connection.errors import obstacle
+from client.connection.known_addresses import KnownAddresses
+from client.connection.transport import http_client
+from client.identity.enrolment import addresses_of
 from common.errors import ConfigError, NetworkError
-from common.kit import Kit
+from common.protocol.address_list import AddressList
+from common.protocol.endpoint import Endpoint
+from common.protocol.kit import Kit
 from server.addresses import Address, check_free, listening_socket
 from server.credentials import commands
-from server.credentials.kits import Chain
+from server.credentials.chain import Chain
 from tests.client.canned_server import Authority, Canned, http
 from tests.deployment.deployed import free_port
 

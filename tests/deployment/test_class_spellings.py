@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.policy import Policy
+from client.policy.policy import Policy
 from common.errors import DataError
 from tests.deployment.test_new_products import SETTINGS, store, trained
 

@@ -11,17 +11,17 @@ from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
 from client.app import answer
-from client.frozen import FrozenCache
-from client.guard import Guard
-from client.kept_models import KeptModels
-from client.policy import Policy
-from client.usage import Usage
-from common.failures import LONGEST_REST, failure
-from common.messages import encode_result
-from server import distribution, outbox
-from server.deliveries import wait_or_stop
-from server.distribution import Distributed
-from server.grid import GridRuntime, Surroundings
+from client.policy.budgets import Usage
+from client.policy.enforcement import Guard
+from client.policy.policy import Policy
+from client.worker.delivered_models import KeptModels
+from client.worker.frozen_cache import FrozenCache
+from common.protocol.failures import LONGEST_REST, failure
+from common.protocol.serialization import encode_result
+from server.grid import model_distribution, outbox
+from server.grid.model_deliveries import wait_or_stop
+from server.grid.model_distribution import Distributed
+from server.grid.runtime import GridRuntime, Surroundings
 from tests.client.test_kept_models import order_of
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import Command, draw_photos, free_port, history, summary
@@ -39,9 +39,9 @@ def never() -> bool:
 @pytest.fixture
 def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
     for pause in ("ROLL_CALL", "LOOK"):
-        monkeypatch.setattr(distribution, pause, 0.05)
+        monkeypatch.setattr(model_distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
-    monkeypatch.setattr(distribution, "SMALL", 0)
+    monkeypatch.setattr(model_distribution, "SMALL", 0)
     return LossyGrid()
 
 
@@ -117,7 +117,7 @@ def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
 def test_a_small_model_is_sent_without_an_offer(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distribution, "SMALL", ORDER.size)
+    monkeypatch.setattr(model_distribution, "SMALL", ORDER.size)
     place = put(10)
     assert runtime.deliver(ORDER, never).delivered == {"north"}
     assert (place / "shops" / "model.safetensors").read_bytes() == ORDER.content
@@ -134,7 +134,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of a run nobody waits for it; `flower-server deliver` does."""
-    monkeypatch.setattr(distribution, "RETRY", 0.05)
+    monkeypatch.setattr(model_distribution, "RETRY", 0.05)
     app, first = ClientApp(), [failure("north", "disk-full")]
 
     @app.query()
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
     assert runtime.deliver(ORDER, never).missing == dict.fromkeys(("south", "west", "gone"), "not connected") | {
         "north": "its disk is full"
     }
-    distributing = distribution.Distribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
+    distributing = model_distribution.Distribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
     assert distributing.give(never, lambda: {"north"}).delivered == {"north"}
 
 
@@ -166,7 +166,7 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         return len(looks) > 500
 
     named = {10: "north", 13: "gone"}
-    distributing = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
+    distributing = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
     assert distributing.give(until, lambda: set(named.values())) == Distributed(
         ORDER.sha256, frozenset({"north", "gone"}), {}, {}
     )
@@ -176,11 +176,11 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         asked.append(1)
         return named.values() if len(asked) > 2 else None
 
-    registering = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, named.values())
+    registering = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, named.values())
     assert registering.give(never, awaited).missing == {}
     assert len(asked) > 2, "ended before it was known who is awaited"
     del named[10]
-    for_nothing = distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None)
+    for_nothing = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None)
     assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {"gone": "not connected"}
 
 

@@ -15,15 +15,15 @@ import httpx
 import pytest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 
-from client.health.line import call
-from client.known_addresses import KnownAddresses
-from common.door_words import WANTED_PATH
-from common.files import write_text
-from server.bounded_http import LARGEST_BODY
+from client.connection.known_addresses import KnownAddresses
+from client.health.evidence.server_probe import call
+from common.protocol.enrolment import WANTED_PATH
+from common.system.files import write_text
 from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
-from server.credentials.kits import Chain
-from server.desk import WITHDRAWN
-from server.withdrawn import Withdrawals
+from server.credentials.chain import Chain
+from server.gateway.bounded_http import LARGEST_BODY
+from server.ipc.run_mailbox import WITHDRAWN
+from server.ipc.withdrawals import Withdrawals
 from tests.deployment.deployed import free_port, wait_for
 
 
@@ -79,7 +79,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def door(link: SuperLink, place: Path) -> Iterator[int]:
     port, answered = free_port(), place / "answered.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "server.door", "127.0.0.1", str(port), str(link.port), answered])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.gateway.proxy", "127.0.0.1", str(port), str(link.port), answered]
+    )
 
     def is_open() -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -187,7 +189,7 @@ def chain(tmp_path: Path) -> Chain:
 def tls_door(chain: Chain, tmp_path: Path) -> Iterator[int]:
     """A door over TLS, with nothing behind it."""
     files = [str(tmp_path / "answered.jsonl"), str(chain.directory)]
-    command = [sys.executable, "-m", "server.door", "127.0.0.1", str(chain.port), str(free_port()), *files]
+    command = [sys.executable, "-m", "server.gateway.proxy", "127.0.0.1", str(chain.port), str(free_port()), *files]
     process = subprocess.Popen(command)
     wait_for(lambda: health(chain) == 503)
     yield chain.port

@@ -46,7 +46,7 @@ def stores(command: Starter, folders: dict[str, Path], port: int) -> list[Comman
 
 
 LONG = ["--stores", "2", "--rounds", "9"]
-VICTIMS = ["flower-superlink", "server.door", "flower-superexec", "flwr-serverapp"]
+VICTIMS = ["flower-superlink", "server.gateway.proxy", "flower-superexec", "flwr-serverapp"]
 
 
 def test_a_superlink_that_dies_while_it_makes_its_database_begins_with_another_and_no_store_joins(
@@ -156,7 +156,8 @@ def test_stores_that_cannot_take_part_and_one_that_is_killed_fail_alone_and_it_m
 def test_our_store_and_flowers_own_supernode_speak_the_same(
     command: Starter, folders: dict[str, Path], tmp_path: Path, out: Path, port: int
 ) -> None:
-    """The contract of `client.fleet`: the stock SuperNode, running the same installed app, gives the same model."""
+    """The contract of `client.connection.fleet`: the stock SuperNode, running the same installed app, gives the same
+    model."""
     shutil.copytree(folders["mitte"], tmp_path / "one" / "mitte")
     node = ["--superlink", f"127.0.0.1:{port}", "--insecure", "--port", str(free_port())]
     config = f'store="mitte" data="{folders["mitte"]}"'

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.frozen import FrozenCache
-from common.messages import frozen_sha256
+from client.worker.frozen_cache import FrozenCache
+from common.protocol.serialization import frozen_sha256
 
 VECTOR = torch.tensor([1.0, -2.0, 3.5])
 SHA256 = frozen_sha256(VECTOR)

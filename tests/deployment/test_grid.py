@@ -12,15 +12,15 @@ import torch
 
 from client.app import make_app
 from client.failures import StoreError
-from client.frozen import FrozenCache
+from client.worker.frozen_cache import FrozenCache
 from common.config import RunConfig, resolve
 from common.errors import DataError
-from common.messages import Notice, decode_order
-from common.metrics import Counts
+from common.metrics.counts import Counts
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from server import errand
-from server.grid import GridRuntime, Surroundings
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.serialization import Notice, decode_order
+from server.grid import dispatch
+from server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
@@ -229,7 +229,7 @@ def test_the_second_store_of_one_name_is_refused_and_told(
 def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
     grid: LocalGrid, add: Callable[..., None], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.grid.FRESH", 0.0)  # a look that is not new would still see the ghost
+    monkeypatch.setattr("server.grid.runtime.FRESH", 0.0)  # a look that is not new would still see the ghost
     runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")
@@ -311,7 +311,7 @@ def told(grid: LocalGrid, add: Callable[..., None], tmp_path: Path) -> Callable[
 def test_only_answers_are_asked_for_of_which_the_door_tells(
     grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errand, "TOLD_POLL", 1000.0)
+    monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
     answers = iter(told().train(order(), ["north", "south"]))
     north, south = (message.metadata.message_id for message in grid.sent[-2:])
     wait_for(lambda: {north, south} <= grid.replies.keys())
@@ -327,7 +327,7 @@ def test_only_answers_are_asked_for_of_which_the_door_tells(
 def test_an_answer_of_which_nobody_told_is_found_in_the_end(
     told: Callable[..., GridRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errand, "TOLD_POLL", 0.1)
+    monkeypatch.setattr(dispatch, "TOLD_POLL", 0.1)
     assert {each.store for each in told().train(order(), ["north", "south"])} == {"north", "south"}
 
 
@@ -335,7 +335,7 @@ def test_a_store_that_dies_in_the_middle_of_its_answer_is_given_up_and_harms_no_
     grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, seconds in {"TOLD_POLL": 0.05, "ROLL_CALL": 0.05, "GRACE": 0.5}.items():
-        monkeypatch.setattr(errand, name, seconds)
+        monkeypatch.setattr(dispatch, name, seconds)
     answers = iter(told().train(order(), ["north", "south"]))
     node, half = grid.sent[-1].metadata.dst_node_id, grid.sent[-1].metadata.message_id
     with (tmp_path / "answered.jsonl").open("a") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.processes import Children
+from server.launcher.child_processes import Children
 from tests.deployment.deployed import wait_for
 
 CHATTY = """

@@ -13,19 +13,21 @@ from flwr.app import Message, MessageType, RecordDict
 
 from client.app import make_app
 from client.failures import StoreError
-from client.frozen import FrozenCache
-from client.settings import Settings
-from client.workshop import Workshop
+from client.process.settings import Settings
+from client.process.worker_process import Workshop
+from client.worker.frozen_cache import FrozenCache
 from common.config import resolve
-from common.envelope import PROBE, presence, probed
 from common.errors import StoresError
-from common.failures import LONGEST_REST
-from common.messages import Query, decode_result, encode_order
-from common.orders import EvaluateOrder, Failure, StoreInfo, Update
-from server import cohort, errand, outbox, traffic
-from server.board import Board
-from server.desk import TRAFFIC
-from server.grid import GridRuntime, Surroundings
+from common.protocol.failures import LONGEST_REST
+from common.protocol.messages import EvaluateOrder, Failure, StoreInfo, Update
+from common.protocol.probe import PROBE, presence, probed
+from common.protocol.serialization import Query, decode_result, encode_order
+from server.grid import dispatch, outbox
+from server.grid.runtime import GridRuntime, Surroundings
+from server.ipc import traffic
+from server.ipc.run_mailbox import TRAFFIC
+from server.ipc.store_status import Board
+from server.training import client_sampling
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
 from tests.server.by_hand import Notes
@@ -56,7 +58,7 @@ class LossyGrid(LocalGrid):
 
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for module, pause in ((outbox, "DOUBT"), (errand, "ROLL_CALL")):
+    for module, pause in ((outbox, "DOUBT"), (dispatch, "ROLL_CALL")):
         monkeypatch.setattr(module, pause, 0.05)
     return LossyGrid()
 
@@ -90,7 +92,7 @@ def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again
     lossy: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store has answered, so it says that it has nothing to do."""
-    monkeypatch.setattr(errand, "TOLD_POLL", 1000.0)
+    monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
     lossy.forgets = True
     surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
     runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
@@ -128,7 +130,7 @@ def test_how_far_a_long_answer_is_shows_beside_its_store(
 def test_an_order_that_is_lost_for_ever_ends(
     lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errand, "MOST_SENDINGS", 3)
+    monkeypatch.setattr(dispatch, "MOST_SENDINGS", 3)
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     lossy.lose = 99
@@ -164,7 +166,9 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     assert "north" not in runtime.stores()
     assert "its policy does not allow it (hours), until" in runtime.held_back()["north"]
     assert "its policy does not allow it (hours)" in notes[-1]
-    present = cohort.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)  # longer than it would wait for others
+    present = client_sampling.assemble(
+        runtime, 1, 1, 0.1, Notes(), lambda: False
+    )  # longer than it would wait for others
     assert list(present) == ["south"]
     assert list(runtime.held_back()) == ["north"]
     assert time.monotonic() - began > 0.9
@@ -178,7 +182,7 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
     wait_for(runtime.stores)
     assert len(list(runtime.train(order(), ["north"]))) == 1
     with pytest.raises(StoresError, match="0 of the 1 stores needed"):
-        cohort.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)
+        client_sampling.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)
 
 
 def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(

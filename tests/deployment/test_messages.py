@@ -15,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.calibration import BINS, Reliability
 from common.config import RunConfig, resolve
 from common.errors import MessageError
-from common.failures import failure
-from common.messages import (
+from common.metrics.calibration import BINS, Reliability
+from common.metrics.counts import Counts
+from common.models.spec import ModelSpec
+from common.protocol.failures import failure
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.records import INLINE
+from common.protocol.serialization import (
     FrozenMissingError,
     NeedsFrozen,
     Notice,
@@ -30,10 +34,6 @@ from common.messages import (
     encode_result,
     frozen_sha256,
 )
-from common.metrics import Counts
-from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.records import INLINE
 
 SPEC = ModelSpec("cnn", ("boot", "Hüte"), 32, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), dropout=0.1)
 CONFIG = resolve({"train.lr": 0.125, "data.classes": "boot,Hüte"})

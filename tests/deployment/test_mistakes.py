@@ -143,11 +143,13 @@ def test_who_trains_nothing_loads_no_pytorch(photos: Path) -> None:
 import sys
 from pathlib import Path
 from common.config import resolve
-from server.early_check import check_early
+from server.launcher.early_check import check_early
 check_early(resolve({"model.name": "niid-cnn"}))
-import client.enrol, client.join, client.survey
-import server.class_confirmation, server.conduct, server.credentials.clerk, server.door, server.live.web
-client.survey.survey(Path(sys.argv[1]))
+import client.identity.enrolment, client.session.join
+import client.process.folder_summary
+import server.training.class_confirmation, server.launcher.launcher
+import server.credentials.registrar, server.gateway.proxy, server.monitor.web
+client.process.folder_summary.survey(Path(sys.argv[1]))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program, photos], check=False).returncode == 0

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.live.metrics import exposition
-from server.live.phrases import STORE
-from server.live.reader import RunReader
-from server.live.state import ABSENT
-from server.status import Status
+from server.monitor.prometheus import exposition
+from server.monitor.reader import RunReader
+from server.monitor.state import ABSENT
+from server.monitor.wording import STORE
+from server.results.run_status import Status
 from tests.deployment.deployed import SCRIPTS, free_port, wait_for
 from tests.server.live_runs import LiveRun
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from client.app import make_app
-from client.data import FolderSource
-from client.frozen import FrozenCache
-from client.guard import Guard, GuardedWorker
-from client.policy import Policy
-from client.states import StateStore
-from client.usage import Usage
-from client.work import StoreWorker, Trainer
+from client.policy.budgets import Usage
+from client.policy.enforcement import Guard, GuardedWorker
+from client.policy.policy import Policy
+from client.worker.data import FolderSource
+from client.worker.frozen_cache import FrozenCache
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import resolve
 from server.app import GridTraining
-from server.growth import adopt
-from server.run_directory import RunDirectory
-from server.training_run import StopRequest
+from server.results.run_directory import RunDirectory
+from server.training.resume_model import adopt
+from server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, draw_photos
 from tests.server.by_hand import Notes
 

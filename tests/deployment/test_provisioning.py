@@ -16,20 +16,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.enrol import credentials_for, membership
-from client.health.line import proof_of
-from client.home import store_home
-from client.kit import new_key
+from client.connection.credentials import new_key
+from client.health.evidence.server_probe import proof_of
+from client.identity.enrolment import credentials_for, membership
+from client.identity.home import store_home
 from client.main import app as client
-from common.door_words import Reason, enrolment_statement
 from common.errors import ConfigError
-from common.kit import Kit
+from common.protocol.enrolment import Reason, enrolment_statement
+from common.protocol.kit import Kit
 from server.credentials import commands
 from server.credentials.authority import RENEWAL, SERVER_LIFE, Authority, certificate_text, load_key, renew_if_due
-from server.credentials.guard import Guard
-from server.credentials.kits import Chain, public_text
-from server.credentials.refusals import MOST, RefusalLog
-from server.credentials.registry import NotAdmittedError, Registry, State, now
+from server.credentials.authorizer import Guard
+from server.credentials.chain import Chain, public_text
+from server.credentials.rejection_log import MOST, RefusalLog
+from server.credentials.stores import NotAdmittedError, Registry, State, now
 from server.main import app as server
 from tests.commands import call
 from tests.deployment.provisioned import signed

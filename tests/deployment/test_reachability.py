@@ -16,23 +16,23 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.superlink.main import create_app
 
-from client.enrol import credentials_for, enrolment_request
-from client.fleet import Line
-from client.home import store_home
-from client.kit import Credentials, new_key
-from client.narrator import UnknownStoreError
-from client.signing import Signer
-from common.door_words import ENROL_PATH, REASON_HEADER
-from common.endpoint import Endpoint
+from client.connection.credentials import Credentials, new_key
+from client.connection.events import UnknownStoreError
+from client.connection.fleet import Line
+from client.connection.signing import Signer
+from client.identity.enrolment import credentials_for, enrolment_request
+from client.identity.home import store_home
 from common.errors import RefusedError
-from common.files import write_private
-from common.kit import Kit, chain_id
+from common.protocol.endpoint import Endpoint
+from common.protocol.enrolment import ENROL_PATH, REASON_HEADER
+from common.protocol.kit import Kit, chain_id
+from common.system.files import write_private
 from server.credentials.authority import Authority, key_text
-from server.credentials.guard import AHEAD, BEHIND
-from server.credentials.kits import Chain
+from server.credentials.authorizer import AHEAD, BEHIND
+from server.credentials.chain import Chain
 from server.credentials.sessions import read_sessions
-from server.door import FLEET_CALLS
-from server.launch import FlowerServer
+from server.gateway.proxy import FLEET_CALLS
+from server.launcher.flower_server import FlowerServer
 from server.main import app
 from tests.commands import call
 from tests.deployment.conftest import Starter

@@ -12,24 +12,24 @@ from flwr.clientapp import ClientApp
 from rich.console import Console
 
 from client.app import answer
-from client.books import Books
-from client.frozen import FrozenCache
-from client.kept_models import KeptModels
-from client.parcels import Head
-from client.policy import Policy
+from client.connection.framing import Head
+from client.policy.policy import Policy
+from client.session.recorder import Books
+from client.worker.delivered_models import KeptModels
+from client.worker.frozen_cache import FrozenCache
 from common.errors import RunError
-from common.messages import encode_order
-from server import distribution, outbox
-from server.checkpoints import Checkpoints, State
-from server.deliveries import ModelDeliveries, deliver_only
-from server.desk import Desk
-from server.given_models import FILE, spoilt_at
-from server.grid import GridRuntime, Surroundings
-from server.live import terminal
-from server.live.reader import RunReader
-from server.past_rounds import export_round
-from server.run_directory import RunDirectory
-from server.tail import read_json
+from common.protocol.serialization import encode_order
+from server.grid import model_distribution, outbox
+from server.grid.model_deliveries import ModelDeliveries, deliver_only
+from server.grid.runtime import GridRuntime, Surroundings
+from server.ipc.run_mailbox import Desk
+from server.monitor import terminal
+from server.monitor.reader import RunReader
+from server.results.checkpoints import Checkpoints, State
+from server.results.given_models import FILE, spoilt_at
+from server.results.jsonl_tail import read_json
+from server.results.past_rounds import export_round
+from server.results.run_directory import RunDirectory
 from tests.client.test_kept_models import order_of
 from tests.deployment.deployed import wait_for
 from tests.deployment.test_grid import Doubler
@@ -88,9 +88,9 @@ class Federation:
 def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
     for pause in ("ROLL_CALL", "LOOK"):
-        monkeypatch.setattr(distribution, pause, 0.05)
+        monkeypatch.setattr(model_distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
-    monkeypatch.setattr("server.grid.FRESH", 0.0)  # who has gone is seen at the next look
+    monkeypatch.setattr("server.grid.runtime.FRESH", 0.0)  # who has gone is seen at the next look
     return Federation(tmp_path)
 
 

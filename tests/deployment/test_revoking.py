@@ -9,11 +9,11 @@ from threading import Thread
 import pytest
 import tomli_w
 
-from client.enrol import credentials_for
-from common.kit import Kit
-from common.orders import StoreInfo
-from server.credentials.kits import Chain
-from server.launch import CONNECTION
+from client.identity.enrolment import credentials_for
+from common.protocol.kit import Kit
+from common.protocol.messages import StoreInfo
+from server.credentials.chain import Chain
+from server.launcher.flower_server import CONNECTION
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import SCRIPTS, wait_for
 from tests.deployment.provisioned import running, say_what_is_here
@@ -29,11 +29,11 @@ from pathlib import Path
 from flwr.serverapp import ServerApp
 
 from common.config import resolve
-from common.files import write_json
-from common.orders import TrainOrder
+from common.system.files import write_json
+from common.protocol.messages import TrainOrder
 from server import plan
-from server.desk import Desk
-from server.grid import GridRuntime, Surroundings
+from server.ipc.run_mailbox import Desk
+from server.grid.runtime import GridRuntime, Surroundings
 
 app = ServerApp()
 

@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.strange_clients import Strangers, allow_files, sockets_of
-from client.kit import new_key
-from common.door_words import CLASSES_PATH, REASON_HEADER
-from server.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
-from server.connections import MOST_UNPROVEN
-from server.credentials.kits import Chain, public_text
-from server.credentials.registry import State
+from client.connection.credentials import new_key
+from common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
+from server.credentials.chain import Chain, public_text
+from server.credentials.stores import State
+from server.gateway.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
+from server.gateway.connections import MOST_UNPROVEN
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
@@ -32,7 +32,15 @@ class Door:
         self.chain, self.key = Chain.make(place / "server", "localhost", free_port()), new_key()
         self.chain.stores.admit("oslo-7", public_text(self.key.public_key()))
         files = [str(place / "answered.jsonl"), str(self.chain.directory)]
-        command = [sys.executable, "-m", "server.door", "127.0.0.1", str(self.chain.port), str(free_port()), *files]
+        command = [
+            sys.executable,
+            "-m",
+            "server.gateway.proxy",
+            "127.0.0.1",
+            str(self.chain.port),
+            str(free_port()),
+            *files,
+        ]
         self.log = place / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log)

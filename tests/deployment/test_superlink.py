@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import NetworkError
 from server.addresses import Address
-from server.launch import FlowerServer
+from server.launcher.flower_server import FlowerServer
 from tests.deployment.deployed import free_port, processes_of
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from client.work import StoreWorker
-from common.files import write_text
-from common.orders import TrainOrder, Update
+from client.worker.worker import StoreWorker
+from common.protocol.messages import TrainOrder, Update
+from common.system.files import write_text
 
 WEIGHT = 1e8
 PLACE, REST = Path(os.environ.get("SPOILS", "")), int(os.environ.get("SPOILS_REST", "0"))

@@ -18,31 +18,31 @@ from PIL import Image
 from safetensors.torch import save
 
 from client.audit import AuditLog, Note, verify
-from client.audit.check import entries
-from client.bundle import check_bundle
-from client.enrol import load_key, membership
-from client.frozen import FrozenCache
-from client.health.guesses import load as load_model
-from client.policy import Policy, commented, load_policy
-from client.states import StateStore
-from client.survey import survey
-from client.usage import Spent, Usage
+from client.audit.verify import entries
+from client.health.evidence.label_errors import load as load_model
+from client.identity.enrolment import load_key, membership
+from client.policy.budgets import Spent, Usage
+from client.policy.policy import Policy, commented, load_policy
+from client.process.folder_summary import survey
+from client.session.bundle import check_bundle
+from client.worker.frozen_cache import FrozenCache
+from client.worker.state_store import StateStore
 from common.config import RunConfig, from_toml, resolve, to_toml
 from common.errors import ConfigError, FedshelfError
-from common.files import write_private
-from common.images.decode import NotUsableError, PixelFormat, decode
-from common.images.scan import scan
-from common.kit import Kit
-from common.messages import frozen_sha256
+from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from common.images.folder.scan import scan
 from common.models.weights import read as read_weights
-from server.checkpoints import Checkpoints, State
+from common.protocol.kit import Kit
+from common.protocol.serialization import frozen_sha256
+from common.system.files import write_private
 from server.credentials.authority import key_text
-from server.credentials.kits import Chain
-from server.credentials.registry import Registry
-from server.live.metrics import exposition
-from server.live.reader import RunReader
-from server.live.view import View
-from server.run_directory import RunDirectory
+from server.credentials.chain import Chain
+from server.credentials.stores import Registry
+from server.monitor.page import View
+from server.monitor.prometheus import exposition
+from server.monitor.reader import RunReader
+from server.results.checkpoints import Checkpoints, State
+from server.results.run_directory import RunDirectory
 from tests.client.test_bundle import packed
 from tests.hostile.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
 from tests.images import heic

@@ -16,27 +16,27 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 
 from client.app import answer
-from client.audit.check import entries
-from client.books import Books
-from client.bounds import LARGEST_ANSWER, bound
-from client.console import log_in_plain_words
-from client.data import FolderSource
+from client.audit.verify import entries
+from client.connection.framing import Head, Parcel
+from client.connection.response_limits import LARGEST_ANSWER, bound
 from client.failures import StoreError
-from client.frozen import KEPT, FrozenCache
-from client.guard import Guard, GuardedWorker
-from client.parcels import Head, Parcel
-from client.policy import Policy
-from client.states import KEPT_RUNS, StateStore
-from client.usage import Usage
-from client.work import StoreWorker, Trainer
+from client.policy.budgets import Usage
+from client.policy.enforcement import Guard, GuardedWorker
+from client.policy.policy import Policy
+from client.process.console import log_in_plain_words
+from client.session.recorder import Books
+from client.worker.data import FolderSource
+from client.worker.frozen_cache import KEPT, FrozenCache
+from client.worker.state_store import KEPT_RUNS, StateStore
+from client.worker.worker import StoreWorker, Trainer
 from common.config import flatten, resolve
 from common.errors import DataError, MessageError
-from common.images.cache import open_pixels
-from common.images.decode import PixelFormat
-from common.messages import Notice, Query, decode_result, encode_order, encode_result, frozen_sha256
+from common.images.cache.cache import open_pixels
+from common.images.decoding.decode import PixelFormat
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.training import Network
+from common.protocol.messages import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.serialization import Notice, Query, decode_result, encode_order, encode_result, frozen_sha256
+from common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 from tests.server.by_hand import order_of
 
@@ -117,7 +117,7 @@ def test_settings_that_name_places_reach_no_place(home: Path, key: str) -> None:
     assert not list(home.glob("salary-list/*"))
 
 
-@pytest.mark.parametrize("name", ["os:system", "common.files:write_text", "../x", "torch.hub", "cnn:build"])
+@pytest.mark.parametrize("name", ["os:system", "common.system.files:write_text", "../x", "torch.hub", "cnn:build"])
 def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
     result = decode_result(
         told(home, encode_order(TrainOrder(replace(PLAN, spec=replace(SPEC, name=name)), 1, params())))
@@ -180,7 +180,7 @@ def test_sizes_of_images_do_not_fill_the_disk(home: Path, monkeypatch: pytest.Mo
     for size in range(8, 16):
         open_pixels(home / "photos", paths, PixelFormat(size))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4
-    monkeypatch.setattr("common.images.cache._RESERVE", 2**60)
+    monkeypatch.setattr("common.images.cache.cache._RESERVE", 2**60)
     with pytest.raises(DataError, match="Make room there"):
         open_pixels(home / "photos", paths, PixelFormat(99))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4

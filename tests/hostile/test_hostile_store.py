@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.app import make_app
-from client.enrol import enrolment_request
-from client.kit import new_key
-from common.envelope import presence
+from client.connection.credentials import new_key
+from client.identity.enrolment import enrolment_request
 from common.errors import MessageError
-from common.kit import Kit
-from common.messages import NeedsFrozen, decode_result, encode_result
-from common.metrics import Counts
-from common.orders import Evaluation, Failure, StoreInfo, Update
-from server import errand, outbox, pulls
-from server.announced import FACTOR, FEWEST, SERVER, Announced
-from server.credentials.guard import Guard
-from server.credentials.kits import Chain
-from server.grid import GridRuntime, Surroundings
+from common.metrics.counts import Counts
+from common.protocol.kit import Kit
+from common.protocol.messages import Evaluation, Failure, StoreInfo, Update
+from common.protocol.probe import presence
+from common.protocol.serialization import NeedsFrozen, decode_result, encode_result
+from server.credentials.authorizer import Guard
+from server.credentials.chain import Chain
+from server.gateway.push_inspection import FACTOR, FEWEST, SERVER, Announced
+from server.grid import dispatch, outbox, reply_puller
+from server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, Doubler, order
 from tests.hostile.damage import altered, as_json, examples, spoiled
@@ -162,7 +162,7 @@ def of_nothing(reply: Message) -> Message:
 def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRuntime]:
     """Stores bad, good and fair on a grid, for a server that soon asks after what is missing."""
     monkeypatch.setattr(outbox, "DOUBT", 0.2)
-    monkeypatch.setattr(errand, "ROLL_CALL", 0.1)
+    monkeypatch.setattr(dispatch, "ROLL_CALL", 0.1)
 
     def together(grid: LocalGrid) -> GridRuntime:
         workers = {10 + number: Doubler(name) for number, name in enumerate(("bad", "good", "fair"))}
@@ -193,7 +193,7 @@ def test_an_answer_that_is_none_costs_only_its_sender(
 def test_an_answer_whose_pieces_never_come_keeps_nobody_waiting(
     together: Callable[[LocalGrid], GridRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulls, "PATIENCE", 0.2)
+    monkeypatch.setattr(reply_puller, "PATIENCE", 0.2)
     released = Event()
 
     def waits(reply: Message) -> Message:
@@ -248,8 +248,8 @@ def test_a_name_is_no_path(store: str) -> None:
 
 
 def test_numbers_that_no_store_has_are_refused() -> None:
-    from server.screening import Screen
-    from server.spool import Memory
+    from server.updates.buffer import Memory
+    from server.updates.screening import Screen
 
     asked = {name: StoreInfo(name, {"boot": 9}, 1, 1) for name in "abcd"}
     screen = Screen(order(3), asked, {}, Memory())

@@ -11,18 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from client.parcels import Head, heads, put_together, take_apart
+from client.connection.framing import Head, heads, put_together, take_apart
 from common import compression
-from common.calibration import Reliability
 from common.compression import feedback
 from common.config import resolve
-from common.envelope import header, is_present, presence, probe, probed
 from common.errors import MessageError
-from common.failures import failure
-from common.messages import NeedsFrozen, Notice, Query, decode_order, decode_result, encode_order, encode_result
-from common.metrics import Counts
+from common.metrics.calibration import Reliability
+from common.metrics.counts import Counts
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.failures import failure
+from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.protocol.probe import header, is_present, presence, probe, probed
+from common.protocol.serialization import (
+    NeedsFrozen,
+    Notice,
+    Query,
+    decode_order,
+    decode_result,
+    encode_order,
+    encode_result,
+)
 from tests.deployment.deployed import LocalGrid
 from tests.hostile.damage import NESTED, ODD, decodes, examples, spoiled
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from client.app import make_app
-from client.frozen import FrozenCache
+from client.worker.frozen_cache import FrozenCache
 from common.config import resolve
 from common.models.spec import ModelSpec
-from common.orders import Plan, TrainOrder, Update
-from common.params import Layout
-from server.grid import GridRuntime, Surroundings
-from server.rounds import Rounds
+from common.parameters.layout import Layout
+from common.protocol.messages import Plan, TrainOrder, Update
+from server.grid.runtime import GridRuntime, Surroundings
+from server.training.round_loop import Rounds
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import Doubler
 from tests.server.by_hand import Notes

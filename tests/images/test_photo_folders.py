@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.errors import DataError
-from common.images.folder import Folder, open_folder, relabel
+from common.images.folder.photo_folder import Folder, open_folder, relabel
 from tests.images.photo_files import encoded, noise, save, store
 
 

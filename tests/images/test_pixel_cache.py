@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from common.errors import DataError
-from common.images import contents
-from common.images.folder import Folder, open_folder
-from common.images.parallel import cores
+from common.images.decoding import content_digests
+from common.images.decoding.parallel import cores
+from common.images.folder.photo_folder import Folder, open_folder
 from tests.images.photo_files import encoded, noise, save, store
 
 BUILD = """
 import sys
 from pathlib import Path
-from common.images.parallel import cores
-from common.images.folder import open_folder
+from common.images.decoding.parallel import cores
+from common.images.folder.photo_folder import open_folder
 
 def report(done, total):
     if done == 3:
@@ -139,18 +139,18 @@ def test_a_photo_changed_in_place_is_never_stale(tmp_path: Path) -> None:
 def test_settled_files_are_not_read_again_and_fresh_ones_are(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(1))
     now = path.stat().st_ctime_ns
-    first = contents.read([path], {}, now + 1)
+    first = content_digests.read([path], {}, now + 1)
     assert first.known == {}  # it has only just changed, it could change again within a tick of the clock
-    settled = contents.read([path], {}, now + contents.SETTLED_NS + 1)
-    assert settled.digests == first.digests == (contents.digest_of(path.read_bytes()),)
-    assert contents.is_unchanged(path, settled.known)
-    assert not contents.is_unchanged(path, first.known)
+    settled = content_digests.read([path], {}, now + content_digests.SETTLED_NS + 1)
+    assert settled.digests == first.digests == (content_digests.digest_of(path.read_bytes()),)
+    assert content_digests.is_unchanged(path, settled.known)
+    assert not content_digests.is_unchanged(path, first.known)
     fingerprint, _ = settled.known[str(path)]
-    believed = {str(path): (fingerprint, "00" * contents.DIGEST_BYTES)}
-    assert contents.read([path], believed, now).digests == (bytes(contents.DIGEST_BYTES),)
+    believed = {str(path): (fingerprint, "00" * content_digests.DIGEST_BYTES)}
+    assert content_digests.read([path], believed, now).digests == (bytes(content_digests.DIGEST_BYTES),)
     os.utime(path)
-    assert not contents.is_unchanged(path, settled.known)
-    assert contents.read([path], believed, now).digests == first.digests
+    assert not content_digests.is_unchanged(path, settled.known)
+    assert content_digests.read([path], believed, now).digests == first.digests
 
 
 def test_two_processes_may_build_at_once(tmp_path: Path, cache_folder: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from common.images.folder import open_folder
-from common.images.scan import scan
-from common.images.tables import Row, Table, read_table
+from common.images.folder.photo_folder import open_folder
+from common.images.folder.scan import scan
+from common.images.listing.tables import Row, Table, read_table
 from tests.images.photo_files import noise, save
 
 

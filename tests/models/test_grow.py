@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from common.errors import ConfigError, DataError
-from common.models import grow, saved
+from common.models import expand_head, saved
 from common.models.spec import ModelSpec
-from common.training import Network
-from server.growth import adopt, provenance, take_over
+from common.training.fit import Network
+from server.training.resume_model import adopt, provenance, take_over
 
 CPU = torch.device("cpu")
 OLD, NEW = ("boot", "hat", "shirt"), ("cap", "shirt", "boot", "bag", "hat")
@@ -70,7 +70,7 @@ def test_before_new_classes_are_learned_none_is_ever_chosen(tmp_path: Path) -> N
 )
 def test_what_does_not_go_together_is_one_sentence(spec: ModelSpec, words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
-        grow.check(written(tmp_path), spec)
+        expand_head.check(written(tmp_path), spec)
 
 
 def test_settings_are_the_models_unless_they_contradict_it(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from common import models
 from common.errors import DataError
 from common.images.types import Images
 from common.models.saved import read
-from common.prediction import load, log_probabilities
-from common.training import Network
+from common.training.fit import Network
+from common.training.predict import load, log_probabilities
 from tests.models.test_ours import described
 
 CPU = torch.device("cpu")

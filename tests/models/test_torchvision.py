@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from common import models
 from common.config import ModelConfig, resolve
 from common.errors import ConfigError, DataError
-from common.models import zoo
+from common.models import torchvision_zoo
 from common.models.dropout import Dropout
 from common.models.head import blocks, ends_in_head, head_name
 from common.models.spec import ModelSpec
@@ -65,7 +65,7 @@ def resnet18_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_head_has_one_output_a_class(name: str, head: str) -> None:
     spec = described(name)
     with torch.device("meta"):  # shapes without the minutes and gigabytes of drawing 138M weights
-        module = zoo.find(name).build(len(spec.classes), spec.image_size, 3)
+        module = torchvision_zoo.find(name).build(len(spec.classes), spec.image_size, 3)
     assert head_name(module) == head
     assert module.get_submodule(head).weight.shape[0] == 4
     assert ends_in_head(module) == (name != "squeezenet1_1")  # which has a ReLU behind it
@@ -153,7 +153,7 @@ class TestFrozen:
     )
     def test_blocks_are_those_of_the_papers(self, name: str, count: int, last: list[str]) -> None:
         with torch.device("meta"):
-            module = zoo.find(name).build(4, described(name).image_size, 3)
+            module = torchvision_zoo.find(name).build(4, described(name).image_size, 3)
         names = {layer: path for path, layer in module.named_modules()}
         found = blocks(module)
         assert len(found) == count

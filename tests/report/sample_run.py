@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from common.calibration import Reliability
 from common.config import RunConfig, resolve
-from common.metrics import Counts
-from server.run_directory import RunDirectory
-from server.scores import Scores
-from server.verdict import Verdict
+from common.metrics.calibration import Reliability
+from common.metrics.counts import Counts
+from server.results.run_directory import RunDirectory
+from server.results.scores import Scores
+from server.training.final_evaluation import Verdict
 
 PRODUCTS = ("shirt", "t-shirt", "trousers", "dress", "shoe", "bag", "watch", "lamp", "cup", "chair")
 PHASES = {"aggregate": 0.02, "evaluate": 0.2, "checkpoint": 0.01}
@@ -108,7 +108,7 @@ def counted(matrix: list[list[int]], seed: int, temperatures: tuple[float, ...])
 
 
 def judged(directory: Path, config: RunConfig, stores: list[str], classes: list[str], matrix: list[list[int]]) -> Any:
-    """What `server.verdict` says of such a run: the summary's part; the rest is written beside it."""
+    """What `server.training.final_evaluation` says of such a run: the summary's part; the rest is written beside it."""
     each = {
         store: counted(confusion(len(classes), 60, seed=place), place, (1.0, 1.3)) for place, store in enumerate(stores)
     }

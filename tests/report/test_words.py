@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.orders import FailureCode
-from common.words import counted, printable
-from server.report import words
+from common.protocol.messages import FailureCode
+from common.wording import counted, printable
+from server import formatting
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from server.report import words
     ],
 )  # fmt: skip
 def test_duration(seconds: float | None, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -25,28 +25,28 @@ def test_duration(seconds: float | None, text: str) -> None:
     [(None, "–"), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (2e12, "2.0 TB")],
 )
 def test_size(number: float | None, text: str) -> None:
-    assert words.size(number) == text
+    assert formatting.size(number) == text
 
 
 def test_numbers() -> None:
-    assert words.percent(0.8342) == "83.4%"
-    assert words.decimal(1.23456) == "1.235"
-    assert words.decimal(1e30) == "1e+30"
-    assert words.whole(12345.6) == "12,346"
+    assert formatting.percent(0.8342) == "83.4%"
+    assert formatting.decimal(1.23456) == "1.235"
+    assert formatting.decimal(1e30) == "1e+30"
+    assert formatting.whole(12345.6) == "12,346"
     assert counted(1, "round") == "1 round"
     assert counted(1500, "round") == "1,500 rounds"
 
 
 def test_rounds_are_named_as_stretches() -> None:
-    assert words.rounds([1, 2, 3, 7]) == "1–3, 7"
-    assert words.rounds([7, 3, 1, 2, 2]) == "1–3, 7"
-    assert words.rounds(range(1, 30, 2), most=3) == "1, 3, 5, …"
+    assert formatting.rounds([1, 2, 3, 7]) == "1–3, 7"
+    assert formatting.rounds([7, 3, 1, 2, 2]) == "1–3, 7"
+    assert formatting.rounds(range(1, 30, 2), most=3) == "1, 3, 5, …"
 
 
 @given(st.sets(st.integers(1, 60), min_size=1))
 def test_rounds_lose_none(numbers: set[int]) -> None:
     named: set[int] = set()
-    for stretch in words.rounds(numbers, most=60).split(", "):
+    for stretch in formatting.rounds(numbers, most=60).split(", "):
         first, _, last = stretch.partition("–")
         named |= set(range(int(first), int(last or first) + 1))
     assert named == numbers
@@ -60,11 +60,11 @@ def test_printable_text_cannot_steer_a_terminal(text: str) -> None:
 
 
 def test_every_failure_code_has_words() -> None:
-    assert set(words.FAILURES) == set(get_args(FailureCode))
+    assert set(formatting.FAILURES) == set(get_args(FailureCode))
 
 
 def test_outcome_of_a_run_that_was_killed() -> None:
-    assert words.outcome({}) == ["Unfinished: the run is still going on, or was killed."]
+    assert formatting.outcome({}) == ["Unfinished: the run is still going on, or was killed."]
 
 
 def test_outcome_of_a_failed_run() -> None:
@@ -76,7 +76,7 @@ def test_outcome_of_a_failed_run() -> None:
         "test": None,
         "best": None,
     }
-    assert words.outcome(summary) == ["Failed: 0 rounds with 1 store. Reason: only 1 of 3 stores joined."]
+    assert formatting.outcome(summary) == ["Failed: 0 rounds with 1 store. Reason: only 1 of 3 stores joined."]
 
 
 def test_outcome_of_a_finished_run() -> None:
@@ -86,19 +86,19 @@ def test_outcome_of_a_finished_run() -> None:
         "best": {"round": 18, "accuracy": 0.839, "on": "validation"},
         "images_per_second": 1234.4, "bytes": {"down": 12_300_000, "up": 11_000_000},
     }  # fmt: skip
-    assert words.outcome(summary) == [
+    assert formatting.outcome(summary) == [
         "Finished: 20 rounds with 10 stores in 3 min 12 s.",
         "83.4% accuracy on the server's 10,000 test images; best round 18 with 83.9% on validation images.",
         "1,234 training images a second; 12.3 MB sent to the stores and 11.0 MB received.",
     ]
     because = "the best by accuracy on the stores' validation images"
     chosen = summary | {"delivered_round": 18, "delivered_because": because}
-    assert words.outcome(chosen)[1:3] == [
+    assert formatting.outcome(chosen)[1:3] == [
         "83.4% accuracy on the server's 10,000 test images.",
         f"The model is that of round 18 of 20, {because} (83.9% accuracy).",
     ]
     last = summary | {"delivered_round": 20, "delivered_because": "the last, as run.deliver asks for"}
-    assert words.outcome(last)[2] == "The model is that of round 20 of 20, the last, as run.deliver asks for."
+    assert formatting.outcome(last)[2] == "The model is that of round 20 of 20, the last, as run.deliver asks for."
 
 
 def figures(accuracy: float, loss: float) -> dict[str, float]:
@@ -110,31 +110,31 @@ def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> Non
     adjusted = {"used": "adjusted", "chosen_on": "validation", "validation": both, "test": None, "temperature": None}
     adds = "Stores add the logarithms of their own shares of the classes to the model's scores"
     own = "At a store, flower-client export writes its own model."
-    assert words.how_used(adjusted) == (
+    assert formatting.how_used(adjusted) == (
         f"{adds}: so it is right on 75.0% of their 200 validation images, as it is on 50.0%; chosen for the lower loss"
         f" on validation images, 0.500 against 1.250. {own}"
     )
     unchosen = adjusted | {"chosen_on": None, "validation": None, "test": both}
     assert (
-        words.how_used(unchosen)
+        formatting.how_used(unchosen)
         == f"{adds}: so it is right on 75.0% of their 200 test images, as it is on 50.0%. {own}"
     )
     unknown = adjusted | {"chosen_on": None, "validation": None}
     assert (
-        words.how_used(unknown)
+        formatting.how_used(unknown)
         == f"{adds}, as in training; no validation images of theirs were judged that could speak against it."
     )
     worse = adjusted | {"used": "raw", "validation": {"raw": figures(0.5, 1.0), "adjusted": figures(0.75, 1.5)}}
-    assert words.how_used(worse) == (
+    assert formatting.how_used(worse) == (
         "Stores use the model as it is: right on 50.0% of their 200 validation images. With their own shares of the"
         " classes in its scores it is right on 75.0%, but the loss of their validation images is higher (1.500 against"
         " 1.000)."
     )
-    assert words.how_used(None) == ""
+    assert formatting.how_used(None) == ""
 
 
 def test_numbers_keep_their_units() -> None:
-    assert words.unbroken("8 min 20 s, 2 h 5 min, 12.3 MB, 530 images/s of 8 stores") == (
+    assert formatting.unbroken("8 min 20 s, 2 h 5 min, 12.3 MB, 530 images/s of 8 stores") == (
         "8\xa0min\xa020\xa0s, 2\xa0h\xa05\xa0min, 12.3\xa0MB, 530\xa0images/s of 8 stores"
     )
-    assert (words.class_name("27"), words.class_name("hat 27")) == ("class 27", "hat 27")
+    assert (formatting.class_name("27"), formatting.class_name("hat 27")) == ("class 27", "hat 27")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from common.config import RunConfig, resolve
-from common.metrics import Counts
+from common.metrics.counts import Counts
 from common.models.spec import ModelSpec
-from common.orders import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.params import Layout
-from server.status import Doing
+from common.parameters.layout import Layout
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from server.results.run_status import Doing
 
 
 class Targets:

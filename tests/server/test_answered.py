@@ -10,8 +10,8 @@ from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest, PushObj
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server import answered
-from server.answered import Answered, Uploads
+from server.ipc import upload_log
+from server.ipc.upload_log import Answered, Uploads
 
 FIRST, SECOND = "a" * 64, "b" * 64
 TAKEN, REFUSED = (PushObjectResponse(stored=stored).SerializeToString() for stored in (True, False))
@@ -90,7 +90,7 @@ def test_a_door_that_starts_again_tells_on(path: Path) -> None:
 
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answered, "LARGEST", 1000)
+    monkeypatch.setattr(upload_log, "LARGEST", 1000)
     uploads, app = Uploads(path), Answered(path)
     for number in range(100):
         uploads.announced(announcement(f"{number:064x}"), granted("one"))

@@ -9,9 +9,9 @@ from torch import Tensor
 from common import strategies
 from common.config import StrategyConfig
 from common.errors import ConfigError
-from common.metrics import Counts
-from server.checkpoints import Checkpoints, State
-from server.rounds import Rounds
+from common.metrics.counts import Counts
+from server.results.checkpoints import Checkpoints, State
+from server.training.round_loop import Rounds
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 

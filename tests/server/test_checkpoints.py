@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from common.errors import RunError
-from server.checkpoints import Best, Checkpoints, State, Totals, add_round
+from server.results.checkpoints import Best, Checkpoints, State, Totals, add_round
 from tests.server.by_hand import vector
 
 STATE = State(

@@ -7,10 +7,10 @@ import pytest
 
 from common.config import RunConfig, resolve
 from common.errors import ConfigError, DataError
-from common.messages import decode_result, encode_result
-from common.orders import StoreInfo
-from server.class_confirmation import FILE, MOST_UNASKED, check, given
-from server.plan import agree_on_classes
+from common.protocol.messages import StoreInfo
+from common.protocol.serialization import decode_result, encode_result
+from server.training.class_confirmation import FILE, MOST_UNASKED, check, given
+from server.training.setup import agree_on_classes
 
 
 def chain(**classes: list[str]) -> dict[str, StoreInfo]:

@@ -4,9 +4,9 @@ import pytest
 
 from common.config import resolve
 from common.errors import DataError
-from common.orders import StoreInfo
-from server.class_table import lines, recounted
-from server.plan import agree_on_classes
+from common.protocol.messages import StoreInfo
+from server.grid.class_table import lines, recounted
+from server.training.setup import agree_on_classes
 
 
 def stores(**counts: dict[str, int]) -> dict[str, StoreInfo]:

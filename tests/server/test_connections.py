@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from server.connections import (
+from server.credentials.rejection_log import RefusalLog
+from server.gateway.connections import (
     HEAD_SECONDS,
     MOST_OF_A_STORE,
     MOST_UNPROVEN,
@@ -15,7 +16,6 @@ from server.connections import (
     Connection,
     ConnectionLimits,
 )
-from server.credentials.refusals import RefusalLog
 
 
 class Crowd:

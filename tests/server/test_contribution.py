@@ -11,10 +11,10 @@ from hypothesis import strategies as draw
 
 from common import strategies
 from common.config import StrategyConfig
-from common.orders import Update
-from common.params import BLOCK
-from server import contribution
-from server.contribution import contributions, in_round, in_summary
+from common.parameters.layout import BLOCK
+from common.protocol.messages import Update
+from server.updates import contribution
+from server.updates.contribution import contributions, in_round, in_summary
 
 
 def updates(*rows: list[float]) -> list[Update]:

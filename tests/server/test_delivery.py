@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from common.config import RunConfig, resolve
-from common.metrics import Counts
-from server.checkpoints import Best, Checkpoints, State
-from server.delivery import best_round, deliver
+from common.metrics.counts import Counts
+from server.results.checkpoints import Best, Checkpoints, State
+from server.results.delivered_round import best_round, deliver
 from tests.server.by_hand import vector
 
 

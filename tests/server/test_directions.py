@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.params import BLOCK, Rows
-from server import directions
-from server.directions import RIDGE, gram, predicted, strays
+from common.parameters.layout import BLOCK, Rows
+from server.updates import directions
+from server.updates.directions import RIDGE, gram, predicted, strays
 from tests.server.by_hand import vector
 
 ALIKE = np.full((6, 2), 0.5)

@@ -5,9 +5,9 @@ import pytest
 from common import strategies
 from common.config import StrategyConfig, resolve
 from common.errors import ConfigError
-from common.orders import Failure
-from server.guarantee import check_cohort
-from server.rounds import Rounds
+from common.protocol.messages import Failure
+from server.training.robustness_guarantee import check_cohort
+from server.training.round_loop import Rounds
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 from tests.simulations.command import run
 

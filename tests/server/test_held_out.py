@@ -5,9 +5,9 @@ import torch
 
 from common.errors import ConfigError
 from common.images.types import Images
-from common.orders import StoreInfo
-from server.held_out import divide, split
-from server.plan import Start
+from common.protocol.messages import StoreInfo
+from server.training.selection_images import divide, split
+from server.training.setup import Start
 from tests.simulations.stores import CLASSES, settings, start
 
 HOLDS = {"a": StoreInfo("a", {"hat": 5}, 0, 2), "b": StoreInfo("b", {"hat": 5}, 3, 0)}

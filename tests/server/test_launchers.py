@@ -11,8 +11,9 @@ import pytest
 
 from common.errors import RunError
 from common.suggest import did_you_mean, nearest
-from server import launchers, stopping
-from server.live.runs import find
+from server.launcher import running_launchers
+from server.monitor.run_finder import find
+from server.operations import stop
 from tests.deployment.deployed import wait_for
 from tests.server.live_runs import LiveRun
 
@@ -45,11 +46,11 @@ def launcher(run: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_who_holds_the_lock_is_found_until_killed(run: Path, launcher: subprocess.Popen[str]) -> None:
-    found = launchers.launcher_of(run)
+    found = running_launchers.launcher_of(run)
     assert found
     assert (found.pid, found.run) == (launcher.pid, run)
     launcher.kill()
-    wait_for(lambda: launchers.launcher_of(run) is None)
+    wait_for(lambda: running_launchers.launcher_of(run) is None)
 
 
 def test_a_run_at_work_goes_by_its_name_from_everywhere(
@@ -96,7 +97,7 @@ def test_another_users_run_is_neither_taken_for_a_dead_one_nor_stopped(
 ) -> None:
     (run / "flower").chmod(0o755)
     (run / "flower" / "launcher.lock").chmod(0o644)
-    assert refused_to_nobody(run, lambda: stopping.stop(run, at_once=False), "belongs to root; stop it as that")
+    assert refused_to_nobody(run, lambda: stop.stop(run, at_once=False), "belongs to root; stop it as that")
     assert launcher.poll() is None
     (run / "flower").chmod(0o700)
     assert refused_to_nobody(run, lambda: find(run), "belongs to the user root")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from common.errors import StoresError
-from server.relay import RelayReader, RelayWriter
-from server.report.jsonlog import JsonLog
+from server.ipc.events import RelayReader, RelayWriter
+from server.report.json_log import JsonLog
 from tests.report.sample_run import history
 from tests.server.by_hand import Notes
 

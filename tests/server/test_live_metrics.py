@@ -12,14 +12,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from common.failures import FailureCode
-from server.live import phrases, terminal
-from server.live.metrics import LISTED, exposition
-from server.live.reader import RunReader
-from server.live.state import Trouble
-from server.live.view import View
-from server.run_directory import RunDirectory
-from server.status import Status
+from common.protocol.failures import FailureCode
+from server.monitor import terminal, wording
+from server.monitor.page import View
+from server.monitor.prometheus import LISTED, exposition
+from server.monitor.reader import RunReader
+from server.monitor.state import Trouble
+from server.results.run_directory import RunDirectory
+from server.results.run_status import Status
 from tests.report.sample_run import write_history
 from tests.server.live_runs import BEGAN, LiveRun
 
@@ -145,7 +145,7 @@ def test_every_failure_has_a_metric_and_words(run: LiveRun) -> None:
     metrics = text(run)
     for code in get_args(FailureCode):
         assert f'fedshelf_failures_total{{code="{code}"}} 0.0' in metrics
-        assert phrases.trouble(Trouble("lyon-2", code, "", (1,))) != code
+        assert wording.trouble(Trouble("lyon-2", code, "", (1,))) != code
 
 
 def test_what_stores_answer_makes_no_metric(run: LiveRun) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import RunError
-from server.desk import Desk
-from server.live.reader import RunReader
-from server.live.runs import find
-from server.live.state import RunState
-from server.status import Doing, Status
+from server.ipc.run_mailbox import Desk
+from server.monitor.reader import RunReader
+from server.monitor.run_finder import find
+from server.monitor.state import RunState
+from server.results.run_status import Doing, Status
 from tests.report.sample_run import make_run
 from tests.server.live_runs import BEGAN, LiveRun
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from server.live import phrases, terminal
-from server.live.reader import RunReader
-from server.live.state import RunState
-from server.live.view import View, tiles
-from server.report.jsonlog import JsonLog
-from server.status import AT_WORK, HELD_UP, WORDS, Doing, Status
+from server.monitor import terminal, wording
+from server.monitor.page import View, tiles
+from server.monitor.reader import RunReader
+from server.monitor.state import RunState
+from server.report.json_log import JsonLog
+from server.results.run_status import AT_WORK, HELD_UP, WORDS, Doing, Status
 from tests.server.live_runs import BEGAN, LiveRun
 
 NAMES = ("lyon-2", "oslo-7", "süd 2")
@@ -79,7 +79,7 @@ def test_an_end_is_expected_only_while_rounds_go_on(run: LiveRun, sentence: str)
     state = look(run)
     assert (state.ends is None) == (doing.status is not Status.JUDGING)
     assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is Status.JUDGING)
-    since = phrases.held_up(state)
+    since = wording.held_up(state)
     assert since == ([("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)] if doing.status in HELD_UP else [])
 
 
@@ -110,7 +110,7 @@ def test_a_run_that_is_asked_to_stop_says_so_and_expects_no_end(run: LiveRun) ->
 def test_while_stores_train_it_names_those_that_are_still_out(run: LiveRun) -> None:
     run.say(training=[4, 1, 3])
     run.tell(**{"oslo-7": {"state": "training"}, "süd 2": {"state": "training"}})
-    assert phrases.headline(look(run)) == "Round 4 of 20: 1 of 3 stores have answered; still out: oslo-7, süd 2."
+    assert wording.headline(look(run)) == "Round 4 of 20: 1 of 3 stores have answered; still out: oslo-7, süd 2."
 
 
 def test_a_start_after_rounds_says_that_it_starts(run: LiveRun) -> None:

@@ -64,9 +64,9 @@ def test_no_run(status: Status) -> None:
 
 def test_status_loads_nothing_heavy(run: LiveRun) -> None:
     look = (
-        "import sys, server.main, server.live.terminal\n"
+        "import sys, server.main, server.monitor.terminal\n"
         "from pathlib import Path\n"
-        "from server.live.reader import RunReader\n"
+        "from server.monitor.reader import RunReader\n"
         f"RunReader(Path({str(run.path)!r})).look()\n"
         "print(sorted({'torch', 'flwr', 'matplotlib', 'numpy', 'pydantic', 'starlette'} & set(sys.modules)))"
     )

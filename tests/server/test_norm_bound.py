@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import RunConfig, resolve
-from server.norm_bound import REMEMBERED, NormBound, UsualNorms, usual
+from server.updates.norm_bound import REMEMBERED, NormBound, UsualNorms, usual
 
 
 def bound(earlier: tuple[float, ...] = (), **settings: object) -> NormBound:

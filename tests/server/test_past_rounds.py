@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from common.errors import ConfigError, RunError
-from common.orders import Plan
-from server import plan_file
-from server.checkpoints import Best, Checkpoints, State
-from server.export import weights_sha256
-from server.export_command import export
-from server.past_rounds import export_round
-from server.plan import Start, agree_on_classes, prepare
-from server.plan_file import SavedPlan
-from server.run_directory import RunDirectory
+from common.protocol.messages import Plan
+from server.operations.export import export
+from server.results import plan_file
+from server.results.checkpoints import Best, Checkpoints, State
+from server.results.model_export import weights_sha256
+from server.results.past_rounds import export_round
+from server.results.plan_file import SavedPlan
+from server.results.run_directory import RunDirectory
+from server.training.setup import Start, agree_on_classes, prepare
 from tests.server.by_hand import plan_of
 
 TEST = {"accuracy": 0.5, "macro_f1": 0.4, "loss": 1.5, "images": 10}

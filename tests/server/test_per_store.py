@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.metrics import Counts
-from common.orders import StoreInfo
-from server import per_store
-from server.per_store import COLUMNS, MOST, described, expected_by_mix, fairness, in_history, in_summary, macros
-from server.scores import Scores
+from common.metrics.counts import Counts
+from common.protocol.messages import StoreInfo
+from server.results import per_store
+from server.results.per_store import COLUMNS, MOST, described, expected_by_mix, fairness, in_history, in_summary, macros
+from server.results.scores import Scores
 
 
 def test_expected_accuracy_follows_a_stores_mix() -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from server.presence import FORGOTTEN, INTERVAL, PASSED_EVERY, SETTLED, SILENT, TRIED_EVERY, Presence, PresenceReader
+from server.ipc.presence import (
+    FORGOTTEN,
+    INTERVAL,
+    PASSED_EVERY,
+    SETTLED,
+    SILENT,
+    TRIED_EVERY,
+    Presence,
+    PresenceReader,
+)
 
 OSLO, ROMA, KIEL = 1, 2, 3
 

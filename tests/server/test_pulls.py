@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 from flwr.app import Message, RecordDict
 
-from server import pulls
-from server.pulls import THREADS, Pulls
+from server.grid import reply_puller
+from server.grid.reply_puller import THREADS, Pulls
 from tests.deployment.deployed import LocalGrid, wait_for
 
 
@@ -31,7 +31,7 @@ class Halting(LocalGrid):
 
 def test_answers_that_never_come_whole_keep_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("PATIENCE", 0.01), ("EACH", 0.0), ("STUCK", 0.05)):
-        monkeypatch.setattr(pulls, name, value)
+        monkeypatch.setattr(reply_puller, name, value)
     grid, missing = Halting(), {f"order-{number}" for number in range(3 * THREADS)}
     for identity in missing:
         order = Message(RecordDict(), 10, "query")

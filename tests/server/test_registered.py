@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from client.kit import new_key
-from common.files import write_text
-from server.credentials.clerk import Node, Registrations
-from server.credentials.guard import key_header
-from server.credentials.kits import public_text
+from client.connection.credentials import new_key
+from common.system.files import write_text
+from server.credentials.authorizer import key_header
+from server.credentials.chain import public_text
 from server.credentials.registered import Registered
-from server.desk import REGISTRATIONS
+from server.credentials.registrar import Node, Registrations
+from server.ipc.run_mailbox import REGISTRATIONS
 
 OSLO, ROMA = (public_text(new_key().public_key()) for _ in range(2))
 

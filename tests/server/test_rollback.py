@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from common.errors import RunError, StoresError
-from common.metrics import Counts
-from common.orders import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
-from server.checkpoints import Checkpoints, State
-from server.norm_bound import UsualNorms
-from server.plan import Start
-from server.rollback import exploded, is_unusable_to_all, outstanding
-from server.rounds import Rounds
-from server.run_directory import Record, RunDirectory
-from server.scores import Scores
-from server.training_run import StopRequest, Training
+from common.metrics.counts import Counts
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from server.results.checkpoints import Checkpoints, State
+from server.results.run_directory import Record, RunDirectory
+from server.results.scores import Scores
+from server.training.rollback import exploded, is_unusable_to_all, outstanding
+from server.training.round_loop import Rounds
+from server.training.run import StopRequest, Training
+from server.training.setup import Start
+from server.updates.norm_bound import UsualNorms
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 UNBOUNDED = {"screening__norm_factor": 0}  # any norm passes, so that what is below has something to do

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from common.calibration import GRID
 from common.errors import StoppedError, StoresError
-from common.metrics import Counts
-from common.orders import Failure, Update
-from server.gate import Gate
-from server.rounds import Rounds
-from server.spool import Memory, Spool
-from server.status import Doing, Status
+from common.metrics.calibration import GRID
+from common.metrics.counts import Counts
+from common.protocol.messages import Failure, Update
+from server.results.run_status import Doing, Status
+from server.training.round_loop import Rounds
+from server.updates.buffer import Memory, Spool
+from server.updates.gate import Gate
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 

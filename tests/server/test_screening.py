@@ -14,13 +14,13 @@ from hypothesis import strategies as draw
 from torch import Tensor
 
 from common import strategies
-from common.calibration import Reliability
 from common.config import StrategyConfig
-from common.metrics import Counts
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from server.norm_bound import too_large
-from server.screening import PIECE, Screen, Screened, distance, screen_evaluations
-from server.spool import Held, Memory, Spool
+from common.metrics.calibration import Reliability
+from common.metrics.counts import Counts
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.updates.buffer import Held, Memory, Spool
+from server.updates.norm_bound import too_large
+from server.updates.screening import PIECE, Screen, Screened, distance, screen_evaluations
 from tests.server.by_hand import counts_of, plan_of, vector
 
 NAMES = tuple("abcdef")

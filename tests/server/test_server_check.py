@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.config import resolve
-from common.files import write_private, write_text
+from common.system.files import write_private, write_text
 from server.addresses import LOOPBACK, Address, free_port
 from server.check.certificates import certificates, credentials, names
 from server.check.examine import CHECKS, examine, exit_code
@@ -18,7 +18,7 @@ from server.check.machine import clock, disk
 from server.check.ports import holder, ports
 from server.check.subject import Subject
 from server.credentials.authority import Authority, certificate_text, load_key
-from server.credentials.kits import Chain
+from server.credentials.chain import Chain
 from tests.deployment.deployed import draw_photos
 
 MakeSubject = Callable[..., Subject]

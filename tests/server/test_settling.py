@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import resolve
-from server.plan import settle
+from server.training.setup import settle
 
 
 @pytest.mark.parametrize(

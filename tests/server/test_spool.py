@@ -11,9 +11,9 @@ from hypothesis import strategies as draw
 
 from common import strategies
 from common.config import StrategyConfig
-from common.orders import Update
-from common.params import BLOCK
-from server.spool import Held, Memory, Spool
+from common.parameters.layout import BLOCK
+from common.protocol.messages import Update
+from server.updates.buffer import Held, Memory, Spool
 from tests.strategies.toy import told
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as draw
 
 from common.config import ScreeningConfig
-from common.orders import Failure, Update
-from server.rounds import Rounds
-from server.standing import REMEMBERED, Standing
+from common.protocol.messages import Failure, Update
+from server.training.round_loop import Rounds
+from server.updates.standing import REMEMBERED, Standing
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 BAD = Failure("c", "invalid", "claims 0 images")

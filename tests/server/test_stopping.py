@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from client.app import make_app
-from client.frozen import FrozenCache
+from client.worker.frozen_cache import FrozenCache
 from common.errors import StoppedError
-from common.orders import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
+from common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
 from server import patience
-from server.grid import GridRuntime, Surroundings
-from server.rounds import Rounds
-from server.training_run import StopRequest
+from server.grid.runtime import GridRuntime, Surroundings
+from server.training.round_loop import Rounds
+from server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, order
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector

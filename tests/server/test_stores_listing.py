@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import RunError
-from common.kit import Kit
-from server.board import Board
-from server.credentials.kits import Chain
+from common.protocol.kit import Kit
+from server.credentials.chain import Chain
 from server.credentials.last_run import at_work, last_run
-from server.credentials.listing import as_json, listing, show
-from server.desk import Desk
+from server.ipc.run_mailbox import Desk
+from server.ipc.store_status import Board
+from server.operations.stores_list import as_json, listing, show
 from tests.server.live_runs import BEGAN, LiveRun
 
 

@@ -11,20 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.config import RunConfig, resolve
 from common.images.types import Images
-from common.orders import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.params import Layout
-from server.gate import Gate
-from server.judge import ServerTest
-from server.lines import Trained
-from server.plan import Start, prepare, settle
-from server.rounds import Rounds
-from server.suspicion import Detector, is_on, sample_of
-from simulations import federation
-from simulations.federation import Federation
+from common.parameters.layout import Layout
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from server.results.round_record import Trained
+from server.training.round_loop import Rounds
+from server.training.setup import Start, prepare, settle
+from server.updates.anomaly_detection import Detector, is_on, sample_of
+from server.updates.evaluator import ServerTest
+from server.updates.gate import Gate
+from simulations.federation import federation
+from simulations.federation.federation import Federation
 from tests.server.by_hand import Notes, plan_of, vector
 
 CPU = torch.device("cpu")

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from common.errors import StoresError
-from common.orders import Failure, TrainOrder, Update
-from server import checkpoints as checkpoints_module
-from server.checkpoints import Checkpoints
-from server.plan import Start
-from server.run_directory import RunDirectory
-from server.training_run import StopRequest, Training
+from common.protocol.messages import Failure, TrainOrder, Update
+from server.results import checkpoints as checkpoints_module
+from server.results.checkpoints import Checkpoints
+from server.results.run_directory import RunDirectory
+from server.training.run import StopRequest, Training
+from server.training.setup import Start
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 

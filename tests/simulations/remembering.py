@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from common import strategies
-from common.params import Tensors
+from common.parameters.layout import Tensors
 from common.strategies import LocalRun, Strategy
 
 

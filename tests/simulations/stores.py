@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common import strategies
 from common.config import RunConfig, resolve
 from common.images.types import Images, StoreData
-from common.orders import Failure, TrainOrder, Update
-from server.plan import Start, prepare
-from simulations.engines.batched import BatchedEngine
-from simulations.federation import Federation
+from common.protocol.messages import Failure, TrainOrder, Update
+from server.training.setup import Start, prepare
+from simulations.engines.batched.engine import BatchedEngine
+from simulations.federation.federation import Federation
 
 CLASSES = ("coat", "hat", "shoe")
 CPU = torch.device("cpu")

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from client.states import StateStore
-from client.work import Trainer
-from common.assortment import adjustment
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.images.types import StoreData
-from common.orders import EvaluateOrder, Evaluation
-from simulations.engines.batched import BatchedEngine
+from common.protocol.messages import EvaluateOrder, Evaluation
+from common.strategies.shared.class_skew import adjustment
+from simulations.engines.batched.engine import BatchedEngine
 from simulations.engines.sequential import SequentialEngine
-from simulations.federation import Federation
+from simulations.federation.federation import Federation
 from tests.simulations.stores import CLASSES, CPU, photos, settings, start
 
 

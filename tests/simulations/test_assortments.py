@@ -8,12 +8,12 @@ import torch
 
 from common.config import RunConfig
 from common.images.types import StoreData
-from common.training import Network
-from server.checkpoints import State
-from server.plan import Start
-from server.rounds import Rounds
+from common.training.fit import Network
+from server.results.checkpoints import State
+from server.training.round_loop import Rounds
+from server.training.setup import Start
 from simulations.engines.sequential import SequentialEngine
-from simulations.federation import Federation
+from simulations.federation.federation import Federation
 from tests.server.by_hand import Notes
 from tests.simulations.stores import CLASSES, CPU, alone, batched, photos, same, settings, start, together
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common import cli
+from common import command_line
 from simulations.main import app
 from tests.commands import call
 from tests.simulations.command import SMALL, run, run_process, summary
@@ -62,7 +62,7 @@ def test_one_clear_sentence(
     arguments, code, parts = CASES[case]
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
-        cli.run(app, ["run", "--out", str(out), *(word.replace("TMP", str(tmp_path)) for word in arguments)])
+        command_line.run(app, ["run", "--out", str(out), *(word.replace("TMP", str(tmp_path)) for word in arguments)])
     printed = capsys.readouterr()
     assert ended.value.code == code, printed.err
     errors = [line for line in printed.err.splitlines() if line]
@@ -76,7 +76,7 @@ def test_one_clear_sentence(
 def test_an_existing_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"precious")
     with pytest.raises(SystemExit) as ended:
-        cli.run(app, ["run", "--out", str(tmp_path)])
+        command_line.run(app, ["run", "--out", str(tmp_path)])
     assert ended.value.code == 4
     assert "exists already; use --resume" in capsys.readouterr().err
     assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
@@ -87,7 +87,7 @@ def test_changing_a_running_experiment_is_refused(tmp_path: Path, capsys: pytest
     assert run("run", *LITTLE, "--rounds", "1", "--out", out).returncode == 0
     before = summary(out)
     with pytest.raises(SystemExit) as ended:
-        cli.run(app, ["run", "--resume", "--out", str(out), "--lr", "0.5"])
+        command_line.run(app, ["run", "--resume", "--out", str(out), "--lr", "0.5"])
     assert ended.value.code == 2
     assert "train.lr got 0.5, but the run in" in capsys.readouterr().err
     assert summary(out) == before

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common import models, strategies
 from common.errors import ConfigError
 from common.images.types import Images, StoreData
-from common.orders import EvaluateOrder, Evaluation, Failure, Update
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Update
 from simulations import engines
-from simulations.engines.batched import BatchedEngine
-from simulations.federation import Federation
-from simulations.stacking import convolution, layers, shard
+from simulations.engines.batched import convolution, device_worker, layers
+from simulations.engines.batched.engine import BatchedEngine
+from simulations.federation.federation import Federation
 from tests.simulations.command import SMALL, history, run
 from tests.simulations.stores import (
     CLASSES,
@@ -88,7 +88,7 @@ def test_convolutions_as_on_a_gpu_train_the_same(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("fitting", [1, 2, 3])
 def test_groups_of_any_size_are_the_same(fitting: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
-    monkeypatch.setattr(shard, "stores_that_fit", lambda *_: fitting)
+    monkeypatch.setattr(device_worker, "stores_that_fit", lambda *_: fitting)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 
@@ -142,7 +142,7 @@ def test_stores_without_images_say_so(tmp_path: Path) -> None:
 def test_a_device_without_memory_takes_fewer_stores_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, dealt = settings(model__name="cnn"), federation(SIZES)
     expected = alone(dealt, config, tmp_path / "b")
-    run, asked = shard.StackedTraining.run, []
+    run, asked = device_worker.StackedTraining.run, []
 
     def with_room_for(stores: int):
         def limited(self, group, *rest):
@@ -154,10 +154,10 @@ def test_a_device_without_memory_takes_fewer_stores_at_once(tmp_path: Path, monk
 
         return limited
 
-    monkeypatch.setattr(shard.StackedTraining, "run", with_room_for(2))
+    monkeypatch.setattr(device_worker.StackedTraining, "run", with_room_for(2))
     assert same(together(dealt, config, tmp_path / "a"), expected)
     assert asked == [5, 2, 2, 1]
-    monkeypatch.setattr(shard.StackedTraining, "run", with_room_for(0))
+    monkeypatch.setattr(device_worker.StackedTraining, "run", with_room_for(0))
     failures = together(dealt, config, tmp_path / "c").values()
     assert {failure.code for failure in failures} == {"out-of-memory"}
 

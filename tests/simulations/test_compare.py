@@ -16,11 +16,11 @@ from rich.console import Console
 
 from common.errors import ConfigError, DataError, RunError
 from simulations.compare.command import compare
-from simulations.compare.margins import Gain, holm
 from simulations.compare.place import Request
-from simulations.compare.words import headline, of_store
-from simulations.run import Request as RunRequest
-from simulations.run import simulate
+from simulations.compare.statistics.margins import Gain, holm
+from simulations.compare.wording.findings import headline, of_store
+from simulations.run.simulate import Request as RunRequest
+from simulations.run.simulate import simulate
 from tests.simulations.command import run, start, summary
 from tests.simulations.product_photos import COUNTS, photos
 

@@ -10,10 +10,10 @@ import torch
 from common.errors import DataError
 from common.images.types import StoreData
 from simulations.compare import held_out
+from simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan
 from simulations.compare.held_out import hold_out
-from simulations.compare.parts import POOLED, Options, lone_rounds, plan
-from simulations.federation import Federation
-from simulations.pooling import pooled
+from simulations.federation.federation import Federation
+from simulations.federation.pooled import pooled
 from tests.simulations.stores import federation, photos, settings
 
 NONE = torch.empty(0, dtype=torch.int64)

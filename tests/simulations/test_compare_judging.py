@@ -6,10 +6,10 @@ import torch
 
 from common.config import ModelConfig
 from common.models import specify
-from common.prediction import log_probabilities
-from common.training import Network
+from common.training.fit import Network
+from common.training.predict import log_probabilities
 from simulations.compare.contributions import rank_correlation
-from simulations.compare.judging import judge, judged
+from simulations.compare.statistics.paired_accuracy import judge, judged
 from tests.simulations.stores import photos
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from common.seeding import rng
 from simulations import datasets
 from simulations.datasets import drawing, shelf
@@ -143,7 +143,7 @@ def test_a_second_load_reads_neither_parquet_nor_pyarrow(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2])
     first = load(tmp_path)
     program = (
-        "import sys; from common.config import DataConfig; from common.images.decode import PixelFormat\n"
+        "import sys; from common.config import DataConfig; from common.images.decoding.decode import PixelFormat\n"
         "from simulations import datasets\n"
         f"dataset = datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(8))\n"
         "print('pyarrow' in sys.modules, dataset.train.batch(dataset.train.rows)[0].sum().item())"
@@ -163,7 +163,7 @@ def test_a_changed_file_is_never_served_from_the_cache(tmp_path):
 def test_two_processes_may_decode_the_same_at_once(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2] * 200)
     program = (
-        "from common.config import DataConfig; from common.images.decode import PixelFormat\n"
+        "from common.config import DataConfig; from common.images.decoding.decode import PixelFormat\n"
         "from simulations import datasets\n"
         f"print(datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(16)).train.pixels.sum().item())"
     )

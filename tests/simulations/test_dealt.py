@@ -9,8 +9,8 @@ from hypothesis import strategies as draw
 from common.config import resolve
 from common.images.types import Images, StoreData
 from common.seeding import rng
-from simulations.dealt import Dealt, Parts
-from simulations.federation import build, store_names
+from simulations.federation.federation import build, store_names
+from simulations.federation.partitioned import Dealt, Parts
 
 CLASSES = 3
 

@@ -13,9 +13,9 @@ from safetensors.torch import save
 from common import models
 from common.config import DataConfig, ModelConfig
 from common.errors import ConfigError, DataError
-from common.files import write_atomic
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from common.models.saved import read
+from common.system.files import write_atomic
 from simulations import datasets
 from simulations.ensemble.command import ensemble
 from tests.simulations.product_photos import COUNTS, photos

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from common.config import resolve
 from common.errors import DataError
-from common.images.contents import digest_of
-from simulations.federation import Federation, build, store_names
-from simulations.partitions.follow import follow
-from simulations.tables import partition_table
+from common.images.decoding.content_digests import digest_of
+from simulations.federation.federation import Federation, build, store_names
+from simulations.federation.tables import partition_table
+from simulations.partitions.matching_split import follow
 
 
 def federation(size: int = 32, **data) -> Federation:

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from common.errors import DataError
 from common.images.types import Images, StoreData
-from simulations.federation import Federation
-from simulations.fingerprint import changes, of
-from simulations.run import Request, simulate
+from simulations.federation.federation import Federation
+from simulations.federation.fingerprint import changes, of
+from simulations.run.simulate import Request, simulate
 from tests.simulations.command import history
 from tests.simulations.product_photos import photos
 

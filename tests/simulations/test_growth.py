@@ -12,10 +12,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from common.errors import ConfigError, DataError
-from server.checkpoints import Checkpoints
-from server.growth import adopt
-from server.run_directory import RunDirectory
-from simulations.run import Request, simulate
+from server.results.checkpoints import Checkpoints
+from server.results.run_directory import RunDirectory
+from server.training.resume_model import adopt
+from simulations.run.simulate import Request, simulate
 from tests.deployment.deployed import draw_photos
 from tests.simulations.command import run
 

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from common.errors import ConfigError
-from server.past_rounds import export_round
+from server.results.past_rounds import export_round
 from simulations.compare.command import compare
 from simulations.compare.place import Request as ComparisonRequest
 from simulations.ensemble.command import ensemble
-from simulations.run import Request, simulate
+from simulations.run.simulate import Request, simulate
 from tests.simulations.product_photos import photos
 
 NAMES = {"hat": "Beret", "bag": "Satchel"}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from simulations import datasets
 
 COLOURS = ((200, 30, 40), (20, 180, 60), (10, 60, 220))

@@ -16,10 +16,11 @@ import torch
 
 from common.config import resolve
 from common.errors import ConfigError, FedshelfError, NetworkError, RunError
-from common.orders import EvaluateOrder, TrainOrder, Update
-from server.plan import prepare
-from simulations import engines, federation
-from simulations.engines.ray import connect
+from common.protocol.messages import EvaluateOrder, TrainOrder, Update
+from server.training.setup import prepare
+from simulations import engines
+from simulations.engines.ray.connect import connect
+from simulations.federation import federation
 from tests.simulations.command import SMALL, run_process, start, summary
 from tests.simulations.descent import descendants, listening
 from tests.simulations.ray_nodes import HERE, node, ray_cluster
@@ -152,7 +153,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
         assert len({counts.loss_sum for counts in at_both}) == 1
         assert len({counts.reliability.nll.tobytes() for counts in at_both}) == 1
         # the last node goes too
-        monkeypatch.setattr("simulations.engines.ray_crew.PATIENCE", 1.0)
+        monkeypatch.setattr("simulations.engines.ray.workers.PATIENCE", 1.0)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         with pytest.raises(RunError, match=r"no worker left .* go on with --resume"):
             there.judge(params)

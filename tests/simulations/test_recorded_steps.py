@@ -13,15 +13,15 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common import strategies
 from common.images.augment import trivial
-from simulations.stacking import layers, training
-from simulations.stacking.convolution import columns
-from simulations.stacking.graph import StepGraph
-from simulations.stacking.schedule import Inputs
-from simulations.stacking.training import StackedTraining
+from simulations.engines.batched import layers, training
+from simulations.engines.batched.convolution import columns
+from simulations.engines.batched.cuda_graph import StepGraph
+from simulations.engines.batched.schedule import Inputs
+from simulations.engines.batched.training import StackedTraining
 from tests.simulations.stores import CPU, Remembering, batched, federation, order, same, settings, start, trained
 
 # Operations that make the host wait for the device, or bring numbers of the host's to it.

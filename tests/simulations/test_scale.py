@@ -10,14 +10,14 @@ import torch
 
 from common.config import resolve
 from common.images.types import Images
-from server.per_store import read
-from server.plan import prepare
-from server.run_directory import Record, RunDirectory
-from server.status import Doing
-from server.training_run import StopRequest, Training
-from simulations.dealt import Dealt, Parts
+from server.results.per_store import read
+from server.results.run_directory import Record, RunDirectory
+from server.results.run_status import Doing
+from server.training.run import StopRequest, Training
+from server.training.setup import prepare
 from simulations.engines.sequential import SequentialEngine
-from simulations.federation import Federation, store_names
+from simulations.federation.federation import Federation, store_names
+from simulations.federation.partitioned import Dealt, Parts
 from simulations.partitions import partition
 
 CLASSES = tuple("abcdefghij")
@@ -30,7 +30,7 @@ def noise(count: int, seed: int) -> Images:
 
 
 def many(stores: int, images: int, holdout: float) -> Federation:
-    """Noise dealt to stores, in the way that `simulations.federation` deals a data set."""
+    """Noise dealt to stores, in the way that `simulations.federation.federation` deals a data set."""
     train, names = noise(stores * images, 0), store_names(stores)
     parts = Parts.of(train, partition("iid", train.targets().numpy(), stores, seed=0))
     dealt = Dealt(names, *parts.hold_out(holdout, 0, names))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.states import StateStore
-from client.work import Trainer
+from client.worker.state_store import StateStore
+from client.worker.worker import Trainer
 from common.errors import ConfigError
-from common.orders import EvaluateOrder, Evaluation, Update
+from common.protocol.messages import EvaluateOrder, Evaluation, Update
 from simulations.engines.sequential import SequentialEngine, workers_of
 from tests.simulations.stores import alone, federation, order, settings, start, trained
 

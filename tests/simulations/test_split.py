@@ -17,10 +17,10 @@ from PIL import Image
 
 from common.config import DataConfig, resolve
 from common.errors import ConfigError, DataError
-from common.images.decode import PixelFormat
+from common.images.decoding.decode import PixelFormat
 from simulations import datasets
-from simulations.federation import build
-from simulations.split import split
+from simulations.federation.federation import build
+from simulations.federation.split import split
 
 
 def photos(root: Path, *, splits: tuple[str, ...] = ("",), each: int = 12) -> Path:

@@ -12,20 +12,20 @@ from torch.nn import functional
 
 from common import models
 from common.config import ModelConfig, TrainConfig
-from common.descent import batches, image_losses, objective
 from common.errors import ConfigError
 from common.images.augment import Blend, Stream
 from common.models.spec import ModelSpec
-from common.optimizers import OPTIMIZERS
 from common.seeding import rng
-from common.training import Network
-from simulations.stacking import layers, memory
-from simulations.stacking.convolution import Form, Geometry, columns, form_for, merged, one_by_one
-from simulations.stacking.graph import StepGraph
-from simulations.stacking.layers import STACKED
-from simulations.stacking.memory import stores_that_fit
-from simulations.stacking.network import StackedNetwork, check, is_stackable
-from simulations.stacking.schedule import Inputs, plan
+from common.training.fit import Network
+from common.training.loss import batches, image_losses, objective
+from common.training.optimizers import OPTIMIZERS
+from simulations.engines.batched import layers, memory
+from simulations.engines.batched.convolution import Form, Geometry, columns, form_for, merged, one_by_one
+from simulations.engines.batched.cuda_graph import StepGraph
+from simulations.engines.batched.layers import STACKED
+from simulations.engines.batched.memory import stores_that_fit
+from simulations.engines.batched.network import StackedNetwork, check, is_stackable
+from simulations.engines.batched.schedule import Inputs, plan
 from tests.simulations.stores import CLASSES, CPU, settings
 
 

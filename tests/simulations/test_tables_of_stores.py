@@ -6,8 +6,8 @@ import pytest
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.images.decode import PixelFormat
-from common.images.scan import scan
+from common.images.decoding.decode import PixelFormat
+from common.images.folder.scan import scan
 from simulations import datasets
 from simulations.partitions.folder import Stores, open_stores
 from tests.images.photo_files import noise, save

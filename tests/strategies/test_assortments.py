@@ -10,17 +10,17 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 
 from common import strategies
-from common.assortment import centred, images_by_class, keep_rows, offsets, row_shares
 from common.config import StrategyConfig, TrainConfig, resolve
-from common.descent import image_losses, objective, soft_targets
 from common.errors import ConfigError
 from common.images.augment import Blend
 from common.images.types import Images
 from common.models.spec import ModelSpec
-from common.orders import StoreInfo, Update
-from common.params import Layout
-from common.training import Network, Task, fit
-from server.spool import Spool
+from common.parameters.layout import Layout
+from common.protocol.messages import StoreInfo, Update
+from common.strategies.shared.class_skew import centred, images_by_class, keep_rows, offsets, row_shares
+from common.training.fit import Network, Task, fit
+from common.training.loss import image_losses, objective, soft_targets
+from server.updates.buffer import Spool
 
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
 HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")

@@ -5,7 +5,7 @@ import torch
 
 from common import strategies
 from common.config import StrategyConfig, TrainConfig
-from common.orders import StoreInfo, Update
+from common.protocol.messages import StoreInfo, Update
 from tests.strategies.toy import Toy
 
 TARGETS = {"a": torch.tensor([4.0, 0.0]), "b": torch.tensor([-2.0, 1.0]), "c": torch.tensor([1.0, 5.0])}

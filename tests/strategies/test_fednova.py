@@ -9,9 +9,9 @@ import torch
 
 from common import strategies
 from common.config import StrategyConfig, TrainConfig
-from common.orders import Failure, TrainOrder, Update
-from common.strategies.base import reach
-from server.rounds import Rounds
+from common.protocol.messages import Failure, TrainOrder, Update
+from common.strategies.shared.base import reach
+from server.training.round_loop import Rounds
 from simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start

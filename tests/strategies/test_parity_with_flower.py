@@ -10,7 +10,7 @@ from flwr.serverapp import strategy as flower
 
 from common import strategies
 from common.config import StrategyConfig
-from common.orders import Update
+from common.protocol.messages import Update
 
 SIZE, STORES, ROUNDS = 7, 6, 4
 QUIET = {"fraction_train": 1.0, "min_train_nodes": 1, "min_available_nodes": 1}

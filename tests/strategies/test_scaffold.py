@@ -6,9 +6,9 @@ import torch
 from common import strategies
 from common.config import RunConfig, StrategyConfig, TrainConfig, resolve
 from common.errors import ConfigError
-from common.orders import StoreInfo, Update
-from common.strategies.base import reach
-from common.training import Network, Task, fit
+from common.protocol.messages import StoreInfo, Update
+from common.strategies.shared.base import reach
+from common.training.fit import Network, Task, fit
 from tests.simulations.stores import CPU, photos, settings, start
 from tests.strategies.toy import SGD_WITHOUT_MOMENTUM, Toy
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from common import strategies
 from common.config import StrategyConfig
 from common.errors import ConfigError
-from common.orders import Update
-from common.params import BLOCK, Rows
+from common.parameters.layout import BLOCK, Rows
+from common.protocol.messages import Update
 from common.strategies import LocalRun, Strategy
-from common.strategies.krum import squared_distances
+from common.strategies.algorithms.krum import squared_distances
 from tests.strategies.toy import told
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from common.config import TrainConfig
-from common.optimizers import SGD
-from common.orders import StoreInfo, Update
-from common.params import Tensors
+from common.parameters.layout import Tensors
+from common.protocol.messages import StoreInfo, Update
 from common.strategies import LocalRun, Strategy
+from common.training.optimizers import SGD
 
 SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
 

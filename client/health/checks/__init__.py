@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from client.health.checks import classes, copies, files, machine, quality, server, settings
-from client.health.evidence import Evidence
-from client.health.finding import Finding
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.finding import Finding
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding
-from client.health.photos import Seen
-from client.health.twins import twins
-from common.words import counted, printable
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.finding import Exhibit, Finding
+from client.health.evidence.near_duplicates import twins
+from client.health.evidence.photos import Seen
+from common.wording import counted, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:

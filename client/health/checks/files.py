@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from client.health.evidence import Evidence
-from client.health.finding import Exhibit, Finding, Severity
-from common.images.contents import NO_SUCH_FILE
-from common.images.folder import EMPTY_CLASS
-from common.images.formats import NEEDS_AVIF, NEEDS_PI_HEIF
-from common.images.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
-from common.words import counted, listed
+from client.health.evidence.evidence import Evidence
+from client.health.evidence.finding import Exhibit, Finding, Severity
+from common.images.decoding.content_digests import NO_SUCH_FILE
+from common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
+from common.images.folder.photo_folder import EMPTY_CLASS
+from common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
+from common.wording import counted, listed
 
 LeftOut = tuple[tuple[str, str], ...]
 

@@ -14,7 +14,7 @@ from common.images.augment.draws import Stream, basic, further, width
 from common.images.augment.erasing import erase
 from common.images.augment.geometry import affine, flip_and_crop
 from common.images.augment.mixing import Batches, Blend, mix
-from common.images.augment.normalising import normalise
+from common.images.augment.normalise import normalise
 from common.images.augment.trivial import trivial_augment
 
 __all__ = ["Batches", "Blend", "Stream", "augment", "normalise", "transform", "width"]

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.images.decode import PixelFormat
-from common.images.split import Split
-from simulations.datasets.assemble import assemble, unlabelled
-from simulations.datasets.cache import Part, decoded, described, key_of
+from common.images.decoding.decode import PixelFormat
+from common.images.listing.split import Split
+from simulations.datasets.dataset.assemble import assemble, unlabelled
+from simulations.datasets.dataset.cache import Part, decoded, described, key_of
+from simulations.datasets.dataset.types import Dataset, Source
 from simulations.datasets.parquet.labels import FileLabels, read_labels
 from simulations.datasets.parquet.layout import EXPECTED, Files, Layout, layout
 from simulations.datasets.parquet.rows import Labelled, part, paths_in, read_shapes
-from simulations.datasets.types import Dataset, Source
 
 __all__ = ["EXPECTED", "layout", "source"]
 

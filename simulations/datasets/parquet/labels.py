@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.class_names import normal
+from common.classes.spelling import normal
 from common.errors import DataError
-from common.images.missing import is_missing
-from common.images.split import Split
+from common.images.listing.missing import is_missing
+from common.images.listing.split import Split
 from simulations.datasets.parquet.columns import Columns, find_columns, same_columns
 from simulations.datasets.parquet.layout import Files
 from simulations.datasets.parquet.reading import batches, schema_of

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from common.images.contents import read_photo
-from common.images.decode import NotUsableError, PixelFormat, decode, open_photo
-from common.images.parallel import in_order
-from simulations.datasets.cache import Chunk, Part
+from common.images.decoding.content_digests import read_photo
+from common.images.decoding.decode import NotUsableError, PixelFormat, decode, open_photo
+from common.images.decoding.parallel import in_order
+from simulations.datasets.dataset.cache import Chunk, Part
 from simulations.datasets.parquet.labels import FileLabels
 from simulations.datasets.parquet.reading import batches, rows_of
 

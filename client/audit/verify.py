@@ -1,0 +1,100 @@
+"""Verification of an audit log: whether it is as it was written.
+
+Found by the files alone: a line changed, removed, inserted or moved, from the first line on that `audit.head` names to
+the last one. Without the store's key nobody can make a head for another log. Not found: a log that somebody who has
+that key wrote anew as a whole, head and all; and one that was put back, head and all, to what it had been at an earlier
+moment. For that a person has to note the hash of the last line elsewhere: it stands in the log for ever.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.audit.entry import NOTHING, Entry, decode
+from client.audit.files import Head, full_files, lines, read_head
+from client.audit.seal import fingerprint, is_genuine
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found.
+
+    first:  number of the first line that is here
+    head:   the last line that follows from those before it
+    fault:  the first thing that is wrong, in plain words; empty if nothing is
+    signer: public key (OpenSSH) that has signed `audit.head`; empty: none
+    """
+
+    first: int
+    head: Head
+    fault: str = ""
+    signer: str = ""
+
+
+def verify(path: Path, key: str = "") -> Verdict:
+    """Go through the log at `path`, from its first line to its last, or to the first that is wrong. Raises OSError.
+
+    key: the store's public key (OpenSSH), which must have signed the head; empty: any, or none
+    """
+    written = read_head(path)  # before the lines, of which another process may be writing more
+    first, last, is_head_seen = 0, Head(0, NOTHING), written is not None and written.number == 0
+    for file, place, line in lines(path):
+        where = f"line {place} of {file}"
+        try:
+            entry = decode(line)
+        except ValueError:
+            return Verdict(first, last, f"{where} is not as it was written")
+        if fault := _fault(entry, last, is_first=not first):
+            return Verdict(first, last, f"{where} {fault}")
+        first, last = first or entry.number, Head(entry.number, entry.hash)
+        is_head_seen |= last == written
+    if written is None:
+        return Verdict(first, last, "audit.head is missing or damaged, so lines may be missing at the end")
+    if not is_head_seen:
+        return Verdict(first, last, _cut(last, written))
+    if first and written.first and first != written.first:
+        return Verdict(first, last, _beheaded(first, written, len(full_files(path))))
+    return Verdict(first, last, _unsealed(written, key), written.signer)
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """All lines that are as they were written, in order, whether they follow from each other or not."""
+    for _, _, line in lines(path):
+        try:
+            yield decode(line)
+        except ValueError:
+            continue
+
+
+def _fault(entry: Entry, last: Head, *, is_first: bool) -> str:
+    """What is wrong with an entry after `last`, or empty."""
+    if entry.event == "broken":
+        return f"says: {entry.why}"
+    if is_first:
+        return "" if entry.number > 1 or entry.previous == NOTHING else "is not the first one that was written"
+    if entry.number != last.number + 1:
+        return f"has number {entry.number} after number {last.number}"
+    return "" if entry.previous == last.hash else "follows another line than the one before it"
+
+
+def _beheaded(first: int, written: Head, full: int) -> str:
+    told = f"it begins with number {first}, but number {written.first} is the first that was written"
+    missing = f"{written.rotations - full} of its {written.rotations} full files are not here"
+    return f"{told} ({missing}: put them back if they were moved)" if full < written.rotations else told
+
+
+def _unsealed(written: Head, key: str) -> str:
+    """Return what is wrong with the signature of the head, or nothing."""
+    if (written.signer or written.signature) and not is_genuine(written):
+        return "audit.head is not as it was signed, so lines may be missing at the end"
+    if not key or written.signer == key:
+        return ""
+    if not written.signer:
+        return "audit.head is not signed, though this store has a key; if an earlier version wrote it, join signs it"
+    return f"audit.head is signed by another key than this store's ({fingerprint(written.signer)})"
+
+
+def _cut(last: Head, written: Head) -> str:
+    if last.number < written.number:
+        return f"it ends with number {last.number}, but number {written.number} had been written"
+    return f"number {written.number} is not the one that had been written"

@@ -1,0 +1,1 @@
+"""Commands of `flower-client` that look at a store or take it out."""

@@ -1,0 +1,71 @@
+"""Taking photos' copies, or all that a store has been, off this machine."""
+
+import shutil
+from pathlib import Path
+
+from client.audit import FILE, AuditLog, Note
+from client.health import FACTS, PAGE
+from client.identity.enrolment import OnlyOne, load_key
+from client.identity.home import KEY, MODELS
+from client.policy.policy import FILE as POLICY
+from common.errors import ConfigError
+from common.images.cache.location import forget_all
+from common.wording import listed
+
+STAYS = (POLICY, MODELS)  # in a store's home, beside the audit log: what a person wrote, and what the store was given
+
+
+def forget(home: Path) -> str:
+    """Remove every copy of photos: the pixel cache of this user, the page of `check` in the home; say what went.
+
+    Raises ConfigError or RunError while the store is at work, OSError.
+    """
+    with OnlyOne(home.name), _at_rest(home):
+        return _forget_photos(home)
+
+
+def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
+    """Remove all that makes this machine the store, and say what went and what stays.
+
+    is_confirmed: else nothing is removed
+    has_log:      keep the audit log, the policy and the models; else remove the home as a whole
+
+    Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work, OSError.
+    """
+    names = ", ".join(path.name for path in _doomed(home, has_log=has_log)) or "nothing"
+    if not is_confirmed:
+        raise ConfigError(f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so.")
+    with OnlyOne(home.name), _at_rest(home) as log:
+        told = _forget_photos(home)
+        log.record(Note("left", why="for good: key and states are removed"))
+        for path in _doomed(home, has_log=has_log):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    if not has_log:
+        shutil.rmtree(home)
+        return f"{told} {home} is removed."
+    return f"{told} Removed from {home}: {names}. The audit log stays, and {listed(STAYS)} if they were there."
+
+
+def _at_rest(home: Path) -> AuditLog:
+    """Return the store's audit log, which a store at work has for itself. Raises RunError."""
+    key = home / KEY
+    return AuditLog(home / FILE, key=load_key(key) if key.exists() else None)
+
+
+def _forget_photos(home: Path) -> str:
+    size = forget_all()
+    for name in (PAGE, FACTS):
+        (home / name).unlink(missing_ok=True)
+    return f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded ones, and the page of check in {home}."
+
+
+def _doomed(home: Path, *, has_log: bool) -> list[Path]:
+    """Return all in the home that leaving removes."""
+    return [path for path in sorted(home.iterdir()) if not has_log or not _stays(path)]
+
+
+def _stays(path: Path) -> bool:
+    return path.name in STAYS or path.name.lstrip(".").startswith(Path(FILE).stem)

@@ -1,0 +1,162 @@
+"""`flower-client status`: what a store is joined to, what it did last, and what it may still do today."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from client.audit import FILE, Entry
+from client.audit.entry import decode
+from client.audit.files import full_files
+from client.identity.enrolment import membership
+from client.identity.home import MODELS
+from client.policy.budgets import FILE as USAGE
+from client.policy.budgets import Usage
+from client.policy.policy import policy_of
+from client.policy.schedule import seconds_until, seconds_until_midnight
+from common.errors import RunError
+from common.model_files import DESCRIPTION
+
+OLDEST = 100_000  # lines of the audit log that are looked through, the latest first
+
+
+def tell(home: Path, *, as_json: bool) -> None:
+    """Print a store's status. Raises RunError, after printing, if no process is at work as the store; ConfigError."""
+    status = status_of(home)
+    if as_json:
+        print(json.dumps(status, indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(status):
+            print(line)
+    if not status["running"]:
+        raise RunError(f"No flower-client is at work as {home.name} on this machine; start it with join.")
+
+
+def status_of(home: Path) -> dict[str, Any]:
+    """Return all that the store's own files tell, in plain values; times are local, ISO 8601.
+
+    Raises ConfigError for a policy, a membership or records that cannot be read.
+    """
+    member, running = membership(home), _is_at_work(home)
+    return {
+        "store": home.name,
+        "home": str(home),
+        "running": running,
+        "chain": member.chain if member else None,
+        "member_since": member.since.astimezone().isoformat(timespec="seconds") if member else None,
+        **_latest(home, running=running),
+        "today": asdict(Usage(home / USAGE).today()),
+        "budgets": _budgets(home),
+        "work_may_begin_in_seconds": round(seconds_until(policy_of(home).windows, time.time())),
+        "models": _models(home / MODELS),
+    }
+
+
+def _is_at_work(home: Path) -> bool:
+    """Return whether a process writes the store's audit log."""
+    try:
+        with FileLock(home / f".{FILE}.lock", blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _latest(home: Path, *, running: bool) -> dict[str, Any]:
+    """Return the server that the store is joined to and since when, what it heard last, and what it trained last."""
+    found: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
+    is_this_process = running  # until the line with which the process at work began its log
+    for entry in _backwards(home / FILE):
+        if entry.event == "joined" and is_this_process and found["joined_to"] is None:
+            found |= {"joined_to": entry.why, "joined_at": entry.time}
+        elif entry.event == "policy":
+            is_this_process = False
+        elif entry.event == "received" and found["last_heard"] is None:
+            found["last_heard"] = _event(entry)
+        elif entry.event == "sent" and entry.kind == "update" and found["last_trained"] is None:
+            found["last_trained"] = _event(entry)
+        if found["last_trained"] and not is_this_process:
+            break
+    return found
+
+
+def _event(entry: Entry) -> dict[str, Any]:
+    return {"time": entry.time, "kind": entry.kind, "run": entry.run, "round": entry.round}
+
+
+def _backwards(path: Path) -> Iterator[Entry]:
+    """Yield the lines of an audit log that are as they were written, the latest first."""
+    left = OLDEST
+    for file in (path, *reversed(full_files(path))):
+        content = file.read_bytes().splitlines() if file.exists() else []
+        for line in reversed(content[-left:] if left else []):
+            with suppress(ValueError):
+                yield decode(line)
+        left = max(left - len(content), 0)
+
+
+def _budgets(home: Path) -> list[dict[str, Any]]:
+    """Return the policy's budgets that have a limit: how much of each is used today, and how much is left."""
+    policy, spent = policy_of(home), Usage(home / USAGE).today()
+    used = {
+        "rounds_per_day": spent.trainings,
+        "gpu_minutes_per_day": spent.seconds / 60,
+        "megabytes_down_per_day": spent.down / 1e6,
+        "megabytes_up_per_day": spent.up / 1e6,
+    }
+    limits = {key: getattr(policy, key) for key in used}
+    return [
+        {"key": key, "limit": limit, "used": round(used[key], 6), "left": round(max(limit - used[key], 0), 6)}
+        for key, limit in limits.items()
+        if limit
+    ]
+
+
+def _models(folder: Path) -> list[dict[str, Any]]:
+    """Return the models that the store received, the latest first."""
+    described = [path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.name.startswith(".")]
+    return [
+        {"run": path.parent.name, "folder": str(path.parent), "received": _moment(path.stat().st_mtime)}
+        for path in sorted(described, key=lambda path: path.stat().st_mtime, reverse=True)
+    ]
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    joined = "waiting for the server" if status["running"] else "not at work"
+    if status["joined_to"]:
+        joined = f"joined to {status['joined_to']} since {_short(status['joined_at'])}"
+    yield f"Store {status['store']}: {joined}."
+    if status["chain"]:
+        yield f"Of the chain {status['chain']} since {_short(status['member_since'])}."
+    for key, words in (("last_heard", "Last heard of the server"), ("last_trained", "Last trained")):
+        event = status[key]
+        round_number = f", round {event['round']} of run {event['run']}" if event and event["round"] else ""
+        yield f"{words}: {_short(event['time']) + round_number if event else 'never'}."
+    today = status["today"]
+    yield (
+        f"Today: {today['trainings']} trainings, {today['judgements']} judgements, {today['seconds'] / 60:.1f} minutes"
+        f" of computing, {today['down'] / 1e6:.1f} MB received, {today['up'] / 1e6:.1f} MB sent."
+    )
+    for budget in status["budgets"]:
+        yield f"Left of {budget['key']}: {budget['left']:g} of {budget['limit']:g}."
+    if wait := status["work_may_begin_in_seconds"]:
+        yield f"Work may begin again in {wait / 3600:.1f} h (hours)."
+    elif any(not budget["left"] for budget in status["budgets"]):
+        yield f"Work may begin again in {seconds_until_midnight(time.time()) / 3600:.1f} h (budgets)."
+    for model in status["models"]:
+        yield f"Model of run {model['run']}, received {_short(model['received'])}: {model['folder']}"
+    if not status["models"]:
+        yield "No model has been received yet."
+
+
+def _short(moment: str) -> str:
+    return moment[:16].replace("T", " ")

@@ -1,0 +1,107 @@
+"""Why a server lets a store not in, or cannot be reached, in words for the person at the store's machine."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from client.connection.events import RunOverError, UnknownStoreError
+from client.connection.proxies import ProxyFault
+from client.connection.transport import causes
+from common.errors import RefusedError
+from common.protocol.enrolment import REASON_HEADER, Reason
+
+NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
+NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
+_AWAY = {500, 502, 503, 504}  # what the door and the SuperLink answer while that starts, or is not there
+
+_SENTENCES = {
+    Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
+    Reason.UNKNOWN_KEY: "it does not know this store's key, which another kit may have replaced. Ask for a new kit.",
+    Reason.CODE: "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or the chain "
+    "has deleted this store. "
+    "Ask for a new kit.",
+    Reason.IN_USE: "another flower-client works with this store's key, on another machine or in a copy of this store's "
+    "home. It came first and goes on; this one ends. Two machines are two stores: ask for a kit for this one.",
+    Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
+    Reason.MALFORMED: "it does not understand how this Fedshelf enrols. Install the same version on both sides.",
+}
+
+
+def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+    """What is in the way for now, if trying again may help; else empty.
+
+    Raises RefusedError if the server says that it does not let this store in.
+    """
+    if isinstance(error, httpx.TransportError):
+        return _no_connection(error)
+    match reason := _reason(error.response):
+        case Reason.CLOCK:
+            told = told_error(clock_error(error.response))
+            return f"this machine's clock is {told}; switch on time synchronisation, or set it right"
+        case Reason.MAYBE_IN_USE:
+            return (
+                "another flower-client with this store's key was at work seconds ago; if that was this one before a "
+                "restart, the server lets it in in a moment"
+            )
+        case Reason.SLOW_DOWN:
+            return "too many wrong codes came from this address; it takes new ones after a minute"
+        case None:
+            return STARTING if error.response.status_code in _AWAY else ""
+        case _:
+            raise RefusedError(f"The server does not let this store in: {_SENTENCES[reason]}") from error
+
+
+def _no_connection(error: httpx.TransportError) -> str:
+    if isinstance(error, ProxyFault):
+        return str(error)
+    for cause in causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError(verify_code=9 | 10):  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+                return "its certificate is not valid at this time, so the clock of one of the two machines is wrong"
+            case ssl.SSLCertVerificationError(verify_code=62 | 64):  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
+                return (
+                    "its certificate is for other host names than the one that was called. If the address leads to the "
+                    "chain's server all the same, join with --server HOST:PORT beside the kit"
+                )
+            case ssl.SSLCertVerificationError():
+                return "another server answers there: its certificate is not from the chain that made this kit"
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):  # that: ended, as where too many come
+                return "what answers there does not speak TLS"
+    return NO_CONNECTION
+
+
+def _reason(response: httpx.Response) -> Reason | None:
+    told = response.headers.get(REASON_HEADER, "")
+    return Reason(told) if told in list(Reason) else None
+
+
+def clock_error(response: httpx.Response) -> timedelta:
+    """How far this clock is ahead of the server's, which puts the time into each answer; zero if it did not."""
+    try:
+        return datetime.now(UTC) - parsedate_to_datetime(response.headers.get("date", ""))
+    except (TypeError, ValueError):
+        return timedelta(0)
+
+
+def told_error(error: timedelta) -> str:
+    """A clock's error in words."""
+    seconds = error.total_seconds()
+    return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
+
+
+def passing_obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+    """Return why the server does not answer just now.
+
+    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself where trying again is of no use.
+    """
+    if known := obstacle(error):
+        return known
+    match getattr(getattr(error, "response", None), "status_code", None):
+        case 401:
+            raise UnknownStoreError from error
+        case 403:
+            raise RunOverError from error
+        case _:
+            raise error

@@ -1,0 +1,119 @@
+"""Messages in the pieces in which Flower's Fleet API carries them: a head, then objects of at most 5 MiB.
+
+Like `client.connection.fleet`, this module uses private names of flwr, and is held to the stock SuperNode by the same
+test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import Message, RecordDict
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto import fleet_pb2 as fleet
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+
+from common.errors import MessageError
+from common.protocol.probe import announced
+
+
+@dataclass(frozen=True)
+class Head:
+    """A message of which the pieces are still at the server.
+
+    message_id: its identity; SHA-256 of all that it says
+    content_id: SHA-256 of its records: equal for an order that is sent again
+    pieces:     identities of its objects, in the order in which they are put together
+    ttl:        seconds, from now, after which nobody waits for an answer
+    size:       bytes that it was announced with, at most; 0: not told
+    envelope:   the message without its records
+    """
+
+    message_id: str
+    content_id: str
+    type: str
+    run_id: int
+    ttl: float
+    pieces: tuple[str, ...]
+    size: int = 0
+    envelope: Message | None = None
+
+
+def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
+    """The messages that a server handed out. Raises MessageError."""
+    try:
+        return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
+    except Exception as error:  # whatever a server sends, as below
+        raise MessageError(f"The head of a message from the server cannot be read ({type(error).__name__}).") from error
+
+
+def _head(proto: ProtoMessage, tree: ObjectTree) -> Head:
+    envelope = message_from_proto(proto)
+    metadata = envelope.metadata
+    metadata.__dict__["_message_id"] = tree.object_id
+    content_id = tree.children[0].object_id if tree.children else ""
+    pieces = tuple(each.object_id for each in iterate_object_tree(tree))
+    size = announced(metadata.group_id)
+    return Head(
+        tree.object_id, content_id, metadata.message_type, metadata.run_id, metadata.ttl, pieces, size, envelope
+    )
+
+
+def put_together(head: Head, objects: Mapping[str, bytes]) -> Message:
+    """The message of these pieces. Raises MessageError if they are none."""
+    try:
+        message = inflate_object_from_contents(head.message_id, dict(objects))
+    except Exception as error:  # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
+        raise MessageError(f"A message from the server cannot be read ({type(error).__name__}).") from error
+    if not isinstance(message, Message) or not message.has_content():
+        raise MessageError("The server sent something that is no message.")
+    message.metadata.__dict__["_message_id"] = head.message_id
+    return message
+
+
+def answer_to(message: Message, content: RecordDict) -> Message:
+    """The reply, dated by the server's clock: by a wrong one of ours it would be too late, or of the future."""
+    reply = Message(content, reply_to=message)
+    reply.metadata.__dict__.update(_created_at=message.metadata.created_at, _ttl=message.metadata.ttl)
+    return reply
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A reply ready to be sent: what announces it, and its objects by identity.
+
+    content_id: SHA-256 of its records
+    """
+
+    head: fleet.PushMessagesRequest
+    objects: Mapping[str, bytes]
+    content_id: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(map(len, self.objects.values()))
+
+
+def take_apart(reply: Message, node: Node, seconds: float) -> Parcel:
+    """The reply of `node` in pieces; `seconds` is what the work took."""
+    with no_object_id_recompute():
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
+        head = fleet.PushMessagesRequest(
+            node=node,
+            messages_list=[message_to_proto(remove_content_from_message(reply))],
+            message_object_trees=[tree],
+            clientapp_runtime_list=[seconds],
+        )
+        contents = {identity: piece.deflate() for identity, piece in objects.items()}
+        return Parcel(head, contents, tree.children[0].object_id)

@@ -1,0 +1,34 @@
+"""Flower's client of the Fleet API, over the store's own connection to its server."""
+
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from client.connection.credentials import Credentials
+from client.connection.polling import Polls
+from client.connection.response_limits import Take, bound
+from client.connection.server_move import AddressReader
+from client.connection.signing import Signer
+from client.connection.transport import http_client
+from common.protocol.enrolment import PROCESS_HEADER, process_words
+
+TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
+
+
+def connect(credentials: Credentials, signer: Signer, polls: Polls, silence: float, take: Take) -> FleetHttpClient:
+    """A client of the Fleet API at the credentials' server; nothing is sent yet.
+
+    silence: seconds in which the server hears at least once of a store that lives
+    take:    see `client.connection.response_limits`
+    """
+    known, authority = credentials.known_addresses, credentials.root_certificates
+    client = FleetHttpClient.from_server_address(
+        known.all[0],
+        insecure=authority is None,
+        root_certificates=authority,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), signer, AddressReader(known), polls],
+    )
+    client._client.close()
+    client._client = http_client(known, TIMEOUT)
+    bound(client._client, take)
+    client._client.headers[PROCESS_HEADER] = process_words(credentials.process, silence)
+    return client

@@ -1,0 +1,72 @@
+"""Addresses of a store's server: the addresses in its kit, and those that the chain has signed since."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.protocol.address_list import AddressList
+from common.system.files import write_text
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class KnownAddresses:
+    """The addresses of one server, HOST:PORT, in the order in which they are tried.
+
+    given:        those of the kit, or of the command line
+    authority:    PEM of the only authority that the server's certificate may come from; None: plain HTTP
+    file:         keeps the chain's latest signed list, whose addresses come first; None: no list is taken up
+    checks_names: the server's certificate must be for the host that is called. Without, the authority's word is enough,
+                  for a person who says where to call: it vouches for this chain's server and nobody else
+
+    answered: the address that answered last; the first one until one has
+    """
+
+    def __init__(
+        self,
+        given: Sequence[str],
+        authority: bytes | None = None,
+        file: Path | None = None,
+        *,
+        checks_names: bool = True,
+    ) -> None:
+        self._given, self.authority, self._file, self.checks_names = given, authority, file, checks_names
+        self._list = self._kept()
+        self.answered = self.all[0]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys([*(self._list.addresses if self._list else ()), *self._given]))
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the server's addresses: http or https."""
+        return "http" if self.authority is None else "https"
+
+    def take_up(self, header: str) -> None:
+        """Keep a list that the server told, if the chain's authority has signed it and it is a newer one."""
+        if self._file is None or self.authority is None:
+            return
+        try:
+            told = AddressList.read(header, self.authority.decode())
+        except ValueError:
+            LOG.warning("The server told addresses that its chain has not signed; they are not used.")
+            return
+        if self._list is not None and told.number <= self._list.number:
+            return
+        self._list = told
+        LOG.warning("The chain's server moves: from now on this store looks for it at %s.", ", ".join(told.addresses))
+        try:
+            write_text(self._file, header)
+        except OSError as error:  # of the disk, which must not end a heartbeat, the thread that may be told first
+            LOG.warning("%s cannot be written (%s): it is not kept beyond this start.", self._file, error.strerror)
+
+    def _kept(self) -> AddressList | None:
+        if self._file is None or self.authority is None or not self._file.exists():
+            return None
+        try:
+            return AddressList.read(self._file.read_text(encoding="utf-8"), self.authority.decode())
+        except ValueError:
+            LOG.warning("%s is damaged; the addresses in the kit are used.", self._file)
+            return None

@@ -1,0 +1,73 @@
+"""The proxy that the machine's settings name for a server, and the fault of one that leads nowhere."""
+
+import ipaddress
+from contextlib import suppress
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from common.errors import ConfigError
+from common.protocol.endpoint import Endpoint
+
+SCHEMES = ("http", "https", "socks5", "socks5h")
+
+
+def proxy_for(endpoint: Endpoint, scheme: str) -> httpx.URL | None:
+    """Return the proxy to use for a server that is spoken to over `scheme`; None: none, as always on this machine.
+
+    HTTPS_PROXY (HTTP_PROXY for plain HTTP) names it, else ALL_PROXY; NO_PROXY lists exceptions: hosts, domains, numbers
+    and networks (10.0.0.0/8). Raises ConfigError for a proxy that cannot be used.
+    """
+    settings = getproxies()
+    told = settings.get(scheme) or settings.get("all")
+    if not told or endpoint.is_on_this_machine or _is_exempt(endpoint, settings.get("no", "")):
+        return None
+    try:
+        proxy = httpx.URL(told if "://" in told else f"http://{told}")
+    except httpx.InvalidURL:
+        proxy = httpx.URL("")
+    if proxy.scheme not in SCHEMES or not proxy.host:
+        raise ConfigError(
+            f"The proxy that this machine's settings name for {endpoint} cannot be used (it begins "
+            f"{told.partition('//')[0][:20]!r}); expected http://HOST:PORT, https://, socks5:// or socks5h:// in "
+            f"{scheme.upper()}_PROXY or ALL_PROXY. For no proxy, add {endpoint.host} to NO_PROXY."
+        )
+    return proxy
+
+
+def _is_exempt(endpoint: Endpoint, exceptions: str) -> bool:
+    if proxy_bypass(str(endpoint)) or proxy_bypass(endpoint.host):
+        return True
+    with suppress(ValueError):
+        number = ipaddress.ip_address(endpoint.host)
+        return any(number in network for network in _networks(exceptions))
+    return False
+
+
+def _networks(exceptions: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    found = []
+    for each in exceptions.split(","):
+        with suppress(ValueError):
+            found.append(ipaddress.ip_network(each.strip().strip("[]"), strict=False))
+    return found
+
+
+class ProxyFault(httpx.ProxyError):
+    """A proxy that did not lead to the server; its text says which, and why, and holds no password."""
+
+
+def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
+    """Return the fault of a proxy through which no connection came about."""
+    name = f"{proxy.scheme}://{proxy.host}" + (f":{proxy.port}" if proxy.port else "")
+    match error:
+        case httpx.ProxyError() if str(error).startswith("407") or "username" in str(error).lower():
+            why = "wants a user name and a password, or others (as in http://USER:PASSWORD@HOST:PORT)"
+        case httpx.ProxyError():
+            why = f"does not let this store through to the server ({str(error).rstrip('.')})"
+        case httpx.TimeoutException():
+            why = "does not answer"
+        case httpx.ConnectError():
+            why = "cannot be reached"
+        case _:
+            why = "does not speak as a proxy does"
+    return ProxyFault(f"the proxy {name} {why}; this machine's settings name it (HTTPS_PROXY, ALL_PROXY, NO_PROXY)")

@@ -1,0 +1,23 @@
+"""Takes up what the server tells of its addresses, as soon as an answer carries it."""
+
+import httpx
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+
+from client.connection.known_addresses import KnownAddresses
+from common.protocol.address_list import ADDRESSES_HEADER
+
+
+class AddressReader:
+    """Looks at the answers of Flower's HTTP client (as one of its interceptors)."""
+
+    def __init__(self, known: KnownAddresses) -> None:
+        self._known, self._seen = known, ""
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Send the request, and keep a list of addresses that comes with the answer."""
+        response = call_next(context)
+        told = response.headers.get(ADDRESSES_HEADER, "")
+        if told and told != self._seen:
+            self._seen = told
+            self._known.take_up(told)
+        return response

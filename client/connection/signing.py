@@ -1,0 +1,58 @@
+"""Who a store is, proved to Flower's Fleet API with every request."""
+
+import logging
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+from flwr.common.constant import TIMESTAMP_HEADER
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+
+from client.connection.errors import clock_error, told_error
+from common.protocol.enrolment import REASON_HEADER, Reason
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+WRONG_CLOCK = 2.0  # seconds that two clocks may differ; the server takes signatures from up to 5 s in its future
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class Signer:
+    """Signs requests as Flower's NodeAuthHttpInterceptor does, but by the server's clock.
+
+    The signature is good for minutes around its time, and a store's clock may be wrong by years; each answer of
+    the server carries the right time.
+    """
+
+    def __init__(self, private_key: "EllipticCurvePrivateKey") -> None:
+        self._private_key = private_key
+        self._public_key = b64encode(public_key_to_bytes(private_key.public_key())).decode("ascii")
+        self._error = timedelta(0)
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Send the request signed; once more if the server says that the clock is wrong, and tells another time.
+
+        No other answer is asked for the time: a large one, or one of a busy server, comes long after it was dated.
+        """
+        response = self._send(context, call_next)
+        if response.headers.get(REASON_HEADER) != Reason.CLOCK:
+            return response
+        error = clock_error(response)
+        if abs((error - self._error).total_seconds()) < WRONG_CLOCK:
+            return response
+        self._error = error
+        LOG.warning("This machine's clock is %s; set it right. Fedshelf uses the server's.", told_error(error))
+        return self._send(context, call_next)
+
+    def _send(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        timestamp = (datetime.now(UTC) - self._error).isoformat()
+        signature = b64encode(sign_message(self._private_key, timestamp.encode("ascii"))).decode("ascii")
+        context.request.headers[FLEET_HTTP_PUBLIC_KEY_HEADER] = self._public_key
+        context.request.headers[TIMESTAMP_HEADER] = timestamp
+        context.request.headers[FLEET_HTTP_SIGNATURE_HEADER] = signature
+        return call_next(context)

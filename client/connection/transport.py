@@ -1,0 +1,130 @@
+"""HTTP to a store's server: one way for joining, enrolling and checking, over any of its addresses and any proxy."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from functools import cached_property
+
+import httpx
+from socksio import SOCKSError
+
+from client.connection.known_addresses import KnownAddresses
+from client.connection.proxies import fault_of, proxy_for
+from client.connection.response_limits import bound
+from client.connection.socks import socks_transport
+from common.protocol.endpoint import Endpoint
+
+UNSENT = 128 * 1024  # bytes that the system may hold of what is still to be sent
+CONNECT = 10.0  # seconds for a connection, of a server that has other addresses
+
+
+def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
+    """Return a client of the server at these addresses, for paths or for URLs of the first; nothing is sent yet.
+
+    timeout: seconds to connect (less where there are other addresses), and for each piece of an answer
+    """
+    connect = min(timeout, CONNECT) if len(addresses.all) > 1 else timeout
+    client = httpx.Client(
+        base_url=f"{addresses.scheme}://{addresses.all[0]}",
+        transport=ServerTransport(addresses),
+        timeout=httpx.Timeout(timeout, connect=connect),
+        trust_env=False,  # which the transport looks at
+    )
+    for name in list(client.headers):
+        del client.headers[name]  # a server needs to know no more than what is asked
+    bound(client)
+    return client
+
+
+class ServerTransport(httpx.BaseTransport):
+    """Carries each request to the address that answered last, or else to the next one that can be reached.
+
+    On a slow link the system would take megabytes off our hands at once, and the time that it then needs to send them
+    would count as the server's silence: so it may hold few.
+    """
+
+    def __init__(self, addresses: KnownAddresses) -> None:
+        self._addresses, self._current = addresses, addresses.all[0]
+        self._ways: dict[str, tuple[httpx.HTTPTransport, httpx.URL | None]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the server's answer. Raises httpx.TransportError: that of the first address if none is reached."""
+        faults = []
+        for address in self._in_turn():
+            try:
+                response = self._carry(request, address)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as fault:  # nothing was sent
+                faults.append(fault)
+            else:
+                self._current = self._addresses.answered = address
+                return response
+        try:
+            raise faults[0]
+        finally:
+            del faults  # else the error would keep itself, and connections that came half about, until Python tidies up
+
+    def close(self) -> None:
+        """Close all connections."""
+        for way, _ in self._ways.values():
+            way.close()
+
+    def _in_turn(self) -> Iterator[str]:
+        """All addresses from the current one on, and round to it; those that are learnt of meanwhile come first."""
+        known = self._addresses.all
+        start = known.index(self._current) if self._current in known else 0
+        return iter(known[start:] + known[:start])
+
+    def _carry(self, request: httpx.Request, address: str) -> httpx.Response:
+        endpoint = Endpoint.parse(address)
+        url = request.url.copy_with(host=endpoint.host, port=endpoint.port)
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+        host = [(b"Host", str(endpoint).encode())]
+        sent = httpx.Request(
+            request.method, url, headers=host + headers, stream=request.stream, extensions=request.extensions
+        )
+        way, proxy = self._way(address, endpoint)
+        if proxy is None:
+            return way.handle_request(sent)
+        try:
+            return way.handle_request(sent)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
+                raise  # the proxy led to somebody
+            raise fault_of(proxy, error) from error
+        except (AssertionError, SOCKSError) as error:  # of httpcore, where a SOCKS proxy says what it should not
+            raise fault_of(proxy, error) from error
+
+    def _way(self, address: str, endpoint: Endpoint) -> tuple[httpx.HTTPTransport, httpx.URL | None]:
+        if address not in self._ways:
+            proxy = proxy_for(endpoint, self._addresses.scheme)
+            via = httpx.Proxy(proxy) if proxy else None
+            if via and via.url.scheme.startswith("socks"):
+                transport = socks_transport(via, self._tls)
+            else:
+                transport = httpx.HTTPTransport(verify=self._tls, proxy=via, socket_options=_options(), trust_env=False)
+            self._ways[address] = transport, proxy
+        return self._ways[address]
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Return what a server has to prove."""
+        if self._addresses.authority is None:
+            return False
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = self._addresses.checks_names
+        context.load_verify_locations(cadata=self._addresses.authority.decode("ascii"))
+        return context
+
+
+def _options() -> list[tuple[int, int, int]]:
+    if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        return []
+    return [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)]
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it came of, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

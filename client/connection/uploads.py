@@ -1,0 +1,143 @@
+"""Answers on their way to the server: in pieces, and no further once nobody waits for them.
+
+A store whose link was cut for minutes would else send the rest of what the server has written off, and then all of it
+again for the order that the server has sent in the meantime.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import httpx
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ConfirmMessageReceivedResponse,
+    PushObjectRequest,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from client.connection.events import RunOverError
+from client.connection.framing import Parcel
+from common.protocol.enrolment import WANTED_PATH
+from common.protocol.transfer_progress import Transfer
+
+LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept for the next message that has them, too
+ASK_AGAIN = 5.0  # seconds of sending after which to ask whether the answer is still wanted
+SENDINGS = 20  # times that an answer is sent which the server says it lacks
+
+LOG = logging.getLogger("fedshelf.store")
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Caller(Protocol):
+    """Calls the server until it answers; `client.connection.fleet.Line` says what it raises."""
+
+    def __call__(self, method: Callable[[Request], Reply], request: Request) -> Reply:
+        """Return what the server answers."""
+
+
+@dataclass
+class _Sending:
+    """An answer on its way.
+
+    returns: how often the server had come back when it was last known to wait for the answer
+    asked:   when it was asked last, a value of time.monotonic()
+    is_over: nobody waits for it any more
+    """
+
+    node: Node
+    parcel: Parcel
+    is_wanted: Callable[[], bool]
+    returns: int
+    asked: float = field(default_factory=time.monotonic)
+    is_over: bool = False
+
+    @property
+    def run_id(self) -> int:
+        return int(self.parcel.head.messages_list[0].metadata.run_id)
+
+    @property
+    def order_id(self) -> str:
+        return str(self.parcel.head.messages_list[0].metadata.reply_to_message_id)
+
+
+class Uploader:
+    """Sends answers by `call` and `client`, their pieces in threads of `pool`.
+
+    returns: times that the server was away and came back; counted by who notices it
+    """
+
+    def __init__(self, call: Caller, client: FleetHttpClient, pool: ThreadPoolExecutor) -> None:
+        self._call, self._client, self._pool, self.returns = call, client, pool, 0
+        self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
+
+    def send(self, node: Node, parcel: Parcel, is_wanted: Callable[[], bool]) -> None:
+        """Send an answer; returns when all of it is at the server, or it keeps saying that it is not.
+
+        is_wanted: tells, as far as this side knows, whether the server may still wait for it
+        Raises RunOverError if nobody waits for it any more, and what `call` does.
+        """
+        sending = _Sending(node, parcel, is_wanted, self.returns)
+        for _ in range(SENDINGS):
+            if self._sent(sending):
+                return  # else the link was cut for minutes, and the server has dropped what it had of it
+            LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
+
+    def _sent(self, sending: _Sending) -> bool:
+        """Push a reply and the objects that the server lacks; whether it took them all."""
+        parcel = sending.parcel
+        accepted = self._call(self._client.PushMessages, parcel.head)
+        lacking = [piece for piece in accepted.objects_to_push if piece in parcel.objects]
+        transfer = Transfer("Sending the answer", sum(len(parcel.objects[piece]) for piece in lacking), LOG.info)
+        session = accepted.session_id
+        return all(list(self._pool.map(lambda piece: self._push(sending, piece, session, transfer), lacking)))
+
+    def _push(self, sending: _Sending, object_id: str, session: str, transfer: Transfer) -> bool:
+        """Send one piece of a reply; whether the server took it. Raises RunOverError if it is no longer wanted."""
+        content = sending.parcel.objects[object_id]
+        part = PushObjectRequest(
+            node=sending.node,
+            run_id=sending.run_id,
+            object_id=object_id,
+            object_content=content,
+            session_id=session,
+        )
+        with self._large if len(content) >= LARGE_PIECE else nullcontext():
+            self._check_wanted(sending)
+            stored = bool(self._call(self._client.PushObject, part).stored)
+        transfer.add(len(content))
+        return stored
+
+    def _check_wanted(self, sending: _Sending) -> None:
+        """Ask whether the answer is still waited for, if that is in doubt. Raises RunOverError if it is not."""
+        now = time.monotonic()
+        if not sending.is_wanted():
+            sending.is_over = True
+        elif not sending.is_over and (sending.returns != self.returns or now - sending.asked > ASK_AGAIN):
+            sending.returns, sending.asked = self.returns, now
+            sending.is_over = not self._is_waited_for(sending)
+        if sending.is_over:
+            raise RunOverError
+
+    def _is_waited_for(self, sending: _Sending) -> bool:
+        """Ask the server's door; one that does not know the question waits for every answer."""
+        question = ConfirmMessageReceivedRequest(
+            node=sending.node, run_id=sending.run_id, message_object_id=sending.order_id
+        )
+        try:
+            self._call(self._ask, question)
+        except httpx.HTTPStatusError as error:
+            return error.response.status_code != httpx.codes.GONE
+        return True
+
+    def _ask(self, question: ConfirmMessageReceivedRequest) -> ConfirmMessageReceivedResponse:
+        return self._client._unary_unary(
+            path=WANTED_PATH, rpc_method="", request=question, response_type=ConfirmMessageReceivedResponse
+        )

@@ -1,0 +1,1 @@
+"""The facts that the checks judge: photos, machine, server and labels."""

@@ -1,0 +1,24 @@
+"""All that the checks judge: gathered first, so that every check is a plain function of it."""
+
+from dataclasses import dataclass
+
+from client.health.evidence.label_errors import Guesses
+from client.health.evidence.machine import Machine
+from client.health.evidence.photos import Photos
+from client.health.evidence.server_probe import Line
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one store.
+
+    line:    what came of calling the server; None if it was not called
+    guesses: what a model makes of the photos; None without a model
+    policy:  why the store's policy cannot be used, or nothing
+    """
+
+    photos: Photos
+    machine: Machine
+    line: Line | None = None
+    guesses: Guesses | None = None
+    policy: str = ""

@@ -1,0 +1,128 @@
+"""What a model makes of the photos: where it is sure of another class, the label is probably wrong.
+
+The rule is confident learning's (Northcutt, Jiang and Chuang 2021, JAIR 70, section 3.1): a class is believed where
+its probability is at least the mean that the model gives it on photos that carry its label.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from client.health.evidence.photos import Progress, Seen
+from common import models
+from common.errors import ConfigError, FedshelfError
+from common.images.augment import normalise
+from common.images.decoding.content_digests import read_photo
+from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from common.images.decoding.parallel import in_order
+from common.model_files import WEIGHTS
+from common.protocol import received_values
+from common.system.device import pick
+from common.training.fit import Network
+
+_BATCH = 128
+_SURE = 0.98  # least probability of the other class; then four of five are wrong labels: see docs/health.md
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A photo that the model takes for another class, with this probability."""
+
+    seen: Seen
+    guess: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """What the model says.
+
+    judged:   photos of classes that it knows
+    agreed:   of those, on how many it says what the label says
+    unknown:  classes that it does not know
+    doubts:   surest first
+    """
+
+    judged: int
+    agreed: int
+    unknown: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+
+
+def load(model: Path) -> Network:
+    """The network in a `model.safetensors`, or in a directory's. Raises ConfigError if it is none of ours."""
+    path = model / WEIGHTS if model.is_dir() else model
+    try:
+        with safe_open(path, "pt") as file:
+            spec = received_values.spec((file.metadata() or {})["spec"])
+            network = Network(spec, pick("auto"))
+            network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, FedshelfError) as error:
+        raise ConfigError(
+            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the model.safetensors of a "
+            "run of this version, or the directory that holds it."
+        ) from error
+    models.set_training(network.module, mode=False)
+    return network
+
+
+def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> Guesses:
+    """Judge photos. `progress` gets (done, total)."""
+    numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(network.spec.classes)}
+    known = [seen for seen in usable if seen.photo.label in numbers]
+    unknown = {seen.photo.label for seen in usable} - numbers.keys()
+    labels = np.array([numbers[seen.photo.label] for seen in known], dtype=np.int64)
+    chances = np.empty((len(known), len(numbers)), np.float32)
+    done = 0
+    for part in _probabilities(network, known):
+        chances[done : done + len(part)] = part
+        done += len(part)
+        if progress:
+            progress(done, len(known))
+    agreed = int((chances.argmax(axis=1) == labels).sum())
+    doubts = tuple(
+        Doubt(known[row], network.spec.classes[other], float(chances[row, other]))
+        for row, other in suspects(chances, labels)
+    )
+    return Guesses(len(known), agreed, tuple(sorted(unknown)), doubts)
+
+
+def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """(row, class that it seems to be), surest first. chances: float32 [N, C], rows sum to 1; labels: int64 [N]."""
+    if not len(labels):
+        return []
+    rows = np.arange(len(labels))
+    own = chances[rows, labels]
+    thresholds = np.array(
+        [own[labels == number].mean() if number in labels else 1 for number in range(chances.shape[1])]
+    )
+    others = chances.copy()
+    others[rows, labels] = 0
+    best = others.argmax(axis=1)
+    sure = others[rows, best] >= np.maximum(thresholds[best], _SURE)
+    order = np.argsort(own - others[rows, best], kind="stable")
+    return [(int(row), int(best[row])) for row in order if sure[row]]
+
+
+def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[np.float32]]:
+    """Batches of float32 [B, C], in order."""
+    spec = network.spec
+    form = PixelFormat(spec.image_size, spec.channels)
+    for start in range(0, len(known), _BATCH):
+        pixels = np.stack(list(in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH])))
+        batch = normalise(torch.from_numpy(pixels).to(network.device), spec.mean, spec.std)
+        with torch.inference_mode():
+            yield network.logits(batch).float().softmax(dim=1).cpu().numpy()
+
+
+def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
+    try:
+        return decode(read_photo(seen.photo.path), form)
+    except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is working in the folder
+        return np.zeros(form.shape, np.uint8)

@@ -1,0 +1,111 @@
+"""The machine that a store trains on: its device, memory, disks."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.images.decoding.parallel import cores
+from common.system.files import cache_directory, state_directory
+
+_DRIVER = Path("/proc/driver/nvidia/version")  # written by NVIDIA's kernel module while it is loaded
+_MEMORY = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Where something is kept. free: bytes; trouble: why it cannot be written to, or nothing."""
+
+    purpose: str
+    path: Path
+    free: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains.
+
+    device:         "cuda", "mps" or "cpu"
+    device_name:    for a person
+    device_memory:  (free, total) bytes of a GPU's own memory, or None
+    device_trouble: why a GPU that seems to be there cannot be used, or nothing
+    driver:         version of NVIDIA's driver, or nothing
+    memory:         (available, total) bytes, or None where that cannot be told
+    """
+
+    device: str
+    device_name: str
+    cores: int
+    disks: tuple[Disk, ...]
+    device_memory: tuple[int, int] | None = None
+    device_trouble: str = ""
+    driver: str = ""
+    memory: tuple[int, int] | None = None
+
+
+def inspect() -> Machine:
+    """Look at this machine. Tries the GPU with one small sum, and to write where things are kept."""
+    import torch
+
+    from common.system.device import pick
+
+    with warnings.catch_warnings(record=True) as told:  # torch warns of a driver that is too old
+        warnings.simplefilter("always")
+        device = pick("auto").type
+        trouble = _gpu_trouble(device, " ".join(str(one.message) for one in told))
+    name, free = f"{cores()} processor cores", None
+    if device == "cuda":
+        name = torch.cuda.get_device_name()
+        free = None if trouble else torch.cuda.mem_get_info()
+    elif device == "mps":
+        name = "Apple GPU"
+    disks = (_disk("decoded photos", cache_directory()), _disk("keys and logs", state_directory()))
+    return Machine(device, name, cores(), disks, free, trouble, _driver(), _memory())
+
+
+def _gpu_trouble(device: str, told: str) -> str:
+    import torch
+
+    if device != "cuda":
+        return (told or "PyTorch does not see it") if _DRIVER.exists() or shutil.which("nvidia-smi") else ""
+    try:
+        torch.ones(8, device="cuda").sum().item()
+    except RuntimeError as error:  # a PyTorch that is not built for this GPU, or one that others have filled
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _driver() -> str:
+    """NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  ... -> 550.54.15"""
+    try:
+        words = _DRIVER.read_text().split()
+    except OSError:
+        return ""
+    return next((word for word in words if word[:1].isdigit() and "." in word), "")
+
+
+def _memory() -> tuple[int, int] | None:
+    """Bytes that can be had without swapping, and all; Linux only."""
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+        return tuple(int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))  # type: ignore[return-value]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _disk(purpose: str, path: Path) -> Disk:
+    place = path
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        return Disk(purpose, path, 0, error.strerror or "unreadable")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Disk(purpose, path, free)
+    except OSError as error:
+        return Disk(purpose, path, free, error.strerror or os.strerror(error.errno or 0))

@@ -1,0 +1,199 @@
+"""A store's photos as the checks see them: read once, measured, and not kept."""
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from client.health.evidence.image_quality import Look, look_at
+from common.errors import DataError
+from common.images.cache.cache import Remembered, remembered
+from common.images.decoding import content_digests
+from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from common.images.decoding.parallel import in_order
+from common.images.folder.photo_splits import splits_of
+from common.images.folder.scan import Photo, Scan, scan
+from common.images.listing.listing import is_photo
+from common.images.listing.split import Split
+from common.wording import counted
+
+Progress = Callable[[int, int], None]
+
+_TRIAL = PixelFormat(16)  # the smallest square costs least, and whether a photo can be decoded depends on no size
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A photo that training can use; in a quick check, one that it may be able to use.
+
+    digest: of the file's content; None if it was not read
+    look:   None if it was not read
+    """
+
+    photo: Photo
+    digest: bytes | None = None
+    look: Look | None = None
+
+
+@dataclass(frozen=True)
+class Photos:
+    """All that a folder holds.
+
+    trouble:  why the folder cannot be read at all, or nothing
+    usable:   in the order of names
+    left_out: (name, reason) of photos and folders that cannot be used, sorted
+    strays:   the same of files that are no photos by their names either
+    empty:    classes without a usable photo
+    is_table: whether a CSV file names the photos
+    without_class: how many photos lie in a folder `unlabelled`
+    notes:    sentences about how a CSV file was read
+    """
+
+    trouble: str = ""
+    usable: tuple[Seen, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    strays: tuple[tuple[str, str], ...] = ()
+    empty: tuple[str, ...] = ()
+    is_table: bool = False
+    without_class: int = 0
+    notes: tuple[str, ...] = ()
+
+    def per_class(self) -> dict[str, int]:
+        """Class -> photos, sorted by name."""
+        return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
+
+    def summary(self) -> str:
+        """Summarize in a sentence or two: the photos for training, their classes, and the photos that are not used."""
+        per_class = self.per_class()
+        counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
+        classes = f"{counted(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
+        sentences = [f"{counted(len(self.usable), 'photo')} of {classes}."]
+        if self.without_class:
+            sentences.append(f"{self.without_class:,} without a class are for train.objective=turns.")
+        if reasons := Counter(reason for _, reason in self.left_out + self.strays):
+            sentences.append(
+                f"Not used: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}."
+            )
+        return " ".join(sentences)
+
+    def splits(self) -> dict[str, Counter[Split]] | None:
+        """Class -> photos per split, as training will have it; None unless all photos were read."""
+        digests = [seen.digest for seen in self.usable if seen.digest is not None]
+        if len(digests) < len(self.usable):
+            return None
+        photos = [seen.photo for seen in self.usable]
+        counts: dict[str, Counter[Split]] = {label: Counter() for label in self.per_class()}
+        for photo, split in zip(photos, splits_of(photos, digests), strict=True):
+            counts[photo.label][split] += 1
+        return counts
+
+
+def glance(data: Path, classes: Collection[str] = ()) -> Photos:
+    """By names, sizes and first bytes alone, and by what is remembered of photos that were read before."""
+    try:
+        found = scan(data, classes)
+    except DataError as error:
+        return _unreadable(data, error)
+    memory = remembered(data)
+    return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
+
+
+def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
+    """Decode each photo that was not decoded before, so that exactly those are usable that training can use.
+
+    A thread per core; `progress` gets (done, total).
+    """
+    try:
+        found = scan(data, classes)
+    except DataError as error:
+        return _unreadable(data, error)
+    memory = remembered(data)
+    return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
+
+
+def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
+    """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
+    try:
+        found = scan(data, classes)
+    except DataError as error:
+        return _unreadable(data, error)
+    return _photos(data, found, _each(_seen, found, progress))
+
+
+def _unreadable(data: Path, error: DataError) -> Photos:
+    """Return what is to be told of photos that cannot be listed; where they lie may be closed to this user as well."""
+    try:
+        is_table = data.is_file()
+    except OSError:
+        is_table = False
+    return Photos(trouble=str(error), is_table=is_table)
+
+
+def _each(
+    look: Callable[[Photo], Seen | NotUsableError], found: Scan, progress: Progress | None
+) -> list[Seen | NotUsableError]:
+    seen: list[Seen | NotUsableError] = []
+    for one in in_order(look, found.photos):
+        seen.append(one)
+        if progress:
+            progress(len(seen), len(found.photos))
+    return seen
+
+
+def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
+    usable = tuple(one for one in seen if isinstance(one, Seen))
+    left_out = list(found.left_out)
+    for photo, one in zip(found.photos, seen, strict=True):
+        if isinstance(one, NotUsableError):
+            left_out.append((photo.name, str(one)))
+    strays = {entry for entry in left_out if _is_stray(data, *entry)}
+    empty = found.labels - {one.photo.label for one in usable}
+    return Photos(
+        usable=usable,
+        left_out=tuple(sorted({*left_out} - strays)),
+        strays=tuple(sorted(strays)),
+        empty=tuple(sorted(empty)),
+        is_table=data.is_file(),
+        without_class=len(found.unlabelled),
+        notes=found.notes,
+    )
+
+
+def _is_stray(data: Path, name: str, reason: str) -> bool:
+    """Whether it is a licence or a list that lies about; what a CSV file names is meant to be a photo."""
+    return data.is_dir() and not is_photo(name) and not reason.startswith("unreadable") and not (data / name).is_dir()
+
+
+def _seen(photo: Photo) -> Seen | NotUsableError:
+    return _decoded(photo, lambda data: Seen(photo, content_digests.digest_of(data), look_at(data)))
+
+
+def _tried(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
+    seen = _glanced(photo, memory)
+    if isinstance(seen, NotUsableError) or (seen.digest is not None and seen.digest.hex() in memory.verdicts):
+        return seen
+
+    def decoded(data: bytes) -> Seen:
+        decode(data, _TRIAL)
+        return Seen(photo, content_digests.digest_of(data))
+
+    return _decoded(photo, decoded)
+
+
+def _decoded(photo: Photo, look: Callable[[bytes], Seen]) -> Seen | NotUsableError:
+    try:
+        return look(content_digests.read_photo(photo.path))
+    except NotUsableError as error:
+        return error
+    except MemoryError:
+        return NotUsableError("too large for this machine's memory")
+
+
+def _glanced(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
+    if reason := content_digests.objection(photo.path):
+        return NotUsableError(reason)
+    digest = memory.digest(photo.path)
+    if digest is not None and (reason := memory.verdicts.get(digest.hex(), "")):
+        return NotUsableError(reason)
+    return Seen(photo, digest)

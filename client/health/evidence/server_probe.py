@@ -1,0 +1,159 @@
+"""Calling the server once: is it there, is its certificate good, is its clock ours?
+
+What is sent is a TLS handshake, `GET /health`, and the question for the run's classes with proof of the kit; nothing of
+the store's photos.
+"""
+
+import base64
+import json
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+import httpx
+from pydantic import BaseModel
+
+from client.connection.known_addresses import KnownAddresses
+from client.connection.proxies import ProxyFault
+from client.connection.transport import causes, http_client
+from common.protocol.enrolment import CLASSES_PATH, classes_statement
+from common.protocol.kit import Kit
+
+Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
+Proof = Callable[[timedelta], bytes]  # of membership in the chain, by how far the server's clock is ahead of ours
+
+_SECONDS = 5.0  # to connect, and for each piece of the answer
+
+# OpenSSL's X509_V_ERR_ codes, in words
+_REASONS = {
+    9: "it is not valid yet, or this machine's clock is behind",
+    10: "it has expired, or this machine's clock is ahead",
+    18: "it is signed by nobody but itself",
+    19: "another authority has signed it",
+    20: "another authority has signed it",
+}
+_NAMES = {62: "it was made for another host name", 64: "it was made for another address"}  # by the right authority
+
+
+@dataclass(frozen=True)
+class Line:
+    """What came of it.
+
+    server:  HOST:PORT, the address that answered; without an answer the one that `join` tries first
+    trouble: what failed, and `why` in a few words
+    ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
+    status:  of the HTTP answer; 0 without one
+    skew:    seconds that the server's clock is ahead of ours, give or take one; None if it did not tell
+    classes: of the run; None if it was not asked or did not tell, as before they are known
+    merges:  whether other spellings of these are taken for the same
+    """
+
+    server: str
+    trouble: Trouble = ""
+    why: str = ""
+    ends: datetime | None = None
+    status: int = 0
+    skew: float | None = None
+    classes: tuple[str, ...] | None = None
+    merges: bool = False
+
+
+class _Told(BaseModel):
+    """The gateway's answer to a question for the run's classes."""
+
+    classes: tuple[str, ...]
+    merge_spellings: bool = False
+
+
+def call(known: KnownAddresses, proof: Proof | None = None) -> Line:
+    """Call the server as `join` does: at the first address that can be reached, over the same proxies.
+
+    proof: see `proof_of`; None: the classes are not asked for
+    """
+    server = known.all[0]
+    try:
+        return _called(known, proof)
+    except ProxyFault as fault:
+        return Line(server, "proxy", str(fault))
+    except httpx.TransportError as error:
+        return _without_answer(server, error)
+
+
+def _without_answer(server: str, error: httpx.TransportError) -> Line:
+    for cause in causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAMES:
+            return Line(server, "name", _NAMES[cause.verify_code])
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Line(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
+        if isinstance(cause, ssl.SSLError):
+            return Line(server, "protocol", f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})")
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Line(server, "protocol", "it takes connections, and does not answer as a Fedshelf server does")
+    told = [cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror]
+    return Line(server, "unreachable", told[0] if told else "no answer")
+
+
+def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
+    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key.
+
+    ahead: of our clock is the server's, by which the time is told
+    """
+    if kit.private_key is None:
+        return json.dumps({"store": kit.store, "code": kit.code}).encode()
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(kit.private_key.encode(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    moment = (datetime.now(UTC) + ahead).isoformat()
+    signature = key.sign(classes_statement(kit.chain, kit.store, moment), ec.ECDSA(hashes.SHA256()))
+    asked = {"store": kit.store, "moment": moment, "signature": base64.b64encode(signature).decode()}
+    return json.dumps(asked).encode()
+
+
+def _called(known: KnownAddresses, proof: Proof | None) -> Line:
+    with http_client(known, _SECONDS) as client:
+        before = time.time()
+        with client.stream("GET", "/health") as answer:
+            ends = _ends(answer, known.authority) if known.authority else None
+            skew = _skew(answer.headers.get("date", ""), before, time.time())
+            answer.read()
+        found = None
+        if proof and answer.status_code == httpx.codes.OK:
+            found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
+    classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
+    return Line(known.answered, "", "", ends, answer.status_code, skew, classes, merges)
+
+
+def _classes(client: httpx.Client, proof: bytes) -> _Told | None:
+    """The run's classes, if the server tells them, and whether other spellings are taken for the same."""
+    try:
+        answer = client.post(CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"})
+        return _Told.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
+    except (httpx.TransportError, ValueError, RecursionError):
+        return None
+
+
+def _ends(answer: httpx.Response, authority: bytes) -> datetime:
+    from cryptography import x509
+
+    shown = answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(True)
+    return min(
+        x509.load_der_x509_certificate(shown).not_valid_after_utc,
+        x509.load_pem_x509_certificate(authority).not_valid_after_utc,
+    )
+
+
+def _skew(date: str, before: float, after: float) -> float | None:
+    """Server's time less ours at the middle of the call; the header has whole seconds, cut off."""
+    try:
+        told = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if told.tzinfo is None:
+        told = told.replace(tzinfo=UTC)
+    return told.timestamp() + 0.5 - (before + after) / 2

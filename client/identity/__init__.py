@@ -1,0 +1,1 @@
+"""The store's identity: its home, its keys and its enrolment."""

@@ -1,0 +1,178 @@
+"""A store's own key: made here, never sent, and made known to the server once, with the code in the kit."""
+
+import base64
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from client.connection.credentials import Credentials, new_key
+from client.connection.errors import NO_CONNECTION, obstacle
+from client.connection.known_addresses import KnownAddresses
+from client.connection.transport import http_client
+from client.identity.home import KEY, store_home
+from common.errors import ConfigError, NetworkError
+from common.protocol.enrolment import ENROL_PATH, enrolment_statement
+from common.protocol.kit import Kit
+from common.system.files import check_private, write_private, write_text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+TIMEOUT = 10.0  # seconds to connect, and for each piece of an answer
+PAUSE = 1.0  # seconds between two attempts at a server that does not answer
+
+
+class Membership(BaseModel):
+    """What `store.json` in a store's home tells of the kit that the store joined with, without code or key.
+
+    invitation: which kit that was
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: str
+    server: str
+    authority: str
+    store: str
+    invitation: str
+    since: datetime
+
+
+def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
+    """The store's credentials; with a kit that is new here, its key is made (or taken from the kit) and enrolled.
+
+    server: HOST:PORT to call instead of all addresses that are known of the server, or empty
+
+    Raises ConfigError for a kit of another chain than the store's, or a key that others can read,
+    RefusedError if the server does not take the code, NetworkError if none answers within `wait` seconds.
+    """
+    home = store_home(kit.store)
+    member = membership(home)
+    if member is not None and member.chain != kit.chain:
+        raise ConfigError(
+            f"Store {kit.store} on this machine belongs to the chain {member.chain} ({member.server}), and this kit "
+            f"is of the chain {kit.chain} ({kit.server}). Use the right kit; to change chains, move {home} away first."
+        )
+    key_file, known = home / KEY, addresses_of(kit, server)
+    if member is None or member.invitation != kit.invitation or not key_file.exists():
+        _take_up(kit, home, key_file, known, wait)
+    return Credentials(known.all[0], known.authority, load_key(key_file), home / "node", known)
+
+
+def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
+    """Return where the kit's store looks for its server: there, if HOST:PORT is given, else where kit and chain say."""
+    authority = kit.authority.encode()
+    if server:
+        return KnownAddresses((server,), authority, checks_names=False)
+    return KnownAddresses(kit.addresses, authority, store_home(kit.store) / "addresses")
+
+
+def membership(home: Path) -> Membership | None:
+    """Of which chain the store with this home is; None if of none yet. Raises ConfigError for a damaged file."""
+    path = home / "store.json"
+    try:
+        return Membership.model_validate_json(path.read_bytes()) if path.exists() else None
+    except ValidationError:
+        raise ConfigError(f"{path} is damaged; ask for a new kit, move {home} away, and join again.") from None
+
+
+def load_key(path: Path) -> "EllipticCurvePrivateKey":
+    """A private key. Raises ConfigError if it is none, or if others can read it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    check_private(path)
+    with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return key
+    raise ConfigError(f"{path} is not a key that this store can use; ask for a new kit and join with it.")
+
+
+class OnlyOne:
+    """Holds a store's home for this process; a second one with the same key would take the first one's orders."""
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._lock = FileLock(store_home(store) / "client.lock", mode=0o600)
+
+    def __enter__(self) -> None:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise ConfigError(
+                f"Another flower-client is at work as {self._store} on this machine; end that one first."
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
+    """Make the kit's key, or the key that it lets in, this store's. Whatever is interrupted can be done again."""
+    fresh = home / f"key-{kit.invitation}.pem"  # kept until all is done: an answer that got lost is asked for again
+    if kit.private_key is not None:
+        write_private(fresh, kit.private_key)
+    elif not fresh.exists():
+        write_private(fresh, _key_text(new_key()))
+    key = load_key(fresh)
+    if kit.code is not None:
+        print(f"Enrolling store {kit.store} with {known.all[0]}.", flush=True)
+        _enrol(kit, kit.code, key, known, time.monotonic() + wait)
+    write_private(key_file, fresh.read_text(encoding="utf-8"))
+    about = kit.model_dump(include={"chain", "server", "authority", "store"})
+    member = Membership(**about, invitation=kit.invitation, since=datetime.now(UTC))
+    write_text(home / "store.json", member.model_dump_json(indent=2) + "\n")
+    fresh.unlink()
+    print(f"Store {kit.store} has its own key now, in {home}; it never leaves this machine.", flush=True)
+
+
+def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float) -> None:
+    """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
+    body, told = enrolment_request(kit, code, key), NO_CONNECTION
+    with http_client(known, TIMEOUT) as client:
+        while True:
+            try:
+                client.post(ENROL_PATH, json=body).raise_for_status()
+                return
+            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                reason = obstacle(error) or _no_fedshelf(error)
+            if time.monotonic() > until:
+                hint = " Is it running, and does the address lead there?" if reason == NO_CONNECTION else ""
+                places = " or ".join(known.all)
+                raise NetworkError(f"Store {kit.store} could not enrol with {places}: {reason}.{hint}")
+            if reason != told:
+                print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
+                told = reason
+            time.sleep(PAUSE)
+
+
+def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> dict[str, str]:
+    """What is sent to enrol the public half of `key`: JSON of four texts."""
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    form = serialization.PublicFormat.OpenSSH
+    public_key = key.public_key().public_bytes(serialization.Encoding.OpenSSH, form).decode()
+    statement = enrolment_statement(kit.chain, kit.store, code, public_key)
+    signature = base64.b64encode(key.sign(statement, ec.ECDSA(hashes.SHA256()))).decode()
+    return {"store": kit.store, "code": code, "public_key": public_key, "signature": signature}
+
+
+def _no_fedshelf(error: httpx.HTTPError) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return f"what answers there is not a Fedshelf server that takes kits (HTTP {status})"
+
+
+def _key_text(key: "EllipticCurvePrivateKey") -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()

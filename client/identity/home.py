@@ -1,0 +1,30 @@
+"""Where a store keeps what must survive: its key, its policy, its audit log."""
+
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.names import check_store_name
+from common.suggest import did_you_mean
+from common.system.files import private_directory, state_directory
+
+# In a store's home:
+KEY = "key.pem"  # its private key
+STATES = "states"  # the folder of what its strategies keep between rounds
+MODELS = "models"  # the folder of models that runs delivered, one folder each
+
+
+def store_home(name: str) -> Path:
+    """The store's own directory, made if need be, for this user alone. Raises OSError; ConfigError for a bad name."""
+    return private_directory(state_directory() / "stores" / check_store_name(name))
+
+
+def known_home(name: str) -> Path:
+    """The directory of a store that has one here. Raises ConfigError, naming those that have."""
+    home = state_directory() / "stores" / check_store_name(name)
+    if not home.is_dir():
+        known = sorted(path.name for path in home.parent.glob("*"))
+        raise ConfigError(
+            f"--name got {name!r}; stores that were set up on this machine: {', '.join(known) or 'none'}."
+            + did_you_mean(name, known)
+        )
+    return home

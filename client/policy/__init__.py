@@ -1,0 +1,1 @@
+"""The store's policy: what it allows, its budgets, and how both are enforced."""

@@ -1,0 +1,82 @@
+"""What a store has spent today of what its policy allows."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
+
+from common.errors import ConfigError
+from common.system.files import write_json
+
+FILE = "usage.json"
+KEPT = 60  # days
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was spent; a commutative monoid under `+`.
+
+    trainings, judgements: orders begun
+    seconds:               of computing
+    down, up:              bytes received and sent
+    """
+
+    trainings: int = 0
+    judgements: int = 0
+    seconds: float = 0.0
+    down: int = 0
+    up: int = 0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+_DAYS = TypeAdapter(dict[str, Spent])
+
+
+class Usage:
+    """What was spent on each local calendar day, in a file that several processes may add to.
+
+    A day is granted once: whoever sets the clock back comes to a day with what was spent on it already, and finds the
+    later day as it was left. The `KEPT` days that were begun last are remembered, whatever their dates, so a clock
+    that was years ahead for a while takes nothing away either.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+
+    def today(self) -> Spent:
+        """Spent since local midnight. Raises ConfigError if the file is damaged."""
+        return self._read().get(self._day(), Spent())
+
+    def add(self, spent: Spent) -> None:
+        """Count this, on disk before it returns. Raises ConfigError if the file is damaged, OSError."""
+        with self._lock:
+            days, day = self._read(), self._day()
+            days[day] = days.get(day, Spent()) + spent
+            write_json(self._path, {name: asdict(days[name]) for name in list(days)[-KEPT:]})
+
+    def _day(self) -> str:
+        return datetime.fromtimestamp(self._now()).date().isoformat()
+
+    def _read(self) -> dict[str, Spent]:
+        """By day, in the order in which the days were begun."""
+        try:
+            days = _DAYS.validate_python(json.loads(self._path.read_text(encoding="utf-8")))
+            if not all(math.isfinite(spent.seconds) for spent in days.values()):
+                raise ValueError("seconds that are no number")
+            return days
+        except FileNotFoundError:
+            return {}
+        except (ValueError, ValidationError, RecursionError):
+            raise ConfigError(
+                f"{self._path} is damaged: what was spent today of the policy's budgets is not known."
+                " Delete it to count from nothing."
+            ) from None

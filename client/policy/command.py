@@ -1,0 +1,48 @@
+"""`flower-client policy`: what a store allows, in words; the file to change it, where there is none yet."""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from client.policy.policy import FILE, Policy, commented, load_policy
+from common.errors import ConfigError
+from common.suggest import did_you_mean
+from common.system.files import write_text
+
+
+def tell(home: Path) -> None:
+    """Print what the policy in a store's `home` allows, and write the default if there is none.
+
+    Raises ConfigError for a policy that cannot be used, or that names a network or strategy which is none; OSError.
+    """
+    path = home / FILE
+    if not path.exists():
+        write_text(path, commented())
+        print(f"Wrote {path}: every key is explained there, and allows what any honest run needs. Edit what should not")
+        print("be allowed, and run this command again to check it; a store that is running takes it up when restarted.")
+        return
+    policy = load_policy(path)
+    check_names(policy)
+    stricter = policy.stricter()
+    print(f"{path} can be used. {len(stricter)} of {len(Policy.model_fields)} keys differ from the default.")
+    for key, value in stricter.items():
+        print(f"  {key} = {value!r}: {Policy.model_fields[key].description}")
+
+
+def check_names(policy: Policy) -> None:
+    """Raises ConfigError for a network or a strategy that there is not: nothing could ever be accepted."""
+    if policy.strategies:
+        from common.strategies import STRATEGIES  # loads torch
+
+        _check("strategies", policy.strategies, STRATEGIES)
+    if policy.models:
+        from common import models
+        from common.models import torchvision_zoo  # loads torchvision
+
+        _check("models", policy.models, (*models.names(), *torchvision_zoo.names()))
+
+
+def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"The policy's key {key} has {name!r}, which is none that Fedshelf knows.{hint}")

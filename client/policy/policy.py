@@ -1,0 +1,149 @@
+"""What a store allows: `policy.toml` in the store's home, which no server can override.
+
+A field's description is its documentation: the file that `flower-client policy` writes and the errors print it.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from client.policy.schedule import Window, parse
+from common.errors import ConfigError
+from common.suggest import did_you_mean
+
+FILE = "policy.toml"
+
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Policy(BaseModel):
+    """Everything that a store decides for itself. Without a file: all that an honest run needs is allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    metrics: Literal["confusion", "accuracy"] = Field(
+        "confusion",
+        description="which metrics may leave: confusion (how many images of each class were taken for which, and how"
+        " sure the model was, in steps), or accuracy (the number of images, how many were right, and the loss)",
+    )
+    class_names: bool = Field(
+        True, description="whether the names of the store's classes may leave; false goes with metrics accuracy"
+    )
+    least_images_per_class: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="images: a class with fewer in training, validation or test images has no part there: it is"
+        " neither trained on nor judged nor reported, so that nothing that leaves depends on these images",
+    )
+    hours: tuple[str, ...] = Field(
+        (),
+        description='local hours in which work may begin: ["22:00-06:00"], ["mon-fri 22:00-06:00", "sun 00:00-24:00"];'
+        " empty: always",
+    )
+    rounds_per_day: Annotated[int, Field(ge=0)] = Field(
+        0, description="trainings begun a day, and at most three times as many judgements of a model; 0: no limit"
+    )
+    gpu_minutes_per_day: Limit = Field(
+        0.0, description="minutes of computing a day, on a GPU or whatever else there is; 0: no limit"
+    )
+    gpu_memory_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="share of the GPU's memory that may be used, 0.5 for half of it"
+    )
+    megabytes_down_per_day: Limit = Field(0.0, description="MB (10^6 bytes) received a day; 0: no limit")
+    megabytes_up_per_day: Limit = Field(0.0, description="MB (10^6 bytes) sent a day; 0: no limit")
+    epochs_per_round: Annotated[int, Field(ge=1)] = Field(
+        100, description="most passes over the training images that one order may ask for"
+    )
+    models: tuple[str, ...] = Field((), description='networks that may be trained here: ["cnn"]; empty: all')
+    strategies: tuple[str, ...] = Field((), description='federated algorithms: ["fedavg", "fedprox"]; empty: all')
+    classes: tuple[str, ...] = Field(
+        (), description="the classes that a run must have, these and no others; empty: whatever the server says"
+    )
+    model_delivery: bool = Field(
+        True, description="whether models that runs deliver are taken and kept here, in the folder models"
+    )
+    megabytes_of_models: Limit = Field(
+        4000.0, description="MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
+    )
+    differential_privacy: bool = Field(
+        False, description="whether only trainings with differential privacy are allowed; no strategy offers it yet"
+    )
+
+    @field_validator("hours")
+    @classmethod
+    def _readable(cls, hours: tuple[str, ...]) -> tuple[str, ...]:
+        for text in hours:
+            parse(text)
+        return hours
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Policy":
+        if not self.class_names and self.metrics == "confusion":
+            raise ValueError(
+                'class_names = false needs metrics = "accuracy": counts per class tell which ones there are'
+            )
+        return self
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """`hours`, read."""
+        return tuple(parse(text) for text in self.hours)
+
+    def stricter(self) -> dict[str, object]:
+        """What differs from the defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def sha256(self) -> str:
+        """Identity of what is allowed, whatever the file's comments and order."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy. Raises ConfigError for a file that cannot be read, an unknown key and a value that is none."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the policy {path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"The policy {path} is not valid TOML: {error}.") from None
+    if unknown := [key for key in document if key not in Policy.model_fields]:
+        raise ConfigError(f"The policy {path} has the unknown key {unknown[0]!r}.{_nearest(unknown[0])}")
+    try:  # by way of JSON, whose lists pydantic takes for tuples while it takes no text for a number
+        return Policy.model_validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        raise ConfigError(f"The policy {path}: {_invalid(error)}") from None
+
+
+def policy_of(home: Path) -> Policy:
+    """The policy in a store's home; the default where there is none. Raises ConfigError."""
+    path = home / FILE
+    return load_policy(path) if path.exists() else Policy()
+
+
+def commented() -> str:
+    """A policy file with every key, what it means and its default."""
+    lines = [
+        "# What this store allows. The server cannot override any of it; changes count from the next start on.",
+        "",
+    ]
+    for name, field in Policy.model_fields.items():
+        lines += [f"# {field.description}", tomli_w.dumps({name: field.get_default()}).strip(), ""]
+    return "\n".join(lines)
+
+
+def _nearest(key: str) -> str:
+    return did_you_mean(key, Policy.model_fields) or f" Keys are {', '.join(Policy.model_fields)}."
+
+
+def _invalid(error: ValidationError) -> str:
+    """One sentence or two for the first problem: key, got, allowed, meaning."""
+    problem = error.errors()[0]
+    told = problem["msg"].replace("Input should be ", "").removeprefix("Value error, ").removeprefix("a ")
+    if not problem["loc"]:
+        return f"{told}."
+    name = str(problem["loc"][0])
+    return f"{name} got {problem['input']!r}; allowed: {told}. It means: {Policy.model_fields[name].description}."

@@ -1,0 +1,70 @@
+"""The policy's budgets of bytes: no message is fetched, and no answer sent, that would go over them."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from client.failures import StoreError
+from client.policy.budgets import Spent, Usage
+from client.policy.policy import Policy
+from client.policy.schedule import seconds_until_midnight
+from common.protocol.failures import LONGEST_REST
+
+AT_ONCE = 2**20  # bytes that came in, after which they are written down: a process may be killed before a message ends
+
+Way = Literal["down", "up"]
+_KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
+
+
+class Traffic:
+    """Counts the bytes of messages on both ways, in `usage`, and refuses what `policy` does not allow any more today.
+
+    Any thread may use it. now: seconds since the epoch
+    """
+
+    def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
+        self._usage, self._now, self._lock = usage, now, threading.Lock()
+        self._most = {"down": policy.megabytes_down_per_day * 1e6, "up": policy.megabytes_up_per_day * 1e6}
+        self._unwritten = 0
+
+    def check(self, way: Way, size: int) -> None:
+        """Raises StoreError if `size` bytes more would go over today's budget; ConfigError for damaged records."""
+        with self._lock:
+            self._check(way, size)
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes of a message that are about to come in. Raises what `check` does, before they come."""
+        with self._lock:
+            self._check("down", size)
+            self._unwritten += size
+            if self._unwritten >= AT_ONCE:
+                self._write()
+
+    def settle(self) -> None:
+        """Write down what has come in. Raises OSError, ConfigError for damaged records."""
+        with self._lock:
+            self._write()
+
+    def sent(self, size: int) -> None:
+        """Count `size` bytes that are sent. Raises OSError, ConfigError for damaged records."""
+        self._usage.add(Spent(up=size))
+
+    def _check(self, way: Way, size: int) -> None:
+        if not (most := self._most[way]):
+            return
+        today = self._usage.today()
+        used = today.down + self._unwritten if way == "down" else today.up
+        if used + size > most:
+            raise StoreError(
+                "policy",
+                f"The store's policy does not allow it ({_KEYS[way].replace('-', '_')}): {used / 1e6:.3f} of"
+                f" {most / 1e6:g} MB are used, and it needs up to {size / 1e6:.3f} more.",
+                _KEYS[way],
+                min(int(seconds_until_midnight(self._now())) + 1, LONGEST_REST),
+            )
+
+    def _write(self) -> None:
+        if self._unwritten:
+            self._usage.add(Spent(down=self._unwritten))
+            self._unwritten = 0

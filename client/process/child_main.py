@@ -1,0 +1,121 @@
+"""Inside a store's worker process: orders come through a pipe, answers go back."""
+
+import os
+import signal
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+
+from flwr.app import RecordDict
+
+from client.app import answer
+from client.health.run_checks import quick
+from client.identity.home import MODELS, store_home
+from client.policy.enforcement import GuardedWorker
+from client.policy.policy import FILE as POLICY
+from client.policy.policy import policy_of
+from client.process.console import log_in_plain_words, say
+from client.process.factory import guard_of, worker_of
+from client.process.settings import Settings
+from client.process.worker_process import Done
+from client.worker.delivered_models import KeptModels
+from client.worker.frozen_cache import FrozenCache
+from client.worker.worker import StoreWorker
+from common.config import RunConfig
+from common.errors import FedshelfError
+from common.protocol.failures import failure
+from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from common.protocol.serialization import encode_result
+
+MOST_TOLD = 5  # findings
+IDLE_LOOK = 3600.0  # seconds without an order after which photos that were deleted leave memory and the pixel cache
+
+
+def tell_what_is_wrong(settings: Settings) -> None:
+    """What `flower-client check` would find at once, if it matters; whether the store can work shows when it works."""
+    policy = store_home(settings.store) / POLICY
+    findings = [each for each in quick(settings.data, policy if policy.exists() else None) if each.severity != "note"]
+    for finding in findings[:MOST_TOLD]:
+        say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")
+    if findings:
+        say("`flower-client check` looks closer, and writes a page about it.")
+
+
+def work(pipe: Connection, settings: Settings) -> None:
+    """Say through the pipe that all is well, or which FedshelfError is in the way; then do what comes, for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the other process decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log_in_plain_words()
+    node = {"store": settings.store, "data": str(settings.data), "device": settings.device}
+    changes: list[str] = []
+
+    def tell(change: str) -> None:
+        say(change)
+        changes.append(change)
+
+    try:
+        store, guard = worker_of(node, tell), guard_of(settings.store)
+        worker = GuardedWorker(TellingWorker(store), guard)
+        home = store_home(settings.store)
+        room = policy_of(home).megabytes_of_models * 1e6
+        models = KeptModels(settings.store, home / MODELS, room, guard.admit_model, say)
+        kept = FrozenCache()
+    except FedshelfError as error:
+        pipe.send(error)
+        return
+    pipe.send(None)
+    while True:
+        while not pipe.poll(IDLE_LOOK):
+            store.look()
+        match pipe.recv():
+            case RecordDict() as order:
+                answered = answer(worker, order, kept, models)
+                pipe.send(Done(answered, tuple(changes)))
+                changes.clear()
+            case (code, detail, rest):
+                pipe.send(Done(encode_result(failure(settings.store, code, detail, rest))))
+            case None:
+                store.look()
+                pipe.send(Done(None, tuple(changes)))
+                changes.clear()
+
+
+def _end_with_parent() -> None:
+    """Without the other process nobody wants what is done here, however it died."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+class TellingWorker:
+    """A worker that says what it does; `client.app.Worker`."""
+
+    def __init__(self, worker: StoreWorker) -> None:
+        self.name, self._worker = worker.name, worker
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """What the store holds."""
+        info = self._worker.info(config)
+        held_out = f"{info.validation} for validation and {info.test} for testing held out"
+        say(f"The server asked what is here: {info.num_examples} photos to train on, {held_out}.")
+        return info
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train locally."""
+        say(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
+        update = self._worker.train(order)
+        took = f"{update.num_examples} photos in {update.seconds:.1f} s"
+        say(f"Round {order.round}: trained on {took}, loss {update.loss:.4f}; sending the update.")
+        return update
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge the global model on photos held out, as it is and as this store uses it."""
+        evaluation = self._worker.evaluate(order)
+        counts = evaluation.counts
+        photos = f"{counts.num_examples} {order.split} photos"
+        own = evaluation.adjusted
+        further = f", with this store's shares of the classes on {own.accuracy:.1%}" if own is not None else ""
+        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {photos}{further}.")
+        return evaluation

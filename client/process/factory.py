@@ -1,0 +1,55 @@
+"""Workers that stay: one per store of this process, with its network, images and device."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from client.identity.home import STATES, store_home
+from client.policy.budgets import FILE as USAGE
+from client.policy.budgets import Usage
+from client.policy.command import check_names
+from client.policy.enforcement import Guard
+from client.policy.policy import policy_of
+from client.process.gpu_memory import limit_gpu_memory
+from client.worker.adjustments import FOLDER, Adjustments
+from client.worker.data import FolderSource
+from client.worker.state_store import StateStore
+from client.worker.worker import StoreWorker, Trainer
+from common.errors import ConfigError
+from common.system.device import pick
+from common.wording import listed
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info) -> StoreWorker:
+    """The worker of the store that a node's configuration names: `store`, `data` and perhaps `device`.
+
+    on_change: is told of changes to the photos
+
+    Raises ConfigError if one is missing or the device is not there.
+    """
+    if missing := [key for key in ("store", "data") if key not in node_config]:
+        raise ConfigError(f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER.")
+    device = str(node_config.get("device", "auto"))
+    return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
+
+
+@cache
+def guard_of(store: str) -> Guard:
+    """What applies the policy of a store. Raises ConfigError for a policy that cannot be read."""
+    home = store_home(store)
+    policy = policy_of(home)
+    check_names(policy)
+    return Guard(policy, Usage(home / USAGE))
+
+
+@cache
+def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
+    home, chosen = store_home(name), pick(device)
+    policy = policy_of(home)
+    limit_gpu_memory(chosen, policy.gpu_memory_share)
+    source, trainer = FolderSource(name, Path(data), policy, on_change), Trainer(chosen, StateStore(home / STATES))
+    source.forget_deleted()
+    return StoreWorker(name, source, trainer, Adjustments(home / FOLDER))

@@ -1,0 +1,23 @@
+"""A first look at a store's photos, before anything is asked of it."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from client.health.evidence.photos import tried
+from client.health.progress import progress_of_steps
+from common.errors import DataError
+from common.images.folder.left_out import listed
+from common.images.folder.scan import expected
+
+
+def survey(data: Path, classes: Collection[str] = ()) -> str:
+    """Tell how many photos there are for training, in a sentence or two. Raises DataError if there is none."""
+    with progress_of_steps() as progress:
+        photos = tried(data, progress("Looking at photos"), classes)
+    if photos.trouble:
+        raise DataError(photos.trouble)
+    if not photos.usable and not photos.without_class:
+        left_out = photos.left_out + photos.strays
+        got = f"; found {listed(left_out)}" if left_out else ""
+        raise DataError(f"No photo in {data}; expected {expected(data)}{got}.")
+    return " ".join([photos.summary(), *(f"{note}." for note in photos.notes)])

@@ -1,0 +1,1 @@
+"""The store's session with a server: joins, polls, queues orders, and writes down what it did."""

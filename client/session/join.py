@@ -1,0 +1,70 @@
+"""A store at work: its line to the server open, and all that happens told in plain words."""
+
+import signal
+from contextlib import closing
+from types import FrameType
+from typing import NoReturn
+
+from client.connection.credentials import Credentials
+from client.connection.errors import NO_CONNECTION, STARTING
+from client.connection.known_addresses import KnownAddresses
+from client.identity.home import store_home
+from client.policy.policy import policy_of
+from client.process.console import log_in_plain_words, say
+from client.process.settings import Settings
+from client.process.worker_process import Workshop
+from client.session.order_queue import Orderbook
+from client.session.poll_loop import serve
+from client.session.recorder import Books
+
+
+def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Raises ConfigError for a device that is not there, NetworkError if no server appears within
+    `wait` seconds, RefusedError if it does not let this store in.
+    """
+    log_in_plain_words()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    home = store_home(settings.store)
+    with (
+        Books(home, policy_of(home), credentials.private_key) as books,
+        closing(Workshop(settings, books.photos_changed)) as workshop,
+    ):
+        say(f"Waiting for the server at {credentials.server}.")
+        try:
+            serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.known_addresses, books), wait)
+        except KeyboardInterrupt:
+            say("Left.")
+            books.left()
+
+
+class TellingNarrator:
+    """Tells what happens on the line; `client.connection.fleet.Narrator`."""
+
+    def __init__(self, addresses: KnownAddresses, books: Books) -> None:
+        self._addresses, self._books, self._has_joined = addresses, books, False
+
+    def joined(self) -> None:
+        """The server knows this store."""
+        self._books.joined(self._addresses.answered)
+        say("Joined again." if self._has_joined else "Joined; waiting for work. Ctrl-C leaves.")
+        self._has_joined = True
+
+    def lost(self, reason: str) -> None:
+        """The server does not answer."""
+        if self._has_joined:
+            say(f"Lost the server ({reason}); trying again until it is back. Ctrl-C leaves.")
+        elif reason not in (NO_CONNECTION, STARTING):
+            say(f"The server does not let this store in yet: {reason}. Trying again; Ctrl-C leaves.")
+
+    def found(self) -> None:
+        """The server answers again."""
+        if self._has_joined:
+            say("The server is back.")
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Also where a shell starts us in the background, which switches Ctrl-C off."""
+    raise KeyboardInterrupt

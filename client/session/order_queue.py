@@ -1,0 +1,229 @@
+"""A store's orders: one is worked on at a time, in a thread beside the one that listens to the server."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import httpx
+from flwr.app import Message, MessageType, RecordDict
+
+from client.connection.events import RunOverError, UnknownStoreError
+from client.connection.fleet import Line
+from client.connection.framing import Head, Parcel
+from client.failures import StoreError
+from client.policy.traffic_budget import Traffic
+from client.process.worker_process import Workshop
+from client.session.bundle import check_bundle
+from client.session.recorder import Books
+from common.errors import FedshelfError, MessageError, RefusedError
+from common.protocol.probe import header, presence, probed
+
+KEPT_ANSWERS = 2  # the latest update and the latest evaluation
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+@dataclass(frozen=True)
+class _Job:
+    line: Line
+    head: Head
+    came: float
+
+
+class Orderbook:
+    """Takes orders, has them done by `workshop`, and answers them.
+
+    An order that comes again (its answer was lost, or the server's app died and asks once more) is answered
+    from memory: nobody trains twice for one update, but when photos were deleted or changed since. Then the answer is
+    of photos that are not to be used any more, and is forgotten.
+    """
+
+    def __init__(self, workshop: Workshop, books: Books) -> None:
+        self._workshop, self._books = workshop, books
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._held: dict[str, Head] = {}
+        self._change = threading.Condition()
+        self._answers: OrderedDict[str, RecordDict] = OrderedDict()
+        self._answered_for = 0  # the photos that the answers are of, as `Workshop.photos` tells them apart
+        self._bundles: dict[int, str] = {}
+        self._sizes: dict[tuple[int, str], int] = {}  # of the largest answer by run and kind of order, in bytes
+        threading.Thread(target=self._work, name="orders", daemon=True).start()
+
+    @property
+    def traffic(self) -> Traffic:
+        """The store's budgets of bytes."""
+        return self._books.traffic
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an order is being worked on, or waits."""
+        return bool(self._held)
+
+    def finish(self, seconds: float) -> None:
+        """Wait until all orders are done, or so long."""
+        with self._change:
+            self._change.wait_for(lambda: not self._held, seconds)
+
+    def take(self, line: Line, head: Head) -> None:
+        """Put an order that has come on `line` at the end."""
+        with self._change:
+            self._held[head.message_id] = head
+        self._queue.put(_Job(line, head, time.monotonic()))
+
+    def tell(self, line: Line, head: Head) -> None:
+        """Answer a probe at once: whether the message that it asks about is here."""
+        try:
+            message, size = self._fetched(line, head)
+        except StoreError as refusal:  # an order may have the only worker: this question stays without an answer
+            self._books.not_fetched(head, refusal.detail)
+            return
+        self._books.received(head, message.content, size)
+        answer = presence(has=probed(message.content) in self._held)
+        parcel = line.pack(message, answer, 0.0)
+        self._books.sending(answer, parcel, message.content)
+        line.send(parcel)
+
+    def _work(self) -> None:
+        while True:
+            job = self._queue.get()
+            try:
+                if not self._is_stale(job):
+                    self._do(job)
+            except EOFError:  # the workshop was closed: the store leaves
+                return
+            except (RunOverError, UnknownStoreError, RefusedError):
+                LOG.info("The server no longer waits for this answer.")
+            except MessageError as error:
+                LOG.error("%s It is left out.", error)
+                self._note_unreadable(job.head, error)
+            except FedshelfError as error:  # such as records of what was spent that are damaged
+                LOG.error("%s An order is left out.", error)
+            except httpx.HTTPStatusError as error:
+                LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+            except Exception:  # nothing that a server sends may end this thread, and with it the store's work
+                LOG.exception("An order could not be answered; it is left out.")
+            finally:
+                with self._change:
+                    self._held.pop(job.head.message_id, None)
+                    self._change.notify_all()
+
+    def _do(self, job: _Job) -> None:
+        try:
+            parcel = self._answered(job)
+        except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
+            LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
+            assert job.head.envelope is not None
+            parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
+        job.line.send(parcel, lambda: not self._is_stale(job))
+
+    def _answered(self, job: _Job) -> Parcel:
+        """The answer to an order, written down and ready to be sent. Raises OSError if it cannot be written down."""
+        try:
+            message, size = self._fetched(job.line, job.head)
+        except StoreError as refusal:
+            return self._refused(job, refusal)
+        began = time.monotonic()
+        self._books.received(job.head, message.content, size)
+        answer, parcel = self._within_budget(job, message, began)
+        self._books.sending(answer, parcel, message.content)
+        return parcel
+
+    def _note_unreadable(self, head: Head, error: MessageError) -> None:
+        try:
+            self._books.unreadable(head, str(error))
+        except OSError as full:  # nothing was done with it, and the thread goes on
+            LOG.error("The audit log cannot be written (%s).", full.strerror)
+
+    def _fetched(self, line: Line, head: Head) -> tuple[Message, int]:
+        """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,
+        or, of a message that is larger than it was announced, no more than there is room for.
+        """
+        try:
+            self.traffic.check("down", line.still_to_come(head))
+            return line.fetch(head)
+        finally:
+            self.traffic.settle()
+
+    def _refused(self, job: _Job, refusal: StoreError) -> Parcel:
+        """The answer to a message that stays at the server, unconfirmed, as its app may still be handing it over."""
+        LOG.info("%s Nothing is fetched.", refusal)
+        assert job.head.envelope is not None
+        self._books.not_fetched(job.head, refusal.detail)
+        answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
+        parcel = job.line.pack(job.head.envelope, answer, 0.0)
+        self._books.sending(answer, parcel, RecordDict())
+        return parcel
+
+    def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, Parcel]:
+        """The answer, or the refusal of one that is too large to be sent today: then the next one of this kind and run
+        is refused before any work is done for it.
+        """
+        kind = job.head.run_id, job.head.type
+        try:
+            self.traffic.check("up", self._sizes.get(kind, 0))
+            answer = self._answer(job, message.content)
+            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
+            if header(answer).get("kind") != "failure":  # the word that says why may always leave
+                self.traffic.check("up", parcel.size)
+        except StoreError as refusal:
+            LOG.info("%s", refusal)
+            self._books.refused(message.content, refusal.detail)
+            answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
+            parcel = job.line.pack(message, answer, time.monotonic() - began)
+        return answer, parcel
+
+    def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
+        """From memory if the same has been answered before; refused if the run brings code with it."""
+        if job.head.content_id in self._answers:
+            self._workshop.look()
+            self._forget_outdated()
+            if (known := self._answers.get(job.head.content_id)) is not None:
+                return known
+        if fault := self._fault_of_bundle(job):
+            self._books.refused(order, fault)
+            return self._workshop.decline("policy", "bundle")
+        answer = self._workshop.do(order)
+        if (told := header(answer)).get("code") == "policy":
+            self._books.refused(order, str(told.get("detail", "")))
+        self._keep(job.head, answer)
+        return answer
+
+    def _fault_of_bundle(self, job: _Job) -> str:
+        """What is wrong with what the server ships with this run, looked at once; empty if nothing is."""
+        run_id = job.head.run_id
+        if run_id not in self._bundles:
+            bundle = job.line.bundle(run_id)
+            try:
+                check_bundle(bundle)
+                self._bundles[run_id] = ""
+            except StoreError as error:
+                LOG.error("%s", error)
+                self._bundles[run_id] = str(error)
+        return self._bundles[run_id]
+
+    def _forget_outdated(self) -> None:
+        """Forget answers if the photos have changed since the last one."""
+        if self._answered_for != self._workshop.photos:
+            self._answers.clear()
+
+    def _keep(self, head: Head, answer: RecordDict) -> None:
+        """Remember what took work: an update or an evaluation."""
+        self._forget_outdated()
+        if header(answer).get("kind") in ("update", "evaluation"):
+            self._answers[head.content_id] = answer
+            self._answered_for = self._workshop.photos
+            while len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+
+    def _is_stale(self, job: _Job) -> bool:
+        """Whether nobody waits for an answer any more: time is up, or the server went on to another round."""
+        if time.monotonic() - job.came > job.head.ttl:
+            return True
+        if job.head.type != MessageType.TRAIN:
+            return False
+        rivals = [head for head in list(self._held.values()) if head.type == MessageType.TRAIN]
+        return rivals[-1].message_id != job.head.message_id

@@ -1,0 +1,90 @@
+"""A store's working day: join, take what comes, join again whenever the server was started afresh."""
+
+import logging
+import time
+
+import httpx
+from flwr.app import MessageType
+
+from client.connection.credentials import Credentials
+from client.connection.events import Narrator, RunOverError, UnknownStoreError
+from client.connection.fleet import LONGEST_RETRY, Line
+from client.session.order_queue import Orderbook
+from common.errors import MessageError, NetworkError, RefusedError
+from common.protocol.probe import PROBE
+
+FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last order was done ...
+WHILE_BUSY = 1.0  # ... but while an order is worked on only a probe can come
+SOON = 0.75  # of what the server took for the last order, from an answer on until the next one is looked for ...
+LONGEST_TURN = 1.0  # ... and at most so many seconds
+FAIR = 5  # times what a poll takes: a server that has many stores answers slowly, and is then asked less
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait: float) -> None:
+    """Take the messages of the server that the credentials are for, until KeyboardInterrupt.
+
+    Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt
+    it takes leave and raises it. Raises NetworkError if no Fedshelf server answers within the first
+    `wait` seconds, RefusedError as soon as one does not let this store in.
+    """
+    patience = time.monotonic() + wait
+    while True:
+        try:
+            with Line(credentials, narrator, patience, orders.traffic.take) as line:
+                patience = float("inf")
+                _listen(line, orders)
+        except UnknownStoreError:
+            narrator.lost("it was started afresh")
+        except RefusedError:
+            raise
+        except OSError as error:  # nothing is done that cannot be written down
+            LOG.error("The audit log cannot be written (%s); trying again until it can.", error.strerror)
+            time.sleep(LONGEST_RETRY)
+        except NetworkError as error:
+            if patience < float("inf"):
+                raise
+            narrator.lost(str(error))
+            time.sleep(LONGEST_RETRY)
+
+
+def _listen(line: Line, orders: Orderbook) -> None:
+    done, turn = time.monotonic(), 0.0  # when the last order was done; seconds that the server then took for another
+    while True:
+        began, is_busy = time.monotonic(), orders.is_busy
+        kinds = _take(line, orders)
+        took = time.monotonic() - began
+        if kinds and not is_busy:
+            turn = began - done
+        if kinds and kinds[-1] != MessageType.TRAIN:
+            continue  # one is handed out at a time, and others may be there: what is judged now is trained next
+        if line.is_held:
+            time.sleep(0.0 if kinds else max(FASTEST - took, 0.0))
+            continue
+        if orders.is_busy:
+            orders.finish(WHILE_BUSY)
+            if not orders.is_busy:
+                done = time.monotonic()
+                time.sleep(min(SOON * turn, LONGEST_TURN))
+        else:
+            time.sleep(min(max(0.1 * (time.monotonic() - done), FASTEST, FAIR * took), SLOWEST))
+
+
+def _take(line: Line, orders: Orderbook) -> list[str]:
+    """Ask once for messages, and see to those that have come; their types."""
+    kinds = []
+    try:
+        for head in line.receive():
+            kinds.append(head.type)
+            if head.type == PROBE:
+                orders.tell(line, head)
+            else:
+                orders.take(line, head)
+    except RunOverError:
+        pass
+    except MessageError as error:
+        LOG.error("%s It is left out.", error)
+    except httpx.HTTPStatusError as error:
+        LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+    return kinds

@@ -1,0 +1,105 @@
+"""What a store writes down of its talk with the server: the audit log, and what was spent of the policy's budgets."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from flwr.app import RecordDict
+
+from client.audit import FILE, AuditLog, Event, Note
+from client.connection.framing import Head, Parcel
+from client.policy.budgets import FILE as USAGE
+from client.policy.budgets import Usage
+from client.policy.policy import Policy
+from client.policy.traffic_budget import Traffic
+from common.protocol.probe import header, is_calling_back
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+_REASONS = {
+    "train": "asked to train",
+    "evaluate": "asked to judge the global model",
+    "query": "asked what is here",
+    "notice": "words for the person at this machine",
+    "probe": "asked whether an order has come",
+    "update": "the weights after training",
+    "evaluation": "counts of hits and misses, the loss, and, if asked, how sure the model was",
+    "info": "how many images are here",
+    "presence": "whether an order has come",
+    "needs-frozen": "asked for weights that do not train",
+    "deliver": "the model that a run delivers, or the offer of one",
+    "receipt": "whether that model is kept here or has to be sent",
+}
+_CALLING_BACK = "the model that a run delivers, or the offer of one; takes back one that the run gave before"
+_TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
+
+
+class Books:
+    """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError.
+
+    key:     of the store, which signs the audit log; None: it has none
+    traffic: its budgets of bytes
+    """
+
+    def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
+        self.traffic, self._log = Traffic(policy, Usage(home / USAGE)), AuditLog(home / FILE, key=key)
+        self._log.record(Note("policy", sha256=policy.sha256(), why="in force from here on"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+
+    def joined(self, server: str) -> None:
+        """The line to the server is open."""
+        self._log.record(Note("joined", why=server))
+
+    def left(self) -> None:
+        """The line is closed."""
+        self._log.record(Note("left"))
+
+    def photos_changed(self, how: str) -> None:
+        """The photos are not those of the last order. Raises OSError."""
+        self._log.record(Note("photos", why=how))
+
+    def received(self, head: Head, content: RecordDict, size: int) -> None:
+        """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
+        self._write("received", content, size, head.content_id, _CALLING_BACK if is_calling_back(content) else "")
+
+    def unreadable(self, head: Head, why: str) -> None:
+        """Something has come that is no message. Raises OSError."""
+        self._log.record(Note("received", "unreadable", sha256=head.content_id, why=why))
+
+    def refused(self, order: RecordDict, why: str) -> None:
+        """An order will not be carried out. Raises OSError."""
+        told = header(order)
+        self._log.record(Note("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
+
+    def not_fetched(self, head: Head, why: str) -> None:
+        """A message was announced, and stays at the server. Raises OSError."""
+        self._log.record(Note("refused", head.type, size=head.size, sha256=head.content_id, why=why))
+
+    def sending(self, content: RecordDict, parcel: Parcel, order: RecordDict) -> None:
+        """An answer to `order` is about to leave. Raises OSError: then it must not."""
+        why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
+        self._write("sent", content, parcel.size, parcel.content_id, why)
+        self.traffic.sent(parcel.size)
+
+    def _write(self, event: Event, content: RecordDict, size: int, sha256: str, why: str = "") -> None:
+        told = header(content)
+        kind = str(told.get("kind", ""))
+        why = why or _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+        self._log.record(Note(event, kind, _run(told), _round(told), size, sha256, why))
+
+
+def _run(told: dict[str, str | int]) -> str:
+    return str(told.get("run_id", ""))
+
+
+def _round(told: dict[str, str | int]) -> int:
+    number = told.get("round", 0)
+    return number if isinstance(number, int) else 0

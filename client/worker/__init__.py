@@ -1,0 +1,1 @@
+"""Training at a store, without process or network."""

@@ -1,0 +1,181 @@
+"""The images of a real store: its folder of photos, as it is when an order comes."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from client.failures import StoreError
+from client.policy.policy import Policy
+from common.config import RunConfig
+from common.errors import DataError
+from common.images.cache.forget import forget_deleted
+from common.images.folder.photo_folder import Arrangement, Folder, open_folder, relabel
+from common.images.folder.watch import Snapshot, Watch
+from common.images.listing.reachable import UnreachableError, check_reachable
+from common.images.types import StoreData
+from common.models.spec import STORE_CHANNELS
+from common.protocol.messages import Plan, StoreInfo
+from common.training.rotation_task import to_turns
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class FolderSource:
+    """A `client.worker.worker.DataSource` over a folder of photos, or a CSV file of them, without what `policy` leaves
+    out.
+
+    It looks for changes before each order, of whatever kind: a photo that is gone has no part in it any more.
+
+    on_change: is told of them, in sentences without names of photos
+    """
+
+    def __init__(
+        self, name: str, path: Path, policy: Policy | None = None, on_change: Callable[[str], None] = LOG.info
+    ) -> None:
+        self._name, self._path, self._policy, self._on_change = name, path, policy or Policy(), on_change
+        self._watch = Watch(path)
+        self._seen = self._watch.look()
+        self._unreachable = ""  # the sentence that says so, if photos that were there cannot be read
+        self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
+        self._classes: tuple[str, ...] | None = None
+
+    def look(self) -> bool:
+        """Take in changes since the last look, and return whether there may be any.
+
+        Photos that are gone or were changed leave this process's memory and the pixel cache at once. Those that cannot
+        be reached leave its memory; they are looked for again at the next look.
+        """
+        before, now = self._seen, self._watch.look()
+        if before.still_holds(now) and not self._unreachable:
+            return False
+        self._opened = None
+        is_emptied = now.is_emptied(before, self._path)
+        if not self._is_reachable(before, now, is_emptied=is_emptied):
+            self.forget_deleted()  # after a week of that
+            return True
+        self._seen = now
+        if (change := before.difference(now)) is not None:
+            self._on_change(f"The photos have changed: {change}.")
+            if change.removed or change.changed:
+                self.forget_deleted(is_emptied=is_emptied)
+        return True
+
+    def _is_reachable(self, before: Snapshot, now: Snapshot, *, is_emptied: bool) -> bool:
+        """Return whether photos that are missing were deleted; tell it once if they may still exist."""
+        told, self._unreachable = self._unreachable, ""
+        present = set(now.paths())
+        try:
+            check_reachable(
+                (path for path in before.paths() if path not in present), is_any_left=bool(present) or is_emptied
+            )
+        except UnreachableError as error:
+            self._unreachable = str(error)
+            if not told:
+                self._on_change(self._unreachable)
+        return not self._unreachable
+
+    def forget_deleted(self, *, is_emptied: bool = False) -> None:
+        """Take photos that are gone, whenever they went, out of the pixel cache; say so if the disk is in the way.
+
+        is_emptied: whether the folder is sure to hold none because they were deleted
+        """
+        try:
+            forget_deleted(self._path, self._seen.paths(), is_emptied=is_emptied)
+        except OSError as error:
+            LOG.warning("Photos that were deleted could not be taken out of the pixel cache (%s).", error.strerror)
+
+    def describe(self, config: RunConfig) -> StoreInfo:
+        """Training images by class, and those held out. Raises DataError."""
+        self.look()
+        folder = self._open(config)
+        train = folder.splits["train"]
+        counts = Counter(train.targets().tolist())
+        return StoreInfo(
+            self._name,
+            {name: counts.get(number, 0) for number, name in enumerate(folder.classes)},
+            validation=len(folder.splits["validation"]),
+            test=len(folder.splits["test"]),
+        )
+
+    def open(self, plan: Plan) -> StoreData:
+        """The photos, labelled by the run's classes. Raises StoreError for a class that is none of them, DataError.
+
+        Opened once per run, and anew whenever they have changed. A store that does not tell its classes' names does not
+        tell either that this was the trouble.
+        """
+        self.look()
+        if self._opened is None or self._opened[0] != plan.run_id:
+            self._opened = None
+            self._opened = (plan.run_id, self._labelled(plan))
+        return self._opened[1]
+
+    def _labelled(self, plan: Plan) -> StoreData:
+        folder, classes = self._open(plan.config), plan.spec.classes
+        try:
+            splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
+        except DataError as error:
+            raise StoreError("unknown-class" if self._policy.class_names else "data", str(error)) from error
+        return StoreData(splits["train"], splits["validation"], splits["test"])
+
+    def _open(self, config: RunConfig) -> Folder:
+        """Quick but for the first time: photos are decoded once, into a cache. Raises StoreError, DataError."""
+        if self._unreachable:
+            raise StoreError("data", self._unreachable, "photos-unreachable")
+        size, denoise = config.data.image_size, config.data.denoise
+        turns = config.train.objective == "turns"
+        classes = () if turns else config.data.classes or self._policy.classes
+        try:
+            folder = open_folder(
+                self._path,
+                image_size=size,
+                channels=STORE_CHANNELS,
+                denoise=denoise,
+                unlabelled=turns,
+                arrangement=Arrangement(config.data.split, classes),
+            )
+        except UnreachableError as error:
+            raise StoreError("data", str(error), "photos-unreachable") from error
+        self._compare_classes(folder.classes)
+        folder = without_rare(folder, self._policy.least_images_per_class)
+        return to_turns(folder) if turns else folder
+
+    def _compare_classes(self, now: tuple[str, ...]) -> None:
+        before, self._classes = self._classes, now
+        if before is None or before == now:
+            return
+        told = []
+        if new := {*now} - {*before}:
+            told.append(f"{_quoted(new)} came, and a run that does not know it cannot use this store's photos")
+        if gone := {*before} - {*now}:
+            told.append(f"{_quoted(gone)} has no photo left")
+        self._on_change(f"The classes have changed: {'; '.join(told)}.")
+
+
+def _quoted(names: set[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))
+
+
+def without_rare(folder: Folder, least: int) -> Folder:
+    """The folder without those images of a split whose class has fewer than `least` there.
+
+    What remains does not depend on them, so nothing that is computed from it does, whatever the server asks: counts,
+    losses and weights.
+    """
+    if not folder.classes:
+        return folder
+    splits, present = {}, torch.zeros(len(folder.classes), dtype=torch.bool)
+    for split, images in folder.splits.items():
+        targets = images.targets()
+        is_common = targets.bincount(minlength=len(folder.classes)) >= least
+        splits[split] = images.select(is_common[targets].nonzero().flatten())
+        present[splits[split].targets()] = True
+    labels = (present.cumsum(0) - 1).clamp(min=0)[next(iter(splits.values())).labels]
+    return replace(
+        folder,
+        classes=tuple(name for name, is_present in zip(folder.classes, present.tolist(), strict=True) if is_present),
+        splits={split: replace(images, labels=labels) for split, images in splits.items()},
+    )

@@ -1,0 +1,196 @@
+"""Models that runs delivered, at the store: `models/RUN/model.safetensors` and `model.json` in its home.
+
+A model is there as a whole or not at all, and stays until a later one of its own run takes its place or a person
+removes it: no other model can drive it out. How much room all of them have is the policy's; one that finds none is
+refused.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from client.failures import StoreError
+from common.errors import DataError, FedshelfError, MessageError
+from common.model_files import DESCRIPTION, WEIGHTS
+from common.models import saved
+from common.protocol.failures import LONGEST_REST
+from common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from common.system.files import sync_directory, write_atomic
+from common.text import plain
+
+OWN = "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.worker.export`)
+LARGEST = 2**30  # bytes of one
+LEAST_COUNTED = 10**6  # bytes that a model counts for at least, so that tiny ones are not without number either
+_NEW, _OLD = ".new-", ".old-"  # how folders begin that an interrupted process may leave behind
+
+
+class KeptModels:
+    """The delivered models of the store `name`, in `directory`; a `client.app.ModelKeeper`.
+
+    room:  bytes that all of them may take; 0: no limit
+    admit: raises StoreError for a model that the store's policy does not allow
+    tell:  shows a line to the person at the store
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        room: float,
+        admit: Callable[[DeliverOrder], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._name, self._directory, self._room, self._admit, self._tell = name, directory, room, admit, tell
+        self._called_back = set[str]()
+
+    def receive(self, order: DeliverOrder) -> ModelReceipt:
+        """Keep a model, or say whether one that is offered has to be sent.
+
+        Raises StoreError for a model that is not taken, MessageError for one that is not what it is said to be,
+        OSError.
+        """
+        self._admit(order)
+        if order.size > LARGEST:
+            told = f"The model of run {order.run} has {order.size:,} bytes; at most {LARGEST:,} are taken."
+            raise StoreError("refused", told, "model-too-large")
+        self._mend()
+        self._call_back(order)
+        is_kept = self._has(order)
+        if not is_kept:
+            self._check_room(order)
+        if not is_kept and order.content is not None:
+            self._keep(order, order.content)
+            is_kept = True
+        return ModelReceipt(self._name, order.run_id, order.sha256, is_kept)
+
+    def _call_back(self, order: DeliverOrder) -> None:
+        """Say once of the model that is here that it was taken back, if it was; another one takes its place."""
+        folder = self._folder(order)
+        with suppress(OSError, DataError):
+            sha256 = _described((folder / DESCRIPTION).read_bytes()).get("sha256")
+            if sha256 in order.recalled and sha256 not in self._called_back:
+                self._called_back.add(sha256)
+                self._tell(
+                    f"The model of run {order.run} in {folder} was taken back by the server: it came of a round that"
+                    " was spoilt. Do not use it; another one takes its place."
+                )
+
+    def _has(self, order: DeliverOrder) -> bool:
+        """Return whether the very model is here, read again from the disk."""
+        folder = self._folder(order)
+        try:
+            told = _described((folder / DESCRIPTION).read_bytes())
+            with (folder / WEIGHTS).open("rb") as file:
+                return told.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest() == order.sha256
+        except (OSError, DataError):
+            return False
+
+    def _keep(self, order: DeliverOrder, content: bytes) -> None:
+        """Write a model beside the others, then give it its name."""
+        if len(content) != order.size or hashlib.sha256(content).hexdigest() != order.sha256:
+            raise MessageError(
+                f"The model of run {order.run} is not the one that its SHA-256 names ({order.sha256[:12]}); not kept."
+            )
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
+        try:
+            write_atomic(new / WEIGHTS, lambda file: file.write(content), private=True)
+            write_atomic(new / DESCRIPTION, lambda file: file.write(order.description), private=True)
+            _check(new, order)
+            own = self._make_own(new)
+            folder = self._folder(order)
+            old = self._directory / f"{_OLD}{folder.name}"
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+            sync_directory(self._directory)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        self._tell(f"The model of run {order.run} is here, whole: {folder / WEIGHTS}")
+        self._tell(own.replace(str(new), str(folder)))
+
+    def _make_own(self, folder: Path) -> str:
+        """Make the store's own model of the chain's, if it has anything of its own; what to say of that."""
+        from client.worker.export import export_own
+
+        try:
+            exported = export_own(folder, self._name, folder / OWN)
+        except FedshelfError as error:  # the chain's model is kept whatever has become of the store's own parts
+            return f"There is no other one for this store: {plain(str(error))}"
+        return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])
+
+    def _folder(self, order: DeliverOrder) -> Path:
+        """Return where the model of this run goes: by the run's name, with its identity if anything else has that."""
+        names = (order.run, f"{order.run}-{order.run_id[:8]}", f"{order.run}-{order.run_id}")
+        folders = [self._directory / name for name in names]
+        return next((folder for folder in folders if _is_for(folder, order.run_id)), folders[-1])
+
+    def _mend(self) -> None:
+        """Undo what a killed process left: half-written models go, one without its successor gets its name back."""
+        for left in self._directory.glob(f"{_NEW}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for old in self._directory.glob(f"{_OLD}*"):
+            folder = self._directory / old.name.removeprefix(_OLD)
+            with suppress(OSError):
+                shutil.rmtree(old) if folder.exists() else old.rename(folder)
+
+    def _check_room(self, order: DeliverOrder) -> None:
+        """Raises StoreError if there is no room for a model beside those of other runs."""
+        if not self._room:
+            return
+        replaced = self._folder(order)
+        others = [path for path in self._directory.glob("*") if path.is_dir() and path != replaced]
+        taken = sum(max(_size(path), LEAST_COUNTED) for path in others)
+        wanted = max(order.size + len(order.description), LEAST_COUNTED)
+        if taken + wanted > self._room:
+            told = (
+                f"The model of run {order.run} has {wanted / 1e6:.1f} MB; those of other runs in {self._directory} "
+                f"take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some that nobody needs, or allow more "
+                "(megabytes_of_models in the policy)."
+            )
+            raise StoreError("policy", told, "megabytes-of-models", LONGEST_REST)
+
+
+def _is_for(folder: Path, run_id: str) -> bool:
+    """Return whether a folder is there for a model of this run: it has one already, or does not exist."""
+    if not folder.exists():
+        return True
+    try:
+        return bool(_described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"] == run_id)
+    except (OSError, DataError, KeyError, TypeError):
+        return False
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _check(folder: Path, order: DeliverOrder) -> None:
+    """Raises MessageError unless the files are a model and its description, of that run."""
+    try:
+        model, told = saved.read(folder), _described(order.description)
+        is_of_it = told["provenance"]["run_id"] == order.run_id and told["sha256"] == order.sha256
+        is_of_it &= told["classes"] == list(model.spec.classes) and told["name"] == model.spec.name == order.network
+    except (DataError, KeyError, TypeError):
+        is_of_it = False
+    if not is_of_it:
+        raise MessageError(f"The model of run {order.run} and its {DESCRIPTION} do not fit together; it is refused.")
+
+
+def _described(content: bytes) -> dict[str, Any]:
+    """Return what a `model.json` says. Raises DataError if it is none."""
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"A {DESCRIPTION} cannot be read: {plain(str(error))}.") from error
+    if not isinstance(told, dict):
+        raise DataError(f"A {DESCRIPTION} holds {type(told).__name__}; expected an object.")
+    return told

@@ -1,0 +1,190 @@
+"""A store's own model: the chain's, with the parts that never left the store (see
+`common.strategies.shared.personalization`) and with the
+logarithms of its shares of the classes in the head's bias (see `common.strategies.shared.class_skew`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from client.identity.home import STATES, known_home
+from client.worker.adjustments import FOLDER, Adjustments
+from client.worker.state_store import KEPT_RUNS, StateStore
+from common import models
+from common.errors import ConfigError, DataError
+from common.model_files import DESCRIPTION, WEIGHTS
+from common.models import saved
+from common.models.head import head_name
+from common.models.saved import SavedModel
+from common.protocol import received_values
+from common.strategies.shared import personalization
+from common.system.files import write_atomic, write_json
+from common.training.predict import load
+
+TOLERANCE = 1e-4  # of scores, relative: adding to the bias and adding to the score differ by rounding only
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was written. told: how it differs from the chain's, in sentences"""
+
+    path: Path
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A store's own parts of a model.
+
+    tensors: its personal tensors, by name
+    added:   its adjustment of the scores, float32 [C]; None: it has none
+    """
+
+    tensors: Mapping[str, Tensor]
+    added: Tensor | None
+
+
+def export_own(model: Path, name: str, out: Path) -> Exported:
+    """Write the store's own `model.safetensors` and `model.json` into `out`.
+
+    model: a run's directory or model.safetensors, model.json beside it
+    Raises ConfigError if the store's model is not another than the chain's or the store has nothing of it, DataError,
+    OSError.
+    """
+    shared = saved.read(model)
+    described = _described(shared.path.with_name(DESCRIPTION), shared.tensors.keys())
+    owned = _owned(shared, described["provenance"], name)
+    if (path := out / WEIGHTS).exists():
+        raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
+    tensors = {**shared.tensors, **owned.tensors}
+    if owned.added is not None:
+        tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), owned.added)
+    content = save(tensors, metadata={"spec": shared.spec.to_json()})
+    redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
+    write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
+    write_atomic(path, lambda file: file.write(content))  # last: until it is there, the command may be given again
+    return Exported(path, _told(described["provenance"], owned))
+
+
+def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owned:
+    """Return the store's own parts of the model. Raises ConfigError if there are none, DataError."""
+    home, run_id, names = known_home(name), provenance["run_id"], provenance["personal"]
+    used = _used(provenance)
+    added = Adjustments(home / FOLDER).of(run_id, shared.spec.classes) if used == "adjusted" else None
+    if not names:
+        if used is None:
+            raise ConfigError(
+                f"No part of {shared.path} stays at the stores, and they add nothing to its scores; use it as it is."
+            )
+        if used == "raw":
+            raise ConfigError(
+                f"On the stores' validation images {shared.path} did better as it is than with their shares of the"
+                " classes added; use it as it is."
+            )
+        if added is None:
+            raise ConfigError(
+                f"Store {name} has no shares of the classes for the model {shared.path}: it trained in no round of that"
+                f" run, keeps its classes to itself, or has taken part in {KEPT_RUNS} others since."
+            )
+        return Owned({}, added)
+    kept = StateStore(home / STATES).load(run_id, name, provenance["round"] + 1)
+    own = personalization.own_tensors(kept, {each: shared.tensors[each] for each in names})
+    if not own:
+        raise ConfigError(
+            f"Store {name} has no part of the model {shared.path}: it trained in no round of that run up"
+            f" to {provenance['round']}, or has taken part in {KEPT_RUNS} others since."
+        )
+    return Owned(own, added)
+
+
+def _used(provenance: Mapping[str, Any]) -> str | None:
+    """By which scores stores use the model, "adjusted" or "raw"; None: there is one way only."""
+    return provenance["adjustment"]["used"] if provenance.get("adjustment") else None
+
+
+def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
+    """The model's tensors with `added` (float32 [C]) in the head's bias.
+
+    Raises ConfigError for a network whose scores do not rise by that: without a bias, or not ending in its head, and
+    for a model whose scores are not finite.
+    """
+    network = load(model, torch.device("cpu"))
+    bias = f"{head_name(network.module)}.bias"
+    spec = model.spec
+    noise = torch.rand(2, spec.channels, spec.image_size, spec.image_size, generator=torch.Generator().manual_seed(0))
+    models.set_training(network.module, mode=False)
+    with torch.no_grad():
+        before = network.module(noise)
+        if bias in model.tensors:
+            network.module.get_parameter(bias).add_(added)
+        after = network.module(noise)
+    if not before.isfinite().all():
+        raise ConfigError(
+            f"The model {model.path} gives scores that are no finite numbers: a round of its run was spoilt. Wait for"
+            " the one that takes its place."
+        )
+    if not torch.allclose(after, before + added, rtol=TOLERANCE, atol=TOLERANCE * float(before.abs().max() + 1)):
+        raise ConfigError(
+            f"The network {spec.name} does not end in a layer whose bias is added to its scores, so that no file can"
+            " hold a store's shares of the classes; use the chain's model as it is, or train another network."
+        )
+    return {**model.tensors, bias: model.tensors[bias] + added}
+
+
+def _redescribed(
+    described: dict[str, Any], name: str, classes: tuple[str, ...], added: Tensor | None
+) -> dict[str, Any]:
+    """The description of the store's model."""
+    provenance = described["provenance"] | {"store": name}
+    provenance.pop("weights_sha256", None)  # of what all stores share
+    told = described | {"provenance": provenance}
+    if added is None:
+        return told
+    temperature = described["provenance"]["adjustment"].get("temperature") or described.get("temperature", 1.0)
+    return told | {
+        "temperature": temperature,
+        "added_to_bias": dict(zip(classes, added.tolist(), strict=True)),
+    }
+
+
+def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
+    """Describe in sentences how the store's model differs from the chain's."""
+    told = []
+    if owned.tensors:
+        told.append(f"{len(owned.tensors)} of its tensors are the store's own.")
+    if owned.added is not None:
+        told.append("Its scores count this store's shares of the classes; it is for this store's photos only.")
+    elif _used(provenance) == "raw":
+        told.append("The store's shares of the classes are not added: the stores' validation images were against it.")
+    return tuple(told)
+
+
+def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
+    """Read and check the `model.json` beside a model: its run, its round and the tensors that are personal.
+
+    Raises DataError.
+    """
+    try:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        told = described["provenance"]
+        received_values.run_id(told["run_id"])
+        if type(told["round"]) is not int or not isinstance(told["personal"], list):
+            raise ValueError("round or personal is of another type")
+        if unknown := set(told["personal"]) - tensors:
+            raise ValueError(f"the model has no {min(unknown)}")
+        if _used(told) not in (None, "adjusted", "raw"):
+            raise ValueError("adjustment says neither adjusted nor raw")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"Cannot read {path} ({error}); a model of stores needs the {DESCRIPTION} of its run."
+        ) from error
+    if "store" in told:
+        raise ConfigError(f"{path.parent} holds a store's own model already, that of {told['store']}.")
+    return described

@@ -1,0 +1,54 @@
+"""Frozen parameters a store has been sent: kept in memory and on disk, so that they travel once."""
+
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from common.protocol.serialization import frozen_sha256
+from common.system.files import cache_directory, write_atomic
+
+KEPT = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
+
+
+class FrozenCache:
+    """A `common.protocol.serialization.FrozenStore`: the latest vector in memory, the latest few under `directory`.
+
+    `directory` defaults to "frozen" in the cache directory. A file that is damaged counts as absent.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory or cache_directory() / "frozen"
+        self._latest: tuple[str, Tensor] | None = None
+
+    def get(self, sha256: str) -> Tensor | None:
+        """The vector (float32 [F]) with this SHA-256, or None."""
+        if self._latest is None or self._latest[0] != sha256:
+            if (vector := self._read(sha256)) is None:
+                return None
+            self._latest = (sha256, vector)
+        return self._latest[1]
+
+    def put(self, sha256: str, vector: Tensor) -> None:
+        """Keep `vector`. A full disk is no error: it is then kept in memory only."""
+        self._latest = (sha256, vector)
+        try:
+            write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))
+            for old in sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                old.unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def _read(self, sha256: str) -> Tensor | None:
+        if not re.fullmatch("[0-9a-f]{64}", sha256):  # it becomes a file name
+            return None
+        try:
+            vector = load(self._path(sha256).read_bytes())["frozen"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+        return vector if frozen_sha256(vector) == sha256 else None
+
+    def _path(self, sha256: str) -> Path:
+        return self._directory / f"{sha256}.safetensors"

@@ -1,0 +1,79 @@
+"""What a strategy's client half keeps between a store's rounds, on the store's own disk.
+
+A state file is named by the round that wrote it, and a round reads the latest one before it. So a
+round that is trained again after a crash starts from the same state as the first time.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from common.errors import RunError
+from common.parameters.layout import Tensors
+from common.protocol.messages import TrainOrder
+from common.system.files import write_atomic
+
+KEPT_RUNS = 8
+
+
+class States(Protocol):
+    """Where stores' states are kept between rounds."""
+
+    def load(self, run_id: str, store: str, round: int) -> Tensors:
+        """The state before `round`: of the latest earlier round, or empty."""
+
+    def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
+        """Keep `state` as that of the order's round; those of its rounds `committed` and `best` must stay available."""
+
+
+class StateStore:
+    """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`.
+
+    The states since the last committed round are kept, and the latest one up to it and up to the best round, of the
+    last `KEPT_RUNS` runs that the store took part in: a server cannot fill the disk with runs that nobody heard of.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def load(self, run_id: str, store: str, round: int) -> dict[str, Tensor]:
+        """The state before `round`: of the latest earlier round, or empty. Raises RunError if it is damaged."""
+        earlier = [(number, path) for number, path in self._files(run_id, store) if number < round]
+        if not earlier:
+            return {}
+        try:
+            return load_file(max(earlier)[1])
+        except (SafetensorError, OSError) as error:
+            raise RunError(
+                f"The state that {store} kept of round {max(earlier)[0]} cannot be read: {error}."
+            ) from error
+
+    def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
+        """Keep `state` as that of the order's round. Raises OSError."""
+        run_id = order.plan.run_id
+        path = self._directory / run_id / store / f"round-{order.round:06d}.safetensors"
+        if not path.parent.exists():
+            self._forget_runs(store)
+        content = save({name: tensor.contiguous().cpu() for name, tensor in state.items()})
+        write_atomic(path, lambda file: file.write(content))
+        settled = sorted(item for item in self._files(run_id, store) if item[0] <= order.committed)
+        needed = [item for item in settled if item[0] <= order.best][-1:] + settled[-1:]
+        for number, old in settled:
+            if (number, old) not in needed:
+                old.unlink(missing_ok=True)
+
+    def _forget_runs(self, store: str) -> None:
+        """Make room for one run more."""
+        folders = [run / store for run in self._directory.glob("*") if (run / store).is_dir()]
+        for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)[: 1 - KEPT_RUNS]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
+        folder = self._directory / run_id / store
+        if not folder.is_dir():  # the usual case: most strategies remember nothing, and this is asked every round
+            return []
+        return [(int(path.stem.removeprefix("round-")), path) for path in folder.glob("round-*.safetensors")]

@@ -1,0 +1,164 @@
+"""What a store does with an order: open its data, train or evaluate, answer."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from client.failures import StoreError
+from client.worker.adjustments import Adjustments
+from client.worker.state_store import States
+from common import compression, strategies
+from common.compression import feedback
+from common.config import RunConfig
+from common.errors import FedshelfError
+from common.images.types import Images, StoreData
+from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from common.strategies.shared import personalization
+from common.strategies.shared.class_skew import adjustment
+from common.training.evaluate import Pair, evaluate_adjusted
+from common.training.fit import Network, Task, fit
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+class DataSource(Protocol):
+    """Where a store's images come from."""
+
+    def describe(self, config: RunConfig) -> StoreInfo:
+        """What the store has, under its own class names. Raises DataError."""
+
+    def open(self, plan: Plan) -> StoreData:
+        """Its images, labelled by the plan's classes, as they are now: called before each order. Raises DataError."""
+
+    def look(self) -> bool:
+        """Take in changes to the images since the last look, and return whether there may be any."""
+
+
+class Trainer:
+    """A resident network on one device, for one store or for many in turn.
+
+    Building a network, compiling kernels and moving images to a device is paid once per plan.
+    """
+
+    def __init__(self, device: torch.device, states: States) -> None:
+        self._device, self._states = device, states
+        self._network: tuple[Plan, Network] | None = None
+        self._resident: tuple[Tensor, Tensor] | None = None  # pixels, and their copy on the device
+
+    def train(self, order: TrainOrder, store: str, images: Images) -> Update:
+        """Train on a store's `images`. Raises StoreError if there are none."""
+        if not len(images):
+            raise StoreError("no-images", f"Store {store} has no training images.")
+        began = time.perf_counter()
+        config, codec = order.plan.config, compression.build(order.plan.config.messages)
+        state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
+        network = self.network(order.plan)
+        strategy = strategies.build(config.strategy, network.layout)
+        places = personalization.spans(network.layout, strategy.personal())
+        start = personalization.own_model(order.params, state, places)
+        task = Task(config, strategy, store, order.round, start, order.extras, state)
+        room = network.at_once
+        fitted = fit(network, self._on_device(images), task)
+        if network.at_once != room:
+            LOG.warning("The device's memory holds %s images at a time; training takes longer.", network.at_once)
+        told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
+        params, own = personalization.withhold(fitted.params, order.params, places)
+        update = Update(store, order.round, params, *told, steps=fitted.steps)
+        trainable = network.layout.trainable
+        update, left = feedback.compress(update, order.params, trainable, unsent, codec)
+        if kept := {**fitted.state, **own, **left}:
+            self._states.save(order, store, kept)
+        return replace(update, seconds=time.perf_counter() - began)
+
+    def evaluate(
+        self, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None] | None = None
+    ) -> list[Evaluation]:
+        """Judge the order's model on the images of stores, by their names (none: empty counts).
+
+        Where parts of the model are the stores' own, each one judges with those it had after the order's round.
+
+        adjustments: of each store, see `common.strategies.shared.class_skew`; None: of no store
+        """
+        network = self.network(order.plan)
+        places = personalization.spans(
+            network.layout, strategies.build(order.plan.config.strategy, network.layout).personal()
+        )
+        groups = [{store: images} for store, images in sets.items()] if places else [sets]
+        found: list[Pair] = []
+        for group in groups:
+            kept = self._states.load(order.plan.run_id, next(iter(group)), order.round + 1) if places else {}
+            network.load(personalization.own_model(order.params, kept, places))
+            arrays = [self._on_device(images) for images in group.values()]
+            added = [(adjustments or {}).get(store) for store in group]
+            batch_size = order.plan.config.evaluation.batch_size
+            found += evaluate_adjusted(network, arrays, added, batch_size, order.temperatures)
+        return [Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)]
+
+    def network(self, plan: Plan) -> Network:
+        """The resident network of `plan`, built when a plan is first seen."""
+        if self._network is None or (self._network[0].run_id, self._network[0].spec) != (plan.run_id, plan.spec):
+            network = Network(plan.spec, self._device)
+            if plan.frozen is not None:
+                network.load_frozen(plan.frozen)
+            self._network = (plan, network)
+        return self._network[1]
+
+    def _on_device(self, images: Images) -> Images:
+        """The images with their whole array on the device, moved when the array changes."""
+        if images.pixels.device == self._device or self._device.type == "cpu":
+            return images
+        if self._resident is None or self._resident[0] is not images.pixels:
+            self._resident = None  # the earlier ones leave before others come
+            self._resident = (images.pixels, images.pixels.to(self._device))
+        return Images(self._resident[1], images.labels.to(self._device), images.rows.to(self._device))
+
+    def release_images(self) -> None:
+        """Forget the images on the device."""
+        self._resident = None
+
+
+class StoreWorker:
+    """One store: its name, its data, a trainer.
+
+    adjustments: where it keeps what it adds to scores, for `flower-client export`; None: nowhere
+    """
+
+    def __init__(self, name: str, source: DataSource, trainer: Trainer, adjustments: Adjustments | None = None) -> None:
+        self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
+
+    def info(self, config: RunConfig) -> StoreInfo:
+        """Return what the store has. Raises DataError, OSError."""
+        self.look()  # for what has changed leaves the device as well, whatever is asked
+        return self._source.describe(config)
+
+    def train(self, order: TrainOrder) -> Update:
+        """Train on the training images. Raises DataError, ConfigError, OSError."""
+        train, plan = self._data(order.plan).train, order.plan
+        if self._adjustments is not None:
+            self._adjustments.keep(plan.run_id, plan.spec.classes, adjustment(train, plan))
+        return self._trainer.train(order, self.name, train)
+
+    def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Judge on the images held out. Raises DataError."""
+        data = self._data(order.plan)
+        held_out = data.validation if order.split == "validation" else data.test
+        own = {self.name: adjustment(data.train, order.plan)}
+        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, own)
+        return evaluation
+
+    def look(self) -> None:
+        """Let go of images that have changed, while there is nothing to do. Raises OSError."""
+        if self._source.look():
+            self._trainer.release_images()
+
+    def _data(self, plan: Plan) -> StoreData:
+        try:
+            return self._source.open(plan)
+        except FedshelfError:
+            self._trainer.release_images()  # of photos that are no longer to be used
+            raise

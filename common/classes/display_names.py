@@ -1,0 +1,123 @@
+"""Names of products for people, where classes are called otherwise: folders by number, say.
+
+The classes stay what they are wherever programs meet: in models, messages and files of results.
+"""
+
+import csv
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.classes.spelling import normal
+from common.errors import ConfigError
+from common.system.csv_text import Line, read_lines
+from common.system.files import write_text
+
+FILE = "class-names.csv"  # in a run's directory, in the form that `read` takes
+HEADER = ("folder", "name")
+_NAMED = 5  # classes that a sentence names before it only counts them
+
+ProductNames = Mapping[str, str]
+"""Class (the name of its folder) -> what people call it; a class that is not in it is called like its folder."""
+
+
+def read(path: Path) -> dict[str, str]:
+    """The names in a CSV file of folder,name, with or without that first line.
+
+    Raises ConfigError if there is no such file, or for a line that is no pair, a folder that is named twice and two
+    folders of one name; DataError if the file cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"--class-names got {path}, which is no file; expected a CSV file with a line folder,name for each class."
+        )
+    names: dict[str, str] = {}
+    folders: dict[str, str] = {}
+    for line in _pairs(path):
+        folder, name = _composed(line.cells[0]), " ".join(line.cells[1].split())
+        if folder in names:
+            raise ConfigError(
+                f"{path}, line {line.number} names the folder {folder!r} again, {name!r} after {names[folder]!r};"
+                " expected one line for each folder: remove one."
+            )
+        if (other := folders.setdefault(normal(name), folder)) != folder:
+            raise ConfigError(
+                f"{path}, line {line.number} calls the folder {folder!r} {name!r}, like the folder {other!r}; expected"
+                " a name of its own for each, so that people can tell them apart."
+            )
+        names[folder] = name
+    if not names:
+        raise ConfigError(f"{path} names no class; expected a line folder,name for each.")
+    return names
+
+
+def record(directory: Path, names: ProductNames) -> None:
+    """Keep the names in a run's directory, for its reports and for when it goes on; no file if there are none.
+
+    Raises OSError.
+    """
+    if not names:
+        (directory / FILE).unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *names.items()])
+    write_text(directory / FILE, text.getvalue())
+
+
+def recorded(directory: Path) -> dict[str, str]:
+    """The names that a run's directory has; none if nobody gave any. Raises ConfigError, DataError."""
+    path = directory / FILE
+    return read(path) if path.exists() else {}
+
+
+def settle(directory: Path, names: ProductNames | None) -> ProductNames:
+    """The names that hold from now on in a run's directory: those given, which it keeps, or None for those it has.
+
+    Raises ConfigError, DataError, OSError.
+    """
+    if names is None:
+        return recorded(directory)
+    record(directory, names)
+    return names
+
+
+def check(names: ProductNames, classes: Sequence[str]) -> str:
+    """The sentence that tells which names are of no class of the run; empty if all are.
+
+    Raises ConfigError if a class would be called like another one, which has no line.
+    """
+    unnamed = {normal(label): label for label in classes if _composed(label) not in names}
+    for folder, name in names.items():
+        if (other := unnamed.get(normal(name))) is not None and folder in map(_composed, classes):
+            raise ConfigError(
+                f"--class-names calls the folder {folder!r} {name!r}, as another class of the run is called that has no"
+                f" line, {other!r}; give that one a name, too."
+            )
+    unknown = [repr(folder) for folder in names if folder not in map(_composed, classes)]
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    return f"--class-names has lines for folders that are no class of the run: {', '.join(unknown[:_NAMED])}{more}."
+
+
+def called(names: ProductNames, label: str) -> str:
+    """Return the name that people use for a class; without one, the folder's name."""
+    return names.get(_composed(label), label)
+
+
+def _pairs(path: Path) -> list[Line]:
+    """Its lines of two cells, without the first one if that only names the columns. Raises ConfigError, DataError."""
+    lines, _ = read_lines(path)
+    for number, cells in lines:
+        if len(cells) < 2 or not all(cells[:2]) or any(cells[2:]):
+            raise ConfigError(
+                f"{path}, line {number} has {','.join(cells)!r}; expected folder,name (a name with a comma in it stands"
+                ' in double quotes: 10,"Shirts, blue").'
+            )
+    return lines[1:] if lines and tuple(cell.casefold() for cell in lines[0].cells[:2]) == HEADER else lines
+
+
+def _composed(label: str) -> str:
+    """A folder's name in the form in which spreadsheets write it: some file systems take letters apart."""
+    return unicodedata.normalize("NFC", label)

@@ -1,0 +1,1 @@
+"""Decoded images on disk, so that photos are decoded once."""

@@ -1,0 +1,92 @@
+"""Photos that are gone leave the pixel cache, too: their rows, their hashes and their names.
+
+Those that cannot be reached for the moment stay in it, for a week: see `common.images.listing.reachable`.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from common.images.cache.cache import index_path_of, pixel_name, read_index, remove_interrupted
+from common.images.cache.location import pixel_folder
+from common.images.cache.pixel_file import copy_without, digests_of
+from common.images.decoding import content_digests
+from common.images.listing.reachable import UnreachableError, check_reachable
+from common.system.files import write_atomic
+
+UNREACHABLE_SECONDS = 7 * 24 * 3600  # for which pixels of photos that cannot be reached are kept
+UNNAMED_SECONDS = 24 * 3600  # a pixel file that no index names is being built, or was left by a killed process
+
+
+def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = False) -> int:
+    """Take photos that were deleted or changed out of all pixel files of this user; return how many contents went.
+
+    root, paths: a folder of photos, all files in it and those that were, for those of them that no index tells of yet
+    is_emptied:  whether it is sure that there are none because they were deleted
+
+    Raises OSError (disk full): then some of the files are as they were.
+    """
+    directory, own = pixel_folder(), index_path_of(root)
+    gone = 0
+    for path in sorted(directory.glob("*.json")):
+        of_root = path == own
+        gone += _forget_deleted_of(path, paths if of_root else (), is_emptied=is_emptied and of_root)
+    _remove_unnamed(directory)
+    remove_interrupted(directory)
+    return gone
+
+
+def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:
+    """Do so for one folder of photos, whose index this is; paths: files in it that the index need not tell of."""
+    index = read_index(index_path)
+    files = sorted({*map(Path, index["files"]), *paths})
+    read = content_digests.read(files, index["files"], time.time_ns())
+    missing = [path for path, digest in zip(files, read.digests, strict=True) if not isinstance(digest, bytes)]
+    had_any = bool(files) or any(digests_of(index_path.parent / Path(name).name) for name in index["pixels"].values())
+    marker = index_path.with_suffix(".unreachable")
+    try:
+        check_reachable(missing, is_any_left=read.has_any() or is_emptied or not had_any)
+    except UnreachableError:
+        if not marker.exists():
+            marker.touch(mode=0o600)
+        if marker.stat().st_mtime > time.time() - UNREACHABLE_SECONDS:
+            return 0
+    marker.unlink(missing_ok=True)
+    present = {digest.hex() for digest in read.digests if isinstance(digest, bytes)}
+    gone = set[str]()
+    pixels, old = {}, []
+    for tag, name in index["pixels"].items():
+        path = index_path.parent / Path(name).name
+        digests = digests_of(path)
+        lost = {digest for digest in digests if digest not in present}
+        gone |= lost
+        if lost:
+            old.append(path)
+            digests = [digest for digest in digests if digest not in lost]
+            path = index_path.parent / pixel_name(tag, digests)
+            if digests:
+                copy_without(lost, old[-1], path)
+        if digests:
+            pixels[tag] = path.name
+    if gone or read.known.keys() != index["files"].keys():
+        _write_index(index_path, {"files": read.known, "pixels": pixels})
+    for path in old:
+        path.unlink(missing_ok=True)  # whoever has it mapped keeps it until he lets go
+    return len(gone)
+
+
+def _write_index(path: Path, index: "dict[str, Collection[str]]") -> None:
+    if index["pixels"]:
+        write_atomic(path, lambda file: file.write(json.dumps(index).encode()), private=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_unnamed(directory: Path) -> None:
+    named = {Path(name).name for path in directory.glob("*.json") for name in read_index(path)["pixels"].values()}
+    for path in directory.glob("*.pixels"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be removing it too
+            if path.name not in named and path.stat().st_mtime < time.time() - UNNAMED_SECONDS:
+                path.unlink()

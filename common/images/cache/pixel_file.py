@@ -1,0 +1,110 @@
+"""A file of decoded photos: their rows of pixels, then a JSON trailer, its length and a magic number."""
+
+import json
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.images.decoding.decode import PixelFormat
+from common.system.files import write_atomic
+
+_MAGIC = b"fedshelf"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A pixel file: `unusable` maps the hashes of files without a row to the reason."""
+
+    pixels: NDArray[np.uint8]
+    digests: list[str]
+    unusable: dict[str, str]
+
+    def rows(self) -> dict[str, int]:
+        """Hash -> row."""
+        return {digest: row for row, digest in enumerate(d for d in self.digests if d not in self.unusable)}
+
+
+def open_stored(path: Path, form: PixelFormat) -> Stored | None:
+    """Map a pixel file, or None if it is absent, cut off or not what its name says."""
+    try:
+        with path.open("rb") as file:
+            trailer, size = _read_trailer(file)
+            digests, unusable = trailer["digests"], trailer["unusable"]
+            shape = (sum(digest not in unusable for digest in digests), *form.shape)
+            if trailer["format"] != form.tag or int(np.prod(shape)) != size:
+                return None
+            # Mode "c": private to this process and writable, so torch takes it without copying or warning.
+            pixels = np.memmap(file, np.uint8, "c", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Stored(pixels, digests, unusable)
+
+
+def verdicts_of(path: Path) -> dict[str, str]:
+    """Hash -> reason, or nothing, of all photos of a pixel file; empty if it is absent or not whole."""
+    try:
+        with path.open("rb") as file:
+            trailer, _ = _read_trailer(file)
+        return {str(digest): str(trailer["unusable"].get(digest, "")) for digest in trailer["digests"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def digests_of(path: Path) -> list[str]:
+    """Return the hashes (hex) of all files of a pixel file, in order; none if it is absent or not whole."""
+    try:
+        with path.open("rb") as file:
+            return [str(digest) for digest in _read_trailer(file)[0]["digests"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def copy_without(gone: Set[str], source: Path, target: Path) -> None:
+    """Write the pixel file `source`, without the photos of these hashes (hex), as `target`. Raises OSError."""
+    with source.open("rb") as file:
+        trailer, size = _read_trailer(file)
+        unusable = {digest: reason for digest, reason in trailer["unusable"].items() if digest not in gone}
+        rows = [digest for digest in trailer["digests"] if digest not in trailer["unusable"]]
+        length = size // max(len(rows), 1)
+        file.seek(0)
+
+        def write(copy: BinaryIO) -> None:
+            for digest in rows:
+                row = file.read(length)
+                if digest not in gone:
+                    copy.write(row)
+            digests = [digest for digest in trailer["digests"] if digest not in gone]
+            copy.write(_trailer(trailer["format"], digests, unusable))
+
+        write_atomic(target, write, private=True)
+
+
+def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
+    """A pixel file's trailer, and the bytes before it. Raises ValueError for a file that does not end with one."""
+    tail = 8 + len(_MAGIC)
+    size = file.seek(0, 2)
+    file.seek(max(0, size - tail))
+    end = file.read()
+    length = int.from_bytes(end[:8], "little")
+    if end[8:] != _MAGIC or length > size - tail:
+        raise ValueError("no trailer")
+    file.seek(size - tail - length)
+    return json.loads(file.read(length)), size - tail - length
+
+
+def trailer_of(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
+    """The end of a pixel file.
+
+    digests:  hashes (hex) of all files, in the order of the rows
+    unusable: hash -> why that file has no row
+    """
+    return _trailer(form.tag, digests, unusable)
+
+
+def _trailer(tag: str, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
+    text = json.dumps({"format": tag, "digests": [*digests], "unusable": {**unusable}}).encode()
+    return text + len(text).to_bytes(8, "little") + _MAGIC

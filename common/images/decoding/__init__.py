@@ -1,0 +1,1 @@
+"""Image files decoded to pixels, within limits on what a file may cost."""

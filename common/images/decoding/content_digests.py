@@ -1,0 +1,133 @@
+"""What files hold, as hashes; files that did not change since the last time are not read again.
+
+A file is taken as unchanged if its size, modification time, change time and inode are those
+remembered. The change time is the kernel's: unlike the modification time nobody can set it back.
+Like Git with its index ("racy Git", https://git-scm.com/docs/racy-git), we do not trust a file that
+had just changed when it was hashed: a second change within one tick of the clock would not show.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.images.decoding import formats
+from common.images.decoding.decode import NotUsableError
+from common.images.decoding.parallel import in_order
+
+DIGEST_BYTES = 20
+MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+_START_BYTES = 512
+SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
+
+NO_SUCH_FILE = "no such file"
+
+Known = Mapping[str, tuple[list[int], str]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was read.
+
+    digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be read
+    known:   path -> (size, modification, change, inode), hash; what `read` wants the next time
+    """
+
+    digests: tuple[bytes | NotUsableError, ...]
+    known: Known
+
+    def has_any(self) -> bool:
+        """Return whether any of the files could be read."""
+        return any(isinstance(digest, bytes) for digest in self.digests)
+
+
+def lost(known: Known, now: Contents) -> list[Path]:
+    """Return the files that `known` tells of and that are not, as it tells of them, among those read `now`."""
+    return [Path(name) for name in known if name not in now.known]
+
+
+def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
+    """Hash files, except those that `known` tells are unchanged. `now_ns`: the time at the start (Unix, ns)."""
+    paths = list(paths)
+    found: dict[Path, bytes | NotUsableError] = {}
+    remembered: dict[str, tuple[list[int], str]] = {}
+    changed = []
+    for path in dict.fromkeys(paths):
+        if is_unchanged(path, known):
+            entry = remembered[str(path)] = known[str(path)]
+            found[path] = bytes.fromhex(entry[1])
+        else:
+            changed.append(path)
+    for path, (digest, fingerprint) in zip(changed, in_order(_hash, changed), strict=True):
+        found[path] = digest
+        if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
+            remembered[str(path)] = fingerprint, digest.hex()
+    return Contents(tuple(found[path] for path in paths), remembered)
+
+
+def read_photo(path: Path) -> bytes:
+    """The bytes of a file that may be a photo. Raises NotUsableError."""
+    if reason := objection(path):
+        raise NotUsableError(reason)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotUsableError(f"unreadable: {error.strerror}") from error
+
+
+def objection(path: Path) -> str:
+    """Why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
+    try:
+        if not path.is_file():  # before opening it: a named pipe would wait for ever
+            return "not a file" if path.exists() else _missing(path)
+        if path.stat().st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES >> 20} MiB"
+        with path.open("rb") as file:
+            return formats.objection(file.read(_START_BYTES))
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    except ValueError:  # a name from a CSV file that is none
+        return "not a file name"
+
+
+def is_unchanged(path: Path, known: Known) -> bool:
+    """Whether the file is still the one that `known` tells of; False if that tells nothing of it."""
+    entry = known.get(str(path))
+    return entry is not None and _fingerprint_now(path) == entry[0]
+
+
+def digest_of(data: bytes) -> bytes:
+    """The hash of a file that holds `data`."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
+    """A file's hash and fingerprint; the fingerprint is empty if the file changed meanwhile."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: a named pipe would wait for ever
+            return NotUsableError("not a file"), []
+        with path.open("rb") as file:
+            before = _fingerprint(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
+            after = _fingerprint(os.fstat(file.fileno()))
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        return NotUsableError(_missing(path) if is_missing else f"unreadable: {error.strerror}"), []
+    return digest, after if before == after else []
+
+
+def _missing(path: Path) -> str:
+    return "a link that leads nowhere" if path.is_symlink() else NO_SUCH_FILE
+
+
+def _fingerprint_now(path: Path) -> list[int]:
+    try:
+        return _fingerprint(path.stat())
+    except OSError:
+        return []
+
+
+def _fingerprint(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

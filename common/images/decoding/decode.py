@@ -1,0 +1,165 @@
+"""One photo's bytes to a small square of uint8 pixels."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, UnidentifiedImageError
+
+from common.images.decoding import libtiff
+from common.images.decoding.depth import is_deep, to_eight_bits
+from common.images.decoding.formats import NO_IMAGE, TIFF_MAGIC, formats_of, heif_version, unreadable, without_metadata
+from common.images.decoding.limits import LOCAL, Limits, memory_needed, room
+
+VERSION = 2  # raise it when a change here changes pixels: every cache is then built anew
+
+# EXIF orientation -> how to turn the stored pixels upright (EXIF 2.32, tag 0x0112).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter: off a person's screen with them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+libtiff.silence()
+
+
+class NotUsableError(Exception):
+    """A file that is left out; its text is the reason in a few words."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What photos are decoded to.
+
+    image_size: pixels, side of the square
+    channels:   1 (grey) or 3 (RGB)
+    denoise:    pixels, side of a median filter; 0: none
+    """
+
+    image_size: int
+    channels: int = 3
+    denoise: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.image_size >= 1, self
+        assert self.channels in (1, 3), self
+        assert self.denoise in (0, 3, 5), self
+
+    @property
+    def mode(self) -> Literal["L", "RGB"]:
+        """Pillow's name for the channels."""
+        return "L" if self.channels == 1 else "RGB"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.image_size, self.image_size, self.channels
+
+    @property
+    def tag(self) -> str:
+        """All that decides the pixels of given bytes; another Pillow may decode and resize differently."""
+        return f"{self.image_size} {self.channels} {self.denoise} {decoder_tag()}"
+
+
+def decoder_tag() -> str:
+    """The versions of all that decodes: they decide which photos can be decoded, whatever the format."""
+    return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
+
+
+def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np.uint8]:
+    """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
+
+    The median filter works at the decoded size: it means the same for every camera's resolution,
+    and it costs next to nothing. Of several frames or pages the first is taken. Within its `limits` it waits for other
+    decodes to end. Raises NotUsableError with the reason.
+    """
+    if not data:
+        raise NotUsableError("empty file")
+    with _errors_as_reasons(data), open_photo(data) as image:
+        is_webp = image.format == "WEBP"
+        is_costly = is_webp or image.has_transparency_data
+        if objection := limits.objection(image.width, image.height, is_costly=is_costly):
+            raise NotUsableError(objection)
+        # Decoders of JPEG leave out what would be thrown away; the progressive ones keep all coefficients all the same.
+        full = image.width * image.height
+        image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
+        pixels = full if image.info.get("progressive") else image.width * image.height
+        with room(limits, memory_needed(pixels, is_webp=is_webp)):
+            small = _upright(_square(image, form), image)
+    if form.denoise:
+        small = small.filter(ImageFilter.MedianFilter(form.denoise))
+    return np.asarray(small, dtype=np.uint8).reshape(form.shape)
+
+
+def open_photo(data: bytes) -> Image.Image:
+    """Read a photo's header; pixels are decoded later. Raises NotUsableError for a format without a reader here.
+
+    Raises as Pillow does for what is no photo.
+    """
+    formats = formats_of(data)
+    if reason := unreadable(formats):
+        raise NotUsableError(reason)
+    readable = without_metadata(data) if "HEIF" in formats else data
+    return Image.open(io.BytesIO(readable), formats=formats)
+
+
+@contextmanager
+def _errors_as_reasons(data: bytes) -> Iterator[None]:
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise NotUsableError(_unidentified(data)) from None
+    except Image.DecompressionBombError:
+        raise NotUsableError("too large: a decompression bomb") from None
+    except (NotUsableError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly everything on broken files
+        raise NotUsableError("truncated" if "truncated" in str(error).lower() else "broken") from error
+
+
+def _unidentified(data: bytes) -> str:
+    if data.startswith(TIFF_MAGIC):
+        return "a TIFF of an unusual kind"
+    return "broken" if data[4:8] == b"ftyp" and formats_of(data) else NO_IMAGE
+
+
+def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
+    """Resize to S x S in the wanted mode."""
+    side = form.image_size
+    image.load()
+    if is_deep(image):
+        shallow = to_eight_bits(image)
+        if shallow is None:
+            raise NotUsableError("without any contrast: all its pixels are alike")
+        image = shallow
+    if image.has_transparency_data:
+        whole = image if image.mode == "RGBA" else image.convert("RGBA")  # to convert it would copy it
+        small = whole.resize((side, side), Image.Resampling.BILINEAR)
+        image = Image.new("RGBA", small.size, "white")
+        image.alpha_composite(small)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    if image.mode != form.mode:
+        image = image.convert(form.mode)
+    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def _upright(small: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn the small square instead of the large photo. An unreadable EXIF block turns nothing."""
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
+    except Exception:  # a camera's malformed EXIF does not make its photo unusable
+        turn = None
+    return small if turn is None else small.transpose(turn)

@@ -1,0 +1,174 @@
+"""The layout of a folder of photos: class folders, or class folders inside the splits of a data set.
+
+    hat/1.jpg   shirt/1.jpg                 classes
+    train/hat/1.jpg   test/hat/2.jpg        splits, in any case and by any name that `split_names` knows
+
+Whatever could be read in two ways is refused: a class "Training" that nobody sells would spoil every score unseen.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from common import wording
+from common.classes.spelling import normal
+from common.errors import DataError
+from common.images.listing.listing import Entry, entries, has_photos, is_photo
+from common.images.listing.split import Split
+from common.images.listing.split_names import split_named
+
+_JUST_IMAGES = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages"}
+_NAMED = 5  # folders that a sentence names before it only counts them
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A folder of photos, one level deep.
+
+    has_photos: whether photos lie directly in it
+    folders:    names of those of its sub-folders that have photos, at any depth
+    """
+
+    name: str
+    path: Path
+    has_photos: bool
+    folders: tuple[str, ...]
+
+    @property
+    def split(self) -> Split | None:
+        """The split that its name means, if any."""
+        return split_named(self.name)
+
+    @property
+    def is_nested(self) -> bool:
+        """True if all its photos lie in sub-folders."""
+        return bool(self.folders) and not self.has_photos
+
+
+def look_inside(folders: Iterable[Entry]) -> list[Inside]:
+    """Those of the folders that have photos, at any depth."""
+    found = []
+    for folder in folders:
+        inside = entries(folder.path, folder.name, [])
+        below = tuple(entry.name for entry in inside if entry.is_folder and has_photos(entry.path))
+        direct = any(is_photo(entry.name) for entry in inside if not entry.is_folder)
+        if direct or below:
+            found.append(Inside(folder.name, folder.path, direct, below))
+    return found
+
+
+def split_folders(root: Path, folders: Sequence[Entry], classes: Collection[str]) -> dict[str, Split]:
+    """Name -> split of those folders directly in `root` that hold the classes of a split; none: they are classes.
+
+    classes: names that are known to be classes, also where they could be those of splits
+
+    Raises DataError for an arrangement that could be read in two ways.
+    """
+    inside = look_inside(folders)
+    splits = [each for each in inside if each.split and each.folders]
+    flat = [each for each in inside if each.split and not each.folders]
+    others = [each for each in inside if not each.split]
+    if splits:
+        _check_splits(root, splits, flat)
+        _check_strays(root, splits, others)
+        return {folder.name: split for folder in folders if (split := split_named(folder.name))}
+    if unclear := [each for each in flat if each.name not in classes]:
+        raise DataError(_flat(root, unclear, [each for each in inside if each not in unclear]))
+    _check_classes(root, inside)
+    return {}
+
+
+def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) -> None:
+    counts = Counter(each.split for each in (*splits, *flat))
+    for split, count in counts.items():
+        if count > 1:
+            names = listed([each.name for each in (*splits, *flat) if each.split == split])
+            raise DataError(
+                f"{root} has {names}, which all mean the {split} split; expected one folder for each split: put their "
+                "photos together, or rename what is none."
+            )
+    if flat:
+        raise DataError(
+            f"{root}: {listed([each.name for each in splits])} {_hold(splits)} class folders, but "
+            f"{listed([each.name for each in flat])} {_hold(flat)} photos only; expected class folders in each: sort "
+            "those photos into class folders, or move that folder away."
+        )
+    for each in splits:
+        _check_class_folders(root, each)
+
+
+def _check_class_folders(root: Path, split: Inside) -> None:
+    """Raises DataError if what a split holds are no classes, or these hold splits once more."""
+    for each in look_inside(entry for entry in entries(split.path, split.name, []) if entry.is_folder):
+        if splits := [name for name in each.folders if split_named(name)]:
+            raise DataError(
+                f"{root}: {split.name}/{each.name} holds {listed(splits)}, called like a split of a data set, within "
+                f"{split.name}; expected photos of one split only: move them to {splits[0]}/{each.name}, or rename "
+                "the folder."
+            )
+    if split.has_photos or len(split.folders) > 1:
+        return
+    (only,) = split.folders
+    if only.casefold() in _JUST_IMAGES or split_named(only) or normal(only) == normal(split.name):
+        raise DataError(
+            f"{root}: {split.name} holds one folder, {only}, which is no product class; expected a folder per class, "
+            f"such as {split.name}/shirt/1.jpg: sort the photos into class folders, or give a CSV file of image,label."
+        )
+
+
+def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]) -> None:
+    """Raises DataError if folders beside those of splits may be classes; what is surely none is left out, counted."""
+    classes = [{normal(name) for name in each.folders} for each in splits]
+    agree = any(one & other for one, other in combinations(classes, 2))
+    alike = [each for each in others if any(normal(each.name) in names for names in classes)]
+    if doubtful := alike if agree else others:
+        raise DataError(
+            f"{root} has {listed([each.name for each in splits])}, which {_hold(splits)} class folders, beside "
+            f"{listed([each.name for each in doubtful])}; expected either folders of splits or folders of classes: "
+            "move the latter into the former, or away."
+        )
+
+
+def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
+    """Raises DataError if folders that are taken for classes hold the splits, or are one folder of all images."""
+    for each in inside:
+        if splits := [name for name in each.folders if split_named(name)]:
+            raise DataError(
+                f"{root}: {each.name} holds {listed(splits)}, as a data set does; if {each.name} is the data set, give "
+                f"{each.path}; if it is a product class, put the split above it: {splits[0]}/{each.name}."
+            )
+    if len(inside) == 1 and inside[0].name.casefold() in _JUST_IMAGES:
+        (only,) = inside
+        way = f"give {only.path}" if only.is_nested else "sort the photos, or give a CSV file of image,label"
+        raise DataError(
+            f"{root} holds its photos in one folder, {only.name}, which is no product class; expected a folder per "
+            f"class, such as {root.name}/shirt/1.jpg: {way}."
+        )
+
+
+def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
+    """The sentence about folders that are called like splits and hold photos without class folders."""
+    names = listed([each.name for each in flat])
+    if not others:
+        return (
+            f"{root}: {names} {_hold(flat)} photos but no class folders; expected {flat[0].name}/shirt/1.jpg: sort the "
+            "photos into class folders."
+        )
+    return (
+        f"{root} has {names}, called like a split of a data set, beside {listed([each.name for each in others])}; "
+        "expected either folders of classes or folders of splits: move the photos of a split away, or rename the "
+        "folder (or name it in data.classes, at a store in its policy's classes) if it is a product class."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a sentence: "a, b and c"; of more than a few, the first and how many others."""
+    if len(names) > _NAMED:
+        return wording.first_of(names, _NAMED)
+    return wording.listed(names)
+
+
+def _hold(folders: Sequence[Inside]) -> str:
+    return "holds" if len(folders) == 1 else "hold"

@@ -1,0 +1,187 @@
+"""A store's photos, opened: scanned, decoded, split, and told in plain words."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from common.classes.spelling import normal, places
+from common.errors import DataError
+from common.images.cache.cache import Progress, open_pixels
+from common.images.decoding.decode import NotUsableError, PixelFormat
+from common.images.folder.left_out import listed
+from common.images.folder.photo_splits import splits_of
+from common.images.folder.scan import Photo, expected, scan
+from common.images.listing.split import SPLITS, Split, SplitRule
+from common.images.types import Images
+from common.suggest import nearest
+from common.wording import counted
+
+EMPTY_CLASS = "empty class"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Photos ready for training.
+
+    classes:    names of the classes that have usable photos, sorted; labels count from 0 in this order
+    splits:     train, validation and test, each possibly empty, sharing one memory-mapped array
+    left_out:   (name relative to the folder, reason) of what could not be used, sorted
+    duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
+                unless the folder's own sub-folders separate them)
+    unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
+    unopened:   how many photos without a class there are, if they were not asked for
+    given:      the splits that the folder's own sub-folders name
+    notes:      sentences about how a CSV file was read
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[Split, Images]
+    left_out: tuple[tuple[str, str], ...]
+    duplicates: int
+    unlabelled: Mapping[Split, Images]
+    unopened: int
+    given: frozenset[Split] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def untrained(self) -> tuple[str, ...]:
+        """Classes that have images held out, and none to train on, by any spelling: several are merged or refused."""
+        trained = {normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())}
+        held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
+        return tuple(self.classes[label] for label in sorted(held_out) if normal(self.classes[label]) not in trained)
+
+    def summary(self) -> str:
+        """One sentence or two for a person."""
+        sizes = {split: len(images) for split, images in self.splits.items()}
+        parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
+        text = f"{counted(sum(sizes.values()), 'image')} in {counted(len(self.classes), 'class', 'classes')} ({parts})"
+        if without := sum(map(len, self.unlabelled.values())):
+            text += f" and {counted(without, 'image')} without a class"
+        if self.duplicates:
+            text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
+        if self.unopened:
+            text += f"; {counted(self.unopened, 'photo')} without a class not used"
+        if untrained := self.untrained():
+            text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
+        if self.left_out:
+            text += f"; left out {listed(self.left_out)}"
+        return " ".join(f"{sentence}." for sentence in (text, *self.notes))
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Options for reading the photos of a folder.
+
+    rule:    how photos are held out; see `common.images.listing.split`
+    classes: names that are known to be classes; see `scan`
+    store:   of a CSV file with a column of stores, the one whose photos are wanted; None: all
+    """
+
+    rule: SplitRule = "class"
+    classes: Collection[str] = ()
+    store: str | None = None
+
+
+AS_FOUND = Arrangement()
+
+
+def open_folder(
+    path: Path,
+    *,
+    image_size: int,
+    channels: int,
+    denoise: int = 0,
+    unlabelled: bool = False,
+    arrangement: Arrangement = AS_FOUND,
+    progress: Progress | None = None,
+) -> Folder:
+    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache` for the cost.
+
+    Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
+    `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 of each class by
+    content; if there are some but none for validation, a tenth of train becomes validation. The order of images
+    depends on names only. `progress` gets (done, total) while photos are decoded.
+
+    unlabelled: open photos without a class, too; without this, they are not even decoded
+
+    Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
+    """
+    found, root = scan(path, arrangement.classes), path
+    if arrangement.store is not None:
+        found, root = found.of_store(arrangement.store), path / arrangement.store
+    form = PixelFormat(image_size, channels, denoise)
+    photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
+    decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
+    usable, digests, unusable = sort_out(photos, decoded.digests)
+    left_out = [*found.left_out, *unusable]
+    names = tuple(sorted({photo.label for photo in usable} - {""}))
+    left_out += [(label, EMPTY_CLASS) for label in found.labels - set(names)]
+    if not usable:
+        raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
+    numbers = {"": -1} | {label: number for number, label in enumerate(names)}
+    whole = Images.whole(torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable]))
+    placed = list(zip(usable, splits_of(usable, digests, arrangement.rule), strict=True))
+    return Folder(
+        classes=names,
+        splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
+        left_out=tuple(sorted(left_out)),
+        duplicates=len(digests) - len(set(digests)),
+        unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
+        unopened=0 if unlabelled else len(found.unlabelled),
+        given=frozenset(photo.split for photo in usable if photo.split),
+        notes=found.notes,
+    )
+
+
+def sort_out(
+    photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
+) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
+    """The photos that can be used, their contents' hashes in the same order, and (name, reason) of the others."""
+    usable, known, left_out = [], [], []
+    for photo, digest in zip(photos, digests, strict=True):
+        if isinstance(digest, NotUsableError):
+            left_out.append((photo.name, str(digest)))
+        else:
+            usable.append(photo)
+            known.append(digest)
+    return usable, known, left_out
+
+
+def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
+    """The images of each split, given the split of each row; None: of none."""
+    rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
+    return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
+
+
+def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Folder:
+    """The same photos with labels that index the run's ordered class list `to`.
+
+    merge: whether a class may be spelt otherwise there; see `common.classes.spelling`
+
+    Raises DataError naming the first class of the folder that is not in the list, and the nearest that is.
+    """
+    numbers = places(folder.classes, to, merge=merge)
+    for name in folder.classes:
+        if name not in numbers:
+            raise DataError(_unknown(name, to))
+    table = torch.tensor([numbers[name] for name in folder.classes])
+    shared = table[next(iter(folder.splits.values())).labels]
+    splits = {split: replace(images, labels=shared) for split, images in folder.splits.items()}
+    return replace(folder, classes=to, splits=splits)
+
+
+def _unknown(name: str, to: tuple[str, ...]) -> str:
+    known = nearest(name, to)
+    hint = f"; the nearest is {known!r}" if known else f"; they are {', '.join(to)}"
+    return (
+        f"Class {name!r} is not one of the run's {len(to)} classes{hint}. "
+        "Rename or move that folder, or have the server add the class."
+    )
+
+
+def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
+    found = listed(sorted(left_out)) if left_out else "nothing"
+    if unopened:
+        found = f"{counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
+    return f"No usable image in {path}: expected {expected(path)}; found {found}."

@@ -1,0 +1,19 @@
+"""The splits of photos: as their own sub-folders name them, and by content where these say nothing."""
+
+from collections.abc import Sequence
+
+from common.images.folder.scan import Photo
+from common.images.listing.split import HeldOut, Split, SplitRule, splits_by_content
+
+
+def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class") -> list[Split]:
+    """The split of each photo, whose content hashes to the digest in its place; `rule`: see
+    `common.images.listing.split`."""
+    given = {photo.split for photo in photos} - {None}
+    held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
+    held_out -= given
+    rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
+    found = splits_by_content([photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule)
+    chosen = {row: photo.split for row, photo in enumerate(photos) if photo.split}
+    chosen |= zip(rows, found, strict=True)
+    return [chosen[row] for row in range(len(photos))]

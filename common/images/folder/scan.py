@@ -1,0 +1,161 @@
+"""Which files a store's folder, or a CSV file of photos, offers as photos of which class."""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.errors import DataError
+from common.images.folder.layout import split_folders
+from common.images.listing.listing import Entry, LeftOut, entries, files, identity, shown
+from common.images.listing.split import Split
+from common.images.listing.tables import read_table
+
+LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
+TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"
+
+UNLABELLED = "unlabelled"
+_UNLABELLED = {UNLABELLED, "unlabeled"}
+OUTSIDE_CLASSES = "not in a class folder"
+OUTSIDE_SPLITS = "not in train, validation or test"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file that may be a photo.
+
+    name:  path relative to the folder, with slashes, Unicode form NFC: the same on every disk
+    label: class name, NFC
+    split: the split that its sub-folder or the CSV file names, or None
+    store: the store that the CSV file names, or empty
+    """
+
+    name: str
+    path: Path
+    label: str
+    split: Split | None = None
+    store: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found, before any file is read.
+
+    photos:     sorted by name, whatever order the file system has
+    labels:     all classes, those without photos too
+    left_out:   (name, reason)
+    unlabelled: photos in a folder `unlabelled` beside those of the classes; their label is empty
+    notes:      sentences for a person about how a CSV file was read
+    """
+
+    photos: tuple[Photo, ...]
+    labels: frozenset[str]
+    left_out: tuple[tuple[str, str], ...]
+    unlabelled: tuple[Photo, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of_store(self, store: str) -> "Scan":
+        """Return the photos of one store, from a CSV file with a column of stores."""
+        photos = tuple(photo for photo in self.photos if photo.store == store)
+        return Scan(photos, frozenset(photo.label for photo in photos), ())
+
+
+@dataclass
+class _Findings:
+    photos: list[Photo] = field(default_factory=list)
+    labels: set[str] = field(default_factory=set)
+    left_out: LeftOut = field(default_factory=list)
+    unlabelled: list[Photo] = field(default_factory=list)
+
+    def scan(self) -> Scan:
+        photos, unlabelled = (
+            tuple(sorted(found, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path))))
+            for found in (self.photos, self.unlabelled)
+        )
+        return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
+
+
+def is_table(root: Path) -> bool:
+    """Return whether this is a CSV file, or one separated by tabs (.tsv)."""
+    return root.is_file() and root.suffix.lower() in (".csv", ".tsv")
+
+
+def expected(root: Path) -> str:
+    """Describe the layout expected of a folder of photos, or of a CSV file."""
+    return TABLE_LAYOUT if is_table(root) else LAYOUT.format(root.name)
+
+
+def scan(root: Path, classes: Collection[str] = ()) -> Scan:
+    """List the photos of a folder or of a CSV file. Links are followed, each folder once per class.
+
+    classes: names that are known to be classes, so that a class may be called "train", which else means a split
+
+    Raises DataError if `root` is missing, cannot be read, is neither a folder nor a CSV file, is a malformed CSV file,
+    or can be read in two ways; see `common.images.folder.layout`.
+    """
+    try:
+        if root.is_dir():
+            os.scandir(root).close()
+            return _scan_folder(root, classes)
+        if is_table(root):
+            return _scan_csv(root)
+        got = "is neither a folder nor a CSV file" if root.exists() else "does not exist"
+    except OSError as error:
+        raise DataError(
+            f"{root} cannot be read ({error.strerror}); let the user who runs this command read it."
+        ) from error
+    raise DataError(f"{root} {got}; expected a folder with {LAYOUT.format(root.name)}.")
+
+
+def is_unlabelled(name: str) -> bool:
+    """Return whether a folder of this name, beside the class folders, holds photos without a class."""
+    return name.casefold() in _UNLABELLED
+
+
+def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
+    """The classes of `root`, or of its train, validation and test sub-folders; and what has no class yet."""
+    findings = _Findings()
+    top = entries(root, root.name, findings.left_out)
+    splits = split_folders(root, [entry for entry in top if entry.is_folder and not is_unlabelled(entry.name)], classes)
+    if not splits:
+        _scan_classes(top, "", None, (root,), findings)
+        return findings.scan()
+    for entry in top:
+        if entry.is_folder and is_unlabelled(entry.name):
+            _scan_classes([entry], "", None, (root,), findings)
+        elif entry.is_folder and entry.name in splits:
+            inside = entries(entry.path, entry.name, findings.left_out)
+            _scan_classes(inside, f"{entry.name}/", splits[entry.name], (root, entry.path), findings)
+        elif entry.is_folder:
+            strays = files(entry.path, entry.name, {identity(root)}, findings.left_out)
+            findings.left_out += [(name, OUTSIDE_SPLITS) for name, _ in strays]
+        else:
+            findings.left_out.append((entry.name, OUTSIDE_SPLITS))
+    return findings.scan()
+
+
+def _scan_classes(
+    found: list[Entry], prefix: str, split: Split | None, above: tuple[Path, ...], findings: _Findings
+) -> None:
+    """Each folder among the entries is a class; all files below it, at any depth, are its photos."""
+    for label, path, is_folder in found:
+        if not is_folder:
+            findings.left_out.append((prefix + label, OUTSIDE_CLASSES))
+            continue
+        below = files(path, prefix + label, {identity(parent) for parent in above}, findings.left_out)
+        if is_unlabelled(label):
+            findings.unlabelled += [Photo(name, file, "", split) for name, file in below]
+        else:
+            findings.labels.add(label)
+            findings.photos += [Photo(name, file, label, split) for name, file in below]
+
+
+def _scan_csv(path: Path) -> Scan:
+    """The photos that a CSV file names; see `common.images.listing.tables`."""
+    table, findings = read_table(path), _Findings()
+    for image, label, split, store in table.rows:
+        findings.labels.add(shown(label))
+        name = shown(Path(image).as_posix())
+        findings.photos.append(Photo(name, path.parent / image, shown(label), split, shown(store)))
+    findings.left_out += [(shown(name), reason) for name, reason in table.left_out]
+    return replace(findings.scan(), notes=table.notes)

@@ -1,0 +1,129 @@
+"""Changes to a store's photos, found without reading any of them: by names, sizes and times.
+
+A look lists all folders again and asks the file system for each file's size, modification time, change time and inode,
+since a photo that is overwritten leaves its folder's time as it was. It reads no file: 10,000 photos on a local disk
+take 30 ms.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import DataError
+from common.images.decoding.content_digests import SETTLED_NS
+from common.images.folder.scan import is_table, scan
+from common.images.listing.listing import is_ignored, is_photo
+
+Fingerprint = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Files that are photos by their names, as paths: those that came, those that went, those of another content."""
+
+    added: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        counts = {"added": len(self.added), "removed": len(self.removed), "changed": len(self.changed)}
+        return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "other files changed"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a store's photos come from, at one moment.
+
+    files:      path -> size, modification time, change time, inode; of a folder its inode; of a missing file nothing
+    is_settled: whether a later change to any of them must show: false where one had just been written, since a second
+                write within one tick of the clock leaves the same times
+    """
+
+    files: Mapping[str, Fingerprint]
+    is_settled: bool
+
+    def paths(self) -> list[Path]:
+        """Return the files that are there."""
+        return [Path(path) for path, known in self.files.items() if len(known) > 1]
+
+    def still_holds(self, now: "Snapshot") -> bool:
+        """Return whether photos that were opened after this look are those of the look `now`."""
+        return self.is_settled and self.files == now.files
+
+    def is_emptied(self, before: "Snapshot", root: Path) -> bool:
+        """Return whether `root` is the very folder that it was in the look `before`, and no file is left in it."""
+        same = self.files.get(str(root))
+        return bool(same) and same == before.files.get(str(root)) and root.is_dir() and not self.paths()
+
+    def difference(self, now: "Snapshot") -> Difference | None:
+        """Return the changes from this look to the look `now`; None: there are none."""
+        if self.files == now.files:
+            return None
+        before, after = ({path for path, known in look.files.items() if known} for look in (self, now))
+        changed = {path for path in before & after if self.files[path] != now.files[path]}
+        parts = (after - before, before - after, changed)
+        return Difference(*(frozenset(path for path in part if is_photo(path)) for part in parts))
+
+
+class Watch:
+    """Looks at the photos of a folder or a CSV file, `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._table: tuple[Fingerprint, list[Path]] | None = None
+
+    def look(self) -> Snapshot:
+        """Return what is there now. Never raises: what cannot be read is told when it is opened."""
+        began = time.time_ns()
+        files = dict(self._named() if is_table(self._root) else _below(str(self._root)))
+        newest = max((known[2] for known in files.values() if len(known) > 1), default=0)
+        return Snapshot(files, newest < began - SETTLED_NS)
+
+    def _named(self) -> Iterable[tuple[str, Fingerprint]]:
+        """Return a CSV file and the files that it names, which are read from it once it has changed."""
+        own = _fingerprint(self._root)
+        if self._table is None or self._table[0] != own:
+            self._table = own, self._read()
+        return [(str(self._root), own), *((str(path), _fingerprint(path)) for path in self._table[1])]
+
+    def _read(self) -> list[Path]:
+        try:
+            found = scan(self._root)
+        except DataError:
+            return []
+        left_out = [self._root.parent / name for name, _ in found.left_out]  # such as photos that are still to come
+        return [*(photo.path for photo in found.photos), *left_out]
+
+
+def _below(root: str) -> Iterator[tuple[str, Fingerprint]]:
+    """Yield all files and folders below `root`, each folder entered once; hidden ones and litter count for nothing."""
+    waiting, seen = [root], set[Fingerprint]()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = Path(folder).stat()
+            identity = (status.st_dev, status.st_ino)
+            yield folder, (status.st_ino,)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_ignored(entry.name):
+                        continue
+                    if entry.is_dir():
+                        waiting.append(entry.path)
+                    else:
+                        yield entry.path, _fingerprint(entry)
+        except OSError:
+            yield folder, ()
+
+
+def _fingerprint(file: "Path | os.DirEntry[str]") -> Fingerprint:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -1,0 +1,82 @@
+"""The columns of a CSV file of photos: found by a first line that names them, or by position if there are two."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import DataError
+from common.images.listing.listing import is_photo
+from common.system.csv_text import Line
+
+# As they are compared: lower case, without blanks, dashes and underscores.
+_IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",
+          "path", "photo", "picture"}  # fmt: skip
+_LABEL = {"label", "labels", "class", "classname", "category", "target", "finelabel", "product"}
+_SPLIT = {"split"}
+_STORE = {"store"}
+_INDEX = {"", "index", "unnamed:0", "id"}  # what pandas writes first
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places of columns, counted from 0; None: there is no such column.
+
+    width:   columns in all
+    has_header: the first line names them
+    others:  names of those that mean nothing here, and their places
+    """
+
+    image: int
+    label: int
+    split: int | None
+    store: int | None
+    width: int
+    has_header: bool
+    others: Mapping[str, int] = field(default_factory=dict)
+
+
+def find_columns(path: Path, first: Line) -> Columns:
+    """Tell the columns by the first line.
+
+    Raises DataError if it names them, but not one of images and one of labels.
+    """
+    names = [_plain(cell) for cell in first.cells]
+    while len(names) > 2 and not names[-1]:
+        names.pop()
+    if not _is_header(names):
+        return Columns(0, 1, None, None, 2, has_header=False)
+    image, label = _places(names, _IMAGE), _places(names, _LABEL)
+    if len(image) != 1 or len(label) != 1:
+        missing = "images" if not image else "labels"
+        got = f"none of {missing}" if not image or not label else "several that may be one of them"
+        raise DataError(
+            f"{path} has the columns {', '.join(filter(None, first.cells))}: {got}; expected one of images (image, "
+            "filename, path, ...) and one of labels (label, class, category, ...): rename them."
+        )
+    split, store = _places(names, _SPLIT), _places(names, _STORE)
+    used = {*image, *label, *split, *store}
+    others = {cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used}
+    return Columns(
+        image[0],
+        label[0],
+        split[0] if split else None,
+        store[0] if store else None,
+        len(names),
+        has_header=True,
+        others={cell: place for cell, place in others.items() if _plain(cell) not in _INDEX},
+    )
+
+
+def _plain(cell: str) -> str:
+    return re.sub(r"[\s_-]", "", cell.casefold())
+
+
+def _is_header(names: list[str]) -> bool:
+    """Return whether these are names of columns: one for images is among them, or one for labels and no photo."""
+    has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
+    return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
+
+
+def _places(names: list[str], known: Collection[str]) -> list[int]:
+    return [place for place, name in enumerate(names) if name in known]

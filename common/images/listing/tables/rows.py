@@ -1,0 +1,185 @@
+"""The rows of a CSV file of photos: which photo, of which class, in which split, at which store."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from common.errors import DataError
+from common.images.listing.listing import is_photo
+from common.images.listing.missing import is_missing
+from common.images.listing.split import Split
+from common.images.listing.split_names import SPLIT_NAMES, split_named
+from common.images.listing.tables.columns import Columns, find_columns
+from common.system.csv_text import Line, read_lines
+from common.wording import listed
+
+_WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_WHOLE = re.compile(r"-?\d+")
+_NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so where some are missing
+
+
+class Row(NamedTuple):
+    """A photo. `image` is a path relative to the CSV file's folder, or an absolute one; `store` may be empty."""
+
+    image: str
+    label: str
+    split: Split | None
+    store: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The photos of a CSV file.
+
+    rows:     photos, each once
+    left_out: (image or line, reason)
+    notes:    sentences for a person about how it was read
+    """
+
+    rows: tuple[Row, ...]
+    left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file of photos.
+
+    Raises DataError, naming the line, if it cannot be read, its columns are in doubt, a line has too few or too many
+    values, a path is of the web or another machine, or a photo has two classes.
+    """
+    lines, note = read_lines(path)
+    if not lines:
+        return Table((), (), ())
+    columns = find_columns(path, lines[0])
+    lines = lines[1:] if columns.has_header else lines
+    _check_splits(path, lines, columns)
+    notes = [note] if note and not all(cell.isascii() for line in lines for cell in line.cells) else []
+    if columns.others:
+        notes.append(f"{path.name}: columns not used: {', '.join(columns.others)}")
+    if columns.store is not None:
+        notes.append(f"{path.name}: the column of stores counts with --partition folder only")
+    left_out: list[tuple[str, str]] = []
+    seen: dict[tuple[str, str], tuple[int, Row]] = {}
+    found = list(_rows(path, lines, columns, left_out))
+    if not columns.has_header:
+        _check_order(path, [row for _, row in found])
+    for number, row in found:
+        key = os.path.normpath(path.parent.absolute() / row.image), row.store
+        if (earlier := seen.get(key)) is None:
+            seen[key] = number, row
+        elif earlier[1][1:] == row[1:]:
+            left_out.append((row.image, "listed twice"))
+        else:
+            raise DataError(_two_classes(path, number, row, *earlier))
+    rows = _whole_numbers([row for _, row in seen.values()])
+    if all(_WHOLE.fullmatch(row.label) for row in rows):  # numbers of classes, below 0 where there is none
+        left_out += [(row.image, "no label") for row in rows if row.label.startswith("-")]
+        rows = tuple(row for row in rows if not row.label.startswith("-"))
+    return Table(rows, tuple(left_out), tuple(notes))
+
+
+def _rows(
+    path: Path, lines: Sequence[Line], columns: Columns, left_out: list[tuple[str, str]]
+) -> Iterator[tuple[int, Row]]:
+    """Line number and row of each line that says all that is needed; the others go to `left_out`."""
+    for number, cells in lines:
+        if len(cells) < columns.width or any(cells[columns.width :]):
+            raise DataError(_odd_line(path, number, cells, columns))
+        image, label = _image(path, number, cells[columns.image]), cells[columns.label]
+        store = "" if columns.store is None else cells[columns.store]
+        split = None if columns.split is None else _split(path, number, cells[columns.split])
+        if not image:
+            left_out.append((f"line {number}", "no image"))
+        elif "\0" in image:
+            left_out.append((f"line {number}", "not a file name"))
+        elif is_missing(label) and (not label or Path(image).parent.name != label):
+            left_out.append((image, "no label"))
+        elif columns.split is not None and split is None:
+            left_out.append((image, "no split"))
+        else:
+            yield number, Row(image, label, split, store)
+
+
+def _image(path: Path, number: int, cell: str) -> str:
+    """A path as this machine writes it. Raises DataError for one of the web or of Windows."""
+    if _WEB.match(cell):
+        raise DataError(f"{path}, line {number} has an address, {cell}; expected a path: download the photos first.")
+    if cell.lower().startswith("file://"):
+        with contextlib.suppress(ValueError):  # of an address that is none
+            cell = url2pathname(urlsplit(cell).path)
+    if os.name == "nt" or ("\\" not in cell and not _WINDOWS.match(cell)):
+        return cell
+    if _WINDOWS.match(cell):
+        raise DataError(
+            f"{path}, line {number} has a path of a Windows machine, {cell}; expected one relative to the folder of "
+            "the CSV file: replace what all paths begin with."
+        )
+    return cell if _is_there(path, cell) else cell.replace("\\", "/")
+
+
+def _is_there(path: Path, image: str) -> bool:
+    try:
+        return (path.parent / image).is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+
+
+def _split(path: Path, number: int, cell: str) -> Split | None:
+    if cell and not is_missing(cell) and split_named(cell) is None:
+        raise DataError(f"{path}, line {number} has the split {cell!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+    return split_named(cell)
+
+
+def _check_splits(path: Path, lines: Sequence[Line], columns: Columns) -> None:
+    """Raises DataError if a column that means nothing here holds names of splits, and only those."""
+    for name, place in columns.others.items():
+        cells = {line.cells[place] for line in lines if len(line.cells) > place}
+        if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
+            raise DataError(
+                f"{path} has a column {name} of {listed(sorted(cells))}; expected such a column to be called "
+                "split: rename it, or remove it to have the photos split by their content."
+            )
+
+
+def _whole_numbers(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, with labels 1 for 1.0 if all are such numbers."""
+    told = [_NUMBER.fullmatch(row.label) for row in rows]
+    if not all(told):
+        return tuple(rows)
+    return tuple(row._replace(label=match[1]) for row, match in zip(rows, told, strict=True) if match)
+
+
+def _check_order(path: Path, rows: Sequence[Row]) -> None:
+    """Raises DataError if photos stand in the column of labels."""
+    if rows and all(is_photo(row.label) and not is_photo(row.image) for row in rows):
+        raise DataError(
+            f"{path} has its photos in the second column; expected lines of IMAGE,LABEL: swap the columns, or name "
+            "them in a first line label,image."
+        )
+
+
+def _odd_line(path: Path, number: int, cells: Sequence[str], columns: Columns) -> str:
+    got = f"{len(cells)} values" if len(cells) > 1 else "one value"
+    wanted = f"{columns.width}, as the first line names" if columns.has_header else "two, IMAGE,LABEL"
+    named = "" if columns.has_header else " (more columns need a first line that names them)"
+    return f"{path}, line {number} has {got}: {','.join(cells)!r}; expected {wanted}{named}."
+
+
+def _two_classes(path: Path, number: int, row: Row, earlier_number: int, earlier: Row) -> str:
+    lost = (
+        ""
+        if _is_there(path, row.image)
+        else f"; {row.image} is not there, either: paths are relative to the CSV file's folder"
+    )
+    told = ("class", row.label, earlier.label) if row.label != earlier.label else ("split", row.split, earlier.split)
+    return (
+        f"{path}, line {number} gives {row.image} the {told[0]} {told[1]}, line {earlier_number} gave it {told[2]}; "
+        f"expected one for each photo: remove one of the lines{lost}."
+    )

@@ -1,8 +1,0 @@
-"""CSV files of photos, as spreadsheets, pandas and people write them.
-
-`text` reads characters and cells, `columns` tells what they mean, `rows` makes rows of photos of them.
-"""
-
-from common.images.tables.rows import Row, Table, read_table
-
-__all__ = ["Row", "Table", "read_table"]

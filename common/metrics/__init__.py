@@ -1,0 +1,1 @@
+"""Metrics that merge: counts of right and wrong answers, calibration, intervals."""

@@ -1,0 +1,147 @@
+"""How far a model's confidence can be trusted: mergeable counts by how sure it was, and temperature scaling.
+
+Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). The confidence of an image
+is max_c softmax(z / T)_c of its scores z; T > 1 makes a model less sure, T < 1 surer, and no T changes what it takes
+an image for. What is counted is summed over images, so that no score of an image leaves the place where it is judged.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.metrics.apportion import apportioned
+
+BINS = 15  # of equal width, as in Table 1 of the paper
+# 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
+GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
+COOLEST, HOTTEST, MOST = 1 / 64, 64.0, 32  # what may be asked for
+FEWEST = 50  # images that a temperature is fitted to: of 20, all right by chance, any model looks too unsure
+PRIOR = math.log(2)  # standard deviation of log T before any image was seen: most models want 1/2 to 2
+_QUANTILE = 1.96  # of the normal distribution, for 95%
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How sure a model was of images at K temperatures, and how often rightly; a commutative monoid under `+`.
+
+    Bin b of BINS holds the images whose confidence is in (b / BINS, (b + 1) / BINS].
+
+    temperatures: K of them
+    nll:    float64 [K], sum over images of the negative log-likelihood of the true class
+    images: int64 [K, BINS]
+    right:  int64 [K, BINS], those taken for what they are
+    sure:   float64 [K, BINS], sum of their confidences
+    """
+
+    temperatures: tuple[float, ...]
+    nll: NDArray[np.float64]
+    images: NDArray[np.int64]
+    right: NDArray[np.int64]
+    sure: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        temperatures: Sequence[float],
+        nll: NDArray[np.float32],
+        sure: NDArray[np.float32],
+        is_right: NDArray[np.bool_],
+    ) -> "Reliability":
+        """Count N images. nll, sure: [K, N], each image's at each temperature; is_right: [N]."""
+        shape = (len(temperatures), BINS)
+        bins = np.clip(np.ceil(np.nan_to_num(sure.astype(np.float64)) * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        cells = (bins + BINS * np.arange(len(temperatures))[:, None]).ravel()
+        size = shape[0] * BINS
+        hits = cells.reshape(sure.shape)[:, is_right].ravel()
+        return cls(
+            tuple(temperatures),
+            nll.sum(axis=1, dtype=np.float64),
+            np.bincount(cells, minlength=size).reshape(shape),
+            np.bincount(hits, minlength=size).reshape(shape),
+            np.bincount(cells, weights=sure.ravel(), minlength=size).reshape(shape).astype(np.float64),  # also of none
+        )
+
+    def __add__(self, other: "Reliability") -> "Reliability":
+        """Raises ValueError for counts at other temperatures."""
+        if self.temperatures != other.temperatures:
+            raise ValueError(f"Counts at {len(self.temperatures)} temperatures and at {len(other.temperatures)} others")
+        return Reliability(
+            self.temperatures,
+            self.nll + other.nll,
+            self.images + other.images,
+            self.right + other.right,
+            self.sure + other.sure,
+        )
+
+    def at_most(self, images: int) -> "Reliability":
+        """Return counts of at most `images` images in the same proportions, with the same means."""
+        if (counted := self.num_examples) <= images:
+            return self
+        split = np.concatenate([self.right, self.images - self.right], axis=1)
+        parts = np.stack([apportioned(row, images) for row in split])
+        right, share = parts[:, :BINS], images / counted
+        return Reliability(self.temperatures, self.nll * share, right + parts[:, BINS:], right, self.sure * share)
+
+    @property
+    def num_examples(self) -> int:
+        """Images counted."""
+        return int(self.images[0].sum()) if len(self.images) else 0
+
+    def ece(self, place: int) -> float:
+        """Expected calibration error at temperature `place` (Equation 3): sum_b |right_b - sure_b| / N.
+
+        By how much confidence and accuracy differ in the mean; nan without images.
+        """
+        return self._mean(np.abs(self.right[place] - self.sure[place]).sum())
+
+    def confidence(self, place: int) -> float:
+        """Mean confidence at temperature `place`; nan without images."""
+        return self._mean(self.sure[place].sum())
+
+    def loss(self, place: int) -> float:
+        """Mean negative log-likelihood at temperature `place`; nan without images."""
+        return self._mean(self.nll[place])
+
+    def _mean(self, total: float) -> float:
+        return float(total) / self.num_examples if self.num_examples else math.nan
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A temperature, and the interval that holds the right one with a probability of 95%."""
+
+    temperature: float
+    low: float
+    high: float
+
+
+def fit(counted: Reliability) -> Fitted | None:
+    """The likeliest temperature after images counted over GRID, with a normal prior on its logarithm:
+
+        argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
+
+    Many images outweigh the prior; few and easy ones, which any smaller T makes likelier, do not. The minimum is the
+    vertex of the parabola in log T through the best of the grid and its neighbours, and the interval follows from its
+    curvature (Laplace's approximation: 1.96 / sqrt(second derivative) on either side).
+
+    None for fewer than FEWEST images, where a likelihood is not finite, and where the best is an end of the grid,
+    beyond which nobody has looked.
+    """
+    assert counted.temperatures == GRID
+    if counted.num_examples < FEWEST or not np.isfinite(counted.nll).all():
+        return None
+    logarithms = np.log(GRID)
+    costs = counted.nll + (logarithms / PRIOR) ** 2 / 2
+    best = int(costs.argmin())
+    if best in (0, len(GRID) - 1):
+        return None
+    before, lowest, after = costs[best - 1 : best + 2].tolist()
+    bend, step = before - 2 * lowest + after, math.log(GRID[1] / GRID[0])
+    if bend <= 0:
+        return None
+    found = float(logarithms[best]) + step * (before - after) / (2 * bend)  # within half a step of the lowest
+    reach = _QUANTILE * step / math.sqrt(bend)
+    return Fitted(math.exp(found), math.exp(found - reach), math.exp(found + reach))

@@ -1,0 +1,81 @@
+"""Any torchvision classification model by its torchvision name.
+
+Sizes and normalisation are those that torchvision documents with each model's default weights; they
+hold for an untrained network too, so that weights can be exchanged without changing the inputs.
+"""
+
+import sys
+from functools import partial
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+
+from common.errors import DataError
+from common.models.source import Source
+from common.models.weights import modern_name
+from common.system.files import cache_directory
+
+# Attention over a grid of fixed size: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
+_FIXED_SIZE = ("vit_", "maxvit_")
+
+# One plain tensor comes out in training, too. Their published weights expect inputs scaled by 0.5, which
+# `transform_input` makes of ImageNet's scaling.
+_PLAIN_OUTPUT = {"aux_logits": False, "transform_input": True, "init_weights": True}
+_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _PLAIN_OUTPUT, "inception_v3": _PLAIN_OUTPUT}
+
+
+def names() -> list[str]:
+    """All torchvision classification models."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def find(name: str) -> Source:
+    """What torchvision documents of a model in `names()`."""
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    preset = weights.transforms()
+    return Source(
+        build=partial(_build, name),
+        usual_size=preset.crop_size[0],
+        least_size=min(weights.meta["min_size"]),
+        fixed_size=name.startswith(_FIXED_SIZE),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def pretrained(name: str) -> dict[str, Tensor]:
+    """State dict of torchvision's default weights, downloaded once into our cache directory.
+
+    Raises DataError if they cannot be fetched.
+    """
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state = weights.get_state_dict(
+            model_dir=str(cache_directory() / "weights"),
+            progress=sys.stderr.isatty(),
+            check_hash=True,
+            weights_only=True,  # tensors only: nothing in the file is executed
+            map_location="cpu",
+        )
+    except Exception as error:  # whatever it is, the weights cannot be had this way
+        raise DataError(
+            f"Cannot fetch torchvision's weights of {name} from {weights.url} ({error}); save their state dict as"
+            f" {name}.safetensors where there is a connection, copy it here and pass model.weights={name}.safetensors."
+        ) from error
+    return {modern_name(key): tensor for key, tensor in state.items()}
+
+
+def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module:
+    options = dict(_OPTIONS.get(name, {}))
+    if name.startswith("vit_"):
+        options["image_size"] = image_size
+    module: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    if channels == 1:
+        module.register_forward_pre_hook(_grey_to_rgb)
+    return module
+
+
+def _grey_to_rgb(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """[N, 1, H, W] -> [N, 3, H, W], the same three times."""
+    return (inputs[0].expand(-1, 3, -1, -1),)

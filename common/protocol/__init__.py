@@ -1,0 +1,1 @@
+"""Messages between the server and its stores: orders, results, kits, and what each field may hold."""

@@ -1,0 +1,66 @@
+"""The chain's signed list of its server's addresses: how a store learns, from the server it knows, where it moves."""
+
+import base64
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from common.errors import ConfigError
+from common.protocol.endpoint import Endpoint
+from common.protocol.kit import chain_id
+
+ADDRESSES_HEADER = "fedshelf-addresses"  # of the door's answers to enrolled stores, once the chain has moved
+MOST_ADDRESSES = 8
+
+
+def _checked(address: str) -> str:
+    try:
+        return str(Endpoint.parse(address))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+class AddressList(BaseModel):
+    """The addresses of a chain's server, the preferred one first, signed by the chain's authority.
+
+    number:    counts the chain's moves; a list replaces those of smaller numbers
+    signature: ECDSA with SHA-384 over `statement`, base64
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chain: Annotated[str, Field(max_length=64)]
+    number: Annotated[int, Field(ge=1)]
+    addresses: Annotated[
+        tuple[Annotated[str, AfterValidator(_checked)], ...], Field(min_length=1, max_length=MOST_ADDRESSES)
+    ]
+    signature: Annotated[str, Field(max_length=400)] = ""
+
+    @property
+    def statement(self) -> bytes:
+        """The bytes that the authority signs."""
+        parts = (self.chain, str(self.number), *self.addresses)
+        return b"fedshelf-addresses-1\n" + b"\n".join(base64.b64encode(part.encode()) for part in parts)
+
+    @property
+    def header(self) -> str:
+        """The list as the value of ADDRESSES_HEADER."""
+        return base64.b64encode(self.model_dump_json().encode()).decode()
+
+    @classmethod
+    def read(cls, header: str, authority: str) -> "AddressList":
+        """Return the list in a header. Raises ValueError unless the authority (PEM) has signed it for its chain."""
+        from cryptography import x509
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        told = cls.model_validate_json(base64.b64decode(header, validate=True))
+        key = x509.load_pem_x509_certificate(authority.encode()).public_key()
+        if told.chain != chain_id(authority) or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("a list of another chain")
+        try:
+            key.verify(base64.b64decode(told.signature, validate=True), told.statement, ec.ECDSA(hashes.SHA384()))
+        except InvalidSignature:
+            raise ValueError("a list that the chain's authority did not sign") from None
+        return told

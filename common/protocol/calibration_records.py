@@ -1,0 +1,54 @@
+"""How sure a model was, as tensors of a message and back; see `common.metrics.calibration`."""
+
+import torch
+from torch import Tensor
+
+from common.errors import MessageError
+from common.metrics import calibration
+from common.metrics.calibration import BINS, Reliability
+from common.protocol.records import Reader
+
+_TEMPERATURES = "temperatures"
+_MOST_IMAGES = 2**31  # of one confidence: sums of such counts do not overflow
+
+
+def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
+    """The tensors of an order that asks for the temperatures `at`."""
+    return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
+
+
+def temperatures(reader: Reader, prefix: str = "") -> tuple[float, ...]:
+    """Inverse of `asked`. Raises MessageError for what no honest server asks for."""
+    if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
+        return ()
+    at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
+    if len(at) > calibration.MOST or not all(calibration.COOLEST <= each <= calibration.HOTTEST for each in at):
+        raise MessageError(
+            f"Tensor {name!r} got {len(at)} values; expected at most {calibration.MOST}, each from"
+            f" {calibration.COOLEST:g} to {calibration.HOTTEST:g}."
+        )
+    return at
+
+
+def told(reliability: Reliability | None) -> dict[str, Tensor]:
+    """The tensors of an answer, whose names its sender may give a prefix; none for None."""
+    if reliability is None:
+        return {}
+    counts = {"bin_images": reliability.images, "bin_right": reliability.right, "bin_sure": reliability.sure}
+    arrays = {"nll": reliability.nll} | counts
+    return asked(reliability.temperatures) | {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def read(reader: Reader, prefix: str) -> Reliability | None:
+    """Inverse of `told`. Raises MessageError for what are no such counts."""
+    if not (at := temperatures(reader, prefix)):
+        return None
+    nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)
+    images, right = (reader.tensor(f"{prefix}{name}", torch.int64, ndim=2) for name in ("bin_images", "bin_right"))
+    sure = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
+    shape = len(at), BINS
+    if nll.shape != shape[:1] or any(tensor.shape != shape for tensor in (images, right, sure)):
+        raise MessageError(f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(at)} temperatures.")
+    if (right < 0).any() or (right > images).any() or (images > _MOST_IMAGES).any():
+        raise MessageError(f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images.")
+    return Reliability(at, nll.numpy(), images.numpy(), right.numpy(), sure.numpy())

@@ -1,0 +1,47 @@
+"""The counts of an evaluation as fields and tensors of a message, and back."""
+
+import torch
+from torch import Tensor
+
+from common.errors import MessageError
+from common.metrics.counts import Counts
+from common.protocol import calibration_records
+from common.protocol.messages import Evaluation
+from common.protocol.records import Reader, Value
+
+_ADJUSTED = "adjusted."  # before the names of what the adjusted scores gave
+_MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
+
+
+def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """The fields and the tensors of an evaluation."""
+    fields, tensors = _told(evaluation.counts, "")
+    if evaluation.adjusted is not None:
+        further, matrices = _told(evaluation.adjusted, _ADJUSTED)
+        fields, tensors = fields | further, tensors | matrices
+    return {"store": evaluation.store, "round": evaluation.round, **fields}, tensors
+
+
+def read(store: str, reader: Reader) -> Evaluation:
+    """Inverse of `told`, for an evaluation of `store`. Raises MessageError for what are no such counts."""
+    adjusted = _read(reader, _ADJUSTED) if reader.has_tensor(f"{_ADJUSTED}confusion") else None
+    return Evaluation(store, reader.count("round"), _read(reader, ""), adjusted)
+
+
+def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    fields: dict[str, Value] = {
+        "loss_sum": float(counts.loss_sum),
+        "right": int(counts.right),
+        "wrong": int(counts.wrong),
+    }
+    tensors = {"confusion": torch.from_numpy(counts.confusion)} | calibration_records.told(counts.reliability)
+    named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+    return {f"{prefix}{name}": value for name, value in fields.items()}, named
+
+
+def _read(reader: Reader, prefix: str) -> Counts:
+    confusion = reader.tensor(f"{prefix}confusion", torch.int64, ndim=2).numpy()
+    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
+        raise MessageError(f"Tensor '{prefix}confusion' of shape {confusion.shape} is not a square of counts.")
+    untold = reader.count(f"{prefix}right"), reader.count(f"{prefix}wrong")
+    return Counts(confusion, reader.number(f"{prefix}loss_sum"), *untold, calibration_records.read(reader, prefix))

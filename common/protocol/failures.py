@@ -1,0 +1,59 @@
+"""A failure in plain words. Between store and server only a code and an identifier travel; words are made here."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # what a detail may look like: no text, path or file name
+LONGEST_REST = 7 * 86_400  # seconds
+
+FailureCode = Literal[
+    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused", "invalid", "crashed",
+    "error", "timeout", "unavailable",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a store did not answer as asked.
+
+    reason: plain words for whoever reads them; a store sends none, `common.protocol.failures` makes them of code and
+            detail
+    detail: an identifier that says more: a rule of the store's policy, the class of an exception
+    rest:   seconds for which it is of no use to ask the store again
+    """
+
+    store: str
+    code: FailureCode
+    reason: str
+    detail: str = ""
+    rest: int = 0
+
+
+_WORDS: dict[FailureCode, str] = {
+    "data": "its images cannot be used; its own log says why",
+    "unknown-class": "it has photos of a class that is none of the run's; its own log names it",
+    "no-images": "it has no training images",
+    "out-of-memory": "its device ran out of memory even with the smallest batches",
+    "disk-full": "its disk is full",
+    "policy": "its policy does not allow it",
+    "refused": "it cannot work with this configuration; its own log says why",
+    "invalid": "it could not understand the order; both sides need the same version of Fedshelf",
+    "crashed": "its worker process died, twice with the same order",
+    "error": "something unexpected happened; its own log says more",
+    "timeout": "no answer in time",
+    "unavailable": "not connected",
+}
+
+
+def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
+    """A failure of `store` in the words for its code, with the detail behind them in brackets."""
+    assert not detail or DETAIL.fullmatch(detail), detail
+    reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
+    return Failure(store, code, reason, detail, rest)
+
+
+def listed(failed: Mapping[str, Failure]) -> str:
+    """Failures by store in one line: "oslo: its disk is full; rome: not connected"."""
+    return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"

@@ -1,0 +1,86 @@
+"""A kit: the one file that a store needs to join its chain's server."""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import ConfigError
+from common.names import check_store_name
+from common.protocol.endpoint import Endpoint
+from common.system.files import check_private, write_private
+
+LARGEST = 64 * 1024  # bytes; a kit has about three thousand
+
+
+def _check_address(address: str) -> str:
+    return str(Endpoint.parse(address, "its server's address"))
+
+
+class Kit(BaseModel):
+    """What the chain gives to one store.
+
+    chain:       which chain this is: `chain_id` of the authority
+    server:      HOST:PORT
+    others:      more such addresses of the same server, tried in this order where `server` cannot be reached
+    authority:   PEM of the certificate that vouches for the server
+    code, until: what enrols the store's own key, once, and the time up to which it does
+    private_key: PEM of the store's key, instead of a code
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["fedshelf-kit-1"] = "fedshelf-kit-1"
+    chain: str
+    server: Annotated[str, AfterValidator(_check_address)]
+    others: tuple[Annotated[str, AfterValidator(_check_address)], ...] | None = None
+    authority: str
+    store: Annotated[str, AfterValidator(check_store_name)]
+    code: Annotated[str, Field(min_length=20, max_length=200)] | None = None
+    until: datetime | None = None
+    private_key: str | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.code is None) == (self.private_key is None):
+            raise ValueError("expected either a code or a private key")
+        if self.chain != chain_id(self.authority):
+            raise ValueError("its authority is not that of its chain")
+        return self
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of the server, the preferred one first."""
+        return (self.server, *(self.others or ()))
+
+    @property
+    def invitation(self) -> str:
+        """Tells this kit from every other of this store, without telling its code or key."""
+        return hashlib.sha256(f"invitation {self.code or self.private_key}".encode()).hexdigest()[:32]
+
+    def write(self, path: Path) -> None:
+        """Write it to `path`, for this user only. Raises OSError."""
+        write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Kit":
+        """The kit in `path`. Raises ConfigError if it is none, is damaged, or could be read by others."""
+        if not path.is_file():
+            raise ConfigError(f"There is no kit {path}; expected the file NAME.kit that the chain made for this store.")
+        check_private(path)
+        try:
+            if (size := path.stat().st_size) > LARGEST:
+                raise ConfigError(f"it has {size:,} bytes, which is too large")
+            return cls.model_validate_json(path.read_bytes())
+        except ConfigError as error:
+            words = str(error).removesuffix(".")
+        except ValidationError as error:
+            words = error.errors()[0]["msg"]
+        raise ConfigError(f"{path} is not a whole kit ({words}); ask for it again.")
+
+
+def chain_id(authority: str) -> str:
+    """What a chain is called: the beginning of the SHA-256 of its authority's certificate, a PEM text."""
+    return hashlib.sha256(authority.encode()).hexdigest()[:16]

@@ -1,0 +1,183 @@
+"""What a server asks of stores and what they answer, free of any transport.
+
+A parameter vector is float32 [P]: all that trains, then the floating-point buffers, in the fixed
+order of `common.parameters.layout.Layout`. Integer buffers and frozen parameters are not part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Literal, TypeVar
+
+from torch import Tensor
+
+from common.config import RunConfig
+from common.metrics.counts import Counts
+from common.models.spec import ModelSpec
+from common.protocol.failures import Failure, FailureCode
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays the same during a run, at the server and at every store.
+
+    frozen: float32 [F], parameters that do not train, or None; sent to a store once.
+    """
+
+    run_id: str
+    config: RunConfig
+    spec: ModelSpec
+    frozen: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Train locally from `params` (float32 [P]).
+
+    extras:    what the strategy's server half adds
+    committed: the last round that the server cannot lose; a store must still know what it knew then
+    best:      the round whose model is the best so far; a store must still know what it knew then, too
+    """
+
+    plan: Plan
+    round: int
+    params: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    committed: int = 0
+    best: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateOrder:
+    """Judge `params` (float32 [P]) on the images a store holds out.
+
+    temperatures: at which to count how sure the model is, and how often rightly (`common.metrics.calibration`); empty:
+                  not
+    """
+
+    plan: Plan
+    round: int
+    params: Tensor
+    split: Literal["validation", "test"] = "validation"
+    temperatures: tuple[float, ...] = ()
+
+
+OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
+
+
+@dataclass(frozen=True)
+class DetachedOrder(Generic[OrderT]):
+    """An order on its way inside one machine, without the fields that reach the receiver apart from it.
+
+    Large fields lie in shared memory, and a resident process has the plan. All others travel here, whichever there
+    are: taking an order apart by hand, and making another one, is how a field gets lost.
+
+    kind:   the class of the order
+    others: the fields that travel here
+    apart:  the names of those that do not
+    """
+
+    kind: type[OrderT]
+    others: Mapping[str, Any]
+    apart: frozenset[str]
+
+    @classmethod
+    def of(cls, order: OrderT, *apart: str) -> "DetachedOrder[OrderT]":
+        """Detach an order from its fields `apart`."""
+        held = {each.name: getattr(order, each.name) for each in fields(order)}
+        for name in apart:
+            del held[name]
+        return cls(type(order), held, frozenset(apart))
+
+    def attach(self, **apart: Any) -> OrderT:
+        """Make the order again, with exactly the fields that it was detached from."""
+        assert apart.keys() == self.apart, f"got {sorted(apart)}, expected {sorted(self.apart)}"
+        return self.kind(**self.others, **apart)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a store returns from training.
+
+    params:       float32 [P], the locally trained vector itself, not a difference, as the server has it
+    num_examples: images trained on (of the store's training split, not times epochs)
+    loss:         mean training loss per image over the last local epoch
+    seconds:      wall time of the local training
+    extras:       what the strategy's client half adds
+    packed:       what travels in place of `params` if updates are compressed; dropped on arrival
+    packed_bytes: its size; 0: not compressed
+    steps:        optimizer steps taken
+    by_class:     float64 [C], images of each class that it stands for as the server reckons them on arrival; None: as
+                  nobody needs them
+    """
+
+    store: str
+    round: int
+    params: Tensor
+    num_examples: int
+    loss: float
+    seconds: float
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    packed: Mapping[str, Tensor] | None = None
+    packed_bytes: int = 0
+    steps: int = 0
+    by_class: Tensor | None = None
+
+    def piece(self, begin: int, end: int) -> Tensor:
+        """Coordinates [begin, end) of `params`, read alone where they lie on disk."""
+        return self.params[begin:end]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its tensors on the wire."""
+        return (self.packed_bytes or self.params.nbytes) + sum(tensor.nbytes for tensor in self.extras.values())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A store's result of an evaluation.
+
+    counts:   by the model's own scores
+    adjusted: of the same images, with the store's adjustment (`common.strategies.shared.class_skew`) added to the
+              scores; None: without
+    """
+
+    store: str
+    round: int
+    counts: Counts
+    adjusted: Counts | None = None
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store says of itself when it joins.
+
+    counts: training images per class name of the store's own folders
+    validation, test: images held out
+    untold: training images whose class the store keeps to itself
+    version: of Fedshelf at the store; empty: not told. Two that hold the same are equal all the same
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    validation: int
+    test: int
+    untold: int = 0
+    version: str = field(default="", compare=False)
+
+    @property
+    def num_examples(self) -> int:
+        """Training images."""
+        return sum(self.counts.values()) + self.untold
+
+
+__all__ = [
+    "DetachedOrder",
+    "EvaluateOrder",
+    "Evaluation",
+    "Failure",
+    "FailureCode",
+    "Plan",
+    "StoreInfo",
+    "TrainOrder",
+    "Update",
+]

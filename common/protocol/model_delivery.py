@@ -1,0 +1,111 @@
+"""The model that a run delivers on its way to a store, and the store's answer; as fields and tensors of messages.
+
+A large model is offered first, without its bytes: only a store that takes it and lacks it is sent them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from common.errors import MessageError
+from common.names import is_run_name
+from common.protocol import received_values
+from common.protocol.probe import RECALLED
+from common.protocol.records import Reader, Value
+
+LONGEST_DESCRIPTION = 4 * 2**20  # bytes of a model.json: 10,000 classes with long names have 2 MB each way
+MOST_RECALLED = 100
+_CONTENT, _DESCRIPTION = "content", "description"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class DeliverOrder:
+    """Keep the model that a run delivers.
+
+    run_id:      the identity of the run
+    run:         its name, by which the store calls the model; `common.names.is_run_name` holds
+    network:     the model's architecture
+    description: the bytes of its `model.json`
+    sha256:      SHA-256 of the bytes of its `model.safetensors`, in hexadecimal
+    size:        number of these bytes
+    content:     these bytes; None: this is an offer, to which the store answers whether it wants them
+    recalled:    SHA-256 of models of this run that were given before, and whose rounds were taken back since
+    """
+
+    run_id: str
+    run: str
+    network: str
+    description: bytes = field(repr=False)
+    sha256: str
+    size: int
+    content: bytes | None = field(default=None, repr=False)
+    recalled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelReceipt:
+    """A store's answer to a model or its offer. is_kept: the model is at the store, whole; else it has to be sent."""
+
+    store: str
+    run_id: str
+    sha256: str
+    is_kept: bool
+
+
+def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """Return the fields and tensors of an order."""
+    header: dict[str, Value] = {"run_id": order.run_id, "run": order.run, "network": order.network}
+    header |= {"sha256": order.sha256, "size": order.size, RECALLED: " ".join(order.recalled)}
+    tensors = {_DESCRIPTION: _packed(order.description)}
+    return header, tensors | ({} if order.content is None else {_CONTENT: _packed(order.content)})
+
+
+def read_order(reader: Reader) -> DeliverOrder:
+    """Inverse of `order_fields`. Raises MessageError."""
+    run_id, run = reader.parsed("run_id", received_values.run_id), reader.text("run")
+    if not is_run_name(run):
+        raise MessageError("Field 'run' is not the name of a run; a folder at the store would be called so.")
+    network, sha256, size = reader.text("network"), reader.parsed("sha256", _sha256), reader.count("size")
+    recalled = reader.parsed(RECALLED, _recalled)
+    description = _unpacked(reader, _DESCRIPTION)
+    if len(description) > LONGEST_DESCRIPTION:
+        raise MessageError(f"A model's description has {len(description)} bytes; at most {LONGEST_DESCRIPTION} fit.")
+    content = _unpacked(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
+    return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
+
+
+def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
+    """Return the fields of an answer."""
+    state = "kept" if receipt.is_kept else "wanted"
+    return {"store": receipt.store, "run_id": receipt.run_id, "sha256": receipt.sha256, "state": state}
+
+
+def read_receipt(store: str, reader: Reader) -> ModelReceipt:
+    """Inverse of `receipt_fields`, whose store has been read. Raises MessageError."""
+    run_id, sha256 = reader.parsed("run_id", received_values.run_id), reader.parsed("sha256", _sha256)
+    return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
+
+
+def _packed(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
+
+
+def _unpacked(reader: Reader, name: str) -> bytes:
+    return reader.tensor(name, torch.uint8, ndim=1).numpy().tobytes()
+
+
+def _sha256(text: str) -> str:
+    if not _SHA256.fullmatch(text):
+        raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
+    return text
+
+
+def _recalled(text: str) -> tuple[str, ...]:
+    named = tuple(text.split())
+    if len(named) > MOST_RECALLED:
+        raise ValueError(f"{len(named)} models are taken back; expected at most {MOST_RECALLED}")
+    return tuple(map(_sha256, named))

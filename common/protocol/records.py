@@ -1,0 +1,153 @@
+"""Plain values and tensors in Flower records, read back with every field checked.
+
+One message is one RecordDict with a ConfigRecord "header". Tensors travel together as one blob in
+the safetensors format: inside the header if they are small, else as the one array of an
+ArrayRecord, which Flower cuts into pieces. Every record, array and piece costs a store and the
+server an HTTP request each (about 10 ms of the SuperLink's only process), so there are no more of
+them than needed.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, cast
+
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from common.errors import MessageError
+from common.protocol.probe import HEADER
+from common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, MOST_NAMES, is_class
+
+ARRAYS, TENSORS = "arrays", "tensors"
+INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
+_FORMAT = "safetensors"  # Flower's field for how an array's bytes are to be read
+
+Value = bool | int | float | str | list[int] | list[str]
+Parsed = TypeVar("Parsed")
+Choice = TypeVar("Choice", bound=str)
+
+
+def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDict:
+    """Records of these values and tensors; one copy of each tensor."""
+    if not tensors:
+        return RecordDict({HEADER: ConfigRecord(dict(header))})
+    blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    if len(blob) <= INLINE:
+        return RecordDict({HEADER: ConfigRecord({**header, TENSORS: blob})})
+    array = Array("uint8", (len(blob),), _FORMAT, blob)
+    return RecordDict({HEADER: ConfigRecord(dict(header)), ARRAYS: ArrayRecord({TENSORS: array})})
+
+
+class Reader:
+    """The fields and tensors of one message, each taken once and checked; `close` refuses what is left."""
+
+    def __init__(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._header = header
+        self._tensors = tensors
+
+    @classmethod
+    def open(cls, content: RecordDict) -> Self:
+        """Raises MessageError if the records are not those that `pack` makes."""
+        header, arrays = content.get(HEADER), content.get(ARRAYS, ArrayRecord())
+        known = set(content) <= {HEADER, ARRAYS}
+        if not known or not isinstance(header, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+            names = ", ".join(sorted(map(str, content))) or "nothing"
+            raise MessageError(f"Got a message of {names}; expected a header and arrays. Is the other side Fedshelf?")
+        values = dict(header)
+        return cls(values, _unpack(values.pop(TENSORS, None), dict(arrays)))
+
+    def text(self, key: str) -> str:
+        """A text field."""
+        return cast(str, self._take(key, str))
+
+    def number(self, key: str) -> float:
+        """A float field."""
+        return cast(float, self._take(key, float))
+
+    def count(self, key: str) -> int:
+        """An integer field of zero or more."""
+        value = cast(int, self._take(key, int))
+        if value < 0:
+            raise MessageError(f"Field {key!r} got {value}; expected zero or more.")
+        return value
+
+    def choice(self, key: str, allowed: tuple[Choice, ...]) -> Choice:
+        """A text field with one of the `allowed` values."""
+        value = self.text(key)
+        for candidate in allowed:
+            if candidate == value:
+                return candidate
+        raise MessageError(f"Field {key!r} got {value[:80]!r}; expected one of {', '.join(allowed)}.")
+
+    def parsed(self, key: str, parse: Callable[[str], Parsed]) -> Parsed:
+        """A text field that `parse` understands (it may raise ValueError, TypeError or KeyError)."""
+        try:
+            return parse(self.text(key))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise MessageError(f"Field {key!r} cannot be used: {(str(error).splitlines() or ['?'])[0]}.") from error
+
+    def table(self, names: str, counts: str) -> dict[str, int]:
+        """Two list fields of one length as a mapping from text to integers of zero or more."""
+        keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
+        good = len(keys) <= MOST_CLASSES and all(map(is_class, keys))
+        good = good and all(type(value) is int and value >= 0 for value in values)
+        if not good or len(keys) != len(values) or len(set(keys)) != len(keys) or sum(map(_size, keys)) > MOST_NAMES:
+            raise MessageError(
+                f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MOST_CLASSES} classes,"
+                f" each in at most {LONGEST_CLASS} plain characters, {MOST_NAMES} bytes in all."
+            )
+        return dict(zip(keys, values, strict=True))
+
+    def tensor(self, key: str, dtype: torch.dtype, ndim: int) -> Tensor:
+        """The tensor `key`, which must have this type and number of dimensions."""
+        if key not in self._tensors:
+            raise MessageError(f"The message lacks the tensor {key!r}.")
+        tensor = self._tensors.pop(key)
+        if tensor.dtype != dtype or tensor.ndim != ndim:
+            raise MessageError(
+                f"Tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}; expected {dtype}, {ndim} axes."
+            )
+        return tensor
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """All tensors whose names begin with `prefix`, by the rest of their names."""
+        names = [name for name in self._tensors if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
+
+    def has_tensor(self, key: str) -> bool:
+        """Whether the tensor `key` is there."""
+        return key in self._tensors
+
+    def close(self) -> None:
+        """Raises MessageError if a field or a tensor was not taken."""
+        if left := sorted(self._header) + sorted(self._tensors):
+            raise MessageError(f"The message has unknown fields: {', '.join(left)}.")
+
+    def _take(self, key: str, kind: type) -> object:
+        if key not in self._header:
+            raise MessageError(f"The message lacks the field {key!r}.")
+        value = self._header.pop(key)
+        if type(value) is not kind:
+            raise MessageError(f"Field {key!r} is of type {type(value).__name__}; expected {kind.__name__}.")
+        return value
+
+
+def _size(text: str) -> int:
+    """Bytes of a text on the wire."""
+    return len(text.encode())
+
+
+def _unpack(inline: object, arrays: dict[str, Array]) -> dict[str, Tensor]:
+    """The tensors of a message, from its header or its one array."""
+    if inline is None and not arrays:
+        return {}
+    array = arrays.pop(TENSORS, None)
+    blob = inline if array is None else array.data
+    if not isinstance(blob, bytes) or arrays or (array is not None and (inline or array.stype != _FORMAT)):
+        raise MessageError("The message's tensors are not where and what they should be.")
+    try:
+        return load(blob)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise MessageError(f"The message's tensors cannot be read: {error}.") from error

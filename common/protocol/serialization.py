@@ -1,0 +1,267 @@
+"""Orders and results as Flower records, and back. No other module knows a record's keys.
+
+Orders are self-contained, except that frozen parameters travel as their SHA-256 alone; a store that
+lacks them answers `NeedsFrozen` and gets its order again with them.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, get_args
+
+import torch
+from flwr.app import RecordDict
+from torch import Tensor
+
+from common import compression
+from common.compression import feedback
+from common.config import RunConfig
+from common.errors import MessageError
+from common.protocol import calibration_records, evaluation_records, received_values
+from common.protocol.failures import DETAIL, LONGEST_REST, failure
+from common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    FailureCode,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
+from common.protocol.model_delivery import (
+    DeliverOrder,
+    ModelReceipt,
+    order_fields,
+    read_order,
+    read_receipt,
+    receipt_fields,
+)
+from common.protocol.records import Reader, Value, pack
+
+FORMAT = 7  # raised whenever a field or a tensor changes its meaning
+_EXTRA, _PACKED = "extra.", "packed."
+_VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
+
+
+class FrozenMissingError(MessageError):
+    """The order names frozen parameters that are neither attached nor kept; `sha256` says which."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"The frozen parameters {sha256[:12]} are not here; the server has to send them.")
+        self.sha256 = sha256
+
+
+@dataclass(frozen=True)
+class Query:
+    """Asks a store what it holds under this configuration."""
+
+    run_id: str
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Words for the person who runs the store."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class NeedsFrozen:
+    """A store's answer to an order whose frozen parameters it lacks."""
+
+    store: str
+    sha256: str
+
+
+Order = TrainOrder | EvaluateOrder | Query | Notice | DeliverOrder
+Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen | ModelReceipt
+
+
+class FrozenStore(Protocol):
+    """Where a store keeps frozen parameters, by the SHA-256 of their bytes."""
+
+    def get(self, sha256: str) -> Tensor | None:
+        """The vector (float32 [F]), or None if it is not kept."""
+
+    def put(self, sha256: str, vector: Tensor) -> None:
+        """Keep the vector."""
+
+
+def frozen_sha256(vector: Tensor) -> str:
+    """SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
+    return hashlib.sha256(vector.cpu().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
+
+
+def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
+    """The order as records, with its frozen parameters only if `attach_frozen`."""
+    if isinstance(order, Notice):
+        return _pack("notice", {"text": order.text})
+    if isinstance(order, Query):
+        return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
+    if isinstance(order, DeliverOrder):
+        return _pack("deliver", *order_fields(order))
+    plan = order.plan
+    header: dict[str, Value] = {
+        "run_id": plan.run_id,
+        "config": plan.config.model_dump_json(),
+        "spec": plan.spec.to_json(),
+        "frozen_sha256": "" if plan.frozen is None else frozen_sha256(plan.frozen),
+        "round": order.round,
+    }
+    tensors = {"params": order.params}
+    if attach_frozen and plan.frozen is not None:
+        tensors["frozen"] = plan.frozen
+    if isinstance(order, TrainOrder):
+        header |= {"committed": order.committed, "best": order.best}
+        return _pack("train", header, tensors | _prefixed(order.extras, _EXTRA))
+    return _pack("evaluate", {**header, "split": order.split}, tensors | calibration_records.asked(order.temperatures))
+
+
+def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
+    """Inverse of `encode_order`; frozen parameters come from the message or from `kept`, and go there.
+
+    Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
+    """
+    reader = _open(content)
+    order: Order
+    match reader.choice("kind", ("train", "evaluate", "query", "notice", "deliver")):
+        case "notice":
+            order = Notice(reader.text("text"))
+        case "query":
+            order = Query(*_run(reader))
+        case "deliver":
+            order = read_order(reader)
+        case "train":
+            common = _common(reader, kept)
+            order = TrainOrder(*common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best"))
+        case "evaluate":
+            common = _common(reader, kept)
+            order = EvaluateOrder(
+                *common, reader.choice("split", ("validation", "test")), calibration_records.temperatures(reader)
+            )
+    reader.close()
+    return order
+
+
+def encode_result(result: Result) -> RecordDict:
+    """The result as records."""
+    match result:
+        case Update():
+            header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
+            header |= {"num_examples": result.num_examples, "loss": float(result.loss), "steps": result.steps}
+            weights = {"params": result.params} if result.packed is None else _prefixed(result.packed, _PACKED)
+            return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
+        case Evaluation():
+            return _pack("evaluation", *evaluation_records.told(result))
+        case Failure():
+            header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
+            return _pack("failure", header)
+        case NeedsFrozen():
+            return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
+        case ModelReceipt():
+            return _pack("receipt", dict(receipt_fields(result)))
+        case StoreInfo():
+            header = {"store": result.name, "validation": result.validation, "test": result.test}
+            header |= {"untold": result.untold, "version": result.version}
+            header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
+            return _pack("info", header)
+
+
+def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None = None) -> Result:
+    """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format.
+
+    order: what it answers; a compressed update is a change of the order's parameters
+    """
+    reader = _open(content)
+    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt"))
+    store = reader.text("store")
+    result: Result
+    match kind:
+        case "update":
+            result = _update(store, reader, order)
+        case "evaluation":
+            result = evaluation_records.read(store, reader)
+        case "failure":
+            result = _failure(store, reader)
+        case "needs-frozen":
+            result = NeedsFrozen(store, reader.text("sha256"))
+        case "receipt":
+            result = read_receipt(store, reader)
+        case "info":
+            counts = reader.table("classes", "counts")
+            held_out = reader.count("validation"), reader.count("test")
+            result = StoreInfo(store, counts, *held_out, reader.count("untold"), reader.parsed("version", _version))
+    reader.close()
+    return result
+
+
+def _version(text: str) -> str:
+    """Return the text if it can be a version, or is empty. Raises ValueError."""
+    if not _VERSION.fullmatch(text):
+        raise ValueError("not a version")
+    return text
+
+
+def _pack(kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None) -> RecordDict:
+    return pack({"format": FORMAT, "kind": kind, **header}, tensors or {})
+
+
+def _open(content: RecordDict) -> Reader:
+    reader = Reader.open(content)
+    if (number := reader.count("format")) != FORMAT:
+        raise MessageError(f"Got a message of format {number}, expected {FORMAT}; install one version on both sides.")
+    return reader
+
+
+def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
+    """What orders to train and to evaluate have in common: plan, round, parameters."""
+    run_id, config = _run(reader)
+    spec, number = reader.parsed("spec", received_values.spec), reader.count("round")
+    params = reader.tensor("params", torch.float32, ndim=1)
+    return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
+
+
+def _run(reader: Reader) -> tuple[str, RunConfig]:
+    return reader.parsed("run_id", received_values.run_id), reader.parsed("config", RunConfig.model_validate_json)
+
+
+def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:
+    number, examples = reader.count("round"), reader.count("num_examples")
+    loss, seconds, steps = reader.number("loss"), reader.number("seconds"), reader.count("steps")
+    codec = compression.build(order.plan.config.messages) if order else None
+    if order is None or codec is None:
+        params, size = reader.tensor("params", torch.float32, ndim=1), 0
+    else:
+        packed = reader.tensors(_PACKED)
+        params = feedback.rebuild(order.params.cpu(), packed, codec)
+        size = sum(tensor.nbytes for tensor in packed.values())
+    return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps)
+
+
+def _failure(store: str, reader: Reader) -> Failure:
+    code, detail, rest = reader.choice("code", get_args(FailureCode)), reader.text("detail"), reader.count("rest")
+    if detail and not DETAIL.fullmatch(detail):
+        raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
+    return failure(store, code, detail, min(rest, LONGEST_REST))
+
+
+def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:
+    sha256 = reader.text("frozen_sha256")
+    if reader.has_tensor("frozen"):
+        vector = reader.tensor("frozen", torch.float32, ndim=1)
+        if frozen_sha256(vector) != sha256:
+            raise MessageError("Tensor 'frozen' is not the one that the order names by its SHA-256.")
+        kept.put(sha256, vector)
+        return vector
+    if not sha256:
+        return None
+    if (vector_or_none := kept.get(sha256)) is None:
+        raise FrozenMissingError(sha256)
+    return vector_or_none

@@ -1,0 +1,45 @@
+"""Progress of a message that takes long to come or go, told to people; of a quick one, nothing."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from common.wording import duration
+
+QUIET = 10.0  # seconds until the first line, and between two lines
+
+
+class Transfer:
+    """One message under way. Its pieces may be counted by several threads.
+
+    what:  begins each line: "Sending the answer"
+    total: bytes of the whole message; 0: not known, as the server does not say
+    tell:  shows a line
+    now:   seconds, from any time on
+    """
+
+    def __init__(
+        self, what: str, total: int, tell: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what, self._total, self._tell, self._now = what, total, tell, now
+        self._began = self._told = now()
+        self._done, self._lock = 0, threading.Lock()
+
+    def add(self, size: int) -> None:
+        """Count a piece of `size` bytes that has arrived."""
+        with self._lock:
+            self._done += size
+            now, done = self._now(), self._done
+            if now - self._told < QUIET or done == self._total:
+                return
+            self._told = now
+        self._tell(f"{self._what}: {progress(done, self._total, now - self._began)}.")
+
+
+def progress(done: int, total: int, seconds: float) -> str:
+    """Say how far a transfer is after so many seconds: "21 of 45 MB, 1.05 MB/s, 23 s left". total: 0 if not known."""
+    rate = done / seconds if seconds > 0 else 0.0
+    parts = [f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB", f"{rate / 1e6:.3g} MB/s"]
+    if rate and total > done:
+        parts.append(f"{duration((total - done) / rate)} left")
+    return ", ".join(parts)

@@ -1,0 +1,21 @@
+"""FedAdam (Reddi et al. 2021, see `fedopt`), with Flower's correction of the bias of both moments.
+
+v <- beta2 v + (1 - beta2) d^2;   eta_t = eta sqrt(1 - beta2^(t+1)) / (1 - beta1^(t+1)),  t from 1
+"""
+
+from torch import Tensor
+
+from common.strategies.shared.fedopt import FedOpt
+
+
+class FedAdam(FedOpt):
+    """Adam at the server."""
+
+    def second(self, moment: Tensor, delta: Tensor) -> Tensor:
+        """beta2 v + (1 - beta2) d^2."""
+        return self.config.beta2 * moment + (1 - self.config.beta2) * delta.square()
+
+    def rate(self, steps: int) -> float:
+        """eta_t, exponents as Flower has them."""
+        beta1, beta2, exponent = self.config.beta1, self.config.beta2, steps + 1
+        return float(super().rate(steps) * (1 - beta2**exponent) ** 0.5 / (1 - beta1**exponent))

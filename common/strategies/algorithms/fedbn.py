@@ -1,0 +1,30 @@
+"""FedBN. Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch
+Normalization. ICLR 2021, Algorithm 1.
+
+    w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i           v_i: parameters and statistics of normalisation layers
+
+For stores whose photos look different: lighting, background, camera. Of batch, group and layer normalisation alike.
+"""
+
+from typing import ClassVar
+
+from common.errors import ConfigError
+from common.strategies.shared.base import Strategy
+
+
+class FedBN(Strategy):
+    """FedAvg, but for normalisation layers, which are each store's own."""
+
+    one_model: ClassVar = False
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+
+    def personal(self) -> tuple[str, ...]:
+        """All tensors of normalisation layers. Raises ConfigError if there are none."""
+        if self.layout is None:
+            return ()
+        if not self.layout.norms:
+            raise ConfigError(
+                "Setting strategy.name got 'fedbn' with a network that has no normalisation layers to keep at the"
+                " stores; choose another network (model.name) or strategy."
+            )
+        return tuple(name for name in self.layout.names if name in self.layout.norms)

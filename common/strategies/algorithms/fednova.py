@@ -1,0 +1,55 @@
+"""FedNova. Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous
+Federated Optimization. NeurIPS 2020, Equations 5 to 8 with tau_eff = sum_i p_i |a_i|.
+
+    y_i = x - eta sum_k a_ik g_ik:    d_i = (x - y_i) / (eta |a_i|)             |a_i| = sum_k a_ik
+    server:  x <- x - (sum_j p_j eta |a_j|) sum_i p_i d_i                 p_i: as FedAvg weighs
+
+|a_i| is the number K of steps for plain SGD, and sum_k (1 - beta^k) / (1 - beta), k = 1 .. K, with momentum beta.
+A store that takes more steps (more images, more time) moves the model by its mean gradient, weighed as its images are,
+and not by the number of its steps on top. If all stores do the same work, this is FedAvg.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from common.parameters.layout import Tensors
+from common.protocol.messages import StoreInfo, Update
+from common.strategies.shared.base import Vectors
+from common.strategies.shared.normalized_steps import REACH, Reaching
+
+
+class FedNova(Reaching):
+    """The mean of what the stores would have become if each had done the same work."""
+
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+
+    def aggregate(
+        self,
+        params: Tensor,
+        updates: Sequence[Update],
+        state: Tensors,
+        trainable: int,
+        present: Mapping[str, StoreInfo] | None = None,
+    ) -> tuple[Tensor, Tensors]:
+        """x of the next round; buffers are taken from the mean."""
+        reaches = [float(update.extras[REACH]) for update in updates]
+        parts = [self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)]
+        effective = sum(parts) / self.total(updates)
+        same = _Scaled(updates, params[:trainable], [effective / reach for reach in reaches])
+        return self.mean(updates, range(len(updates)), same), state
+
+
+class _Scaled(Vectors):
+    """x + factor_i (y_i - x) in the trainable part, float32 [P]."""
+
+    def __init__(self, updates: Sequence[Update], start: Tensor, factors: Sequence[float]) -> None:
+        super().__init__(updates)
+        self._start, self._factors = start, factors
+
+    def __getitem__(self, number: int) -> Tensor:
+        vector = super().__getitem__(number).clone()
+        trained = vector[: len(self._start)]
+        trained.sub_(self._start).mul_(self._factors[number]).add_(self._start)
+        return vector

@@ -1,0 +1,17 @@
+"""FedYogi (Reddi et al. 2021, see `fedopt`).
+
+v <- v - (1 - beta2) d^2 sign(v - d^2)
+"""
+
+from torch import Tensor
+
+from common.strategies.shared.fedopt import FedOpt
+
+
+class FedYogi(FedOpt):
+    """Yogi at the server: the second moment moves by no more than d^2 a round."""
+
+    def second(self, moment: Tensor, delta: Tensor) -> Tensor:
+        """v - (1 - beta2) d^2 sign(v - d^2)."""
+        square = delta.square()
+        return moment - (1 - self.config.beta2) * square * (moment - square).sign()

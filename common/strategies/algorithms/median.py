@@ -1,0 +1,38 @@
+"""Coordinate-wise median. Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning:
+Towards Optimal Statistical Rates. ICML 2018, Definition 1.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from common.parameters.layout import by_blocks, sort_rows
+from common.protocol.messages import Update
+from common.strategies.shared.base import Strategy, Vectors
+from common.strategies.shared.order_statistics import rank_shares
+
+
+class Median(Strategy):
+    """The median of each coordinate; the mean of the two middle values of an even number of stores."""
+
+    by_rank: ClassVar = True
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        """Per coordinate, whatever the stores' sizes."""
+        return by_blocks(Vectors(updates), _median)
+
+    def rank_shares(self, block: Tensor) -> Tensor:
+        """1 for the middle value, or a half for each of the two."""
+        count = len(block)
+        return rank_shares(block, (count - 1) // 2, count // 2 + 1)
+
+    def shortfall(self, updates: int) -> str | None:
+        """Three values are the least that have a middle one."""
+        return None if updates > 2 else f"median with {updates} updates is their mean, and needs 3"
+
+
+def _median(block: Tensor) -> Tensor:
+    sort_rows(block)
+    middle = len(block) // 2
+    return block[middle] if len(block) % 2 else (block[middle - 1] + block[middle]) / 2

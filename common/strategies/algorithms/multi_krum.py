@@ -1,0 +1,38 @@
+"""Multi-Krum. Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine
+Tolerant Gradient Descent. NeurIPS 2017, Section 4 (see `krum` for the score).
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from common.protocol.messages import Update
+from common.strategies.algorithms.krum import Krum
+
+
+class MultiKrum(Krum):
+    """The mean of the `keep` best-scored updates (0: all but `malicious`), weighted as in FedAvg."""
+
+    uses: ClassVar = frozenset({"weighting", "malicious", "keep"})
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        """Mean over the chosen updates, added in store order."""
+        return self.mean(updates, self._chosen(updates))
+
+    def weights(self, updates: Sequence[Update]) -> list[float]:
+        """0 for those that are not chosen."""
+        chosen = set(self._chosen(updates))
+        return [self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)]
+
+    def shortfall(self, updates: int) -> str | None:
+        """As Krum; and of more than n - f updates one at least is malicious."""
+        keep, malicious = self.config.keep, self.config.malicious
+        if malicious and keep > updates - malicious:
+            return f"multi-krum with {updates} updates averages {keep} of them, where strategy.malicious={malicious}"
+        return super().shortfall(updates)
+
+    def _chosen(self, updates: Sequence[Update]) -> list[int]:
+        """Their places, in store order."""
+        keep = self.config.keep or max(1, len(updates) - self.config.malicious)
+        return sorted(self.ranking(updates)[:keep])

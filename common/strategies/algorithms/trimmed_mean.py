@@ -1,0 +1,47 @@
+"""Coordinate-wise trimmed mean. Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed
+Learning: Towards Optimal Statistical Rates. ICML 2018, Definition 2.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from common.parameters.layout import by_blocks, sort_rows
+from common.protocol.messages import Update
+from common.strategies.shared.base import Strategy, Vectors
+from common.strategies.shared.order_statistics import rank_shares
+
+
+class TrimmedMean(Strategy):
+    """The mean of each coordinate without the floor(`trim` K) smallest and largest of K values."""
+
+    uses: ClassVar = frozenset({"trim"})
+    by_rank: ClassVar = True
+
+    def combine(self, updates: Sequence[Update]) -> Tensor:
+        """Per coordinate, whatever the stores' sizes."""
+        cut = self._cut(len(updates))
+
+        def trimmed(block: Tensor) -> Tensor:
+            sort_rows(block)
+            return block[cut : len(block) - cut].mean(dim=0)
+
+        return by_blocks(Vectors(updates), trimmed)
+
+    def rank_shares(self, block: Tensor) -> Tensor:
+        """The same for all values that are not cut off."""
+        cut = self._cut(len(block))
+        return rank_shares(block, cut, len(block) - cut)
+
+    def shortfall(self, updates: int) -> str | None:
+        """One value at each end is the least that can be cut off; who sets `trim` to 0 asks for nothing else."""
+        if not self.config.trim or self._cut(updates):
+            return None
+        trim = self.config.trim
+        return f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs {math.ceil(1 / trim)}"
+
+    def _cut(self, updates: int) -> int:
+        """Values cut off at each end."""
+        return int(self.config.trim * updates)

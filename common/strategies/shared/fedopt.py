@@ -1,0 +1,53 @@
+"""The shared half of the adaptive server optimizers. Reddi, Charles, Zaheer, Garrett, Rush, Konečný,
+Kumar, McMahan: Adaptive Federated Optimization. ICLR 2021, Algorithm 2.
+
+    d = mean_k w_t^k - w_t;   m <- beta1 m + (1 - beta1) d;   v <- (each its own);
+    w_{t+1} = w_t + eta m / (sqrt(v) + tau)
+
+As in Flower, m and v start at zero. Where the head's rows are centred (`Strategy.centred`), so is m after each round.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from common.parameters.layout import Tensors
+from common.strategies.shared.base import Strategy
+
+
+class FedOpt(Strategy, ABC):
+    """An adaptive step of the trainable part; buffers are taken from the mean. eta is `server_lr` (0: 0.1)."""
+
+    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"})
+
+    def initial(self, params: Tensor, trainable: int) -> Tensors:
+        """Both moments at zero, no step taken."""
+        zeros = params.new_zeros(trainable)
+        return {"first": zeros, "second": zeros.clone(), "steps": torch.zeros((), dtype=torch.int64)}
+
+    def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
+        """One step along the first moment, scaled by the second."""
+        delta = combined[:trainable] - params[:trainable]
+        steps = state["steps"] + 1
+        first = self.first(state["first"], delta)
+        second = self.second(state["second"], delta)
+        moved = params[:trainable] + self.rate(int(steps)) * first / (second.sqrt() + self.config.tau)
+        return torch.cat([moved, combined[trainable:]]), {
+            "first": self.centred(first),
+            "second": second,
+            "steps": steps,
+        }
+
+    def first(self, moment: Tensor, delta: Tensor) -> Tensor:
+        """beta1 m + (1 - beta1) d."""
+        return self.config.beta1 * moment + (1 - self.config.beta1) * delta
+
+    @abstractmethod
+    def second(self, moment: Tensor, delta: Tensor) -> Tensor:
+        """The algorithm's own second moment."""
+
+    def rate(self, steps: int) -> float:
+        """Learning rate of the server at its `steps`-th step (from 1)."""
+        return self.config.server_lr or 0.1

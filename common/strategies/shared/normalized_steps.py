@@ -1,0 +1,46 @@
+"""The shared half of the algorithms whose equations count a store's steps: SCAFFOLD and FedNova."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from common.config import RunConfig, TrainConfig
+from common.config.schedules import standstill
+from common.parameters.layout import Tensors
+from common.protocol.messages import Update
+from common.strategies.shared.base import LocalRun, Strategy, reach
+
+REACH = "reach"
+ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of ten thousand
+
+
+class Reaching(Strategy):
+    """Each update brings its `LocalRun.reach`, float32 [1]; the server checks it, as it divides by it."""
+
+    def unfit(self, config: RunConfig) -> str | None:
+        """For other optimizers no such number exists, and for steps of no length it is 0."""
+        if config.train.optimizer != "sgd":
+            return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
+        if round := standstill(config):
+            rate = f"the learning rate of round {round} is 0 (see train.lr, train.schedule and train.final_lr)"
+            return f"divides by the length of a store's steps, and {rate}"
+        return None
+
+    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Tell the reach."""
+        return {REACH: torch.tensor([run.reach])}, state
+
+    def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
+        """One number."""
+        return {REACH: (1,)}
+
+    def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+        """A reach that no local training of so many images has: whoever claims too little moves the model too far."""
+        images, claimed = update.num_examples, float(update.extras[REACH])
+        least = 1 if train.seconds else max(1, images // train.batch) * train.passes
+        most = math.ceil(images / train.batch) * train.passes
+        low, high = (reach(steps, lr, train.momentum) for steps in (least, most))
+        if low * (1 - ROUNDING) <= claimed <= high * (1 + ROUNDING):
+            return None
+        return f"claims a reach of {claimed:g}, where its images allow {low:g} to {high:g}"

@@ -1,0 +1,1 @@
+"""The machine below: files that are never half-written, tables of text, devices."""

@@ -1,0 +1,210 @@
+"""Local training: every runtime trains a store through `fit`, so one seed gives one result wherever it runs.
+
+(The engine `batched` takes the same steps for many stores at once: see `simulations.engines.batched`.)
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common import models
+from common.config import DataConfig, RunConfig, TrainConfig
+from common.config.schedules import learning_rate
+from common.images.augment import Batches, Blend, Stream, augment, normalise
+from common.images.types import Images
+from common.models.dropout import address
+from common.models.spec import ModelSpec
+from common.native.fuse import fuse
+from common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
+from common.seeding import derive, rng
+from common.strategies import LocalRun, Strategy
+from common.strategies.shared.class_skew import offsets
+from common.system.device import compute_exactly
+from common.training.loss import Descent, batches, regularise
+from common.training.optimizers import OPTIMIZERS, shares
+from common.training.rotation_task import Pose, posing
+
+
+class Network:
+    """A module on a device whose travelling tensors are views of one vector.
+
+    vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
+    """
+
+    def __init__(self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0) -> None:
+        self.spec, self.device = spec, device
+        compute_exactly(device)
+        self.module = models.build(spec, weights=weights, seed=seed).to(device)
+        self.layout = Layout.of(self.module)
+        self.vector = bind(self.module, self.layout)
+        self.weights = self.vector[: self.layout.trainable]
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self._gradient = torch.empty_like(self.weights)
+        self._forward = self._fused()
+        self.at_once: int | None = None  # images whose gradient the device's memory holds; None: any so far
+        self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
+
+    def load(self, params: Tensor) -> None:
+        """Copy `params` (float32 [P], any device) into the network."""
+        assert params.shape == self.vector.shape, (params.shape, self.vector.shape)
+        self.vector.copy_(params)
+
+    def frozen(self) -> Tensor | None:
+        """What does not travel: float32 [F], or None."""
+        return frozen_vector(self.module, self.layout)
+
+    def load_frozen(self, frozen: Tensor) -> None:
+        """Inverse of `frozen`."""
+        load_frozen(self.module, self.layout, frozen)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Class scores [B, C] of normalised images [B, channels, H, W]."""
+        scores: Tensor = self._forward(pixels)
+        return scores
+
+    def _fused(self) -> nn.Module:
+        """The module, or what computes the same in less time on a CPU."""
+        if self.device.type != "cpu":
+            return self.module
+        return fuse(self.module, torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size))
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """dloss/dweights as one vector [T]; the same storage is used again at the next call."""
+        pieces = torch.autograd.grad(loss, self._parameters)
+        return torch.cat([piece.reshape(-1) for piece in pieces], out=self._gradient)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One store's local training: what is asked, by which rules, under which address.
+
+    start:  float32 [P], the global model
+    extras: what the strategy's server half sent along
+    state:  what the strategy's client half kept from the store's earlier rounds
+    """
+
+    config: RunConfig
+    strategy: Strategy
+    store: str
+    round: int
+    start: Tensor
+    extras: Tensors = field(default_factory=dict)
+    state: Tensors = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came out of a local training.
+
+    params: float32 [P] on the CPU, a copy
+    loss:   mean training loss per image over the last epoch, as far as it went
+    steps:  optimizer steps taken
+    """
+
+    params: Tensor
+    loss: float
+    num_examples: int
+    steps: int
+    extras: Tensors
+    state: Tensors
+
+
+def fit(network: Network, images: Images, task: Task) -> Fitted:
+    """Train `network` on a store's `images` from `task.start` and return what it became.
+
+    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
+    smaller than the others; with batch norm it is never a single image, unless all are. On a single image batch norm
+    uses its running statistics.
+    """
+    assert len(images) > 0, "a store without training images is left out before"
+    config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
+    lr = learning_rate(config, task.round, task.config.run.rounds)
+    network.load(task.start)
+    start = network.weights.clone()
+    sent, kept = (_on(network.device, tensors) for tensors in (task.extras, task.state))
+    local = strategy.begin(start, sent, kept)
+    optimizer = OPTIMIZERS[config.optimizer](config, shares(config, network.layout, network.device))
+    dropout_seed = derive(seed, "dropout", task.round, task.store)
+    _seed_torch(dropout_seed, network.device)
+    address(network.module, [dropout_seed], network.device)
+    order = rng(seed, "order", task.round, task.store)
+    draws = Stream(task.config.data, seed, task.round, task.store)
+    pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
+    _training_mode(network, alone=len(images) == 1 or config.batch == 1)
+    added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
+    descent = Descent(network, config, None if added is None else added.to(network.device))
+    steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
+    for positions, begins in _batches(network, len(images), config, order):
+        if begins:
+            seen, loss_sum = 0, loss_sum.zero_()
+        loss, gradient = descent(*_inputs(network, images, positions, task.config.data, draws, pose))
+        regularise(gradient, network.weights, config)
+        strategy.correct(gradient, network.weights, local)
+        optimizer.step(network.weights, gradient, lr)
+        loss_sum += loss * len(positions)
+        steps, seen = steps + 1, seen + len(positions)
+    run = LocalRun(start, network.weights, steps, lr, len(images), config.momentum)
+    extras, state = strategy.end(run, local, kept)
+    vector = network.vector.detach().to("cpu", copy=True)
+    return Fitted(vector, float(loss_sum) / seen, len(images), steps, extras, state)
+
+
+def _batches(
+    network: Network, images: int, config: TrainConfig, order: np.random.Generator
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Positions of a batch's images, and whether an epoch begins with it: all epochs, or what `seconds` are enough for.
+
+    Which batch is the last one then depends on the machine, and on what else it does.
+    """
+    began, pairs = time.monotonic(), network.has_batch_norm
+    for _ in range(config.passes):
+        for number, positions in enumerate(batches(order.permutation(images), config.batch, pairs)):
+            yield positions, number == 0
+            if config.seconds and network.device.type == "cuda":
+                torch.cuda.synchronize(network.device)  # what was begun may be far from done
+            if 0 < config.seconds <= time.monotonic() - began:
+                return
+
+
+def _on(device: torch.device, tensors: Tensors) -> Tensors:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """Seed what torchvision's layers draw from; `torch.manual_seed` without CUDA remembers each of its calls."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def _training_mode(network: Network, *, alone: bool) -> None:
+    """Training mode; batch norm has no statistics to take from images that come `alone`, so it then uses its own."""
+    models.set_training(network.module, mode=True)
+    if alone and network.has_batch_norm:
+        for layer in network.module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
+
+
+def _inputs(
+    network: Network,
+    images: Images,
+    positions: np.ndarray,
+    augmentation: DataConfig,
+    draws: Stream,
+    pose: Pose,
+) -> tuple[Tensor, Tensor, Blend | None]:
+    """Normalised pixels [B, channels, H, W], targets [B] and what is mixed in, on the network's device."""
+    pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
+    pixels, targets = pixels.to(network.device), targets.to(network.device)
+    numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
+    pixels, blend = augment(pixels, targets, augmentation, numbers, Batches(0, len(positions)))
+    pixels, targets = pose(pixels, targets)  # last: the mirror image of a turned photo is turned the other way
+    return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

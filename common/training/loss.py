@@ -1,0 +1,180 @@
+"""The loss of a batch and its gradient, in pieces where a device's memory does not hold the whole."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.config import TrainConfig
+from common.images.augment import Blend
+from common.models.dropout import layers
+
+
+class Descending(Protocol):
+    """What of a `common.training.fit.Network` is needed here; see there."""
+
+    module: nn.Module
+    device: torch.device
+    weights: Tensor
+    at_once: int | None
+    has_batch_norm: bool
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Class scores."""
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """dloss/dweights."""
+
+
+class Descent:
+    """The loss and the gradient of batches, in as many pieces as the device's memory asks for.
+
+    Memory that is too small is told by torch.OutOfMemoryError; then the batch is done again in pieces of half the
+    size, and again down to single images. `network.at_once` remembers what fitted. The result is that of the whole
+    batch but for rounding: a mean over images is added up, and dropout's masks are those of the images' places in
+    the batch. It differs for layers that look at a batch as a whole (batch norm takes its statistics from a piece,
+    and keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's stochastic
+    depth).
+
+    offsets: float32 [C], added to the scores; None: nothing (see `objective`)
+    """
+
+    def __init__(self, network: Descending, config: TrainConfig, offsets: Tensor | None = None) -> None:
+        self._network, self._config, self._offsets = network, config, offsets
+        self._dropouts = layers(network.module)
+
+    def __call__(self, pixels: Tensor, targets: Tensor, blend: Blend | None = None) -> tuple[Tensor, Tensor]:
+        """Loss (a scalar, detached) and gradient [T], overwritten by the next call. Raises torch.OutOfMemoryError."""
+        network, before = self._network, [dropout.calls() for dropout in self._dropouts]
+        while True:
+            size = min(len(targets), network.at_once or len(targets))
+            try:
+                if size == len(targets):
+                    return self._whole(pixels, targets, blend)
+                return self._pieces(pixels, targets, blend, size, before)
+            except torch.OutOfMemoryError:
+                if size == 1 or (size == 2 and network.has_batch_norm):
+                    raise
+            network.at_once = size // 2
+            if network.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._rewind(before, 0)
+
+    def _whole(self, pixels: Tensor, targets: Tensor, blend: Blend | None) -> tuple[Tensor, Tensor]:
+        with arithmetic(self._config, self._network.device):
+            loss = objective(self._network.logits(pixels), targets, self._config, blend, self._offsets)
+        return loss.detach(), self._network.gradient(loss)
+
+    def _pieces(
+        self, pixels: Tensor, targets: Tensor, blend: Blend | None, size: int, before: Sequence[Tensor | None]
+    ) -> tuple[Tensor, Tensor]:
+        loss_sum, total = torch.zeros((), device=pixels.device), torch.zeros_like(self._network.weights)
+        for place in batches(np.arange(len(targets)), size, self._network.has_batch_norm):
+            piece = slice(int(place[0]), int(place[-1]) + 1)
+            self._rewind(before, piece.start)
+            part = Blend(*(tensor[piece] for tensor in blend)) if blend else None
+            loss, gradient = self._whole(pixels[piece], targets[piece], part)
+            loss_sum += loss * (len(place) / len(targets))
+            total.add_(gradient, alpha=len(place) / len(targets))
+        for dropout in self._dropouts:
+            dropout.first_row = 0
+        return loss_sum, total
+
+    def _rewind(self, calls: Sequence[Tensor | None], first_row: int) -> None:
+        for dropout, count in zip(self._dropouts, calls, strict=True):
+            dropout.rewind(count, first_row)
+
+
+def objective(
+    logits: Tensor,
+    targets: Tensor,
+    config: TrainConfig,
+    blend: Blend | None = None,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
+    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes (see
+    `soft_targets`).
+
+    logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
+    offsets: float32, [C] or [B, C], added to the logits. The logarithms of a store's shares of the classes make it the
+    re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
+    """
+    if blend is not None or (offsets is not None and config.label_smoothing):
+        return image_losses(logits, targets, config, blend, offsets).mean()
+    if offsets is not None:
+        logits = logits + offsets
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    smoothed = hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
+    return functional.mse_loss(logits.softmax(dim=1), smoothed)
+
+
+def image_losses(
+    logits: Tensor,
+    targets: Tensor,
+    config: TrainConfig,
+    blend: Blend | None = None,
+    offsets: Tensor | None = None,
+) -> Tensor:
+    """The terms [B] whose mean is `objective`; shapes as there."""
+    if blend is not None:
+        own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
+        return torch.lerp(other, own, blend.shares)
+    smoothing = config.label_smoothing
+    if offsets is not None:
+        logits = logits + offsets
+        if smoothing:
+            return _losses_of_soft(logits, soft_targets(targets, smoothing, offsets), config)
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    spread = smoothing / logits.shape[1]
+    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
+    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
+
+
+def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
+    """(1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
+
+    A network that tells the classes apart by nothing has even logits, so its softmax is that of the offsets. Smoothing
+    towards this asks for logits that are less sure. Towards an even spread it would ask a store to raise the
+    classes that it lacks: at 3% of an even share each, an even spread gives them 33 times what the offsets do.
+    """
+    shares = offsets.softmax(dim=-1).expand(len(targets), -1)
+    return (smoothing * shares).scatter_add(1, targets[:, None], shares.new_full((len(targets), 1), 1 - smoothing))
+
+
+def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
+    """The terms [B] of targets that are shares of the classes, [B, C]."""
+    if config.loss == "cross-entropy":
+        return functional.cross_entropy(logits, soft, reduction="none")
+    return functional.mse_loss(logits.softmax(dim=1), soft, reduction="none").mean(dim=1)
+
+
+def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
+    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it.
+
+    Not where all batches are of one image, as was asked for.
+    """
+    stops = list(range(size, len(order), size))
+    if keep_pairs and size > 1 and stops and len(order) - stops[-1] == 1:
+        stops.pop()
+    yield from np.split(order, stops)
+
+
+def arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """bfloat16 where asked for and where it pays, float32 elsewhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
+
+
+def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
+    """Add the L1 term l1 sign(w), then scale gradients [..., T] down to `clip_norm`, in place."""
+    if config.l1:
+        gradient.add_(weights.sign(), alpha=config.l1)
+    if config.clip_norm:
+        norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+        gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp(max=1.0))

@@ -1,0 +1,140 @@
+"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and term.
+
+They work in place on vectors of any leading shape, and importing them costs nothing, where the
+first torch.optim optimizer imports the compiler. Coordinates may move at a share of the learning rate: see `shares`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from common.config import TrainConfig
+from common.parameters.layout import Layout
+
+
+class Optimizer(Protocol):
+    """Moves weights against a gradient; made anew, or restarted, for every local training.
+
+    Many stores that step together have a leading dimension: [S, T]; S may fall from step to step, and
+    what is kept of the stores beyond is not used again.
+    """
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
+        """Change `weights` [T] in place; may use `gradient` [T] as scratch space.
+
+        lr: the learning rate; a tensor (float32, of one number, on the device of the weights) is read when the step
+            runs, so that a recorded step follows it, where a float would be recorded as it was
+        """
+
+    def restart(self, weights: Tensor) -> None:
+        """Forget the past; what is kept has room for `weights`, and stays where it is in memory if it had before."""
+
+
+class SGD:
+    """b <- momentum b + (g + decay w), starting at the first gradient;  w <- w - lr b."""
+
+    def __init__(self, config: TrainConfig, shares: Tensor | None = None) -> None:
+        self._momentum, self._decay, self._shares = config.momentum, config.weight_decay, shares
+        self._buffer: Tensor | None = None
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
+        """See `Optimizer.step`."""
+        if self._decay:
+            gradient.add_(weights, alpha=self._decay)
+        if self._momentum:
+            if self._buffer is None:
+                self._buffer = gradient.clone()
+                gradient = self._buffer
+            else:
+                gradient = self._buffer[: len(weights)].mul_(self._momentum).add_(gradient)
+        if isinstance(lr, Tensor):
+            weights.addcmul_(gradient, lr if self._shares is None else self._shares * lr, value=-1)
+        elif self._shares is None:
+            weights.add_(gradient, alpha=-lr)
+        else:
+            weights.addcmul_(gradient, self._shares, value=-lr)
+
+    def restart(self, weights: Tensor) -> None:
+        """See `Optimizer.restart`: a buffer of zeros, to which the first step adds its gradient."""
+        if self._momentum:
+            self._buffer = _zeros(self._buffer, weights)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with beta 0.9 and 0.999, eps 1e-8; AdamW (Loshchilov and Hutter 2019) if decoupled.
+
+    g <- g + decay w, or decoupled: w <- (1 - lr decay) w;
+    m <- 0.9 m + 0.1 g;  v <- 0.999 v + 0.001 g^2;
+    w <- w - lr (m / (1 - 0.9^t)) / (sqrt(v / (1 - 0.999^t)) + eps)
+    """
+
+    BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+    def __init__(self, config: TrainConfig, shares: Tensor | None = None, *, decoupled: bool = False) -> None:
+        self._decay, self._decoupled, self._shares = config.weight_decay, decoupled, shares
+        self._steps = 0
+        self._first: Tensor | None = None
+        self._second: Tensor | None = None
+        self._steps_there: Tensor | None = None  # where the steps are recorded: counted by the device, float64 [1]
+
+    def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
+        """See `Optimizer.step`."""
+        if self._decoupled:
+            weights.mul_(1 - lr * self._decay * (1 if self._shares is None else self._shares))
+        elif self._decay:
+            gradient.add_(weights, alpha=self._decay)
+        if self._first is None or self._second is None:
+            self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
+        first, second = self._first[: len(weights)], self._second[: len(weights)]
+        first.lerp_(gradient, 1 - self.BETA1)
+        second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
+        moved = first if self._shares is None else first * self._shares
+        if isinstance(lr, Tensor):
+            steps = self._counted_there(weights.device)
+            root = (second.sqrt() / (1 - self.BETA2**steps).sqrt().float()).add_(self.EPS)
+            weights.addcdiv_(moved * (lr / (1 - self.BETA1**steps)).float(), root, value=-1)
+        else:
+            self._steps += 1
+            root = (second.sqrt() / (1 - self.BETA2**self._steps) ** 0.5).add_(self.EPS)
+            weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
+
+    def restart(self, weights: Tensor) -> None:
+        """See `Optimizer.restart`."""
+        self._steps = 0
+        if self._steps_there is not None:
+            self._steps_there.zero_()
+        self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
+
+    def _counted_there(self, device: torch.device) -> Tensor:
+        """The number of steps, this one included."""
+        if self._steps_there is None:
+            self._steps_there = torch.zeros(1, dtype=torch.float64, device=device)
+        return self._steps_there.add_(1)
+
+
+def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if kept is None or kept.shape != like.shape else kept.zero_()
+
+
+def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
+    """What share of the learning rate each coordinate takes, float32 [T]: 1 in the head, else `backbone_lr`.
+
+    None: all take all of it.
+    """
+    if config.backbone_lr == 1:
+        return None
+    share = torch.full((layout.trainable,), config.backbone_lr, device=device)
+    for name in layout.names:
+        if name.startswith(f"{layout.head}."):
+            share[layout.span(name)] = 1
+    return share
+
+
+OPTIMIZERS: Mapping[str, Callable[[TrainConfig, Tensor | None], Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": partial(Adam, decoupled=True),
+}

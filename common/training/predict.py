@@ -1,0 +1,36 @@
+"""What finished models say of images."""
+
+import torch
+from torch import Tensor
+
+from common import models
+from common.errors import DataError
+from common.images.augment import normalise
+from common.images.types import Images
+from common.models.saved import SavedModel
+from common.training.fit import Network
+
+
+def load(saved: SavedModel, device: torch.device) -> Network:
+    """A network with the weights of a saved model. Raises DataError if they are not those of its architecture."""
+    network = Network(saved.spec, device)
+    try:
+        network.module.load_state_dict(saved.tensors)
+    except RuntimeError:
+        raise DataError(
+            f"{saved.path} does not hold the weights of the model {saved.spec.name} that it names; it is damaged or"
+            " was written by another version."
+        ) from None
+    return network
+
+
+def log_probabilities(network: Network, images: Images, batch_size: int) -> Tensor:
+    """log p(class | image) of the network's present weights: float32 [N, C] on the CPU, in the order of the images."""
+    models.set_training(network.module, mode=False)
+    found = torch.empty(len(images), len(network.spec.classes))
+    with torch.inference_mode():
+        for positions in torch.arange(len(images)).split(batch_size):
+            pixels, _ = images.batch(positions.to(images.rows.device))
+            pixels = normalise(pixels.to(network.device), network.spec.mean, network.spec.std)
+            found[positions] = network.logits(pixels).float().log_softmax(dim=1).cpu()
+    return found

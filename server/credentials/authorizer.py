@@ -1,0 +1,211 @@
+"""Who may pass the door: requests that name the key of an enrolled store, and requests to enrol one.
+
+Flower's SuperLink checks that a request is signed with the key that it names. The guard looks at
+the name alone, before anything is read or passed on: so a revoked store is out at once, strangers
+cost nothing, and a store that is refused is told why.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from pydantic import ValidationError
+
+from common.errors import ConfigError
+from common.protocol.enrolment import PROCESS_HEADER, Reason
+from server.credentials.chain import Chain
+from server.credentials.file_watcher import Watched
+from server.credentials.proofs import AHEAD, BEHIND, Asking, Enrolment, has_kit, proven_key, seconds_behind, verify
+from server.credentials.rejection_log import RefusalLog, Tries
+from server.credentials.sessions import Sessions
+from server.credentials.stores import Entry, NotAdmittedError, State
+
+KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
+SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says
+
+
+class Guard:
+    """Decides for the stores of one chain."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain, self._watched = chain, Watched(chain.stores.path)
+        self._sessions = Sessions(chain.sessions)
+        self._moved, self._addresses = Watched(chain.address_list), _text(chain.address_list)
+        self._entries, self._stores = self._read()
+        self.log, self._tries = RefusalLog(), Tries()
+
+    def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
+        """Why a request from `address` with these headers may not pass, or None if it may.
+
+        The key of a kit that was not used before is enrolled if the request is signed with it.
+        """
+        self._look()
+        key = headers.get(KEY_HEADER, "")
+        standing = self._stores.get(key)
+        if standing is None:
+            self.log.tell(address, "no key" if not key else "a key that no store of this chain is enrolled with")
+            return Reason.UNKNOWN_KEY
+        if standing.is_revoked:
+            self.log.tell(address, f"store {standing.name} is revoked")
+            return Reason.REVOKED
+        if standing.is_next:
+            return self._use_kit(address, standing, headers)
+        return None
+
+    def refusal_of_process(self, address: str, headers: Mapping[str, str], *, is_waiting: bool) -> Reason | None:
+        """Why a request that has proven its key may not pass: another process speaks for the store. None if it may.
+
+        is_waiting: a request of the store's process is held back, by which that is heard as long as it lives
+        """
+        key = headers[KEY_HEADER]
+        standing = self._stores[key]
+        if is_waiting:
+            self._sessions.heard(standing.name)
+        reason = self._sessions.refusal(standing.name, key, headers.get(PROCESS_HEADER, ""), address)
+        if reason is Reason.IN_USE:
+            self.log.tell(address, f"store {standing.name}: a second machine, or a copy of its home, has its key")
+        elif reason is Reason.MAYBE_IN_USE:
+            self.log.tell(address, f"store {standing.name}: another process with its key was heard seconds ago")
+        return reason
+
+    def left(self, headers: Mapping[str, str]) -> None:
+        """Take note that a store's process has taken leave."""
+        if standing := self._stores.get(headers.get(KEY_HEADER, "")):
+            self._sessions.left(standing.name, headers.get(PROCESS_HEADER, ""))
+
+    def addresses(self) -> str:
+        """Return the signed list of the server's addresses, for enrolled stores; empty if it never moved."""
+        if self._moved.has_changed():
+            self._addresses = _text(self.chain.address_list)
+        return self._addresses
+
+    def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
+        """Enrol the key of a store's latest kit at its first use; why not, or None."""
+        try:
+            verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
+        except (ValueError, InvalidSignature):
+            self.log.tell(address, f"store {standing.name}: its new kit's key is named, but did not sign")
+            return Reason.UNKNOWN_KEY
+        self.chain.stores.use(standing.name, standing.key)
+        print(f"Store {standing.name} at {address} uses its kit for the first time.", flush=True)
+        return None
+
+    def is_signed(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request with these headers was signed, just now, with the key that it names: a store's."""
+        standing = self._stores.get(headers.get(KEY_HEADER, ""))
+        try:
+            moment = headers.get(TIME_HEADER, "")
+            if standing is None or not -AHEAD < seconds_behind(moment) < BEHIND:
+                return False
+            verify(standing.key, headers.get(SIGNATURE_HEADER, ""), moment.encode())
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
+        """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
+        name = standing.name if (standing := self._stores.get(key)) else "unknown"
+        try:
+            behind = seconds_behind(timestamp)
+        except (ValueError, TypeError):
+            behind = 0.0
+        if -AHEAD < behind < BEHIND:
+            self.log.tell(address, f"store {name}: not signed with its key, or registered before the server's start")
+            return None
+        self.log.tell(address, f"store {name}: its clock is {-behind:+.0f} s off")
+        return Reason.CLOCK
+
+    def enrol(self, address: str, body: bytes) -> Reason | None:
+        """Enrol the store that sent `body`; why not, or None if it is enrolled."""
+        if self._tries.are_used_up(address):
+            self.log.tell(address, "too many wrong codes")
+            return Reason.SLOW_DOWN
+        try:
+            asked = Enrolment.model_validate_json(body)
+            key = proven_key(asked, self.chain.name)
+        except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
+            self._tries.failed(address)
+            self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
+            return Reason.MALFORMED
+        entry = self._entry(asked.store)
+        name = asked.store if entry else "unknown"
+        try:
+            if not (entry and entry.is_for(asked.code)):  # decided without the file and its lock: anybody may ask
+                raise NotAdmittedError(Reason.CODE, "a wrong code")
+            if entry.has_enrolled(key):  # it got no answer, or asks again and again
+                return None
+            if self.chain.stores.enrol(asked.store, asked.code, key):
+                print(f"Store {name} at {address} is enrolled.", flush=True)
+        except NotAdmittedError as error:
+            self._tries.failed(address)
+            self.log.tell(address, f"store {name} came with {error}")
+            return error.reason
+        return None
+
+    def refusal_of_kit(self, address: str, body: bytes) -> Reason | None:
+        """Why the sender of `body` (an `Asking`) is not told what is for stores of this chain; None if it is."""
+        if self._tries.are_used_up(address):
+            self.log.tell(address, "too many wrong codes")
+            return Reason.SLOW_DOWN
+        try:
+            asked = Asking.model_validate_json(body)
+            entry = self._entry(asked.store)
+            if entry and has_kit(asked, self.chain.name, entry):
+                if entry.state is not State.REVOKED:
+                    return None
+                self.log.tell(address, f"store {asked.store} is revoked")
+                return Reason.REVOKED
+        except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
+            pass
+        self._tries.failed(address)
+        self.log.tell(address, "it asked for the classes without a kit that is good")
+        return Reason.CODE
+
+    def _entry(self, store: str) -> Entry | None:
+        """Return the store's entry in the list of stores as it is now, or None."""
+        self._look()
+        return self._entries.get(store)
+
+    def _look(self) -> None:
+        """Take in what has changed; while the file is damaged, what was known holds."""
+        if not self._watched.has_changed():
+            return
+        try:
+            self._entries, self._stores = self._read()
+        except ConfigError as error:
+            print(f"{error} Until then the stores are taken to be as they were.", flush=True)
+
+    def _read(self) -> tuple[dict[str, Entry], dict[str, "_Standing"]]:
+        """Return all stores by name, and their keys by the header that names them."""
+        entries, found = self.chain.stores.stores(), {}
+        for name, entry in entries.items():
+            for key in filter(None, (entry.key, entry.next_key)):
+                standing = _Standing(name, key, entry.state is State.REVOKED, is_next=key == entry.next_key)
+                found[key_header(key)] = standing
+        return entries, found
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A key (in OpenSSH's text form) that stands for a store, or stood for it; `is_next` before its first use."""
+
+    name: str
+    key: str
+    is_revoked: bool
+    is_next: bool
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="ascii") if path.exists() else ""
+
+
+@lru_cache(maxsize=2**14)  # the list of stores is read anew at each change, and 1,000 keys take 50 ms to translate
+def key_header(key: str) -> str:
+    """Return KEY_HEADER of Flower's clients for a public key in OpenSSH's text form."""
+    loaded = serialization.load_ssh_public_key(key.encode())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return base64.b64encode(loaded.public_bytes(serialization.Encoding.PEM, form)).decode()

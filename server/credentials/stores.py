@@ -1,0 +1,195 @@
+"""The stores of a chain: who was invited, whose key is enrolled, who was revoked. One file, `stores.json`."""
+
+import hashlib
+import hmac
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import ConfigError
+from common.protocol.enrolment import Reason
+from common.suggest import did_you_mean
+from common.system.files import write_private
+
+CODE_LIFE = timedelta(days=14)
+
+
+class State(StrEnum):
+    """Where a store stands with its chain."""
+
+    INVITED = "invited"
+    ENROLLED = "enrolled"
+    REVOKED = "revoked"
+
+
+class Entry(BaseModel):
+    """What the chain knows of one store.
+
+    since:       when it came into this state
+    key:         its public key in OpenSSH's text form; of a revoked store, the one it had
+    next_key:    the public key of its latest kit, if that carries a key that was not used yet; its first use makes it
+                 `key`
+    code_sha256: of the code in its latest kit; `until` is None once it has been used
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State
+    since: datetime
+    key: str | None = None
+    next_key: str | None = None
+    code_sha256: str | None = None
+    until: datetime | None = None
+
+    def is_for(self, code: str) -> bool:
+        """Whether its latest kit carries this code; takes the same time for every code."""
+        return self.code_sha256 is not None and hmac.compare_digest(self.code_sha256, _sha256(code))
+
+    def has_enrolled(self, key: str) -> bool:
+        """Return whether the store has used its kit's code with this key."""
+        return self.state is State.ENROLLED and self.until is None and self.key == key
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    stores: dict[str, Entry] = {}
+
+
+class NotAdmittedError(Exception):
+    """An enrolment that is refused, with the reason for the store and words for the server's log."""
+
+    def __init__(self, reason: Reason, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+class Registry:
+    """The file `stores.json` in `directory`, shared by all processes that open it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "stores.json"
+        self._lock = FileLock(directory / "stores.lock", mode=0o600)
+
+    def stores(self) -> dict[str, Entry]:
+        """All stores by name. Raises ConfigError if the file is damaged."""
+        try:
+            return _File.model_validate_json(self.path.read_bytes()).stores if self.path.exists() else {}
+        except ValidationError as error:
+            raise ConfigError(f"{self.path} is damaged ({error.error_count()} errors); restore it.") from None
+
+    def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:
+        """Let `code` enrol a key for the store, once, up to a time.
+
+        A key that the store has works until then; with `ends_old_key` no longer.
+        """
+        with self._changing() as stores:
+            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
+            stores[name] = kept.model_copy(update={"code_sha256": _sha256(code), "until": until})
+
+    def admit(self, name: str, key: str, *, ends_old_key: bool = False) -> None:
+        """Let a key that the chain has made itself stand for the store, from its first use on (see `use`).
+
+        A key that the store has works until then; with `ends_old_key` no longer.
+        """
+        with self._changing() as stores:
+            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
+            stores[name] = kept.model_copy(update={"next_key": key})
+
+    def use(self, name: str, key: str) -> None:
+        """Enrol the key of a store's latest kit, which its holder has just used; any key before it ends."""
+        with self._changing() as stores:
+            entry = stores.get(name)
+            if entry and entry.next_key == key and entry.state is not State.REVOKED:
+                update = {"state": State.ENROLLED, "since": now(), "key": key, "next_key": None}
+                stores[name] = entry.model_copy(update=update)
+
+    def enrol(self, name: str, code: str, key: str) -> bool:
+        """Enrol a store's own key; whether it is new. The same again, for a store that got no answer, changes nothing.
+
+        Raises NotAdmittedError.
+        """
+        with self._changing() as stores:
+            entry = stores.get(name) or Entry(state=State.INVITED, since=now())
+            if not entry.is_for(code):
+                raise NotAdmittedError(Reason.CODE, "a wrong code")
+            if entry.state is State.REVOKED:
+                raise NotAdmittedError(Reason.REVOKED, "its latest kit, but it is revoked")
+            if entry.until is None:
+                if entry.has_enrolled(key):
+                    return False
+                raise NotAdmittedError(Reason.CODE, "a code that was used before, with another key")
+            if entry.until < now():
+                raise NotAdmittedError(Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}")
+            if any(key in (other.key, other.next_key) for other in stores.values()):
+                raise NotAdmittedError(Reason.CODE, "a key that the chain has seen before")
+            stores[name] = entry.model_copy(update={"state": State.ENROLLED, "since": now(), "key": key, "until": None})
+            return True
+
+    def revoke(self, name: str) -> None:
+        """Take a store out: neither its key nor its kit's code opens the door any more. Raises ConfigError."""
+        with self._changing() as stores:
+            entry = stores[self._known(name, stores)]  # whose code and keys stay: who has them is told "revoked"
+            stores[name] = entry.model_copy(update={"state": State.REVOKED, "since": now()})
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget stores whose kits were never used, or that are revoked. Raises ConfigError if one is another."""
+        with self._changing() as stores:
+            for name in names:
+                if stores[self._known(name, stores)].state is State.ENROLLED:
+                    raise ConfigError(
+                        f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is"
+                        f" revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
+                    )
+                del stores[name]
+
+    def check_known(self, name: str) -> None:
+        """Raises ConfigError if the chain has no such store."""
+        self._known(name, self.stores())
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Entry]]:
+        """The stores, to be changed by one process at a time; written if they were, and no error is raised."""
+        with self._lock:
+            stores = self.stores()
+            before = dict(stores)
+            yield stores
+            if stores == before:  # whoever waits for changes need not read them again
+                return
+            write_private(self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n")
+
+    def _known(self, name: str, stores: Mapping[str, Entry]) -> str:
+        if name not in stores:
+            raise ConfigError(
+                f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}."
+                + did_you_mean(name, stores)
+            )
+        return name
+
+
+def _invited(before: Entry | None, *, ends_old_key: bool) -> Entry:
+    """Return the entry of a store for which a new kit is made: enrolled if its key goes on, without any older kit."""
+    if before is None or before.state is not State.ENROLLED or ends_old_key:
+        return Entry(state=State.INVITED, since=now())
+    return before.model_copy(update={"next_key": None, "code_sha256": None, "until": None})
+
+
+def new_code() -> str:
+    """256 random bits as text."""
+    return secrets.token_urlsafe(32)
+
+
+def _sha256(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def now() -> datetime:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,164 @@
+"""HTTP as the door speaks it: requests of bounded size, one at a time, whose bodies say their length.
+
+Everything here is decided while bytes are parsed, before any of our own code is called for a request.
+"""
+
+import time
+from typing import Any
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from server.credentials.rejection_log import RefusalLog
+from server.gateway.connections import Awaited, Connection, ConnectionLimits
+
+MOST_HEADERS = 50
+LARGEST_HEAD = 32 * 2**10  # bytes of a request before its body
+LARGEST_URL = 2000  # bytes
+LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
+LARGEST_UNREAD = 2 * LARGEST_BODY  # bytes that are still taken of a body which was refused
+UNREAD_RATE = 8e6  # bytes a second of refused bodies, of all connections: they cost time and serve nobody
+LINGER = 2.0  # seconds in which a client can read why its request was not taken, before the connection ends
+
+
+class Unread:
+    """The pace at which bodies that were refused are read, of all connections together."""
+
+    def __init__(self) -> None:
+        self._free = 0.0  # when all of them so far will have come at UNREAD_RATE, in time.monotonic()
+
+    def delay(self, count: int) -> float:
+        """Seconds to wait before the next bytes are read, after `count` more."""
+        now = time.monotonic()
+        self._free = max(self._free, now) + count / UNREAD_RATE
+        return self._free - now
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's protocol for one connection, with bounds on all that is sent before somebody has looked at it.
+
+    The application finds `connection` in its request's state.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        *,
+        connection: Connection,
+        limits: ConnectionLimits,
+        log: RefusalLog,
+        unread: Unread,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self._connection, self._limits, self._log, self._unread = connection, limits, log, unread
+        self._is_in_head, self._has_completed, self._is_over = True, False, False
+        self._head_bytes, self._header_bytes = 0, 0
+        self._fault: tuple[int, str] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Called once, after the TLS handshake."""
+        super().connection_made(transport)
+        self._connection.abort = transport.abort
+        self._connection.expect(Awaited.HEAD)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called once, at the end."""
+        super().connection_lost(exc)
+        self._limits.remove(self._connection)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        self._unset_keepalive_if_required()
+        if self._connection.awaited is Awaited.NOTHING:
+            self._connection.expect(Awaited.HEAD)
+        received = self._connection.received(len(data))
+        if self._is_over or self._is_unread:
+            self._slow_down(len(data), received)
+        if self._is_over:
+            return
+        self._has_completed = False
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(*(self._fault or (400, "it does not speak HTTP as this server does")))
+            return
+        if self._is_in_head and not self._has_completed:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self._refuse(431, f"headers of more than {LARGEST_HEAD} bytes")
+
+    @property
+    def _is_unread(self) -> bool:
+        """Return whether the request under way was answered before its body had come."""
+        return not self._is_in_head and self.cycle is not None and self.cycle.response_complete
+
+    def _slow_down(self, count: int, received: int) -> None:
+        """Read on when there is time for bytes that nobody needs."""
+        if received > LARGEST_UNREAD:
+            self.transport.abort()
+        elif (delay := self._unread.delay(count)) > 0.01:
+            self.flow.pause_reading()
+            self.loop.call_later(delay, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._fail(400, "it sent a request before the answer to another")
+        super().on_message_begin()
+        self._header_bytes = 0
+        self.scope["state"]["connection"] = self._connection
+
+    def on_url(self, url: bytes) -> None:
+        """Called by the parser with each part of it."""
+        if len(self.url) + len(url) > LARGEST_URL:
+            self._fail(414, f"a URL of more than {LARGEST_URL} bytes")
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        if len(self.headers) == MOST_HEADERS:
+            self._fail(431, f"more than {MOST_HEADERS} headers")
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > LARGEST_HEAD:
+            self._fail(431, f"headers of more than {LARGEST_HEAD} bytes")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser; hands the request to the application."""
+        if self.parser.should_upgrade():
+            self._fail(400, "it asked for another protocol than HTTP/1.1")
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._fail(411, "a body that does not say its length")
+        self._is_in_head = False
+        self._connection.expect(Awaited.BODY)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        super().on_message_complete()
+        self._connection.expect(Awaited.HEAD if self._is_unread else Awaited.NOTHING)
+        self._is_in_head, self._has_completed, self._head_bytes = True, True, 0
+
+    def _fail(self, status: int, why: str) -> None:
+        """Make the parser stop; what it then raises says nothing of this."""
+        self._fault = status, why
+        raise ValueError(why)
+
+    def _refuse(self, status: int, why: str) -> None:
+        """Answer once, take no notice of what comes then, and end the connection in a moment."""
+        self._is_over = True
+        self._log.tell(self._connection.address, why)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        self.transport.write(head)
+        self.loop.call_later(LINGER, self.transport.close)

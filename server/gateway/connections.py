@@ -1,0 +1,152 @@
+"""Connections from outside: how many there may be and whose, and how long each may take for what it sends.
+
+A connection is a stranger's until a request on it is signed with the key of an enrolled store. Strangers have room of
+their own: where it ends, the oldest connection of whoever has most of them goes, and no store's.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+
+from server.credentials.rejection_log import RefusalLog
+
+HEAD_SECONDS = 30.0  # from the connection, or the first byte of a further request, to the end of the request's headers
+STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key
+SLOWEST = 2000.0  # bytes a second that a body comes in, on average, beyond STALL_SECONDS
+
+MOST_UNPROVEN = 512  # connections of strangers; as many more from addresses that stores came from of late
+MOST_UNPROVEN_OF_ONE = 256  # of these from one address: stores behind one router all begin as strangers
+MOST_OF_A_STORE = 64  # connections on which one store's key was proven; those that a broken link left count, too
+FAMILIAR_SECONDS = 600.0  # for which an address is known by the last key that was proven from it
+MOST_FAMILIAR = 2**14  # addresses
+SPARE_FILES = 128  # files that the process needs beside connections from outside
+
+
+class Awaited(Enum):
+    """The next thing that the other side has to send."""
+
+    HEAD = "the headers of its request"
+    BODY = "the body of its request"
+    NOTHING = "nothing"
+
+
+class Connection:
+    """One connection from outside.
+
+    address: the other side's, as a number
+    abort:   ends the connection at once
+    key:     the header that names the key that was proven on it; empty before
+    node:    Flower's node that it was shown to be the line of; 0 before
+    """
+
+    def __init__(self, address: str, abort: Callable[[], object]) -> None:
+        self.address, self.abort, self.key, self.node = address, abort, "", 0
+        self.expect(Awaited.HEAD)
+
+    def expect(self, awaited: Awaited) -> None:
+        """Begin to wait for this."""
+        self.awaited, self._since, self._bytes = awaited, time.monotonic(), 0
+        self._last = self._since
+
+    def received(self, count: int) -> int:
+        """Take note of `count` more bytes; return how many have come of what is awaited."""
+        self._last = time.monotonic()
+        self._bytes += count
+        return self._bytes
+
+    def is_late(self, now: float) -> bool:
+        """Return whether what is awaited should have come by `now`, in time.monotonic()."""
+        patience = STALL_SECONDS[bool(self.key)]
+        match self.awaited:
+            case Awaited.HEAD:
+                return now - self._since > HEAD_SECONDS
+            case Awaited.BODY:
+                return now - self._last > patience or now - self._since > patience + self._bytes / SLOWEST
+        return False
+
+
+class _Pool:
+    """Connections by their owner, an address or a key: at most `most`, and at most `most_of_one` of one owner."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most, self._most_of_one, self._count = most, most_of_one, 0
+        self._owners: dict[str, dict[Connection, None]] = {}
+
+    def add(self, owner: str, connection: Connection) -> Connection | None:
+        """Add a connection; return the one that has to go for it, if any."""
+        own = self._owners.setdefault(owner, {})
+        own[connection] = None
+        self._count += 1
+        if len(own) > self._most_of_one:
+            return next(iter(own))
+        if self._count > self._most:
+            owner = max(self._owners, key=lambda each: len(self._owners[each]))  # the oldest of several
+            return next(iter(self._owners[owner]))
+        return None
+
+    def remove(self, owner: str, connection: Connection) -> None:
+        """Remove a connection that was added for `owner`."""
+        own = self._owners[owner]
+        del own[connection]
+        self._count -= 1
+        if not own:
+            del self._owners[owner]
+
+
+class ConnectionLimits:
+    """Ends connections that are too many or too slow, and says so in `log`. files: that the process may open."""
+
+    def __init__(self, log: RefusalLog, files: int) -> None:
+        room = max(files - SPARE_FILES, SPARE_FILES)
+        unproven = min(MOST_UNPROVEN, room // 4)
+        self._log = log
+        self._strangers = _Pool(unproven, min(MOST_UNPROVEN_OF_ONE, unproven))
+        self._neighbours = _Pool(unproven, min(MOST_UNPROVEN_OF_ONE, unproven))
+        self._stores = _Pool(room - 2 * unproven, MOST_OF_A_STORE)
+        self._places: dict[Connection, tuple[_Pool, str]] = {}
+        self._familiar: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, connection: Connection) -> None:
+        """Take note of a new connection; another one may have to go for it."""
+        pool = self._neighbours if self.is_familiar(connection.address) else self._strangers
+        self._put(connection, pool, connection.address)
+
+    def is_familiar(self, address: str) -> bool:
+        """Return whether a store has proven its key on a connection from this address of late."""
+        return time.monotonic() - self._familiar.get(address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
+
+    def prove(self, connection: Connection, key: str) -> None:
+        """Take note that a request on the connection was signed with the store's key that this header names."""
+        if connection not in self._places:
+            return  # it has ended meanwhile
+        self._familiar.pop(connection.address, None)
+        self._familiar[connection.address] = time.monotonic()
+        if len(self._familiar) > MOST_FAMILIAR:
+            self._familiar.popitem(last=False)
+        self.remove(connection)
+        connection.key, connection.node = key, 0
+        self._put(connection, self._stores, key)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that has ended; one that is not known is none."""
+        if place := self._places.pop(connection, None):
+            pool, owner = place
+            pool.remove(owner, connection)
+
+    def end_late(self) -> None:
+        """End the connections that should have sent more by now."""
+        now = time.monotonic()
+        for connection in [each for each in self._places if each.is_late(now)]:
+            self._end(connection, f"it did not send {connection.awaited.value} in time")
+
+    def _put(self, connection: Connection, pool: _Pool, owner: str) -> None:
+        self._places[connection] = pool, owner
+        if (surplus := pool.add(owner, connection)) is not None:
+            whose = "of one store" if pool is self._stores else "on which no store has proven its key"
+            self._end(surplus, f"too many connections {whose}")
+
+    def _end(self, connection: Connection, why: str) -> None:
+        self.remove(connection)
+        self._log.tell(connection.address, why)
+        connection.abort()

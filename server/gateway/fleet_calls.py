@@ -1,0 +1,122 @@
+"""Calls of Flower's Fleet API that the door answers by itself: heartbeats, and those about orders in its hands.
+
+First of all the SuperLink has to say that the sender is the node that it says it is: it checks the signature of each
+heartbeat that is passed on, and of whoever is let in. With a guard, which has checked the signature of each connection,
+that holds for the key; without, for the connection.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import httpx
+from flwr.proto.fleet_pb2 import ActivateNodeResponse, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
+from google.protobuf.message import DecodeError, Message
+from starlette.requests import Request
+
+from common.protocol.enrolment import PROCESS_HEADER
+from server.credentials.authorizer import KEY_HEADER
+from server.gateway.exchange import HOLD, Exchange
+from server.gateway.heartbeats import HEARTBEAT, Headers, Sender, with_interval
+
+ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
+PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
+PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
+CONFIRM = "/v1/fleet/confirm-message-received"
+REGISTERING = 20.0  # seconds for which a store is kept that comes before the SuperLink has been told of it
+OWN: Mapping[str, type[Message]] = {
+    HEARTBEAT: SendNodeHeartbeatRequest,
+    PULL: PullMessagesRequest,
+    PULL_PIECE: PullObjectRequest,
+    CONFIRM: ConfirmMessageReceivedRequest,
+    PUSH: PushMessagesRequest,
+    PIECE: PushObjectRequest,
+}
+
+
+async def own_answer(request: Request, path: str, body: bytes, headers: Headers) -> Message | None:
+    """The answer to a call, or None if the SuperLink is to answer it. headers: those that it would get."""
+    state = request.app.state
+    if path not in OWN or (path != HEARTBEAT and not state.exchange.is_open):
+        return None
+    try:
+        asked = OWN[path].FromString(body)
+    except DecodeError:
+        return None
+    node_id: int = asked.node.node_id
+    if not await _is_proven(request, node_id, headers):
+        return None
+    state.presence.heard(node_id)
+    return await _answer(request, node_id, asked)
+
+
+async def _answer(request: Request, node_id: int, asked: Message) -> Message | None:
+    exchange: Exchange = request.app.state.exchange
+    answer: Message | None = None
+    match asked:
+        case SendNodeHeartbeatRequest():
+            answer = SendNodeHeartbeatResponse(success=True)
+        case PullMessagesRequest():
+            answer = await _held(request, node_id)
+        case PullObjectRequest():
+            answer = await exchange.part(node_id, asked)
+        case ConfirmMessageReceivedRequest():
+            answer = exchange.confirm(node_id, asked)
+        case PushMessagesRequest():
+            answer = exchange.announce(node_id, asked)
+        case PushObjectRequest():
+            answer = await exchange.take(node_id, asked)
+    return answer
+
+
+def is_ours(request: Request) -> bool:
+    """Return whether a `flower-client` sends it: Flower's own SuperNode sends nothing while it waits for messages."""
+    return PROCESS_HEADER in request.headers
+
+
+async def _held(request: Request, node_id: int) -> Message:
+    state = request.app.state
+    with state.presence.waiting(node_id):
+        answer: Message = await state.exchange.pull(node_id, request.receive, HOLD if is_ours(request) else 0.0)
+    return answer
+
+
+async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
+    """Return whether the sender is this node; the SuperLink is asked about one that is not known, and waited for."""
+    state, key, connection = request.app.state, request.headers.get(KEY_HEADER, ""), request.state.connection
+    sender = Sender(key, node_id, headers, is_ours(request))
+    is_known = node_id == (state.presence.node_of(key) if state.guard else connection.node)
+    if is_known and state.presence.is_known(node_id):
+        state.heartbeats.renew(sender)
+        return True
+    if not await state.heartbeats.is_proven(sender):
+        return False
+    connection.node = node_id
+    return True
+
+
+async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Response:
+    """Return the SuperLink's answer to a node that comes, once it has been told of the store that the node is of.
+
+    It may take an earlier process of the store to be there. Of ours one at a time speaks for a store, and this one
+    does: then that one is signed off, and the SuperLink asked anew.
+    """
+    state, key = request.app.state, request.headers.get(KEY_HEADER, "")
+    if state.registered and not await state.registered.has(key, REGISTERING):
+        return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
+    body = with_interval(body)
+    answer: httpx.Response = await state.client.post(ACTIVATE, content=body, headers=headers)
+    before = state.registered.node_of(key) if state.registered else 0
+    is_gone = before and (is_ours(request) or state.presence.is_silent(before))
+    if answer.status_code == httpx.codes.PRECONDITION_FAILED and is_gone:
+        leave = DeactivateNodeRequest(node_id=before)
+        await state.client.post(DEACTIVATE, content=leave.SerializeToString(), headers=headers)
+        answer = await state.client.post(ACTIVATE, content=body, headers=headers)
+    if answer.status_code == httpx.codes.OK:
+        state.presence.left(key)
+        with suppress(DecodeError):
+            node_id = ActivateNodeResponse.FromString(answer.content).node_id
+            state.presence.proven(key, node_id, is_ours=is_ours(request))
+            request.state.connection.node = node_id
+    return answer

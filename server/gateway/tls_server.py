@@ -1,0 +1,176 @@
+"""Connections on their way to the door: few and bounded ones of strangers, over TLS with a renewable certificate.
+
+uvicorn alone accepts connections without end, never ends one that says nothing, and drops a client that fails the TLS
+handshake without a word.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import uvicorn
+
+from server.addresses import Address, listening_socket
+from server.credentials.file_watcher import Watched
+from server.credentials.rejection_log import RefusalLog
+from server.gateway.bounded_http import BoundedHttp, Unread
+from server.gateway.connections import Connection, ConnectionLimits
+from server.gateway.handshakes import Handshakes
+
+HANDSHAKE = 10.0  # seconds that a client has for it
+FAREWELL = 1.0  # seconds that a client has to answer when the door closes
+BACKLOG = 1024  # connections that wait to be accepted
+UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dead machine is noticed within 20 s
+LOOK = 1.0  # seconds between two looks at the certificate, and for connections that are late
+
+
+class Doorway(uvicorn.Server):
+    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None.
+
+    release: makes the app answer requests that it holds back
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        directory: Path | None,
+        limits: ConnectionLimits,
+        log: RefusalLog,
+        release: Callable[[], object],
+    ) -> None:
+        super().__init__(config)
+        self._release = release
+        self._limits, self._log, self._unread = limits, log, Unread()
+        self._certificate = _Certificate(directory) if directory else None
+        self._handshakes = Handshakes()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets=[])
+        assert self.config.host is not None
+        self._listener = listening_socket(Address(self.config.host, self.config.port), BACKLOG)
+        self._listener.setblocking(False)
+        self._keep(self._accept())
+        self._keep(self._look_after())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and let what is going on end."""
+        for task in list(self._tasks):
+            task.cancel()
+        self._listener.close()
+        self._release()
+        await super().shutdown(sockets)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listener)
+            except OSError:  # too many open files, or a client that is gone already
+                await asyncio.sleep(0.1)
+                continue
+            self._greet_soon(connection, str(address[0]))
+            await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
+
+    def _greet_soon(self, accepted: socket.socket, address: str) -> None:
+        """Begin to speak with one client, as far as there is room for it and it does not come too often."""
+        is_familiar = self._limits.is_familiar(address)
+        if self._certificate and not self._handshakes.may_begin(address, is_familiar=is_familiar):
+            accepted.close()
+            self._log.tell(address, "too many TLS handshakes")
+            return
+        _keep_alive(accepted)
+        connection = Connection(address, accepted.close)
+        task = self._keep(self._greet(accepted, connection))
+        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began
+        connection.abort = task.cancel
+        self._limits.add(connection)
+
+    async def _greet(self, accepted: socket.socket, connection: Connection) -> None:
+        """Shake hands with one client; uvicorn does the rest."""
+        loop, tls = asyncio.get_running_loop(), self._certificate.context if self._certificate else None
+        try:
+            await loop.connect_accepted_socket(
+                lambda: self._protocol(connection),
+                accepted,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE if tls else None,
+                ssl_shutdown_timeout=FAREWELL if tls else None,
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            accepted.close()
+            self._limits.remove(connection)
+            if why := _why(error):
+                self._log.tell(connection.address, why)
+
+    def _protocol(self, connection: Connection) -> asyncio.Protocol:
+        return BoundedHttp(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            connection=connection,
+            limits=self._limits,
+            log=self._log,
+            unread=self._unread,
+        )
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            self._limits.end_late()
+            if self._certificate:
+                self._certificate.renew()
+
+    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _keep_alive(accepted: socket.socket) -> None:
+    """Let the system notice a client that is gone without a word while a request of its is held back."""
+    with contextlib.suppress(OSError):  # it is gone already
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in UNHEARD.items():
+            if (number := getattr(socket, option, None)) is not None:
+                accepted.setsockopt(socket.IPPROTO_TCP, number, value)
+
+
+class _Certificate:
+    """The certificate in `directory`, and what new connections are encrypted with."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "server.crt"
+        self._watched = Watched(self._path)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.options |= ssl.OP_NO_RENEGOTIATION  # each is a handshake's work, at a client's will
+        self._load()
+
+    def renew(self) -> None:
+        """Give new connections the certificate that is there now."""
+        if self._watched.has_changed():
+            self._load()
+
+    def _load(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.context.load_cert_chain(self._path, self._path.with_suffix(".key"))
+
+
+def _why(error: BaseException) -> str:
+    """What a failed handshake means; empty if it means nothing."""
+    match error:
+        case ssl.SSLError(reason="HTTP_REQUEST"):
+            return "it spoke plain HTTP, not TLS"
+        case ssl.SSLError(reason=str(reason)) if "ALERT" in reason:
+            return "it does not trust this server's certificate: a kit of another chain, or none"
+        case ssl.SSLError():
+            return "it does not speak TLS as this server does"
+        case TimeoutError() | ConnectionAbortedError():
+            return "it did not finish the TLS handshake"
+    return ""

@@ -1,0 +1,87 @@
+"""The classes of each store, shown before round 1, so that a misplaced folder is seen before it is trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from common.classes.display_names import ProductNames, called
+from common.classes.spelling import places, reading_order
+from common.config import RunConfig
+from common.protocol.messages import StoreInfo
+
+_NAMED = 5  # stores or classes that a line names before it only counts them
+
+
+def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
+    """Return a store's info with its classes spelt as in `classes`; unchanged if `classes` is empty."""
+    if not classes:
+        return info
+    found = places(list(info.counts), classes, merge=True)
+    counts: dict[str, int] = {}
+    for name, count in info.counts.items():
+        known = classes[found[name]] if name in found else name
+        counts[known] = counts.get(known, 0) + count
+    return replace(info, counts=counts)
+
+
+def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo], names: ProductNames) -> list[str]:
+    """The classes with who brings them; then what a person should look at.
+
+    That is a class that only one of several stores has, one that nobody can train on, and, where classes were given,
+    what a store has beside them. There, folders are meant, and named.
+
+    names: what people call the classes
+    """
+    if config.train.objective == "turns":
+        return []
+    merge = config.data.merge_spellings
+    told = {name: recounted(info, classes if merge else ()).counts for name, info in sorted(stores.items())}
+    owners = {label: [name for name, counts in told.items() if label in counts] for label in classes}
+    shown = {called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)}
+    found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
+    alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
+    alone = [label for label in alone if label not in config.data.confirmed_classes]
+    if alone and not config.data.classes:
+        brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
+        found.append(
+            f"Only one store has {brought}: if that is a folder astray, stop, and move it away there, or start with "
+            "--classes, which lets no store bring others."
+        )
+    found += [_others(name, counts, classes) for name, counts in told.items() if set(counts) - set(classes)]
+    everything_told = not any(info.untold for info in stores.values())
+    lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
+    if lacking and everything_told:
+        found.append(
+            f"No store that is here has photos of {_named([_folder(names, label) for label in lacking])} to train on."
+        )
+    return found
+
+
+def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
+    """Classes of the same stores together: "hat, shirt (all 3 stores)"."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label, names in owners.items():
+        groups.setdefault(tuple(names), []).append(label)
+    whole = f"all {everybody} stores"
+    return [
+        f"{', '.join(labels)} ({whole if len(names) == everybody > 1 else _named(names) or 'nobody'})"
+        for names, labels in groups.items()
+    ]
+
+
+def _folder(names: ProductNames, label: str) -> str:
+    """A class by its folder, and by its name if it has another: "'10' = Chair"."""
+    name = called(names, label)
+    return repr(label) if name == label else f"{label!r} = {name}"
+
+
+def _others(store: str, counts: Mapping[str, int], classes: Sequence[str]) -> str:
+    others = _named([f"{label!r} ({count} photos)" for label, count in counts.items() if label not in classes])
+    return (
+        f"{store} has {others}, none of the run's classes: it takes no part until that folder is renamed or moved away "
+        "there, or the class is among those of a new run."
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,162 @@
+"""Reach stores from the server's app and read what comes back: by Flower's grid, or files for the door before it."""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from common.errors import FedshelfError, MessageError
+from common.names import check_store_name
+from common.protocol.messages import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+from common.protocol.probe import PROBE, announcement, is_present, probe
+from common.protocol.serialization import Notice, Query, Result, decode_result, encode_order
+from server.grid.mailbox import GONE, Mailbox
+from server.grid.reply_puller import UNREADABLE, Pulls
+from server.ipc.presence import PresenceReader
+from server.ipc.run_mailbox import PRESENCE, TRAFFIC, WITHDRAWN
+from server.ipc.traffic import Flow, TrafficReader
+from server.ipc.upload_log import Answered
+from server.ipc.withdrawals import Withdrawals
+
+AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
+LISTED_EVERY = 30.0  # seconds between two looks at the SuperLink's list of nodes, if the door tells of no change
+_LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
+# flwr.common.constant.ErrorCode, which is private
+LOST = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
+_FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
+    3: ("timeout", "no answer in time"),
+    4: ("timeout", "its answer was lost on the way"),
+    5: ("unavailable", "lost the connection"),
+    UNREADABLE: ("invalid", "its answer cannot be read"),
+}
+
+
+class Link:
+    """A grid, and how many answers to take in together.
+
+    ttl:     seconds that a question stays of interest
+    told_in: the file in which the door tells whose answers are complete; None: there is no door
+    carried: the directory through which the door carries messages; None: Flower's SuperLink does
+    """
+
+    def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None) -> None:
+        self._grid, self.ttl, self._pulls = grid, ttl, Pulls(grid)
+        self._answered, self.is_told = Answered(told_in), told_in is not None
+        self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
+        self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
+        self._mailbox = Mailbox(carried) if carried else None
+        self._presence = PresenceReader(carried / PRESENCE) if carried else None
+        self._online, self._asked = set[int](), float("-inf")
+        self._known: set[int] = set()
+        self._here: set[int] = set()
+
+    def nodes(self) -> set[int]:
+        """The nodes that are connected: those whose heartbeats come, and those that were and whose answers come."""
+        online = self._listed()
+        self._known |= online
+        self._here = online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
+        return set(self._here)
+
+    def _listed(self) -> set[int]:
+        """Those whose heartbeats come. The SuperLink's list costs it more the more there are: as long as the door hears
+        of no change, an earlier one holds.
+        """
+        if self._presence is None:
+            return set(self._grid.get_node_ids())
+        if self._presence.has_changed() or time.monotonic() - self._asked > LISTED_EVERY:
+            self._online, self._asked = set(self._grid.get_node_ids()), time.monotonic()
+        return self._presence.of(self._online)
+
+    def flows(self) -> Mapping[int, Flow]:
+        """The long transfers that go on just now, by node."""
+        return self._traffic.flows()
+
+    def withdraw(self, message_ids: Iterable[str]) -> None:
+        """The answers to these messages will not be used: stores that ask before they go on sending are told so."""
+        orders = list(message_ids)
+        self._withdrawals.add(orders)
+        if self._mailbox:
+            self._mailbox.forget(orders)
+
+    def ask(self, node_id: int, order: Query | Notice) -> str | None:
+        """Send a small message; its id, or None if it could not be sent."""
+        return self.send(encode_order(order), MessageType.QUERY, {node_id: self.ttl})[0]
+
+    def probe(self, node_id: int, message_id: str) -> str | None:
+        """Ask whether the node has a message."""
+        return self.send(probe(message_id), PROBE, {node_id: self.ttl})[0]
+
+    def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
+        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not
+        stored: Flower 1.41 says "" of a message to a node that is gone, where its interface promises None.
+
+        A node that confirms a message before its parts are there makes Flower drop them, and fail for all nodes. Then
+        each gets a message of its own, and that one's is not stored.
+        """
+        if self._mailbox:
+            return self._mailbox.send(content, kind, nodes)
+        told = announcement(content)
+        messages = [Message(content, node_id, kind, ttl=ttl, group_id=told) for node_id, ttl in nodes.items()]
+        if not messages:
+            return []
+        try:
+            sent = [identity or None for identity in self._grid.push_messages(messages)]
+        except Exception as error:
+            if type(error).__name__ != "ObjectPushError":  # flwr's, which is private
+                raise
+            if len(messages) == 1:
+                return [None]
+            return [self.send(content, kind, {node_id: ttl})[0] for node_id, ttl in nodes.items()]
+        return sent + [None] * (len(messages) - len(sent))
+
+    def complete(self, message_ids: Collection[str]) -> set[str]:
+        """Those whose answers have come with all pieces since this was asked before, or are being taken in."""
+        return self._answered.complete(message_ids) | self._pulls.underway().intersection(message_ids)
+
+    def begun(self, message_ids: Collection[str]) -> set[str]:
+        """Those whose answers are on their way, not all pieces of them there."""
+        return self._answered.begun(message_ids)
+
+    def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
+        """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
+        asked = list(message_ids)
+        begun = self.begun(asked)
+        if self._mailbox is None:
+            whole = [each for each in asked if each not in begun]
+            yield from self._pulls.pull(whole, max(AT_ONCE // max(size, 2**20), 1))
+            return
+        for order in asked:
+            answer = self._mailbox.take(order)
+            if answer is None and order not in begun:
+                answer = self._mailbox.lost(order, self._here)
+            if answer is not None:
+                yield answer
+
+
+def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
+    """What a reply says; errors of Flower's, and results that cannot be read, become failures of `store`."""
+    if reply.has_error():
+        unknown: tuple[FailureCode, str] = ("error", f"could not run the order (Flower's error {reply.error.code})")
+        return Failure(store, *_FLOWER_ERRORS.get(reply.error.code, unknown))
+    try:
+        result = decode_result(reply.content, order)
+        name = result.name if isinstance(result, StoreInfo) else result.store
+        check_store_name(name)
+    except FedshelfError as error:
+        return Failure(store, "invalid", str(error)[:_LONGEST_REASON])
+    if store and name != store:
+        return Failure(store, "invalid", f"answered as {name!r}")
+    return result
+
+
+def says_no(reply: Message) -> bool:
+    """Whether the answer to a probe is that the message is not there. A node that cannot tell has not said so."""
+    try:
+        return not reply.has_error() and not is_present(reply.content)
+    except MessageError:
+        return False
+
+
+__all__: Sequence[str] = ("GONE", "LOST", "Link", "read", "says_no")

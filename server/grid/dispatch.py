@@ -1,0 +1,178 @@
+"""One order on its way to stores and back, whatever is lost in between."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+
+from flwr.app import Message, MessageType
+
+from common.errors import StoppedError
+from common.protocol.messages import EvaluateOrder, Failure, TrainOrder
+from common.protocol.serialization import NeedsFrozen, Result, encode_order
+from common.protocol.transfer_progress import progress
+from server.grid.connection import GONE, Link, read
+from server.grid.outbox import Outbox, Sent
+from server.grid.store_registry import Roster
+from server.ipc.store_status import Board
+from server.patience import Patience
+
+POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
+SLOWEST_POLL = 1.0  # ... and to no more than this
+TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same where the door tells whose answers are complete
+LOOK = 0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
+SLOWEST_LOOK = 0.1  # ... and to no more than this
+GRACE = 10.0  # seconds, at least, for which a store may be away in the middle of its answer: as long as it was at it
+ROLL_CALL = 2.0  # seconds between two looks at who is there
+BYTES_PER_FLOAT = 4
+MOST_SENDINGS = 20  # times that one store is sent an order which it then does not have: something is wrong there
+MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
+
+
+class Errand:
+    """An order that some stores still have to answer; a store that is found not to have it gets it again."""
+
+    def __init__(self, order: TrainOrder | EvaluateOrder, link: Link, roster: Roster, board: Board, ttl: float) -> None:
+        self.order, self._ttl = order, ttl
+        self._link, self._roster, self._board = link, roster, board
+        self._out = Outbox[str](link)  # about each message: the store
+        self._pending = self._out.waiting
+        self._silent: dict[str, float] = {}  # since when stores have been away in the middle of an answer, by message
+        self._unreached: list[Failure] = []
+        self._attached, self._sendings = Counter[str](), Counter[str]()
+        self._looked, self._all_at, self.is_posted = time.monotonic(), 0.0, False
+        self._size = order.params.numel() * BYTES_PER_FLOAT
+
+    def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
+        """Send the order to `stores`."""
+        self.is_posted = True
+        at = self._roster.nodes()
+        nodes = {store: at.get(store) for store in stores}
+        self._unreached += [Failure(name, "unavailable", "not connected") for name, at in nodes.items() if at is None]
+        reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
+        is_training = isinstance(self.order, TrainOrder)
+        content = encode_order(self.order, attach_frozen=attach_frozen)
+        kind = MessageType.TRAIN if is_training else MessageType.EVALUATE
+        gone = self._out.send(content, kind, {node_id: store for store, node_id in reached.items()}, self._ttl)
+        for store in reached.keys() - {*gone}:
+            self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
+        if gone:
+            self._post_elsewhere({store: reached[store] for store in gone}, attach_frozen=attach_frozen)
+
+    def _post_elsewhere(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
+        """Send the order to stores that went (store -> node) since the last look and have come back as other nodes."""
+        self._roster.look()
+        moved = [store for store, node_id in gone.items() if self._roster.node(store) not in (None, node_id)]
+        self._unreached += [Failure(name, "unavailable", "not connected") for name in gone if name not in moved]
+        if moved:
+            self.post(moved, attach_frozen=attach_frozen)
+
+    def limit_to(self, stores: Collection[str]) -> None:
+        """Expect answers of exactly these stores: forget the others, ask those that were not asked."""
+        self._out.drop([identity for identity, sent in self._pending.items() if sent.about not in stores])
+        self._unreached.clear()
+        self.post(set(stores) - {sent.about for sent in self._pending.values()})
+
+    def answers(self, patience: Patience) -> Iterator[Result]:
+        """One answer per store, as they arrive; a Failure for each that gave none while there was patience.
+
+        Raises StoppedError if a request to stop ends the wait for updates: half a round is none.
+        """
+        self._all_at = patience.began + TOLD_POLL if self._link.is_told else patience.began
+        while self._pending or self._unreached:
+            yield from self._pop_unreached()
+            if self._pending and patience.is_over():
+                yield from self._give_up(patience)
+                return
+            self._look_after()
+            for sent, reply in self._out.pull(self._worth_asking(patience.waited()), self._size):
+                yield from self._take(sent, reply)
+            self._post_missing()
+            if self._pending and not self._unreached:
+                time.sleep(min(max(0.01 * patience.waited(), LOOK), SLOWEST_LOOK))
+
+    def _give_up(self, patience: Patience) -> Iterator[Failure]:
+        """Let go of all that have not answered. Raises StoppedError."""
+        why = patience.told()
+        self._link.withdraw(self._pending)
+        if patience.is_cut() and isinstance(self.order, TrainOrder):
+            out = ", ".join(sorted(sent.about for sent in self._pending.values()))
+            raise StoppedError(f"{out}: {why}")
+        yield from (Failure(sent.about, "timeout", why) for sent in self._pending.values())
+
+    def _worth_asking(self, waited: float) -> Collection[str]:
+        """The orders whose answers to look for: complete ones, and now and then all.
+
+        An answer may be there of which nobody told; so all are looked for, too, before an order is sent again.
+        """
+        now = time.monotonic()
+        if now < self._all_at and not self._out.has_missing():
+            return self._link.complete(self._pending)
+        least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (POLL, SLOWEST_POLL)
+        self._all_at = now + min(max(0.1 * waited, least), most)
+        return self._pending
+
+    def _pop_unreached(self) -> Iterator[Failure]:
+        while self._unreached:
+            yield self._unreached.pop()
+
+    def _take(self, sent: Sent[str], reply: Message) -> Iterator[Result]:
+        """What a reply means: an answer, or that the order has to be sent once more."""
+        store = sent.about
+        is_gone = reply.has_error() and reply.error.code == GONE
+        if is_gone and self._roster.node(store) not in (None, sent.node_id):  # it has come back as another node
+            self.post([store])
+            return
+        result = read(reply, store, self.order)
+        if isinstance(result, NeedsFrozen):
+            if self.order.plan.frozen is not None and self._attached[store] < MOST_FROZEN:
+                self._attached[store] += 1
+                self.post([store], attach_frozen=True)
+                return
+            result = Failure(store, "invalid", "asks again and again for frozen parameters")
+        if isinstance(result, Failure) and result.rest:
+            self._roster.rest(result)
+        else:
+            self._board.put(store, "ready")
+        yield result
+
+    def _look_after(self) -> None:
+        """Find orders that are not where they should be."""
+        now = time.monotonic()
+        if now - self._looked < ROLL_CALL:
+            return
+        self._roster.look()
+        self._looked = now
+        self._give_up_halves(now)
+        self._show_transfers()
+        at = self._roster.nodes()
+        for sent in self._pending.values():
+            sent.is_missing |= at.get(sent.about, sent.node_id) != sent.node_id  # it has come back as another node
+        self._out.look_after()
+
+    def _give_up_halves(self, now: float) -> None:
+        """A store that dies in the middle of its answer is lost; Flower says so only of one that sent nothing of it."""
+        for identity in self._link.begun(self._pending):
+            sent = self._pending[identity]
+            if self._roster.node(sent.about) is not None:
+                self._silent.pop(identity, None)
+            elif now - (silent := self._silent.setdefault(identity, now)) > max(GRACE, silent - sent.sent):
+                self._out.drop([identity])
+                self._unreached.append(Failure(sent.about, "unavailable", "lost the connection"))
+
+    def _show_transfers(self) -> None:
+        """Show how far long transfers are. The size of a compressed update is not known."""
+        flows, is_packed = self._link.flows(), self.order.plan.config.messages.compression != "none"
+        for sent in self._pending.values():
+            if (flow := flows.get(sent.node_id)) is None:
+                continue
+            size = 0 if flow.way == "up" and is_packed else self._size
+            far = progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
+            self._board.explain(sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
+
+    def _post_missing(self) -> None:
+        """Send again what is missing, so many times."""
+        missing = [sent.about for sent in self._out.take_missing()]
+        self._sendings.update(missing)
+        lost = [store for store in missing if self._sendings[store] == MOST_SENDINGS]
+        self._unreached += [Failure(name, "timeout", f"lost its order {MOST_SENDINGS} times") for name in lost]
+        self.post(set(missing) - set(lost))

@@ -1,0 +1,188 @@
+"""When the server's app gives a run's model to the stores: at its end, on request between two rounds, or for itself.
+
+A model that was given and whose round was taken back since is called back: the stores that have it get another one in
+its place, at once or when they come, and each such order says so.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from flwr.serverapp import Grid
+
+from common.config import RunConfig
+from common.errors import FedshelfError, RunError
+from common.protocol.model_delivery import DeliverOrder
+from server.grid.connection import Link
+from server.grid.model_distribution import Distributed, Distribution
+from server.grid.runtime import GridRuntime
+from server.ipc.run_mailbox import Desk
+from server.ipc.store_status import Board
+from server.results.checkpoints import State
+from server.results.delivered_round import is_best_delivered
+from server.results.given_models import GivenModels, spoilt_words, still_there
+from server.results.jsonl_tail import read_json
+from server.results.model_export import model_order
+from server.results.observer import Watcher
+from server.results.past_rounds import export_round
+from server.results.run_directory import RunDirectory
+from server.results.run_status import Doing, Status
+
+IN_SUMMARY = "delivery"  # the summary's part on who has the model
+ANSWER = 3600.0  # seconds for which an offer stays of interest
+WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all have it or somebody asks for an end
+
+
+class ModelDeliveries:
+    """Gives the model of the run in `directory` to the stores of `runtime`; a `server.training.run.BetweenRounds`.
+
+    requests: where somebody may ask for the model as it is between two rounds
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        directory: RunDirectory,
+        runtime: GridRuntime,
+        watcher: Watcher,
+        stop: Callable[[], bool],
+        requests: Desk,
+    ) -> None:
+        self._config, self._directory, self._runtime = config, directory, runtime
+        self._watcher, self._stop, self._requests = watcher, stop, requests
+        self._given = GivenModels(directory)
+        self._spoilt: Mapping[str, int] | None = None  # by store that has one, the round of a model taken back
+        self._tried = set[str]()  # stores that were given another one in its place since, whatever came of it
+
+    def is_due(self, state: State) -> bool:
+        """Return whether somebody has asked for it, or a store that is there has a model that was taken back."""
+        if self._spoilt is None or (state.record or {}).get("taken_back"):
+            self._spoilt = still_there(self._given.taken_back())
+            self._tried.clear()
+        is_asked, lacking = self._requests.begin_asked_delivery(), self._spoilt.keys() - self._tried
+        return is_asked or bool(lacking and lacking & self._runtime.stores().keys())
+
+    def do(self, state: State) -> None:
+        """Give the model that the run would deliver if it ended now. What goes wrong does not end the run: a request
+        stands if the SuperLink was away, or the disk was full.
+        """
+        folder = self._directory.path / "flower" / "model"
+        which = "best" if is_best_delivered(self._config, state) else "last"
+        self._watcher.doing(Doing(Status.DELIVERING, state.round))
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            model = export_round(self._directory.path, which, folder)
+            why = "as asked" if self._requests.begin_asked_delivery() else _in_place(self._spoilt or {})
+            self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, {why}.")
+            self._give(folder, model.round)
+            self._requests.end_asked_delivery()
+        except (OSError, httpx.HTTPError) as error:  # the last: the SuperLink restarts
+            self._watcher.note(f"The model could not be given to the stores, and is after the next round: {error}")
+        except FedshelfError as error:
+            self._watcher.note(f"The model could not be given to the stores: {error}")
+            self._requests.end_asked_delivery()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def at_end(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the model of a finished run to those who are there; the summary with who has it, as it is written.
+
+        A stopped run gives nothing: it goes on, and may have been stopped for a minute. Raises OSError.
+        """
+        if summary["status"] != "finished":
+            return dict(summary)
+        self._watcher.doing(Doing(Status.DELIVERING))
+        self._watcher.note("The model goes to the stores that are here.")
+        distributed = self._give(self._directory.path, summary["delivered_round"])
+        told = {**summary, IN_SUMMARY: distributed.in_summary()}
+        self._directory.write("summary.json", told)
+        self._requests.end_asked_delivery()
+        return told
+
+    def _give(self, folder: Path, round: int) -> Distributed:
+        order = _calling_back(model_order(self._directory.path, self._config, folder), self._given)
+        self._tried |= (self._spoilt or {}).keys()
+        distributed = self._runtime.deliver(order, self._stop)
+        self._spoilt = _noted(distributed, self._given, round, self._watcher)
+        return distributed
+
+
+def deliver_only(
+    grid: Grid, config: RunConfig, directory: RunDirectory, desk: Desk, watcher: Watcher, until: Callable[[], bool]
+) -> dict[str, Any]:
+    """Give a run's model to its stores as they come, until all have it or `until` holds; who has it, as it is written.
+
+    Those of a chain are all that are enrolled; of a run without keys, all that took part. Raises RunError without a
+    model, or for one whose round was taken back, OSError.
+    """
+    given = GivenModels(directory)
+    order = _calling_back(model_order(directory.path, config, directory.path), given)
+    names = desk.enrolled if desk.are_enrolled() else None
+    took_part = frozenset(read_json(directory.path / "partition.json").get("stores", {}))
+
+    def awaited() -> Collection[str] | None:
+        if names is None:
+            return took_part
+        return set(names().values()) if desk.are_all_registered() else None
+
+    before = delivered_before(directory, order)
+    board = Board.of_earlier_run(desk.board)
+    link = Link(grid, ANSWER, desk.answered, desk.directory)
+    distribution = Distribution(order, link, names, watcher.note, before, board)
+    distributed = distribution.give(until, awaited)
+    board.flush(at_once=True)
+    _noted(distributed, given, read_json(directory.path / "summary.json").get("delivered_round", 0), watcher)
+    _write(directory, distributed)
+    desk.end_asked_delivery()
+    return distributed.in_summary()
+
+
+def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
+    """Return the order with the models that it takes the place of. Raises RunError for one that is such itself."""
+    recalled = tuple(each.sha256 for each in given.taken_back())
+    if order.sha256 in recalled:
+        raise RunError(
+            f"The model of run {order.run} came of a round that was taken back since; it is given to nobody. Go on"
+            " with the run (start --resume) to its end, which writes another one."
+        )
+    return replace(order, recalled=recalled)
+
+
+def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: Watcher) -> Mapping[str, int]:
+    """Write down and tell who has the model; return who still has one that was taken back, and of which round."""
+    watcher.note(distributed.told())
+    given.note(distributed.sha256, round, distributed.delivered)
+    if spoilt := still_there(given.taken_back()):
+        watcher.note(spoilt_words(spoilt))
+    return spoilt
+
+
+def _in_place(spoilt: Mapping[str, int]) -> str:
+    """Say in place of which models one is given."""
+    rounds = ", ".join(map(str, sorted(set(spoilt.values()))))
+    return f"in place of that of round {rounds}, which was taken back and which {', '.join(spoilt)} got"
+
+
+def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:
+    """Return the stores that have this very model already, as far as the summary knows."""
+    told = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
+    return frozenset(told.get("delivered", [])) if told.get("sha256") == order.sha256 else frozenset()
+
+
+def _write(directory: RunDirectory, distributed: Distributed) -> None:
+    """Put into the summary who has the model. A run that has none was never ended: nothing tells of it then."""
+    path = directory.path / "summary.json"
+    if path.exists():
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        directory.write("summary.json", {**summary, IN_SUMMARY: distributed.in_summary()})
+
+
+def wait_or_stop(stop: Callable[[], bool], seconds: float) -> Callable[[], bool]:
+    """Return what says that `seconds` are over, if they are not 0, or that somebody asked for an end."""
+    deadline = time.monotonic() + (seconds or float("inf"))
+    return lambda: stop() or time.monotonic() > deadline

@@ -1,0 +1,191 @@
+"""The model that a run delivers, given to the stores; a large one is offered, and sent to those that want it."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flwr.app import MessageType
+
+from common.protocol.failures import LONGEST_REST
+from common.protocol.messages import Failure
+from common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from common.protocol.serialization import encode_order
+from server.grid.connection import Link, read
+from server.grid.outbox import Outbox
+from server.ipc.store_status import Board, State
+
+LOOK = 0.2  # seconds between two looks for answers
+ROLL_CALL = 2.0  # seconds between two looks at who is there
+SMALL = 2**20  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
+RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
+NAMED = 20  # stores that a line names one by one; the summary has all
+AWAY = "not connected"
+SILENT = "no answer yet"
+
+
+@dataclass(frozen=True)
+class Distributed:
+    """The stores that have a model.
+
+    delivered: those that do
+    refused, missing: why not, by store; a store that refused keeps to that
+    """
+
+    sha256: str
+    delivered: frozenset[str]
+    refused: Mapping[str, str]
+    missing: Mapping[str, str]
+
+    def in_summary(self) -> dict[str, Any]:
+        """Return the summary's part."""
+        told = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
+        return told | {"refused": dict(sorted(self.refused.items())), "missing": dict(sorted(self.missing.items()))}
+
+    def told(self) -> str:
+        """Say it in a sentence or two."""
+        stores = "store has" if len(self.delivered) == 1 else "stores have"
+        told = [f"{len(self.delivered)} {stores} the model"]
+        for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
+            if found:
+                named = [f"{name} ({why})" for name, why in sorted(found.items())[:NAMED]]
+                more = [f"{len(found) - NAMED} more"] if len(found) > NAMED else []
+                told.append(f"{words}: {', '.join(named + more)}")
+        return "; ".join(told) + "."
+
+
+@dataclass
+class _Known:
+    """A node. settled: nothing more is to be sent; why: it does not have the model; offer_at: not before this."""
+
+    store: str = ""
+    settled: bool = False
+    why: str = SILENT
+    is_refused: bool = False
+    offer_at: float = 0.0
+
+
+class Distribution:
+    """Gives a model to the stores behind `link`.
+
+    names: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
+    note:  takes lines for the person who watches the server
+    before: stores that have it already
+    board: takes which stores are here, where nobody else writes that; None: it is not written
+    """
+
+    def __init__(
+        self,
+        order: DeliverOrder,
+        link: Link,
+        names: Callable[[], Mapping[int, str]] | None,
+        note: Callable[[str], None],
+        before: Collection[str] = (),
+        board: Board | None = None,
+    ) -> None:
+        self._order, self._link, self._names, self._note = order, link, names, note
+        self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
+        self._nodes: dict[int, _Known] = {}
+        self._out = Outbox[bool](link)  # about each message: whether it is an offer, without the model's bytes
+        self._online: frozenset[int] = frozenset()
+        self._looked = float("-inf")
+        self._delivered: set[str] = set(before)
+        self._board = board or Board(None)
+
+    def give(
+        self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None
+    ) -> Distributed:
+        """Give it until all have it, or `until` holds.
+
+        awaited: the names of the stores to wait for, present or not, as far as they are known: it answers None before
+                 that; None: those that are present
+        """
+        while True:
+            self._look()
+            if self._is_done(awaited) or until():
+                return self._distributed((awaited() if awaited else None) or ())
+            self._out.look_after()
+            for store in self._news():
+                if len(self._nodes) <= NAMED:
+                    self._note(f"{store} has the model of run {self._order.run}.")
+            for lost in self._out.take_missing():
+                self._send(lost.node_id, is_offer=lost.about)
+            if self._out.waiting:
+                time.sleep(LOOK)
+            elif not self._is_done(awaited):
+                time.sleep(ROLL_CALL / 2)
+
+    def _is_done(self, awaited: Callable[[], Collection[str] | None] | None) -> bool:
+        if awaited is None:
+            return all(self._nodes[node_id].settled for node_id in self._online)
+        refused = {node.store for node in self._nodes.values() if node.is_refused}
+        stores = awaited()
+        return stores is not None and set(stores) <= self._delivered | refused
+
+    def _distributed(self, awaited: Collection[str]) -> Distributed:
+        """Return the outcome; stores that are enrolled, or `awaited`, and were not there miss the model."""
+        enrolled = set(self._names().values()) if self._names else set[str]()
+        known = {node.store: node for node in self._nodes.values() if node.store}
+        missing, refused = dict.fromkeys(enrolled | set(awaited), AWAY), dict[str, str]()
+        for node_id, node in self._nodes.items():
+            if node.store and node_id in self._online:
+                missing[node.store] = node.why
+        for store, node in known.items():
+            if node.is_refused:
+                refused[store] = node.why
+        missing = {name: why for name, why in missing.items() if name not in self._delivered | refused.keys()}
+        return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
+
+    def _look(self) -> None:
+        """Offer the model to those who are there and have not been asked."""
+        now = time.monotonic()
+        if now - self._looked < ROLL_CALL:
+            return
+        self._looked = now
+        names = self._names() if self._names else None
+        online = self._link.nodes()
+        before, self._online = self._online, frozenset(online if names is None else online & names.keys())
+        for node_id in before - self._online:
+            self._shown(self._nodes[node_id], "away", AWAY)
+        self._out.drop([each for each, sent in self._out.waiting.items() if sent.node_id not in self._online])
+        busy = {sent.node_id for sent in self._out.waiting.values()}
+        for node_id in sorted(self._online):
+            node = self._nodes.setdefault(node_id, _Known())
+            node.store = names[node_id] if names is not None else node.store
+            self._shown(node, "ready")
+            if node_id not in busy and now >= node.offer_at:
+                self._send(node_id, is_offer=self._order.size > SMALL)
+
+    def _shown(self, node: _Known, state: State, why: str = "") -> None:
+        if node.store:
+            self._board.put(node.store, state, why)
+
+    def _send(self, node_id: int, *, is_offer: bool) -> None:
+        content = self._offer if is_offer else self._content
+        self._out.send(content, MessageType.QUERY, {node_id: is_offer}, self._link.ttl)
+
+    def _news(self) -> Iterator[str]:
+        """Take in what stores answered; the names of those that have the model now."""
+        for sent, reply in self._out.pull():
+            node = self._nodes[sent.node_id]
+            match result := read(reply, node.store):
+                case ModelReceipt(sha256=self._order.sha256, is_kept=True):
+                    node.store, node.settled, node.offer_at = result.store, True, float("inf")
+                    self._delivered.add(result.store)
+                    yield result.store
+                case ModelReceipt(sha256=self._order.sha256) if sent.about:
+                    node.store = result.store
+                    self._send(sent.node_id, is_offer=False)
+                case Failure():
+                    self._failed(node, result)
+                case _:
+                    self._failed(node, Failure(node.store, "invalid", "answered something else than was asked"))
+
+    def _failed(self, node: _Known, failure: Failure) -> None:
+        """Note why a store does not have the model; it is offered again later unless nothing changes that."""
+        node.store = node.store or failure.store
+        node.settled, node.why = True, failure.reason
+        node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST
+        wait = float("inf") if node.is_refused else max(failure.rest, RETRY)
+        node.offer_at = time.monotonic() + wait
+        self._note(f"{node.store or 'A store'} does not have the model of run {self._order.run}: {failure.reason}.")

@@ -1,0 +1,187 @@
+"""The runtime over Flower: stores reached through a Grid, by its public methods alone.
+
+The same code serves the deployment (SuperLink and stores) and Flower's own simulation. Whatever a
+store or the network does becomes a Failure; nothing here raises because of a store.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from flwr.serverapp import Grid
+
+from common.config import RunConfig, flatten, resolve
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.protocol.model_delivery import DeliverOrder
+from common.protocol.serialization import Notice, Query
+from server import patience
+from server.grid.class_table import recounted
+from server.grid.connection import Link
+from server.grid.dispatch import POLL, Errand
+from server.grid.model_distribution import Distributed, Distribution
+from server.grid.phase_overlap import seconds_ahead, spans_of_stores
+from server.grid.store_registry import GHOST, Roster
+from server.ipc.store_status import Board
+from server.patience import Patience
+
+FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
+
+Answer = TypeVar("Answer", Update, Evaluation)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a runtime over a grid knows of the place where it runs.
+
+    note:     takes lines for the person who watches the server
+    board:    the file in which the stores' states are shown; None: not shown
+    answered: the file in which the door tells whose answers are complete; None: there is no door
+    carried:  the directory through which the door carries messages; None: Flower's SuperLink does
+    enrolled: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
+    ghost:    seconds for which a second store of one name may be the first one come back
+    stop:     says whether the run has been asked to end
+    """
+
+    note: Callable[[str], None]
+    board: Path | None = None
+    answered: Path | None = None
+    carried: Path | None = None
+    enrolled: Callable[[], Mapping[int, str]] | None = None
+    ghost: float = GHOST
+    stop: Callable[[], bool] = lambda: False
+
+
+class GridRuntime:
+    """A `server.runtime.Runtime` over `grid`.
+
+    config: what stores are asked about, and how long answers may take (`cohort.timeout`)
+    """
+
+    def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
+        self._timeout = config.cohort.timeout
+        self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried)
+        self._board, self._stop = Board(surroundings.board), surroundings.stop
+        self._enrolled, self._note = surroundings.enrolled, surroundings.note
+        query = Query(run_id, for_stores(config))
+        self._roster = Roster(
+            self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
+        )
+        self._classes: tuple[str, ...] = ()
+        self._is_merging = config.data.merge_spellings
+        self._expected: Errand | None = None
+        self._expected_of: Sequence[str] = ()
+        self._judging: dict[str, float | None] = {}  # of the present evaluation: when answers came
+        self._trained: dict[str, float] = {}  # seconds of each store's last training
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
+        self._roster.look(FRESH)
+        return {name: recounted(info, self._classes) for name, info in self._roster.present().items()}
+
+    def agree(self, classes: Sequence[str]) -> None:
+        """From now on, counts of classes that stores spell otherwise are told by these names, if so configured."""
+        self._classes = tuple(classes) if self._is_merging else ()
+
+    def resting(self) -> float:
+        """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
+        return self._roster.resting()
+
+    def held_back(self) -> Mapping[str, str]:
+        """Why stores that are connected may not be asked now, by name, in plain words."""
+        return self._roster.held_back()
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Ask a store nothing more in this run, and tell it why."""
+        self._roster.set_aside(store, why)
+
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
+        """Send the order with the next evaluation: a store that has judged the new model goes on to train it."""
+        errand, began = self._errand(order, 2 * self._timeout), time.perf_counter()
+        self._expected, self._expected_of = errand, stores
+
+        def seconds() -> float:
+            now = time.perf_counter()
+            training = stores if errand.is_posted else ()
+            return seconds_ahead(began, now, spans_of_stores(began, now, self._judging, training, self._trained))
+
+        return seconds
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
+        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds.
+
+        Raises StoppedError if the run is asked to end and a store goes on for long.
+        """
+        errand, self._expected = self._expected, None
+        if errand and errand.is_posted and _is_same(errand.order, order):
+            errand.limit_to(stores)
+        else:
+            errand = self._errand(order, max(self._timeout, 1.0))
+            errand.post(stores)
+        return self._training_timed(self._results(errand, Update, patience.ROUND))
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
+        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
+        errand = self._errand(order, max(self._timeout, 1.0))
+        errand.post(stores)
+        if self._expected and not self._expected.is_posted:
+            self._expected.post(self._expected_of)
+        self._judging = dict.fromkeys(stores)
+        return self._judging_timed(self._results(errand, Evaluation, patience.JUDGING))
+
+    def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
+        """Give a model to all stores that are connected, taking part or not; waits for none that is not, and for the
+        others at most `cohort.timeout` seconds or until `stop` holds.
+        """
+        deadline = time.monotonic() + self._timeout
+        distribution = Distribution(order, self._link, self._enrolled, self._note)
+        return distribution.give(lambda: stop() or time.monotonic() > deadline)
+
+    def tell(self, text: str, wait: float = 5.0) -> None:
+        """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""
+        sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {None}
+        deadline = time.monotonic() + wait
+        while sent and time.monotonic() < deadline:
+            time.sleep(POLL)
+            for reply in self._link.pull([identity for identity in sent if identity]):
+                sent.discard(reply.metadata.reply_to_message_id)
+        self._board.flush(at_once=True)
+
+    def _training_timed(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
+        """Note for how long each store trained, and on how many images."""
+        for answer in answers:
+            if isinstance(answer, Update):
+                self._trained[answer.store] = answer.seconds
+                self._roster.compare(answer.store, answer.num_examples)
+            yield answer
+
+    def _judging_timed(self, answers: Iterable[Evaluation | Failure]) -> Iterator[Evaluation | Failure]:
+        """Note when each store was done with judging."""
+        for answer in answers:
+            self._judging[answer.store] = time.perf_counter()
+            yield answer
+
+    def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> Errand:
+        plan = replace(order.plan, config=for_stores(order.plan.config))
+        return Errand(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
+
+    def _results(self, errand: Errand, kind: type[Answer], after_stop: float) -> Iterator[Answer | Failure]:
+        for result in errand.answers(Patience(self._timeout, self._stop, after_stop)):
+            if isinstance(result, kind | Failure):
+                yield result
+            else:
+                store = getattr(result, "store", "") or getattr(result, "name", "")
+                yield Failure(store, "invalid", f"answered with {type(result).__name__}")
+
+
+def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
+    """Whether a store would train the same."""
+    return one.round == other.round and torch.equal(one.params, other.params)
+
+
+def for_stores(config: RunConfig) -> RunConfig:
+    """The configuration without what is the server's own business: its files, and what a person has confirmed."""
+    own = {"run.out": "", "evaluation.test_data": "", "model.weights": "none", "data.confirmed_classes": ""}
+    return resolve(flatten(config), own)

@@ -1,0 +1,207 @@
+"""Who is there: the stores behind a grid's nodes, what they hold, and which of them may be asked."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from common.protocol.failures import LONGEST_REST
+from common.protocol.messages import Failure, StoreInfo
+from common.protocol.serialization import Notice, Query
+from server.grid.connection import Link, read
+from server.ipc.store_status import Board
+
+GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
+ASK_AGAIN = 10.0  # seconds without an answer to what a store holds; the question may be lost
+MOST_QUERIES = 12  # to a store that may still be answered: a store that is silent for weeks is asked every 10 s
+RETRY = 60.0  # seconds until a store that cannot take part is asked once more
+
+
+@dataclass
+class _Node:
+    """A registration and what is known of the store behind it. Times are values of time.monotonic().
+
+    queries: what it was asked last and has not answered; a slow one answers when it has been asked again already
+    is_outdated: what it holds is not what it has said any more
+    failure: why it cannot take part, as it answered last
+    """
+
+    seen: float
+    queries: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_QUERIES))
+    ask_at: float = 0.0
+    info: StoreInfo | None = None
+    is_outdated: bool = False
+    failure: Failure | None = None
+    refused: bool = False
+
+
+class Roster:
+    """The stores of one run.
+
+    enrolled: the names of enrolled stores by node id, looked up at every turn; None: a store is who it says it is
+    ghost:    seconds for which a second store of one name may be the first one come back
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        query: Query,
+        note: Callable[[str], None],
+        board: Board,
+        enrolled: Callable[[], Mapping[int, str]] | None = None,
+        ghost: float = GHOST,
+    ) -> None:
+        self._link, self._query, self._note, self._board = link, query, note, board
+        self._enrolled, self._ghost = enrolled, ghost
+        self._nodes: dict[int, _Node] = {}
+        self._resting: dict[str, float] = {}
+        self._rests: dict[str, str] = {}  # why, of those that rest or did
+        self._coming_back: dict[str, float] = {}
+        self._aside: set[str] = set()
+        self._told: set[str] = set()
+        self._looked = float("-inf")
+
+    def look(self, fresh: float = 0.0) -> None:
+        """Take in who came, who went, and what new ones answered, if the last look is more than `fresh` seconds old."""
+        if time.monotonic() - self._looked < fresh:
+            return
+        self._looked = time.monotonic()
+        online = self._link.nodes()
+        names = self._enrolled() if self._enrolled else None
+        known = online if names is None else online & names.keys()
+        for node_id in self._nodes.keys() - known:
+            self._goes(self._nodes.pop(node_id))
+        for node_id in sorted(known):
+            node = self._nodes.setdefault(node_id, _Node(time.monotonic()))
+            is_known = node.info is not None and not node.is_outdated
+            if not is_known and not node.refused and time.monotonic() >= node.ask_at:
+                if (identity := self._link.ask(node_id, self._query)) is not None:
+                    node.queries.append(identity)
+                node.ask_at = time.monotonic() + ASK_AGAIN
+        self._hear(names)
+        self._settle_names()
+        self._board.flush()
+
+    def present(self) -> dict[str, StoreInfo]:
+        """The stores that may be asked, by name."""
+        now = time.monotonic()
+        infos = {node.info.name: node.info for node in self._accepted().values() if node.info}
+        return {name: info for name, info in infos.items() if self._resting.get(name, now) <= now}
+
+    def node(self, store: str) -> int | None:
+        """The node that stands for a store now."""
+        return self.nodes().get(store)
+
+    def nodes(self) -> dict[str, int]:
+        """Return the node that stands for each store now, by the store's name; for who asks of many at once."""
+        return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
+
+    def compare(self, store: str, num_examples: int) -> None:
+        """Ask a store anew what it holds, if it trained on another number of images than it has told."""
+        for node in self._accepted().values():
+            if node.info and node.info.name == store and node.info.num_examples != num_examples:
+                node.is_outdated, node.ask_at = True, 0.0
+
+    def everyone(self) -> list[int]:
+        """All nodes that are known."""
+        return list(self._nodes)
+
+    def rest(self, failure: Failure) -> None:
+        """Leave a store alone for as long as it asked to be."""
+        self._resting[failure.store] = time.monotonic() + failure.rest
+        if failure.rest < LONGEST_REST:
+            self._coming_back[failure.store] = self._resting[failure.store]
+        until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
+        self._rests[failure.store] = f"{failure.reason}, until {until}"
+        self._board.put(failure.store, "resting", self._rests[failure.store])
+        self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
+
+    def resting(self) -> float:
+        """Seconds until all that rest may be asked again, but for those whom no waiting changes; 0: none rests."""
+        return max([until - time.monotonic() for until in self._coming_back.values()] + [0.0])
+
+    def held_back(self) -> dict[str, str]:
+        """Why stores that are connected may not be asked now, by name."""
+        now, found = time.monotonic(), dict[str, str]()
+        for node in self._nodes.values():
+            name = node.info.name if node.info else node.failure.store if node.failure else ""
+            if node.info and name in self._aside:
+                found[name] = "it is set aside"
+            elif node.info and self._resting.get(name, now) > now:
+                found[name] = self._rests[name]
+            elif node.failure and name:
+                found[name] = node.failure.reason
+        return found
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Ask a store nothing more in this run, and tell it so."""
+        node_id = self.node(store)
+        self._aside.add(store)
+        self._board.put(store, "set-aside", why)
+        if node_id is not None:
+            self._link.ask(node_id, Notice(f"The server leaves this store out of the rest of the run: {why}"))
+
+    # ------------------------------------------------------------------ what nodes answered
+
+    def _hear(self, names: Mapping[int, str] | None) -> None:
+        asked = {query: node_id for node_id, node in self._nodes.items() for query in node.queries}
+        for reply in self._link.pull(list(asked)):
+            query = reply.metadata.reply_to_message_id
+            node_id = asked[query]
+            node = self._nodes[node_id]
+            if query in node.queries:  # else another answer of this turn has settled it
+                node.queries.remove(query)
+            if reply.has_error() or (node.info and not node.is_outdated):  # asked again in a while; or answered before
+                continue
+            node.queries.clear()
+            expected = "" if names is None else names[node_id]
+            match read(reply, expected):
+                case StoreInfo() as info:
+                    if node.info and info.name != node.info.name:
+                        continue
+                    node.info, node.is_outdated, node.failure = info, False, None
+                    self._board.put(info.name, "ready", images=info.num_examples, version=info.version)
+                case Failure() as failure:
+                    self._cannot(node, failure)
+                case _:
+                    self._refuse(node, "A store answered something else than what it holds.")
+
+    def _cannot(self, node: _Node, failure: Failure) -> None:
+        """A store that cannot take part now may be able to later."""
+        node.ask_at, node.failure = time.monotonic() + max(failure.rest, RETRY), failure
+        if failure.store:
+            self._board.put(failure.store, "refused", failure.reason)
+        self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")
+
+    def _goes(self, node: _Node) -> None:
+        if node.info and not node.refused and node.info.name not in self._aside:
+            self._board.put(node.info.name, "away", "not connected")
+
+    def _settle_names(self) -> None:
+        """Refuse the later one of two equal names once it is no ghost's."""
+        holders = {node.info.name: node for node in self._accepted().values() if node.info}
+        for node_id, node in self._nodes.items():
+            if node.info is None or node.refused or holders.get(node.info.name) in (node, None):
+                continue
+            if time.monotonic() - node.seen > self._ghost:
+                name = node.info.name
+                self._refuse(node, f"A second store named {name!r} is refused.")
+                self._link.ask(node_id, Notice(f"Another store has joined as {name!r}; join again under another name."))
+
+    def _refuse(self, node: _Node, why: str) -> None:
+        node.refused = True
+        self._say(why)
+
+    def _say(self, text: str) -> None:
+        """Once each."""
+        if text not in self._told:
+            self._told.add(text)
+            self._note(text)
+
+    def _accepted(self) -> dict[int, _Node]:
+        """The nodes that stand for a store: of each name the one that was seen first."""
+        firsts: dict[str, int] = {}
+        for node_id, node in self._nodes.items():
+            if node.info is not None and not node.refused and node.info.name not in self._aside:
+                firsts.setdefault(node.info.name, node_id)
+        return {node_id: self._nodes[node_id] for node_id in firsts.values()}

@@ -1,0 +1,1 @@
+"""Files through which the server's processes talk."""

@@ -1,0 +1,69 @@
+"""What the server's app has to say, passed to the launcher that a person watches, through a file.
+
+The app runs in a process of Flower's, whose output Flower keeps; so it appends one JSON line per
+event, and the launcher plays them to its own watcher.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from server.results.jsonl_tail import Tail
+from server.results.run_status import Doing
+
+if TYPE_CHECKING:  # they load torch, which the launcher does well without
+    from server.results.observer import Watcher
+    from server.results.run_directory import Record
+
+
+class RelayWriter:
+    """A watcher that writes what it is told to `path`, after what is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if path.exists():
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")  # ends the line within which an earlier writer may have been killed
+
+    def row(self, record: "Record") -> None:
+        """A round is done."""
+        self._write(row=record)
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        self._write(note=text)
+
+    def doing(self, doing: Doing) -> None:
+        """The run does something else from now on."""
+        self._write(doing=doing.in_event())
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Within a round: `done` of `sampled` stores have answered."""
+        self._write(training=[round, done, sampled])
+
+    def _write(self, **event: Any) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"at": time.time(), **event}, ensure_ascii=False) + "\n")
+
+
+class RelayReader:
+    """Plays what was written to `path` since the last look; a line still being written is left for the next."""
+
+    def __init__(self, path: Path, watcher: "Watcher") -> None:
+        self._watcher, self._tail = watcher, Tail(path, self._tell, lambda: None)
+
+    def play(self) -> None:
+        """Tell the watcher all that is new. Nothing happens while there is no file."""
+        self._tail.look()
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"row": record}:
+                self._watcher.row(record)
+            case {"note": text}:
+                self._watcher.note(text)
+            case {"doing": dict(told)} if doing := Doing.of_event(told):
+                self._watcher.doing(doing)
+            case {"training": [round, done, sampled]}:
+                self._watcher.training(round, done, sampled)

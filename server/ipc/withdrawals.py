@@ -1,0 +1,59 @@
+"""Orders whose answers nobody waits for any more: the server's app writes them down, the door tells stores that ask."""
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from google.protobuf.message import DecodeError
+
+from server.results.jsonl_tail import Tail
+
+LARGEST = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
+MOST_REMEMBERED = 2**14  # orders
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+
+
+class Withdrawals:
+    """Writes for the app, to the file at `path`; nothing if that is None."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def add(self, orders: Iterable[str]) -> None:
+        """The answers to these orders will not be used. A full disk is no error: stores send them in vain."""
+        lines = "".join(json.dumps({"order": order}) + "\n" for order in orders)
+        if self._path is None or not lines:
+            return
+        with suppress(OSError):
+            if self._path.exists() and self._path.stat().st_size + len(lines) > LARGEST:
+                self._path.unlink()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(lines)
+
+
+class Withdrawn:
+    """Knows, for the door, what the app has written to the file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._orders = OrderedDict[str, None]()
+        self._tail = Tail(path, self._take, lambda: None)
+
+    def has(self, question: bytes) -> bool:
+        """Return whether the order is one of them that a store asks about, in the form of a confirmation."""
+        with suppress(OSError):
+            self._tail.look()
+        try:
+            return ConfirmMessageReceivedRequest.FromString(question).message_object_id in self._orders
+        except DecodeError:
+            return False
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if isinstance(order := line.get("order"), str) and _IDENTITY.fullmatch(order):
+            self._orders[order] = None
+            while len(self._orders) > MOST_REMEMBERED:
+                self._orders.popitem(last=False)

@@ -1,0 +1,1 @@
+"""Starts Flower's processes and watches them."""

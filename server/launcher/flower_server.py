@@ -1,0 +1,244 @@
+"""Flower's server side as child processes: SuperLink, SuperExec, door, and the run submitted to them.
+
+Command lines alone, no private name of flwr. All that Flower writes goes below `<run>/flower/`.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import tomli_w
+
+from common.command_line import ENVIRONMENT
+from common.errors import NetworkError, RunError
+from common.system.files import write_json, write_private, write_text
+from server.addresses import LOOPBACK, Address, check_free, free_port
+from server.credentials.chain import Chain
+from server.credentials.registrar import begin_registrations
+from server.ipc.run_mailbox import ANSWERED, PROCESSES
+from server.launcher.child_processes import Children, end_leftovers, installed
+
+PATIENCE = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
+STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
+CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
+
+# Set before Python starts, for every child, beside what keeps Flower quiet.
+_ENVIRONMENT = ENVIRONMENT | {
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.7",
+    "NO_COLOR": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class FlowerServer:
+    """SuperLink, SuperExec and door of one run, with their state in `directory` (made if need be).
+
+    With a `chain` all talk is encrypted, and only its enrolled stores are let in; without, it is
+    plain HTTP for whoever reaches `address`. A context manager: whatever happens inside, all processes
+    are gone afterwards.
+    """
+
+    def __init__(self, directory: Path, address: Address, chain: Chain | None) -> None:
+        self._directory, self.address, self._chain = directory.resolve(), address, chain
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+        environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
+        environment |= _without_proxy(os.environ)
+        self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
+        self.children = Children(self._directory, self._environment)
+        self.superlink_port, self._page_port = 0, 0
+
+    def __enter__(self) -> "FlowerServer":
+        self._clear_leftovers()
+        check_free(self.address, PATIENCE)  # a killed process may take a moment to let go
+        self.superlink_port = free_port()
+        secret, home = self._directory / "superexec.secret", self._directory / "home"
+        home.mkdir(mode=0o700, exist_ok=True)
+        write_private(secret, secrets.token_urlsafe(48))
+        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust()}
+        settings = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        write_text(home / "config.toml", tomli_w.dumps(settings))
+        try:
+            self._begin(secret)
+            self._await_health(secret)
+        except BaseException:
+            self.children.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.children.stop()
+        self._record.unlink(missing_ok=True)
+
+    def submit(self, run_directory: Path, **task: str | float) -> None:
+        """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words.
+
+        task: further entries of the app's config `run`; none: it trains
+        """
+        bundle = self._write_bundle(run_directory, task)
+        command = [installed("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
+        try:
+            done = subprocess.run(
+                command, env=self._environment, cwd=bundle, capture_output=True, text=True, timeout=STARTUP, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise RunError(f"Flower did not accept the run within {STARTUP:g} s; see {self._directory}.") from None
+        answer = _last_json(done.stdout)
+        if not answer.get("success"):
+            words = answer.get("error-message") or (done.stdout + done.stderr).strip()[-500:]
+            raise RunError(f"Flower did not accept the run: {words}")
+
+    def show(self, port: int) -> None:
+        """Serve the live page of the run on that port of this machine."""
+        live = [sys.executable, "-m", "server.monitor", str(self._directory.parent), str(port)]
+        self.children.spawn("live-page", live)
+        self._page_port = port
+        self._remember()
+
+    def revive(self) -> list[str]:
+        """Start again what has died (the SuperLink's database outlives it); the names of these."""
+        if revived := self.children.revive():
+            self._remember()
+        return revived
+
+    def _trust(self) -> dict[str, str | bool]:
+        """How Flower's command line is to trust the SuperLink."""
+        return {"root-certificates": str(self._chain.directory / "ca.crt")} if self._chain else {"insecure": True}
+
+    def _begin(self, secret: Path) -> None:
+        """Start all processes, with a database that knows nothing yet."""
+        for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
+            stale.unlink()
+        begin_registrations(self._directory, has_chain=self._chain is not None)
+        self._spawn(secret)
+        self._remember()
+
+    def _spawn(self, secret: Path) -> None:
+        link, guard = f"{LOOPBACK}:{self.superlink_port}", ["--superexec-auth-secret-file", str(secret)]
+        superlink = [installed("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
+        superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
+        superlink += ["--disable-runtime-dependency-installation"]
+        superexec = [installed("flower-superexec"), *guard, "--runtime-api-address", link]
+        door = [
+            sys.executable,
+            "-m",
+            "server.gateway.proxy",
+            self.address.host,
+            str(self.address.port),
+            str(self.superlink_port),
+            str(self._directory / ANSWERED),
+        ]
+        if self._chain:
+            credentials = str(self._chain.directory)
+            superlink += [*self._chain.link_flags(self._directory / "tls"), "--enable-supernode-auth"]
+            superexec += ["--root-certificates", f"{credentials}/ca.crt"]
+            door.append(credentials)
+        else:
+            superlink.append("--insecure")
+            superexec.append("--insecure")
+        self.children.spawn("superlink", superlink)
+        self.children.spawn("door", door)
+        self.children.spawn("superexec", superexec)
+        if self._chain:
+            clerk = [
+                sys.executable,
+                "-m",
+                "server.credentials.registrar",
+                credentials,
+                str(self._directory),
+                CONNECTION,
+            ]
+            self.children.spawn("clerk", clerk)
+
+    def _await_health(self, secret: Path) -> None:
+        """Wait until the SuperLink answers through the door. Raises NetworkError."""
+        until = time.monotonic() + STARTUP
+        while not self.is_healthy():
+            ended = {name: self.children.exited(name) for name in ("superlink", "door")}
+            if (ended["superlink"] or 0) < 0:  # killed, and half a database is worse than none
+                self.children.stop()
+                self._begin(secret)
+            elif (ended["door"] or 0) < 0:  # killed: it starts again, now as later
+                self.revive()
+            for name, status in ended.items():
+                if status is not None and status >= 0:
+                    raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
+            if time.monotonic() > until:
+                raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")
+            time.sleep(0.1)
+
+    def is_healthy(self) -> bool:
+        """Whether the SuperLink answers through the door."""
+        host, tls = self.address.seen_from_here(), None
+        if self._chain:
+            tls = self._chain.client_tls()
+            tls.check_hostname = False  # the address that we listen on need not be the one in kits
+        url = f"http{'s' if tls else ''}://{host}/health"
+        try:
+            return httpx.get(url, verify=tls or False, timeout=PATIENCE, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
+        """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
+        bundle = self._directory / "app"
+        components = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+        app = {
+            "publisher": "fedshelf",
+            "components": components,
+            "config": {"run": {"out": str(run_directory.resolve()), **task}},
+        }
+        project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}
+        write_text(bundle / "pyproject.toml", tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}))
+        return bundle
+
+    @property
+    def _record(self) -> Path:
+        return self._directory / PROCESSES
+
+    def _remember(self) -> None:
+        """Note which processes are ours, for a next start after this process was killed, and where we can be reached.
+
+        page: the port of the live page; 0: none
+        """
+        where = {"port": self.superlink_port, "address": str(self.address), "page": self._page_port}
+        write_json(self._record, {"groups": list(self.children.groups().values()), **where})
+
+    def _clear_leftovers(self) -> None:
+        if self._record.exists():
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            end_leftovers(
+                record["groups"],
+                [str(self._directory), f"{LOOPBACK}:{record['port']}", "server.gateway.proxy", "server.monitor"],
+            )
+            self._record.unlink()
+
+
+def join_command(address: Address, chain: Chain | None) -> str:
+    """What a store has to run, but for its folder and name."""
+    if chain:
+        return "flower-client join --kit NAME.kit --data FOLDER"
+    return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
+
+
+def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that keep Flower's processes, which honour proxies, from calling each other through one."""
+    exceptions = environment.get("no_proxy") or environment.get("NO_PROXY")
+    told = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
+    return {"no_proxy": told, "NO_PROXY": told}
+
+
+def _last_json(output: str) -> Mapping[str, object]:
+    """The JSON object in a command's output; empty if there is none."""
+    try:
+        found = json.loads(output[output.index("{") :])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,249 @@
+"""One deployed training, from settings to a run directory: starts Flower, shows what happens, judges the outcome."""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from common.classes import display_names
+from common.classes.display_names import ProductNames
+from common.config import STORES_OWN, RunConfig, resolve
+from common.errors import RunError
+from common.model_files import WEIGHTS
+from server.addresses import Address, check_free
+from server.credentials.chain import Chain
+from server.credentials.last_run import at_work
+from server.ipc.events import RelayReader
+from server.ipc.run_mailbox import Desk, Outcome
+from server.launcher.early_check import check_early
+from server.launcher.flower_server import STARTUP, FlowerServer, join_command
+from server.launcher.output import Show
+from server.launcher.page_port import page_port
+from server.patience import ROUND
+from server.results.run_directory import EMPTY, RunDirectory, free_name
+
+APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
+ATTEMPTS = 4  # deaths of the app within one round before the run is given up
+LOOK = 0.2  # seconds between two looks at the app and the processes
+STOPPING = (
+    f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last round)."
+)
+STOPPED = 130  # exit code of a run that a person stopped
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    settings: flat settings, merged in the order of their precedence
+    address:  where to listen for stores
+    chain:    whose stores may join; None is plain HTTP on this machine
+    began:    seconds since the epoch when the process started
+    as_json:  whether to print JSON lines instead of a table
+    live_port: where the live page is wanted; None: see `server.launcher.page_port`; 0: nowhere
+    names:    what people call the classes; None: as a run that goes on has it, else like their folders
+    """
+
+    settings: dict[str, Any]
+    address: Address
+    chain: Chain | None
+    resume: bool
+    began: float
+    as_json: bool
+    live_port: int | None
+    names: ProductNames | None = None
+
+
+def conduct(request: Request) -> int:
+    """Train with real stores; returns the exit code: 0 only if the model was trained to the end.
+
+    Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
+    """
+    path, config = _place(request)
+    if request.names and config.data.classes:
+        display_names.check(request.names, config.data.classes)
+    if (told := _finished(path, config)) is not None:
+        print(told)
+        if request.names:
+            _rename(path, request.names)
+        return 0
+    if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
+        check_free(request.address)
+    check_early(config)
+    with at_work(request.chain.directory, path) if request.chain else nullcontext():
+        return _serve(request, path, config)
+
+
+def _serve(request: Request, path: Path, config: RunConfig) -> int:
+    """Train in `path`, which nobody else does; the exit code. Raises what `conduct` does."""
+    desk = Desk(path)
+    with closing(RunDirectory.open(path, config, request.settings)):
+        display_names.settle(path, request.names)
+    with (
+        desk.open(request.began),
+        FlowerServer(desk.directory, request.address, request.chain) as flower,
+        Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
+        stop_on_signals(desk, show, STOPPING),
+    ):
+        desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
+        if (done := RunDirectory.rounds_done(path)) or request.resume:
+            show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
+        show.say("The server is up. Each store joins with:")
+        show.say(join_command(request.address, request.chain))
+        if request.live_port != 0:
+            page = page_port(path, request.live_port)
+            flower.show(page.port)
+            show.say(page.told())
+        outcome = Conductor(path, desk, flower, show).see_through()
+        if outcome.summary is None:
+            raise RunFailedError(outcome.error, outcome.exit_code)
+    show.closing(outcome.summary, path)
+    return _exit_code(path, outcome.summary)
+
+
+class RunFailedError(RunError):
+    """What ended the app, with the exit code of its own kind of error."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class Conductor:
+    """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome.
+
+    task: what the app has to do if it is not to train, see `FlowerServer.submit`
+    """
+
+    def __init__(
+        self, path: Path, desk: Desk, flower: FlowerServer, show: Show, task: Mapping[str, str | float] = EMPTY
+    ) -> None:
+        self._path, self._desk, self._flower, self._show, self._task = path, desk, flower, show, task
+        self._relay, self._trouble = RelayReader(desk.events, show), ""
+
+    def see_through(self) -> Outcome:
+        """The outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
+        deaths, done = 0, RunDirectory.rounds_done(self._path)
+        while True:
+            if self._begins():
+                self._until(self._has_ended)
+            self._relay.play()
+            if (outcome := self._desk.outcome()) is not None:
+                return outcome
+            before, done = done, RunDirectory.rounds_done(self._path)
+            deaths = 1 if done > before else deaths + 1
+            if deaths == ATTEMPTS:
+                log = self._flower.children.log("superexec")
+                raise RunError(f"The server's app died {ATTEMPTS} times in one round; {self._trouble or f'see {log}.'}")
+            self._show.say("The server's app died; it starts again from the last round that was saved.")
+
+    def _begins(self) -> bool:
+        """Submit the run; whether its app began to work: what takes part in that may die, too."""
+        try:
+            self._flower.submit(self._path, **self._task)
+        except RunError as error:
+            self._trouble = str(error)
+            self._until(self._flower.is_healthy, STARTUP)
+            return False
+        self._trouble = ""
+        return self._until(self._has_begun, APP_STARTUP)
+
+    def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Keep things going until `condition` holds, or for so many seconds; whether it holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self._relay.play()
+            for name in self._flower.revive():
+                self._show.say(f"The server's {name} ended and was started again.")
+            time.sleep(LOOK)
+        return True
+
+    def _has_begun(self) -> bool:
+        return self._desk.is_app_at_work() or self._desk.outcome() is not None
+
+    def _has_ended(self) -> bool:
+        return not self._desk.is_app_at_work()
+
+
+def _place(request: Request) -> tuple[Path, RunConfig]:
+    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    settings = request.settings
+    if settings.get("model.resume_from"):
+        from server.training.resume_model import adopt  # loads torch
+
+        settings = adopt(settings)
+    settings = _absolute(settings)
+    config = resolve({"data.dataset": STORES_OWN}, settings)
+    name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
+    asked = Path(config.run.out or f"runs/{name}")
+    if request.resume or (config.run.out and RunDirectory.is_run(asked)):
+        return asked, RunDirectory.stored(asked, settings)
+    path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
+    RunDirectory.check_new(path)
+    return path, resolve({"data.dataset": STORES_OWN}, settings, {"run.out": str(path)})
+
+
+def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with a file of initial weights named from the root: the app works in another directory."""
+    weights = settings.get("model.weights", "")
+    found = {"model.weights": str(Path(weights).resolve())} if str(weights).endswith(".safetensors") else {}
+    return {**settings, **found}
+
+
+def _finished(path: Path, config: RunConfig) -> str | None:
+    """What to say of a run that is at its end already, and is not asked for more; else None."""
+    summary = path / "summary.json"
+    if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS).exists()):
+        return None
+    told, before = json.loads(summary.read_text(encoding="utf-8")), RunDirectory.stored(path, {})
+    wants_more = config.run.rounds > before.run.rounds or config.evaluation.patience != before.evaluation.patience
+    wants_more |= config.run.deliver != before.run.deliver
+    if told["status"] != "finished" or wants_more:
+        return None
+    ended = f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
+    if "delivery" not in told:
+        return f"{ended} `flower-server deliver {path}` gives it to the stores, to which nobody has given it yet."
+    missing = told["delivery"].get("missing")
+    hint = f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}." if missing else ""
+    return ended + hint
+
+
+def _rename(path: Path, names: ProductNames) -> None:
+    """Call the classes of a finished run as asked, and say so if that is new."""
+    from server.report.rename_classes import rename  # loads torch
+
+    if rename(path, names):
+        print(f"Its classes have the names asked for, in {path / 'report.html'} and model.json.")
+
+
+@contextmanager
+def stop_on_signals(desk: Desk, show: Show, told: str) -> Iterator[None]:
+    """The first signal asks the app to end, and `told` says so; the second ends everything at once."""
+
+    def signalled(_number: int, _frame: FrameType | None) -> None:
+        if desk.is_stop_asked():
+            raise KeyboardInterrupt
+        desk.ask_to_stop()
+        show.say(told)
+
+    previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
+    """By what is there, never by what Flower says: a model, made by stores, of a run that went to its end."""
+    if summary["status"] == "stopped":
+        return STOPPED
+    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()
+    return 0 if summary["status"] == "finished" and trained else RunError.exit_code

@@ -1,0 +1,111 @@
+"""The port of a run's page on this machine: it stays the run's own from one start to the next."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import NetworkError
+from common.system.files import state_directory, write_private
+from server.addresses import LOOPBACK, Address, check_free, free_port, is_free
+from server.results.jsonl_tail import read_json
+
+FIRST = 8444
+NEXT = 20  # ports that are tried in turn, before the system picks one
+PATIENCE = 2.0  # seconds for a page of an earlier start to let go of its port
+MOST_REMEMBERED = 200  # runs; beyond, those whose directory is gone are forgotten
+
+
+class _Claims(BaseModel):
+    """The file of ports: by the run directory's path, the port of its page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ports: dict[str, int] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PagePort:
+    """The port of a run's page.
+
+    is_free: whether the page can be there at once; another program may be, for now
+    trouble: why the port cannot be remembered; empty if it is
+    """
+
+    port: int
+    is_free: bool
+    trouble: str = ""
+
+    def told(self) -> str:
+        """Return the sentences that say where the page is."""
+        place = f"http://{LOOPBACK}:{self.port}/"
+        if not self.is_free:
+            return (
+                f"The page of this run has the port {self.port}, which another program uses now; it appears at {place} "
+                "once that has ended. --live-port gives it another."
+            )
+        forgotten = f" (At another start it may have another port: {self.trouble}.)" if self.trouble else ""
+        return f"The run as a page: {place}{forgotten}"
+
+
+def page_port(run: Path, asked: int | None) -> PagePort:
+    """Return the port of the page of the run in `run`, which is its own from now on.
+
+    asked: by a person; None: the one that it has had before, else the first from FIRST on that is free, and that no
+    unfinished run of this user on this machine has
+    Raises NetworkError if that which was asked for is taken.
+    """
+    if asked is not None:
+        _check_free(asked)
+    try:
+        port, trouble = _remembered(str(run.resolve()), asked), ""
+    except OSError as error:  # no run fails for want of its page's port
+        port, trouble = asked or _unclaimed({}), f"{state_directory()}: {error.strerror}"
+    return PagePort(port, is_free(Address(LOOPBACK, port)), trouble)
+
+
+def _remembered(run: str, asked: int | None) -> int:
+    """Return the run's port, and write it down. Raises OSError."""
+    file = state_directory() / "page-ports.json"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock"), mode=0o600):
+        ports = _read(file)
+        port = asked or ports.get(run) or _unclaimed(ports)
+        ports = {path: other for path, other in ports.items() if other != port} | {run: port}
+        if len(ports) > MOST_REMEMBERED:
+            ports = {path: other for path, other in ports.items() if path == run or Path(path).is_dir()}
+        write_private(file, _Claims(ports=ports).model_dump_json(indent=2) + "\n")
+    return port
+
+
+def _read(file: Path) -> dict[str, int]:
+    """Return the ports; none if the file is damaged: then all are chosen anew."""
+    try:
+        return dict(_Claims.model_validate_json(file.read_bytes()).ports) if file.exists() else {}
+    except ValidationError:
+        return {}
+
+
+def _unclaimed(ports: dict[str, int]) -> int:
+    """Return a port that is free, and that no unfinished run has."""
+    taken = {port for path, port in ports.items() if _is_unfinished(Path(path))}
+    for candidate in range(FIRST, FIRST + NEXT):
+        if candidate not in taken and is_free(Address(LOOPBACK, candidate)):
+            return candidate
+    return free_port()
+
+
+def _is_unfinished(run: Path) -> bool:
+    return run.is_dir() and read_json(run / "summary.json").get("status") != "finished"
+
+
+def _check_free(port: int) -> None:
+    """Raises NetworkError if another program uses the port, also after a moment."""
+    try:
+        check_free(Address(LOOPBACK, port), PATIENCE)
+    except NetworkError as error:
+        raise NetworkError(
+            f"--live-port got {port}, which another program on this machine uses; stop that, or choose another "
+            "--live-port (0: no page)."
+        ) from error

@@ -1,0 +1,70 @@
+"""What launcher and app of a run have said since the launcher started."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from server.monitor.state import Note, Underway
+from server.results.jsonl_tail import Tail
+from server.results.run_status import IN_A_ROUND, Doing
+
+NOTES = 100  # lines of the log that are kept
+
+
+class Talk:
+    """Reads `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
+
+    underway: the round being played, or None
+    doing:    what the round loop says that it does, or None; since: seconds since the epoch when it began to
+    has_begun: whether the app has said anything
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.underway: Underway | None = None
+        self.doing: Doing | None = None
+        self.since: float | None = None
+        self.has_begun = False
+        self._app, self._launcher = deque[Note](maxlen=NOTES), deque[Note](maxlen=NOTES)
+        self._files = (
+            Tail(directory / "events.jsonl", self._event, self._forget),
+            Tail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
+        )
+
+    def look(self) -> None:
+        """Read what is new. Raises OSError."""
+        for file in self._files:
+            file.look()
+
+    def notes(self) -> tuple[Note, ...]:
+        """The latest lines of both, oldest first."""
+        return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-NOTES:])
+
+    def _event(self, event: dict[str, Any]) -> None:
+        self.has_begun = True
+        match event:
+            case {"row": _}:
+                self.underway = None
+            case {"note": str()}:
+                self._app.append(_note(event))
+            case {"doing": dict(told)}:
+                self._does(Doing.of_event(told), event.get("at"))
+            case {"training": [int(round), int(done), int(sampled)]}:
+                self.underway = Underway(round, done, sampled)
+
+    def _does(self, doing: Doing | None, at: object) -> None:
+        self.doing, self.since = doing, float(at) if isinstance(at, int | float) else None
+        if doing is None or doing.status not in IN_A_ROUND:
+            self.underway = None
+
+    def _launcher_note(self, event: dict[str, Any]) -> None:
+        self._launcher.append(_note(event))
+
+    def _forget(self) -> None:
+        self._app.clear()
+        self.underway, self.has_begun = None, False
+        self.doing, self.since = None, None
+
+
+def _note(event: dict[str, Any]) -> Note:
+    at = event.get("at")
+    return Note(float(at) if isinstance(at, int | float) else 0.0, str(event.get("note", "")))

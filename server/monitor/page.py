@@ -1,0 +1,141 @@
+"""The live page's parts as markup. What comes from stores is escaped, everywhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from common.wording import printable
+from server import formatting
+from server.monitor import wording
+from server.monitor.state import RunState
+from server.report.charts.line_chart import LineChart, line_chart
+from server.results.given_models import spoilt_words
+from server.results.run_status import WORDS
+
+FOLDER = Path(__file__).parent
+REPORT = FOLDER.parent / "report"
+PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
+# rows at once, and at most on demand
+LISTED = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "log": (12, 100)}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline number with its name and a remark; `at` is an instant to show instead of the number."""
+
+    name: str
+    value: str
+    remark: str = ""
+    at: float | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table: those shown at once, those shown on demand, and how many more there are."""
+
+    first: Sequence[Any]
+    rest: Sequence[Any]
+    more: int
+
+    @classmethod
+    def of(cls, part: str, rows: Sequence[Any]) -> "Rows":
+        """Cut `rows` as that part of the page shows them."""
+        at_once, at_most = LISTED[part]
+        return cls(rows[:at_once], rows[at_once:at_most], max(0, len(rows) - at_most))
+
+
+class View:
+    """Turns states into markup."""
+
+    def __init__(self) -> None:
+        environment = Environment(
+            loader=FileSystemLoader([FOLDER, REPORT]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {
+            "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal, "whole":
+            formatting.whole,
+            "duration": formatting.duration, "rounds": formatting.rounds, "clock": clock, "state": wording.store_state,
+            "trouble": wording.trouble,
+        }  # fmt: skip
+        self._page = environment.get_template("live.html.j2")
+        self._parts: Any = environment.get_template("parts.html.j2").module
+
+    def parts(self, state: RunState) -> dict[str, str]:
+        """The page's parts by the id of their place."""
+        values = {
+            "head": (state, WORDS[state.status], wording.headline(state), wording.held_up(state), _share(state)),
+            "tiles": (tiles(state),),
+            "curves": (accuracy_chart(state), loss_chart(state)),
+            "stores": (state, Rows.of("stores", wording.in_need_first(state.stores))),
+            "taken_back": (Rows.of("taken_back", state.taken_back[::-1]), spoilt_words(state.spoilt_at)),
+            "troubles": (Rows.of("troubles", state.troubles),),
+            "log": (Rows.of("log", state.notes[::-1]),),
+        }
+        return {part: str(getattr(self._parts, part)(*values[part])) for part in PARTS}
+
+    def page(self, state: RunState, parts: Mapping[str, str], version: str) -> str:
+        """The whole page, as it is before the first update."""
+        over = not state.is_at_work
+        return self._page.render(title=wording.title(state), parts=parts, version=version, over=over)
+
+
+def tiles(state: RunState) -> list[Tile]:
+    """The numbers on top; what is not known yet is left out."""
+    found = []
+    if latest := wording.latest_accuracy(state):
+        found.append(Tile(f"{latest[0].capitalize()} accuracy", formatting.percent(latest[1]), _beside_best(state)))
+    pace = f"{formatting.duration(state.seconds_per_round)} a round" if state.seconds_per_round else ""
+    found.append(Tile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
+    if state.stores:
+        number = f"{state.present:,} / {len(state.stores):,}" if state.is_at_work else f"{len(state.stores):,}"
+        found.append(Tile("Stores", number, f"{state.quorum:,} needed for a round"))
+    if state.images_per_second:
+        hourly = f"{formatting.whole(3600 / state.seconds_per_round)} rounds an hour" if state.seconds_per_round else ""
+        found.append(Tile("Images a second", formatting.whole(state.images_per_second), hourly))
+    if state.ends:
+        found.append(Tile("Expected end", "", at=state.ends))
+    elif state.last_round_at:
+        found.append(Tile("Last round", "", at=state.last_round_at))
+    if state.down or state.up:
+        traffic = f"{formatting.size(state.down)} sent, {formatting.size(state.up)} received"
+        found.append(Tile("Traffic", formatting.size(state.down + state.up), traffic))
+    return found
+
+
+def _beside_best(state: RunState) -> str:
+    if state.best is None:
+        return ""
+    number, value = state.best
+    return "the best so far" if number == state.round else f"best {formatting.percent(value)}, round {number:,}"
+
+
+def accuracy_chart(state: RunState) -> LineChart | None:
+    """Accuracy over rounds, the best round marked."""
+    mark = (state.best[0], f"best: {state.best[0]}") if state.best else None
+    return line_chart(
+        "Accuracy", state.accuracy, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark
+    )
+
+
+def loss_chart(state: RunState) -> LineChart | None:
+    """Loss over rounds."""
+    return line_chart("Loss", state.loss, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
+
+
+def clock(at: float) -> str:
+    """An instant as the server's clock shows it; the page puts the reader's own time in its place."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def _share(state: RunState) -> float:
+    """How much of the run is done (0..1), the round under way by its answers."""
+    part = state.underway.done / max(1, state.underway.sampled) if state.underway else 0.0
+    return min(1.0, (state.round + part) / state.rounds) if state.rounds else 0.0

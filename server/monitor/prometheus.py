@@ -1,0 +1,159 @@
+"""The state of a run in Prometheus' text format.
+
+Counters and the run's own gauges are there from the start, at zero; accuracy, loss and the expected end are absent
+until they are known. Of each store there are a few series while the run goes on, for `LISTED` stores at most.
+"""
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common.wording import printable
+from server.formatting import FAILURES
+from server.monitor.progress import Point
+from server.monitor.state import ABSENT, RunState, StoreState
+from server.monitor.wording import STORE, in_need_first
+from server.results.run_status import Status
+
+PREFIX = "fedshelf_"
+PHASES = ("train", "aggregate", "inspect", "evaluate")
+LISTED = 1_000  # stores with series of their own; those that need a person come first
+
+
+def exposition(state: RunState) -> bytes:
+    """All metrics of `state`; labels take values of fixed sets, but for the run's name and `LISTED` stores' names."""
+    registry = CollectorRegistry()
+    registry.register(_Run(state))
+    registry.register(_Stores(state))
+    return generate_latest(registry)
+
+
+class _Run(Collector):
+    """The run as a whole."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of metrics, in the order in which they are printed."""
+        state = self._state
+        yield _info("build_info", "What the page that answers is made of.", _build())
+        yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
+        known: dict[str, float] = {status: float(status == state.status) for status in Status}
+        yield _gauge("status", "1 for what the run is now, else 0.", known, "status")
+        yield _gauge("stores", "Stores by what they do; none once the run is over.", _by_state(state), "state")
+        yield _gauge("rounds_planned", "Rounds that the run is to have.", state.rounds)
+        yield _gauge("quorum_stores", "Stores that a round needs.", state.quorum)
+        yield _gauge("accuracy_ratio", "Accuracy when last judged, 0 to 1.", _latest(state.accuracy), "on")
+        yield _gauge("loss", "Loss when last judged.", _latest(state.loss), "on")
+        played = state.round + state.rounds_taken_back
+        yield _counter("rounds", "Rounds completed, those taken back since included.", played)
+        yield _counter("rounds_taken_back", "Rounds completed, and taken back since.", state.rounds_taken_back)
+        yield _gauge("stores_with_spoilt_model", "Stores that have a model taken back since.", len(state.spoilt_at))
+        yield _counter("images", "Images trained on, each counted once an epoch.", state.images)
+        traffic: dict[str, float] = {"down": state.down, "up": state.up}
+        yield _counter("transferred_bytes", "Bytes to (down) and from (up) the stores.", traffic, "direction")
+        yield _counter("phase_seconds", "Seconds spent in each phase of the rounds.", _phases(state), "phase")
+        yield _counter("failures", "Stores without a usable answer in a round.", _by_code(state), "code")
+        yield _instant("start", "When the server was started last; 0 if it is not known.", state.began or 0.0)
+        yield _instant(
+            "last_round", "When the last round was recorded; 0 before the first.", state.last_round_at or 0.0
+        )
+        if state.ends is not None:
+            yield _instant("expected_end", "When the last round is to be expected.", state.ends)
+
+
+class _Stores(Collector):
+    """The stores one by one, by their names."""
+
+    def __init__(self, state: RunState) -> None:
+        self._is_told = state.is_at_work
+        shown = in_need_first(state.stores)
+        self._stores = {printable(store.name): store for store in shown[:LISTED]}
+        self._unlisted = len(shown) - len(self._stores)
+
+    def collect(self) -> Iterable[Metric]:
+        """The families of metrics; where a store is, nobody knows while a finished model is delivered
+        and once all is over, nor asks of a revoked one.
+        """
+        yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
+        if self._is_told:
+            asked = {name: store for name, store in self._stores.items() if store.state not in ("", "revoked")}
+            present = {name: float(store.state not in ABSENT) for name, store in asked.items()}
+            yield _gauge("store_present", "1 if the store can be asked to train, else 0.", present, "store")
+            seen = {name: at for name, store in asked.items() if (at := _last_seen(store)) is not None}
+            yield _instant("store_last_seen", "When the store could last be asked to train.", seen, "store")
+        yield _gauge(
+            "store_last_round", "Last round that used the store's update; 0: none.", self._of("last_round"), "store"
+        )
+        yield _counter("store_rounds", "Rounds that used the store's update.", self._of("rounds"), "store")
+        yield _counter(
+            "store_failures", "Rounds in which the store gave nothing usable.", self._of("failures"), "store"
+        )
+
+    def _of(self, field: str) -> dict[str, float]:
+        return {name: getattr(store, field) for name, store in self._stores.items()}
+
+
+def _last_seen(store: StoreState) -> float | None:
+    """Seconds since the epoch; of an absent store since when it is absent, or None if that is not known."""
+    return store.since if store.state in ABSENT else time.time()
+
+
+def _build() -> dict[str, str]:
+    return {"version": version("fedshelf"), "flower": version("flwr"), "python": platform.python_version()}
+
+
+def _info(name: str, told: str, labels: Mapping[str, str]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, told, labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family
+
+
+def _instant(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
+    return _gauge(f"{name}_timestamp_seconds", f"{told} In seconds since the epoch.", values, label)
+
+
+def _gauge(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, told, labels=[label] if label else [])
+    return _filled(family, values)
+
+
+def _counter(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
+    family = CounterMetricFamily(PREFIX + name, told, labels=[label] if label else [])
+    return _filled(family, values)
+
+
+def _filled(family: "GaugeMetricFamily | CounterMetricFamily", values: float | Mapping[str, float]) -> Metric:
+    if isinstance(values, Mapping):
+        for value, number in values.items():
+            family.add_metric([value], number)
+    else:
+        family.add_metric([], values)
+    return family
+
+
+def _by_state(state: RunState) -> dict[str, float]:
+    """Each known state with its stores, also where there are none."""
+    found = Counter(store.state for store in state.stores)
+    return {known: found[known] for known in STORE}
+
+
+def _by_code(state: RunState) -> dict[str, float]:
+    """Each known code with its failures; what has no known code counts as "error"."""
+    unknown = sum(times for code, times in state.failures.items() if code not in FAILURES)
+    return {code: state.failures.get(code, 0) + (unknown if code == "error" else 0) for code in FAILURES}
+
+
+def _latest(curves: Mapping[str, tuple[Point, ...]]) -> dict[str, float]:
+    return {name: points[-1][1] for name, points in curves.items() if points}
+
+
+def _phases(state: RunState) -> dict[str, float]:
+    return {phase: state.seconds.get(phase, 0.0) for phase in PHASES}

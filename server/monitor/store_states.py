@@ -1,0 +1,71 @@
+"""What is known of each store: from what the server's app says of it, else from the rounds so far."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from server.monitor.progress import Progress, Share
+from server.monitor.state import StoreState
+
+# What a store's last failure says of where it is, while the app does not say.
+GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused", "policy": "refused"}
+
+
+def store_states(
+    told: Mapping[str, Any],
+    partition: Mapping[str, Any],
+    revoked: Mapping[str, Any],
+    progress: Progress,
+    undone: Progress,
+    *,
+    over: bool,
+) -> tuple[StoreState, ...]:
+    """All stores heard of, by name.
+
+    told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be empty
+    partition: {"stores": {store: [images per class]}}; may be empty
+    undone:    the rounds that were taken back
+    revoked:   store -> seconds since the epoch when the chain took it out, as the clerk writes it; may be empty
+    over:      whether the run has ended, so that nobody knows the stores' state any more
+    """
+    table = partition.get("stores")
+    held = table if isinstance(table, dict) else {}
+    failures: Counter[str] = Counter()
+    for (name, _), troubles in [*progress.troubles.items(), *undone.troubles.items()]:
+        failures[name] += len(troubles.rounds)
+    stores = (
+        _store(name, _told(told, revoked, name), sum(held.get(name) or []), progress, failures[name], over=over)
+        for name in sorted({*told, *held, *progress.shares, *undone.shares})
+    )
+    rounds = {name: share.rounds for name, share in undone.shares.items()}
+    return tuple(replace(store, rounds=store.rounds + rounds.get(store.name, 0)) for store in stores)
+
+
+def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what the app says of a store; one that it says nothing of, while it knows others, has not come to it yet.
+
+    Of a revoked one the chain knows before the app does.
+    """
+    if name in revoked:
+        return {**told.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}
+    return told.get(name) or ({"state": "away", "why": "it has not come since the server started"} if told else {})
+
+
+def _store(
+    name: str, told: Mapping[str, Any], held: int, progress: Progress, failures: int, *, over: bool
+) -> StoreState:
+    share = progress.shares.get(name, Share())
+    return StoreState(
+        name=name,
+        state="" if over else str(told.get("state") or GUESSED.get(share.trouble, "ready")),
+        since=None if over else told.get("since"),
+        why="" if over else str(told.get("why") or ""),
+        images=told.get("images") or held or share.images,
+        accuracy=share.accuracy,
+        loss=share.loss,
+        seconds=share.seconds,
+        rounds=share.rounds,
+        last_round=share.last_round,
+        failures=failures,
+    )

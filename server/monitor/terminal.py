@@ -1,0 +1,134 @@
+"""What `flower-server status` prints: for a person, or as JSON for a program."""
+
+import dataclasses
+import json
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from common.wording import printable
+from server import formatting
+from server.monitor import wording
+from server.monitor.state import RunState
+from server.results.given_models import spoilt_words
+from server.results.run_status import HELD_UP, WORDS, WRONG, Status
+
+STORES = 30  # rows at most; those that need a person come first
+TROUBLES = 10
+NOTES = 8
+NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
+COLOURS = {
+    "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red", "refused": "red",
+    "set-aside": "red", "revoked": "red",
+}  # fmt: skip
+
+
+def show(state: RunState, console: Console) -> None:
+    """Print the state for a person."""
+    status = (WORDS[state.status], _colour(state.status))
+    console.print(Text.assemble((printable(state.name), "bold"), "  ", status))
+    console.print(wording.headline(state), markup=False, highlight=False, soft_wrap=True)
+    if instants := wording.held_up(state):
+        told = ", ".join(f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants)
+        console.print(f"{told}.", highlight=False)
+    if state.spoilt_at:
+        console.print(printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True)
+    parts: list[Any] = [_progress(state)]
+    if state.stores:
+        parts.append(_stores(state))
+    if state.taken_back:
+        parts.append(_taken_back(state))
+    if state.troubles:
+        parts.append(_troubles(state))
+    if state.notes:
+        parts.append(_notes(state))
+    console.print(Group(*parts))
+
+
+def _colour(status: Status) -> str:
+    if status in WRONG:
+        return "red"
+    if status in HELD_UP:
+        return "yellow"
+    return "green" if status is Status.FINISHED else "blue"
+
+
+def as_json(state: RunState) -> str:
+    """The whole state as one JSON object; times are seconds since the epoch."""
+    return json.dumps(dataclasses.asdict(state), ensure_ascii=False, indent=2)
+
+
+def _progress(state: RunState) -> Padding:
+    latest = wording.latest_accuracy(state)
+    facts = []
+    if latest:
+        facts.append(f"{formatting.percent(latest[1])} {latest[0]} accuracy")
+    if state.images_per_second:
+        facts.append(f"{formatting.whole(state.images_per_second)} images/s")
+    if state.ends:
+        left = state.ends - time.time()
+        facts.append(f"{formatting.duration(left)} left" if left > 0 else "it takes longer than expected")
+    if state.down or state.up:
+        facts.append(f"{formatting.size(state.down)} sent, {formatting.size(state.up)} received")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    done = f"{state.round:,}/{state.rounds:,} rounds"
+    grid.add_row(ProgressBar(total=max(1, state.rounds), completed=state.round, width=24), Text(done))
+    return Padding(Group(grid, Text(" · ".join(facts), style="dim")), (1, 0))
+
+
+def _stores(state: RunState) -> Table:
+    is_told = state.is_at_work  # what stores do; nobody knows once the run is over
+    table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
+    for store in (shown := wording.in_need_first(state.stores))[:STORES]:
+        why = f" ({printable(store.why)})" if store.why else ""
+        doing = Text(wording.store_state(store) + why, style=COLOURS.get(store.state, ""))
+        table.add_row(
+            Text(printable(store.name)),
+            *([doing] if is_told else []),
+            formatting.percent(store.accuracy),
+            formatting.whole(store.images),
+            formatting.whole(store.rounds),
+            formatting.whole(store.failures) if store.failures else "",
+        )
+    if len(shown) > STORES:
+        table.add_row(Text(f"and {len(shown) - STORES:,} more", style="dim"))
+    return table
+
+
+def _taken_back(state: RunState) -> Table:
+    table = _table("round taken back", "without", "why")
+    for told in state.taken_back[-TROUBLES:]:
+        table.add_row(str(told.round), Text(printable(told.store)), Text(printable(told.reason)))
+    return table
+
+
+def _troubles(state: RunState) -> Table:
+    table = _table("what went wrong", "", "times", "in rounds")
+    for found in state.troubles[:TROUBLES]:
+        told = printable(found.reason)
+        what = Text.assemble(wording.trouble(found), (f" ({told})" if told else "", "dim"))
+        times, rounds = len(found.rounds), formatting.rounds(found.rounds, 4)
+        table.add_row(Text(printable(found.store)), what, str(times), rounds)
+    if len(state.troubles) > TROUBLES:
+        table.add_row(Text(f"and {len(state.troubles) - TROUBLES:,} more", style="dim"))
+    return table
+
+
+def _notes(state: RunState) -> Table:
+    table = _table("log", "")
+    for note in state.notes[-NOTES:]:
+        at = time.strftime("%H:%M:%S", time.localtime(note.at))
+        table.add_row(Text(at, style="dim"), Text(printable(note.text)))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
+    return table

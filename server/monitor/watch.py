@@ -1,0 +1,41 @@
+"""A run's page, metrics and health for as long as a person wants them, whether a server works on the run or not."""
+
+import signal
+import socket
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from common.errors import NetworkError
+from server.addresses import LOOPBACK, Address, listening_socket
+from server.monitor.web import LivePage
+
+
+def watch(directory: Path, port: int) -> None:
+    """Serve the page of the run in `directory` on that port of this machine, until SIGINT or SIGTERM.
+
+    The directory may be moved away, and another run begin in its place: the page follows the place.
+    Raises NetworkError if the port is taken, KeyboardInterrupt in the end.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    listening = _listen(port)
+    print(f"The run as a page: http://{LOOPBACK}:{port}/", flush=True)
+    if not (directory / "config.toml").is_file():
+        print(f"There is no run in {directory} yet; the page shows it once there is one.", flush=True)
+    uvicorn.Server(LivePage(directory).server_config()).run(sockets=[listening])
+    raise KeyboardInterrupt  # uvicorn has taken the signal; what it does after that is its own business
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return listening_socket(Address(LOOPBACK, port))
+    except OSError as error:
+        raise NetworkError(
+            f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}); stop what uses it, such as a server's own "
+            "page (--live-port), or choose another --port."
+        ) from None

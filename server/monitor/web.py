@@ -1,0 +1,129 @@
+"""The live page as a web app: it reads a run's files and answers GET on this machine alone.
+
+Other programs of this machine may look, as they may at any port on loopback; pages of other sites
+may not: names other than this machine's are refused (DNS rebinding), nothing is shared across
+origins, and the page itself runs no script and loads nothing but its own.
+"""
+
+import secrets
+import time
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.monitor import wording
+from server.monitor.page import FOLDER, REPORT, View
+from server.monitor.prometheus import exposition
+from server.monitor.reader import RunReader
+from server.monitor.state import RunState
+from server.results.run_status import WRONG
+
+HOSTS = ["127.0.0.1", "localhost"]
+POLICY = (
+    # The charts place their labels with style attributes, computed here; style sheets come from us only.
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class LivePage:
+    """Answers for the run in `directory`.
+
+    app:   the ASGI app
+    asked: when a page last asked for news, on the monotonic clock
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._reader, self._view = RunReader(directory), View()
+        self._origin, self._version = secrets.token_hex(4), 0  # a page may have seen those of an earlier server
+        self._shown: RunState | None = None
+        self._parts: dict[str, str] = {}
+        self.asked = float("-inf")
+        self._style = (REPORT / "page.css").read_bytes() + (FOLDER / "live.css").read_bytes()
+        self._script = (FOLDER / "live.js").read_bytes()
+        self.app = Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/news", self._news),
+                Route("/live.css", self._css),
+                Route("/live.js", self._js),
+                Route("/metrics", self._metrics),
+                Route("/health", self._health),
+            ],
+            middleware=[
+                Middleware(_Headers),
+                Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
+            ],
+        )
+
+    def server_config(self) -> uvicorn.Config:
+        """Return the settings of uvicorn; its parser h11 bounds what a request may be, unlike its other one."""
+        return uvicorn.Config(self.app, http="h11", ws="none", log_level="warning", server_header=False)
+
+    def _look(self) -> RunState:
+        """The state now, with its markup made anew if it is another than before."""
+        state = self._reader.look()
+        if state is not self._shown:
+            parts = self._view.parts(state)
+            self._version += parts != self._parts
+            self._shown, self._parts = state, parts
+        return state
+
+    def _seen(self) -> str:
+        return f"{self._origin}-{self._version}"
+
+    async def _page(self, _: Request) -> Response:
+        state = self._look()
+        return HTMLResponse(self._view.page(state, self._parts, self._seen()))
+
+    async def _news(self, request: Request) -> Response:
+        """All parts of the page if they are others than those of `?seen=`, else 204."""
+        self.asked, state = time.monotonic(), self._look()
+        if request.query_params.get("seen") == self._seen():
+            return Response(status_code=204)
+        news = {"version": self._seen(), "title": wording.title(state), "over": not state.is_at_work}
+        return JSONResponse(news | {"parts": self._parts})
+
+    async def _css(self, _: Request) -> Response:
+        return Response(self._style, media_type="text/css")
+
+    async def _js(self, _: Request) -> Response:
+        return Response(self._script, media_type="text/javascript")
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(exposition(self._look()), media_type="text/plain; version=0.0.4")
+
+    async def _health(self, _: Request) -> Response:
+        """200 while the run is in order, 503 once it has failed."""
+        state = self._look()
+        return JSONResponse({"status": state.status, "round": state.round}, 503 if state.status in WRONG else 200)
+
+
+class _Headers:
+    """Puts the security headers on every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

@@ -1,0 +1,81 @@
+"""A run's state in plain words, the same in the terminal and on the page."""
+
+from collections.abc import Sequence
+
+from common.wording import counted, printable
+from server.formatting import FAILURES, percent
+from server.monitor.state import ABSENT, RunState, StoreState, Trouble
+from server.results.run_status import HELD_UP, WORDS, Status, listed
+
+STORE = {
+    "ready": "Ready",
+    "training": "Training",
+    "evaluating": "Evaluating",
+    "away": "Away",
+    "refused": "Refused",
+    "resting": "Resting",
+    "set-aside": "Set aside",
+    "revoked": "Revoked",
+}
+
+
+def headline(state: RunState) -> str:
+    """What is going on, or how it ended, in a sentence or two."""
+    rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
+    match state.status:
+        case Status.STARTING:
+            line = "The server is starting."
+        case Status.TRAINING:
+            line = _underway(state)
+        case Status.FAILED:
+            line = f"{rounds} done, then it ended."
+        case _:
+            line = state.doing.sentence(state.rounds) if state.doing else f"{rounds} done."
+    reason = printable(state.reason).strip()
+    return f"{line} {reason}" if reason else line
+
+
+def _underway(state: RunState) -> str:
+    if state.underway is None:
+        return f"{state.round:,} of {counted(state.rounds, 'round')} done."
+    at = state.underway
+    out = f"; still out: {listed(at.out)}" if at.out else ""
+    return f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of {counted(at.sampled, 'store')} have answered{out}."
+
+
+def held_up(state: RunState) -> list[tuple[str, float]]:
+    """Since when a run is held up, and when it gives up: words, each with the instant (s since the epoch) behind it."""
+    if state.status not in HELD_UP or state.doing is None:
+        return []
+    instants = (("Since", state.since), ("the run gives up at", state.doing.until))
+    return [(words, at) for words, at in instants if at is not None]
+
+
+def store_state(store: StoreState) -> str:
+    """ "Ready", "Away", ...; empty if it is not known."""
+    return STORE.get(store.state, printable(store.state))
+
+
+def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
+    """Stores that need a person first, else by name."""
+    return sorted(stores, key=lambda store: (store.state not in ABSENT, store.name))
+
+
+def trouble(found: Trouble) -> str:
+    """What went wrong at a store."""
+    return FAILURES.get(found.code, printable(found.code))
+
+
+def latest_accuracy(state: RunState) -> tuple[str, float] | None:
+    """On what, and how much: of validation images at the stores if there are any, else of test images."""
+    for name in ("validation", "test"):
+        if points := state.accuracy[name]:
+            return name, points[-1][1]
+    return None
+
+
+def title(state: RunState) -> str:
+    """What a browser's tab says."""
+    latest = latest_accuracy(state)
+    parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", WORDS[state.status]]
+    return " · ".join([part for part in parts if part] + [printable(state.name)])

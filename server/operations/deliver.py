@@ -1,0 +1,65 @@
+"""`flower-server deliver`: gives the model of a run to the stores that lack it, as they come."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from common.errors import RunError, StoresError
+from common.model_files import WEIGHTS
+from server.addresses import Address, check_free
+from server.credentials.chain import Chain
+from server.credentials.last_run import at_work
+from server.ipc.run_mailbox import Desk
+from server.launcher.flower_server import FlowerServer, join_command
+from server.launcher.launcher import STOPPED, Conductor, RunFailedError, stop_on_signals
+from server.launcher.output import Show
+from server.results.run_directory import RunDirectory
+
+
+def ask_running_server(run: Path) -> bool:
+    """Ask the server that trains in `run` to give its model to the stores; whether there is one.
+
+    Raises RunError if there is no run, or its model is being delivered already.
+    """
+    if not RunDirectory.is_run(run):
+        raise RunError(f"There is no run in {run}: it has no config.toml.")
+    desk = Desk(run)
+    if not desk.is_launcher_at_work():
+        return False
+    if desk.is_delivering():
+        raise RunError(f"Another flower-server delivers the model of {run} already.")
+    desk.ask_to_deliver()
+    print(f"The server that trains in {run} gives the model to the stores after the round under way; its log says who")
+    print("has it.")
+    return True
+
+
+def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began: float) -> int:
+    """Serve the stores of a run that nobody trains until all have its model; returns the exit code.
+
+    wait: seconds to do so for; 0: until told to end
+    Raises RunError if the run has no model, StoresError if stores lack it after `wait` seconds.
+    """
+    if not (run / WEIGHTS).is_file():
+        raise RunError(
+            f"There is no model in {run} yet: the run goes on with `flower-server start --resume --out {run}`, and"
+            f" `flower-server export {run} --round last` writes the model of a round."
+        )
+    check_free(address)
+    rounds, desk = RunDirectory.stored(run, {}).run.rounds, Desk(run)
+    with (
+        at_work(chain.directory, run) if chain else nullcontext(),
+        desk.open(began, only_delivers=True),
+        FlowerServer(desk.directory, address, chain) as flower,
+        Show(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
+        stop_on_signals(desk, show, "Ending; who has the model is written down. Once more to end at once."),
+    ):
+        show.say(f"The model of {run} goes to the stores that lack it, as they come. Each joins with:")
+        show.say(join_command(address, chain))
+        outcome = Conductor(run, desk, flower, show, {"task": "deliver", "wait": wait}).see_through()
+        if outcome.summary is None:
+            raise RunFailedError(outcome.error, outcome.exit_code)
+    if not (missing := outcome.summary["missing"]):
+        return 0
+    if desk.is_stop_asked():
+        return STOPPED
+    raise StoresError(f"After {wait:g} s not all stores have the model; not yet delivered: {', '.join(missing)}.")

@@ -1,0 +1,27 @@
+"""The command `export` of the server and of the simulation. Nothing heavy is imported here: --help must be quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory or name, of a run that is finished or not.")],
+    which: Annotated[str, typer.Option("--round", metavar="N|best|last", help="Round whose model is wanted.")],
+    out: Annotated[Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")] = None,
+) -> None:
+    """Write the model of another round than the delivered one, of any that has a checkpoint."""
+    from server.monitor.run_finder import find
+
+    path = find(run)
+    from server.results.past_rounds import export_round  # loads torch
+
+    found = export_round(path, which, out)
+    print(f"The model of round {found.round} of {found.rounds}, {found.because}: {found.path}")
+    if found.test is None:
+        print("Nobody judged it on test images, so its model.json has no test figures.")
+    else:
+        print(f"{found.test:.1%} accuracy on test images.")
+    if not found.is_calibrated:
+        print("No temperature was fitted to it: its confidences are as trained (temperature 1).")

@@ -1,0 +1,106 @@
+"""`flower-server runs`: the servers that run on this machine, and the runs below this folder that have ended."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from server.ipc.run_mailbox import Desk
+from server.launcher import running_launchers
+from server.launcher.running_launchers import Launcher
+from server.monitor.reader import RunReader
+from server.monitor.run_finder import below, touched
+from server.operations.text_table import print_table
+from server.results.jsonl_tail import read_json
+from server.results.run_status import WORDS, Status
+
+ENDED = 10  # runs that have ended, the latest ones
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run.
+
+    run:     its directory; empty if it is not to be seen from here
+    status:  see `server.results.run_status.Status`; empty if not known
+    pid:     of its server; 0 if none runs
+    user:    whose it is
+    since:   seconds since the epoch when the server started, or the run was last written to
+    round, rounds: rounds done, of how many
+    address: where stores come in; empty if not known, or over
+    page:    port of the live page on this machine; 0: none
+    """
+
+    run: str
+    status: str
+    pid: int
+    user: str
+    since: float
+    round: int
+    rounds: int
+    address: str
+    page: int
+
+
+def rows() -> list[Row]:
+    """Return the runs in which a server is at work, then the latest of those below `runs/` in which none is."""
+    working = running_launchers.living()
+    held = [launcher.run for launcher in working if launcher.run]
+    ended = [run for run in below() if not any(run.samefile(path) for path in held if path.exists())]
+    ended.sort(key=touched, reverse=True)
+    return [*map(_working, working), *map(_ended, ended[:ENDED])]
+
+
+def show(found: Sequence[Row]) -> None:
+    """Print the rows for a person."""
+    if not found:
+        print(f"No server of this user runs on this machine, and there is no run below {Path('runs').resolve()}.")
+        return
+    columns = ("run", "state", "round", "since", "stores join at", "page's port", "pid", "user")
+    print_table(columns, map(_cells, found))
+
+
+def as_json(found: Sequence[Row]) -> str:
+    """Return the rows as a JSON list."""
+    return json.dumps([asdict(row) for row in found], ensure_ascii=False, indent=2)
+
+
+def _working(launcher: Launcher) -> Row:
+    if launcher.run is None:
+        return Row("", "", launcher.pid, launcher.user, launcher.since, 0, 0, "", 0)
+    state, where = RunReader(launcher.run).look(), read_json(Desk(launcher.run).processes)
+    return Row(
+        _short(launcher.run),
+        state.status,
+        launcher.pid,
+        launcher.user,
+        launcher.since,
+        state.round,
+        state.rounds,
+        str(where.get("address", "")),
+        int(where.get("page", 0)),
+    )
+
+
+def _ended(run: Path) -> Row:
+    state = RunReader(run).look()
+    return Row(str(run), state.status, 0, running_launchers.owner(run), touched(run), state.round, state.rounds, "", 0)
+
+
+def _short(run: Path) -> str:
+    """Return the run's path, relative to this folder if it lies below it."""
+    return str(run.relative_to(Path.cwd())) if run.is_relative_to(Path.cwd()) else str(run)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.run or "(not visible to this user)",
+        WORDS[Status(row.status)] if row.status else "",
+        f"{row.round}/{row.rounds}" if row.run else "",
+        time.strftime("%b %d %H:%M", time.localtime(row.since)),
+        row.address,
+        str(row.page or ""),
+        str(row.pid or ""),
+        row.user,
+    ]

@@ -1,0 +1,88 @@
+"""`flower-server stop`: ends a server from another terminal, as Ctrl-C in its own would."""
+
+import os
+import select
+import signal
+from pathlib import Path
+
+from common.errors import RunError
+from server.ipc.run_mailbox import Desk
+from server.launcher import running_launchers
+from server.monitor import wording
+from server.monitor.reader import RunReader, is_at_work
+from server.monitor.run_finder import find
+from server.results.run_status import WORDS
+
+_HEARD = 50  # milliseconds between two looks whether the server has taken a first signal up
+
+
+def stop(name: Path, *, at_once: bool) -> None:
+    """End the server that works in the run, wait until its process is gone, and say how the run is.
+
+    It ends after the round under way, or with `at_once` in the midst of it: all rounds but that one are saved.
+
+    Raises RunError if nobody works in the run, or only somebody whom this user may not signal.
+    """
+    run = find(name)
+    process = _open(run)
+    try:
+        _ask(process, Desk(run), run, at_once=at_once)
+        if not at_once:
+            print(f"Stopping {run} after the round under way; Ctrl-C ends this waiting, not the stopping.", flush=True)
+        _has_ended(process, None)
+    finally:
+        os.close(process)
+    state = RunReader(run).look()
+    print(f"{run}: {WORDS[state.status]}. {wording.headline(state)}")
+
+
+def _open(run: Path) -> int:
+    """Return a handle of the launcher's process, which can be no other process's. Raises RunError."""
+    launcher = running_launchers.launcher_of(run)
+    if launcher is None:
+        state = RunReader(run).look()
+        if is_at_work(run):
+            if run.stat().st_uid != os.geteuid():
+                raise _not_ours(run)
+            raise RunError(
+                f"Something works in {run}, but no flower-server of this machine that can be seen from here: it may be "
+                "a simulation, or run in a container or on another machine. Stop it there."
+            )
+        raise RunError(f"No server runs in {run}: {WORDS[state.status]}. {wording.headline(state)}")
+    try:
+        process = os.pidfd_open(launcher.pid)
+    except ProcessLookupError:
+        raise RunError(f"The server in {run} has just ended.") from None
+    if running_launchers.launcher_of(run) != launcher:  # its number could be another's since
+        os.close(process)
+        raise RunError(f"The server in {run} has just ended.")
+    return process
+
+
+def _ask(process: int, desk: Desk, run: Path, *, at_once: bool) -> None:
+    """Signal once, unless somebody has asked before; with `at_once` a second time when the first was heard."""
+    try:
+        if not desk.is_stop_asked():
+            signal.pidfd_send_signal(process, signal.SIGINT)
+        if at_once:
+            while not (desk.is_stop_asked() or _has_ended(process, _HEARD)):
+                pass
+            signal.pidfd_send_signal(process, signal.SIGINT)
+    except ProcessLookupError:
+        return  # it has ended
+    except PermissionError:
+        raise _not_ours(run) from None
+
+
+def _not_ours(run: Path) -> RunError:
+    whose = running_launchers.owner(run)
+    return RunError(
+        f"The server in {run} belongs to {whose}; stop it as that user: sudo -u {whose} flower-server stop {run}"
+    )
+
+
+def _has_ended(process: int, milliseconds: int | None) -> bool:
+    """Return whether the process has ended, after waiting for that for so long (None: for ever)."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(milliseconds))

@@ -1,0 +1,183 @@
+"""`flower-server stores list`: who may join, and what the running or the last run says of each store."""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from common.wording import printable
+from server.credentials.authority import AUTHORITY_SOON
+from server.credentials.chain import Chain
+from server.credentials.last_run import last_run
+from server.credentials.sessions import Session, read_sessions
+from server.credentials.stores import Entry, State, now
+from server.ipc.run_mailbox import Desk
+from server.monitor import wording
+from server.monitor.reader import RunReader
+from server.monitor.run_finder import touched
+from server.monitor.state import ABSENT, StoreState
+from server.operations.text_table import print_table
+from server.results.jsonl_tail import read_json
+from server.results.run_status import WORDS, Status
+
+
+@dataclass(frozen=True)
+class Row:
+    """One store of the chain. Times are seconds since the epoch.
+
+    state, since: where it stands with the chain, see `registry.State`
+    kit:       its kit in words
+    presence:  what it does in the run that is going on, see `server.monitor.state.StoreState`; empty: nobody knows
+    last_seen: when the server could last ask it for something; None: never in that run
+    version:   of Fedshelf there, when it joined; empty: not known
+    rounds:    of that run that used an update of its; last_round the latest of them, 0 if none
+    failures:  rounds of that run in which it gave nothing that could be used
+    copied:    when a second process with the store's key was refused last; None: never with this key
+    """
+
+    store: str
+    state: str
+    since: float
+    kit: str
+    presence: str
+    last_seen: float | None
+    version: str
+    rounds: int
+    last_round: int
+    failures: int
+    copied: float | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The stores, and the run that the rest is about: None if the chain has had none that is still there."""
+
+    chain: str
+    run: str | None
+    status: Status | None
+    stores: tuple[Row, ...]
+    server_certificate_until: float
+    authority_until: float
+
+
+def listing(credentials: Path) -> Listing:
+    """Return what is known of a chain's stores. Raises ConfigError."""
+    chain = Chain.load(credentials)
+    run = last_run(credentials)
+    state = RunReader(run).look() if run else None
+    known = {store.name: store for store in state.stores} if state else {}
+    told = read_json(Desk(run).board) if run else {}
+    over = touched(run) if run and state and not state.is_at_work else None
+    sessions = read_sessions(chain.sessions)
+    rows = tuple(
+        _row(name, entry, known.get(name), told.get(name) or {}, over, sessions.get(name))
+        for name, entry in sorted(chain.stores.stores().items())
+    )
+    ends = {name: _end(credentials / name) for name in ("server.crt", "ca.crt")}
+    return Listing(
+        chain.name,
+        str(run) if run else None,
+        state.status if state else None,
+        rows,
+        ends["server.crt"].timestamp(),
+        ends["ca.crt"].timestamp(),
+    )
+
+
+def show(found: Listing) -> None:
+    """Print the listing for a person."""
+    columns = ("store", "state", "since", "kit good until", "now", "last seen", "version", "rounds", "failures")
+    rows = [_cells(row, has_run=found.run is not None) for row in found.stores]
+    print_table(columns, rows, numbers=("rounds", "failures"))
+    if found.run and found.status:
+        print(f"Rounds and failures are those of the run in {found.run} ({WORDS[found.status]}).")
+    else:
+        print("No server has worked with these credentials yet, or its run directory is gone.")
+    for row in found.stores:
+        if row.copied:
+            print(
+                f"{row.store}: a second machine, or a copy of its home, came with its key until "
+                f"{_clock('%b %d %H:%M', row.copied)} and was refused. Each machine needs a kit of its own."
+            )
+    for sentence in _validity(found):
+        print(sentence)
+
+
+def as_json(found: Listing) -> str:
+    """Return the listing as one JSON object."""
+    return json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2)
+
+
+def _row(
+    name: str,
+    entry: Entry,
+    store: StoreState | None,
+    told: dict[str, Any],
+    over: float | None,
+    session: Session | None,
+) -> Row:
+    """Make a store's row; told: what the app said of it last; over: when the run was, None if it goes on."""
+    return Row(
+        store=name,
+        state=entry.state,
+        since=entry.since.timestamp(),
+        kit=_kit_words(entry),
+        presence=store.state if store else "",
+        last_seen=_last_seen(told, over),
+        version=str(told.get("version") or ""),
+        rounds=store.rounds if store else 0,
+        last_round=store.last_round if store else 0,
+        failures=store.failures if store else 0,
+        copied=session.refused if session else None,
+    )
+
+
+def _last_seen(told: dict[str, Any], over: float | None) -> float | None:
+    if not told:
+        return None
+    if told.get("state") in ABSENT:
+        return told.get("since")
+    return over or time.time()
+
+
+def _cells(row: Row, *, has_run: bool) -> list[str]:
+    is_there = row.presence and row.presence not in ABSENT
+    seen = "now" if is_there else _clock("%b %d %H:%M", row.last_seen) if row.last_seen else "never" if has_run else ""
+    presence = wording.STORE.get(row.presence, printable(row.presence))
+    numbers = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]
+    return [row.store, row.state, _clock("%Y-%m-%d", row.since), row.kit, presence, seen, row.version, *numbers]
+
+
+def _clock(form: str, seconds: float) -> str:
+    return time.strftime(form, time.localtime(seconds))
+
+
+def _kit_words(entry: Entry) -> str:
+    if entry.state is State.REVOKED:
+        return ""
+    if entry.next_key:
+        return "not used yet"
+    if entry.until is None:
+        return "used"
+    return f"{entry.until:%Y-%m-%d}" if entry.until > now() else "expired: make a new one"
+
+
+def _validity(found: Listing) -> list[str]:
+    """Say up to when the chain's certificates are good, and what to do where that ends soon."""
+    server, authority = (
+        datetime.fromtimestamp(each, now().tzinfo) for each in (found.server_certificate_until, found.authority_until)
+    )
+    words = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
+    words.append(f"Authority {found.chain}: until {authority:%Y-%m-%d}.")
+    if authority - now() < AUTHORITY_SOON:
+        words[-1] += " Make a new chain before that, in another folder, and give every store its new kit."
+    return words
+
+
+def _end(certificate: Path) -> datetime:
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc

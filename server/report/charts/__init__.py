@@ -1,0 +1,1 @@
+"""Geometry and colours of the report's charts: plain numbers, no markup."""

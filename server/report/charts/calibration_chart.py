@@ -1,0 +1,122 @@
+"""Geometry of the reliability pictures: how often a model is right where it says how sure it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.metrics.calibration import FEWEST, GRID
+from common.wording import counted
+from server.formatting import decimal, percent, points
+from server.report.charts.line_chart import BOX
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of confidence; in box units but for `share`, of the images of the fullest step (0..1).
+
+    top, height: the bar of what confidence and accuracy have in common; gap_top, gap: what one has more
+    kind:        "over" if the model was surer than right, else "under"
+    """
+
+    x: int
+    width: int
+    top: int
+    height: int
+    gap_top: int
+    gap: int
+    kind: str
+    share: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class ReliabilityChart:
+    """The diagram of Guo et al. (2017), Figure 1, with what it comes to in words."""
+
+    title: str
+    remark: str
+    steps: list[Step]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far the model's confidence can be trusted: sentences, and pictures with and without its temperature."""
+
+    told: list[str]
+    charts: list[ReliabilityChart]
+
+
+def trust(calibration: Mapping[str, Any] | None) -> Trust | None:
+    """From `calibration` of `evaluation.json`; None if nothing is known."""
+    if not calibration or not calibration.get("bins") or calibration["unscaled"]["ece"] is None:
+        return None
+    plain, scaled = calibration["unscaled"], calibration.get("scaled")
+    charts = [_chart("As trained", plain, calibration["bins"])]
+    if scaled and calibration.get("bins_scaled"):
+        charts.append(
+            _chart(f"Temperature {decimal(calibration['temperature'], 2)}", scaled, calibration["bins_scaled"])
+        )
+    return Trust([_how_sure(plain, calibration), _how_scaled(plain, scaled, calibration)], charts)
+
+
+def _how_sure(plain: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    over = plain["confidence"] - plain["accuracy"]
+    verdict = "neither too sure nor too unsure in the mean"
+    if abs(over) >= 0.01:
+        verdict = f"{'over' if over > 0 else 'under'}confident by {points(abs(over))}"
+    where = "the server's" if calibration.get("on") == "server" else "the stores'"
+    return (
+        f"On {where} {counted(calibration['images'], 'test image')} the model is {percent(plain['confidence'])} sure"
+        f" in the mean and right on {percent(plain['accuracy'])}: {verdict}. Step by step its confidence is off by"
+        f" {points(plain['ece'])} (the expected calibration error, ECE)."
+    )
+
+
+def _how_scaled(plain: Mapping[str, Any], scaled: Mapping[str, Any] | None, calibration: Mapping[str, Any]) -> str:
+    if not scaled or scaled["ece"] is None:
+        return _why_not_scaled(calibration.get("fitted_on") or 0)
+    between = ""
+    if interval := calibration.get("interval"):
+        between = f" (95% interval {decimal(interval[0], 2)} to {decimal(interval[1], 2)})"
+    found = (
+        f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}{between}, which was fitted on"
+        f" {counted(calibration['fitted_on'], 'validation image')}, give confidences that are off by"
+        f" {points(scaled['ece'])}"
+    )
+    if scaled["ece"] < plain["ece"]:
+        return f"{found}. What the model takes a photo for stays the same."
+    return f"{found}: no better than without, on these images."
+
+
+def _why_not_scaled(fitted_on: int) -> str:
+    """Why there is no temperature after so many validation images."""
+    if not fitted_on:
+        return (
+            "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"
+            " out; in a simulation data.holdout = 0.1 does."
+        )
+    if fitted_on < FEWEST:
+        return f"No temperature was fitted: {counted(fitted_on, 'validation image')} are too few, it takes {FEWEST}."
+    between = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
+    return (
+        f"No temperature was fitted: for the {counted(fitted_on, 'validation image')} none between {between} is the"
+        " likeliest, as where the model is right about all of them."
+    )
+
+
+def _chart(title: str, told: Mapping[str, Any], bins: list[dict[str, Any]]) -> ReliabilityChart:
+    fullest = max((each["images"] for each in bins), default=0) or 1
+    steps = [_step(each, fullest) for each in bins if each["images"]]
+    return ReliabilityChart(title, f"off by {points(told['ece'])}", steps)
+
+
+def _step(found: Mapping[str, Any], fullest: int) -> Step:
+    right, sure = found["right"] / found["images"], found["confidence"] or 0.0
+    x, end = round(BOX * found["from"]), round(BOX * found["to"])
+    low, high = round(BOX * (1 - min(right, sure))), round(BOX * (1 - max(right, sure)))
+    tip = (
+        f"{counted(found['images'], 'image')} of which it was {percent(sure)} sure:"
+        f" right on {percent(right)} ({found['right']:,})"
+    )
+    kind = "over" if sure > right else "under"
+    return Step(x + 4, end - x - 8, low, BOX - low, high, low - high, kind, found["images"] / fullest, tip)

@@ -1,0 +1,94 @@
+"""What a program reads of a run while it goes on: one JSON object per line, for a log collector."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from common.wording import printable
+from server.report.naming import outcome
+from server.results.run_status import HELD_UP, Doing, Status
+
+
+class JsonLog:
+    """Writes what `RoundTable` shows. Every line has, in this order:
+
+    time:  ISO 8601 in UTC, with milliseconds
+    level: info; warning for a round in which a store failed; error for a run that did
+    event: note, round (it is done), or what the run does from here on, or how it ended, in the words of `Status`
+    text:  the same in words
+
+    A round's lines have "round" and "rounds", and when it is done what a line of the table says. Rounds
+    that a run only recalls when it goes on are not told again.
+    """
+
+    def __init__(self, total_rounds: int, stream: TextIO | None = None) -> None:
+        self._total, self._stream = total_rounds, stream or sys.stdout
+        self._underway = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Say what ended the run, if an error did."""
+        if error is not None:
+            self._write("error", "failed", printable(error) or "Stopped at once.")
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        self._write("info", "note", printable(text))
+
+    def doing(self, doing: Doing) -> None:
+        """The run does something else; that a round trains is told with how many it asks."""
+        if doing.status is Status.TRAINING:
+            return
+        waiting = {"stores": list(doing.stores), "needed": doing.needed, "until": _iso(doing.until)}
+        facts = waiting if doing.status in HELD_UP else {}
+        self._write("info", doing.status, doing.sentence(self._total), round=doing.round, rounds=self._total, **facts)
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """A round has begun; nothing for the answers that come in."""
+        if done == 0:
+            self._underway = round
+            text = f"Round {round} of {self._total} has begun."
+            self._write("info", "training", text, round=round, rounds=self._total, sampled=sampled)
+
+    def row(self, record: Mapping[str, Any]) -> None:
+        """A round is done."""
+        number, failed = record["round"], record["failed"]
+        if number != self._underway:
+            return
+        self._underway = 0
+        text = f"Round {number} of {self._total} is done."
+        judged = {name: record[name]["accuracy"] for name in ("test", "validation") if record.get(name)}
+        self._write(
+            "warning" if failed else "info", "round", text,
+            round=number, rounds=self._total, loss=record["train"]["loss"], accuracy=judged,
+            stores=len(record["stores"]), sampled=len(record["sampled"]),
+            failed={store: dict(failure) for store, failure in failed.items()},
+            seconds=record["seconds"], bytes=record["bytes"],
+        )  # fmt: skip
+
+    def closing(self, summary: Mapping[str, Any], out: Path) -> None:
+        """The outcome, and where it lies."""
+        status = str(summary.get("status"))
+        text = " ".join(printable(line) for line in outcome(summary, out))
+        level = "error" if status == "failed" else "info"
+        self._write(level, status, text, rounds=summary.get("rounds"), directory=str(out))
+
+    def _write(self, level: str, event: str, text: str, **more: Any) -> None:
+        line = {"time": _iso(time.time()), "level": level, "event": event, "text": text, **more}
+        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def _iso(at: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,215 @@
+"""PNG pictures of a run for documents and chats; the page draws its own. Import late: matplotlib takes 0.5 s."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.style import context
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from common.system.files import write_atomic
+from common.wording import printable
+from server.report import sections
+from server.report.charts.calibration_chart import Trust, trust
+from server.report.charts.colours import CURVES
+from server.report.charts.confusion_chart import NUMBERED
+from server.report.charts.line_chart import BOX, Point
+from server.report.charts.partition_chart import MOST_STORES, chosen
+from server.report.charts.shown_classes import shown_classes
+from server.report.naming import for_people
+from server.report.run_data import Contents, read
+from server.report.stores import LISTED
+
+INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
+STYLE: dict[str, Any] = {
+    "font.size": 10, "text.color": INK, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.edgecolor": RULE, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "xtick.major.size": 0, "ytick.major.size": 0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": RULE, "axes.axisbelow": True,
+    "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.12,
+    "legend.frameon": False, "text.parse_math": False,  # a class may be called "$5_shirt$"
+}  # fmt: skip
+NAMED = 24  # up to so many stores are named along an axis
+BINS = 30  # of a histogram; a rule that looks at the values may want thousands
+
+
+def write_pictures(run_directory: Path) -> list[Path]:
+    """Draw what the run directory has the numbers for, and return the pictures' paths.
+
+    Raises OSError, and ValueError for a file that is damaged.
+    """
+    run = for_people(read(run_directory))
+    test, confidence = run.summary.get("test") or {}, trust(run.evaluation.get("calibration"))
+    jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
+        ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
+        (
+            "confusion.png",
+            bool(test.get("confusion")),
+            lambda path: draw_confusion(list(test["per_class"]), test["confusion"], path),
+        ),
+        ("partition.png", run.partition is not None, lambda path: draw_partition(run.partition or {}, path)),
+        ("stores.png", bool(run.per_store), lambda path: draw_stores(run.per_store, path)),
+        ("reliability.png", confidence is not None, lambda path: draw_reliability(confidence or Trust([], []), path)),
+    ]
+    for name, wanted, draw in jobs:
+        if wanted:
+            draw(run_directory / name)
+    return [run_directory / name for name, wanted, _ in jobs if wanted]
+
+
+def draw_curves(run: Contents, path: Path) -> None:
+    """Accuracy and loss over rounds, each curve named at its end."""
+    with _figure(path, (10, 3.8)) as figure:
+        left, right = figure.subplots(1, 2)
+        left.set_title("Accuracy")
+        left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        right.set_title("Loss")
+        for name in ("test", "validation"):
+            _curve(left, name, sections.points(run.history, name, "accuracy"))
+        for name in ("train", "test", "validation"):
+            _curve(right, name, sections.points(run.history, name, "loss"))
+        for axes in (left, right):
+            axes.set_xlabel("round")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if axes.lines:
+                axes.legend(labelcolor="linecolor")
+
+
+def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], path: Path) -> None:
+    """Counts [C, C] as shares of each row (true class); right ones blue, mistakes orange."""
+    counts = np.asarray(confusion, dtype=np.float64)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(classes), dtype=bool)
+    side = float(np.clip(1.5 + 0.42 * len(classes), 4, 14))
+    with _figure(path, (side, side)) as figure:
+        axes = figure.subplots()
+        # The root lifts the small shares, which are the mistakes one looks for.
+        for kept, colour in ((diagonal, CURVES["test"]), (~diagonal, CURVES["validation"])):
+            shown = np.ma.masked_where(~kept, np.sqrt(share))
+            axes.imshow(shown, cmap=_fading(colour), vmin=0, vmax=1)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        names = [printable(name) for name in classes]
+        size = 9 if len(names) <= 30 else 5.5
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+        axes.set_xlabel("what the model says")
+        axes.set_ylabel("true class")
+        for row, column in np.argwhere(share >= 0.01) if len(names) <= NUMBERED else ():
+            value = share[row, column]
+            colour = "white" if value > 0.3 else INK
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+
+
+def draw_partition(table: Mapping[str, Any], path: Path) -> None:
+    """Stacked columns, one per store, of images per class; of very many stores evenly chosen ones, of many classes
+    those that stores have most of.
+
+    table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
+    """
+    layers = shown_classes(table)
+    total, classes, colours = len(table["stores"]), layers.names, layers.colours
+    shown = chosen(layers.stores, MOST_STORES)
+    names = [printable(name) for name, _ in shown]
+    counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
+    tops = counts.cumsum(axis=1)
+    with _figure(path, (10, 4.2)) as figure:
+        axes = figure.subplots()
+        axes.set_title("Training images per store")
+        left = np.repeat(np.arange(len(names)) - 0.4, len(classes))
+        right = left + 0.8
+        low, high = (tops - counts).ravel(), tops.ravel()
+        corners = np.stack(
+            [np.stack(pair, axis=1) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1
+        )
+        axes.add_collection(PolyCollection(list(corners), facecolors=colours * len(names), linewidths=0))
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.set_ylim(0, 1.05 * max(1, int(tops.max(initial=0))))
+        if len(names) <= NAMED:
+            axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 10 else 0)
+        else:
+            drawn = f"{len(names):,} of " if len(names) < total else ""
+            axes.set_xlabel(f"{drawn}{total:,} stores")
+        if classes:
+            handles = [axes.plot([], [], "s", color=colour)[0] for colour in colours]
+            axes.legend(handles[::-1], classes[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
+    known = sorted((found["accuracy"], name) for name, found in per_store.items() if found.get("accuracy") is not None)
+    accuracies = [accuracy for accuracy, _ in known]
+    few = len(known) <= LISTED
+    with _figure(path, (8, max(2.2, 1 + 0.25 * len(known)) if few else 4)) as figure:
+        axes = figure.subplots()
+        axes.set_title("Accuracy per store")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if few:
+            axes.grid(visible=True, axis="both")
+            axes.plot(accuracies, range(len(known)), "o", color=CURVES["test"])
+            axes.set_yticks(range(len(known)), [printable(name) for _, name in known])
+        else:
+            axes.hist(accuracies, bins=BINS, color=CURVES["test"], rwidth=0.94)
+            axes.set_ylabel("stores")
+
+
+def draw_reliability(confidence: Trust, path: Path) -> None:
+    """How often the model is right by how sure it is, with and without its temperature."""
+    with _figure(path, (5 * len(confidence.charts), 4)) as figure:
+        for axes, chart in zip(
+            figure.subplots(1, len(confidence.charts), squeeze=False)[0], confidence.charts, strict=True
+        ):
+            axes.set_title(f"{chart.title}: {chart.remark}")
+            for step in chart.steps:
+                common, gap = step.height / BOX, step.gap / BOX
+                place, width = (step.x + step.width / 2) / BOX, step.width / BOX
+                colour = CURVES["validation" if step.kind == "over" else "test"]
+                axes.bar(place, common, width, color=CURVES["test"])
+                axes.bar(place, gap, width, bottom=common, color=colour, alpha=0.45)
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure the model is", ylabel="how often it is right")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+    """A figure in the house style that is written to `path` as PNG when the block ends well."""
+    with context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # drawn as a box; the name stays readable elsewhere
+        figure = Figure(figsize=size, dpi=144, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        write_atomic(path, lambda file: figure.savefig(file, format="png"))
+
+
+def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
+    if points:
+        numbers, values = zip(*points, strict=True)
+        last = f"{name} {values[-1]:.3f}"
+        axes.plot(
+            numbers,
+            values,
+            color=CURVES[name],
+            linewidth=1.8,
+            marker="o" if len(points) <= 30 else "",
+            markersize=4,
+            label=last,
+        )
+
+
+def _fading(colour: str) -> ListedColormap:
+    """From the page's white to `colour`."""
+    strong = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    weights = np.linspace(0, 1, 256)[:, None]
+    return ListedColormap(1 - weights * (1 - strong))

@@ -1,0 +1,27 @@
+"""Other names for the classes of a finished run: nothing is trained or judged again for them."""
+
+import json
+from pathlib import Path
+
+from common.classes.display_names import ProductNames, record, recorded
+from common.model_files import DESCRIPTION
+from common.system.files import write_json
+from server.results.model_export import with_names
+
+
+def rename(directory: Path, names: ProductNames) -> bool:
+    """Put the names into the run's directory, its `model.json`, pictures and report; whether they were others before.
+
+    Raises OSError, and ValueError or FedshelfError for a file that is damaged.
+    """
+    from server.report.page import write_report
+    from server.report.png import write_pictures  # late: matplotlib
+
+    if names == recorded(directory):
+        return False
+    record(directory, names)
+    path = directory / DESCRIPTION
+    write_json(path, with_names(json.loads(path.read_text(encoding="utf-8")), names))
+    write_pictures(directory)
+    write_report(directory)
+    return True

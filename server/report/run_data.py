@@ -1,0 +1,86 @@
+"""What a run directory holds, read back: all that a report is made from."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.classes.display_names import ProductNames, recorded
+from common.config import RunConfig
+from common.wording import printable
+
+Record = Mapping[str, Any]
+EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's may lie there
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a run directory as plain values; a file that is not there reads as empty.
+
+    history:   one record per round, in order
+    summary:   the outcome, with the results of all stores; empty while the run goes on or after it was killed
+    config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
+    evaluation: each store's results in full, and how far the model's confidence can be trusted
+    partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
+    names:     what people call the classes that are not called like their folders
+    """
+
+    directory: Path
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+    config: dict[str, dict[str, Any]]
+    partition: dict[str, Any] | None
+    evaluation: dict[str, Any]
+    names: ProductNames
+
+    @property
+    def name(self) -> str:
+        """The run's name: as configured, else its directory's."""
+        return printable(self.config.get("run", {}).get("name") or self.directory.resolve().name)
+
+    @property
+    def per_store(self) -> dict[str, dict[str, Any]]:
+        """The final results by store, else those of the last validation, else none."""
+        if found := self.summary.get("per_store"):
+            return dict(found)
+        validations = [record["validation"] for record in self.history if record.get("validation")]
+        return dict(validations[-1].get("stores") or {}) if validations else {}
+
+
+def read(directory: Path) -> Contents:
+    """Read a run directory. Raises OSError, and ValueError or FedshelfError for a file that is damaged."""
+    config = directory / "config.toml"
+    summary = _read_json(directory / "summary.json") or {}
+    if summary.get("per_store_file"):
+        from server.results import per_store  # late: it imports torch
+
+        summary["per_store"] = per_store.read(directory / per_store.FILE)
+    return Contents(
+        directory=directory,
+        history=_read_lines(directory / "history.jsonl"),
+        summary=summary,
+        config=_sections(config) if config.exists() else {},
+        partition=_read_json(directory / "partition.json"),
+        evaluation=(_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {},
+        names=recorded(directory),
+    )
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """The settings by section, without the note of which of them belong to this run alone."""
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return {section: values for section, values in found.items() if section in RunConfig.model_fields}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Records of a file that a killed run may have left with half a last line, which is passed over."""
+    if not path.exists():
+        return []
+    complete, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    return [json.loads(line) for line in complete.split("\n") if line.strip()]

@@ -1,0 +1,52 @@
+"""The page's section on stores that something speaks against."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from common.wording import counted, printable
+from server.report.run_data import Contents
+from server.updates.image_cap import told
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A store under suspicion, or set aside. is_aside: it was asked nothing more."""
+
+    store: str
+    why: str
+    is_aside: bool
+
+
+def taken_back(run: Contents) -> list[str]:
+    """Say which rounds were played again, as nobody could use their models, and why."""
+    told = [record["taken_back"] for record in run.history if record.get("taken_back")]
+    without = [f", without {printable(each['store'])}" if each["store"] else "" for each in told]
+    return [
+        f"Round {each['round']} was played again{who}: {printable(each['reason'])}."
+        for each, who in zip(told, without, strict=True)
+    ]
+
+
+def doubts(run: Contents) -> list[Doubt]:
+    """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
+    clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
+    standing = run.history[-1].get("standing", {}) if run.history else {}
+    capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
+    aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
+    found = [Doubt(printable(name), printable(why), True) for name, why in sorted(aside.items())]
+    return (
+        found
+        + [
+            Doubt(printable(name), printable(why) + _clipped(clipped[name]), False)
+            for name, why in sorted(suspects.items())
+            if name not in aside
+        ]
+        + [
+            Doubt(printable(name), told(each["claimed"], each["counted"]), False)
+            for name, each in sorted(capped.items())
+        ]
+    )
+
+
+def _clipped(rounds: int) -> str:
+    return f"; its update was made smaller in {counted(rounds, 'round')}" if rounds else ""

@@ -1,0 +1,197 @@
+"""Checkpoints: everything that changes during a run, never half-written."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from common.errors import RunError
+from common.parameters.layout import Tensors
+from common.system.files import write_atomic
+
+RISK_SECONDS = 5.0
+_STATE, _SHA256 = "state", "sha256"  # in a file's metadata
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far: its round, the value of `evaluation.metric`, the accuracy, and on what."""
+
+    round: int
+    value: float
+    accuracy: float
+    on: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the rounds so far. seconds: per phase; bytes: of parameters, down to and up from stores."""
+
+    images: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """A run between two rounds.
+
+    round:    rounds completed
+    params:   float32 [P], the global model
+    strategy: the server half's state
+    stale:    evaluations since the best one
+    record:   the last round's line of the history, so that one file is the only point of commit
+    committed: the last round that is on disk
+    average:  float32 [P], a mean of `averaged` rounds' models (see `server.training.weight_averaging`), or None
+    """
+
+    round: int
+    params: Tensor
+    strategy: Tensors
+    best: Best | None = None
+    stale: int = 0
+    totals: Totals = Totals()
+    record: Mapping[str, Any] | None = None
+    committed: int = 0
+    average: Tensor | None = None
+    averaged: int = 0
+
+    @property
+    def model(self) -> Tensor:
+        """What is judged and delivered: float32 [P]."""
+        return self.params if self.average is None else self.average
+
+    def to(self, device: torch.device) -> "State":
+        """The same with all vectors on `device`; single numbers stay where they are, as the host looks at them."""
+        strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
+        average = None if self.average is None else self.average.to(device)
+        return replace(self, params=self.params.to(device), strategy=strategy, average=average)
+
+
+class Checkpoints:
+    """`round-000012.safetensors` files in one directory: the latest few and the best."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self._directory, self._keep = directory, keep
+        self._saved = self._cost = 0.0  # monotonic seconds of the last save, and what it took
+
+    def is_due(self) -> bool:
+        """Whether what was done since the last checkpoint is worth one: it then costs at most a twentieth of the
+        time, or saves from losing more than RISK_SECONDS of it.
+        """
+        return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
+
+    def save(self, state: State) -> State:
+        """Write the state atomically, then drop what is no longer needed; returns it as committed. Raises OSError."""
+        began = time.monotonic()
+        tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
+        tensors |= {} if state.average is None else {"average": state.average}
+        meta = {
+            "round": state.round,
+            "best": asdict(state.best) if state.best else None,
+            "stale": state.stale,
+            "totals": asdict(state.totals),
+            "record": state.record,
+            "averaged": state.averaged,
+        }
+        stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(meta)
+        content = save(stored, metadata={_STATE: text, _SHA256: _checksum(text, stored)})
+        write_atomic(self._path(state.round), lambda file: file.write(content))
+        for round in self.rounds()[: -self._keep]:
+            if state.best is None or round != state.best.round:
+                self._path(round).unlink(missing_ok=True)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
+        return replace(state, committed=state.round)
+
+    def rounds(self) -> list[int]:
+        """Rounds that have a checkpoint, ascending."""
+        return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
+
+    def latest(self) -> State | None:
+        """The newest state whose model is finite, or None. Raises RunError if it cannot be read, or if none is finite.
+
+        Earlier versions wrote such that were not.
+        """
+        rounds = self.rounds()
+        if rounds and (state := self._newest(rounds)) is None:
+            raise RunError(
+                f"No checkpoint in {self._directory} holds a model whose weights are finite; start a new run."
+            )
+        return state if rounds else None
+
+    def before(self, round: int) -> State | None:
+        """The newest state of an earlier round whose model is finite, or None. Raises RunError if it cannot be read."""
+        return self._newest([number for number in self.rounds() if number < round])
+
+    def put_back(self, state: State) -> State:
+        """Save a state in place of those of its round and of later ones, which are taken back. Raises OSError."""
+        for number in reversed(self.rounds()):
+            if number > state.round:  # its own is replaced: at no moment is there none
+                self._path(number).unlink(missing_ok=True)
+        return self.save(state)
+
+    def _newest(self, rounds: Sequence[int]) -> State | None:
+        states = (self.load(number) for number in reversed(rounds))
+        return next((state for state in states if bool(torch.isfinite(state.model).all())), None)
+
+    def load(self, round: int) -> State:
+        """The state after `round`. Raises RunError if it is missing, damaged or that of another round.
+
+        Files of earlier versions have no checksum.
+        """
+        path = self._path(round)
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about.get(_SHA256, found := _checksum(about[_STATE], tensors)) != found:
+                raise ValueError("its content is not what was written: its checksum differs")
+            meta = json.loads(about[_STATE])
+            if meta["round"] != round:
+                raise ValueError(f"it is the checkpoint of round {meta['round']}, not of round {round}")
+            best = Best(**meta["best"]) if meta["best"] else None
+            params, average = tensors.pop("params"), tensors.pop("average", None)
+            strategy = {name.removeprefix("strategy."): tensor for name, tensor in tensors.items()}
+            totals = Totals(**meta["totals"])
+            progress = (best, meta["stale"], totals, meta["record"], meta["round"], average, meta["averaged"])
+            return State(meta["round"], params, strategy, *progress)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."
+            ) from error
+
+    def _path(self, round: int) -> Path:
+        return self._directory / f"round-{round:06d}.safetensors"
+
+
+def _checksum(text: str, tensors: Tensors) -> str:
+    """SHA-256 in hex of a state's text and, sorted by name, its tensors on the CPU with their types and shapes."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def add_round(state: State, totals: Totals, **changes: object) -> State:
+    """The state with one more round's sums added."""
+    old = state.totals
+    phases = {*old.seconds, *totals.seconds}
+    summed = Totals(
+        old.images + totals.images,
+        old.bytes_down + totals.bytes_down,
+        old.bytes_up + totals.bytes_up,
+        {phase: old.seconds.get(phase, 0.0) + totals.seconds.get(phase, 0.0) for phase in sorted(phases)},
+    )
+    return replace(state, totals=summed, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""The best round so far, and the round whose model a run delivers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.config import RunConfig
+from common.metrics.counts import Counts
+from common.protocol.messages import StoreInfo
+from server.results.checkpoints import Best, Checkpoints, State
+
+# What rounds are judged on, by `Best.on`; those that come first count for more.
+IMAGES = {
+    "validation": "the stores' validation images",
+    "server-validation": "those of the server's images that are held out to choose by",
+    "test": "test images",
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A round's state, and the reason in the words that follow "round 7 of 10"."""
+
+    state: State
+    because: str
+
+
+def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
+    """Return whether stores evaluate rounds on validation images."""
+    return config.evaluation.stores and any(info.validation for info in stores.values())
+
+
+def is_best_delivered(config: RunConfig, last: State) -> bool:
+    """Return whether a run that ended with the state `last` would deliver its best round, not its last one."""
+    return config.run.deliver != "last" and last.best is not None and last.best.on != "test"
+
+
+def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Delivery:
+    """Choose the round that a run delivers: its best on validation images, or its last one, with the state `last`.
+
+    Raises RunError if the best round's checkpoint is gone or damaged.
+    """
+    if config.run.deliver == "last":
+        return Delivery(last, "the last, as run.deliver asks for")
+    if last.best is None or last.best.on == "test":
+        return Delivery(last, "the last, as no round was judged on validation images")
+    because = told(last.best, config)
+    return Delivery(last if last.best.round == last.round else checkpoints.load(last.best.round), because)
+
+
+def best_round(state: State, number: int, deciding: tuple[str, Counts] | None, metric: str) -> tuple[Best | None, int]:
+    """The best round up to round `number`, and the evaluations since. deciding: on what it was judged, and the counts.
+
+    Rounds judged on other images are not compared: with better images for it the choice begins anew, and a round of
+    which nobody told anything on them counts for nothing.
+    """
+    before, rank = state.best, list(IMAGES)
+    if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
+        return before, state.stale
+    on, counts = deciding
+    value = counts.scalars()[metric]
+    if before is None or before.on != on or math.isnan(before.value):
+        is_better = True
+    else:
+        is_better = value < before.value if metric == "loss" else value > before.value
+    return (Best(number, value, counts.accuracy, on), 0) if is_better else (before, state.stale + 1)
+
+
+def told(best: Best, config: RunConfig) -> str:
+    """Say why a round is the best: "the best by accuracy on the stores' validation images"."""
+    return f"the best by {config.evaluation.metric.replace('_', ' ')} on {IMAGES[best.on]}"

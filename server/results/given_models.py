@@ -1,0 +1,90 @@
+"""Keep which models of a run its stores have, so that one whose round was taken back is called back from them."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from server.results.jsonl_tail import read_json
+
+if TYPE_CHECKING:
+    from server.results.run_directory import (
+        RunDirectory,  # loads pydantic, which who only looks at a run can do without
+    )
+
+FILE = "given.json"
+REMEMBERED = 20  # models: the latest ones
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model that stores were given.
+
+    sha256: of its file
+    round:  whose model it is
+    line:   SHA-256 of that round's line in the history, as it was then
+    stores: that have it, as far as they have said, by name
+    is_taken_back: whether its round was taken back since
+    """
+
+    sha256: str
+    round: int
+    line: str
+    stores: tuple[str, ...]
+    is_taken_back: bool = False
+
+
+class GivenModels:
+    """The models given to the stores of the run in `directory`."""
+
+    def __init__(self, directory: "RunDirectory") -> None:
+        self._directory = directory
+
+    def note(self, sha256: str, round: int, stores: Collection[str]) -> None:
+        """Write down that `stores` have a model now, in place of those of this run that they had. Raises OSError."""
+        lines = {record["round"]: _digest(record) for record in self._directory.history()}
+        before = [given for given in self._known() if given.sha256 != sha256]
+        others = [replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before]
+        self._write([*others, Given(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-REMEMBERED:])
+
+    def taken_back(self) -> list[Given]:
+        """Return the models whose rounds were taken back, and write down that they were. Raises OSError."""
+        known = self._known()
+        if any(not given.is_taken_back for given in known) and (gone := self._directory.taken_back()):
+            lines = {_digest(record) for record in gone} - {_digest(record) for record in self._directory.history()}
+            found = [replace(given, is_taken_back=given.is_taken_back or given.line in lines) for given in known]
+            if found != known:
+                self._write(found)
+            known = found
+        return [given for given in known if given.is_taken_back]
+
+    def _known(self) -> list[Given]:
+        told = read_json(self._directory.path / FILE).get("models", [])
+        return [Given(**{**each, "stores": tuple(each["stores"])}) for each in told]
+
+    def _write(self, models: list[Given]) -> None:
+        self._directory.write(FILE, {"models": [asdict(given) for given in models]})
+
+
+def still_there(models: Collection[Given]) -> Mapping[str, int]:
+    """Return the stores that still have one of these models, in order, with the round that it is of."""
+    return dict(sorted((store, given.round) for given in models for store in given.stores))
+
+
+def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
+    """Return the same of what `FILE` says, for those who look at a run."""
+    gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
+    return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
+
+
+def spoilt_words(spoilt: Mapping[str, int]) -> str:
+    """Say which stores have a model that was taken back, and what gives them another one; empty if none has."""
+    if not spoilt:
+        return ""
+    told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())
+    return f"A model that was taken back is still at {told}; `flower-server deliver RUN` puts another in its place."
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

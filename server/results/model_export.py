@@ -1,0 +1,101 @@
+"""The model as people use it: `model.safetensors` and `model.json`."""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from common.classes.display_names import ProductNames, called
+from common.config import RunConfig
+from common.errors import RunError
+from common.model_files import DESCRIPTION, WEIGHTS
+from common.names import run_name
+from common.protocol.messages import Plan
+from common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
+from common.system.files import write_atomic, write_json
+from common.training.fit import Network
+from server.results.checkpoints import State
+from server.results.run_directory import finite
+
+
+def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any], names: ProductNames) -> str:
+    """Write the global model of `state` and all that is needed to use it, atomically; return the SHA-256 of its file.
+    Raises OSError.
+
+    model.safetensors: the whole state dict by torch names, and the spec in its metadata
+    model.json:        architecture, classes, image size, normalisation; provenance and test result; the temperature by
+                       which scores are divided before the softmax, so that its confidences can be trusted (1: as is),
+                       both of the model as it is; how stores use it is in `adjustment` (see
+                       `server.training.final_evaluation`);
+                       what people call the classes, in their order, if there are `names`; the SHA-256 of the file
+    """
+    network = Network(plan.spec, torch.device("cpu"))
+    if plan.frozen is not None:
+        network.load_frozen(plan.frozen)
+    network.load(state.model)
+    tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
+    content = save(tensors, metadata={"spec": plan.spec.to_json()})
+    write_atomic(directory / WEIGHTS, lambda file: file.write(content))
+    temperature = (summary["calibration"] or {}).get("temperature") or 1.0
+    sha256 = hashlib.sha256(content).hexdigest()
+    described = with_names(json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names)
+    write_json(directory / DESCRIPTION, finite(described | {"provenance": _provenance(plan, state, summary)}))
+    return sha256
+
+
+def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
+    """Return the content of `model.json` with `class_names`, in the order of the classes, if there are `names`."""
+    others = {key: value for key, value in described.items() if key != "class_names"}
+    return others | ({"class_names": [called(names, label) for label in described["classes"]]} if names else {})
+
+
+def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
+    """Return the model in `folder`, of the run in the directory `run`, as it is sent. Raises RunError."""
+    try:
+        content, told = (folder / WEIGHTS).read_bytes(), json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        network, run_id = told["name"], told["provenance"]["run_id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"There is no whole model in {folder}: {WEIGHTS} or {DESCRIPTION} cannot be read.") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if told.setdefault("sha256", sha256) != sha256:  # an earlier version's description does not say it
+        raise RunError(f"{folder / WEIGHTS} is not the model that the {DESCRIPTION} beside it names by its SHA-256.")
+    description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
+    if len(description) > LONGEST_DESCRIPTION:
+        raise RunError(f"{folder / DESCRIPTION} has {len(description)} bytes; stores take {LONGEST_DESCRIPTION}.")
+    name = run_name(config.run.name or run.resolve().name)
+    return DeliverOrder(run_id, name, network, description, sha256, len(content), content)
+
+
+def weights_sha256(plan: Plan, state: State) -> str:
+    """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
+    frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
+    digest = hashlib.sha256()
+    for vector in (frozen, state.model):
+        digest.update(vector.cpu().numpy().astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:
+    test = summary["test"]
+    return {
+        "run_id": plan.run_id,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "round": state.round,
+        "rounds": summary["rounds"],
+        "delivered_because": summary["delivered_because"],
+        "dataset": plan.config.data.dataset,
+        "strategy": plan.config.strategy.name,
+        "personal": summary["personal"],
+        "stores": summary["stores"],
+        "adjustment": summary["adjustment"],
+        "resumed_from": summary["resumed_from"],
+        "test": {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None,
+        "weights_sha256": summary["weights_sha256"],
+        "versions": {name: importlib.metadata.version(name) for name in ("fedshelf", "torch", "torchvision", "flwr")},
+    }

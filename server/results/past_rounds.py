@@ -1,0 +1,156 @@
+"""A usable model of any round that has a checkpoint, beside the one that the run delivers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import strategies
+from common.classes.display_names import recorded
+from common.config import RunConfig
+from common.errors import ConfigError, RunError
+from common.model_files import DESCRIPTION, WEIGHTS
+from common.training.fit import Network
+from server.results import delivered_round, plan_file
+from server.results.checkpoints import Checkpoints, State
+from server.results.model_export import weights_sha256, write_model
+from server.results.plan_file import SavedPlan
+from server.results.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was written.
+
+    rounds:        those that the run had done
+    test:          its accuracy on test images, if known
+    is_calibrated: whether a temperature was fitted to it
+    """
+
+    path: Path
+    round: int
+    rounds: int
+    because: str
+    test: float | None
+    is_calibrated: bool
+
+
+def export_round(run: Path, which: str, out: Path | None) -> Exported:
+    """Write `model.safetensors` and `model.json` of a round into a new folder; the run may be unfinished, or go on.
+
+    which: the number of a round, "best" or "last"
+    out:   where to; None: `round-N` in the run's directory
+
+    Raises RunError for a round or a run that is not there, ConfigError for anything else that cannot be, OSError.
+    """
+    config, checkpoints = _opened(run)
+    rounds = checkpoints.rounds()
+    latest = checkpoints.load(rounds[-1])
+    number, because = _chosen(which, latest, config)
+    if number not in rounds:
+        raise RunError(
+            f"There is no checkpoint of round {number} in {run}; those that are there: {', '.join(map(str, rounds))}."
+        )
+    saved = plan_file.read(run / "checkpoints", config)
+    personal = _personal(saved, number, latest)
+    state = checkpoints.load(number)
+    told = _judged(run, saved, state) | {"rounds": latest.round, "personal": personal, "delivered_because": because}
+    folder = out or run / f"round-{number}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already and is not empty; name a new folder with --out.")
+    write_model(folder, saved.plan, state, told, recorded(run))
+    test = (told["test"] or {}).get("accuracy")
+    is_calibrated = bool((told["calibration"] or {}).get("temperature"))
+    return Exported(folder / WEIGHTS, number, latest.round, because, test, is_calibrated)
+
+
+def model_of_round(run: Path, which: str) -> Path:
+    """Return the model file of a round, `round-N` in the run's directory, written now unless it is there.
+
+    Raises as `export_round`, and ConfigError if there is another model in that folder.
+    """
+    config, checkpoints = _opened(run)
+    number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
+    path = run / f"round-{number}" / WEIGHTS
+    if not path.is_file():
+        return export_round(run, str(number), None).path
+    digest = weights_sha256(plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number))
+    told = json.loads(path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
+    if told["weights_sha256"] != digest:
+        raise ConfigError(f"{path} is the model of another round {number} than the checkpoint of {run}; remove it.")
+    return path
+
+
+def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
+    """The configuration and the checkpoints of a run that has any. Raises RunError."""
+    if not RunDirectory.is_run(run):
+        inside = run / "federated"
+        hint = f"it holds a comparison: name one of its runs, such as {inside}" if inside.is_dir() else "no config.toml"
+        raise RunError(f"There is no run in {run} ({hint}).")
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    if not checkpoints.rounds():
+        raise RunError(f"There is no checkpoint in {run}: no round was saved yet, or they were removed.")
+    return RunDirectory.stored(run, {}), checkpoints
+
+
+def _chosen(which: str, latest: State, config: RunConfig) -> tuple[int, str]:
+    """The round that is meant, and why it is that one."""
+    if which == "last":
+        return latest.round, "the last that was saved"
+    if which == "best":
+        if latest.best is None:
+            raise RunError("There is no best round: none of this run was judged; give a number, or last.")
+        flatters = ", which flatters its test figure" if latest.best.on == "test" else ""
+        return latest.best.round, delivered_round.told(latest.best, config) + flatters
+    if not (which.isascii() and which.isdigit()):
+        raise ConfigError(f"Got the round {which!r}; expected the number of a round, best or last.")
+    return int(which), "asked for by its number"
+
+
+def _personal(saved: SavedPlan, number: int, latest: State) -> list[str]:
+    """The tensors that stay at the stores.
+
+    Raises RunError for a round of which stores keep none: they do so for the best round and the last one.
+    """
+    network = Network(saved.plan.spec, torch.device("cpu"))
+    names = list(strategies.build(saved.plan.config.strategy, network.layout).personal())
+    best = latest.best.round if latest.best else latest.round
+    if names and number not in (best, latest.round):
+        raise RunError(
+            f"Round {number} of a run with strategy {saved.plan.config.strategy.name} makes no whole model: stores keep"
+            f" their own parts of the best round ({best}) and of the last ({latest.round}) only; export one of these."
+        )
+    return names
+
+
+def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
+    """Return the known results of a round's model.
+
+    All of the run's `summary.json` if it is the model delivered, else the round's figures on the server's test images,
+    if there are any.
+    """
+    sha, path = weights_sha256(saved.plan, state), run / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if summary.get("delivered_round") == state.round and summary["weights_sha256"] == sha:
+        return {"adjustment": _adjustment(saved.plan.config, state)} | summary  # an earlier version's lacks it
+    test = (state.record or {}).get("test")
+    return {
+        "weights_sha256": sha,
+        "test": test | {"on": "server"} if test else None,
+        "calibration": None,
+        "stores": None,
+        "adjustment": _adjustment(saved.plan.config, state),
+        "resumed_from": saved.resumed_from,
+    }
+
+
+def _adjustment(config: RunConfig, state: State) -> dict[str, Any] | None:
+    """By which scores stores use the round's model, as far as its round found out (see
+    `server.training.final_evaluation`)."""
+    if config.strategy.absent == "full":
+        return None
+    found = (state.record or {}).get("adjustment")
+    nothing = dict.fromkeys(("validation", "test", "temperature"))
+    return {"used": found or "adjusted", "chosen_on": "validation" if found else None} | nothing

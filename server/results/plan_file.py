@@ -1,0 +1,55 @@
+"""The constant part of a run, saved once beside its checkpoints; with it each checkpoint can become a model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from common.config import RunConfig
+from common.errors import RunError
+from common.models.spec import ModelSpec
+from common.protocol.messages import Plan
+from common.system.files import write_atomic
+
+FILE = "plan.safetensors"
+_FROZEN = "frozen"
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """A run's plan, and the finished model that the run went on from, as `server.training.resume_model.provenance`
+    tells of it."""
+
+    plan: Plan
+    resumed_from: Mapping[str, Any] | None
+
+
+def write(directory: Path, saved: SavedPlan) -> None:
+    """Write it beside the checkpoints, atomically. Raises OSError."""
+    plan = saved.plan
+    told = {"spec": plan.spec.to_json(), "run_id": plan.run_id, "resumed_from": json.dumps(saved.resumed_from)}
+    tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
+    content = save(tensors, metadata=told)
+    write_atomic(directory / FILE, lambda file: file.write(content))
+
+
+def read(directory: Path, config: RunConfig) -> SavedPlan:
+    """Inverse of `write`, for a run of this configuration. Raises RunError if there is none that can be read."""
+    path = directory / FILE
+    if not path.is_file():
+        raise RunError(
+            f"There is no {path}, which says what network the checkpoints beside it are of, as an earlier version made"
+            " them; go on with the run by --resume, which writes it."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata()
+            frozen = file.get_tensor(_FROZEN) if _FROZEN in file.keys() else None  # noqa: SIM118
+        plan = Plan(told["run_id"], config, ModelSpec.from_json(told["spec"]), frozen)
+        return SavedPlan(plan, json.loads(told["resumed_from"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); go on with the run by --resume, which writes it.") from error

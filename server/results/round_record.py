@@ -1,0 +1,125 @@
+"""The round's line in the history, and its part of the run's sums."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from common.config import RunConfig, TrainConfig
+from common.config.schedules import learning_rate
+from common.metrics.counts import Counts
+from common.protocol.messages import Failure, StoreInfo, TrainOrder, Update
+from server.results.checkpoints import State, Totals
+from server.results.per_store import described, in_history
+from server.results.run_directory import Record
+from server.results.scores import Scores
+from server.updates.contribution import in_round
+from server.updates.standing import Standing
+
+BYTES_PER_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An order, and what came of it.
+
+    asked:   the cohort, in store order
+    updates: the good ones, in store order
+    present: all stores that could have been asked, with as many images as they count for
+    norms:   of what training changed, by store that has a good update, as it came
+    clipped: by which factor updates were made smaller, by store
+    """
+
+    order: TrainOrder
+    asked: Mapping[str, StoreInfo]
+    updates: Sequence[Update]
+    failed: Mapping[str, Failure]
+    present: Mapping[str, StoreInfo]
+    norms: Mapping[str, float]
+    clipped: Mapping[str, float] = field(default_factory=dict)
+
+    def without(self, store: str, why: str, updates: Sequence[Update]) -> "Trained":
+        """The same without the update of one store. updates: the others"""
+        failed = {**self.failed, store: Failure(store, "invalid", why)}
+        norms = {name: norm for name, norm in self.norms.items() if name != store}
+        return replace(self, updates=updates, failed=dict(sorted(failed.items())), norms=norms)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A new model, and what else a round's updates say.
+
+    standing:    of the stores after the round
+    found:       what speaks against stores
+    contributed: of each update (see contribution)
+    taken_back:  which update was, if one was, for the history
+    """
+
+    trained: Trained
+    after: State
+    standing: Standing
+    found: Mapping[str, str]
+    contributed: Sequence[float]
+    scores: Scores | None
+    taken_back: Mapping[str, Any] | None = None
+
+
+def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
+    """Images trained on, bytes of parameters down and up, seconds per phase."""
+    order = trained.order
+    down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
+    images = sum(_images(u, config.train) for u in trained.updates)
+    up = sum(u.bytes for u in trained.updates)
+    return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
+
+
+def _images(update: Update, train: TrainConfig) -> int:
+    """Images that a store's training took in, each as often as it did; to within a batch if time ended it."""
+    whole = update.num_examples * train.passes
+    return min(whole, update.steps * train.batch) if train.seconds else whole
+
+
+def line(
+    trained: Trained, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
+) -> Record:
+    """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
+    number, updates, failed = trained.order.round, trained.updates, trained.failed
+    shares, squared_step = in_round(contributed)
+    stores = {
+        u.store: {
+            "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of,
+            "norm": trained.norms[u.store],
+        }
+        for u, of in zip(updates, shares, strict=True)
+    }  # fmt: skip
+    images = sum(u.num_examples for u in updates)
+    validation, raw = (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
+    return {
+        "round": number,
+        "lr": learning_rate(config.train, number, config.run.rounds),
+        "sampled": list(trained.asked),
+        "stores": stores,
+        "capped": {
+            name: {"claimed": info.num_examples, "counted": trained.present[name].num_examples}
+            for name, info in trained.asked.items()
+            if info.num_examples > trained.present[name].num_examples
+        },
+        "clipped": dict(trained.clipped),
+        "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
+        "train": {
+            "loss": sum(u.loss * u.num_examples for u in updates) / images,
+            "images": images,
+            "squared_step": squared_step,
+        },
+        "test": described(scores.test) if scores and scores.test else None,
+        "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
+        "validation_raw": described(raw) if raw else None,
+        "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
+        "seconds": dict(totals.seconds),
+        "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
+    }
+
+
+def _raw(scores: Scores) -> Counts | None:
+    """The stores' counts of the model as it is, where it is not as they use it."""
+    ways = scores.ways()
+    return ways["raw"] if "adjusted" in ways else None

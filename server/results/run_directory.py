@@ -1,0 +1,193 @@
+"""The run directory: what a training leaves behind, and what it resumes from."""
+
+import itertools
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
+from common.config.kinds import is_fixed
+from common.errors import ConfigError, RunError
+from common.system.files import write_json, write_text
+from server.results.jsonl_tail import TAKEN_BACK
+
+Record = dict[str, Any]
+
+OWN = frozenset({"run.name", "run.out"})  # which no other run can use
+DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+# What a run does whose config.toml does not say, because an earlier version wrote it.
+EARLIER: Record = {"data.split": "hash"}
+EXCLUDE_SUSPECTS = "screening.exclude_suspects"  # true or false; now a word, `screening.suspects`
+
+PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
+
+
+class RunDirectory:
+    """Files of one run below `path`, locked against a second process while in use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raises RunError if `path` exists and is not an empty folder."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
+
+    @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether there is a run in `path`, begun or finished."""
+        return (path / "config.toml").is_file()
+
+    @staticmethod
+    def rounds_done(path: Path) -> int:
+        """The rounds on record in `path`, without a look at what they say."""
+        history = path / "history.jsonl"
+        return history.read_bytes().count(b"\n") if history.exists() else 0
+
+    @staticmethod
+    def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
+        """The configuration of the run in `path`, with overrides of what may change (see `common.config.kinds`).
+
+        Raises RunError if there is no run, ConfigError if an override would change what the run computes.
+        """
+        if not RunDirectory.is_run(path):
+            raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
+        stored = EARLIER | from_toml(path / "config.toml")
+        if EXCLUDE_SUSPECTS in stored:
+            stored["screening.suspects"] = "exclude" if stored.pop(EXCLUDE_SUSPECTS) else "report"
+        before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
+        for key in overrides:
+            if before[key] != after[key] and is_fixed(key):
+                raise ConfigError(
+                    f"Setting {key} got {after[key]!r}, but the run in {path} has {before[key]!r};"
+                    " leave it out to resume, or start a new run."
+                )
+        return resolve(stored, overrides)
+
+    @classmethod
+    def open(cls, path: Path, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> "RunDirectory":
+        """The directory at `path`, made if need be, locked, with `config` written. Raises RunError.
+
+        asked: the flat settings that somebody gave; see `settle`
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            directory = cls(path)
+            directory._acquire()
+            directory.settle(config, asked)
+        except OSError as error:
+            raise RunError(f"Cannot write run directory {path}: {error.strerror}.") from error
+        return directory
+
+    def settle(self, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> None:
+        """Write `config`, of which the settings that nobody `asked` for were derived. Raises OSError.
+
+        What was derived when the run began stays so when it is resumed.
+        """
+        path, given, defaults = self.path / "config.toml", flatten(resolve(asked)), known_keys()
+        known = own_settings(path).keys() if path.exists() else DERIVED
+        derived = {key for key in DERIVED & known if given[key] == defaults[key]}
+        write_text(path, to_toml(config, OWN | derived))
+
+    def history(self) -> list[Record]:
+        """The rounds on record; an unfinished last line (from a kill) is not one."""
+        if not self._history.exists():
+            return []
+        lines = self._history.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1] if line]
+
+    def mend_history(self, last: Mapping[str, Any] | None) -> list[Record]:
+        """Make the history end with `last`, the record that the checkpoint carries; returns what it holds then.
+
+        A kill between checkpoint and history, or within a line, leaves it one round short.
+        """
+        kept = [record for record in self.history() if last is not None and record["round"] < last["round"]]
+        kept += [dict(last)] if last is not None else []
+        write_text(self._history, "".join(_line(record) for record in kept))
+        return kept
+
+    def take_back(self, first: int) -> None:
+        """Keep the rounds on record from `first` on beside the history, which is about to lose them. Raises OSError.
+
+        Those that are kept already, by a process that was killed before the history lost them, are kept once.
+        """
+        known = self.taken_back()
+        gone = [record for record in self.history() if record["round"] >= first]
+        new = [record for record in gone if record not in known]
+        write_text(self._taken_back, "".join(map(_line, [*known, *new])))
+
+    def taken_back(self) -> list[Record]:
+        """The rounds that were taken back, as the history had them."""
+        if not self._taken_back.exists():
+            return []
+        return [json.loads(line) for line in self._taken_back.read_text(encoding="utf-8").splitlines()]
+
+    def append(self, record: Record) -> None:
+        """Add one round to the history. Raises OSError."""
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+    def sync_history(self) -> None:
+        """Make all rounds appended so far durable. Raises OSError."""
+        with self._history.open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+
+    def run_id(self) -> str:
+        """The identity of the run, made with it and kept through every resume."""
+        path = self.path / "run-id"
+        if not path.exists():
+            write_text(path, uuid.uuid4().hex)
+        return path.read_text(encoding="utf-8")
+
+    def write(self, name: str, value: Any) -> None:
+        """Write one JSON file atomically. Raises OSError."""
+        write_json(self.path / name, finite(value))
+
+    def close(self) -> None:
+        """Let others use the directory."""
+        self._lock.release()
+
+    @property
+    def _history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def _taken_back(self) -> Path:
+        return self.path / TAKEN_BACK
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not name.exists())
+
+
+def _line(record: Record) -> str:
+    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: a loss that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,128 @@
+"""The states of a run, at work and at its end: one set with one set of words, for page, terminal, files and log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from common.wording import counted, first_of, printable
+
+NAMED = 5  # stores that a sentence names; of the others it says how many they are
+
+
+class Status(StrEnum):
+    """The state of a run.
+
+    STARTING:   the processes start, or the app starts again
+    WAITING:    fewer stores are there than a round needs
+    BLOCKED:    enough stores are there, but some of them may not be asked now
+    TRAINING:   the stores of a round train
+    JUDGING:    they have answered; their updates are combined, and the new model is judged
+    FINISHING:  all rounds are done; the model that is delivered is judged and written
+    DELIVERING: the model goes to the stores
+    DEAD:       the run is not over, and no process is at work on it
+    """
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    TRAINING = "training"
+    JUDGING = "judging"
+    FINISHING = "finishing"
+    DELIVERING = "delivering"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+AT_WORK = frozenset(
+    {
+        Status.STARTING,
+        Status.WAITING,
+        Status.BLOCKED,
+        Status.TRAINING,
+        Status.JUDGING,
+        Status.FINISHING,
+        Status.DELIVERING,
+    }
+)
+IN_A_ROUND = frozenset({Status.TRAINING, Status.JUDGING})
+HELD_UP = frozenset({Status.WAITING, Status.BLOCKED})
+WRONG = frozenset({Status.FAILED, Status.DEAD})
+
+WORDS: Mapping[Status, str] = {
+    Status.STARTING: "Starting",
+    Status.WAITING: "Waiting for stores",
+    Status.BLOCKED: "Blocked",
+    Status.TRAINING: "Training",
+    Status.JUDGING: "Judging",
+    Status.FINISHING: "Finishing",
+    Status.DELIVERING: "Delivering",
+    Status.FINISHED: "Finished",
+    Status.STOPPED: "Stopped",
+    Status.FAILED: "Failed",
+    Status.DEAD: "Not running",
+}
+
+
+_OUTSIDE_ROUNDS: Mapping[Status, str] = {
+    Status.STARTING: "The server is starting.",
+    Status.FINISHING: "The rounds are over; the model that is delivered is being judged and written.",
+    Status.DELIVERING: "The rounds are over; the model goes to the stores that are here.",
+}
+
+
+@dataclass(frozen=True)
+class Doing:
+    """The present work of a run, as the round loop says it.
+
+    round:  the one that is played or waited for; 0: none
+    stores: those that are there, while the run waits; those that were asked, while it trains
+    needed: stores that a round needs, while the run waits
+    until:  seconds since the epoch when the run gives up, while it waits
+    why:    what keeps stores that are there from taking part, in plain words
+    """
+
+    status: Status
+    round: int = 0
+    stores: tuple[str, ...] = ()
+    needed: int = 0
+    until: float | None = None
+    why: str = ""
+
+    def sentence(self, rounds: int) -> str:
+        """Return what is going on in a run of so many rounds."""
+        number = f"{self.round:,} of {rounds:,}"
+        match self.status:
+            case Status.WAITING:
+                missing = f"{counted(self.needed, 'store')} needed for round {number}"
+                return f"{missing}, {len(self.stores):,} there: {listed(self.stores)}."
+            case Status.BLOCKED:
+                there = f"{len(self.stores):,} of {counted(self.needed, 'store')} needed can train now"
+                return f"Round {number} cannot begin: {there}. {printable(self.why)}."
+            case Status.TRAINING:
+                return f"Round {number}: {counted(len(self.stores), 'store')} asked to train."
+            case Status.JUDGING:
+                return f"Round {number}: all stores have answered; the new model is being judged."
+            case Status.DELIVERING if self.round:
+                return f"Round {number} is done; the model goes to the stores, as asked."
+            case _:
+                return _OUTSIDE_ROUNDS[self.status]
+
+    def in_event(self) -> dict[str, Any]:
+        """Return it for a file, as `of_event` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def of_event(cls, told: Mapping[str, Any]) -> "Doing | None":
+        """Return what a file says, or None if that is nothing of ours."""
+        try:
+            return cls(**{**told, "status": Status(told["status"]), "stores": tuple(map(str, told["stores"]))})
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def listed(stores: Sequence[str]) -> str:
+    """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more"; "none" of none."""
+    return first_of([printable(store) for store in sorted(stores)], NAMED) or "none"

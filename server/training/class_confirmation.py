@@ -1,0 +1,96 @@
+"""Classes that a person has to confirm before they become a model's: each one costs every store a row, for good."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.classes.spelling import normal, places
+from common.config import STORES_OWN, RunConfig
+from common.errors import ConfigError, DataError
+from common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, is_class
+from common.system.files import write_text
+
+if TYPE_CHECKING:
+    from common.protocol.messages import StoreInfo  # loads torch, which the launcher does well without
+
+FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
+MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
+_LISTED = ".txt"
+_NAMED = 5  # classes that the sentence names before it only counts them
+
+
+def given(asked: str) -> list[str]:
+    """The classes that a person confirms: names with commas between them, or a .txt file with one a line.
+
+    Raises ConfigError for a file that cannot be read or has a line that is no name of a class.
+    """
+    if not asked.endswith(_LISTED):
+        return [name for part in asked.split(",") if (name := part.strip())]
+    try:
+        lines = Path(asked).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--confirm-classes got {asked}, which cannot be read ({error}); expected a text file with a class a line,"
+            " or names with commas between them."
+        ) from None
+    names = list(dict.fromkeys(line.removesuffix("\r") for line in lines if line.strip()))
+    if len(names) > MOST_CLASSES or not all(map(is_class, names)):
+        raise ConfigError(
+            f"--confirm-classes got {asked}; expected at most {MOST_CLASSES} lines, each the name of a class in at most"
+            f" {LONGEST_CLASS} plain characters."
+        )
+    return names
+
+
+def unconfirmed(
+    config: RunConfig, classes: Sequence[str], known: Sequence[str], stores: Mapping[str, "StoreInfo"]
+) -> dict[str, list[str]]:
+    """Return the classes that need a person's word, with the stores that have them.
+
+    Two stores that have a class vouch for it, up to MOST_UNASKED classes in all. Where classes are given, where a
+    run begins with one store only, and in a simulation there is nothing to confirm.
+
+    classes: those that a run would have
+    known:   those of the model that it goes on from
+    """
+    if config.data.classes or config.data.dataset != STORES_OWN or config.train.objective == "turns":
+        return {}
+    forms = {name: {normal(label) for label in info.counts} for name, info in sorted(stores.items())}
+    owners = {label: [name for name, own in forms.items() if normal(label) in own] for label in classes}
+    confirmed = places(config.data.confirmed_classes, classes, merge=config.data.merge_spellings).values()
+    settled = {*known, *(classes[place] for place in confirmed)}
+    are_many = len(classes) > MOST_UNASKED
+    enough = min(2, len(stores))
+    return {
+        label: names for label, names in owners.items() if label not in settled and (are_many or len(names) < enough)
+    }
+
+
+def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
+    """Raises DataError if there are unconfirmed classes, after writing them down in the run directory; or OSError.
+
+    found: class -> the stores that have it, see `unconfirmed`
+    """
+    file = directory / FILE
+    if not found:
+        file.unlink(missing_ok=True)
+        return
+    write_text(file, "".join(f"{label}\n" for label in found))
+    told = [f"{label!r} ({', '.join(names[:3])})" for label, names in list(found.items())[:_NAMED]]
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    short = list(found) if len(found) <= _NAMED and all(re.fullmatch(r"[\w.-]+", label) for label in found) else []
+    flag = ",".join(short) or shlex.quote(str(file))
+    alone = all(len(names) < 2 for names in found.values())
+    why = (
+        "only one store has each of them"
+        if alone
+        else f"a model has more than {MOST_UNASKED} classes only if a person wants that"
+    )
+    are = "1 class needs" if len(found) == 1 else f"{len(found)} classes need"
+    raise DataError(
+        f"{are} a person's word before training begins, as {why}: {', '.join(told)}{more}. If they are products, run"
+        f" the same command again with --confirm-classes {flag} ({file} lists them, for striking out what is none). If"
+        " they are folders astray, have them moved away there, or name all classes with --classes."
+    )

@@ -1,0 +1,79 @@
+"""What a run that goes on from a finished model does to the classes that this knew: accuracy before and after."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.results.checkpoints import State
+from server.results.run_directory import RunDirectory
+from server.results.scores import Scores
+from server.training.resume_model import Origin
+from server.training.round_loop import Rounds
+
+FILE = "before.json"
+
+Confusions = Mapping[str, NDArray[np.int64]]
+"""Confusion matrices [C, C]: the server's under "", or each store's under its name."""
+
+
+def judge(origin: Origin | None, rounds: Rounds, directory: RunDirectory) -> Confusions | None:
+    """What the finished model makes of the test images; judged once, before round 1. None: there is none to judge.
+
+    Raises OSError.
+    """
+    if origin is None or origin.params is None:
+        return None
+    path = directory.path / FILE
+    if not path.exists():
+        found = confusions(rounds.scores(State(0, origin.params, {})))
+        directory.write(FILE, {name: matrix.tolist() for name, matrix in found.items()})
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return {name: np.array(matrix, dtype=np.int64) for name, matrix in told.items()}
+
+
+def confusions(scores: Scores) -> Confusions:
+    """The server's, or else the stores', of the models as they are: of the one before, no store has an adjustment."""
+    if scores.test is not None:
+        return {"": scores.test.confusion}
+    return {name: counts.confusion for name, counts in scores.raw.items()}
+
+
+def in_summary(
+    old: Sequence[str], classes: Sequence[str], before: Confusions | None, after: Confusions
+) -> dict[str, Any]:
+    """How well the old classes are told before and after a run, on the same images: those of whoever judged both.
+
+    An old model can take an image for an old class only; the new one for any.
+    """
+    is_old = np.array([name in old for name in classes])
+    both = sorted(after.keys() if before is None else before.keys() & after.keys())
+    shape = (len(classes), len(classes))
+    later = sum((after[name] for name in both), start=np.zeros(shape, np.int64))
+    earlier = None if before is None else sum((before[name] for name in both), start=np.zeros(shape, np.int64))
+    return {
+        "classes": list(old),
+        "new": [name for name in classes if name not in old],
+        "on": "server" if both == [""] else "stores",
+        "images": int(later[is_old].sum()),
+        "before": None if earlier is None else _accuracy(earlier, is_old),
+        "after": _accuracy(later, is_old),
+        "new_after": _accuracy(later, ~is_old),
+        "per_class": {
+            name: {
+                "images": int(later[place].sum()),
+                "before": None if earlier is None else _accuracy(earlier, np.arange(len(classes)) == place),
+                "after": _accuracy(later, np.arange(len(classes)) == place),
+            }
+            for place, name in enumerate(classes)
+            if name in old
+        },
+    }
+
+
+def _accuracy(confusion: NDArray[np.int64], rows: NDArray[np.bool_]) -> float | None:
+    """Of the images of these classes; None if there are none."""
+    images = int(confusion[rows].sum())
+    return float(confusion.diagonal()[rows].sum() / images) if images else None

@@ -1,0 +1,96 @@
+"""Which stores take part in a round."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from common.config import CohortConfig
+from common.errors import StoppedError, StoresError
+from common.protocol.failures import listed
+from common.protocol.messages import Failure, StoreInfo
+from common.seeding import rng
+from server.results.observer import Watcher
+from server.results.run_status import Doing, Status
+from server.runtime import Runtime
+
+POLL_SECONDS = 0.2
+CLOCK_SECONDS = 2  # by which the end of the wait, told in whole seconds, may seem to move
+
+
+def assemble(
+    runtime: Runtime, round: int, quorum: int, wait: float, watcher: Watcher, stop: Callable[[], bool]
+) -> Mapping[str, StoreInfo]:
+    """The stores present once there are `quorum` for `round`; until then the watcher is told what that waits for.
+
+    Raises StoppedError once `stop` says so before that; StoresError after `wait` seconds without a quorum in which no
+    store rests: some work at night only.
+    """
+    deadline, told, noted = time.monotonic() + wait, None, -1
+    while len(present := runtime.stores()) < quorum:
+        if stop():
+            raise StoppedError(f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})")
+        if rest := runtime.resting():
+            deadline = time.monotonic() + rest + wait
+        if time.monotonic() >= deadline:
+            raise StoresError(
+                f"{len(present)} of the {quorum} stores needed joined within {wait:g} s"
+                f" ({_names(present)}); start the others, or go on with fewer: --resume --stores"
+                f" {max(len(present), 1)}."
+            )
+        until = math.ceil(time.time() + deadline - time.monotonic())
+        now = _waiting(Doing(Status.WAITING, round, tuple(sorted(present)), quorum, until), runtime.held_back())
+        if told is None or _differs(now, told):
+            watcher.doing(told := now)
+        if len(present) != noted:
+            noted = len(present)
+            watcher.note(f"Waiting for stores: {noted} of {quorum} joined ({_names(present)}).")
+        time.sleep(POLL_SECONDS)
+    return present
+
+
+def _waiting(waiting: Doing, held_back: Mapping[str, str]) -> Doing:
+    """Return what a run does that waits for stores: it is blocked if there would be enough, could all of them train."""
+    if len(waiting.stores) + len(held_back) < waiting.needed:
+        return waiting
+    why = "; ".join(f"{store}: {reason}" for store, reason in sorted(held_back.items()))
+    return replace(waiting, status=Status.BLOCKED, why=why)
+
+
+def _differs(now: Doing, told: Doing) -> bool:
+    """Return whether there is something new to say: not that the clock was read a moment later."""
+    assert now.until is not None
+    assert told.until is not None
+    return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS
+
+
+def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0) -> list[str]:
+    """The cohort of `round`, in store order: `fraction` of those present, at least the quorum.
+
+    Depends on the names present, the seed, the round and the attempt alone.
+    """
+    names = sorted(present)
+    chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[: size(len(names), config)]
+    return [names[i] for i in sorted(chosen)]
+
+
+def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
+    """The error of a round that too few stores took part in."""
+    return StoresError(
+        f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
+        f" round {number - 1}; mend the stores and go on with --resume."
+    )
+
+
+def size(present: int, config: CohortConfig) -> int:
+    """Stores in a cohort, of so many present."""
+    return min(present, max(config.min_stores, round_half_up(config.fraction * present), 1))
+
+
+def round_half_up(value: float) -> int:
+    """2.5 becomes 3, where Python's round gives 2."""
+    return int(value + 0.5)
+
+
+def _names(present: Iterable[str]) -> str:
+    return ", ".join(sorted(present)) or "none"

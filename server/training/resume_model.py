@@ -1,0 +1,123 @@
+"""A run that goes on from a finished model, with more classes: what it takes over."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from common.config import RunConfig, resolve
+from common.errors import ConfigError, DataError
+from common.model_files import DESCRIPTION, WEIGHTS
+from common.models.expand_head import grow, without_new
+from common.models.saved import SavedModel, read
+from common.training.fit import Network
+from server.results.past_rounds import model_of_round
+from server.results.run_directory import RunDirectory
+
+_NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The finished model that a run goes on from.
+
+    params: float32 [P], the run's first model choosing among the old classes only; None: its head has no bias
+    """
+
+    saved: SavedModel
+    params: Tensor | None
+
+
+def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat settings, with the network of the model in `model.resume_from` and its run's `data.split` if that is set.
+
+    `model.resume_from` may also name a round of a run, finished or not: RUN@best, RUN@last or RUN@N.
+
+    Raises ConfigError for a setting that contradicts the model, DataError or RunError if there is none.
+    """
+    if not settings.get("model.resume_from"):
+        return dict(settings)
+    saved, config = read(_origin(settings)), resolve(settings)
+    found = {"model.resume_from": str(saved.path.resolve())}
+    for key, field in _NETWORK.items():
+        section, _, name = key.partition(".")
+        asked, old = getattr(getattr(config, section), name), getattr(saved.spec, field)
+        if key in settings and asked not in (old, 0):
+            raise ConfigError(
+                f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has {old!r}; leave it out."
+            )
+        found[key] = old
+    runs = [place for place in (saved.path.parent, saved.path.parent.parent) if RunDirectory.is_run(place)]
+    if "data.split" not in settings and runs:  # the run's own model, or that of another of its rounds
+        found["data.split"] = RunDirectory.stored(runs[0], {}).data.split  # photos held out stay unseen
+    _check(config, saved)
+    return {**settings, **found}
+
+
+def _origin(settings: Mapping[str, Any]) -> Path:
+    """Return the model file or finished run that is meant; the model of a round is written into its run first."""
+    path, begun = Path(str(settings["model.resume_from"])), Path(str(settings.get("run.out") or ""))
+    if path.exists():
+        _check_finished(path)
+        return path
+    run, is_round, which = str(path).rpartition("@")
+    if not (is_round and RunDirectory.is_run(Path(run))):
+        return path  # which `read` refuses, with what it expects
+    if RunDirectory.is_run(begun):  # it goes on with the round that was the best, or the last, when it began
+        taken = RunDirectory.stored(begun, {}).model.resume_from
+        if taken and Path(taken).is_relative_to(Path(run).resolve()):
+            return Path(taken)
+    return model_of_round(Path(run), which)
+
+
+def _check_finished(path: Path) -> None:
+    """Raises DataError, with how to name a round, for a run without a model and for a checkpoint."""
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    if RunDirectory.is_run(run) and not (run / WEIGHTS).is_file():
+        raise DataError(
+            f"The run in {run} has no {WEIGHTS} yet: it is not finished. Name the round to go on from: {run}@best,"
+            f" {run}@last or {run}@N, of those that have a checkpoint."
+        )
+
+
+def _check(config: RunConfig, saved: SavedModel) -> None:
+    if config.model.weights != "none":
+        raise ConfigError(
+            f"Setting model.weights got {config.model.weights!r}, but the run goes on from {saved.path}, which has all"
+            " weights; leave one of them out."
+        )
+    lost = [name for name in saved.spec.classes if config.data.classes and name not in config.data.classes]
+    if lost:
+        raise ConfigError(
+            f"--classes leaves out {lost[0]!r}, which the model {saved.path} knows: name all of its classes"
+            f" ({', '.join(saved.spec.classes)}), and the new ones beside them."
+        )
+
+
+def take_over(network: Network, saved: SavedModel) -> Origin:
+    """Copy a finished model into a run's first one, whose new classes' rows stay as they were drawn."""
+    classes, layout = network.spec.classes, network.layout
+    grow(network.module, saved, classes)
+    if (bias := f"{layout.head}.bias") not in layout.names:
+        return Origin(saved, None)
+    params = network.vector.detach().clone()
+    params[layout.span(bias)] = without_new(params[layout.span(bias)], saved, classes)
+    return Origin(saved, params)
+
+
+def provenance(saved: SavedModel) -> dict[str, Any]:
+    """Which model it was: its file's SHA-256, and what the model.json beside it says of the run that made it."""
+    told: dict[str, Any] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = dict(json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"])
+    digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()
+    made = {key: told.get(key) for key in ("run_id", "made", "round", "weights_sha256")}
+    return {"file_sha256": digest, "classes": list(saved.spec.classes), **made}
+
+
+__all__ = ["Origin", "adopt", "provenance", "take_over"]

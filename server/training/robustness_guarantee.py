@@ -1,0 +1,41 @@
+"""Cohorts that are too small for what a strategy promises against malicious stores."""
+
+from collections.abc import Callable
+
+from common import strategies
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.strategies import Strategy
+from server.training import client_sampling
+
+
+class Guarantee:
+    """Tells when a round has too few updates, once for each reason until one has enough.
+
+    Such a round counts all the same: how many updates it must have is for `cohort.min_stores` to say.
+    """
+
+    def __init__(self, strategy: Strategy, note: Callable[[str], None]) -> None:
+        self._strategy, self._note = strategy, note
+        self._told: str | None = None
+
+    def look(self, round: int, updates: int) -> str | None:
+        """Why so many updates are too few, or None."""
+        reason = self._strategy.shortfall(updates)
+        if reason and reason != self._told:
+            self._note(
+                f"Round {round}: {reason}; the round counts all the same, unless cohort.min_stores asks for more."
+            )
+        self._told = reason
+        return reason
+
+
+def check_cohort(config: RunConfig, stores: int) -> None:
+    """Raises ConfigError if cohorts of so many stores, where none can join, never withstand `strategy.malicious`."""
+    size = client_sampling.size(stores, config.cohort)
+    if not config.strategy.malicious or (reason := strategies.build(config.strategy).shortfall(size)) is None:
+        return
+    raise ConfigError(
+        f"Setting strategy.malicious got {config.strategy.malicious} with {stores} stores, {size} in a round: {reason};"
+        " take more stores (data.stores, cohort.fraction) or a smaller number."
+    )

@@ -1,0 +1,247 @@
+"""A round whose model cannot be used is taken back, and played without the store whose update explains it.
+
+Honest training that diverges, because the learning rate is too large, is no store's fault: a store is named only if its
+update stands far out from the others', and the model is usable without that update. Where none does, and nobody finds
+the model usable, the round is taken back, too, and played again with another cohort; nobody is named. If the model
+cannot be used then either, the run ends, and says that the learning rate is too large or that a store does harm.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf, isfinite, log
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import StoresError
+from common.protocol.failures import Failure
+from common.protocol.messages import Plan
+from server.results.checkpoints import State
+from server.results.round_record import Made, Trained
+from server.results.scores import Scores
+from server.updates.buffer import Held
+from server.updates.norm_bound import UsualNorms, usual
+from server.updates.reputation import Reputation
+from server.updates.screening import DIVERGED
+from server.updates.standing import Standing
+
+OUTSTANDING = 10.0  # times the usual norm of the others' updates
+EXPLODED = 10.0  # times the loss before, or that of a model that knows nothing
+
+
+class EverybodyDivergedError(Exception):
+    """All stores' training from the last round's model diverged, but that of the store whose update stood out in it.
+
+    store: that one; None: none stood out, and nobody has judged that model
+    """
+
+    def __init__(self, store: str | None) -> None:
+        super().__init__(store)
+        self.store = store
+
+
+class UnusableModelError(Exception):
+    """A round's model cannot be used, and no store's update explains it. fault: in words."""
+
+    def __init__(self, round: int, fault: str) -> None:
+        super().__init__(fault)
+        self.round, self.fault = round, fault
+
+
+class Rollback:
+    """Judges the new models of one run.
+
+    held:    the updates of the round
+    before:  the state that the last round began with, as long as this process remembers it
+    """
+
+    def __init__(self, plan: Plan, held: Held, reputation: Reputation, note: Callable[[str], None]) -> None:
+        self._plan, self._held, self._reputation, self._note = plan, held, reputation, note
+        self.before: State | None = None
+        self._unexplained = 0  # the last round that was taken back and that no store's update explains
+
+    def checked(self, state: State, made: Made, make: Callable[[Trained], Made]) -> Made:
+        """Return a round's model, or if it cannot be used the one without the update that stands out.
+
+        That one is taken only if it is usable. make: makes a model of the round's updates
+
+        Raises UnusableModelError if it is not, and the model is not finite or all who judged it find it unusable.
+        """
+        if (fault := self._fault(made, state)) is None:
+            return made
+        trained, number = made.trained, made.trained.order.round
+        store = outstanding(trained.norms, UsualNorms.of(state.record))
+        if store is not None and len(trained.updates) > self._plan.config.cohort.min_stores:
+            self._held.drop(store)
+            why = f"its update in round {number} made a model that cannot be used ({fault}), and was taken back"
+            again = make(trained.without(store, why, self._held.updates()))
+            if self._fault(again, state) is None:
+                self._reputation.leave_out({store: why})
+                aside = again.standing.with_aside(store, why)
+                return replace(again, standing=aside, taken_back={"store": store, "round": number, "reason": why})
+        if is_finite(made.after) and not is_unusable_to_all(made.scores, state.record, len(self._plan.spec.classes)):
+            return made
+        raise UnusableModelError(number, fault)
+
+    def again(self, state: State, found: UnusableModelError) -> dict[str, Any]:
+        """Take back a round that no store's update explains, to be played once more; what the history says of it.
+
+        Raises StoresError the second time.
+        """
+        if self.is_redrawn(found.round):
+            raise StoresError(
+                f"Round {found.round} makes a model that cannot be used ({found.fault}), with another cohort, too, and"
+                " no store's update explains it: the learning rates are too large (train.lr, strategy.server_lr;"
+                " train.clip_norm bounds a gradient), or a store does harm without standing out. Start a new run with"
+                f" lower ones; this one is saved up to round {state.round}."
+            )
+        return self._unnamed(found.round, f"it made a model that cannot be used ({found.fault})", "")
+
+    def is_redrawn(self, round: int) -> bool:
+        """Return whether a round is played again with another cohort."""
+        return self._unexplained == round
+
+    def _unnamed(self, number: int, why: str, where: str) -> dict[str, Any]:
+        self._unexplained = number
+        self._note(f"Round {number} is taken back, and played with another cohort: {why}, and no store stands out.")
+        return {"store": None, "round": number, "reason": f"{why}, and no store's update explains it{where}"}
+
+    def to_before(
+        self, state: State, store: str | None, earlier: Callable[[int], State | None]
+    ) -> tuple[State, Standing, dict[str, Any]]:
+        """Return the state before the round in which `store` spoilt the model, the stores' standing there without it,
+        and what the history says of it. store: None: nobody knows which
+
+        earlier: gives the last saved state before that of a round, if there is one
+
+        Raises StoresError if that state is gone, or if the same happened before and no store explains it.
+        """
+        known = self.before is not None and self.before.round < state.round
+        before = self.before if known else earlier(state.round)
+        if store is None:
+            is_second = self.is_redrawn(state.round) or _is_unexplained(state.record)
+            if before is None or is_second:
+                raise diverged(state.round + 1, self._plan.config.train.lr)
+            where = f"; the run went back to round {before.round}"
+            told = self._unnamed(state.round, "all stores' training from its model diverges", where)
+            return before, Standing.of(before.record), told
+        if before is None:
+            raise StoresError(
+                f"Everybody's training from round {state.round}'s model diverges, which {store}'s update explains, and"
+                " no earlier round is saved to go on from: start a new run without this store."
+            )
+        why = f"its update in round {state.round} made a model from which everybody else's training diverges"
+        self._note(f"Round {state.round} is taken back, and {store} is left out: {why}.")
+        told = {"store": store, "round": state.round, "reason": f"{why}; the run went back to round {before.round}"}
+        return before, Standing.of(before.record).with_aside(store, why), told
+
+    def _fault(self, made: Made, state: State) -> str | None:
+        """Why a new model cannot be used, or None."""
+        if not is_finite(made.after):
+            return "its weights are not finite"
+        return exploded(made.scores, state.record, len(self._plan.spec.classes))
+
+
+def diverged(number: int, lr: float) -> StoresError:
+    """The error of a round in which everybody's training diverged through no store's fault."""
+    return StoresError(
+        f"Round {number}: all stores' training diverges (their weights are not finite), and no store's update explains"
+        f" it: train.lr {lr:g} is too large for this model. Start a new run with a lower one, or with train.clip_norm;"
+        f" this one is saved up to round {number - 1}."
+    )
+
+
+def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
+    """Return the store whose update's norm is far beyond the others', or of one store alone beyond earlier rounds'."""
+    if not norms:
+        return None
+    store = max(norms, key=lambda name: norms[name])
+    others = {name: norm for name, norm in norms.items() if name != store}
+    usually = usual(others) if others else earlier.most
+    is_beyond = norms[store] > OUTSTANDING * usually if others else norms[store] > OUTSTANDING * usually > 0
+    return store if is_beyond else None
+
+
+def divergence(number: int, last: Mapping[str, Any] | None, lr: float) -> StoresError | EverybodyDivergedError:
+    """The error of a round in which everybody's training diverged, and no store's update in the last round explains it.
+
+    last: the last round's line of the history. If somebody has judged that model, or there is none, it is not at fault.
+    """
+    return diverged(number, lr) if last is None or _losses(last) else EverybodyDivergedError(None)
+
+
+def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
+    """Return whether a round was played once more because no store explained its first model."""
+    told = (record or {}).get("taken_back")
+    return told is not None and told["store"] is None
+
+
+def blamed(trained: Trained, last: Mapping[str, Any] | None) -> str | None:
+    """Return the store whose update in the last round explains why everybody else's training diverged in this one.
+
+    last: the last round's line of the history
+    """
+    diverged = {store for store, failure in trained.failed.items() if failure.reason == DIVERGED}
+    if not diverged or last is None:
+        return None
+    norms = {store: told["norm"] for store, told in last["stores"].items() if told.get("norm") is not None}
+    store = outstanding(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
+    others = (diverged | {update.store for update in trained.updates}) - {store}
+    return store if others and others <= diverged else None
+
+
+def is_divergence(failed: Mapping[str, Failure]) -> bool:
+    """Return whether all that failed did so because their training diverged."""
+    return bool(failed) and all(failure.reason == DIVERGED for failure in failed.values())
+
+
+def is_finite(state: State) -> bool:
+    """Return whether all numbers of a state are finite."""
+    vectors: list[Tensor] = [state.params, *state.strategy.values()]
+    vectors += [] if state.average is None else [state.average]
+    return all(bool(torch.isfinite(vector).all()) for vector in vectors if vector.is_floating_point())
+
+
+def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> bool:
+    """Return whether the server on its own images, or else each store that has judged it, finds a loss that explodes.
+
+    A run is ended for that, so that one store whose images the model suits is enough to go on.
+    """
+    if scores is None or exploded(scores, last, classes) is None:
+        return False
+    if any(counts is not None and counts.num_examples for counts in (scores.test, scores.held_out)):
+        return True
+    return all(counts.loss > EXPLODED * _before(last, classes) for counts in scores.raw.values())
+
+
+def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> str | None:
+    """Say how far a new model's loss is beyond the last round's; None: it is not, or nobody has judged it.
+
+    The loss is that on the server's own images, else that of the middle one of the stores (of an even number the
+    better), so that no store alone can make a good model look bad.
+    """
+    if scores is None or (loss := _loss(scores)) is None:
+        return None
+    before = _before(last, classes)
+    if loss <= EXPLODED * before:
+        return None
+    return f"its loss is {loss:.3g}, where {before:.3g} was the loss before or that of a model that knows nothing"
+
+
+def _before(last: Mapping[str, Any] | None, classes: int) -> float:
+    return max([log(classes), *_losses(last)])
+
+
+def _loss(scores: Scores) -> float | None:
+    for counts in (scores.test, scores.held_out):
+        if counts is not None and counts.num_examples:
+            return counts.loss if isfinite(counts.loss) else inf
+    stores = sorted([counts.loss for counts in scores.raw.values()] + [inf] * len(scores.diverged))
+    return stores[(len(stores) - 1) // 2] if stores else None
+
+
+def _losses(record: Mapping[str, Any] | None) -> list[float]:
+    told = [record.get(images) for images in ("test", "validation", "validation_raw")] if record else []
+    losses = [each["loss"] for each in told if each is not None and each.get("loss") is not None]
+    return [loss for loss in losses if isfinite(loss)]

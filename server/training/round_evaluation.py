@@ -1,0 +1,88 @@
+"""Judging a model on all that is held out, at the stores and at the server."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from common.metrics.calibration import GRID
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
+from server.results.checkpoints import State
+from server.results.scores import Scores
+from server.runtime import Runtime
+from server.updates.gate import Judge
+from server.updates.image_cap import ImageCap
+from server.updates.screening import LARGEST, screen_evaluations
+
+
+class Evaluator:
+    """Judges the models of one run.
+
+    judge:      on the server's own test images, or None
+    validation: on images that the server holds out to choose rounds by, or None
+    cap:        how many images a store may count for
+    """
+
+    def __init__(
+        self, plan: Plan, runtime: Runtime, judge: Judge | None, validation: Judge | None, cap: ImageCap
+    ) -> None:
+        self._plan, self._runtime, self._judge, self._own_validation = plan, runtime, judge, validation
+        self._cap = cap
+        self._remembered: tuple[int, Scores] | None = None  # of the last round judged with temperatures
+
+    def after_round(self, state: State, *, may_be_last: bool) -> Scores:
+        """Judge a round's model on validation images and on the server's test images.
+
+        may_be_last: it may be delivered for being the last one, which takes a temperature: so it is judged once.
+        """
+        self._remembered = None  # may be of this round, and of a model that was taken back
+        scores = self._validate(state, GRID if may_be_last else ())
+        return replace(scores, test=self._judge(state.model) if self._judge else None)
+
+    def on_validation(self, state: State) -> Scores:
+        """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
+        return self._validate(state, GRID)
+
+    def on_test(self, state: State, temperatures: tuple[float, ...], *, is_adjusted: bool) -> Scores:
+        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
+
+        is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
+        """
+        stores = self._at_stores(state, "test", temperatures, set())
+        return Scores.of(self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted)
+
+    def _validate(self, state: State, temperatures: tuple[float, ...]) -> Scores:
+        if self._remembered is None or self._remembered[0] != state.round:
+            lost: set[str] = set()
+            stores, own = self._at_stores(state, "validation", temperatures, lost), self._own_validation
+            held_out = own(state.model, temperatures) if own and not stores else None
+            found = replace(Scores.of(None, stores), held_out=held_out, diverged=frozenset(lost))
+            if not temperatures:
+                return found
+            self._remembered = state.round, found
+        return self._remembered[1]
+
+    def _at_stores(
+        self, state: State, split: Literal["validation", "test"], temperatures: tuple[float, ...], lost: set[str]
+    ) -> Mapping[str, Evaluation]:
+        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked.
+
+        lost: takes the stores that found no finite loss
+        """
+        if not self._plan.config.evaluation.stores:
+            return {}
+        stores = {name: n for name, info in sorted(self._runtime.stores().items()) if (n := _images(info, split))}
+        order = EvaluateOrder(self._plan, state.round, state.model, split, temperatures)
+        answers = self._runtime.evaluate(order, list(stores)) if stores else []
+        return self._cap.judged(screen_evaluations(_noted(answers, lost), order, stores), stores, split)
+
+
+def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:
+    """Pass answers on; `lost` takes the stores whose loss is not finite, or beyond what any chart shows."""
+    for answer in answers:
+        if isinstance(answer, Evaluation) and not answer.counts.loss <= LARGEST:
+            lost.add(answer.store)
+        yield answer
+
+
+def _images(info: StoreInfo, split: str) -> int:
+    return info.test if split == "test" else info.validation

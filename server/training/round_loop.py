@@ -1,0 +1,261 @@
+"""The round loop. It knows nothing of Flower, processes or networks: it talks to a runtime."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import TypeVar
+
+from torch import Tensor
+
+from common import strategies
+from common.config.schedules import learning_rate, standstill
+from common.errors import StoppedError
+from common.parameters.layout import Layout
+from common.protocol.failures import listed
+from common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
+from common.strategies.shared.class_skew import keep_rows
+from common.strategies.shared.personalization import spans, withhold
+from server.results import round_record
+from server.results.checkpoints import State, add_round
+from server.results.delivered_round import best_round
+from server.results.observer import Watcher
+from server.results.round_record import Made, Trained
+from server.results.run_directory import Record
+from server.results.run_status import Doing, Status
+from server.results.scores import Scores
+from server.runtime import Runtime
+from server.training import client_sampling, rollback
+from server.training.phase_timer import Clock
+from server.training.robustness_guarantee import Guarantee
+from server.training.rollback import Rollback
+from server.training.round_evaluation import Evaluator
+from server.training.weight_averaging import averaged
+from server.updates import anomaly_detection
+from server.updates.anomaly_detection import Detector
+from server.updates.contribution import contributions
+from server.updates.gate import Gate, Judge
+from server.updates.image_cap import ImageCap, most_images
+from server.updates.norm_bound import UsualNorms
+from server.updates.reputation import Reputation
+from server.updates.screening import Screen
+from server.updates.standing import Standing
+
+ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
+ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
+
+Answer = TypeVar("Answer")
+
+
+class Rounds:
+    """Plays rounds of one plan over a runtime.
+
+    layout:    what lies where in the P parameters, of which T train
+    judge:     evaluates parameters on the server's own test set, or None
+    stop:      says whether the run has been asked to end
+    gate:      what updates pass before they count
+
+    Its attribute `earlier` gives the last saved state before that of a round, if there is one.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        runtime: Runtime,
+        judge: Judge | None,
+        watcher: Watcher,
+        stop: Callable[[], bool],
+        gate: Gate | None = None,
+    ) -> None:
+        self.plan, self.config, self.runtime = plan, plan.config, runtime
+        self.strategy = strategies.build(plan.config.strategy, layout)
+        self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
+        self._layout, self._watcher, self._stop = layout, watcher, stop
+        self._gate = gate or Gate()
+        self.earlier: Callable[[int], State | None] = lambda _: None
+        self._image_cap = ImageCap(plan.config, watcher.note)
+        shown = None if self.personal else judge
+        self._evaluator = Evaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
+        self._guarantee = Guarantee(self.strategy, watcher.note)
+        self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
+        self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
+        sample = None if self.personal else self._gate.sample
+        detector = Detector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
+        self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
+        self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
+
+    def begin(self, params: Tensor) -> State:
+        """The state before round 1."""
+        return State(0, params, self.strategy.initial(params, self._layout.trainable))
+
+    def play(self, state: State) -> tuple[State, Record]:
+        """One round: sample, train, screen, aggregate, look for suspects, evaluate.
+
+        Where everybody's training from `state` diverges because of the round before, that one is played again, without
+        the store whose update explains it if there is one, and its new state and record are what is returned.
+
+        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, or if training diverges and no store
+        explains it, StoppedError if the run was asked to end before a quorum, OSError if updates cannot be held.
+        """
+        standing, told = Standing.of(state.record), None
+        while True:
+            try:
+                after, record = self._play(state, standing)
+            except rollback.EverybodyDivergedError as found:
+                state, standing, told = self._rollback.to_before(state, found.store, self.earlier)
+            except rollback.UnusableModelError as found:
+                told = self._rollback.again(state, found)
+            else:
+                self._rollback.before = state
+                return after, record | ({"taken_back": told} if told else {})
+
+    def _play(self, state: State, standing: Standing) -> tuple[State, Record]:
+        clock, number, norms = Clock(), state.round + 1, UsualNorms.of(state.record)
+        with clock("total"):
+            with clock("train"):
+                self._reputation.leave_out(standing.set_aside)
+                trained = self._train(state, number, norms)
+                trained = self._reputation.clipped(standing, trained, self._gate.held)
+                shortfall = self._guarantee.look(number, len(trained.updates))
+            self._watcher.doing(Doing(Status.JUDGING, number))
+            state = state.to(trained.updates[0].params.device)
+            make = partial(self._made, state, standing, clock)
+            made = self._rollback.checked(state, make(trained), make)
+        self._settle(clock)
+        totals = round_record.totals(made.trained, self.config, clock.seconds)
+        deciding = made.scores.deciding() if made.scores else None
+        best, stale = best_round(state, number, deciding, self.config.evaluation.metric)
+        record = round_record.line(made.trained, self.config, made.scores, totals, made.contributed)
+        record |= {"suspicion": made.found, "standing": made.standing.in_record(), "shortfall": shortfall}
+        record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
+        record |= {"taken_back": made.taken_back} if made.taken_back else {}
+        self._gate.held.clear()
+        return add_round(made.after, totals, best=best, stale=stale), record
+
+    def _made(self, state: State, standing: Standing, clock: Clock, trained: Trained) -> Made:
+        """Return what a round's updates make of the model: aggregate, look for suspects, evaluate."""
+        with clock("aggregate"):
+            params, memory = self.strategy.aggregate(
+                state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
+            )
+            params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
+            params = withhold(self.strategy.centred(params), state.params, spans(self._layout, self.personal))[0]
+            number = trained.order.round
+            after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
+        with clock("inspect"):
+            found, standing = self._reputation.judge(standing, trained)
+            weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
+            contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
+        with clock("evaluate"):
+            is_judged = self._is_evaluated(number) and rollback.is_finite(after)
+            scores = self._evaluate(after) if is_judged else None
+        return Made(trained, after, standing, found, contributed, scores)
+
+    def _settle(self, clock: Clock) -> None:
+        """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
+        before, self._begun_ahead = self._begun_ahead, self._ahead() if self._ahead else 0.0
+        self._ahead = None
+        clock.add("evaluate", -self._begun_ahead)
+        clock.add("train", before)
+        clock.add("total", before - self._begun_ahead)
+
+    def _evaluate(self, state: State) -> Scores:
+        """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
+        if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
+            order = self._order(state)
+            self._ahead = self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
+        return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
+
+    def _may_be_delivered_last(self, state: State) -> bool:
+        """Return whether a round may be the run's last, so that its model may be delivered for that."""
+        patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
+        return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
+
+    def _order(self, state: State) -> TrainOrder:
+        """What the round after `state` asks for."""
+        extras = self.strategy.extras(state.strategy)
+        best = state.best.round if state.best else 0
+        # one round less than is saved: that one may be taken back
+        return TrainOrder(self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best)
+
+    def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
+        return client_sampling.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
+
+    def scores(self, state: State, temperatures: tuple[float, ...] = (), *, is_adjusted: bool = True) -> Scores:
+        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
+
+        is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
+        """
+        return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
+
+    def validated(self, state: State) -> Scores:
+        """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
+        return self._evaluator.on_validation(state)
+
+    def _train(self, state: State, number: int, norms: UsualNorms) -> Trained:
+        order = self._order(state)
+        if number == standstill(self.config):
+            self._watcher.note(f"Round {number}: the learning rate is 0 from here on, so no store changes a weight.")
+        quorum = self.config.cohort.min_stores
+        failed: Mapping[str, Failure] = {}
+        until, refusals = time.monotonic() + self.config.cohort.wait, 0
+        for attempt in count():
+            wait = self.config.cohort.wait
+            present = client_sampling.assemble(self.runtime, number, quorum, wait, self._watcher, self._stop)
+            sampled = self._cohort(present, number, attempt + ATTEMPTS * self._rollback.is_redrawn(number))
+            self._guarantee.look(number, len(sampled))
+            trained = self._screened(order, sampled, present, norms)
+            if (store := rollback.blamed(trained, state.record)) is not None:
+                raise rollback.EverybodyDivergedError(store)
+            if len(trained.updates) >= quorum:
+                return trained
+            failed = trained.failed
+            self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {listed(failed)}.")
+            refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
+            if self._stop():
+                raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}")
+            if refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
+                break
+        if rollback.is_divergence(failed):
+            raise rollback.divergence(number, state.record, self.config.train.lr)
+        raise client_sampling.missed(number, quorum, failed)
+
+    def _screened(
+        self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms
+    ) -> Trained:
+        """Let stores train, and keep of their answers what is good."""
+        self._gate.held.clear()
+        asked = {store: present[store] for store in sampled}
+        lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
+        screen = Screen(
+            order,
+            asked,
+            self.strategy.expected(self._layout.trainable),
+            self._gate.held,
+            lambda update: self.strategy.fault(update, lr, self.config.train),
+            norms,
+            most_images(self.config, present),
+        )
+        self._watcher.doing(Doing(Status.TRAINING, order.round, tuple(asked)))
+        for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
+            screen.take(answer)
+        screened = screen.result()
+        for sentence in screened.ignored:
+            self._watcher.note(f"Round {order.round}: {sentence}")
+        counted = self._image_cap.applied(present, asked)
+        return Trained(order, asked, screened.updates, screened.failed, counted, screened.norms)
+
+    def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Pass answers on, telling the watcher how many there are."""
+        self._watcher.training(number, 0, sampled)
+        for done, answer in enumerate(answers, start=1):
+            self._watcher.training(number, min(done, sampled), sampled)
+            yield answer
+
+    def _is_evaluated(self, number: int) -> bool:
+        return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
+
+
+__all__ = ["Judge", "Rounds", "Scores"]

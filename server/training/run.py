@@ -1,0 +1,261 @@
+"""One training from start or resume to its end: rounds, checkpoints, model, summary, report."""
+
+import importlib.metadata
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Protocol
+
+from common import strategies
+from common.classes.display_names import recorded
+from common.errors import FedshelfError, StoppedError
+from server.report.tensorboard import EventLog
+from server.results import operator_settings, plan_file
+from server.results.checkpoints import Checkpoints, State
+from server.results.delivered_round import deliver
+from server.results.model_export import weights_sha256, write_model
+from server.results.observer import Watcher
+from server.results.plan_file import SavedPlan
+from server.results.run_directory import Record, RunDirectory
+from server.results.run_status import Doing, Status
+from server.runtime import Runtime
+from server.training import class_retention
+from server.training.final_evaluation import reach
+from server.training.resume_model import provenance
+from server.training.round_loop import Judge, Rounds, Scores
+from server.training.setup import Start
+from server.updates import contribution
+from server.updates.gate import Gate
+from server.updates.standing import Standing
+
+
+class StopRequest:
+    """Whether the run has been asked to end: by SIGINT or SIGTERM, or by `request`."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._asked, self._watcher = False, watcher
+
+    def __call__(self) -> bool:
+        """Whether it has been asked."""
+        return self._asked
+
+    def request(self) -> None:
+        """Ask for an end after this round."""
+        self._asked = True
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """The first signal asks for an end after this round, the second one ends at once."""
+        previous = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self.request()
+        self._watcher.note("Stopping after this round; once more to stop at once (saved up to the last round).")
+
+
+class BetweenRounds(Protocol):
+    """Something that is done after a round if there is reason to, such as that somebody has asked for it."""
+
+    def is_due(self, state: State) -> bool:
+        """Return whether it is to be done after the round with this state."""
+
+    def do(self, state: State) -> None:
+        """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that one training needs.
+
+    startup_seconds: from the start of the process to the first round
+    remark:          what the first round to come says beside the round in the history
+    between:         what else may be asked for between two rounds, or None
+    """
+
+    start: Start
+    runtime: Runtime
+    judge: Judge | None
+    watcher: Watcher
+    directory: RunDirectory
+    startup_seconds: float
+    gate: Gate = field(default_factory=Gate)
+    remark: Mapping[str, Any] = field(default_factory=dict)
+    between: BetweenRounds | None = None
+
+    def run(self, stop: StopRequest) -> dict[str, Any]:
+        """Train to the end and write all of the run directory; returns the summary.
+
+        Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
+        """
+        checkpoints = Checkpoints(self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints)
+        rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
+        begun = rounds.begin(self.start.params)
+        rounds.earlier = lambda before: checkpoints.before(before) or (None if before > 1 else begun)
+        state = checkpoints.latest() or begun
+        events = EventLog(self.directory.path)
+        remark = self._remark(self._recall(state, events))
+        try:
+            plan_file.write(self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin()))
+            class_retention.judge(self.start.origin, rounds, self.directory)
+            first = state.round + 1
+            while not self._is_over(state) and not stop():
+                done = state.round
+                try:
+                    state, record = rounds.play(state)
+                except StoppedError as error:
+                    self.watcher.note(f"Round {state.round + 1} is left to the next start ({error}).")
+                    break
+                record = {**record, **(remark if state.round == first else {})}
+                state = self._keep(replace(state, record=record), checkpoints, done)
+                self.watcher.row(record)
+                events.add(record)
+                if self.between is not None and self.between.is_due(state):
+                    state = self._commit(state, checkpoints)
+                    self.between.do(state)
+            state = self._commit(state, checkpoints)
+        except (FedshelfError, OSError) as error:
+            with suppress(OSError):  # a full disk takes nothing more
+                state = self._commit(state, checkpoints)
+            with suppress(OSError):
+                self._write_unfinished(state, "failed", str(error))
+                self._report()
+            raise
+        except KeyboardInterrupt:
+            state = self._commit(state, checkpoints)
+            self._write_unfinished(state, "stopped", "stopped at once")
+            self.watcher.note(f"Stopped at once; what was saved goes on with --resume in {self.directory.path}.")
+            raise
+        finally:
+            events.close()
+        return self._finish(rounds, checkpoints, state)
+
+    def _keep(self, state: State, checkpoints: Checkpoints, done: int) -> State:
+        """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history.
+
+        done: the round that the history ends with; if it is not an earlier one, it was taken back
+        """
+        if state.round <= done:
+            self.directory.take_back(state.round)
+            self.directory.mend_history(state.record)
+            return checkpoints.put_back(state)
+        if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):
+            state = self._commit(state, checkpoints)
+        assert state.record is not None
+        self.directory.append(dict(state.record))
+        return state
+
+    def _commit(self, state: State, checkpoints: Checkpoints) -> State:
+        """Make everything up to this state durable: first the rounds before it, then itself."""
+        if state.committed == state.round:
+            return state
+        self.directory.sync_history()
+        return checkpoints.save(state)
+
+    def _is_over(self, state: State) -> bool:
+        patience = self.start.plan.config.evaluation.patience
+        return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
+
+    def _recall(self, state: State, events: EventLog) -> list[Record]:
+        """Bring history and curves in line with the checkpoint, and show what is on record; returns that."""
+        recorded = self.directory.mend_history(state.record)
+        for record in recorded:
+            self.watcher.row(record)
+        for record in recorded[-1:]:
+            events.add(record)  # a kill may have come between history and curves; the log drops a repetition
+        return recorded
+
+    def _remark(self, recorded: list[Record]) -> dict[str, Any]:
+        """Return what the first round to come says in the history; new settings are told to the watcher, too."""
+        settings = operator_settings.remark(recorded, self.start.plan.config)
+        if told := operator_settings.told(settings):
+            self.watcher.note(told)
+        return {**self.remark, **settings}
+
+    def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
+        """Judge and write the model that is delivered, and the run's outcome."""
+        self.watcher.doing(Doing(Status.FINISHING))
+        delivery = deliver(self.start.plan.config, state, checkpoints)
+        delivered = delivery.state
+        verdict = reach(rounds, delivered)
+        summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
+        summary |= {
+            "weights_sha256": weights_sha256(self.start.plan, delivered),
+            "delivered_round": delivered.round,
+            "delivered_because": delivery.because,
+            **verdict.in_summary(self.directory, self.runtime.stores()),
+            **self._resumed(rounds, verdict.scores),
+            "contribution": contribution.in_summary(self.directory.history()),
+        }
+        names = recorded(self.directory.path)
+        summary["model_sha256"] = write_model(self.directory.path, self.start.plan, delivered, summary, names)
+        self.directory.write("summary.json", summary)
+        self._report()
+        return summary
+
+    def _resumed(self, rounds: Rounds, scores: Scores) -> dict[str, Any]:
+        """The summary's part on the finished model that the run went on from: which one, and its classes."""
+        if (origin := self.start.origin) is None:
+            return {"resumed_from": None}
+        before, after = class_retention.judge(origin, rounds, self.directory), class_retention.confusions(scores)
+        old, classes = origin.saved.spec.classes, self.start.plan.spec.classes
+        told = class_retention.in_summary(old, classes, before, after)
+        return {"resumed_from": self._origin(), "old_classes": told}
+
+    def _origin(self) -> dict[str, Any] | None:
+        return provenance(self.start.origin.saved) if self.start.origin else None
+
+    def _report(self) -> None:
+        """Draw pictures and page. What a person looks at must never cost the run that it is about."""
+        from server.report.page import write_report
+        from server.report.png import write_pictures
+
+        try:
+            write_pictures(self.directory.path)
+            write_report(self.directory.path)
+        except Exception as error:
+            self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
+
+    def _write_unfinished(self, state: State, status: str, reason: str) -> None:
+        nothing: dict[str, Any] = {
+            "weights_sha256": weights_sha256(self.start.plan, state),
+            "test": None,
+            "per_store": None,
+        }
+        self.directory.write("summary.json", self._summary(state, status, reason) | nothing)
+
+    def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
+        """What is known of a run's outcome without judging its model."""
+        totals, standing = state.totals, Standing.of(state.record)
+        seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
+        return {
+            **{"status": status, "reason": reason, "rounds": state.round},
+            "best": {"round": state.best.round, "accuracy": state.best.accuracy, "on": state.best.on}
+            if state.best
+            else None,
+            "seconds": {"startup": self.startup_seconds, **seconds, "total": seconds["total"] + self.startup_seconds},
+            "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
+            "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
+            "stores": len(self.runtime.stores()),
+            "suspicion": dict(standing.suspects),
+            "set_aside": dict(standing.set_aside),
+            "taken_back": [record["taken_back"] for record in self.directory.history() if "taken_back" in record],
+            "parameters": len(state.params),
+            "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
+            "model": json.loads(self.start.plan.spec.to_json()),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "version": importlib.metadata.version("fedshelf"),
+        }
+
+
+__all__ = ["Record", "StopRequest", "Training"]

@@ -1,0 +1,99 @@
+"""The part of the server's test images that rounds are chosen on where no store holds out validation images.
+
+A round that is chosen on the images of which its figures are told has better figures than the model is. So whoever asks
+for early stopping, or for the best round, gives up a fifth of these images, and the figures are of the others.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from common import strategies
+from common.config import RunConfig
+from common.errors import ConfigError
+from common.images.types import Images
+from common.protocol.messages import StoreInfo
+from server.results.delivered_round import has_validation
+from server.training.setup import Start
+
+SHARE = 5  # one in so many images of a class is held out to choose by
+
+
+@dataclass(frozen=True)
+class ServerImages:
+    """The server's images for evaluation.
+
+    test:       images that the reported figures are of
+    validation: images that rounds are chosen on; None where they are not needed
+    """
+
+    test: Images | None
+    validation: Images | None = None
+
+    @property
+    def told(self) -> str:
+        """A sentence for a person; empty if nothing is held out."""
+        if self.test is None or self.validation is None:
+            return ""
+        held, whole = len(self.validation), len(self.test) + len(self.validation)
+        return (
+            f"No store holds out validation images: {held:,} of the server's {whole:,} test images choose the round,"
+            " and test figures are of the others."
+        )
+
+
+def divide(start: Start, stores: Mapping[str, StoreInfo], images: Images | None) -> ServerImages:
+    """Hold some of the server's images out if rounds are to be chosen and no store's images can do it.
+
+    Raises ConfigError if there are none that can.
+    """
+    config = start.plan.config
+    if not is_chosen(config) or has_validation(config, stores):
+        return ServerImages(images)
+    is_whole = not strategies.build(config.strategy, start.layout).personal()  # else only stores can judge the model
+    divided = split(images) if images is not None and is_whole else ServerImages(images)
+    if divided.validation is None:
+        raise ConfigError(nothing_to_choose_on(config))
+    return divided
+
+
+def is_chosen(config: RunConfig) -> bool:
+    """Return whether the settings ask for rounds to be compared: for early stopping, or for the best one."""
+    return config.evaluation.patience > 0 or config.run.deliver == "best"
+
+
+def nothing_to_choose_on(config: RunConfig) -> str:
+    """Return the error message for settings that compare rounds without any images to compare them on."""
+    asked = "run.deliver got 'best'"
+    if config.run.deliver != "best":
+        asked = f"evaluation.patience got {config.evaluation.patience}"
+    return (
+        f"Setting {asked}, but there is nothing to choose rounds on: no store holds out validation images, and the"
+        f" server has no test images to spare (one in {SHARE} of each class would do); leave the setting out, or let"
+        " stores hold some out (in a simulation, data.holdout = 0.1)."
+    )
+
+
+def split(images: Images) -> ServerImages:
+    """Hold out a fifth of each class, by a hash of the pixels: the same ones in whatever order they are, and of equal
+    images all or none. With fewer than five images of each class, none.
+    """
+    of_class: dict[int, dict[bytes, list[int]]] = {}
+    pixels, labels = images.pixels.cpu(), images.targets().tolist()
+    for place, (row, label) in enumerate(zip(images.rows.tolist(), labels, strict=True)):
+        digest = hashlib.blake2b(pixels[row].numpy().tobytes(), digest_size=16).digest()
+        of_class.setdefault(label, {}).setdefault(digest, []).append(place)
+    held: set[int] = set()
+    for alike in of_class.values():
+        wanted = sum(map(len, alike.values())) // SHARE
+        for _, places in sorted(alike.items()):
+            if len(places) <= wanted:
+                held.update(places)
+                wanted -= len(places)
+    if not held:
+        return ServerImages(images)
+    is_held = torch.tensor([place in held for place in range(len(images))])
+    parts = (images.select(which.nonzero().squeeze(1).to(images.rows.device)) for which in (~is_held, is_held))
+    return ServerImages(*parts)

@@ -1,0 +1,164 @@
+"""What a run starts from: the agreed plan and the initial global model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common import compression, models, strategies
+from common.classes.spelling import spellings
+from common.config import RunConfig, flatten, resolve
+from common.errors import ConfigError, DataError
+from common.models import expand_head
+from common.models import saved as saved_model
+from common.models.spec import TURNS
+from common.parameters.layout import Layout
+from common.protocol.messages import Plan, StoreInfo
+from common.training.fit import Network
+from server.training.class_confirmation import unconfirmed
+from server.training.resume_model import Origin, take_over
+
+# A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
+PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
+# Stores sell different products in different shares, so scores count by them (measured there, too).
+UNLIKE = {"strategy.absent_classes": "weigh"}
+NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes": "auto"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A plan, the initial model (float32 [P]), what lies where in it, and the finished model that it goes on from."""
+
+    plan: Plan
+    params: Tensor
+    layout: Layout
+    origin: Origin | None = None
+
+    def identified(self, run_id: str) -> "Start":
+        """The same start, as that of the run `run_id`."""
+        return replace(self, plan=replace(self.plan, run_id=run_id))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The ordered classes of a run, and those among them that a person has to confirm, with the stores that have them.
+
+    See `server.training.class_confirmation`.
+    """
+
+    classes: tuple[str, ...]
+    unconfirmed: Mapping[str, Sequence[str]]
+
+
+def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agreement:
+    """The ordered classes of a run: as given, else those of the model that it goes on from, then all other ones that
+    the stores have, sorted.
+
+    Raises DataError if there are fewer than two, or if stores spell one in several ways (see
+    `common.classes.spelling`).
+    """
+    if config.train.objective == "turns":
+        return Agreement(TURNS, {})
+    path = config.model.resume_from
+    known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
+    classes = config.data.classes or _joined(known, stores, merge=config.data.merge_spellings)
+    if len(classes) < 2:
+        raise DataError(
+            f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
+            " give --classes (stores may keep theirs to themselves), or sub-folders of photos for each class there."
+        )
+    return Agreement(classes, unconfirmed(config, classes, known, stores))
+
+
+def _joined(known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool) -> tuple[str, ...]:
+    """The classes of a model, and behind them, sorted, what else the stores have."""
+    owners = {name: info.counts for name, info in sorted(stores.items())}
+    return (*known, *sorted(set(spellings(owners, known, merge=merge).values()) - set(known)))
+
+
+def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
+    """The configuration with what its data decides settled: `data.image_size`, for its model,
+    `train.epochs`, `train.batch_size` and `strategy.absent_classes`.
+
+    native_size: pixels, side of the data set's images; None: photos, which have no common size
+
+    Raises ConfigError.
+    """
+    spec = models.specify(
+        config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
+    )
+    usual: dict[str, object] = {"train.epochs": config.train.passes, "train.batch_size": config.train.batch}
+    photos: dict[str, object] = dict(PHOTOS)
+    strategy = strategies.build(config.strategy)
+    if "absent_classes" in strategy.uses:
+        usual["strategy.absent_classes"] = config.strategy.absent
+        photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
+    asked = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
+    return resolve(usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size})
+
+
+def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:
+    """Build the initial model of a settled configuration, for a run that has no identity yet.
+
+    Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
+    """
+    strategies.check(config)
+    compression.check(config)
+    _check_origin(config)
+    _check_objective(config)
+    config = resolve(flatten(config), {"data.classes": list(classes)})
+    spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
+    saved = saved_model.read(Path(config.model.resume_from)) if config.model.resume_from else None
+    if saved:
+        expand_head.check(saved, spec)
+        spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
+    network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
+    origin = take_over(network, saved) if saved else None
+    _check_personal(config, strategies.build(config.strategy, network.layout).personal())
+    plan = Plan("", config, spec, network.frozen())
+    return Start(plan, network.vector.detach().clone(), network.layout, origin)
+
+
+def _check_origin(config: RunConfig) -> None:
+    """Raises ConfigError for a frozen part that never learned, and a rate that moves nothing."""
+    model, rate = config.model, config.train.backbone_lr
+    if model.freeze != "none" and model.weights == "none" and not model.resume_from:
+        raise ConfigError(
+            f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that never learned anything"
+            " would be kept as it is; give model.weights or model.resume_from, or leave model.freeze out."
+        )
+    if model.freeze == "backbone" and rate != 1:
+        raise ConfigError(
+            f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
+            " train; leave one of them out."
+        )
+
+
+def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
+    """Raises ConfigError if nobody is left to judge a model of which stores have parts of their own."""
+    if names and not config.evaluation.stores:
+        raise ConfigError(
+            f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps {names[0]} and"
+            f" {len(names) - 1} tensors more at the stores: only they can judge the model; leave evaluation.stores out."
+        )
+
+
+def _check_objective(config: RunConfig) -> None:
+    """Raises ConfigError for a setting that does not go with `train.objective`."""
+    if config.train.objective == "classes":
+        return
+    data = config.data
+    faults = {
+        "data.classes": data.classes not in ((), TURNS),
+        "data.mixup": data.mixup,
+        "data.cutmix": data.cutmix,
+        "strategy.absent_classes": config.strategy.absent != "full",
+        "model.resume_from": config.model.resume_from,
+    }
+    if wrong := [key for key, is_set in faults.items() if is_set]:
+        raise ConfigError(
+            f"Setting train.objective got turns, which knows no product classes and does not go with {wrong[0]}; leave"
+            " one of them out."
+        )

@@ -1,0 +1,122 @@
+"""Which stores' updates look poisoned or trained on wrong labels, said in words; nothing here excludes anybody.
+
+Four signs. The first two need updates alone, the others the server's test set:
+
+large:     the norm of what training changed, beside that of stores that took as many steps (`norm_regression`)
+direction: its cosine with what the others' updates predict for a store with its mix of classes (`directions`)
+exchange:  its images of class a look like the test set's of b, and those of b like a (`mislabelling`)
+labels:    its classes' images look like others
+
+A suspicion is a reason to look, and no proof: docs/log.md has how often it errs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from common.config import STORES_OWN, RunConfig
+from common.parameters.layout import Layout
+from common.protocol.messages import Plan, StoreInfo
+from common.strategies.shared.base import Vectors
+from server.results.round_record import Trained
+from server.updates.directions import Floats, gram, strays
+from server.updates.evaluator import ServerTest
+from server.updates.gate import Judge, Sample
+from server.updates.mislabelling import Evidence, Looks
+from server.updates.norm_bound import FEWEST
+from server.updates.norm_regression import times_usual
+
+LARGE = 3.5  # times the usual norm
+
+
+def is_on(config: RunConfig) -> bool:
+    """Whether stores are looked at: as set, or else with real stores."""
+    return config.screening.detect == "on" or (config.screening.detect == "auto" and config.data.dataset == STORES_OWN)
+
+
+def sample_of(judge: Judge | None, config: RunConfig) -> Sample | None:
+    """What tells the features of test images, made of what judges the global model; None if nobody will ask it."""
+    if judge is None or not is_on(config) or not config.screening.test_images:
+        return None
+    assert isinstance(judge, ServerTest)
+    return judge.sample(config.screening.test_images, config.run.seed)
+
+
+class Detector:
+    """Looks at each round's updates.
+
+    sample: tells the features of some of the server's test images, or None
+    """
+
+    def __init__(self, plan: Plan, sample: Sample | None, layout: Layout) -> None:
+        self._plan, self._sample, self._layout = plan, sample, layout
+
+    def look(
+        self, trained: Trained, evidence: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
+        """What speaks against stores in a round, by store, empty for most rounds; and the evidence after it.
+
+        evidence: of earlier rounds, by store
+        """
+        updates = trained.updates
+        if len(updates) < FEWEST:
+            return {}, dict(evidence)
+        counts = np.stack([self._counts(trained.asked[update.store]) for update in updates])
+        found = self._by_size(trained)
+        mixes = counts / counts.sum(axis=1, keepdims=True)
+        for place, stray in strays(gram(trained.order.params, Vectors(updates)), mixes, FEWEST).items():
+            words = (
+                "its update points elsewhere than those of stores with such classes"
+                f" (cosine {stray.cosine:.2f}, where {stray.usual:.2f} is usual)"
+            )
+            found.setdefault(updates[place].store, []).append(words)
+        looked_at = self._looked_at(trained, counts, evidence)
+        for update, own in zip(updates, counts, strict=True):
+            if update.store in looked_at and (doubt := self._of_labels(looked_at[update.store], own)) is not None:
+                found.setdefault(update.store, []).append(doubt)
+        told = {store: "; ".join(sentences) for store, sentences in sorted(found.items())}
+        return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
+
+    def _by_size(self, trained: Trained) -> dict[str, list[str]]:
+        train, updates = self._plan.config.train, trained.updates
+        most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
+        steps = [min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)]
+        shares = np.array([min(1.0, update.num_examples / train.batch) for update in updates])
+        norms = np.array([trained.norms[update.store] for update in updates])
+        times = times_usual(norms, np.array(steps, dtype=np.float64), shares)
+        return {
+            update.store: [f"its update is {found:.1f} times as large as is usual for so many steps"]
+            for update, found in zip(updates, times, strict=True)
+            if found > LARGE
+        }
+
+    def _looked_at(
+        self, trained: Trained, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Evidence]:
+        """The evidence after a look at the head of each update in which it was trained."""
+        after = dict[str, Evidence]()
+        looks = None if self._sample is None else Looks.of(self._sample(trained.order.params), self._sample.targets)
+        if looks is None:
+            return after
+        head = self._layout.rows()[0]
+        start = trained.order.params[head].cpu()
+        for update, own in zip(trained.updates, counts, strict=True):
+            change = update.piece(head.start, head.stop).cpu() - start
+            seen = looks.likeness(change.view(len(own), -1).double().numpy(), own)
+            if seen:
+                after[update.store] = Evidence.of(evidence.get(update.store)).after(seen)
+        return after
+
+    def _of_labels(self, evidence: Evidence, counts: Floats) -> str | None:
+        if (pair := evidence.exchanged()) is not None:
+            a, b = (self._plan.spec.classes[label] for label in pair)
+            return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
+        if evidence.is_wrong(counts):
+            return "its updates teach of its classes' images that they are others: are its labels right?"
+        return None
+
+    def _counts(self, info: StoreInfo) -> Floats:
+        """[C], as told; a store that tells nothing is taken to have all classes alike."""
+        told = np.array([info.counts.get(label, 0) for label in self._plan.spec.classes], dtype=np.float64)
+        return told if told.any() else np.full(len(told), max(1, info.num_examples) / len(told))

@@ -1,0 +1,61 @@
+"""The server's own test set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.images.types import Images
+from common.metrics.counts import Counts
+from common.protocol.messages import Plan
+from common.seeding import rng
+from common.system.device import pick
+from common.training.evaluate import evaluate, features
+from common.training.fit import Network
+
+
+class ServerTest:
+    """Evaluates parameters on images that the server holds, with a resident network."""
+
+    def __init__(self, plan: Plan, images: Images, device: torch.device) -> None:
+        self._network = Network(plan.spec, device)
+        if plan.frozen is not None:
+            self._network.load_frozen(plan.frozen)
+        self._images, self._batch_size = images.to(device), plan.config.evaluation.batch_size
+
+    def sample(self, count: int, seed: int) -> "ServerSample":
+        """A look at `count` of the images at most, of every class as many if there are; it shares the network."""
+        chosen, labels = rng(seed, "sample").permutation(len(self._images)), self._images.targets().cpu().numpy()
+        places = [np.flatnonzero(labels[chosen] == label) for label in range(len(self._network.spec.classes))]
+        rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
+        for of_class in places:
+            rank[of_class] = np.arange(len(of_class))
+        first = chosen[np.argsort(rank, kind="stable")[:count]]
+        few = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
+        return ServerSample(self._network, few, self._batch_size)
+
+    def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
+        self._network.load(params)
+        (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
+        return counts
+
+
+class ServerSample:
+    """Some of the server's images. targets: int64 [N], their classes"""
+
+    def __init__(self, network: Network, images: Images, batch_size: int) -> None:
+        self._network, self._images, self._batch_size = network, images, batch_size
+        self.targets: NDArray[np.int64] = images.targets().cpu().numpy()
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
+        self._network.load(params)
+        return features(self._network, self._images, self._batch_size).double().cpu().numpy()
+
+
+def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:
+    """Return the evaluator of models on these images; None if there are none."""
+    return ServerTest(plan, images, pick(plan.config.run.device)) if images is not None else None

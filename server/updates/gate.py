@@ -1,0 +1,43 @@
+"""The server's buffer for updates, and its evaluators for single updates and for the choice of the best round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.metrics.counts import Counts
+from server.updates.buffer import Held, Memory
+
+
+class Judge(Protocol):
+    """What judges models on the server's own test set."""
+
+    def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
+
+
+class Sample(Protocol):
+    """Tells the features of some of the server's test images. targets: int64 [N], their classes"""
+
+    targets: NDArray[np.int64]
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The buffer and the evaluators of the server.
+
+    held:       buffer for updates until their round has all of them
+    sample:     the features of test images, to look at single updates by; None: it has none
+    validation: evaluates them on images that the server holds out to choose rounds by; None: stores do, or rounds are
+                not compared
+    """
+
+    held: Held = field(default_factory=Memory)
+    sample: Sample | None = None
+    validation: Judge | None = None

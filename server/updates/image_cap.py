@@ -1,0 +1,84 @@
+"""The cap on the images that a store counts for: what it says of itself decides its weight, and nobody can check it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from common.config import STORES_OWN, RunConfig
+from common.protocol.messages import Evaluation, StoreInfo
+
+FACTOR = 10.0  # with real stores, where nobody has chosen
+
+
+def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | None:
+    """Return how many training images a store counts for at most; None: for as many as it has."""
+    return most_of(config, (info.num_examples for info in stores.values()))
+
+
+def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
+    """Return how many of the images that stores have `claimed` one counts for at most; None: for as many as it has.
+
+    That is `screening.images_factor` times the median of all stores that are there, of an even number the lower of the
+    middle ones: of two stores the smaller one, of three the middle one. So fewer than half of the stores cannot raise
+    it by claiming more, and one store alone is its own median and never capped.
+    """
+    factor = config.screening.images_factor or (FACTOR if config.data.dataset == STORES_OWN else 0.0)
+    images = sorted(claimed)
+    if not factor or not images:
+        return None
+    return max(1, int(factor * images[(len(images) - 1) // 2]))
+
+
+def capped(info: StoreInfo, most: int | None) -> StoreInfo:
+    """Return what a store holds as it counts: at most `most` training images, in the proportions of its classes."""
+    images = info.num_examples
+    if most is None or images <= most:
+        return info
+    counts = {label: count * most // images for label, count in info.counts.items()}
+    return replace(info, counts=counts, untold=most - sum(counts.values()))
+
+
+def told(claimed: int, counted: int, kind: str = "training") -> str:
+    """Say of a store that it is capped, and what to do if it is honest: the factor is fixed for the life of a run."""
+    return (
+        f"it says it has {claimed} {kind} images and counts for {counted}; if it really has so many more than others,"
+        " raise screening.images_factor in a new run"
+    )
+
+
+class ImageCap:
+    """Applies the cap to the stores of a run, and names each that it touches once for each kind of images."""
+
+    def __init__(self, config: RunConfig, note: Callable[[str], None]) -> None:
+        self._config, self._note = config, note
+        self._named: set[tuple[str, str]] = set()
+
+    def applied(self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]) -> dict[str, StoreInfo]:
+        """Return all stores that are there as they count; those `asked` to train are named if they are capped."""
+        most = most_images(self._config, present)
+        counted = {store: capped(info, most) for store, info in present.items()}
+        for store, info in asked.items():
+            self._name(store, "training", info.num_examples, counted[store].num_examples)
+        return counted
+
+    def judged(self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str) -> dict[str, Evaluation]:
+        """Return stores' evaluations as they count, in the same order, and name the stores that are capped.
+
+        claimed: images of this kind ("validation", "test") that each store has said to hold out, of those that have any
+        """
+        most = most_of(self._config, claimed.values())
+        if most is None:
+            return dict(found)
+        counted = {store: _counted(evaluation, most) for store, evaluation in found.items()}
+        for store, evaluation in found.items():
+            self._name(store, kind, evaluation.counts.num_examples, counted[store].counts.num_examples)
+        return counted
+
+    def _name(self, store: str, kind: str, claimed: int, counted: int) -> None:
+        if counted < claimed and (store, kind) not in self._named:
+            self._named.add((store, kind))
+            self._note(f"{store}: {told(claimed, counted, kind)}.")
+
+
+def _counted(evaluation: Evaluation, most: int) -> Evaluation:
+    adjusted = evaluation.adjusted and evaluation.adjusted.at_most(most)
+    return replace(evaluation, counts=evaluation.counts.at_most(most), adjusted=adjusted)

@@ -1,0 +1,59 @@
+"""Carries what is held against stores from round to round, tells a person of it, and sets stores aside."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from common.config import ScreeningConfig
+from server.results.round_record import Trained
+from server.runtime import Runtime
+from server.updates.anomaly_detection import Detector
+from server.updates.buffer import Held
+from server.updates.clipping import clip
+from server.updates.standing import Standing
+
+CLIPPED = " From now on its updates are made no larger than is usual in their cohort (screening.suspects=clip)."
+
+
+class Reputation:
+    """The standing of one run's stores.
+
+    detector: looks for suspects in each round; None: nobody does
+    """
+
+    def __init__(
+        self, config: ScreeningConfig, detector: Detector | None, runtime: Runtime, note: Callable[[str], None]
+    ) -> None:
+        self._config, self._detector, self._runtime, self._note = config, detector, runtime, note
+        self._left_out, self._suspects = set[str](), set[str]()
+        self._from_now_on = CLIPPED if config.suspects == "clip" else ""
+
+    def judge(self, standing: Standing, trained: Trained) -> tuple[dict[str, str], Standing]:
+        """Return what speaks against stores in this round, and their standing after it; new suspects are named."""
+        found = dict[str, str]()
+        if self._detector is not None:
+            found, evidence = self._detector.look(trained, standing.evidence)
+            standing = replace(standing, evidence=evidence)
+        good = [update.store for update in trained.updates]
+        after = standing.after(good, trained.failed, found, self._config)
+        for store in sorted(after.suspects.keys() - standing.suspects.keys() - self._suspects):
+            self._suspects.add(store)
+            self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._from_now_on}")
+        self.leave_out(after.set_aside)
+        return found, after
+
+    def clipped(self, standing: Standing, trained: Trained, held: Held) -> Trained:
+        """The same round, the updates of stores under suspicion clipped if that is asked for. Raises OSError.
+
+        held: the updates of the round
+        """
+        if self._config.suspects != "clip" or not standing.suspects:
+            return trained
+        factors = clip(held, trained.order.params, trained.norms, standing.suspects)
+        return replace(trained, updates=held.updates(), clipped=factors)
+
+    def leave_out(self, set_aside: Mapping[str, str]) -> None:
+        """Set stores aside that are not yet; after a resume, those that were before. set_aside: why, by store."""
+        for store in sorted(set_aside.keys() - self._left_out):
+            self._left_out.add(store)
+            self._note(f"{store} is set aside: {set_aside[store]}.")
+            self._runtime.set_aside(store, set_aside[store])

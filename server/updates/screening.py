@@ -1,0 +1,250 @@
+"""Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from common.config import TrainConfig
+from common.metrics.counts import Counts
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.strategies.shared.class_skew import images_by_class, most_loss
+from common.text import plain
+from server.updates.buffer import Held
+from server.updates.image_cap import capped
+from server.updates.norm_bound import NormBound, UsualNorms
+
+DIVERGED = (
+    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"
+)
+ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
+MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
+LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
+LONGEST_REASON = 300  # characters, which go into the history
+PIECE = 2**18  # coordinates whose difference is taken at a time
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What came of an order.
+
+    updates: the good ones, in store order
+    failed:  by store: told, bad or missing
+    ignored: sentences on answers that count for nothing
+    norms:   of what training changed, of the good ones
+    """
+
+    updates: Sequence[Update]
+    failed: Mapping[str, Failure]
+    ignored: Sequence[str]
+    norms: Mapping[str, float]
+
+
+@dataclass
+class Screen:
+    """Takes in the answers to an order, one by one.
+
+    asked:  the stores that got the order, and what they have declared
+    extras: what an update of the run's strategy has beside its parameters, all float32
+    held:   takes the updates; nothing else here keeps one
+    fault:  what the strategy finds wrong with that, in words, or None
+    earlier: the usual norms of the rounds before
+    most_images: that an update counts for, see `server.updates.image_cap`; None: as many as its store has declared
+    """
+
+    order: TrainOrder
+    asked: Mapping[str, StoreInfo]
+    extras: Shapes
+    held: Held
+    fault: Callable[[Update], str | None] = lambda _: None
+    earlier: UsualNorms = field(default_factory=UsualNorms)
+    most_images: int | None = None
+    _failed: dict[str, Failure] = field(default_factory=dict)
+    _ignored: list[str] = field(default_factory=list)
+    _signs: dict[str, Tensor] = field(default_factory=dict)
+    _images: dict[str, int] = field(default_factory=dict)
+
+    def take(self, answer: Update | Failure) -> None:
+        """Look at one answer and hold it if it is good. Raises OSError."""
+        store = answer.store
+        if store not in self.asked:
+            self._ignored.append(f"{store} answered without being asked.")
+        elif store in self._failed or store in self._images:
+            self._ignored.append(f"{store} answered twice; its first answer counts.")
+        elif isinstance(answer, Failure):
+            self._failed[store] = answer
+        elif (fault := self._fault(answer)) is not None:
+            self._refuse(store, fault)
+        else:
+            most = capped(self.asked[store], self.most_images).num_examples
+            counted = replace(answer, num_examples=min(answer.num_examples, most))
+            self._signs[store] = self._sign(counted)
+            self._images[store] = counted.num_examples
+            self.held.put(self._reckoned(counted))
+
+    def result(self) -> Screened:
+        """What counts, once there are no more answers."""
+        norms, extras = self._finite_norms()
+        for store, reason in self._bound().faults(norms, extras, self._images).items():
+            self._drop(store, reason)
+        for store in self.asked.keys() - norms.keys() - self._failed.keys():
+            self._failed[store] = Failure(store, "timeout", "no answer in time")
+        norms = {store: norm for store, norm in sorted(norms.items()) if store not in self._failed}
+        return Screened(self.held.updates(), dict(sorted(self._failed.items())), self._ignored, norms)
+
+    def _bound(self) -> NormBound:
+        params = self.order.params
+        start = float(torch.linalg.vector_norm(params))
+        return NormBound.of_round(self.order.plan.config, self.order.round, self.earlier, params.numel(), start)
+
+    def _fault(self, update: Update) -> str | None:
+        """What is wrong with an update, or None; its values are looked at later."""
+        if update.round != self.order.round:
+            return f"answers round {update.round}, not round {self.order.round}"
+        declared = self.asked[update.store].num_examples
+        train = self.order.plan.config.train
+        return self._misfit(update) or _false_claim(update, declared, train) or self.fault(update)
+
+    def _misfit(self, update: Update) -> str | None:
+        """Which tensor is not as ordered, or None."""
+        if update.params.dtype != torch.float32 or update.params.shape != self.order.params.shape:
+            return _mismatch("weights", update.params, tuple(self.order.params.shape))
+        if update.extras.keys() != self.extras.keys():
+            got, expected = (", ".join(sorted(names)) or "none" for names in (update.extras, self.extras))
+            return f"has the extras {got}, where its strategy has {expected}"
+        for name, shape in self.extras.items():
+            if update.extras[name].dtype != torch.float32 or tuple(update.extras[name].shape) != shape:
+                return _mismatch(f"extras {name}", update.extras[name], shape)
+        return None
+
+    def _reckoned(self, update: Update) -> Update:
+        """The update with the images by class that its store has declared, if rows of the head are averaged by them."""
+        if self.order.plan.config.strategy.absent == "full":
+            return update
+        classes, info = self.order.plan.spec.classes, self.asked[update.store]
+        return replace(update, by_class=images_by_class(info, classes, update.num_examples))
+
+    def _sign(self, update: Update) -> Tensor:
+        """[norm of what training changed, norms of the extras, loss]: not waited for, as the device may be at work."""
+        norm = distance(update.params, self.order.params)
+        extras = [torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()]
+        return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
+
+    def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Norms of the updates whose values are all finite, and of the largest of their extras; others are dropped.
+
+        One wait for the device that trained. A norm tells for a fraction of the time what is not finite; only where it
+        overflows it does not tell.
+        """
+        rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
+        signs = dict(zip(self._signs, rows, strict=True))
+        doubtful = {store for store, sign in signs.items() if not all(map(isfinite, sign))}
+        for update in self.held.updates() if doubtful else ():
+            if update.store not in doubtful:
+                continue
+            if not all(torch.isfinite(tensor).all() for tensor in (update.params, *update.extras.values())):
+                self._drop(update.store, DIVERGED)
+            elif not isfinite(update.loss):
+                self._drop(update.store, f"reports a loss of {update.loss}")
+        finite = {store: sign for store, sign in signs.items() if store not in self._failed}
+        norms = {store: sign[0] for store, sign in finite.items()}
+        return norms, {store: max(sign[1:-1], default=0.0) for store, sign in finite.items()}
+
+    def _drop(self, store: str, reason: str) -> None:
+        self.held.drop(store)
+        self._refuse(store, reason)
+
+    def _refuse(self, store: str, reason: str) -> None:
+        """Name the store with the reason, which may quote it: names of its own choice, as many as it liked."""
+        self._failed[store] = Failure(store, "invalid", plain(reason, LONGEST_REASON))
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; takes little memory."""
+    pieces = zip(one.split(PIECE), other.to(one.device).split(PIECE), strict=True)
+    norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
+    norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return norm
+
+
+def screen_evaluations(
+    answers: Iterable[Evaluation | Failure], order: EvaluateOrder, asked: Mapping[str, int]
+) -> dict[str, Evaluation]:
+    """The evaluations that can be counted, by store in store order. asked: images that a store holds out."""
+    classes = len(order.plan.spec.classes)
+    good = {
+        answer.store: answer
+        for answer in answers
+        if isinstance(answer, Evaluation)
+        and answer.round == order.round
+        and _can_be(answer.counts, classes, asked.get(answer.store, 0))
+        and _is_sound(answer.counts, order.temperatures)
+        and _goes_with(answer.adjusted, answer.counts, order)
+    }
+    return dict(sorted(good.items()))
+
+
+def _can_be(counts: Counts, classes: int, most: int) -> bool:
+    """Return whether these can be the counts of 1 to `most` images."""
+    return bool(
+        counts.confusion.shape == (classes, classes)
+        and (counts.confusion >= 0).all()
+        and 0 < counts.num_examples <= most
+        and 0 <= counts.loss_sum <= LARGEST * counts.num_examples
+    )
+
+
+def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
+    """Return whether adjusted counts are absent, or of the same images as the raw ones in a run with class offsets."""
+    if adjusted is None:
+        return True
+    return bool(
+        order.plan.config.strategy.absent != "full"
+        and _can_be(adjusted, len(raw.confusion), raw.num_examples)
+        and (adjusted.confusion.sum(axis=1) == raw.confusion.sum(axis=1)).all()
+        and adjusted.num_examples == raw.num_examples
+        and abs(adjusted.loss_sum - raw.loss_sum) <= _most_change(raw)
+        and _is_sound(adjusted, order.temperatures)
+    )
+
+
+def _most_change(raw: Counts) -> float:
+    """By how much a store's adjustment can have changed the sum of losses: else one store could turn what all use."""
+    return most_loss(len(raw.confusion)) * raw.num_examples + ROUNDING * (raw.num_examples + raw.loss_sum)
+
+
+def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
+    """Whether what is said of the model's confidence can be: of the same images and hits, or nothing at all."""
+    if (told := counts.reliability) is None:
+        return True
+    right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - ROUNDING
+    return bool(
+        told.temperatures == asked
+        and (told.images.sum(axis=1) == counts.num_examples).all()
+        and (told.right.sum(axis=1) == right).all()
+        and ((told.sure >= least * told.images) & (told.sure <= (1 + ROUNDING) * told.images)).all()
+        and ((told.nll >= 0) & (told.nll <= LARGEST * counts.num_examples)).all()
+    )
+
+
+def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
+    """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights.
+
+    Photos may have been added since the store was asked: up to twice as many are taken, and count as those declared.
+    """
+    if not 1 <= update.num_examples <= MOST_GROWTH * declared:
+        return f"claims {update.num_examples} images, where it has declared {declared}"
+    if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
+        return f"claims {update.steps} steps, where its images make {most}"
+    if not 0 <= update.seconds <= LARGEST:
+        return f"claims to have trained for {update.seconds} s"
+    is_claim = isfinite(update.loss) and not 0 <= update.loss <= LARGEST
+    return f"claims a loss of {update.loss}" if is_claim else None
+
+
+def _mismatch(what: str, got: Tensor, shape: tuple[int, ...]) -> str:
+    return f"has {what} of type {got.dtype} and shape {tuple(got.shape)}, not torch.float32 of shape {shape}"

@@ -1,0 +1,70 @@
+"""What is held against stores, carried from round to round in the history's lines, and so in every checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from common.config import ScreeningConfig
+from common.protocol.messages import Failure
+
+REMEMBERED = 10  # rounds of a store for which suspicion counts
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The standing of the stores after a round; who is not named has nothing against it.
+
+    invalid:   rounds in a row with an answer that failed screening
+    recent:    the last rounds a store took part in, oldest first: 1 under suspicion, 0 not; from the first 1 on
+    suspects:  why, of stores that were under suspicion for long enough to tell a person, at any time of the run
+    set_aside: why, of stores that are not asked any more
+    evidence:  what the images of stores' labels look like, see `server.updates.mislabelling`
+    """
+
+    invalid: Mapping[str, int] = field(default_factory=dict)
+    recent: Mapping[str, str] = field(default_factory=dict)
+    suspects: Mapping[str, str] = field(default_factory=dict)
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> "Standing":
+        """What a line of the history says."""
+        return cls(**record.get("standing", {})) if record else cls()
+
+    def in_record(self) -> dict[str, Any]:
+        """For a line of the history."""
+        return asdict(self)
+
+    def with_aside(self, store: str, why: str) -> "Standing":
+        """The same with one more store that is not asked any more."""
+        return replace(self, set_aside={**self.set_aside, store: why})
+
+    def after(
+        self,
+        good: Iterable[str],
+        failed: Mapping[str, Failure],
+        suspicion: Mapping[str, str],
+        config: ScreeningConfig,
+    ) -> "Standing":
+        """The standing after a round with good updates of some stores, failures and suspicions of others."""
+        good = set(good)
+        invalid = {store: count for store, count in self.invalid.items() if store not in good}
+        for store, failure in failed.items():
+            if failure.code == "invalid":
+                invalid[store] = invalid.get(store, 0) + 1
+        recent = {
+            store: (self.recent.get(store, "") + "01"[store in suspicion])[-REMEMBERED:] if store in good else rounds
+            for store, rounds in {**dict.fromkeys(suspicion, ""), **self.recent}.items()
+        }
+        recent = {store: rounds for store, rounds in recent.items() if "1" in rounds}
+        told = {store: why for store, why in suspicion.items() if recent[store].count("1") >= config.patience}
+        set_aside = dict(self.set_aside)
+        for store, count in invalid.items():
+            if config.strikes and count >= config.strikes and store in failed:
+                why = f"its answer could not be used in {count} rounds in a row; the last one {failed[store].reason}"
+                set_aside.setdefault(store, why)
+        if config.suspects == "exclude":
+            for store, why in told.items():
+                set_aside.setdefault(store, f"it is under suspicion: {why}")
+        return Standing(invalid, recent, {**self.suspects, **told}, set_aside, self.evidence)

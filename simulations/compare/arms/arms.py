@@ -1,0 +1,164 @@
+"""What a comparison trains: runs of their own, each with its directory below the comparison's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.config import CohortConfig, MessagesConfig, RunConfig, ScreeningConfig, StrategyConfig, flatten, resolve
+from common.images.types import StoreData
+from common.model_files import WEIGHTS
+from server.training.client_sampling import round_half_up
+from simulations.federation.federation import Federation
+from simulations.federation.pooled import pooled
+
+ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
+LONGER = "alone-longer"  # alone, and then as many epochs more as fine-tuning takes: the same work, from another start
+WITHOUT = "without"  # federated without one store, to see what it contributes
+EVERYONE = "pooled"  # the name of the one store that holds all images
+OF_ONE_STORE = (ALONE, LONGER, TUNED)  # kinds whose models are for one store only
+AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}  # what a kind is compared with: as much local work
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a comparison is told beside the settings of its runs.
+
+    seeds:         each deals the data set, and trains and judges every model
+    tune_epochs:   passes over a store's own images with which it adapts the federated model; 0: no store does
+    tune_lr:       learning rate of these
+    leave_one_out: whether to train once more without each store
+    """
+
+    seeds: tuple[int, ...]
+    tune_epochs: int
+    tune_lr: float
+    leave_one_out: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training.
+
+    store: whom it is about, or "" if it is about all
+    after: the part whose finished model it starts from, or ""
+    """
+
+    kind: str
+    store: str
+    config: RunConfig
+    federation: Federation
+    after: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its directory below the comparison's: "pooled", "alone/store-1"."""
+        return f"{self.kind}/{self.store}" if self.store else self.kind
+
+    @property
+    def is_of_one_store(self) -> bool:
+        """Whether its model is for one store only."""
+        return self.kind in OF_ONE_STORE
+
+    @property
+    def cost(self) -> int:
+        """About how many images it trains on."""
+        images = sum(sum(counts) for counts in self.federation.table.values())
+        return int(images * self.config.cohort.fraction * self.config.run.rounds * self.config.train.epochs) + 1
+
+
+def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Part]:
+    """All parts of one seed, the federated one first, and those that start from another's model at the end; else those
+    that cost most come first.
+    """
+    if config.evaluation.patience:
+        federation = replace(federation, test=None)  # nobody shall stop by the images that judge in the end
+    stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
+    by_itself = _with_own_mix(config)
+    whole = Part(FEDERATED, "", _single_process(config), federation)
+    pool = Part(POOLED, "", _lone(config, rounds), _everyone(federation))
+    alone = [Part(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores]
+    without = [
+        Part(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
+        for name in stores
+        if options.leave_one_out and len(stores) > 1
+    ]
+    further = [
+        Part(kind, part.store, _further(settings, options, root / start.name), part.federation, start.name)
+        for part in alone
+        for kind, settings, start in ((TUNED, config, whole), (LONGER, by_itself, part))
+        if options.tune_epochs
+    ]
+    return [whole, *_costly_first([pool, *alone, *without]), *_costly_first(further)]
+
+
+def lone_rounds(config: RunConfig, stores: int) -> int:
+    """Rounds after which a model that sees its images in each round has seen them as often as a store's on average.
+
+    rounds * cohort / stores: with all stores in every round, as many rounds.
+    """
+    cohort = min(stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1))
+    return max(1, round_half_up(config.run.rounds * cohort / stores))
+
+
+def _costly_first(parts: list[Part]) -> list[Part]:
+    return sorted(parts, key=lambda part: -part.cost)
+
+
+def _with_own_mix(config: RunConfig) -> RunConfig:
+    """For a store by itself, which learns its mix of classes like all else: taking it out of the scores and adding it
+    again would cost it about a point (docs/results.md), and the comparison would favour the others by that.
+    """
+    strategy = config.strategy.model_copy(update={"absent_classes": "full"})
+    return config.model_copy(update={"strategy": strategy})
+
+
+def _lone(config: RunConfig, rounds: int) -> RunConfig:
+    """Local training of one store: the same model and local settings, and no federated algorithm.
+
+    What absent classes count stays, as it belongs to the loss, and so does the mean of the last rounds' models, by
+    which a model gains with or without others.
+    """
+    kept = ("absent_classes", "average", "average_decay", "average_rounds")
+    strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept})
+    plain = {
+        "strategy": strategy, "cohort": CohortConfig(), "messages": MessagesConfig(),
+        "screening": ScreeningConfig(), "run": config.run.model_copy(update={"rounds": rounds}),
+    }  # fmt: skip
+    return _single_process(config.model_copy(update=plain))
+
+
+def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
+    """Further training at one store, from the model of the finished part in the directory `start`."""
+    changed = {
+        "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
+        "train.schedule": "constant", "strategy.average": "none", "evaluation.patience": 0,
+    }  # fmt: skip
+    return resolve(flatten(_lone(config, options.tune_epochs)), changed)
+
+
+def _smaller(config: RunConfig, stores: int) -> RunConfig:
+    """The same federation with fewer stores."""
+    quorum = min(config.cohort.min_stores, stores)
+    return _single_process(resolve(flatten(config), {"cohort.min_stores": quorum}))
+
+
+def _single_process(config: RunConfig) -> RunConfig:
+    """Parts run side by side on a CPU, each in one process."""
+    return resolve(flatten(config), {"run.workers": 1})
+
+
+def _only(federation: Federation, names: list[str]) -> Federation:
+    stores: Mapping[str, StoreData] = {name: federation.stores[name] for name in names}
+    return replace(federation, stores=stores, test=None, table={name: federation.table[name] for name in names})
+
+
+def _everyone(federation: Federation) -> Federation:
+    """One store that holds what all stores hold."""
+    held = list(federation.stores.values())
+    store = StoreData(
+        pooled([data.train for data in held]),
+        pooled([data.validation for data in held]),
+        pooled([data.test for data in held]),
+    )
+    table = [sum(counts) for counts in zip(*federation.table.values(), strict=True)]
+    return replace(federation, stores={EVERYONE: store}, table={EVERYONE: table})

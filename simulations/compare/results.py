@@ -1,0 +1,166 @@
+"""The results of a comparison in numbers: `compare.json`. Sentences, tables and the page are made of these alone."""
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from common.config import RunConfig
+from common.metrics.counts import Counts
+from server.results.per_store import described, macros
+from simulations.compare import curves
+from simulations.compare.arms.arms import AGAINST, ALONE, FEDERATED, OF_ONE_STORE, POOLED, TUNED, Options, lone_rounds
+from simulations.compare.found import Found, Row
+from simulations.compare.statistics.margins import LEVEL, Gain, holm
+
+CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
+
+
+def verdict(config: RunConfig, options: Options, found: Found) -> dict[str, Any]:
+    """All numbers of a comparison, as JSON has them; sentences are in `words`."""
+    first = found.seeds[0]
+    done = [seed.seed for seed in found.seeds]
+    result: dict[str, Any] = {
+        "status": "finished" if done == list(options.seeds) else "unfinished",
+        "seeds": {
+            "asked": list(options.seeds),
+            "done": done,
+            "is_dealt": found.is_dealt,
+            "is_dealt_anew": found.is_dealt_anew,
+        },
+        "classes": list(first.federation.classes),
+        "judged_on": {
+            "own": first.held_out.told,
+            "own_images": sum(map(len, first.held_out.own.values())),
+            "server_images": None if first.held_out.server is None else len(first.held_out.server),
+        },
+        "budget": _budget(config, options, len(first.stores)),
+        "against": {kind: other for kind, other in AGAINST.items() if kind in found.kinds},
+        "stores": _stores(found),
+        "average": {kind: _average(found, kind) for kind in found.kinds},
+        "gains": {
+            kind: {other: _clear(found.gain(kind, other)) for other in found.kinds if other != kind}
+            for kind in found.kinds
+        },
+        "curves": _curves(config, found),
+    }
+    if judged := [kind for kind in found.kinds if found.rows[0].server(kind) is not None]:
+        result["server"] = {kind: _server(found, kind) for kind in judged}
+    result["parts"] = {
+        f"seed-{seed.seed}/{name}": {key: outcome.summary[key] for key in ("rounds", "weights_sha256", "seconds")}
+        for seed in found.seeds
+        for name, outcome in seed.parts.items()
+    }
+    result["seconds"] = sum(part["seconds"]["total"] for part in result["parts"].values())
+    return result
+
+
+def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
+    epochs = config.train.epochs
+    return {
+        "federated": {"rounds": config.run.rounds, "epochs": epochs},
+        "alone_and_pooled": {"rounds": lone_rounds(config, stores), "epochs": epochs},
+        "fine_tuning": {"epochs": options.tune_epochs, "lr": options.tune_lr},
+        "patience": config.evaluation.patience,
+    }
+
+
+def _stores(found: Found) -> dict[str, Any]:
+    """A row for each store; whether its gains are clear is corrected for how many stores there are (Holm)."""
+    rows = {row.label: _store(found, row) for row in found.rows}
+    for kind in (FEDERATED, TUNED):
+        gains = {
+            row.label: gain for row in found.rows if kind in found.kinds and (gain := row.gain(kind, AGAINST[kind]))
+        }
+        corrected = dict(zip(gains, holm([gain.p for gain in gains.values()]), strict=True))
+        for label, gain in gains.items():
+            rows[label]["gain"][kind] = _clear(gain, corrected[label])
+    return rows
+
+
+def _store(found: Found, row: Row) -> dict[str, Any]:
+    seed = row.seeds[0]
+    table = seed.federation.table[row.store]
+    return {
+        "store": row.store,
+        "seeds": [each.seed for each in row.seeds],
+        "images": sum(table),
+        "classes": sum(count > 0 for count in table),
+        "held_out": len(seed.numbers[row.store]),
+        "models": {
+            kind: _described(row.counts(kind)) | {"raw_accuracy": _accuracy(row.raw_counts(kind))}
+            for kind in found.kinds
+        },
+        "gain": {kind: None for kind in (FEDERATED, TUNED) if kind in found.kinds},
+    }
+
+
+def _clear(gain: Gain, p: float | None = None) -> dict[str, Any]:
+    """A gain, and whether it is clear: by its own probability, or by one corrected for many. None with one seed, which
+    knows nothing of what another training would give.
+    """
+    if gain.training is None:
+        return gain.told() | {"p": None, "clear": None}
+    p = gain.p if p is None else p
+    return gain.told() | {"p": p, "clear": p <= LEVEL}
+
+
+def _average(found: Found, kind: str) -> dict[str, Any]:
+    """accuracy: the mean over seeds of the mean of the stores'; raw_accuracy: the same by the models' own scores;
+    deviation: the standard deviation over the seeds; all_images: of all stores' images as one set.
+    """
+    accuracies = [seed.accuracy(kind) for seed in found.seeds]
+    return {
+        "accuracy": fmean(accuracies),
+        "raw_accuracy": fmean(seed.accuracy(kind, raw=True) for seed in found.seeds),
+        "scores": ["adjusted" if seed.is_adjusted(kind) else "raw" for seed in found.seeds],
+        "deviation": stdev(accuracies) if len(accuracies) > 1 else None,
+        "seeds": accuracies,
+        "all_images": _described(found.everywhere(kind)),
+    }
+
+
+def _server(found: Found, kind: str) -> dict[str, Any]:
+    """On the server's test set; of models that each store has one of, the mean and each store's."""
+    judged = {row.label: counts for row in found.rows if (counts := row.server(kind)) is not None}
+    if kind in OF_ONE_STORE:
+        accuracies = {label: counts.accuracy for label, counts in judged.items()}
+        return {"accuracy": fmean(accuracies.values()), "stores": accuracies}
+    return _described(sum(_one_of_each_seed(found, kind), start=Counts.zero(len(found.seeds[0].federation.classes))))
+
+
+def _one_of_each_seed(found: Found, kind: str) -> Sequence[Counts]:
+    """A kind's model on the server's test set, of each seed."""
+    judged = [seed.server(kind, seed.stores[0]) for seed in found.seeds]
+    return [each.counts for each in judged if each is not None]
+
+
+def _curves(config: RunConfig, found: Found) -> dict[str, Any]:
+    """Of kinds that train for as many rounds as the federation does, or for as long in fewer, their accuracies over the
+    federation's rounds, and by how much they rose at the end.
+
+    on: the images; None if nothing was judged in the rounds
+    """
+    stretch = config.run.rounds / lone_rounds(config, len(found.seeds[0].stores))
+    told = {}
+    for kind in CURVES:
+        points = curves.together([curve for seed in found.seeds for curve in seed.curve(kind)])
+        if points:
+            rise = curves.rise(points)
+            told[kind] = {
+                "rounds": [number if kind == FEDERATED else round(number * stretch) for number, _ in points],
+                "accuracy": [accuracy for _, accuracy in points],
+                "rise": rise,
+                "still_rises": curves.still_rises(rise),
+            }
+    on = "validation" if found.seeds[0].federation.test is None else "test"
+    return {"on": on if told else None, "models": told}
+
+
+def _described(counts: Counts) -> dict[str, Any]:
+    """Of no images there is nothing to tell."""
+    told: dict[str, Any] = {"images": counts.num_examples, "confusion": counts.confusion.tolist()}
+    return (described(counts) | macros(counts) if counts.num_examples else {}) | told
+
+
+def _accuracy(counts: Counts) -> float | None:
+    return counts.accuracy if counts.num_examples else None

@@ -1,0 +1,1 @@
+"""Statistics of a comparison: paired accuracy, margins, Student's t distribution."""

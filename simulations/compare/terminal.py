@@ -1,0 +1,130 @@
+"""A comparison in the terminal: how far it is, and what it found."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from common.wording import counted, listed, printable
+from server.formatting import percent
+from simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
+from simulations.compare.trainer import Crew, Outcome
+from simulations.compare.wording.findings import TITLES, headline, of_store
+
+KINDS = {
+    FEDERATED: "federated",
+    POOLED: "all images pooled",
+    ALONE: "each store alone",
+    LONGER: "each store alone, longer",
+    TUNED: "fine-tuned per store",
+    WITHOUT: "federated without one store",
+}
+MOST_STORES = 40  # that get a line of their own; all are in the report
+WIDTH = 6  # characters of a figure, "100.0%": names give way in a narrow terminal, figures are never cut
+LOOK_SECONDS = 2.0  # between two looks at how far it is, where no terminal shows it ...
+LEAST_SHARE = 0.02  # ... and of the work that is done between two lines
+
+
+def follow(crew: Crew, name: str, console: Console) -> Mapping[int, Outcome]:
+    """Let the crew work to its end, or to the end that a person asks for, showing how far it is: outcomes by number.
+
+    name: of what it works at, "seed 0"
+
+    Raises FedshelfError or OSError if a part cannot go on.
+    """
+    lively = console.is_terminal and not console.is_dumb_terminal
+    live = Live(get_renderable=lambda: _progress(crew, name), console=console, refresh_per_second=2)
+    with crew.stop.on_signals(), live if lively else _lines(crew, name, console):
+        return {outcome.number: outcome for outcome in crew.outcomes()}
+
+
+def stopped(crew: Crew, name: str, finished: Sequence[str], console: Console) -> None:
+    """Say what is done of a comparison that was stopped, as its files have it.
+
+    name:     of what the crew worked at
+    finished: the same of what was done before
+    """
+    crew.recount()
+    before = f"{listed(finished)} finished; " if finished else ""
+    line = f"Stopped: {before}{name}: {crew.progress.told()}."
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def how_to_go_on(path: Path, console: Console) -> None:
+    """Say how a comparison that was stopped goes on."""
+    line = f"To go on: flower-simulation compare --resume --out {path}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
+    """The answer, a line per store, and where the report is."""
+    console.print(_table(found))
+    for line in headline(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for label, store in list(found["stores"].items())[:MOST_STORES]:
+        line = of_store(label, store, is_dealt_anew=found["seeds"]["is_dealt_anew"])
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Report: {path / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _lines(crew: Crew, name: str, console: Console) -> Iterator[None]:
+    """Print a line from time to time while this is open."""
+    ended, began = Event(), time.monotonic()
+
+    def tell() -> None:
+        told = f"{name}: {percent(crew.progress.share())} done after {time.monotonic() - began:.0f} s"
+        console.print(f"{told}: {crew.progress.told()}", markup=False, highlight=False, soft_wrap=True)
+
+    def watch() -> None:
+        last = crew.progress.share()
+        while not ended.wait(LOOK_SECONDS):
+            if crew.progress.share() >= last + LEAST_SHARE:
+                last = crew.progress.share()
+                tell()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _progress(crew: Crew, name: str) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_row(name)
+    for kind, told in KINDS.items():
+        share, parts = crew.progress.of(kind)
+        if parts:
+            grid.add_row(
+                told, ProgressBar(total=1.0, completed=share, width=30), percent(share), counted(parts, "part")
+            )
+    for note in crew.progress.notes:
+        grid.add_row(note)
+    return grid
+
+
+def _table(found: Mapping[str, Any]) -> Table:
+    kinds = list(found["average"])
+    table = Table(title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("store", no_wrap=True)
+    for name in ("images", *(TITLES[kind].lower().replace(" ", "\n") for kind in kinds), "gain"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=WIDTH)
+    for label, store in list(found["stores"].items())[:MOST_STORES]:
+        accuracies = [percent(store["models"][kind].get("accuracy")) for kind in kinds]
+        gain = store["gain"][FEDERATED]
+        table.add_row(printable(label), f"{store['images']:,}", *accuracies, f"{gain['points']:+.1f}" if gain else "–")
+    means = [percent(found["average"][kind]["accuracy"]) for kind in kinds]
+    table.add_section()
+    table.add_row("average", "", *means, f"{found['gains'][FEDERATED][ALONE]['points']:+.1f}")
+    return table

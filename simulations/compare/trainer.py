@@ -1,0 +1,193 @@
+"""Trains the parts of a comparison side by side: one process a core, each part in one of them.
+
+Parts do not wait for each other but for the federated model, so all cores are busy to the end, which the rounds of
+one federation would not allow: its stores differ in size. On a GPU, parts come one after the other.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from client.worker.state_store import StateStore
+from common import strategies
+from common.classes import display_names
+from common.classes.display_names import ProductNames
+from common.errors import FedshelfError
+from common.model_files import WEIGHTS
+from common.models.saved import read
+from common.parameters.layout import Layout
+from common.protocol.messages import Plan
+from common.strategies.shared import personalization
+from common.strategies.shared.class_skew import adjustment
+from common.training.predict import load
+from server.report.rename_classes import rename
+from server.results.checkpoints import Checkpoints
+from server.results.run_directory import RunDirectory
+from server.training.run import Training
+from server.training.setup import prepare
+from simulations import engines
+from simulations.compare.arms.arms import TUNED, Part
+from simulations.compare.curves import Curve, curve_of
+from simulations.compare.held_out import HeldOut
+from simulations.compare.progress import PartWatcher, Progress, SharedStop
+from simulations.compare.statistics.paired_accuracy import Answers, judge
+from simulations.engines.process_pool import Pool
+
+SERVER = ""  # in place of a store's name: the server's test set
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of the part with this number.
+
+    summary:   of its run; empty if it was not begun
+    judged:    its finished model on the held-out images of each store that it is for, and on the server's (`SERVER`)
+    validated: the same on the validation images of those stores that have any
+    curve:     its rounds and their accuracies, see `curves`
+    """
+
+    number: int
+    summary: dict[str, Any] = field(default_factory=dict)
+    judged: dict[str, Answers] = field(default_factory=dict)
+    validated: dict[str, Answers] = field(default_factory=dict)
+    curve: Curve = ()
+    error: FedshelfError | OSError | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the part has been trained to its end."""
+        return bool(self.judged)
+
+
+class Crew:
+    """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them.
+
+    parts: those of one seed, the federated one first
+    names: what people call the classes
+    """
+
+    def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
+        self._parts, self._held_out, self._root, self._names = parts, held_out, root, names
+        self.progress = Progress(parts)
+        self.recount()
+        self.stop = SharedStop(self.progress)
+        self._pool: Pool[int, Outcome] | None = Pool(workers, self._work) if workers > 1 else None
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Of the parts as they end. Raises FedshelfError or OSError if one cannot go on."""
+        for outcome in self._ending():
+            if outcome.error is not None:
+                raise outcome.error
+            yield outcome
+
+    def recount(self) -> None:
+        """Take the progress from what is on disk."""
+        for number, part in enumerate(self._parts):
+            if self._finished(part):
+                self.progress.finish(number)
+            else:
+                saved = Checkpoints(self._root / part.name / "checkpoints", part.config.run.keep_checkpoints).rounds()
+                self.progress.tell(number, saved[-1] if saved else 0)
+
+    def close(self) -> None:
+        """End all processes."""
+        if self._pool:
+            self._pool.close()
+
+    def _ending(self) -> Iterator[Outcome]:
+        """Outcomes as parts end; a part that starts from another's model is begun when that is finished."""
+        followers: dict[str, list[int]] = defaultdict(list)
+        for number, part in enumerate(self._parts):
+            followers[part.after].append(number)
+        if self._pool is None:
+            yield from map(self._work, (number for numbers in followers.values() for number in numbers))
+            return
+        results = [self._pool.results(self._pool.submit(followers.pop("")))]
+        while results:
+            for outcome in results.pop():
+                if outcome.is_finished and (waiting := followers.pop(self._parts[outcome.number].name, None)):
+                    results.append(self._pool.results(self._pool.submit(waiting)))
+                yield outcome
+
+    def _work(self, number: int) -> Outcome:
+        """Train a part and judge it, in this process or in a worker."""
+        if self.stop():
+            return Outcome(number)
+        part = self._parts[number]
+        try:
+            if summary := self._finished(part):
+                rename(self._root / part.name, self._names)
+            else:
+                summary = self._train(number, part)
+            if summary["status"] != "finished":
+                return Outcome(number, summary)
+            self.progress.finish(number)
+            curve = curve_of(RunDirectory(self._root / part.name).history())
+            return Outcome(number, summary, *self._judge(part), curve)
+        except (FedshelfError, OSError) as error:
+            return Outcome(number, error=error)
+
+    def _finished(self, part: Part) -> dict[str, Any] | None:
+        """The summary of a part that an earlier process finished."""
+        path = self._root / part.name
+        if not (path / "summary.json").is_file() or not (path / WEIGHTS).is_file():
+            return None
+        summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        return summary if summary["status"] == "finished" else None
+
+    def _train(self, number: int, part: Part) -> dict[str, Any]:
+        federation, path = part.federation, self._root / part.name
+        channels = next(iter(federation.stores.values())).train.pixels.shape[3]
+        start = prepare(part.config, federation.classes, channels)
+        if part.kind == TUNED:
+            start = replace(start, params=self._of_store(self._parts[0], part.store, start.params, start.layout))
+        build_engine = engines.find(engines.choose(start))
+        with closing(RunDirectory.open(path, start.plan.config)) as directory:
+            if self._names:
+                display_names.record(path, self._names)
+            directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
+            start, watcher = start.identified(directory.run_id()), PartWatcher(self.progress, number)
+            with closing(build_engine(federation, start, path / "stores")) as engine:
+                judge = engine.judge if federation.test is not None else None
+                return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
+
+    def _judge(self, part: Part) -> tuple[dict[str, Answers], dict[str, Answers]]:
+        """Of a part about one store, on its images and the server's, else on all stores'; and on validation images.
+
+        Where stores have parts of the model of their own, each judges with these, and nobody on the server's images.
+        """
+        names = [part.store] if part.is_of_one_store else list(self._held_out.own)
+        network = load(read(self._root / part.name), torch.device(part.config.run.device))
+        batch_size, sent = part.config.evaluation.batch_size, network.vector.clone()
+        plan = Plan("", part.config, network.spec)
+        own, validated = dict[str, Answers](), dict[str, Answers]()
+        keeps_parts = bool(strategies.build(part.config.strategy, network.layout).personal())
+        for name in names:
+            store = self._parts[0].federation.stores[name]
+            if keeps_parts:
+                network.load(self._of_store(part, name, sent, network.layout))
+            shares = adjustment(store.train, plan)
+            own[name] = judge(network, self._held_out.own[name], shares, batch_size)
+            if len(store.validation):
+                validated[name] = judge(network, store.validation, shares, batch_size)
+        if self._held_out.server is not None and not keeps_parts:
+            own[SERVER] = judge(network, self._held_out.server, None, batch_size)
+        return own, validated
+
+    def _of_store(self, part: Part, store: str, params: Tensor, layout: Layout) -> Tensor:
+        """A finished part's model (float32 [P]) as a store has it: with what the strategy leaves there."""
+        places = personalization.spans(layout, strategies.build(part.config.strategy, layout).personal())
+        if not places:
+            return params
+        path = self._root / part.name
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        run_id = (path / "run-id").read_text(encoding="utf-8")
+        kept = StateStore(path / "stores").load(run_id, store, summary["delivered_round"] + 1)
+        return personalization.own_model(params, kept, places)

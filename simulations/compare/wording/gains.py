@@ -1,0 +1,58 @@
+"""A difference between two kinds of models in words.
+
+A gain, as JSON has it, is `clear` or not; None with one seed, which cannot know: it is told as what that run gave.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.wording import listed
+
+NamedGain = Mapping[str, Any]
+MOST_SEEDS = 6  # whose gains are told one by one
+
+
+def points(value: float) -> str:
+    """12.3 -> "12 points", 1.04 -> "1 point", 0.52 -> "0.5 points"."""
+    rounded = round(abs(value)) if abs(value) >= 1.95 else round(abs(value), 1)
+    return f"{rounded:g} {'point' if rounded == 1 else 'points'}"
+
+
+def is_sure(gain: NamedGain) -> bool:
+    """Return whether a difference is clear; with one seed, whether it exceeds the margin of its test images."""
+    return bool(gain["clear"]) if gain["clear"] is not None else abs(gain["points"]) > gain["margin"]
+
+
+def change(gain: NamedGain) -> str:
+    """Say what a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5 points"."""
+    past = gain["clear"] is None
+    if _is_nothing(gain):
+        return "neither gained nor lost" if past else "would neither gain nor lose"
+    clearly = "clearly " if gain["clear"] else ""
+    verb = ("gained" if past else "gain") if gain["points"] > 0 else ("lost" if past else "lose")
+    return f"{'' if past else 'would '}{clearly}{verb} {points(gain['points'])}"
+
+
+def chance(gain: NamedGain) -> str:
+    """A remark for a difference that may be none."""
+    if gain["clear"] is None:
+        return "" if is_sure(gain) or _is_nothing(gain) else " (within the margin of its test images)"
+    return "" if gain["clear"] else " (which may be chance)"
+
+
+def difference(gain: NamedGain) -> str:
+    """Return a difference with its margin: "5 points more (give or take 3 points)"."""
+    more = "more" if gain["points"] >= 0 else "less"
+    images = ", by its test images alone" if gain["clear"] is None else ""
+    return f"{points(gain['points'])} {more} (give or take {points(gain['margin'])}{images})"
+
+
+def each_seed(gains: Sequence[float]) -> str:
+    """Points of each seed, or, of many, the least and the largest."""
+    if len(gains) > MOST_SEEDS:
+        return f"from {min(gains):+.1f} to {max(gains):+.1f}"
+    return listed([f"{gain:+.1f}" for gain in gains])
+
+
+def _is_nothing(gain: NamedGain) -> bool:
+    return bool(round(abs(gain["points"]), 1) == 0)

@@ -1,0 +1,1 @@
+"""The data set itself: found, decoded, and kept on disk."""

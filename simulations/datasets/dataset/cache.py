@@ -1,0 +1,135 @@
+"""Data sets decoded once: arrays on disk, memory-mapped, named after the content that they come from.
+
+`datasets/KEY.json` describes a data set whose files hash to KEY; `datasets/KEY-FORMAT/` holds its
+pixels and labels in one pixel format. Both are written aside and renamed, so they are whole or absent.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.errors import DataError
+from common.images.decoding import content_digests
+from common.images.decoding.decode import PixelFormat
+from common.images.types import Images
+from common.system.files import cache_directory, write_json
+
+Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split on its way to the cache.
+
+    count:  rows in all
+    chunks: pixels (uint8 [n, S, S, C]) and labels (int64 [n]) in order; label -1: not usable
+    """
+
+    count: int
+    chunks: Iterable[Chunk]
+
+
+def key_of(files: Iterable[Path]) -> str:
+    """A hash of what the files hold, in order. Unchanged files are not read again. Raises DataError."""
+    files = [file.resolve() for file in files]
+    memory = cache_directory() / "datasets" / "files.json"
+    try:
+        known = {path: (list(seen), str(digest)) for path, (seen, digest) in json.loads(memory.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = {}
+    read = content_digests.read(files, known, time.time_ns())
+    for file, digest in zip(files, read.digests, strict=True):
+        if not isinstance(digest, bytes):
+            raise DataError(f"Cannot use {file}: {digest}.")
+    if not known.items() >= read.known.items():
+        with _writing():
+            write_json(memory, known | dict(read.known))
+    return hashlib.blake2b(b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20).hexdigest()
+
+
+def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `describe` says (JSON values) about the data set, asked once. Raises DataError."""
+    path = cache_directory() / "datasets" / f"{key}.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        found = describe()
+        with _writing():
+            write_json(path, found)
+    return found
+
+
+def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, Part]]) -> dict[str, Images]:
+    """The splits of a data set in one pixel format, written by `parts` unless they are there. Raises DataError."""
+    tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
+    folder = cache_directory() / "datasets" / f"{key}-{tag}"
+    if not folder.is_dir():
+        with _writing():
+            _write(folder, parts())
+    return {path.name: _open(path) for path in sorted(folder.iterdir())}
+
+
+def _write(folder: Path, parts: Mapping[str, Part]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        for name, part in parts.items():
+            (aside / name).mkdir()
+            _write_part(aside / name, part)
+        with contextlib.suppress(OSError):  # another process built the same: keep its files
+            aside.rename(folder)
+        if not folder.is_dir():
+            raise OSError(f"could not rename {aside} to {folder}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_part(folder: Path, part: Part) -> None:
+    labels = np.empty(part.count, np.int64)
+    done = 0
+    with (folder / "pixels.npy").open("wb") as file:
+        for pixels, chunk_labels in part.chunks:
+            if done == 0:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (part.count, *pixels.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(pixels).data)
+            labels[done : done + len(pixels)] = chunk_labels
+            done += len(pixels)
+        assert done == part.count > 0, (done, part.count)
+        file.flush()
+        os.fsync(file.fileno())
+    with (folder / "labels.npy").open("wb") as file:
+        np.save(file, labels)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _open(folder: Path) -> Images:
+    labels = torch.from_numpy(np.load(folder / "labels.npy"))
+    # Mode "c": private to this process and writable, so torch takes it without copying or warning.
+    pixels = torch.from_numpy(np.load(folder / "pixels.npy", mmap_mode="c"))
+    return Images(pixels, labels, torch.nonzero(labels >= 0).squeeze(1))
+
+
+@contextlib.contextmanager
+def _writing() -> Any:
+    """Turn a full or read-only disk into one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"Cannot write the data set cache in {cache_directory()}: {error.strerror or error}. "
+            "Make room there, or set FEDSHELF_CACHE to a folder that can be written."
+        ) from error

@@ -1,0 +1,44 @@
+"""A data set: found first, so that the model can choose an image size, and decoded to that size then."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.images.decoding.decode import PixelFormat
+from common.images.types import Images
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A decoded data set.
+
+    classes:    ordered names; a label is an index into them
+    train:      never empty
+    validation: None if the data set has no such split of its own
+    test:       None if the data set has no test split
+    left_out:   what was not used and why, one line for a person; empty if all was used
+    """
+
+    classes: tuple[str, ...]
+    train: Images
+    validation: Images | None
+    test: Images | None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found; nothing is decoded before `load`.
+
+    name:        for reports
+    native_size: pixels, side of its images where all are squares of one size, else None
+    channels:    1 (grey) or 3 (RGB)
+    load:        decodes to a pixel format, or maps what was decoded before; raises DataError
+    photos:      the folder or CSV file of its original files, if there is one
+    """
+
+    name: str
+    native_size: int | None
+    channels: int
+    load: Callable[[PixelFormat], Dataset]
+    photos: Path | None = None

@@ -1,0 +1,39 @@
+"""One step on memory that stays, so that a CUDA device can record it and play it again.
+
+A step of a small network is some hundred short operations, and starting each takes the processor longer than
+the device needs for it. A recorded step starts with a single call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from simulations.engines.batched.schedule import Inputs
+
+
+class StepGraph:
+    """`step` on inputs of one shape. Everything else that the step reads or writes must stay where it is."""
+
+    def __init__(self, step: Callable[[Inputs], None], inputs: Inputs) -> None:
+        self._step, self._inputs = step, Inputs(*(tensor.clone() for tensor in inputs))
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def record(self, pool: Any) -> None:
+        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be.
+
+        pool: memory (torch.cuda.graph_pool_handle()) that recorded steps share: each is done before the next begins
+        """
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads drive other devices
+            self._step(self._inputs)
+        self._graph = graph
+
+    def __call__(self, inputs: Inputs) -> None:
+        """Take the step on a copy of `inputs`."""
+        for kept, given in zip(self._inputs, inputs, strict=True):
+            kept.copy_(given, non_blocking=True)
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._step(self._inputs)

@@ -1,0 +1,199 @@
+"""What one device does for a run: train its part of a cohort in groups that fit, and judge models."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from client.failures import failure_of
+from client.worker.state_store import States
+from common import compression
+from common.compression.feedback import compress, split
+from common.config.schedules import learning_rate
+from common.images.types import Images
+from common.parameters.layout import Tensors
+from common.protocol.messages import Failure, Plan, TrainOrder, Update
+from common.strategies import LocalRun
+from common.strategies.shared.class_skew import offsets
+from common.training.evaluate import Pair, evaluate_adjusted
+from common.training.fit import Network
+from simulations.engines.batched.device_images import Gallery
+from simulations.engines.batched.memory import home_of_updates, stores_that_fit
+from simulations.engines.batched.network import check
+from simulations.engines.batched.schedule import Schedule, plan
+from simulations.engines.batched.training import Group, StackedTraining
+from simulations.federation.answers import load_state, save_state
+
+CUDA_BATCH = 4096  # images judged at once on a CUDA device, if memory allows
+
+Store = tuple[str, Images]
+
+
+@dataclass(frozen=True)
+class Work:
+    """An order with its tensors on the device. home: where updates are kept until they are aggregated"""
+
+    order: TrainOrder
+    start: Tensor
+    extras: Tensors
+    home: torch.device
+
+
+class Shard:
+    """One device, with a resident network, the images, and room for as many stores as fit.
+
+    states: where strategies keep what stores remember
+
+    Raises ConfigError if many stores cannot train the network at once.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device, states: States) -> None:
+        self._plan, self._device, self._states = plan, device, states
+        self._network = Network(plan.spec, device)
+        check(self._network)
+        if plan.frozen is not None:
+            self._network.load_frozen(plan.frozen)
+        self._gallery = Gallery(device)
+        self._codec = compression.build(plan.config.messages)
+        self._training: StackedTraining | None = None
+        self._fits = (0, 0)  # in batches of so many images, so many stores fit; (0, 0): not measured yet
+        self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
+        self._planned: tuple[int, list[str], Schedule] | None = None
+
+    def train(self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]) -> Iterator[Update | Failure]:
+        """Train `stores`, largest first, each with images.
+
+        ahead: who will probably train in the next round; their schedule is made while the device works
+        """
+        waiting = deque(stores)
+        if not waiting:
+            return
+        self._make_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch))
+        start = order.params.to(self._device)
+        extras = {name: tensor.to(self._device) for name, tensor in order.extras.items()}
+        work = Work(order, start, extras, home_of_updates(self._network, len(stores)))
+        while waiting:
+            group = [waiting.popleft() for _ in range(min(self._fits[1], len(waiting)))]
+            states = {name: load_state(self._states, self._plan.run_id, name, order.round) for name, _ in group}
+            yield from (state for state in states.values() if isinstance(state, Failure))
+            kept = {name: state for name, state in states.items() if not isinstance(state, Failure)}
+            group = [(name, images) for name, images in group if name in kept]
+            if not group:
+                continue
+            following = (order.round, waiting) if waiting else (order.round + 1, ahead)
+            try:
+                with self._current():
+                    answers: Sequence[Update | Failure] = self._train_group(work, group, kept, following)
+            except torch.OutOfMemoryError as error:
+                self._training, self._planned = None, None
+                if len(group) > 1:
+                    self._fits = (self._fits[0], len(group) // 2)
+                    waiting.extendleft(reversed(group))
+                    continue
+                answers = [failure_of(group[0][0], error)]
+            yield from answers
+
+    def evaluate(
+        self,
+        params: Tensor,
+        sets: Sequence[Images],
+        adjustments: Sequence[Tensor | None],
+        temperatures: Sequence[float] = (),
+    ) -> list[Pair]:
+        """Judge a model (float32 [P]) on each of `sets`, as `common.training.evaluate.evaluate_adjusted` does."""
+        self._network.load(params)
+        while True:
+            try:
+                with self._current():
+                    chosen = [self._gallery.selected(images) for images in sets]
+                    at_once = self._judged_at_once
+                    return evaluate_adjusted(self._network, chosen, adjustments, at_once, temperatures)
+            except torch.OutOfMemoryError:
+                if self._judged_at_once == 1:
+                    raise
+                self._judged_at_once //= 2
+
+    def _make_room(self, wanted: int, width: int) -> None:
+        """Measure how many stores fit, if not known for batches of `width`; forget a stack that is too small."""
+        if width > self._fits[0]:
+            self._training = None
+            with self._current():
+                self._fits = (width, stores_that_fit(self._network, width))
+        if self._training is not None and self._training.room < min(wanted, self._fits[1]):
+            self._training = None
+
+    def _train_group(
+        self, work: Work, group: Sequence[Store], kept: Mapping[str, Tensors], following: tuple[int, Sequence[Store]]
+    ) -> list[Update | Failure]:
+        """Train stores that fit.
+
+        kept:      what each of them remembers
+        following: round and stores of the group after this one
+        """
+        order = work.order
+        began = time.perf_counter()
+        config, names = self._plan.config, [name for name, _ in group]
+        training = self._training = self._training or self._stack(len(group))
+        array, _ = self._gallery.joined([images for _, images in group])
+        schedule = self._schedule(order.round, group).to(self._device)
+        states = [{key: t.to(self._device) for key, t in split(kept[name])[0].items()} for name in names]
+        added = self._offsets([images for _, images in group])
+        together = Group(names, array, schedule, states, added)
+        weights, loss_sums = training.run(together, order.round, work.start, work.extras)
+        ends = weights.to(work.home, copy=True)
+        round, stores = following
+        if stores:
+            self._planned = (round, *self._plan_of(round, list(islice(stores, self._fits[1]))))
+        lr, sums = learning_rate(config.train, order.round, config.run.rounds), loss_sums.tolist()  # waits here
+        seconds = (time.perf_counter() - began) / sum(len(images) for _, images in group)
+        answers: list[Update | Failure] = []
+        for place, (name, images) in enumerate(group):
+            size = len(images)
+            end = ends[place] if ends.device == weights.device else weights[place].clone()
+            run = LocalRun(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
+            extra, state = training.halves.end(place, run, states[place])
+            update = Update(
+                name, order.round, ends[place], size, sums[place] / size, seconds * size, extra, steps=run.steps
+            )
+            trainable, unsent = self._network.layout.trainable, split(kept[name])[1]
+            update, left = compress(update, work.start, trainable, unsent, self._codec)
+            own = {**state, **left}
+            failed = save_state(self._states, order, name, own) if own else None
+            answers.append(failed or replace(update, packed=None))
+        return answers
+
+    def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
+        """What each store adds to its scores, [S, C] on the device; None: all of them nothing, as is settled."""
+        classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent
+        if mode == "full":
+            return None
+        found = [offsets(images, classes, mode) for images in sets]
+        return torch.stack([torch.zeros(classes) if row is None else row for row in found]).to(self._device)
+
+    def _stack(self, stores: int) -> StackedTraining:
+        train = self._plan.config.train
+        mixed = train.precision == "mixed" and self._device.type == "cuda"
+        return StackedTraining(self._network, self._plan.config, stores, mixed=mixed)
+
+    def _current(self) -> AbstractContextManager[object]:
+        """Make this the thread's current device."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+    def _schedule(self, round: int, group: Sequence[Store]) -> Schedule:
+        """That of a group: made before, or now."""
+        planned, self._planned = self._planned, None
+        if planned is not None and planned[:2] == (round, [name for name, _ in group]):
+            return planned[2]
+        return self._plan_of(round, group)[1]
+
+    def _plan_of(self, round: int, group: Sequence[Store]) -> tuple[list[str], Schedule]:
+        names = [name for name, _ in group]
+        _, starts = self._gallery.joined([images for _, images in group])
+        rows = [images.rows.numpy() + first for (_, images), first in zip(group, starts, strict=True)]
+        made = plan(self._plan.config, round, list(zip(names, rows, strict=True)), self._network.has_batch_norm)
+        return names, made

@@ -1,0 +1,167 @@
+"""The engine that trains many stores at once on a device: see `simulations.engines.batched`.
+
+It pays where one small network's step leaves a device idle, as on any GPU. With several GPUs each takes a
+part of the cohort, driven by a thread of its own: operations run without the interpreter's lock.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from client.worker.state_store import StateStore
+from common import strategies
+from common.errors import ConfigError
+from common.images.types import Images
+from common.metrics.counts import Counts, merge
+from common.protocol.failures import failure
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.strategies.shared.class_skew import adjustment
+from common.training.evaluate import Pair
+from server.training import client_sampling
+from server.training.setup import Start
+from simulations.engines.batched.device_worker import Shard, Store
+from simulations.federation.federation import Federation
+
+Result = TypeVar("Result")
+
+
+class BatchedEngine:
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+
+    states:  where strategies keep what stores remember
+    devices: by default the run's device, and for plain "cuda" all there are
+
+    Raises ConfigError if many stores cannot train at once.
+    """
+
+    def __init__(
+        self, federation: Federation, start: Start, states: Path, devices: Sequence[torch.device] = ()
+    ) -> None:
+        if (seconds := start.plan.config.train.seconds) > 0:
+            raise ConfigError(
+                f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take their steps"
+                " together, so that none is slower than others; use --engine sequential."
+            )
+        _check(start)
+        self._federation, self._plan = federation, start.plan
+        devices = devices or _devices(torch.device(start.plan.config.run.device))
+        self._shards = [Shard(start.plan, device, StateStore(states)) for device in devices]
+        self._first = devices[0]
+        self._threads = ThreadPoolExecutor(len(devices))
+        self._infos = federation.infos()
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """All of them, but those set aside."""
+        return self._infos
+
+    def resting(self) -> float:
+        """0: simulated stores never rest."""
+        return 0.0
+
+    def held_back(self) -> Mapping[str, str]:
+        """None: simulated stores are never busy otherwise."""
+        return {}
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave the store out; there is nobody to tell."""
+        self._infos.leave_out(store)
+
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing: a device that evaluates is not idle, and `train` has planned this while the last round ran."""
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        """Update.params are on the first device, and stay valid."""
+        config, following = self._plan.config, order.round + 1
+        ahead = client_sampling.sample(self._infos, config.cohort, config.run.seed, following)
+        parts, parts_ahead = self._shares(stores), self._shares(ahead if following <= config.run.rounds else [])
+        for store in stores:
+            if not len(self._federation.stores[store].train):
+                yield failure(store, "no-images")
+
+        def part(place: int) -> Iterator[Update | Failure]:
+            return self._shards[place].train(order, parts[place], parts_ahead[place])
+
+        if len(self._shards) == 1:
+            yield from part(0)
+            return
+        for answers in self._on_all(lambda place: list(part(place))):
+            for answer in answers:
+                yield replace(answer, params=answer.params.to(self._first)) if isinstance(answer, Update) else answer
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        """All stores in one pass over their images: they judge the same model."""
+        sets = [self._held_out(store, order) for store in stores]
+        own = [adjustment(self._federation.stores[store].train, self._plan) for store in stores]
+        for store, pair in zip(stores, self._counted(order.params, sets, own, order.temperatures), strict=True):
+            yield Evaluation(store, order.round, *pair)
+
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts on the federation's test set; with `temperatures`, how sure the model is at them."""
+        test = self._federation.test
+        assert test is not None
+        parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
+        counted = self._counted(params, parts, [None] * len(parts), temperatures)
+        return merge([counts for counts, _ in counted], len(self._plan.spec.classes))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    def _held_out(self, store: str, order: EvaluateOrder) -> Images:
+        data = self._federation.stores[store]
+        return data.test if order.split == "test" else data.validation
+
+    def _counted(
+        self, params: Tensor, sets: Sequence[Images], own: Sequence[Tensor | None], temperatures: Sequence[float]
+    ) -> list[Pair]:
+        """Counts of each set, dealt to the devices in turn. own: each set's adjustment"""
+        count = len(self._shards)
+        found: list[Pair | None] = [None] * len(sets)
+
+        def work(place: int) -> tuple[int, list[Pair]]:
+            return place, self._shards[place].evaluate(params, sets[place::count], own[place::count], temperatures)
+
+        for place, pairs in self._on_all(work):
+            found[place::count] = pairs
+        return [pair for pair in found if pair is not None]
+
+    def _shares(self, stores: Sequence[str]) -> list[list[Store]]:
+        """The stores that have images, largest first, dealt to the devices in turn."""
+        opened = [(store, self._federation.stores[store].train) for store in stores]
+        ordered = sorted((item for item in opened if len(item[1])), key=lambda item: -len(item[1]))
+        return [ordered[place :: len(self._shards)] for place in range(len(self._shards))]
+
+    def _on_all(self, work: Callable[[int], Result]) -> Iterator[Result]:
+        """Results of `work` for each device, as they come."""
+        if len(self._shards) == 1:
+            yield work(0)
+            return
+        for done in as_completed([self._threads.submit(work, place) for place in range(len(self._shards))]):
+            yield done.result()
+
+
+def _check(start: Start) -> None:
+    """Raises ConfigError for what stores cannot have each for itself if they take their steps together."""
+    config, advice = start.plan.config, "use --engine sequential."
+    if config.train.seconds:
+        raise ConfigError(
+            f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose stores take their steps"
+            f" together, so that none is slower than others; {advice}"
+        )
+    if strategies.build(config.strategy, start.layout).personal():
+        raise ConfigError(
+            f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the engine batched begins all"
+            f" stores with the same model; {advice}"
+        )
+
+
+def _devices(chosen: torch.device) -> list[torch.device]:
+    """All CUDA devices for "cuda" without a number, else the one chosen."""
+    if chosen.type == "cuda" and chosen.index is None:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [chosen]

@@ -1,0 +1,73 @@
+"""How many stores fit on a device at once."""
+
+import torch
+from torch import Tensor
+
+from common.training.fit import Network
+from simulations.engines.batched.network import StackedNetwork
+
+SHARE = 0.8  # of the free memory of a CUDA device: the allocator's pieces do not fit without gaps
+CPU_BUDGET = 1 << 30  # bytes of activations and gradients on a CPU, where a larger group is no quicker
+VECTORS = 8  # a store's float32 vectors: weights, gradient, its pieces, two moments, the result, a strategy's two
+KEPT = 0.3  # of the free memory of a CUDA device: updates that take more are kept on the host
+SMALL = 1 << 30  # bytes of updates for which nobody looks how much is free
+
+
+def stores_that_fit(network: Network, width: int) -> int:
+    """How many stores, at least 1, can step together in batches of `width` images."""
+    if network.device.type == "cuda":
+        try:
+            _probe(network, width, 1)  # cuBLAS and cuDNN take workspaces at first use, which are no store's own
+            one, two = (_peak(network, width, stores) for stores in (1, 2))
+        except torch.OutOfMemoryError:
+            return 1
+        own = two - one
+        budget = (SHARE - KEPT) * _free(network.device) - (one - own)
+    else:
+        own, budget = _saved(network, width), float(CPU_BUDGET)
+    own += VECTORS * network.vector.numel() * network.vector.element_size()
+    return max(1, int(budget // own))
+
+
+def home_of_updates(network: Network, stores: int) -> torch.device:
+    """Where the updates of `stores` are kept until they are aggregated: on the device if there is room."""
+    size = stores * network.vector.numel() * network.vector.element_size()
+    if network.device.type == "cuda" and size > SMALL and size > KEPT * _free(network.device):
+        return torch.device("cpu")
+    return network.device
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that the device has left, with what torch's allocator holds but does not use."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def _peak(network: Network, width: int, stores: int) -> int:
+    """Bytes that a CUDA device needs for one step beyond what it holds already."""
+    before = torch.cuda.memory_allocated(network.device)
+    torch.cuda.reset_peak_memory_stats(network.device)
+    _probe(network, width, stores)
+    return torch.cuda.max_memory_allocated(network.device) - before
+
+
+def _saved(network: Network, width: int) -> int:
+    """Bytes of what one store's forward pass keeps for the backward pass, and as much again for gradients."""
+    sizes: dict[int, int] = {}
+
+    def weigh(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
+        _probe(network, width, 1)
+    return 2 * sum(sizes.values())
+
+
+def _probe(network: Network, width: int, stores: int) -> None:
+    stacked, spec = StackedNetwork(network, stores), network.spec
+    stacked.address([0] * stores)
+    shape = (stores * width, spec.channels, spec.image_size, spec.image_size)
+    pixels = torch.zeros(shape, device=network.device).contiguous(memory_format=torch.channels_last)
+    stacked.gradient(stacked.logits(pixels).float().square().sum())

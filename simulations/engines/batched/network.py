@@ -1,0 +1,140 @@
+"""One network for many stores: the layers that train hold a set of weights per store."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common import models
+from common.errors import ConfigError
+from common.models import dropout
+from common.models.spec import ModelSpec
+from common.parameters.layout import Layout
+from common.training.fit import Network
+from simulations.engines.batched.layers import STACKED, Stacked
+
+
+def is_stackable(spec: ModelSpec) -> bool:
+    """Whether many stores can train this network at once."""
+    return not spec.tells_turns and fault_of(spec) is None
+
+
+def fault_of(spec: ModelSpec) -> str | None:
+    """The kind of layer for which many stores cannot train this network at once, or None if they can."""
+    with torch.device("meta"):  # shapes alone
+        module = models.build(spec)
+    return fault(module, Layout.of(module))
+
+
+def fault(module: nn.Module, layout: Layout) -> str | None:
+    """The kind of layer for which many stores cannot train `module` at once, or None if they can."""
+    models.set_training(module, mode=True)
+    for prefix, layer in module.named_modules():
+        own = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
+        travels = own & set(layout.names)
+        if travels and (type(layer) not in STACKED or travels < own):
+            return type(layer).__name__
+        if layer.training and _draws(layer):
+            return type(layer).__name__
+    return None
+
+
+def check(network: Network) -> None:
+    """Raises ConfigError if many stores cannot train `network` at once."""
+    if network.spec.tells_turns:
+        raise ConfigError("The engine batched cannot train for train.objective=turns; use --engine sequential.")
+    if kind := fault(network.module, network.layout):
+        raise ConfigError(
+            f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched cannot train many"
+            " stores at once; use --engine sequential, or model.norm=group if it is for batch norm."
+        )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a stacked layer's tensor lies in a store's vector."""
+
+    layer: Stacked
+    name: str
+    start: int
+    shape: torch.Size
+
+    def of(self, vectors: Tensor) -> Tensor:
+        """Its view of `vectors` [S, P], for autograd a leaf: [S, *shape]."""
+        piece = vectors[:, self.start : self.start + self.shape.numel()]
+        return piece.view(len(vectors), *self.shape).detach().requires_grad_()
+
+
+class StackedNetwork:
+    """`network` with weights for up to `stores` stores.
+
+    weights: float32 [stores, P], one row a store; write to it to load
+    stores:  S, how many of them take part at present: the first rows
+
+    The network must be stackable: see `check`.
+    """
+
+    def __init__(self, network: Network, stores: int) -> None:
+        root = nn.ModuleDict({"network": copy.deepcopy(network.module)})  # the network itself may be one layer
+        models.set_training(root, mode=True)
+        layers = _stack(root, set(network.layout.names), "")
+        self.module, self.weights = root["network"], network.vector.expand(stores, -1).clone()
+        self._gradient = torch.empty_like(self.weights)
+        self._places = []
+        start = 0
+        for name, shape in zip(network.layout.names, network.layout.shapes, strict=True):
+            prefix, _, leaf = name.rpartition(".")
+            self._places.append(_Place(layers[prefix], leaf, start, shape))
+            start += shape.numel()
+        self.narrow(stores)
+
+    def narrow(self, stores: int) -> None:
+        """Let only the first `stores` rows take part, until told otherwise."""
+        self.stores = stores
+        self._leaves = [place.of(self.weights[:stores]) for place in self._places]
+        for place, leaf in zip(self._places, self._leaves, strict=True):
+            setattr(place.layer, place.name, leaf)
+        dropout.narrow(self.module, stores)
+
+    def address(self, seeds: list[int]) -> None:
+        """Start local trainings whose dropout has these seeds, one per store (at most as many as there are rows)."""
+        padded = seeds + [0] * (len(self.weights) - len(seeds))  # one shape, so that the keys stay where they are
+        dropout.address(self.module, padded, self.weights.device)
+        self.narrow(len(seeds))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Class scores [S * B, C] of normalised images [S * B, channels, H, W], store by store."""
+        scores: Tensor = self.module(pixels)
+        return scores
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """dloss/dweights [S, P]: each store's own if `loss` is a sum over stores; overwritten by the next call."""
+        pieces = torch.autograd.grad(loss, self._leaves)
+        return torch.cat([piece.flatten(1) for piece in pieces], dim=1, out=self._gradient[: self.stores])
+
+
+def _stack(module: nn.Module, travelling: set[str], prefix: str) -> dict[str, Stacked]:
+    """Replace, in place, the layers below `module` whose tensors travel; the new ones by their names."""
+    layers: dict[str, Stacked] = {}
+    for name, child in module.named_children():
+        path = f"{prefix}{name}.".removeprefix("network.")
+        if any(path + own in travelling for own, _ in _tensors(child)):
+            stacked = STACKED[type(child)](child)
+            setattr(module, name, stacked) if not isinstance(module, nn.ModuleDict) else module.update({name: stacked})
+            layers[path.removesuffix(".")] = stacked
+        else:
+            layers |= _stack(child, travelling, path)
+    return layers
+
+
+def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
+    """A layer's own parameters and floating-point buffers."""
+    buffers = [(name, buffer) for name, buffer in layer.named_buffers(recurse=False) if buffer.is_floating_point()]
+    return [*layer.named_parameters(recurse=False), *buffers]
+
+
+def _draws(layer: nn.Module) -> bool:
+    """Whether a layer draws from torch's generator, which knows nothing of stores."""
+    kinds = (nn.Dropout1d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+    return (isinstance(layer, kinds) or type(layer).__name__ == "StochasticDepth") and getattr(layer, "p", 0) > 0

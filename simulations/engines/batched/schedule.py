@@ -1,0 +1,92 @@
+"""What a group of stores does in a round, step by step, settled before it begins.
+
+Each store goes through its images in the order that `common.training.fit.fit` would take, from the same
+addresses. Stores come in order of falling size: those still at work at any step are the first ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.config import RunConfig
+from common.images.augment import Stream, width
+from common.seeding import rng
+from common.training.loss import batches
+
+
+class Inputs(NamedTuple):
+    """What one step works on.
+
+    rows:   int64 [S, B], the images; places that are not needed hold any image
+    shares: float32 [S, B], of an image in its store's mean loss: 1 / images, or 0 if it is not needed
+    counts: float32 [S], images that count for the loss reported: those of the last epoch
+    draws:  float64 [S, B, D], numbers for augmentation; see `common.images.augment.Stream`
+    """
+
+    rows: Tensor
+    shares: Tensor
+    counts: Tensor
+    draws: Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All steps of a group: `Inputs` with a leading dimension K, and how much of each step is needed.
+
+    steps:  of each store
+    stores: at each step, stores that are still at work
+    widths: at each step, images in the largest batch
+    """
+
+    inputs: Inputs
+    steps: list[int]
+    stores: list[int]
+    widths: list[int]
+
+    def at(self, step: int) -> Inputs:
+        """Views of what `step` needs."""
+        stores, width = self.stores[step], self.widths[step]
+        rows, shares, counts, draws = (tensor[step, :stores] for tensor in self.inputs)
+        return Inputs(rows[:, :width], shares[:, :width], counts, draws[:, :width])
+
+    def to(self, device: torch.device) -> "Schedule":
+        """The same on `device`; the copy to a CUDA device does not wait for what is under way there."""
+        if device.type != "cuda":
+            return Schedule(Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths)
+        moved = Inputs(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self.inputs))
+        return Schedule(moved, self.steps, self.stores, self.widths)
+
+
+def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool) -> Schedule:
+    """The schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
+
+    keep_pairs: see `common.training.loss.batches`
+    """
+    train, seed = config.train, config.run.seed
+    sizes = [[len(part) for part in batches(rows, train.batch, keep_pairs)] for _, rows in stores]
+    steps = [len(of_epoch) * train.passes for of_epoch in sizes]
+    assert steps == sorted(steps, reverse=True), steps
+    shape = (max(steps), len(stores), max(map(max, sizes)))
+    numbers = width(config.data)
+    rows, shares = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
+    counts, draws = np.zeros(shape[:2], dtype=np.float32), np.zeros((*shape, numbers))
+    widths = np.zeros(shape[0], dtype=np.int64)
+    for place, (name, own) in enumerate(stores):
+        lengths = np.array(sizes[place] * train.passes)
+        step = np.repeat(np.arange(len(lengths)), lengths)
+        slot = np.arange(len(step)) - np.repeat(lengths.cumsum() - lengths, lengths)
+        order = rng(seed, "order", round, name)
+        rows[step, place, slot] = np.concatenate([own[order.permutation(len(own))] for _ in range(train.passes)])
+        shares[step, place, slot] = 1 / lengths[step]
+        counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
+        np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])
+        if numbers:
+            draws[step, place, slot] = Stream(config.data, seed, round, name).take(len(step))
+    at_work = [sum(own > step for own in steps) for step in range(shape[0])]
+    inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
+    return Schedule(inputs, steps, at_work, widths.tolist())

@@ -1,0 +1,1 @@
+"""The engine that spreads a cohort over a Ray cluster."""

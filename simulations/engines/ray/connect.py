@@ -1,0 +1,78 @@
+"""The engine `ray`: connects to a cluster, and only then imports what needs Ray."""
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import ConfigError, NetworkError
+from server.training.setup import Start
+from simulations.federation.federation import Federation
+
+if TYPE_CHECKING:
+    from simulations.engines.ray.engine import RayEngine
+
+# Ray reads these when it is imported: nothing is reported home, `uv run` is not repeated on the nodes, and no
+# warning of what other versions do.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# The one setting that makes Ray stay on the loopback interface. Without it, it puts the machine's address in the
+# place of 127.0.0.1 and listens on all interfaces, where whoever reaches its ports can run code.
+STAY_HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANSWER = 5.0  # seconds in which a cluster must answer
+
+
+def build(federation: Federation, start: Start, states: Path) -> "RayEngine":
+    """The engine, on the cluster that the settings name. Raises what `connect` raises, RunError."""
+    connect(start.plan.config.run.ray_address)
+    from simulations.engines.ray.engine import RayEngine
+
+    return RayEngine(federation, start, states)
+
+
+def connect(address: str) -> None:
+    """Join the Ray cluster at HOST:PORT, or the one that runs on this machine ("auto"), or start one here ("").
+
+    Raises ConfigError for an address of another form, NetworkError if there is no cluster to be had.
+    """
+    host = _check_answers(address) if address not in ("", "auto") else ""
+    os.environ.update(ENVIRONMENT | (STAY_HERE if not address or host in LOOPBACK else {}))
+    import ray
+
+    try:
+        ray.init(
+            address or "local",
+            namespace=f"fedshelf-{os.getpid()}",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, AssertionError) as error:
+        advice = "this machine must be a node of the cluster: `ray start --head`, or `ray start --address HEAD:PORT`"
+        raise NetworkError(f"Cannot use Ray ({address or 'started here'}): {advice}. Ray says: {error}") from error
+
+
+def _check_answers(address: str) -> str:
+    """Ask first, for Ray tries for more than a minute and then ends the process; returns the host."""
+    host, _, digits = address.rpartition(":")
+    host, port = host.strip("[]"), int(digits) if digits.isdigit() else 0
+    if not host or not 0 < port < 65536:
+        raise ConfigError(f"Setting run.ray_address got {address!r}; expected HOST:PORT of a Ray cluster, or auto.")
+    try:
+        with socket.create_connection((host, port), ANSWER) as peer:
+            # A Ray head speaks gRPC, so HTTP/2: it answers our preface with a frame of type SETTINGS (RFC 9113, 3.4).
+            peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            answer = peer.recv(9, socket.MSG_WAITALL)
+    except OSError as error:
+        raise NetworkError(
+            f"No Ray cluster answers at {address} ({error}): start one with `ray start --head`, and give the address"
+            " that this prints."
+        ) from error
+    if answer[3:4] != b"\x04":
+        raise NetworkError(f"What answers at {address} is not Ray; give the address that `ray start --head` printed.")
+    return host

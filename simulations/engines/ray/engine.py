@@ -1,0 +1,162 @@
+"""The engine that spreads a cohort over a Ray cluster of several machines.
+
+Workers are actors that hold a resident network. The data set lies once on every node, in Ray's object
+store; a round's global model is put there once, and updates come back through it. Flower's own
+simulation sends weights as messages to every client instead, and loads the data at each actor.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from client.worker.state_store import StateStore
+from common import strategies
+from common.errors import RunError
+from common.images.types import Images
+from common.metrics.counts import Counts, merge
+from common.protocol.messages import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from common.strategies.shared.class_skew import adjustment
+from server.training.setup import Start
+from simulations.engines.ray.worker import (
+    Arrays,
+    EvaluateJob,
+    Model,
+    Selection,
+    Setup,
+    Trained,
+    TrainJob,
+    arrays,
+    tensors,
+)
+from simulations.engines.ray.workers import Crew
+from simulations.engines.sequential import CHUNK, parcels
+from simulations.federation.answers import load_state, save_state
+from simulations.federation.federation import Federation
+
+LOST = "its worker died again and again; perhaps the node has too little memory"
+
+
+class RayEngine:
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+
+    Ray must be connected. states: where strategies keep what stores remember; it stays on this machine
+    """
+
+    def __init__(self, federation: Federation, start: Start, states: Path) -> None:
+        config = start.plan.config.run
+        self._federation, self._plan, self._states = federation, start.plan, StateStore(states)
+        self._infos = federation.infos()
+        self._personal = bool(strategies.build(start.plan.config.strategy, start.layout).personal())
+        self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
+        share = config.gpus_per_worker or float(config.device.startswith("cuda"))
+        frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
+        self._crew = Crew(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        """All of them, but those set aside."""
+        return self._infos
+
+    def resting(self) -> float:
+        """0: simulated stores never rest."""
+        return 0.0
+
+    def held_back(self) -> Mapping[str, str]:
+        """None: simulated stores are never busy otherwise."""
+        return {}
+
+    def set_aside(self, store: str, why: str) -> None:
+        """Leave the store out; there is nobody to tell."""
+        self._infos.leave_out(store)
+
+    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Nothing: an evaluation is cut into jobs for all workers, and is short beside a round."""
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        """Largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
+        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
+
+        detached = DetachedOrder.of(order, "plan", "params", "extras")
+
+        def prepare(number: int) -> TrainJob:
+            store = largest_first[number]
+            images = self._select(self._federation.stores[store].train)
+            return TrainJob(store, detached, images, self._kept(store, order.round))
+
+        model = Model(order.params.numpy(), arrays(order.extras))
+        for number, answer in self._crew.run(len(stores), prepare, model):
+            assert not isinstance(answer, list)
+            if isinstance(answer, Trained):
+                yield self._received(answer, order)
+            else:
+                yield answer or Failure(largest_first[number], "unavailable", LOST)
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+        """Many small stores make one job. Raises RunError."""
+        parts = list(parcels(stores, [getattr(self._infos[store], order.split) for store in stores], CHUNK))
+        detached = DetachedOrder.of(order, "plan", "params")
+
+        def prepare(number: int) -> EvaluateJob:
+            held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
+            images = tuple(map(self._select, held_out))
+            own = self._own(parts[number], order), self._adjustments(parts[number])
+            return EvaluateJob(parts[number], detached, images, *own)
+
+        for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
+            assert answer is None or isinstance(answer, list)
+            yield from answer or [Failure(store, "unavailable", LOST) for store in parts[number]]
+
+    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
+        test = self._federation.test
+        assert test is not None
+        parts = torch.arange(len(test)).split(CHUNK)
+        order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
+        detached = DetachedOrder.of(order, "plan", "params")
+
+        def prepare(number: int) -> EvaluateJob:
+            return EvaluateJob(("",), detached, (self._select(test.select(parts[number])),), {}, {})
+
+        counted: dict[int, Counts] = {}
+        for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
+            part = answer[0] if isinstance(answer, list) else Failure("", "unavailable", LOST)
+            if isinstance(part, Failure):
+                raise RunError(f"The server's test images cannot be judged on the Ray cluster: {part.reason}.")
+            counted[number] = part.counts
+        return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
+
+    def close(self) -> None:
+        """End the workers; a cluster that was there before stays."""
+        self._crew.close()
+        ray.shutdown()
+
+    def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays | Failure]:
+        """What stores remember after the order's round, if parts of the model are their own."""
+        return {store: self._kept(store, order.round + 1) for store in stores} if self._personal else {}
+
+    def _kept(self, store: str, round: int) -> Arrays | Failure:
+        """Return the state of a store before `round`, or its failure to read it."""
+        state = load_state(self._states, self._plan.run_id, store, round)
+        return state if isinstance(state, Failure) else arrays(state)
+
+    def _adjustments(self, stores: Sequence[str]) -> Arrays:
+        """Those of the stores that have one."""
+        found = {store: adjustment(self._federation.stores[store].train, self._plan) for store in stores}
+        return arrays({store: added for store, added in found.items() if added is not None})
+
+    def _select(self, images: Images) -> Selection:
+        """The images for a job, their array put into the object store when it is first seen."""
+        key = images.pixels.data_ptr(), images.labels.data_ptr()
+        if key not in self._placed:  # keeping the images, so that their addresses stay their own
+            self._placed[key] = (images, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
+        return Selection(self._placed[key][1], images.rows.numpy())
+
+    def _received(self, answer: Trained, order: TrainOrder) -> Update | Failure:
+        """The update with its arrays, after keeping what the store remembers."""
+        if answer.state and (failed := save_state(self._states, order, answer.update.store, tensors(answer.state))):
+            return failed
+        return replace(answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras))

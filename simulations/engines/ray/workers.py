@@ -1,0 +1,176 @@
+"""The workers of the engine `ray` on a cluster whose nodes come and go."""
+
+import logging
+import signal
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from common.errors import RunError
+from simulations.engines.ray.schedule import DEATHS, Work, deal, places
+from simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
+
+LOG = logging.getLogger("fedshelf.ray")
+LOOK = 1.0  # seconds without an answer after which the cluster is looked at again
+PATIENCE = 30.0  # seconds to wait for nodes when there is none that a worker fits on
+START = 180.0  # seconds to wait for the first worker to come up: the first import of torch on a node is slow
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker: `coming` until it has said what it has installed; then its jobs, the present one first."""
+
+    actor: Any
+    node: str
+    coming: Any
+    jobs: deque[tuple[Any, int]] = field(default_factory=deque)
+
+    @property
+    def expected(self) -> Any:
+        """The reference that says something next, or None."""
+        if self.coming is not None:
+            return self.coming
+        return self.jobs[0][0] if self.jobs else None
+
+
+class Crew:
+    """One worker for each CPU, or each `share` of a GPU, of every node."""
+
+    def __init__(self, setup: Setup, share: float) -> None:
+        self._setup, self._share, self._installed = ray.put(setup), share, installed()
+        self._shell: Any = ray.remote(_shell())
+        self._hands: list[Hand] = []
+        self._failed: Counter[str] = Counter()  # node -> workers in a row that died while they came up
+        self._founders = frozenset(places(ray.nodes(), share))
+        self._reconcile()
+
+    def run(self, count: int, prepare: Callable[[int], Job], model: Model) -> Iterator[tuple[int, Answer | None]]:
+        """Jobs 0 to `count` - 1 and their answers, as they come; None if workers died over a job again and again.
+
+        Raises RunError if no worker is left, or a node of the beginning has something else installed.
+        """
+        work, shared, manned = Work(count), ray.put(model), time.monotonic()
+        self._reconcile()
+        while work.unanswered:
+            ready = [hand for hand in self._hands if hand.coming is None]
+            for place in deal(work.waiting, [len(hand.jobs) for hand in ready]):
+                job = work.take()
+                ready[place].jobs.append((ready[place].actor.work.remote(prepare(job), shared), job))
+            if ready:
+                manned = time.monotonic()
+            elif time.monotonic() - manned > (START if self._hands else PATIENCE):
+                raise self._deserted(time.monotonic() - manned)
+            for answer in self._next(work):
+                work.answered()
+                yield answer
+
+    def close(self) -> None:
+        """End all workers."""
+        for hand in self._hands:
+            ray.kill(hand.actor)
+        self._hands = []
+
+    def _reconcile(self) -> None:
+        """Call workers to where they are missing; forget idle ones of nodes that left (busy ones report it)."""
+        fitting = places(ray.nodes(), self._share)
+        self._hands = [hand for hand in self._hands if hand.node in fitting or hand.expected is not None]
+        present = Counter(hand.node for hand in self._hands)
+        for node, count in fitting.items():
+            if self._failed[node] < DEATHS:
+                self._hands += [self._call(node) for _ in range(count - present[node])]
+
+    def _call(self, node: str) -> Hand:
+        """Start a worker."""
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        actor = self._shell.options(num_cpus=1, num_gpus=self._share, scheduling_strategy=there).remote()
+        return Hand(actor, node, actor.begin.remote(self._installed, [self._setup]))
+
+    def _next(self, work: Work) -> Iterator[tuple[int, Answer | None]]:
+        """What is heard next from anyone, if it brings an answer."""
+        expected = {hand.expected: hand for hand in self._hands if hand.expected is not None}
+        if not expected:
+            time.sleep(LOOK)
+        heard = ray.wait(list(expected), timeout=LOOK)[0] if expected else []
+        if not heard:
+            self._reconcile()
+        for hand in [expected[reference] for reference in heard]:
+            try:
+                said = ray.get(hand.expected)
+            except RayTaskError as error:
+                raise AssertionError(f"in a worker of the Ray cluster: {error}") from None
+            except RayError:  # its process or its node has died
+                hopeless = self._bury(hand, work)
+                if hopeless is not None:
+                    yield hopeless, None
+                continue
+            if hand.coming is None:
+                yield hand.jobs.popleft()[1], said
+            else:
+                self._welcome(hand, *said)
+
+    def _bury(self, hand: Hand, work: Work) -> int | None:
+        """Drop a dead worker, give its jobs back and call another; returns the job that is beyond hope, if any."""
+        ray.kill(hand.actor)
+        self._hands.remove(hand)
+        if hand.coming is not None:
+            self._failed[hand.node] += 1
+        hopeless = work.lost([job for _, job in hand.jobs])
+        self._reconcile()
+        return hopeless
+
+    def _welcome(self, hand: Hand, host: str, found: str) -> None:
+        """Let a new worker begin, or leave its node out if it has something else installed."""
+        hand.coming = None
+        self._failed[hand.node] = 0
+        if found == self._installed:
+            return
+        sentence = (
+            f"Node {host} of the Ray cluster has {found}; this machine has {self._installed}. One seed gives one"
+            " result only if all have the same: install it there."
+        )
+        if hand.node in self._founders:
+            raise RunError(sentence)
+        LOG.warning("%s The node is left out.", sentence)
+        self._failed[hand.node] = DEATHS
+        for other in [other for other in self._hands if other.node == hand.node]:
+            ray.kill(other.actor)
+            self._hands.remove(other)
+
+    def _deserted(self, seconds: float) -> RunError:
+        whole, free = ray.cluster_resources(), ray.available_resources()
+        told = [f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s free" for kind in ("CPU", "GPU")]
+        told.append(f"{sum(count >= DEATHS for count in self._failed.values())} nodes left out as unfit")
+        return RunError(
+            f"The Ray cluster has no worker left for this run, and none came within {seconds:.0f} s"
+            f" ({', '.join(told)}): start nodes or free them, and go on with --resume."
+        )
+
+
+def _shell() -> type:
+    """The class of the workers' actors. A local class travels as code: a node without Fedshelf can say so."""
+
+    class Shell:
+        def begin(self, expected: str, setup: list[Any]) -> tuple[str, str]:
+            """Make the worker if this node has what is expected; returns the node's name and what it has."""
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+            try:
+                from simulations.engines.ray.worker import Worker, installed
+            except ImportError as error:
+                return socket.gethostname(), f"no usable Fedshelf ({error})"
+            found = installed()
+            if found == expected:
+                self.worker = Worker(ray.get(setup[0]))
+            return socket.gethostname(), found
+
+        def work(self, job: Any, model: Any) -> Any:
+            """See `Worker.work`."""
+            return self.worker.work(job, model)
+
+    return Shell

@@ -1,0 +1,1 @@
+"""A data set given to stores: what a simulation trains on."""

@@ -1,0 +1,61 @@
+"""Answers of simulated stores: what a real one would send, its failure included.
+
+A fault in the program stays an exception.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from client.failures import failure_of
+from client.worker.state_store import States
+from client.worker.worker import Trainer
+from common.errors import FedshelfError
+from common.images.types import Images
+from common.parameters.layout import Tensors
+from common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+
+# What may happen to a single store, and must end nobody else's round.
+_EXPECTED = (FedshelfError, OSError, torch.OutOfMemoryError)
+
+
+def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Update | Failure:
+    """Let a store train on its `images`."""
+    try:
+        return trainer.train(order, store, images)
+    except _EXPECTED as error:
+        return failure_of(store, error)
+
+
+def evaluate(
+    trainer: Trainer, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None]
+) -> list[Evaluation | Failure]:
+    """Let stores judge on their images, in the order of `sets`; where one fails, each is asked alone.
+
+    adjustments: of each store, see `common.strategies.shared.class_skew`
+    """
+    try:
+        return list(trainer.evaluate(order, sets, adjustments))
+    except _EXPECTED as error:
+        if len(sets) == 1:
+            return [failure_of(store, error) for store in sets]
+        alone = [{store: images} for store, images in sets.items()]
+        return [answer for each in alone for answer in evaluate(trainer, order, each, adjustments)]
+
+
+def load_state(states: States, run_id: str, store: str, round: int) -> Tensors | Failure:
+    """Read what a store remembers before `round`, where another process trains it."""
+    try:
+        return states.load(run_id, store, round)
+    except _EXPECTED as error:
+        return failure_of(store, error)
+
+
+def save_state(states: States, order: TrainOrder, store: str, state: Tensors) -> Failure | None:
+    """Keep what a store remembers after an order that another process carried out."""
+    try:
+        states.save(order, store, state)
+    except _EXPECTED as error:
+        return failure_of(store, error)
+    return None

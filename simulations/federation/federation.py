@@ -1,0 +1,150 @@
+"""A data set dealt to stores: what a simulation trains on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from common.classes.spelling import reading_order
+from common.config import DataConfig, RunConfig
+from common.errors import DataError
+from common.images.decoding.decode import PixelFormat
+from common.images.folder.scan import is_table
+from common.images.types import Images, StoreData
+from common.models.spec import TURNS
+from common.protocol.messages import StoreInfo
+from common.seeding import rng
+from common.training.rotation_task import assign
+from simulations.datasets import Dataset, load
+from simulations.federation.partitioned import Dealt, Parts
+from simulations.partitions import parse, partition
+from simulations.partitions.folder import open_stores
+from simulations.partitions.matching_split import follow
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Stores and the server's test set; nothing is copied, a store is a selection of rows and made when asked for.
+
+    classes:  ordered names, the same for all stores
+    stores:   name -> images, in order of the names
+    test:     the server's test set, or None if the data has none
+    table:    name -> training images of each class, in the order of `classes`
+    left_out: what was not used and why, for a person; empty if all was used
+    """
+
+    classes: tuple[str, ...]
+    stores: Mapping[str, StoreData]
+    test: Images | None
+    table: Mapping[str, list[int]]
+    left_out: str
+
+    def infos(self) -> "Infos":
+        """What each store has, as a real one would say it."""
+        return Infos(self)
+
+
+def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
+    """Open the data set of `config.data` in one pixel format and deal it to stores.
+
+    The partition "folder" takes the stores as they are. Any other deals the training images, and the
+    data set's validation images in the same proportions; where it has none, each store keeps the share
+    `data.holdout` of its training images for validation. Its test images become the server's.
+
+    Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`. There must be images of at
+    least two classes to train on: of a single one, a model that knows nothing is always right.
+    """
+    federation = _build(config, PixelFormat(image_size, channels, config.data.denoise))
+    counts = [sum(of_class) for of_class in zip(*federation.table.values(), strict=True)]
+    trained = [name for name, images in zip(federation.classes, counts, strict=True) if images]
+    if len(trained) < 2:
+        raise DataError(
+            f"{config.data.dataset} has training images of {len(trained)} product class(es)"
+            f" ({', '.join(trained) or 'none'}); a classifier needs at least two: add photos of other products, each in"
+            " a folder of its own."
+        )
+    return federation
+
+
+def _build(config: RunConfig, form: PixelFormat) -> Federation:
+    """`build` of whatever there is."""
+    turns = config.train.objective == "turns"
+    data = config.data.model_copy(update={"classes": ()}) if turns else config.data
+    if parse(config.data.partition) is None:
+        path = Path(config.data.dataset)
+        if not path.is_dir() and not is_table(path):
+            raise DataError(
+                "Partition folder expects data.dataset to be a folder of stores, or a CSV file with a column store; "
+                f"got {str(path)!r}."
+            )
+        found = open_stores(path, form, data, turns=turns)
+        table = {
+            name: torch.bincount(store.train.targets(), minlength=len(found.classes)).tolist()
+            for name, store in found.stores.items()
+        }
+        told = _with_untrained(found.left_out, found.classes, table)
+        return Federation(found.classes, found.stores, found.test, table, told)
+    dataset = load(data, form)
+    stores, test, classes = _deal(dataset, data, config.run.seed), dataset.test, dataset.classes
+    if turns:
+        stores, test, classes = stores.changed(assign), test and assign(test), TURNS
+    table = stores.table(len(classes))
+    return Federation(classes, stores, test, table, _with_untrained(dataset.left_out, classes, table))
+
+
+def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
+    """Return the text on what was left out, followed by the classes of which no store has training images."""
+    totals = [sum(column) for column in zip(*table.values(), strict=True)]
+    untrained = [classes[place] for place in reading_order(classes) if not totals[place]]
+    told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
+    return "\n".join(filter(None, (left_out, told)))
+
+
+def store_names(count: int) -> list[str]:
+    """store-0, store-1, ... padded with zeros to equal width."""
+    width = len(str(count - 1))
+    return [f"store-{number:0{width}}" for number in range(count)]
+
+
+def _deal(dataset: Dataset, data: DataConfig, seed: int) -> Dealt:
+    """The stores of a partition by label or size."""
+    names = store_names(data.stores)
+    labels = dataset.train.targets().numpy()
+    parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
+    train = Parts.of(dataset.train, parts)
+    if dataset.validation is None:
+        return Dealt(names, *train.hold_out(data.holdout, seed, names))
+    rows = follow(parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation"))
+    return Dealt(names, train, Parts.of(dataset.validation, rows))
+
+
+class Infos(Mapping[str, StoreInfo]):
+    """Each store's description, made when it is first asked for; of all stores but those left out."""
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation = federation
+        self._known: dict[str, StoreInfo] = {}
+        self._left_out: set[str] = set()
+
+    def leave_out(self, name: str) -> None:
+        """From now on this store is not there."""
+        self._left_out.add(name)
+
+    def __getitem__(self, name: str) -> StoreInfo:
+        if name in self._left_out:
+            raise KeyError(name)
+        if name not in self._known:
+            self._known[name] = self._describe(name)
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._federation.stores if name not in self._left_out)
+
+    def __len__(self) -> int:
+        return len(self._federation.stores) - len(self._left_out)
+
+    def _describe(self, name: str) -> StoreInfo:
+        data, counts = self._federation.stores[name], self._federation.table[name]
+        held = {label: images for label, images in zip(self._federation.classes, counts, strict=True) if images}
+        return StoreInfo(name, held, len(data.validation), len(data.test))

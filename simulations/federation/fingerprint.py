@@ -1,0 +1,143 @@
+"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run notices other images."""
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError
+from common.images.types import Images
+from common.wording import counted
+from server.formatting import whole
+from server.results.run_directory import RunDirectory
+from simulations.federation.federation import Federation
+
+FILE = "data.json"
+REMARK = "changed_data"  # in the history, of the first round with other images
+SERVER = "the server"
+DIGEST_BYTES = 8  # two images in 10^8 are taken for each other with a probability of 10^-4
+MOST = 5  # differences that a sentence names
+
+Fingerprint = dict[str, Any]
+"""Store -> split -> {"order": digest, "classes": {class: [images, digest]}}; `SERVER` has a split "test"."""
+
+
+def of(federation: Federation) -> Fingerprint:
+    """The content of all stores: of each split and class the number of images and a hash over their sorted hashes, and
+    of each split a hash over all in order, in which they are trained on.
+
+    An image's hash is that of its pixels as the model gets them: names of files and how they are packed are no matter.
+    """
+    hashes = _Hashes()
+    found = {
+        name: {
+            split: _of(hashes, images, federation.classes)
+            for split, images in (("train", data.train), ("validation", data.validation), ("test", data.test))
+            if len(images)
+        }
+        for name, data in federation.stores.items()
+    }
+    if federation.test is not None:
+        found[SERVER] = {"test": _of(hashes, federation.test, federation.classes)}
+    return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Differences between two fingerprints in words, store by store; empty if there are none."""
+    names = [*before, *(name for name in now if name not in before)]
+    found = []
+    for name in names:
+        if told := list(_of_store(before.get(name, {}), now.get(name, {}))):
+            found.append(f"{name} ({'; '.join(told)})")
+    return found
+
+
+def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[str]:
+    """Keep the fingerprint of a run that begins; of one that goes on, what differs from what it kept.
+
+    Raises DataError for a difference, with `advice` on what else can be done; without advice, it is returned.
+    """
+    path = directory.path / FILE
+    if not path.exists():
+        directory.write(FILE, now)
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    found = changes(before, now)
+    if found and advice:
+        more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
+        totals = f"{whole(_total(now))} images where there were {whole(_total(before))}"
+        raise DataError(
+            f"The data of {directory.path} changed since it began, {totals}: {', '.join(found[:MOST])}{more}. Put back"
+            f" what there was to get the same result, {advice}."
+        )
+    return found
+
+
+def keep(directory: RunDirectory, now: Fingerprint, changed: list[str]) -> None:
+    """Take `now` for what the run holds, once its history says what changed."""
+    if changed and any(record.get(REMARK) == changed for record in directory.history()):
+        directory.write(FILE, now)
+
+
+class _Hashes:
+    """The hash of each image, computed once for each array."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, NDArray[np.uint64]] = {}
+
+    def __call__(self, images: Images) -> NDArray[np.uint64]:
+        """Of the images of a set, uint64 [N]."""
+        place = images.pixels.data_ptr()
+        if place not in self._known:
+            rows = images.pixels.numpy().reshape(len(images.pixels), -1)
+            digests = b"".join(blake2b(row.data, digest_size=DIGEST_BYTES).digest() for row in rows)
+            self._known[place] = np.frombuffer(digests, dtype=np.uint64)
+        found: NDArray[np.uint64] = self._known[place][images.rows.numpy()]
+        return found
+
+
+def _of(hashes: _Hashes, images: Images, classes: tuple[str, ...]) -> dict[str, Any]:
+    """The fingerprint of one set."""
+    each, labels = hashes(images), images.targets().numpy()
+    order = np.lexsort((each, labels))
+    found, starts = np.unique(labels[order], return_index=True)
+    sorted_hashes = np.split(each[order], starts[1:])
+    return {
+        "order": _digest(each.tobytes() + labels.tobytes()),
+        "classes": {
+            classes[label]: [len(those), _digest(those.tobytes())]
+            for label, those in zip(found.tolist(), sorted_hashes, strict=True)
+        },
+    }
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _of_store(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the differences of a store's splits, in words."""
+    for split in ("train", "validation", "test"):
+        nothing: dict[str, Any] = {"order": "", "classes": {}}
+        old, new = before.get(split, nothing), now.get(split, nothing)
+        labels = sorted(old["classes"].keys() | new["classes"].keys())
+        told = [part for label in labels if (part := _of_class(label, old["classes"], new["classes"]))]
+        if told:
+            yield f"{split}: {', '.join(told)}"
+        elif old["order"] != new["order"]:
+            yield f"{split}: the same images in another order"
+
+
+def _of_class(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    (old, was), (new, now_is) = before.get(label, (0, "")), now.get(label, (0, ""))
+    if old != new:
+        return f"{label} {whole(new)} instead of {whole(old)}"
+    return f"{label} {counted(new, 'image')} as before, but not the same" if was != now_is else ""
+
+
+def _total(found: Mapping[str, Any]) -> int:
+    """Images of all stores and the server."""
+    return sum(count for store in found.values() for split in store.values() for count, _ in split["classes"].values())

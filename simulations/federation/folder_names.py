@@ -1,0 +1,37 @@
+"""Names of folders for classes: what every file system takes and every reader of folders takes for a class."""
+
+import itertools
+import re
+from collections.abc import Iterable
+
+from common.classes.spelling import normal
+from common.images.folder.scan import is_unlabelled
+from common.images.listing.split_names import split_named
+
+_LONGEST = 120  # characters: with a file name behind it, well within what Windows takes for a path
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+
+
+def folder_names(labels: Iterable[str]) -> dict[str, str]:
+    """Class -> folder, all different on disks that know no case, too.
+
+    Characters that a file system refuses become dashes; where that makes one name of two, the second gets a number.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in sorted(set(labels), key=lambda label: (_folder_name(label) != label, label)):
+        first = name = _folder_name(label)
+        for number in itertools.count(2):
+            if normal(name) not in taken:
+                break
+            name = f"{first} ({number})"
+        taken.add(normal(name))
+        names[label] = name
+    return names
+
+
+def _folder_name(label: str) -> str:
+    name = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", label).lstrip(".").strip()[:_LONGEST].rstrip(" .") or "-"
+    means_something = split_named(name) or is_unlabelled(name) or name.partition(".")[0].casefold() in _DEVICES
+    return f"{name} (class)" if means_something else name

@@ -1,0 +1,238 @@
+"""Write a data set out as one folder of image files per store, ready for real stores.
+
+    OUT/store-0/shirt/1.jpg     what `flower-client join --data OUT/store-0` takes
+    OUT/test/shirt/9.jpg        with `test`: what `flower-server start --test-data OUT/test` takes
+    OUT/store-0/unlabelled/7.jpg    with `labelled` below 1: photos whose class the store does not know
+    OUT/partition.json          who got how much of what
+    OUT/class-names.csv         where folders cannot be called as their classes are: FOLDER,CLASS
+
+`flower-simulation run --dataset OUT --partition folder` trains on the same stores.
+"""
+
+import csv
+import io
+import itertools
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common.classes.spelling import normal, spellings
+from common.config import DataConfig
+from common.errors import ConfigError, DataError
+from common.images.decoding.content_digests import digest_of, read_photo
+from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from common.images.decoding.parallel import in_order
+from common.images.folder.left_out import listed
+from common.images.folder.photo_folder import sort_out
+from common.images.folder.photo_splits import splits_of
+from common.images.folder.scan import UNLABELLED, Photo, scan
+from common.images.types import Images
+from common.seeding import rng
+from common.system.files import sync_directory, write_json, write_text
+from simulations import datasets
+from simulations.federation.federation import store_names
+from simulations.federation.folder_names import folder_names
+from simulations.partitions import parse, partition
+from simulations.partitions.folder import TEST
+
+Counts = dict[str, dict[str, int]]
+"""Folder -> class -> images."""
+
+CLASS_NAMES = "class-names.csv"
+
+
+@dataclass(frozen=True)
+class Written:
+    """The result of a split.
+
+    counts:   images that each folder got
+    left_out: text on photos that no folder got; empty if there are none
+    """
+
+    counts: Counts
+    left_out: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image that can be written.
+
+    label: its class; "" if that is not to be told
+    name:  of its file
+    write: writes it to a path
+    """
+
+    label: str
+    name: str
+    write: Callable[[Path], object]
+
+
+def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float = 1.0) -> Written:
+    """Deal the images to `data.stores` stores by `data.partition` and write all into `out`, wholly or not at all.
+
+    Training and validation images are dealt: a store splits its folder anew. With `test` the test
+    images are written as the server's test folder, without it they are not written. A folder of photos
+    that has no splits of its own is dealt whole, or with `test` less a tenth by content.
+    Of each store's images the share `labelled` keeps its class, chosen at random, and one at least.
+    Photos are copied as they are; other data sets become PNG files of `data.image_size` pixels.
+
+    A class whose name no folder can have, or that differs from another in what a file system does not tell apart, gets
+    a folder of another name, and `class-names.csv` says which is which.
+
+    Raises DataError if `out` exists and is not empty, cannot be
+    written, or the data set cannot be read or has no test images; ConfigError for an impossible partition.
+    """
+    if parse(data.partition) is None:
+        raise ConfigError("Partition folder is already written out; choose another, for example dirichlet:0.5.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is not empty; choose another folder, or remove it first.")
+    source = datasets.find(data)
+    if source.photos:
+        dealt, tested, left_out = _photos(source.photos, data, test=test)
+    else:
+        dealt, tested, left_out = _pictures(source, data, test=test)
+    if test and not tested:
+        raise DataError(f"Data set {source.name} has no test images to hold out; split it without a test folder.")
+    labels = np.unique([item.label for item in dealt], return_inverse=True)[1]
+    parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
+    names = store_names(data.stores)
+    folders = {
+        name: _forget([dealt[row] for row in part], labelled, rng(seed, "labelled", name))
+        for name, part in zip(names, parts, strict=True)
+    } | ({TEST: tested} if test else {})
+    counts = {
+        name: dict(sorted(Counter(item.label or UNLABELLED for item in items).items()))
+        for name, items in folders.items()
+    }
+    about = {"dataset": data.dataset, "partition": data.partition, "seed": seed, "images": counts}
+    try:
+        _write(folders, folder_names(item.label for item in dealt + tested), about, out)
+    except OSError as error:
+        raise DataError(f"Cannot write {out}: {error.strerror or error}. Nothing of it was kept.") from error
+    return Written(counts, left_out)
+
+
+def _forget(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
+    """The items, of which only the share `labelled` keep their class; the others are for the folder `unlabelled`."""
+    kept = max(1, round(labelled * len(items)))
+    forgotten = set(generator.permutation(len(items))[kept:].tolist())
+    return [replace(item, label="") if row in forgotten else item for row, item in enumerate(items)]
+
+
+def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
+    """The usable photos of a folder: those to deal, those to test on, and what is not used, in words."""
+    found = scan(root, data.classes)
+    usable, digests, unusable = sort_out(found.photos, list(in_order(_digest, found.photos)))
+    left_out = [*found.left_out, *unusable, *((photo.name, "without a class") for photo in found.unlabelled)]
+    are_split = any(photo.split for photo in usable)
+    splits = splits_of(usable, digests, data.split)
+    chosen = {} if data.classes else _spelt(usable, merge=data.merge_spellings)
+    dealt: list[Item] = []
+    tested: list[Item] = []
+    for photo, own in zip(usable, splits, strict=True):
+        item = Item(chosen.get(photo.label, photo.label), photo.path.name, partial(shutil.copyfile, photo.path))
+        (tested if own == "test" and (test or are_split) else dealt).append(item)
+    for item in dealt + tested:
+        if data.classes and item.label not in data.classes:
+            raise DataError(f"{root} has images of class {item.label!r}, which is not in data.classes.")
+    if not dealt:
+        raise DataError(f"{root} has no usable photo to deal to stores.")
+    told = [f"Left out {listed(sorted(left_out))}."] if left_out else []
+    return dealt, tested, " ".join([*told, *(f"{note}." for note in found.notes)])
+
+
+def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
+    """The one spelling of each class. Raises DataError for several that are not to be merged."""
+    counts = Counter(photo.label for photo in photos)
+    chosen = spellings({"": counts}, merge=merge)
+    return {label: chosen[normal(label)] for label in counts}
+
+
+def _digest(photo: Photo) -> bytes | NotUsableError:
+    """The hash of a photo's content, or the reason why it cannot be decoded."""
+    try:
+        content = read_photo(photo.path)
+        decode(content, PixelFormat(8))
+    except NotUsableError as error:
+        return error
+    return digest_of(content)
+
+
+def _pictures(source: datasets.Source, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
+    """The images of a data set that has no files of its own: those to deal, those to test on, and what is not used."""
+    size = data.image_size or source.native_size
+    if not size:
+        raise ConfigError(f"Images of {source.name} differ in size; choose one with data.image_size, for example 224.")
+    dataset = datasets.load(data, PixelFormat(size, source.channels, data.denoise))
+    items = {
+        name: _items(images, dataset.classes, name)
+        for name, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+        if images is not None
+    }
+    dealt, tested = items["train"] + items.get("validation", []), items.get("test", [])
+    return dealt, tested if test else [], dataset.left_out
+
+
+def _items(images: Images, classes: Sequence[str], split_name: str) -> list[Item]:
+    labels = images.targets().tolist()
+    width = len(str(len(labels)))
+    return [
+        Item(classes[label], f"{split_name}-{position:0{width}}.png", partial(_save, images, position))
+        for position, label in enumerate(labels)
+    ]
+
+
+def _save(images: Images, position: int, path: Path) -> None:
+    pixels = images.pixels[images.rows[position]].numpy()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, "PNG")
+
+
+def _write(folders: dict[str, list[Item]], names: dict[str, str], about: dict[str, object], out: Path) -> None:
+    """Fill a temporary folder beside `out`, then rename it. Raises OSError; then nothing is left.
+
+    names: class -> folder
+    """
+    aside = out.absolute().with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        aside.mkdir(parents=True)
+        tasks = [task for name, items in folders.items() for task in _targets(items, names, aside / name)]
+        for folder in {path.parent for _, path in tasks}:
+            folder.mkdir(parents=True)
+        for item, path in tasks:  # one after another: threads made creating files slower, not faster
+            item.write(path)
+        write_json(aside / "partition.json", about)
+        if any(label != name for label, name in names.items()):
+            write_text(aside / CLASS_NAMES, _table(names))
+        aside.replace(out.absolute())
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_directory(out.absolute().parent)
+
+
+def _table(names: dict[str, str]) -> str:
+    """CSV of FOLDER,CLASS, sorted by folder."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("folder", "class"), *sorted((f, c) for c, f in names.items())])
+    return text.getvalue()
+
+
+def _targets(items: Sequence[Item], names: dict[str, str], folder: Path) -> list[tuple[Item, Path]]:
+    """Where each image goes; a file name that a class has already, in any case, is numbered."""
+    taken: set[str] = set()
+    targets = []
+    for item in items:
+        first = path = folder / (names[item.label] if item.label else UNLABELLED) / item.name
+        for number in itertools.count(2):
+            if str(path).casefold() not in taken:
+                break
+            path = first.with_stem(f"{first.stem} ({number})")
+        taken.add(str(path).casefold())
+        targets.append((item, path))
+    return targets

@@ -1,0 +1,67 @@
+"""The partition table: who has how many images of what."""
+
+from statistics import median
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from common.classes.display_names import ProductNames, called
+from common.classes.spelling import reading_order
+from common.wording import printable
+from simulations.federation.federation import Federation
+
+MAX_STORES = 20
+
+
+def partition_table(federation: Federation, names: ProductNames, width: int) -> Table:
+    """Training images per store and class, or a summary where that would not fit `width` characters.
+
+    names: what people call the classes
+    """
+    if len(federation.table) > MAX_STORES:
+        return _summary(federation)
+    order = reading_order(federation.classes)
+    classes = [printable(called(names, label)) for label in federation.classes]
+    table = _table("Training images", "store", *(classes[place] for place in order), "all")
+    for name, counts in federation.table.items():
+        held = (str(counts[place]) if counts[place] else "·" for place in order)
+        table.add_row(name, *held, str(sum(counts)))
+    unbounded = Console(width=10_000)
+    fits = Measurement.get(unbounded, unbounded.options, table).maximum <= width
+    return table if fits else _by_store(federation, classes)
+
+
+def _by_store(federation: Federation, classes: list[str]) -> Table:
+    """One line a store where there are too many classes for columns."""
+    table = _table("Training images", "store", "images", "classes", "largest class", "its images")
+    for name, counts in federation.table.items():
+        largest = max(range(len(counts)), key=counts.__getitem__)
+        held = sum(count > 0 for count in counts)
+        table.add_row(name, str(sum(counts)), str(held), Text(classes[largest]), str(counts[largest]))
+    return table
+
+
+def _summary(federation: Federation) -> Table:
+    """Least, median and most over the stores."""
+    rows = list(federation.table.values())
+    measures = {
+        "images": [sum(counts) for counts in rows],
+        "classes": [sum(count > 0 for count in counts) for counts in rows],
+        "share of the largest class, %": [round(100 * max(counts) / max(1, sum(counts))) for counts in rows],
+    }
+    table = _table(f"Training images of {len(rows)} stores", "per store", "least", "median", "most")
+    for name, values in measures.items():
+        table.add_row(name, str(min(values)), f"{median(values):g}", str(max(values)))
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    """An empty table whose first column is never cut, the others being numbers."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True, min_width=len(first))
+    for name in others:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    return table

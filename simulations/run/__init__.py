@@ -1,0 +1,1 @@
+"""One simulated training, from settings to a run directory."""

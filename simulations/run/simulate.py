@@ -1,0 +1,135 @@
+"""One simulated training, from settings to a run directory."""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from common import strategies
+from common.classes import display_names
+from common.classes.display_names import ProductNames
+from common.config import RunConfig, flatten, resolve
+from common.errors import ConfigError, RunError
+from common.native import compiler
+from common.system import device
+from server.report import console as screen
+from server.results.run_directory import RunDirectory, free_name
+from server.training.resume_model import adopt
+from server.training.robustness_guarantee import check_cohort
+from server.training.run import StopRequest, Training
+from server.training.selection_images import ServerImages, divide
+from server.training.setup import Start, prepare, settle
+from server.updates.anomaly_detection import is_on, sample_of
+from server.updates.evaluator import judge_of
+from server.updates.gate import Gate
+from simulations import datasets, engines
+from simulations.federation import federation, fingerprint
+from simulations.federation.tables import partition_table
+
+NO_COMPILER = (
+    "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as long as with one,"
+    " and its results differ in the last digits."
+)
+CHANGED = "begin a new run, or go on with what there is now: --changed-data"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    settings:     flat settings, merged in the order of their precedence
+    began:        time.perf_counter() when the process started
+    changed_data: whether to resume with other images than the run began with
+    names:        what people call the classes; None: as the run to resume has it, else like their folders
+    """
+
+    settings: dict[str, Any]
+    resume: bool
+    began: float
+    changed_data: bool = False
+    names: ProductNames | None = None
+
+
+def simulate(request: Request, console: Console) -> dict[str, Any]:
+    """Run or resume one simulation; returns the summary. Raises FedshelfError."""
+    path, config = _place(request)
+    config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
+    source = datasets.find(config.data)
+    config = settle(config, source.native_size, source.channels)
+    stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
+    start = prepare(config, stores.classes, source.channels)
+    unknown = display_names.check(request.names or {}, stores.classes)
+    _check_judges(start, stores)
+    check_cohort(start.plan.config, len(stores.stores))
+    images = divide(start, stores.infos(), stores.test)
+    build_engine = engines.find(engines.choose(start))
+    with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
+        held = fingerprint.of(stores)
+        changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED)
+        table = {"classes": list(stores.classes), "stores": stores.table}
+        directory.write("partition.json", table)
+        names = display_names.settle(directory.path, request.names)
+        if unknown:
+            console.print(unknown, markup=False)
+        if not request.resume:
+            console.print(partition_table(stores, names, console.width))
+            for sentence in filter(None, (stores.left_out, images.told)):
+                console.print(sentence, markup=False)
+            if config.run.device == "cpu" and not compiler.is_available():
+                console.print(NO_COMPILER, markup=False)
+            if advice := engines.advice(start):
+                console.print(advice, markup=False)
+        start = start.identified(directory.run_id())
+        with closing(build_engine(replace(stores, test=images.test), start, path / "stores")) as engine:
+            judge = engine.judge if images.test is not None else None
+            rounds = screen.RoundTable(config.run.rounds, console=console)
+            stop = StopRequest(rounds)
+            gate, startup = _gate(start, images), time.perf_counter() - request.began
+            remark = {fingerprint.REMARK: changed} if changed else {}
+            training = Training(start, engine, judge, rounds, directory, startup, gate, remark)
+            with rounds, stop.on_signals():
+                summary = training.run(stop)
+            fingerprint.keep(directory, held, changed)
+        screen.closing(summary, path, console=console)
+        return summary
+
+
+def _check_judges(start: Start, stores: federation.Federation) -> None:
+    """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
+    config, infos = start.plan.config, stores.infos()
+    if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
+        raise ConfigError(
+            f"Setting data.holdout got {config.data.holdout:g} with strategy {config.strategy.name}, which keeps parts"
+            " of the model at the stores: only they can judge it, on images that they hold out; set data.holdout, for"
+            " example 0.2."
+        )
+
+
+def _gate(start: Start, images: ServerImages) -> Gate:
+    """Return the server's evaluators; single updates are evaluated only if anomaly detection is on."""
+    config = start.plan.config
+    sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
+    return Gate(sample=sample, validation=judge_of(start.plan, images.validation))
+
+
+def _place(request: Request) -> tuple[Path, RunConfig]:
+    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    settings = adopt(request.settings)
+    config = resolve(settings)
+    if request.resume:
+        path = Path(config.run.out or f"runs/{_name(config)}")
+        if (path / "options.json").is_file():
+            raise RunError(f"{path} holds a comparison; go on with it by flower-simulation compare --resume.")
+        return path, RunDirectory.stored(path, settings)
+    if not config.run.out:
+        config = resolve(settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
+    path = Path(config.run.out)
+    RunDirectory.check_new(path)
+    return path, config
+
+
+def _name(config: RunConfig) -> str:
+    return config.run.name or "-".join([Path(config.data.dataset).name, config.model.name, config.strategy.name])
