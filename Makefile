@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := common client server simulations
+PACKAGES := fedshelf
 
 .PHONY: setup demo test slow check
 

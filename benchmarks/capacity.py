@@ -34,9 +34,9 @@ from benchmarks.contestants import QUIET
 from benchmarks.harness import TAG, BenchmarkError
 from benchmarks.machine import machine
 from benchmarks.processes import Tree, read, ticks
-from server.addresses import free_port
-from server.gateway.exchange import HOLD
-from server.ipc.presence import PASSED_EVERY
+from fedshelf.server.addresses import free_port
+from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.ipc.presence import PASSED_EVERY
 
 BIN = Path(sys.executable).parent
 PER_PROCESS = 250  # light stores in one process
@@ -44,7 +44,7 @@ SETTLE = 8.0  # seconds after which stores that have joined wait for orders
 UNBOUNDED = 10_000  # rounds: the run is ended from outside
 LIMIT = 1800.0  # seconds without a round after which a case is given up
 LOOK = 0.1  # seconds between two looks
-PARTS = {"superlink": "flower-superlink", "door": "server.gateway.proxy", "app": "flwr-serverapp"}
+PARTS = {"superlink": "flower-superlink", "door": "fedshelf.server.gateway.proxy", "app": "flwr-serverapp"}
 TICK = os.sysconf("SC_CLK_TCK")
 
 

@@ -24,9 +24,9 @@ def ours(rule: str, arrays: Arrays) -> Combine:
     """Our strategy's server half, from updates as the engines hand them over."""
     import torch
 
-    from common import strategies
-    from common.config import StrategyConfig
-    from common.protocol.messages import Update
+    from fedshelf.common import strategies
+    from fedshelf.common.config import StrategyConfig
+    from fedshelf.common.protocol.messages import Update
 
     strategy = strategies.build(StrategyConfig(name={"mean": "fedavg"}.get(rule, rule)))
     vectors = [torch.from_numpy(array) for array in arrays]

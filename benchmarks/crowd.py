@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import httpx
 import torch
 
-from client.app import answer
-from client.connection.credentials import Credentials
-from client.connection.events import RunOverError, UnknownStoreError
-from client.connection.fleet import Line
-from client.connection.framing import Head
-from client.worker.frozen_cache import FrozenCache
-from common.config import RunConfig
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from common.protocol.probe import PROBE, presence
+from fedshelf.client.app import answer
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.events import RunOverError, UnknownStoreError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.framing import Head
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.probe import PROBE, presence
 
 CLASSES, IMAGES = 10, 100
 AT_ONCE = threading.Semaphore(3)  # stores that hold a model in memory, lest this process needs more than the server

@@ -16,9 +16,9 @@ def prepare(dataset: str, into: Path) -> Path:
 
     dataset: what `flower-simulation --dataset` takes
     """
-    from common.config import resolve
-    from common.images.decoding.decode import PixelFormat
-    from simulations import datasets
+    from fedshelf.common.config import resolve
+    from fedshelf.common.images.decoding.decode import PixelFormat
+    from fedshelf.simulations import datasets
 
     loaded = datasets.load(resolve({"data.dataset": dataset}).data, PixelFormat(SIDE))
     arrays: dict[str, Any] = {}

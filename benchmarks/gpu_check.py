@@ -24,21 +24,21 @@ from benchmarks import data, harness
 from benchmarks.contestants import Images, contestants
 from benchmarks.machine import machine
 from benchmarks.work import WORKS
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common import strategies
-from common.config import RunConfig, resolve
-from common.parameters.layout import Layout
-from common.protocol.messages import EvaluateOrder, TrainOrder, Update
-from common.system.device import compute_exactly
-from common.training.fit import Network
-from server.training.setup import Start, prepare, settle
-from simulations import datasets
-from simulations.engines.batched.engine import BatchedEngine
-from simulations.engines.batched.memory import stores_that_fit
-from simulations.engines.batched.training import StackedTraining
-from simulations.federation import federation
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder, Update
+from fedshelf.common.system.device import compute_exactly
+from fedshelf.common.training.fit import Network
+from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.simulations import datasets
+from fedshelf.simulations.engines.batched.engine import BatchedEngine
+from fedshelf.simulations.engines.batched.memory import stores_that_fit
+from fedshelf.simulations.engines.batched.training import StackedTraining
+from fedshelf.simulations.federation import federation
+from fedshelf.simulations.federation.federation import Federation
 
 TOLERANCE = 1e-3  # of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
 MIB = 2**20

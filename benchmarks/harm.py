@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.config import resolve
-from common.errors import StoresError
-from common.images.types import Images, StoreData
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.seeding import derive, rng
-from server.results.run_status import Doing
-from server.runtime import Runtime
-from server.training.round_loop import Rounds
-from server.training.setup import Start, prepare, settle
-from server.updates.anomaly_detection import sample_of
-from server.updates.evaluator import ServerTest
-from server.updates.gate import Gate
-from simulations import datasets, engines
-from simulations.engines import Engine
-from simulations.federation import federation
-from simulations.federation.federation import Federation
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import StoresError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.seeding import derive, rng
+from fedshelf.server.results.run_status import Doing
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.updates.anomaly_detection import sample_of
+from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.updates.gate import Gate
+from fedshelf.simulations import datasets, engines
+from fedshelf.simulations.engines import Engine
+from fedshelf.simulations.federation import federation
+from fedshelf.simulations.federation.federation import Federation
 
 CPU = torch.device("cpu")
 

@@ -22,8 +22,8 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from google.protobuf.message import Message as ProtoMessage
 
-from client.connection.fleet import HEARTBEAT
-from common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
+from fedshelf.client.connection.fleet import HEARTBEAT
+from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
 
 SIGNED_FOR = 60.0  # seconds for which one signature is used: the server takes it for 305
 

@@ -39,11 +39,11 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
-from client.connection.fleet import HEARTBEAT, UPLOAD_WAIT
-from client.connection.framing import Head, answer_to, heads, put_together, take_apart
-from client.session.poll_loop import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
-from common.protocol.kit import Kit
-from common.protocol.probe import HEADER, PROBE, presence
+from fedshelf.client.connection.fleet import HEARTBEAT, UPLOAD_WAIT
+from fedshelf.client.connection.framing import Head, answer_to, heads, put_together, take_apart
+from fedshelf.client.session.poll_loop import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.protocol.probe import HEADER, PROBE, presence
 
 CLASSES, IMAGES = 10, 100
 NOISE = 1e-3  # deviation of what an answer adds to each weight

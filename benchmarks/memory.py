@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.harness import TAG, BenchmarkError, Column, Contestant, Sample
 from benchmarks.processes import Tree, proportional, read
-from server.addresses import free_port
+from fedshelf.server.addresses import free_port
 
 MIB = 2**20
 POLL = 0.2  # seconds between two looks at the processes

@@ -18,16 +18,16 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Column, Sample, alternate, parser, table, write
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.config import resolve
-from common.images.decoding.parallel import cores
-from common.images.folder.photo_folder import open_folder
-from common.images.folder.scan import scan
-from common.images.types import Images
-from common.protocol.messages import TrainOrder
-from common.system.device import pick
-from server.training.setup import prepare
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.config import resolve
+from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.folder.photo_folder import open_folder
+from fedshelf.common.images.folder.scan import scan
+from fedshelf.common.images.types import Images
+from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.common.system.device import pick
+from fedshelf.server.training.setup import prepare
 
 LARGE = (3000, 4000)  # pixels of a telephone's photo
 

@@ -25,7 +25,7 @@ from benchmarks.contestants import QUIET, RIVALS
 from benchmarks.harness import TAG, BenchmarkError
 from benchmarks.processes import Tree, read, started
 from benchmarks.wire import Wire
-from server.addresses import free_port
+from fedshelf.server.addresses import free_port
 
 BIN = Path(sys.executable).parent
 QUICK = ("--insecure", "--host", "127.0.0.1")

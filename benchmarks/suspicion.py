@@ -148,7 +148,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 def available() -> list[str]:
     """The data sets that are on this machine; a word for each other one."""
-    from simulations.datasets import places
+    from fedshelf.simulations.datasets import places
 
     if any(folder.is_dir() for folder in places.candidates("cifar10")):
         return list(DATA)

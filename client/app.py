@@ -14,13 +14,13 @@ from typing import Protocol
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.failures import StoreError, failure_of
-from client.worker.frozen_cache import FrozenCache
-from common.config import RunConfig
-from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from common.protocol.probe import presence
-from common.protocol.serialization import (
+from fedshelf.client.failures import StoreError, failure_of
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import RunConfig
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from fedshelf.common.protocol.probe import presence
+from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
     NeedsFrozen,
@@ -30,7 +30,7 @@ from common.protocol.serialization import (
     decode_order,
     encode_result,
 )
-from common.text import plain
+from fedshelf.common.text import plain
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -114,8 +114,8 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
 
 def _configured_worker(context: Context) -> Worker:
     """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
-    from client.policy.enforcement import GuardedWorker  # these load torch and torchvision
-    from client.process.factory import guard_of, worker_of
+    from fedshelf.client.policy.enforcement import GuardedWorker  # these load torch and torchvision
+    from fedshelf.client.process.factory import guard_of, worker_of
 
     return GuardedWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
 

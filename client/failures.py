@@ -2,8 +2,8 @@
 
 import errno
 
-from common.errors import ConfigError, DataError, MessageError
-from common.protocol.failures import Failure, FailureCode, failure
+from fedshelf.common.errors import ConfigError, DataError, MessageError
+from fedshelf.common.protocol.failures import Failure, FailureCode, failure
 
 
 class StoreError(DataError):

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from client.connection.credentials import Credentials
-from client.process.settings import Settings
-from common.command_line import command_line
-from common.command_line import run as run_command_line
-from common.errors import ConfigError
-from common.names import check_store_name
-from common.protocol.endpoint import Endpoint
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.process.settings import Settings
+from fedshelf.common.command_line import command_line
+from fedshelf.common.command_line import run as run_command_line
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.names import check_store_name
+from fedshelf.common.protocol.endpoint import Endpoint
 
 app = command_line("A store: trains on its own photos when the server asks; the photos stay on this machine.")
 
@@ -56,8 +56,8 @@ def join(
 
 
 def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str) -> None:
-    from client.identity.enrolment import OnlyOne, credentials_for
-    from common.protocol.kit import Kit
+    from fedshelf.client.identity.enrolment import OnlyOne, credentials_for
+    from fedshelf.common.protocol.kit import Kit
 
     kit = Kit.read(path)
     with OnlyOne(kit.store):
@@ -65,12 +65,12 @@ def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str
 
 
 def _survey_and_join(credentials: Credentials, name: str, data: Path, device: str, wait: float) -> None:
-    from client.identity.home import store_home
-    from client.policy.policy import policy_of
-    from client.process.folder_summary import survey
+    from fedshelf.client.identity.home import store_home
+    from fedshelf.client.policy.policy import policy_of
+    from fedshelf.client.process.folder_summary import survey
 
     print(f"Store {name}: {survey(data, policy_of(store_home(name)).classes)}", flush=True)
-    from client.session.join import join_as_store  # loads flwr
+    from fedshelf.client.session.join import join_as_store  # loads flwr
 
     join_as_store(credentials, Settings(name, data.resolve(), device), wait)
 
@@ -93,7 +93,7 @@ def check(
     """
     if server:
         Endpoint.parse(server, "--server")
-    from client.health.command import check_store  # loads torch
+    from fedshelf.client.health.command import check_store  # loads torch
 
     raise typer.Exit(check_store(data, name, kit, server, model, policy, out))
 
@@ -104,9 +104,9 @@ def policy(
     kit: Annotated[Path | None, typer.Option(help="The kit of a store, which need not have joined yet.")] = None,
 ) -> None:
     """Check this store's policy.toml and say what it allows; write one that explains every key if there is none."""
-    from client.identity.home import known_home, store_home
-    from client.policy.command import tell
-    from common.protocol.kit import Kit
+    from fedshelf.client.identity.home import known_home, store_home
+    from fedshelf.client.policy.command import tell
+    from fedshelf.common.protocol.kit import Kit
 
     if kit is not None and name is None:
         tell(store_home(Kit.read(kit).store))
@@ -125,7 +125,7 @@ def export(
     """Make this store's own model of the chain's: with the parts that never left the store (fedbn, fedper), and with
     its shares of the classes counted, where training took them out (absent_classes weigh, mask).
     """
-    from client.worker.export import export_own  # loads torch
+    from fedshelf.client.worker.export import export_own  # loads torch
 
     exported = export_own(model, name, out)
     print(f"The model of store {name}: {exported.path}")
@@ -142,8 +142,8 @@ def audit(
     ] = False,
 ) -> None:
     """Show all that this store received and all that left it."""
-    from client.audit import FILE, command
-    from client.identity.home import known_home
+    from fedshelf.client.audit import FILE, command
+    from fedshelf.client.identity.home import known_home
 
     path = known_home(name) / FILE
     if verify:
@@ -161,8 +161,8 @@ def status(
 
     Exit code 0 if a flower-client is at work as this store, else 4.
     """
-    from client.commands.status import tell
-    from client.identity.home import known_home
+    from fedshelf.client.commands.status import tell
+    from fedshelf.client.identity.home import known_home
 
     tell(known_home(name), as_json=as_json)
 
@@ -170,8 +170,8 @@ def status(
 @app.command()
 def forget(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
     """Remove every copy of photos that Fedshelf made on this machine; what the store needs of them is made again."""
-    from client.commands.leave import forget as forget_photos
-    from client.identity.home import known_home
+    from fedshelf.client.commands.leave import forget as forget_photos
+    from fedshelf.client.identity.home import known_home
 
     print(forget_photos(known_home(name)))
 
@@ -185,8 +185,8 @@ def leave(
     ] = False,
 ) -> None:
     """Leave the chain for good: remove the store's key, its states and every copy of photos from this machine."""
-    from client.commands.leave import leave as leave_for_good
-    from client.identity.home import known_home
+    from fedshelf.client.commands.leave import leave as leave_for_good
+    from fedshelf.client.identity.home import known_home
 
     print(leave_for_good(known_home(name), is_confirmed=yes, has_log=not everything))
 

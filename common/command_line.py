@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 import typer
 
-from common.errors import FedshelfError
+from fedshelf.common.errors import FedshelfError
 
 # Nothing that we build on may report home, update itself or install at run time. And threads that wait must sleep:
 # OpenMP's default is to spin, which on a shared core made training ten times slower (docs/log.md).
@@ -76,7 +76,7 @@ def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: S
 
     Raises ConfigError for a file that cannot be read or an assignment that is none.
     """
-    from common.config import for_another_run, from_assignments
+    from fedshelf.common.config import for_another_run, from_assignments
 
     settings = for_another_run(config) if config else {}
     settings |= {key: value for key, value in flags.items() if value is not None}

@@ -4,7 +4,7 @@ Every error here is shown to a person as one sentence: what was got, what was ex
 The command line turns it into `exit_code`; a programmer's mistake is an assertion instead.
 """
 
-from common.text import plain
+from fedshelf.common.text import plain
 
 
 class FedshelfError(Exception):

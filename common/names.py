@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from common.errors import ConfigError
+from fedshelf.common.errors import ConfigError
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
 _UNFIT = re.compile(r"[^\w .-]+")

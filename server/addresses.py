@@ -5,8 +5,8 @@ import socket
 import time
 from dataclasses import dataclass
 
-from common.errors import NetworkError
-from common.protocol.endpoint import Endpoint
+from fedshelf.common.errors import NetworkError
+from fedshelf.common.protocol.endpoint import Endpoint
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # all IPv4 addresses of this machine

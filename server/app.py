@@ -16,27 +16,27 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common.classes import display_names
-from common.config import RunConfig
-from common.errors import StoppedError
-from common.images.types import Images
-from common.models.spec import STORE_CHANNELS
-from common.protocol.messages import Plan, StoreInfo
-from server.grid import class_table
-from server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
-from server.grid.runtime import GridRuntime, Surroundings
-from server.ipc.events import RelayWriter
-from server.ipc.run_mailbox import Desk
-from server.results.observer import Watcher
-from server.results.run_directory import RunDirectory
-from server.results.run_status import Doing, Status
-from server.training import class_confirmation, client_sampling, setup
-from server.training.run import StopRequest, Training
-from server.training.selection_images import divide
-from server.updates.anomaly_detection import sample_of
-from server.updates.buffer import Spool
-from server.updates.evaluator import judge_of
-from server.updates.gate import Gate
+from fedshelf.common.classes import display_names
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import StoppedError
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import STORE_CHANNELS
+from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.server.grid import class_table
+from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.ipc.events import RelayWriter
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.training import class_confirmation, client_sampling, setup
+from fedshelf.server.training.run import StopRequest, Training
+from fedshelf.server.training.selection_images import divide
+from fedshelf.server.updates.anomaly_detection import sample_of
+from fedshelf.server.updates.buffer import Spool
+from fedshelf.server.updates.evaluator import judge_of
+from fedshelf.server.updates.gate import Gate
 
 TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
 LOOK = 1.0  # seconds between two looks whether the launcher is alive
@@ -183,8 +183,8 @@ def folder_images(agreed: Plan) -> Images | None:
     """The photos in `evaluation.test_data`, if that is set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
-    from common.images.folder.photo_folder import Arrangement, open_folder, relabel
-    from common.training.rotation_task import to_turns
+    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel
+    from fedshelf.common.training.rotation_task import to_turns
 
     folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
     denoise = agreed.config.data.denoise

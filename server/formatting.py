@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common import wording
-from common.wording import counted, printable
+from fedshelf.common import wording
+from fedshelf.common.wording import counted, printable
 
 UNKNOWN = "–"
 _UNITS = re.compile(

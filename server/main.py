@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import click
 import typer
 
-from common.command_line import command_line, merge_settings
-from common.command_line import run as run_command_line
-from server.operations.entrance_options import Host, Insecure, Port
-from server.operations.export import export
-from server.operator_commands import check, deliver, runs, status, stop, try_out, watch
+from fedshelf.common.command_line import command_line, merge_settings
+from fedshelf.common.command_line import run as run_command_line
+from fedshelf.server.operations.entrance_options import Host, Insecure, Port
+from fedshelf.server.operations.export import export
+from fedshelf.server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
 BEGAN = time.time()
 
@@ -86,7 +86,7 @@ def start(
     ] = None,
 ) -> None:
     """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
-    from server.training import class_confirmation
+    from fedshelf.server.training import class_confirmation
 
     flags: dict[str, Any] = {
         "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
@@ -100,11 +100,11 @@ def start(
         "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
     }  # fmt: skip
     settings = merge_settings(config, flags, assignments or [])
-    from server.operations.entrance import entrance
+    from fedshelf.server.operations.entrance import entrance
 
     address, chain = entrance(credentials, host, port, insecure=insecure)
-    from common.classes import display_names
-    from server.launcher.launcher import Request, conduct
+    from fedshelf.common.classes import display_names
+    from fedshelf.server.launcher.launcher import Request, conduct
 
     names = display_names.read(class_names) if class_names else None
     raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
@@ -134,7 +134,7 @@ def provision(
     ] = False,
 ) -> None:
     """Make certificates for the server and a kit for each store. Again with more stores, it adds theirs."""
-    from server.credentials import commands
+    from fedshelf.server.credentials import commands
 
     commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
 
@@ -145,7 +145,7 @@ def move(
     to: Annotated[str, typer.Option(help="Where stores find the server: HOST:PORT, comma-separated, in this order.")],
 ) -> None:
     """Let stores find the server at another address; they learn of it while the old one still answers."""
-    from server.credentials import commands
+    from fedshelf.server.credentials import commands
 
     commands.move(credentials, to)
 
@@ -160,7 +160,7 @@ Names = Annotated[list[str], typer.Argument(help="Stores.")]
 @stores_app.command(name="list")
 def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
     """Show who may join, who is there, and each store's part in the running or last run."""
-    from server.operations import stores_list
+    from fedshelf.server.operations import stores_list
 
     found = stores_list.listing(credentials)
     if as_json:
@@ -172,7 +172,7 @@ def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
 @stores_app.command()
 def revoke(names: Names, credentials: Credentials) -> None:
     """Take stores out, now and for good; a running server turns them away at once."""
-    from server.credentials import commands
+    from fedshelf.server.credentials import commands
 
     commands.revoke(credentials, names)
 
@@ -190,7 +190,7 @@ def renew(
 
     The key that a store has now works until its new kit is first used.
     """
-    from server.credentials import commands
+    from fedshelf.server.credentials import commands
 
     commands.renew(credentials, names, keys_in_kits=keys_in_kits, ends_old_key=at_once)
 
@@ -198,7 +198,7 @@ def renew(
 @stores_app.command()
 def delete(names: Names, credentials: Credentials) -> None:
     """Forget stores whose kit was never used (a mistyped name, say) or that are revoked, and delete their kits."""
-    from server.credentials import commands
+    from fedshelf.server.credentials import commands
 
     commands.delete(credentials, names)
 

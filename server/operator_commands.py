@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from common.command_line import merge_settings
-from common.errors import RunError
-from server.operations.entrance_options import Host, Insecure, Port
+from fedshelf.common.command_line import merge_settings
+from fedshelf.common.errors import RunError
+from fedshelf.server.operations.entrance_options import Host, Insecure, Port
 
 BEGAN = time.time()
 
@@ -22,10 +22,10 @@ def status(
     """Say how a run is: its stores, rounds, results and failures. Exits with 4 if it failed or nobody works on it."""
     from rich.console import Console
 
-    from server.monitor import terminal
-    from server.monitor.reader import RunReader
-    from server.monitor.run_finder import find
-    from server.results.run_status import WRONG
+    from fedshelf.server.monitor import terminal
+    from fedshelf.server.monitor.reader import RunReader
+    from fedshelf.server.monitor.run_finder import find
+    from fedshelf.server.results.run_status import WRONG
 
     state = RunReader(find(run)).look()
     if as_json:
@@ -45,8 +45,8 @@ def watch(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")] = 8444,
 ) -> None:
     """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and after its end."""
-    from server.monitor.run_finder import find_or_expect
-    from server.monitor.watch import watch
+    from fedshelf.server.monitor.run_finder import find_or_expect
+    from fedshelf.server.monitor.watch import watch
 
     watch(find_or_expect(run), port)
 
@@ -55,7 +55,7 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for programs.")] = False,
 ) -> None:
     """Show the servers that run on this machine, and the latest runs below runs/ that have ended."""
-    from server.operations import running_servers
+    from fedshelf.server.operations import running_servers
 
     found = running_servers.rows()
     if as_json:
@@ -71,7 +71,7 @@ def stop(
     ] = False,
 ) -> None:
     """End a server after its round, as Ctrl-C would, and wait until it has ended. Exits with 4 if none runs there."""
-    from server.operations import stop
+    from fedshelf.server.operations import stop
 
     stop.stop(run, at_once=at_once)
 
@@ -99,7 +99,7 @@ def check(
         "run.out": str(out) if out else None,
     }
     settings = merge_settings(config, flags, assignments or [])
-    from server.check.command import check_server
+    from fedshelf.server.check.command import check_server
 
     raise typer.Exit(check_server(credentials, (host, port), live_port, settings, as_json=as_json))
 
@@ -122,7 +122,7 @@ def try_out(
     """Run a whole federation on this machine: server and stores, with keys of their own. Ctrl-C ends all of it."""
     flags: dict[str, Any] = {"run.rounds": rounds, "model.name": model}
     settings = merge_settings(None, flags, assignments or [])
-    from server.operations.trial import Trial, run_trial
+    from fedshelf.server.operations.trial import Trial, run_trial
 
     raise typer.Exit(run_trial(Trial(stores, photos, out, settings, BEGAN)))
 
@@ -140,9 +140,9 @@ def deliver(
     """Give the model of a run to the stores that lack it. A server that trains does it after its round; if none does,
     this command serves stores until all have it.
     """
-    from server.monitor.run_finder import find
-    from server.operations import deliver
-    from server.operations.entrance import entrance
+    from fedshelf.server.monitor.run_finder import find
+    from fedshelf.server.operations import deliver
+    from fedshelf.server.operations.entrance import entrance
 
     directory = find(run)
     if not deliver.ask_running_server(directory):

@@ -14,25 +14,25 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from client.app import Worker, make_app
-from client.process.factory import worker_of
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.config import STORES_OWN, RunConfig, flatten, resolve
-from common.images.types import Images, StoreData
-from common.models.spec import STORE_CHANNELS
-from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
-from common.strategies.shared.class_skew import adjustment
-from common.system.device import pick
-from common.system.files import cache_directory
-from server.app import GridTraining
-from server.report import console as screen
-from server.results.run_directory import RunDirectory, free_name
-from server.training.robustness_guarantee import check_cohort
-from server.training.run import StopRequest
-from server.training.setup import settle
-from simulations import datasets
-from simulations.federation import federation
+from fedshelf.client.app import Worker, make_app
+from fedshelf.client.process.factory import worker_of
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.models.spec import STORE_CHANNELS
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.system.device import pick
+from fedshelf.common.system.files import cache_directory
+from fedshelf.server.app import GridTraining
+from fedshelf.server.report import console as screen
+from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.training.robustness_guarantee import check_cohort
+from fedshelf.server.training.run import StopRequest
+from fedshelf.server.training.setup import settle
+from fedshelf.simulations import datasets
+from fedshelf.simulations.federation import federation
 
 server_app = ServerApp()
 

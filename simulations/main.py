@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from common.command_line import command_line, merge_settings, run_and_leave
-from server.operations.export import export
-from simulations.compare.main import compare
-from simulations.ensemble.main import ensemble
-from simulations.run import options
+from fedshelf.common.command_line import command_line, merge_settings, run_and_leave
+from fedshelf.server.operations.export import export
+from fedshelf.simulations.compare.main import compare
+from fedshelf.simulations.ensemble.main import ensemble
+from fedshelf.simulations.run import options
 
 BEGAN = time.perf_counter()
 STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -101,8 +101,8 @@ def run(
     settings = merge_settings(config, flags, assignments or [])
     from rich.console import Console
 
-    from common.classes import display_names
-    from simulations.run.simulate import Request, simulate
+    from fedshelf.common.classes import display_names
+    from fedshelf.simulations.run.simulate import Request, simulate
 
     names = display_names.read(class_names) if class_names else None
     summary = simulate(Request(settings, resume, BEGAN, changed_data, names), Console())
@@ -133,8 +133,8 @@ def split(
         "data.merge_spellings": merge_spellings,
     }
     settings = merge_settings(None, flags, assignments or [])
-    from common.config import resolve
-    from simulations.federation.split import split as write_stores
+    from fedshelf.common.config import resolve
+    from fedshelf.simulations.federation.split import split as write_stores
 
     written = write_stores(resolve(settings).data, out, seed=seed, test=test, labelled=labelled)
     if written.left_out:
@@ -154,7 +154,7 @@ def settings() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from common.config import RunConfig, known_keys
+    from fedshelf.common.config import RunConfig, known_keys
 
     table = Table("setting", "default", "meaning", box=None)
     for key, default in known_keys().items():

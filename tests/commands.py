@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from common import command_line
+from fedshelf.common import command_line
 
 
 class Output(io.StringIO):

@@ -23,16 +23,35 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, whether at its top or in a function."""
+    nodes = list(ast.walk(parsed(path)))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{named(path)}: imports are absolute"
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
 def test_imports_go_one_way() -> None:
     wrong = {}
     for path in SOURCES:
-        nodes = list(ast.walk(parsed(path)))
-        modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-        modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-        ours = {name.split(".")[0] for name in modules} & set(ALLOWED)
+        ours = {name.split(".")[1] for name in imported(path) if name.startswith("fedshelf.")}
         if more := ours - ALLOWED[path.relative_to(ROOT).parts[0]]:
             wrong[named(path)] = more
     assert wrong == {}
+
+
+def test_everything_of_ours_is_imported_as_fedshelf() -> None:
+    """`common` and `server` are names that anybody's folder may have."""
+    everywhere = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    bare = {
+        named(path): sorted(wrong)
+        for path in everywhere
+        if (wrong := {n for n in imported(path) if n.split(".")[0] in ALLOWED})
+    }
+    assert bare == {}
 
 
 def test_a_file_can_be_read_at_once() -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.published import cells, play, table
-from common.errors import FedshelfError
+from fedshelf.common.errors import FedshelfError
 
 
 def main() -> None:

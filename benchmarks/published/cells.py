@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from common.config import RunConfig, flatten, resolve
+from fedshelf.common.config import RunConfig, flatten, resolve
 
 FOLDER = Path(__file__).with_name("cells")
 BASE = "base-"  # how the names of the shared files begin

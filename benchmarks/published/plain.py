@@ -25,15 +25,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.published import cells, play
-from common import models
-from common.config import RunConfig
-from common.errors import FedshelfError
-from common.images.augment import Stream, normalise, transform
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.seeding import rng
-from simulations import datasets
-from simulations.federation import federation
+from fedshelf.common import models
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.images.augment import Stream, normalise, transform
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.seeding import rng
+from fedshelf.simulations import datasets
+from fedshelf.simulations.federation import federation
 
 Batch = tuple[Tensor, Tensor]
 Tensors = list[Tensor]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.machine import machine
 from benchmarks.published.cells import Cell, read
-from common.config import RunConfig, flatten
+from fedshelf.common.config import RunConfig, flatten
 
 RUNS = Path("runs/published")
 ROWS = Path(__file__).with_name("results") / "rows.jsonl"

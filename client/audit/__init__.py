@@ -3,9 +3,9 @@
 `log` writes, `chain` is the form of a line, `files` finds the lines, `check` verifies them, `show` prints them.
 """
 
-from client.audit.entry import Entry, Event, Note
-from client.audit.log import AuditLog
-from client.audit.verify import Verdict, verify
+from fedshelf.client.audit.entry import Entry, Event, Note
+from fedshelf.client.audit.log import AuditLog
+from fedshelf.client.audit.verify import Verdict, verify
 
 FILE = "audit.jsonl"
 

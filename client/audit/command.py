@@ -4,13 +4,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.audit.files import full_files, lines, read_head
-from client.audit.seal import fingerprint, public_text
-from client.audit.show import show
-from client.audit.verify import verify
-from client.identity.enrolment import load_key
-from client.identity.home import KEY
-from common.errors import ConfigError, RunError
+from fedshelf.client.audit.files import full_files, lines, read_head
+from fedshelf.client.audit.seal import fingerprint, public_text
+from fedshelf.client.audit.show import show
+from fedshelf.client.audit.verify import verify
+from fedshelf.client.identity.enrolment import load_key
+from fedshelf.client.identity.home import KEY
+from fedshelf.common.errors import ConfigError, RunError
 
 
 def read(path: Path, *, as_json: bool) -> None:

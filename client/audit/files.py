@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from client.audit.entry import NOTHING
-from common.system.files import write_private
+from fedshelf.client.audit.entry import NOTHING
+from fedshelf.common.system.files import write_private
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
-from client.audit.entry import Note, decode, encode
-from client.audit.files import START, Head, full_files, full_name, lines, read_head, write_head
-from client.audit.seal import fingerprint, is_genuine, public_text, seal
-from common.errors import RunError
-from common.system.files import sync_directory
+from fedshelf.client.audit.entry import Note, decode, encode
+from fedshelf.client.audit.files import START, Head, full_files, full_name, lines, read_head, write_head
+from fedshelf.client.audit.seal import fingerprint, is_genuine, public_text, seal
+from fedshelf.common.errors import RunError
+from fedshelf.common.system.files import sync_directory
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

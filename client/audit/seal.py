@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from client.audit.files import Head
+from fedshelf.client.audit.files import Head
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from client.audit.entry import Entry
-from client.audit.files import read_head
-from client.audit.verify import entries
+from fedshelf.client.audit.entry import Entry
+from fedshelf.client.audit.files import read_head
+from fedshelf.client.audit.verify import entries
 
 LATEST = 30  # lines
 

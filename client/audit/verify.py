@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.audit.entry import NOTHING, Entry, decode
-from client.audit.files import Head, full_files, lines, read_head
-from client.audit.seal import fingerprint, is_genuine
+from fedshelf.client.audit.entry import NOTHING, Entry, decode
+from fedshelf.client.audit.files import Head, full_files, lines, read_head
+from fedshelf.client.audit.seal import fingerprint, is_genuine
 
 
 @dataclass(frozen=True)

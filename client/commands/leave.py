@@ -3,14 +3,14 @@
 import shutil
 from pathlib import Path
 
-from client.audit import FILE, AuditLog, Note
-from client.health import FACTS, PAGE
-from client.identity.enrolment import OnlyOne, load_key
-from client.identity.home import KEY, MODELS
-from client.policy.policy import FILE as POLICY
-from common.errors import ConfigError
-from common.images.cache.location import forget_all
-from common.wording import listed
+from fedshelf.client.audit import FILE, AuditLog, Note
+from fedshelf.client.health import FACTS, PAGE
+from fedshelf.client.identity.enrolment import OnlyOne, load_key
+from fedshelf.client.identity.home import KEY, MODELS
+from fedshelf.client.policy.policy import FILE as POLICY
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.cache.location import forget_all
+from fedshelf.common.wording import listed
 
 STAYS = (POLICY, MODELS)  # in a store's home, beside the audit log: what a person wrote, and what the store was given
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from client.audit import FILE, Entry
-from client.audit.entry import decode
-from client.audit.files import full_files
-from client.identity.enrolment import membership
-from client.identity.home import MODELS
-from client.policy.budgets import FILE as USAGE
-from client.policy.budgets import Usage
-from client.policy.policy import policy_of
-from client.policy.schedule import seconds_until, seconds_until_midnight
-from common.errors import RunError
-from common.model_files import DESCRIPTION
+from fedshelf.client.audit import FILE, Entry
+from fedshelf.client.audit.entry import decode
+from fedshelf.client.audit.files import full_files
+from fedshelf.client.identity.enrolment import membership
+from fedshelf.client.identity.home import MODELS
+from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
+from fedshelf.common.errors import RunError
+from fedshelf.common.model_files import DESCRIPTION
 
 OLDEST = 100_000  # lines of the audit log that are looked through, the latest first
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.system.files import write_text
+from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-    from client.connection.known_addresses import KnownAddresses
+    from fedshelf.client.connection.known_addresses import KnownAddresses
 
 
 _PROCESS = secrets.token_hex(16)
@@ -41,7 +41,7 @@ class Credentials:
     @property
     def known_addresses(self) -> "KnownAddresses":
         """All that is known of where the server is."""
-        from client.connection.known_addresses import KnownAddresses
+        from fedshelf.client.connection.known_addresses import KnownAddresses
 
         return self.addresses or KnownAddresses((self.server,), self.root_certificates)
 

@@ -6,11 +6,11 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from client.connection.events import RunOverError, UnknownStoreError
-from client.connection.proxies import ProxyFault
-from client.connection.transport import causes
-from common.errors import RefusedError
-from common.protocol.enrolment import REASON_HEADER, Reason
+from fedshelf.client.connection.events import RunOverError, UnknownStoreError
+from fedshelf.client.connection.proxies import ProxyFault
+from fedshelf.client.connection.transport import causes
+from fedshelf.common.errors import RefusedError
+from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 
 NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
 NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"

@@ -30,17 +30,17 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from client.connection.credentials import Credentials, new_key
-from client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
-from client.connection.events import Narrator, RunOverError, UnknownStoreError
-from client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
-from client.connection.http import connect
-from client.connection.polling import Polls
-from client.connection.response_limits import Take, uncounted
-from client.connection.signing import Signer
-from client.connection.uploads import LARGE_PIECE, Uploader
-from common.errors import MessageError, NetworkError
-from common.protocol.transfer_progress import Transfer
+from fedshelf.client.connection.credentials import Credentials, new_key
+from fedshelf.client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
+from fedshelf.client.connection.events import Narrator, RunOverError, UnknownStoreError
+from fedshelf.client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
+from fedshelf.client.connection.http import connect
+from fedshelf.client.connection.polling import Polls
+from fedshelf.client.connection.response_limits import Take, uncounted
+from fedshelf.client.connection.signing import Signer
+from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
+from fedshelf.common.errors import MessageError, NetworkError
+from fedshelf.common.protocol.transfer_progress import Transfer
 
 HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer

@@ -22,8 +22,8 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from common.errors import MessageError
-from common.protocol.probe import announced
+from fedshelf.common.errors import MessageError
+from fedshelf.common.protocol.probe import announced
 
 
 @dataclass(frozen=True)

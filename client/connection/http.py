@@ -3,13 +3,13 @@
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from client.connection.credentials import Credentials
-from client.connection.polling import Polls
-from client.connection.response_limits import Take, bound
-from client.connection.server_move import AddressReader
-from client.connection.signing import Signer
-from client.connection.transport import http_client
-from common.protocol.enrolment import PROCESS_HEADER, process_words
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.polling import Polls
+from fedshelf.client.connection.response_limits import Take, bound
+from fedshelf.client.connection.server_move import AddressReader
+from fedshelf.client.connection.signing import Signer
+from fedshelf.client.connection.transport import http_client
+from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_words
 
 TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.protocol.address_list import AddressList
-from common.system.files import write_text
+from fedshelf.common.protocol.address_list import AddressList
+from fedshelf.common.system.files import write_text
 
 LOG = logging.getLogger("fedshelf.store")
 

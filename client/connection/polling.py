@@ -5,7 +5,7 @@ import time
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
-from common.protocol.enrolment import HELD_HEADER
+from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 
 class Polls:

@@ -6,8 +6,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from common.errors import ConfigError
-from common.protocol.endpoint import Endpoint
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.endpoint import Endpoint
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
 

@@ -3,8 +3,8 @@
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
-from client.connection.known_addresses import KnownAddresses
-from common.protocol.address_list import ADDRESSES_HEADER
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
 
 
 class AddressReader:

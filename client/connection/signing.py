@@ -11,8 +11,8 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIG
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
-from client.connection.errors import clock_error, told_error
-from common.protocol.enrolment import REASON_HEADER, Reason
+from fedshelf.client.connection.errors import clock_error, told_error
+from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

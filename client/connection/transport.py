@@ -8,11 +8,11 @@ from functools import cached_property
 import httpx
 from socksio import SOCKSError
 
-from client.connection.known_addresses import KnownAddresses
-from client.connection.proxies import fault_of, proxy_for
-from client.connection.response_limits import bound
-from client.connection.socks import socks_transport
-from common.protocol.endpoint import Endpoint
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.connection.proxies import fault_of, proxy_for
+from fedshelf.client.connection.response_limits import bound
+from fedshelf.client.connection.socks import socks_transport
+from fedshelf.common.protocol.endpoint import Endpoint
 
 UNSENT = 128 * 1024  # bytes that the system may hold of what is still to be sent
 CONNECT = 10.0  # seconds for a connection, of a server that has other addresses

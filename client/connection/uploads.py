@@ -22,10 +22,10 @@ from flwr.proto.message_pb2 import (
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from client.connection.events import RunOverError
-from client.connection.framing import Parcel
-from common.protocol.enrolment import WANTED_PATH
-from common.protocol.transfer_progress import Transfer
+from fedshelf.client.connection.events import RunOverError
+from fedshelf.client.connection.framing import Parcel
+from fedshelf.common.protocol.enrolment import WANTED_PATH
+from fedshelf.common.protocol.transfer_progress import Transfer
 
 LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept for the next message that has them, too
 ASK_AGAIN = 5.0  # seconds of sending after which to ask whether the answer is still wanted

@@ -4,17 +4,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.connection.known_addresses import KnownAddresses
-from client.health.evidence.finding import Finding
-from client.health.progress import progress_of_steps
-from client.identity.enrolment import addresses_of
-from client.identity.home import store_home
-from client.policy.policy import FILE
-from common.protocol.kit import Kit
-from common.wording import printable
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.health.evidence.finding import Finding
+from fedshelf.client.health.progress import progress_of_steps
+from fedshelf.client.identity.enrolment import addresses_of
+from fedshelf.client.identity.home import store_home
+from fedshelf.client.policy.policy import FILE
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.wording import printable
 
 if TYPE_CHECKING:
-    from client.health.run_checks import Report
+    from fedshelf.client.health.run_checks import Report
 
 
 def check_store(
@@ -28,9 +28,9 @@ def check_store(
     read = Kit.read(kit) if kit else None
     store = name or (read.store if read else data.resolve().name)
     home = store_home(store)
-    from client.health.evidence.server_probe import proof_of
-    from client.health.page import write_page
-    from client.health.run_checks import Subject, examine, exit_code  # loads torch
+    from fedshelf.client.health.evidence.server_probe import proof_of
+    from fedshelf.client.health.page import write_page
+    from fedshelf.client.health.run_checks import Subject, examine, exit_code  # loads torch
 
     subject = Subject(
         store,

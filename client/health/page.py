@@ -9,16 +9,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from client.health import FACTS, PAGE
-from client.health.checks.machine import size
-from client.health.checks.server import days_left
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import SEVERITIES, Exhibit, Finding
-from client.health.evidence.image_quality import thumbnail
-from client.health.run_checks import Report
-from common.images.decoding.decode import NotUsableError
-from common.system.files import write_json, write_private
-from common.wording import counted, printable
+from fedshelf.client.health import FACTS, PAGE
+from fedshelf.client.health.checks.machine import size
+from fedshelf.client.health.checks.server import days_left
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import SEVERITIES, Exhibit, Finding
+from fedshelf.client.health.evidence.image_quality import thumbnail
+from fedshelf.client.health.run_checks import Report
+from fedshelf.common.images.decoding.decode import NotUsableError
+from fedshelf.common.system.files import write_json, write_private
+from fedshelf.common.wording import counted, printable
 
 _SHOWN = 12  # photos of one finding
 _ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte

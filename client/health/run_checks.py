@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from client.connection.known_addresses import KnownAddresses
-from client.health.checks import CHECKS, Check
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import SEVERITIES, Finding, Kind
-from client.health.evidence.label_errors import guess, load
-from client.health.evidence.machine import inspect
-from client.health.evidence.photos import Progress, gather, glance
-from client.health.evidence.server_probe import Proof, call
-from client.policy.policy import load_policy
-from common.errors import ConfigError, DataError, NetworkError
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.health.checks import CHECKS, Check
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import SEVERITIES, Finding, Kind
+from fedshelf.client.health.evidence.label_errors import guess, load
+from fedshelf.client.health.evidence.machine import inspect
+from fedshelf.client.health.evidence.photos import Progress, gather, glance
+from fedshelf.client.health.evidence.server_probe import Proof, call
+from fedshelf.client.policy.policy import load_policy
+from fedshelf.common.errors import ConfigError, DataError, NetworkError
 
 # What a person is told to mend first decides; a machine is mended like a setting.
 EXIT_CODES: dict[Kind, int] = {

@@ -11,15 +11,15 @@ import httpx
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from client.connection.credentials import Credentials, new_key
-from client.connection.errors import NO_CONNECTION, obstacle
-from client.connection.known_addresses import KnownAddresses
-from client.connection.transport import http_client
-from client.identity.home import KEY, store_home
-from common.errors import ConfigError, NetworkError
-from common.protocol.enrolment import ENROL_PATH, enrolment_statement
-from common.protocol.kit import Kit
-from common.system.files import check_private, write_private, write_text
+from fedshelf.client.connection.credentials import Credentials, new_key
+from fedshelf.client.connection.errors import NO_CONNECTION, obstacle
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.connection.transport import http_client
+from fedshelf.client.identity.home import KEY, store_home
+from fedshelf.common.errors import ConfigError, NetworkError
+from fedshelf.common.protocol.enrolment import ENROL_PATH, enrolment_statement
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.system.files import check_private, write_private, write_text
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.names import check_store_name
-from common.suggest import did_you_mean
-from common.system.files import private_directory, state_directory
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.names import check_store_name
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.common.system.files import private_directory, state_directory
 
 # In a store's home:
 KEY = "key.pem"  # its private key

@@ -11,8 +11,8 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from common.errors import ConfigError
-from common.system.files import write_json
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.files import write_json
 
 FILE = "usage.json"
 KEPT = 60  # days

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from client.policy.policy import FILE, Policy, commented, load_policy
-from common.errors import ConfigError
-from common.suggest import did_you_mean
-from common.system.files import write_text
+from fedshelf.client.policy.policy import FILE, Policy, commented, load_policy
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.common.system.files import write_text
 
 
 def tell(home: Path) -> None:
@@ -31,12 +31,12 @@ def tell(home: Path) -> None:
 def check_names(policy: Policy) -> None:
     """Raises ConfigError for a network or a strategy that there is not: nothing could ever be accepted."""
     if policy.strategies:
-        from common.strategies import STRATEGIES  # loads torch
+        from fedshelf.common.strategies import STRATEGIES  # loads torch
 
         _check("strategies", policy.strategies, STRATEGIES)
     if policy.models:
-        from common import models
-        from common.models import torchvision_zoo  # loads torchvision
+        from fedshelf.common import models
+        from fedshelf.common.models import torchvision_zoo  # loads torchvision
 
         _check("models", policy.models, (*models.names(), *torchvision_zoo.names()))
 

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
-from client.app import Worker
-from client.failures import StoreError
-from client.policy.budgets import Spent, Usage
-from client.policy.policy import Policy
-from client.policy.schedule import seconds_until, seconds_until_midnight
-from common.config import RunConfig
-from common.metrics.counts import Counts
-from common.protocol.failures import LONGEST_REST
-from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from common.protocol.model_delivery import DeliverOrder
+from fedshelf.client.app import Worker
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
+from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.model_delivery import DeliverOrder
 
 JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation images, twice, and on test images
 PRIVATE_STRATEGIES = frozenset[str]()  # those whose client half bounds and noises what leaves the store; none does yet

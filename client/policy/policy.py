@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from client.policy.schedule import Window, parse
-from common.errors import ConfigError
-from common.suggest import did_you_mean
+from fedshelf.client.policy.schedule import Window, parse
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.suggest import did_you_mean
 
 FILE = "policy.toml"
 

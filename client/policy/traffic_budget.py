@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from client.failures import StoreError
-from client.policy.budgets import Spent, Usage
-from client.policy.policy import Policy
-from client.policy.schedule import seconds_until_midnight
-from common.protocol.failures import LONGEST_REST
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.policy.schedule import seconds_until_midnight
+from fedshelf.common.protocol.failures import LONGEST_REST
 
 AT_ONCE = 2**20  # bytes that came in, after which they are written down: a process may be killed before a message ends
 

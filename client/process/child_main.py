@@ -8,24 +8,24 @@ from multiprocessing.connection import Connection, wait
 
 from flwr.app import RecordDict
 
-from client.app import answer
-from client.health.run_checks import quick
-from client.identity.home import MODELS, store_home
-from client.policy.enforcement import GuardedWorker
-from client.policy.policy import FILE as POLICY
-from client.policy.policy import policy_of
-from client.process.console import log_in_plain_words, say
-from client.process.factory import guard_of, worker_of
-from client.process.settings import Settings
-from client.process.worker_process import Done
-from client.worker.delivered_models import KeptModels
-from client.worker.frozen_cache import FrozenCache
-from client.worker.worker import StoreWorker
-from common.config import RunConfig
-from common.errors import FedshelfError
-from common.protocol.failures import failure
-from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from common.protocol.serialization import encode_result
+from fedshelf.client.app import answer
+from fedshelf.client.health.run_checks import quick
+from fedshelf.client.identity.home import MODELS, store_home
+from fedshelf.client.policy.enforcement import GuardedWorker
+from fedshelf.client.policy.policy import FILE as POLICY
+from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.process.console import log_in_plain_words, say
+from fedshelf.client.process.factory import guard_of, worker_of
+from fedshelf.client.process.settings import Settings
+from fedshelf.client.process.worker_process import Done
+from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.worker import StoreWorker
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.serialization import encode_result
 
 MOST_TOLD = 5  # findings
 IDLE_LOOK = 3600.0  # seconds without an order after which photos that were deleted leave memory and the pixel cache

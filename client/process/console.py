@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from common.text import LONGEST, plain
+from fedshelf.common.text import LONGEST, plain
 
 TIME = "%Y-%m-%d %H:%M:%S"  # local, before each line: a log is read days later
 

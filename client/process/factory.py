@@ -5,20 +5,20 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from client.identity.home import STATES, store_home
-from client.policy.budgets import FILE as USAGE
-from client.policy.budgets import Usage
-from client.policy.command import check_names
-from client.policy.enforcement import Guard
-from client.policy.policy import policy_of
-from client.process.gpu_memory import limit_gpu_memory
-from client.worker.adjustments import FOLDER, Adjustments
-from client.worker.data import FolderSource
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.errors import ConfigError
-from common.system.device import pick
-from common.wording import listed
+from fedshelf.client.identity.home import STATES, store_home
+from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.command import check_names
+from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.process.gpu_memory import limit_gpu_memory
+from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.device import pick
+from fedshelf.common.wording import listed
 
 LOG = logging.getLogger("fedshelf.store")
 

@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from client.health.evidence.photos import tried
-from client.health.progress import progress_of_steps
-from common.errors import DataError
-from common.images.folder.left_out import listed
-from common.images.folder.scan import expected
+from fedshelf.client.health.evidence.photos import tried
+from fedshelf.client.health.progress import progress_of_steps
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.left_out import listed
+from fedshelf.common.images.folder.scan import expected
 
 
 def survey(data: Path, classes: Collection[str] = ()) -> str:

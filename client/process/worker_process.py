@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
-from client.process.settings import Settings
-from common.errors import FedshelfError
+from fedshelf.client.process.settings import Settings
+from fedshelf.common.errors import FedshelfError
 
 if TYPE_CHECKING:
-    from common.protocol.messages import FailureCode  # loads torch
+    from fedshelf.common.protocol.messages import FailureCode  # loads torch
 
 PAUSE = 0.5  # seconds until a process that died at its start is followed by another
 ATTEMPTS = 2  # processes that may die of one order before it is given up
@@ -164,13 +164,13 @@ class Workshop:
 
 
 def _begin(pipe: Connection, settings: Settings) -> None:
-    from client.process.child_main import tell_what_is_wrong
+    from fedshelf.client.process.child_main import tell_what_is_wrong
 
     tell_what_is_wrong(settings)
     _go_on(pipe, settings)
 
 
 def _go_on(pipe: Connection, settings: Settings) -> None:
-    from client.process.child_main import work  # loads torch, in the new process alone
+    from fedshelf.client.process.child_main import work  # loads torch, in the new process alone
 
     work(pipe, settings)

@@ -11,9 +11,9 @@ import zipfile
 import zlib
 from typing import Any, NoReturn
 
-from client.failures import StoreError
+from fedshelf.client.failures import StoreError
 
-CLIENT_APP = "client.app:app"
+CLIENT_APP = "fedshelf.client.app:app"
 LARGEST = 16 * 1024  # bytes, of the bundle and of each file in it; ours has less than one thousand
 
 _PROJECT, _MANIFEST = "pyproject.toml", ".info/CONTENT"

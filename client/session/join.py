@@ -5,17 +5,17 @@ from contextlib import closing
 from types import FrameType
 from typing import NoReturn
 
-from client.connection.credentials import Credentials
-from client.connection.errors import NO_CONNECTION, STARTING
-from client.connection.known_addresses import KnownAddresses
-from client.identity.home import store_home
-from client.policy.policy import policy_of
-from client.process.console import log_in_plain_words, say
-from client.process.settings import Settings
-from client.process.worker_process import Workshop
-from client.session.order_queue import Orderbook
-from client.session.poll_loop import serve
-from client.session.recorder import Books
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.errors import NO_CONNECTION, STARTING
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.identity.home import store_home
+from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.process.console import log_in_plain_words, say
+from fedshelf.client.process.settings import Settings
+from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.session.order_queue import Orderbook
+from fedshelf.client.session.poll_loop import serve
+from fedshelf.client.session.recorder import Books
 
 
 def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:

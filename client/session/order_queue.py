@@ -10,16 +10,16 @@ from queue import SimpleQueue
 import httpx
 from flwr.app import Message, MessageType, RecordDict
 
-from client.connection.events import RunOverError, UnknownStoreError
-from client.connection.fleet import Line
-from client.connection.framing import Head, Parcel
-from client.failures import StoreError
-from client.policy.traffic_budget import Traffic
-from client.process.worker_process import Workshop
-from client.session.bundle import check_bundle
-from client.session.recorder import Books
-from common.errors import FedshelfError, MessageError, RefusedError
-from common.protocol.probe import header, presence, probed
+from fedshelf.client.connection.events import RunOverError, UnknownStoreError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.traffic_budget import Traffic
+from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.session.bundle import check_bundle
+from fedshelf.client.session.recorder import Books
+from fedshelf.common.errors import FedshelfError, MessageError, RefusedError
+from fedshelf.common.protocol.probe import header, presence, probed
 
 KEPT_ANSWERS = 2  # the latest update and the latest evaluation
 

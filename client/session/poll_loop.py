@@ -6,12 +6,12 @@ import time
 import httpx
 from flwr.app import MessageType
 
-from client.connection.credentials import Credentials
-from client.connection.events import Narrator, RunOverError, UnknownStoreError
-from client.connection.fleet import LONGEST_RETRY, Line
-from client.session.order_queue import Orderbook
-from common.errors import MessageError, NetworkError, RefusedError
-from common.protocol.probe import PROBE
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.events import Narrator, RunOverError, UnknownStoreError
+from fedshelf.client.connection.fleet import LONGEST_RETRY, Line
+from fedshelf.client.session.order_queue import Orderbook
+from fedshelf.common.errors import MessageError, NetworkError, RefusedError
+from fedshelf.common.protocol.probe import PROBE
 
 FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last order was done ...
 WHILE_BUSY = 1.0  # ... but while an order is worked on only a probe can come

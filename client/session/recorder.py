@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Self
 
 from flwr.app import RecordDict
 
-from client.audit import FILE, AuditLog, Event, Note
-from client.connection.framing import Head, Parcel
-from client.policy.budgets import FILE as USAGE
-from client.policy.budgets import Usage
-from client.policy.policy import Policy
-from client.policy.traffic_budget import Traffic
-from common.protocol.probe import header, is_calling_back
+from fedshelf.client.audit import FILE, AuditLog, Event, Note
+from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.policy.traffic_budget import Traffic
+from fedshelf.common.protocol.probe import header, is_calling_back
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from client.worker.state_store import KEPT_RUNS
-from common.errors import DataError
-from common.system.files import write_json
+from fedshelf.client.worker.state_store import KEPT_RUNS
+from fedshelf.common.errors import DataError
+from fedshelf.common.system.files import write_json
 
 FOLDER = "adjustments"  # in a store's home
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 
-from client.failures import StoreError
-from client.policy.policy import Policy
-from common.config import RunConfig
-from common.errors import DataError
-from common.images.cache.forget import forget_deleted
-from common.images.folder.photo_folder import Arrangement, Folder, open_folder, relabel
-from common.images.folder.watch import Snapshot, Watch
-from common.images.listing.reachable import UnreachableError, check_reachable
-from common.images.types import StoreData
-from common.models.spec import STORE_CHANNELS
-from common.protocol.messages import Plan, StoreInfo
-from common.training.rotation_task import to_turns
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.policy import Policy
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.forget import forget_deleted
+from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder, relabel
+from fedshelf.common.images.folder.watch import Snapshot, Watch
+from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.models.spec import STORE_CHANNELS
+from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.training.rotation_task import to_turns
 
 LOG = logging.getLogger("fedshelf.store")
 

@@ -14,14 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from client.failures import StoreError
-from common.errors import DataError, FedshelfError, MessageError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.models import saved
-from common.protocol.failures import LONGEST_REST
-from common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from common.system.files import sync_directory, write_atomic
-from common.text import plain
+from fedshelf.client.failures import StoreError
+from fedshelf.common.errors import DataError, FedshelfError, MessageError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.models import saved
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from fedshelf.common.system.files import sync_directory, write_atomic
+from fedshelf.common.text import plain
 
 OWN = "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.worker.export`)
 LARGEST = 2**30  # bytes of one
@@ -118,7 +118,7 @@ class KeptModels:
 
     def _make_own(self, folder: Path) -> str:
         """Make the store's own model of the chain's, if it has anything of its own; what to say of that."""
-        from client.worker.export import export_own
+        from fedshelf.client.worker.export import export_own
 
         try:
             exported = export_own(folder, self._name, folder / OWN)

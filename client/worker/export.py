@@ -14,19 +14,19 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from client.identity.home import STATES, known_home
-from client.worker.adjustments import FOLDER, Adjustments
-from client.worker.state_store import KEPT_RUNS, StateStore
-from common import models
-from common.errors import ConfigError, DataError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.models import saved
-from common.models.head import head_name
-from common.models.saved import SavedModel
-from common.protocol import received_values
-from common.strategies.shared import personalization
-from common.system.files import write_atomic, write_json
-from common.training.predict import load
+from fedshelf.client.identity.home import STATES, known_home
+from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
+from fedshelf.common import models
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.models import saved
+from fedshelf.common.models.head import head_name
+from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.protocol import received_values
+from fedshelf.common.strategies.shared import personalization
+from fedshelf.common.system.files import write_atomic, write_json
+from fedshelf.common.training.predict import load
 
 TOLERANCE = 1e-4  # of scores, relative: adding to the bias and adding to the score differ by rounding only
 

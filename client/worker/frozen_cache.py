@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from common.protocol.serialization import frozen_sha256
-from common.system.files import cache_directory, write_atomic
+from fedshelf.common.protocol.serialization import frozen_sha256
+from fedshelf.common.system.files import cache_directory, write_atomic
 
 KEPT = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
 

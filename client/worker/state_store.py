@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from common.errors import RunError
-from common.parameters.layout import Tensors
-from common.protocol.messages import TrainOrder
-from common.system.files import write_atomic
+from fedshelf.common.errors import RunError
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.common.system.files import write_atomic
 
 KEPT_RUNS = 8
 

@@ -9,19 +9,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from client.failures import StoreError
-from client.worker.adjustments import Adjustments
-from client.worker.state_store import States
-from common import compression, strategies
-from common.compression import feedback
-from common.config import RunConfig
-from common.errors import FedshelfError
-from common.images.types import Images, StoreData
-from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
-from common.strategies.shared import personalization
-from common.strategies.shared.class_skew import adjustment
-from common.training.evaluate import Pair, evaluate_adjusted
-from common.training.fit import Network, Task, fit
+from fedshelf.client.failures import StoreError
+from fedshelf.client.worker.adjustments import Adjustments
+from fedshelf.client.worker.state_store import States
+from fedshelf.common import compression, strategies
+from fedshelf.common.compression import feedback
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.strategies.shared import personalization
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
+from fedshelf.common.training.fit import Network, Task, fit
 
 LOG = logging.getLogger("fedshelf.store")
 

@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.classes.spelling import normal
-from common.errors import ConfigError
-from common.system.csv_text import Line, read_lines
-from common.system.files import write_text
+from fedshelf.common.classes.spelling import normal
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.csv_text import Line, read_lines
+from fedshelf.common.system.files import write_text
 
 FILE = "class-names.csv"  # in a run's directory, in the form that `read` takes
 HEADER = ("folder", "name")

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 Owners = Mapping[str, Mapping[str, int]]
 """Store -> class as it is spelt there -> images. A data set that is no store has the name ""."""

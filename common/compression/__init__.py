@@ -7,14 +7,14 @@ et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
 
 from collections.abc import Mapping
 
-from common import strategies
-from common.compression.base import Codec
-from common.compression.fp16 import HalfPrecision
-from common.compression.int8 import Int8
-from common.compression.top_k import TopK
-from common.config import MessagesConfig, RunConfig
-from common.errors import ConfigError
-from common.suggest import did_you_mean
+from fedshelf.common import strategies
+from fedshelf.common.compression.base import Codec
+from fedshelf.common.compression.fp16 import HalfPrecision
+from fedshelf.common.compression.int8 import Int8
+from fedshelf.common.compression.top_k import TopK
+from fedshelf.common.config import MessagesConfig, RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.suggest import did_you_mean
 
 NONE = "none"
 

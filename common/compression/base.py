@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.config import MessagesConfig
-from common.errors import MessageError
-from common.parameters.layout import Tensors
+from fedshelf.common.config import MessagesConfig
+from fedshelf.common.errors import MessageError
+from fedshelf.common.parameters.layout import Tensors
 
 
 class Codec:

@@ -11,10 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from common.compression.base import Codec
-from common.errors import MessageError
-from common.parameters.layout import Tensors
-from common.protocol.messages import Update
+from fedshelf.common.compression.base import Codec
+from fedshelf.common.errors import MessageError
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import Update
 
 _ERROR = "compression.error"  # what a store has not sent yet, among what it keeps between rounds
 _BUFFERS = "buffers"

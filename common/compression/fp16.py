@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.compression.base import Codec, take
-from common.parameters.layout import Tensors
+from fedshelf.common.compression.base import Codec, take
+from fedshelf.common.parameters.layout import Tensors
 
 
 class HalfPrecision(Codec):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.compression.base import Codec, take
-from common.parameters.layout import Tensors
+from fedshelf.common.compression.base import Codec, take
+from fedshelf.common.parameters.layout import Tensors
 
 BLOCK = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
 LARGEST = 127

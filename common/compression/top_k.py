@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.compression.base import Codec, take
-from common.errors import MessageError
-from common.parameters.layout import Tensors
+from fedshelf.common.compression.base import Codec, take
+from fedshelf.common.errors import MessageError
+from fedshelf.common.parameters.layout import Tensors
 
 
 class TopK(Codec):

@@ -1,10 +1,10 @@
 """The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
 
-from common.config.data import DataConfig
-from common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
-from common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
-from common.config.schema import STORES_OWN, RunConfig, RunSection
-from common.config.sources import (
+from fedshelf.common.config.data import DataConfig
+from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config.schema import STORES_OWN, RunConfig, RunSection
+from fedshelf.common.config.sources import (
     flatten,
     for_another_run,
     from_assignments,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from common.config.field_types import Count, Fraction, Section
+from fedshelf.common.config.field_types import Count, Fraction, Section
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.config.field_types import Count, NonNegative, Positive, Section
+from fedshelf.common.config.field_types import Count, NonNegative, Positive, Section
 
 
 class CohortConfig(Section):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from common.config.schema import RunConfig
-from common.config.sources import flatten, known_keys
+from fedshelf.common.config.schema import RunConfig
+from fedshelf.common.config.sources import flatten, known_keys
 
 
 class Kind(StrEnum):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from common.config.field_types import Count, Fraction, NonNegative, Positive, Section
+from fedshelf.common.config.field_types import Count, Fraction, NonNegative, Positive, Section
 
 
 def _frozen_part(value: Any) -> Any:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from common.config import RunConfig, TrainConfig
+from fedshelf.common.config import RunConfig, TrainConfig
 
 LEAST = torch.finfo(torch.float32).tiny  # below it float32 loses digits, and then the number
 

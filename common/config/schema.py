@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from common.config.data import DataConfig
-from common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
-from common.config.field_types import Count, Fraction, Section
-from common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config.data import DataConfig
+from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from fedshelf.common.config.field_types import Count, Fraction, Section
+from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 
 STORES_OWN = "stores"  # the data set of a deployment: what each store holds, which no server opens
 

@@ -13,9 +13,9 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from common.config.schema import RunConfig
-from common.errors import ConfigError
-from common.suggest import did_you_mean
+from fedshelf.common.config.schema import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.suggest import did_you_mean
 
 Scalar = bool | int | float | str
 Flat = dict[str, Any]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.metrics.apportion import apportioned
+from fedshelf.common.metrics.apportion import apportioned
 
 BINS = 15  # of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.metrics.apportion import apportioned
-from common.metrics.calibration import Reliability
+from fedshelf.common.metrics.apportion import apportioned
+from fedshelf.common.metrics.calibration import Reliability
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.config import ModelConfig
-from common.errors import ConfigError
-from common.models.source import Source
-from common.models.spec import ModelSpec
-from common.seeding import derive
+from fedshelf.common.config import ModelConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models.source import Source
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.seeding import derive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,12 +23,12 @@ PHOTO_SIZE = 64  # pixels: what our networks see of photos, which have no common
 
 # name -> where its builder is, and the smallest image it takes (pixels)
 OURS: dict[str, tuple[str, int]] = {
-    "cnn": ("common.models.cnn:build", 8),
-    "niid-cnn": ("common.models.niid_cnn:build", 16),
-    "mcmahan-cnn": ("common.models.mcmahan_cnn:build", 4),
-    "moderate-cnn": ("common.models.moderate_cnn:build", 8),
-    "fashion-cnn": ("common.models.fashion_cnn:build", 8),
-    "pfl-cnn": ("common.models.pfl_cnn:build", 6),
+    "cnn": ("fedshelf.common.models.cnn:build", 8),
+    "niid-cnn": ("fedshelf.common.models.niid_cnn:build", 16),
+    "mcmahan-cnn": ("fedshelf.common.models.mcmahan_cnn:build", 4),
+    "moderate-cnn": ("fedshelf.common.models.moderate_cnn:build", 8),
+    "fashion-cnn": ("fedshelf.common.models.fashion_cnn:build", 8),
+    "pfl-cnn": ("fedshelf.common.models.pfl_cnn:build", 6),
 }
 
 
@@ -99,14 +99,14 @@ def check_weights(config: ModelConfig) -> None:
         return
     _check_source(config.name, config.weights)
     if config.weights != "torchvision":
-        from common.models.weights import read
+        from fedshelf.common.models.weights import read
 
         read(Path(config.weights))
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:
     """Like `module.train(mode)`, but the frozen part of a network stays in evaluation mode."""
-    from common.models import head
+    from fedshelf.common.models import head
 
     head.set_training(module, mode)
 
@@ -115,7 +115,7 @@ def _find(name: str) -> Source:
     if name in OURS:
         address, least_size = OURS[name]
         return Source(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
-    from common.models import torchvision_zoo
+    from fedshelf.common.models import torchvision_zoo
 
     known = torchvision_zoo.names()
     if name in known:
@@ -138,9 +138,9 @@ def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     """Norms, dropout and freezing, in place."""
-    from common.models.dropout import replace_dropout
-    from common.models.head import drop_before_head, freeze
-    from common.models.norms import replace_norms
+    from fedshelf.common.models.dropout import replace_dropout
+    from fedshelf.common.models.head import drop_before_head, freeze
+    from fedshelf.common.models.norms import replace_norms
 
     if spec.norm != "default" and not replace_norms(module, spec.norm):
         raise ConfigError(
@@ -154,7 +154,7 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
 
 def _check_source(name: str, weights: str) -> None:
     """Raises ConfigError unless the network `name` can have weights from there, whatever these are."""
-    from common.models.weights import check_name
+    from fedshelf.common.models.weights import check_name
 
     if weights != "torchvision":
         check_name(weights)
@@ -163,11 +163,11 @@ def _check_source(name: str, weights: str) -> None:
 
 
 def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
-    from common.models.weights import load_fitting, read, without_head
+    from fedshelf.common.models.weights import load_fitting, read, without_head
 
     _check_source(spec.name, weights)
     if weights == "torchvision":
-        from common.models import torchvision_zoo
+        from fedshelf.common.models import torchvision_zoo
 
         load_fitting(module, torchvision_zoo.pretrained(spec.name), "torchvision")
         return

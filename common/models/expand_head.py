@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from common.errors import ConfigError
-from common.models.head import head_name
-from common.models.saved import SavedModel
-from common.models.spec import ModelSpec
-from common.models.weights import load_fitting, without_head
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models.head import head_name
+from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.models.weights import load_fitting, without_head
 
 NEVER = -1e9  # a score whose share of any softmax is exactly 0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from common.errors import ConfigError
-from common.models.dropout import Dropout
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models.dropout import Dropout
 
 
 def head_name(module: nn.Module) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from common.errors import DataError
-from common.model_files import WEIGHTS
-from common.models.spec import ModelSpec
-from common.models.weights import check_finite
+from fedshelf.common.errors import DataError
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.models.weights import check_finite
 
 
 @dataclass(frozen=True)

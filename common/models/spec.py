@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from common.config.model_train_strategy import Freeze
+from fedshelf.common.config.model_train_strategy import Freeze
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells by how many quarter turns a photo was turned; see

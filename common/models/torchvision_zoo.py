@@ -11,10 +11,10 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
-from common.errors import DataError
-from common.models.source import Source
-from common.models.weights import modern_name
-from common.system.files import cache_directory
+from fedshelf.common.errors import DataError
+from fedshelf.common.models.source import Source
+from fedshelf.common.models.weights import modern_name
+from fedshelf.common.system.files import cache_directory
 
 # Attention over a grid of fixed size: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
 _FIXED_SIZE = ("vit_", "maxvit_")

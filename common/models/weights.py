@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from common.errors import ConfigError, DataError
-from common.models.head import head_name
-from common.models.spec import ModelSpec
-from common.protocol import received_values
-from common.text import plain
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models.head import head_name
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol import received_values
+from fedshelf.common.text import plain
 
 # What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
 # the statistics of batch norms that group norms replaced.

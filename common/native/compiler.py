@@ -20,9 +20,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.errors import ConfigError
-from common.system.files import cache_directory, write_atomic
-from common.text import plain
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.files import cache_directory, write_atomic
+from fedshelf.common.text import plain
 
 # Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")

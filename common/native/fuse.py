@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from common.native.conv_pool import conv_pool
-from common.native.group_norm import group_norm
+from fedshelf.common.native.conv_pool import conv_pool
+from fedshelf.common.native.group_norm import group_norm
 
 
 def fuse(module: nn.Module, example: Tensor) -> nn.Module:

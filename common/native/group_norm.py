@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from common.native.compiler import address, library
+from fedshelf.common.native.compiler import address, library
 
 SOURCE = Path(__file__).with_name("group_norm.c")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.models.head import ends_in_head, head_name
+from fedshelf.common.models.head import ends_in_head, head_name
 
 Tensors = Mapping[str, Tensor]
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from common.errors import ConfigError
-from common.protocol.endpoint import Endpoint
-from common.protocol.kit import chain_id
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.common.protocol.kit import chain_id
 
 ADDRESSES_HEADER = "fedshelf-addresses"  # of the door's answers to enrolled stores, once the chain has moved
 MOST_ADDRESSES = 8

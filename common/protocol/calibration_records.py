@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from common.errors import MessageError
-from common.metrics import calibration
-from common.metrics.calibration import BINS, Reliability
-from common.protocol.records import Reader
+from fedshelf.common.errors import MessageError
+from fedshelf.common.metrics import calibration
+from fedshelf.common.metrics.calibration import BINS, Reliability
+from fedshelf.common.protocol.records import Reader
 
 _TEMPERATURES = "temperatures"
 _MOST_IMAGES = 2**31  # of one confidence: sums of such counts do not overflow

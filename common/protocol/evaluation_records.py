@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from common.errors import MessageError
-from common.metrics.counts import Counts
-from common.protocol import calibration_records
-from common.protocol.messages import Evaluation
-from common.protocol.records import Reader, Value
+from fedshelf.common.errors import MessageError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol import calibration_records
+from fedshelf.common.protocol.messages import Evaluation
+from fedshelf.common.protocol.records import Reader, Value
 
 _ADJUSTED = "adjusted."  # before the names of what the adjusted scores gave
 _MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow

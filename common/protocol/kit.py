@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.errors import ConfigError
-from common.names import check_store_name
-from common.protocol.endpoint import Endpoint
-from common.system.files import check_private, write_private
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.names import check_store_name
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.common.system.files import check_private, write_private
 
 LARGEST = 64 * 1024  # bytes; a kit has about three thousand
 

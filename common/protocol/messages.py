@@ -10,10 +10,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor
 
-from common.config import RunConfig
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.protocol.failures import Failure, FailureCode
+from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.failures import Failure, FailureCode
 
 
 @dataclass(frozen=True)

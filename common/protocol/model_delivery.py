@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from common.errors import MessageError
-from common.names import is_run_name
-from common.protocol import received_values
-from common.protocol.probe import RECALLED
-from common.protocol.records import Reader, Value
+from fedshelf.common.errors import MessageError
+from fedshelf.common.names import is_run_name
+from fedshelf.common.protocol import received_values
+from fedshelf.common.protocol.probe import RECALLED
+from fedshelf.common.protocol.records import Reader, Value
 
 LONGEST_DESCRIPTION = 4 * 2**20  # bytes of a model.json: 10,000 classes with long names have 2 MB each way
 MOST_RECALLED = 100

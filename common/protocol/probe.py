@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, RecordDict
 
-from common.errors import MessageError
+from fedshelf.common.errors import MessageError
 
 RECALLED = "recalled"  # the field of an order to keep a model that names those which were taken back
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 from pydantic import TypeAdapter
 
-from common.models.spec import ModelSpec
-from common.text import is_plain
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.text import is_plain
 
 LONGEST_CLASS, MOST_CLASSES = 200, 10_000  # characters of a class's name, and classes
 MOST_NAMES = 2**18  # bytes of the names of all classes that one store tells of

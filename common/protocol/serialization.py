@@ -14,13 +14,13 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from common import compression
-from common.compression import feedback
-from common.config import RunConfig
-from common.errors import MessageError
-from common.protocol import calibration_records, evaluation_records, received_values
-from common.protocol.failures import DETAIL, LONGEST_REST, failure
-from common.protocol.messages import (
+from fedshelf.common import compression
+from fedshelf.common.compression import feedback
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import MessageError
+from fedshelf.common.protocol import calibration_records, evaluation_records, received_values
+from fedshelf.common.protocol.failures import DETAIL, LONGEST_REST, failure
+from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
@@ -30,7 +30,7 @@ from common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from common.protocol.model_delivery import (
+from fedshelf.common.protocol.model_delivery import (
     DeliverOrder,
     ModelReceipt,
     order_fields,
@@ -38,7 +38,7 @@ from common.protocol.model_delivery import (
     read_receipt,
     receipt_fields,
 )
-from common.protocol.records import Reader, Value, pack
+from fedshelf.common.protocol.records import Reader, Value, pack
 
 FORMAT = 7  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."

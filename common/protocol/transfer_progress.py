@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from common.wording import duration
+from fedshelf.common.wording import duration
 
 QUIET = 10.0  # seconds until the first line, and between two lines
 

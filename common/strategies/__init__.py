@@ -2,26 +2,26 @@
 
 from collections.abc import Mapping
 
-from common.config import RunConfig, StrategyConfig
-from common.errors import ConfigError
-from common.parameters.layout import Layout
-from common.strategies.algorithms.fedadagrad import FedAdagrad
-from common.strategies.algorithms.fedadam import FedAdam
-from common.strategies.algorithms.fedavg import FedAvg
-from common.strategies.algorithms.fedavgm import FedAvgM
-from common.strategies.algorithms.fedbn import FedBN
-from common.strategies.algorithms.feddyn import FedDyn
-from common.strategies.algorithms.fednova import FedNova
-from common.strategies.algorithms.fedper import FedPer
-from common.strategies.algorithms.fedprox import FedProx
-from common.strategies.algorithms.fedyogi import FedYogi
-from common.strategies.algorithms.krum import Krum
-from common.strategies.algorithms.median import Median
-from common.strategies.algorithms.multi_krum import MultiKrum
-from common.strategies.algorithms.scaffold import Scaffold
-from common.strategies.algorithms.trimmed_mean import TrimmedMean
-from common.strategies.shared.base import LocalRun, Strategy
-from common.suggest import did_you_mean
+from fedshelf.common.config import RunConfig, StrategyConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.strategies.algorithms.fedadagrad import FedAdagrad
+from fedshelf.common.strategies.algorithms.fedadam import FedAdam
+from fedshelf.common.strategies.algorithms.fedavg import FedAvg
+from fedshelf.common.strategies.algorithms.fedavgm import FedAvgM
+from fedshelf.common.strategies.algorithms.fedbn import FedBN
+from fedshelf.common.strategies.algorithms.feddyn import FedDyn
+from fedshelf.common.strategies.algorithms.fednova import FedNova
+from fedshelf.common.strategies.algorithms.fedper import FedPer
+from fedshelf.common.strategies.algorithms.fedprox import FedProx
+from fedshelf.common.strategies.algorithms.fedyogi import FedYogi
+from fedshelf.common.strategies.algorithms.krum import Krum
+from fedshelf.common.strategies.algorithms.median import Median
+from fedshelf.common.strategies.algorithms.multi_krum import MultiKrum
+from fedshelf.common.strategies.algorithms.scaffold import Scaffold
+from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
+from fedshelf.common.strategies.shared.base import LocalRun, Strategy
+from fedshelf.common.suggest import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "fedavg": FedAvg,

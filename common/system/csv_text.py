@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 MAX_BYTES = 2**28  # a million photos take a tenth of it
 _DELIMITERS = (",", ";", "\t", "|")

@@ -2,7 +2,7 @@
 
 import torch
 
-from common.errors import ConfigError
+from fedshelf.common.errors import ConfigError
 
 
 def pick(name: str) -> torch.device:

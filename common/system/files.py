@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common.errors import ConfigError
+from fedshelf.common.errors import ConfigError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common import models
-from common.images.augment import normalise
-from common.images.types import Images
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from common.training.fit import Network
-from common.training.rotation_task import as_labelled
+from fedshelf.common import models
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.rotation_task import as_labelled
 
 Pair = tuple[Counts, Counts | None]
 """Counts by the model's own scores, and by adjusted ones if there is an adjustment."""

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common import models
-from common.config import DataConfig, RunConfig, TrainConfig
-from common.config.schedules import learning_rate
-from common.images.augment import Batches, Blend, Stream, augment, normalise
-from common.images.types import Images
-from common.models.dropout import address
-from common.models.spec import ModelSpec
-from common.native.fuse import fuse
-from common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
-from common.seeding import derive, rng
-from common.strategies import LocalRun, Strategy
-from common.strategies.shared.class_skew import offsets
-from common.system.device import compute_exactly
-from common.training.loss import Descent, batches, regularise
-from common.training.optimizers import OPTIMIZERS, shares
-from common.training.rotation_task import Pose, posing
+from fedshelf.common import models
+from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.images.augment import Batches, Blend, Stream, augment, normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.dropout import address
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.native.fuse import fuse
+from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
+from fedshelf.common.seeding import derive, rng
+from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies.shared.class_skew import offsets
+from fedshelf.common.system.device import compute_exactly
+from fedshelf.common.training.loss import Descent, batches, regularise
+from fedshelf.common.training.optimizers import OPTIMIZERS, shares
+from fedshelf.common.training.rotation_task import Pose, posing
 
 
 class Network:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.config import TrainConfig
-from common.images.augment import Blend
-from common.models.dropout import layers
+from fedshelf.common.config import TrainConfig
+from fedshelf.common.images.augment import Blend
+from fedshelf.common.models.dropout import layers
 
 
 class Descending(Protocol):

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
-from common.parameters.layout import Layout
+from fedshelf.common.config import TrainConfig
+from fedshelf.common.parameters.layout import Layout
 
 
 class Optimizer(Protocol):

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from common import models
-from common.errors import DataError
-from common.images.augment import normalise
-from common.images.types import Images
-from common.models.saved import SavedModel
-from common.training.fit import Network
+from fedshelf.common import models
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.training.fit import Network
 
 
 def load(saved: SavedModel, device: torch.device) -> Network:

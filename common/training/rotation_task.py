@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.images.folder.photo_folder import Folder
-from common.images.types import Images
-from common.models.spec import TURNS, ModelSpec
+from fedshelf.common.images.folder.photo_folder import Folder
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import TURNS, ModelSpec
 
 Pose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """What a batch becomes before it is normalised: (pixels, targets) to (pixels, targets)."""

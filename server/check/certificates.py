@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from common.errors import ConfigError
-from common.system.files import check_private
-from server.check.finding import Finding
-from server.check.subject import Subject
-from server.credentials.authority import AUTHORITY_SOON, load_key
-from server.credentials.stores import State
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.files import check_private
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.credentials.authority import AUTHORITY_SOON, load_key
+from fedshelf.server.credentials.stores import State
 
 
 def credentials(subject: Subject) -> Iterator[Finding]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.config import STORES_OWN, resolve
-from common.errors import ConfigError
-from common.text import plain
-from server.check.examine import examine, exit_code
-from server.check.finding import Finding
-from server.check.subject import Subject
-from server.operations.entrance import entrance
+from fedshelf.common.config import STORES_OWN, resolve
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.text import plain
+from fedshelf.server.check.examine import examine, exit_code
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.operations.entrance import entrance
 
 _LONGEST = 2000  # characters of a line: names of many classes are told in full
 
@@ -31,7 +31,7 @@ def check_server(
 
     Raises ConfigError for settings that no run can have.
     """
-    from server.training.resume_model import adopt  # loads torch
+    from fedshelf.server.training.resume_model import adopt  # loads torch
 
     config = resolve({"data.dataset": STORES_OWN}, adopt(dict(settings)))
     found: list[Finding] = []

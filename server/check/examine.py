@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from common.errors import FedshelfError, RunError
-from server.check.certificates import certificates, credentials, names
-from server.check.finding import Finding
-from server.check.machine import clock, disk
-from server.check.ports import ports
-from server.check.subject import Subject
-from server.check.training import flower, test_photos
+from fedshelf.common.errors import FedshelfError, RunError
+from fedshelf.server.check.certificates import certificates, credentials, names
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.machine import clock, disk
+from fedshelf.server.check.ports import ports
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.training import flower, test_photos
 
 CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
     "credentials": credentials,

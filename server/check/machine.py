@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cryptography import x509
 
-from server.check.finding import Finding
-from server.check.subject import Subject
-from server.formatting import size
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.formatting import size
 
 _STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
 _BESIDE = 2  # checkpoints beside the latest ones: the best, and the one being written
@@ -22,8 +22,8 @@ _NUMBER = 4  # bytes of a float32
 
 def disk(subject: Subject) -> Iterator[Finding]:
     """Room for checkpoints, for a round's updates, and for the report."""
-    from common.models.spec import STORE_CHANNELS
-    from server.training.setup import prepare, settle  # loads torch
+    from fedshelf.common.models.spec import STORE_CHANNELS
+    from fedshelf.server.training.setup import prepare, settle  # loads torch
 
     config = settle(subject.config, None, STORE_CHANNELS)
     numbers = prepare(config, config.data.classes or tuple(map(str, range(100))), STORE_CHANNELS).params.numel()

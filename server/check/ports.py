@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import NetworkError
-from server.addresses import LOOPBACK, Address, check_free
-from server.check.finding import Finding
-from server.check.subject import Subject
-from server.launcher.page_port import FIRST
-from server.launcher.running_launchers import user_name
+from fedshelf.common.errors import NetworkError
+from fedshelf.server.addresses import LOOPBACK, Address, check_free
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.launcher.page_port import FIRST
+from fedshelf.server.launcher.running_launchers import user_name
 
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 

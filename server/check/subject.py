@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import RunConfig
-from server.addresses import Address
-from server.credentials.chain import Chain
+from fedshelf.common.config import RunConfig
+from fedshelf.server.addresses import Address
+from fedshelf.server.credentials.chain import Chain
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.addresses import LOOPBACK, Address, free_port
-from server.check.finding import Finding
-from server.check.subject import Subject
+from fedshelf.server.addresses import LOOPBACK, Address, free_port
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.subject import Subject
 
 
 def test_photos(subject: Subject) -> Iterator[Finding]:
@@ -14,10 +14,10 @@ def test_photos(subject: Subject) -> Iterator[Finding]:
     if not subject.config.evaluation.test_data:
         yield Finding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
         return
-    from common.images.folder.left_out import listed
-    from common.images.folder.photo_folder import Arrangement, open_folder, relabel  # loads torch
-    from common.models.spec import STORE_CHANNELS
-    from server.training.setup import settle
+    from fedshelf.common.images.folder.left_out import listed
+    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel  # loads torch
+    from fedshelf.common.models.spec import STORE_CHANNELS
+    from fedshelf.server.training.setup import settle
 
     config = settle(subject.config, None, STORE_CHANNELS)
     folder = open_folder(
@@ -42,7 +42,7 @@ def flower(subject: Subject) -> Iterator[Finding]:
 
     On another port of this machine alone, so that no store takes it for the server.
     """
-    from server.launcher.flower_server import FlowerServer
+    from fedshelf.server.launcher.flower_server import FlowerServer
 
     with (
         tempfile.TemporaryDirectory(prefix="fedshelf-check-") as place,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from common.system.files import write_private, write_text
+from fedshelf.common.system.files import write_private, write_text
 
 AUTHORITY_LIFE = timedelta(days=3650)  # stores trust the authority in their kit for as long
 AUTHORITY_SOON = timedelta(days=180)  # left of it when people should hear of its end

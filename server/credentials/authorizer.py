@@ -15,14 +15,23 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
-from common.errors import ConfigError
-from common.protocol.enrolment import PROCESS_HEADER, Reason
-from server.credentials.chain import Chain
-from server.credentials.file_watcher import Watched
-from server.credentials.proofs import AHEAD, BEHIND, Asking, Enrolment, has_kit, proven_key, seconds_behind, verify
-from server.credentials.rejection_log import RefusalLog, Tries
-from server.credentials.sessions import Sessions
-from server.credentials.stores import Entry, NotAdmittedError, State
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.enrolment import PROCESS_HEADER, Reason
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.file_watcher import Watched
+from fedshelf.server.credentials.proofs import (
+    AHEAD,
+    BEHIND,
+    Asking,
+    Enrolment,
+    has_kit,
+    proven_key,
+    seconds_behind,
+    verify,
+)
+from fedshelf.server.credentials.rejection_log import RefusalLog, Tries
+from fedshelf.server.credentials.sessions import Sessions
+from fedshelf.server.credentials.stores import Entry, NotAdmittedError, State
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
 SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says

@@ -14,13 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common.errors import ConfigError
-from common.protocol.address_list import MOST_ADDRESSES, AddressList
-from common.protocol.endpoint import Endpoint, check_host
-from common.protocol.kit import Kit, chain_id
-from common.system.files import check_private, sync_directory, write_json, write_private, write_text
-from server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
-from server.credentials.stores import CODE_LIFE, Registry, new_code, now
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.address_list import MOST_ADDRESSES, AddressList
+from fedshelf.common.protocol.endpoint import Endpoint, check_host
+from fedshelf.common.protocol.kit import Kit, chain_id
+from fedshelf.common.system.files import check_private, sync_directory, write_json, write_private, write_text
+from fedshelf.server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
+from fedshelf.server.credentials.stores import CODE_LIFE, Registry, new_code, now
 
 _DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of what is read
 _PRIVATE = ("ca.key", "server.key", "stores.json")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import ConfigError
-from common.names import check_store_name
-from common.protocol.endpoint import Endpoint
-from server.credentials.chain import Chain, endpoints_of, endpoints_told
-from server.credentials.stores import State
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.names import check_store_name
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.server.credentials.chain import Chain, endpoints_of, endpoints_told
+from fedshelf.server.credentials.stores import State
 
 PORT = 9092  # where stores join if nothing else is asked for
 _OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."

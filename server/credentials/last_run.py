@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from common.errors import RunError
-from common.system.files import write_json
-from server.results.jsonl_tail import read_json
+from fedshelf.common.errors import RunError
+from fedshelf.common.system.files import write_json
+from fedshelf.server.results.jsonl_tail import read_json
 
 _FILE = "run.json"
 _LOCK = "server.lock"  # held by the server that works with these credentials

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.protocol.enrolment import classes_statement, enrolment_statement
-from server.credentials.chain import public_text
-from server.credentials.stores import Entry
+from fedshelf.common.protocol.enrolment import classes_statement, enrolment_statement
+from fedshelf.server.credentials.chain import public_text
+from fedshelf.server.credentials.stores import Entry
 
 AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)

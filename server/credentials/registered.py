@@ -5,9 +5,9 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from server.credentials.authorizer import key_header
-from server.credentials.file_watcher import Watched
-from server.ipc.run_mailbox import REGISTRATIONS
+from fedshelf.server.credentials.authorizer import key_header
+from fedshelf.server.credentials.file_watcher import Watched
+from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
 LOOK = 0.25  # seconds between two looks at the clerk's notes
 

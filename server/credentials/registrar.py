@@ -4,7 +4,7 @@ A process of its own beside the SuperLink, which knows no store when a run start
 the server's certificate. Flower's registration is a command line of seconds; so the command's
 entry point is loaded once and called for each store.
 
-    python -m server.credentials.registrar CREDENTIALS FLOWER_DIRECTORY CONNECTION
+    python -m fedshelf.server.credentials.registrar CREDENTIALS FLOWER_DIRECTORY CONNECTION
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from click import Abort, ClickException, Command
 from pydantic import BaseModel
 from typer.main import get_command
 
-from common.errors import ConfigError
-from common.system.files import write_json, write_text
-from server.credentials.authority import renew_if_due
-from server.credentials.chain import Chain
-from server.credentials.file_watcher import Watched
-from server.credentials.stores import Entry, State
-from server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.system.files import write_json, write_text
+from fedshelf.server.credentials.authority import renew_if_due
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.file_watcher import Watched
+from fedshelf.server.credentials.stores import Entry, State
+from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
 LOOK = 0.2  # seconds between two looks at the chain's stores
 SAVED_EVERY = 0.5  # seconds between two notes of who is registered, while many are

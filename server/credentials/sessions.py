@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.protocol.enrolment import Reason
-from common.system.files import write_private
+from fedshelf.common.protocol.enrolment import Reason
+from fedshelf.common.system.files import write_private
 
 _PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
 MISSED = 2  # signs of life that may get lost

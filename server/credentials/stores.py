@@ -13,10 +13,10 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import ConfigError
-from common.protocol.enrolment import Reason
-from common.suggest import did_you_mean
-from common.system.files import write_private
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.enrolment import Reason
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.common.system.files import write_private
 
 CODE_LIFE = timedelta(days=14)
 

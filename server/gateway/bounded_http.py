@@ -11,8 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from server.credentials.rejection_log import RefusalLog
-from server.gateway.connections import Awaited, Connection, ConnectionLimits
+from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.gateway.connections import Awaited, Connection, ConnectionLimits
 
 MOST_HEADERS = 50
 LARGEST_HEAD = 32 * 2**10  # bytes of a request before its body

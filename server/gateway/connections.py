@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 
-from server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RefusalLog
 
 HEAD_SECONDS = 30.0  # from the connection, or the first byte of a further request, to the end of the request's headers
 STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key

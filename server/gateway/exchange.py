@@ -30,9 +30,9 @@ from flwr.proto.message_pb2 import (
 from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 
-from server.ipc import answer_file
-from server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
-from server.results.jsonl_tail import Tail
+from fedshelf.server.ipc import answer_file
+from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.server.results.jsonl_tail import Tail
 
 HOLD = 25.0  # seconds for which a request for messages waits for one: stores give up after 30, many proxies do, too
 LOOK = 0.05  # seconds between two looks for orders

@@ -15,10 +15,10 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequ
 from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 
-from common.protocol.enrolment import PROCESS_HEADER
-from server.credentials.authorizer import KEY_HEADER
-from server.gateway.exchange import HOLD, Exchange
-from server.gateway.heartbeats import HEARTBEAT, Headers, Sender, with_interval
+from fedshelf.common.protocol.enrolment import PROCESS_HEADER
+from fedshelf.server.credentials.authorizer import KEY_HEADER
+from fedshelf.server.gateway.exchange import HOLD, Exchange
+from fedshelf.server.gateway.heartbeats import HEARTBEAT, Headers, Sender, with_interval
 
 ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"

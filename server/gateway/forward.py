@@ -6,11 +6,11 @@ from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.protocol.enrolment import HELD_HEADER
-from server.credentials.authorizer import KEY_HEADER
-from server.gateway.bounded_http import LARGEST_BODY
-from server.gateway.exchange import HOLD
-from server.gateway.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activate, is_ours, own_answer
+from fedshelf.common.protocol.enrolment import HELD_HEADER
+from fedshelf.server.credentials.authorizer import KEY_HEADER
+from fedshelf.server.gateway.bounded_http import LARGEST_BODY
+from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.gateway.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activate, is_ours, own_answer
 
 PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
 FLOWERS = b"flwr-"

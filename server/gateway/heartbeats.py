@@ -9,7 +9,7 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeat
 from flwr.proto.node_pb2 import Node
 from google.protobuf.message import DecodeError
 
-from server.ipc.presence import INTERVAL, Presence
+from fedshelf.server.ipc.presence import INTERVAL, Presence
 
 HEARTBEAT = "/v1/fleet/send-node-heartbeat"
 Headers = list[tuple[bytes, bytes]]

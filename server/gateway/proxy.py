@@ -7,7 +7,7 @@ looks like them. With credentials, it speaks TLS, asks a guard who may pass, and
 While the SuperLink restarts, it answers 503 and goes on. No body is read before its sender is known to be a store of
 the chain, but for the small ones of stores that enrol or ask for the classes.
 
-    python -m server.gateway.proxy HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
+    python -m fedshelf.server.gateway.proxy HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
 
 ANSWERED is the file in which it tells the server's app whose answers are complete (`server.ipc.upload_log`).
 """
@@ -27,25 +27,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from common.errors import ConfigError
-from common.protocol.address_list import ADDRESSES_HEADER
-from common.protocol.enrolment import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
-from server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Guard
-from server.credentials.chain import Chain
-from server.credentials.registered import Registered
-from server.credentials.rejection_log import RefusalLog
-from server.gateway.connections import Connection, ConnectionLimits
-from server.gateway.exchange import Exchange
-from server.gateway.forward import address_of, forward, limited_body
-from server.gateway.heartbeats import Heartbeats
-from server.gateway.push_inspection import Announced
-from server.gateway.superlink_health import SuperLinkHealth
-from server.gateway.tls_server import Doorway
-from server.ipc.presence import Presence
-from server.ipc.run_mailbox import CLASSES, PRESENCE, TRAFFIC, WITHDRAWN
-from server.ipc.traffic import Traffic
-from server.ipc.upload_log import Uploads
-from server.ipc.withdrawals import Withdrawn
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
+from fedshelf.common.protocol.enrolment import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
+from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Guard
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.registered import Registered
+from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.gateway.connections import Connection, ConnectionLimits
+from fedshelf.server.gateway.exchange import Exchange
+from fedshelf.server.gateway.forward import address_of, forward, limited_body
+from fedshelf.server.gateway.heartbeats import Heartbeats
+from fedshelf.server.gateway.push_inspection import Announced
+from fedshelf.server.gateway.superlink_health import SuperLinkHealth
+from fedshelf.server.gateway.tls_server import Doorway
+from fedshelf.server.ipc.presence import Presence
+from fedshelf.server.ipc.run_mailbox import CLASSES, PRESENCE, TRAFFIC, WITHDRAWN
+from fedshelf.server.ipc.traffic import Traffic
+from fedshelf.server.ipc.upload_log import Uploads
+from fedshelf.server.ipc.withdrawals import Withdrawn
 
 FLEET_CALLS = (
     "register-node", "activate-node", "deactivate-node", "unregister-node", "send-node-heartbeat",

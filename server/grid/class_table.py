@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from common.classes.display_names import ProductNames, called
-from common.classes.spelling import places, reading_order
-from common.config import RunConfig
-from common.protocol.messages import StoreInfo
+from fedshelf.common.classes.display_names import ProductNames, called
+from fedshelf.common.classes.spelling import places, reading_order
+from fedshelf.common.config import RunConfig
+from fedshelf.common.protocol.messages import StoreInfo
 
 _NAMED = 5  # stores or classes that a line names before it only counts them
 

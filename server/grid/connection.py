@@ -7,18 +7,18 @@ from pathlib import Path
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from common.errors import FedshelfError, MessageError
-from common.names import check_store_name
-from common.protocol.messages import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
-from common.protocol.probe import PROBE, announcement, is_present, probe
-from common.protocol.serialization import Notice, Query, Result, decode_result, encode_order
-from server.grid.mailbox import GONE, Mailbox
-from server.grid.reply_puller import UNREADABLE, Pulls
-from server.ipc.presence import PresenceReader
-from server.ipc.run_mailbox import PRESENCE, TRAFFIC, WITHDRAWN
-from server.ipc.traffic import Flow, TrafficReader
-from server.ipc.upload_log import Answered
-from server.ipc.withdrawals import Withdrawals
+from fedshelf.common.errors import FedshelfError, MessageError
+from fedshelf.common.names import check_store_name
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+from fedshelf.common.protocol.probe import PROBE, announcement, is_present, probe
+from fedshelf.common.protocol.serialization import Notice, Query, Result, decode_result, encode_order
+from fedshelf.server.grid.mailbox import GONE, Mailbox
+from fedshelf.server.grid.reply_puller import UNREADABLE, Pulls
+from fedshelf.server.ipc.presence import PresenceReader
+from fedshelf.server.ipc.run_mailbox import PRESENCE, TRAFFIC, WITHDRAWN
+from fedshelf.server.ipc.traffic import Flow, TrafficReader
+from fedshelf.server.ipc.upload_log import Answered
+from fedshelf.server.ipc.withdrawals import Withdrawals
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
 LISTED_EVERY = 30.0  # seconds between two looks at the SuperLink's list of nodes, if the door tells of no change

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterator, Mapping
 
 from flwr.app import Message, MessageType
 
-from common.errors import StoppedError
-from common.protocol.messages import EvaluateOrder, Failure, TrainOrder
-from common.protocol.serialization import NeedsFrozen, Result, encode_order
-from common.protocol.transfer_progress import progress
-from server.grid.connection import GONE, Link, read
-from server.grid.outbox import Outbox, Sent
-from server.grid.store_registry import Roster
-from server.ipc.store_status import Board
-from server.patience import Patience
+from fedshelf.common.errors import StoppedError
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
+from fedshelf.common.protocol.serialization import NeedsFrozen, Result, encode_order
+from fedshelf.common.protocol.transfer_progress import progress
+from fedshelf.server.grid.connection import GONE, Link, read
+from fedshelf.server.grid.outbox import Outbox, Sent
+from fedshelf.server.grid.store_registry import Roster
+from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.patience import Patience
 
 POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this

@@ -27,11 +27,11 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from common.protocol.probe import announcement
-from common.system.files import write_text
-from server.grid.reply_puller import answers, unreadable
-from server.ipc import answer_file
-from server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.common.protocol.probe import announcement
+from fedshelf.common.system.files import write_text
+from fedshelf.server.grid.reply_puller import answers, unreadable
+from fedshelf.server.ipc import answer_file
+from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
 
 GONE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE, which is private
 LARGEST = 16 * 2**20  # bytes of the list of orders: then it begins anew, with those that are not answered

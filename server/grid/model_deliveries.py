@@ -15,23 +15,23 @@ from typing import Any
 import httpx
 from flwr.serverapp import Grid
 
-from common.config import RunConfig
-from common.errors import FedshelfError, RunError
-from common.protocol.model_delivery import DeliverOrder
-from server.grid.connection import Link
-from server.grid.model_distribution import Distributed, Distribution
-from server.grid.runtime import GridRuntime
-from server.ipc.run_mailbox import Desk
-from server.ipc.store_status import Board
-from server.results.checkpoints import State
-from server.results.delivered_round import is_best_delivered
-from server.results.given_models import GivenModels, spoilt_words, still_there
-from server.results.jsonl_tail import read_json
-from server.results.model_export import model_order
-from server.results.observer import Watcher
-from server.results.past_rounds import export_round
-from server.results.run_directory import RunDirectory
-from server.results.run_status import Doing, Status
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import FedshelfError, RunError
+from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.server.grid.connection import Link
+from fedshelf.server.grid.model_distribution import Distributed, Distribution
+from fedshelf.server.grid.runtime import GridRuntime
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.delivered_round import is_best_delivered
+from fedshelf.server.results.given_models import GivenModels, spoilt_words, still_there
+from fedshelf.server.results.jsonl_tail import read_json
+from fedshelf.server.results.model_export import model_order
+from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.past_rounds import export_round
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.run_status import Doing, Status
 
 IN_SUMMARY = "delivery"  # the summary's part on who has the model
 ANSWER = 3600.0  # seconds for which an offer stays of interest

@@ -7,13 +7,13 @@ from typing import Any
 
 from flwr.app import MessageType
 
-from common.protocol.failures import LONGEST_REST
-from common.protocol.messages import Failure
-from common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from common.protocol.serialization import encode_order
-from server.grid.connection import Link, read
-from server.grid.outbox import Outbox
-from server.ipc.store_status import Board, State
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.messages import Failure
+from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from fedshelf.common.protocol.serialization import encode_order
+from fedshelf.server.grid.connection import Link, read
+from fedshelf.server.grid.outbox import Outbox
+from fedshelf.server.ipc.store_status import Board, State
 
 LOOK = 0.2  # seconds between two looks for answers
 ROLL_CALL = 2.0  # seconds between two looks at who is there

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 
-from server.grid.connection import LOST, Link, says_no
+from fedshelf.server.grid.connection import LOST, Link, says_no
 
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time,
 # and where it has not answered that either, as long again as it has been waited for

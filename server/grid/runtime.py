@@ -13,19 +13,19 @@ from typing import TypeVar
 import torch
 from flwr.serverapp import Grid
 
-from common.config import RunConfig, flatten, resolve
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.protocol.model_delivery import DeliverOrder
-from common.protocol.serialization import Notice, Query
-from server import patience
-from server.grid.class_table import recounted
-from server.grid.connection import Link
-from server.grid.dispatch import POLL, Errand
-from server.grid.model_distribution import Distributed, Distribution
-from server.grid.phase_overlap import seconds_ahead, spans_of_stores
-from server.grid.store_registry import GHOST, Roster
-from server.ipc.store_status import Board
-from server.patience import Patience
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.common.protocol.serialization import Notice, Query
+from fedshelf.server import patience
+from fedshelf.server.grid.class_table import recounted
+from fedshelf.server.grid.connection import Link
+from fedshelf.server.grid.dispatch import POLL, Errand
+from fedshelf.server.grid.model_distribution import Distributed, Distribution
+from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
+from fedshelf.server.grid.store_registry import GHOST, Roster
+from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.patience import Patience
 
 FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
 

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from common.protocol.failures import LONGEST_REST
-from common.protocol.messages import Failure, StoreInfo
-from common.protocol.serialization import Notice, Query
-from server.grid.connection import Link, read
-from server.ipc.store_status import Board
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.messages import Failure, StoreInfo
+from fedshelf.common.protocol.serialization import Notice, Query
+from fedshelf.server.grid.connection import Link, read
+from fedshelf.server.ipc.store_status import Board
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
 ASK_AGAIN = 10.0  # seconds without an answer to what a store holds; the question may be lost

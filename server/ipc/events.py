@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from server.results.jsonl_tail import Tail
-from server.results.run_status import Doing
+from fedshelf.server.results.jsonl_tail import Tail
+from fedshelf.server.results.run_status import Doing
 
 if TYPE_CHECKING:  # they load torch, which the launcher does well without
-    from server.results.observer import Watcher
-    from server.results.run_directory import Record
+    from fedshelf.server.results.observer import Watcher
+    from fedshelf.server.results.run_directory import Record
 
 
 class RelayWriter:

@@ -9,9 +9,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.config import RunConfig
-from common.errors import FedshelfError, RunError
-from common.system.files import write_json
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import FedshelfError, RunError
+from fedshelf.common.system.files import write_json
 
 ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
 PROCESSES = "processes.json"

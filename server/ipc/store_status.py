@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from common.system.files import write_json
-from server.results.jsonl_tail import read_json
+from fedshelf.common.system.files import write_json
+from fedshelf.server.results.jsonl_tail import read_json
 
 State = Literal["ready", "training", "evaluating", "away", "refused", "resting", "set-aside"]
 _HERE = frozenset({"ready", "training", "evaluating", "resting"})

@@ -17,7 +17,7 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from google.protobuf.message import DecodeError
 
-from server.results.jsonl_tail import Tail
+from fedshelf.server.results.jsonl_tail import Tail
 
 LARGEST = 2**20  # bytes of the file: then it begins anew, whoever has not read it by then looks for all answers
 MOST_UNDERWAY = 4096  # answers that are followed at the same time; stores that break off leave theirs behind

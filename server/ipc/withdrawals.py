@@ -11,7 +11,7 @@ from typing import Any
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from google.protobuf.message import DecodeError
 
-from server.results.jsonl_tail import Tail
+from fedshelf.server.results.jsonl_tail import Tail
 
 LARGEST = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
 MOST_REMEMBERED = 2**14  # orders

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from server.launcher.log_files import LogFile, copy_output
+from fedshelf.server.launcher.log_files import LogFile, copy_output
 
 _MORTAL = Path(__file__).with_name("die_with_parent.py")
 PATIENCE = 8.0  # seconds a child gets to end by itself before it is killed

@@ -1,8 +1,8 @@
 """What a launcher can tell of a run's settings before it starts anything."""
 
-from common import models
-from common.config import RunConfig, StrategyConfig
-from common.models.spec import STORE_CHANNELS
+from fedshelf.common import models
+from fedshelf.common.config import RunConfig, StrategyConfig
+from fedshelf.common.models.spec import STORE_CHANNELS
 
 
 def check_early(config: RunConfig) -> None:
@@ -14,6 +14,6 @@ def check_early(config: RunConfig) -> None:
     models.specify(config.model, (), image_size=config.data.image_size, native_size=None, channels=STORE_CHANNELS)
     models.check_weights(config.model)
     if config.strategy != StrategyConfig():
-        from common import strategies
+        from fedshelf.common import strategies
 
         strategies.build(config.strategy)

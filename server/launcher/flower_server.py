@@ -16,14 +16,14 @@ from pathlib import Path
 import httpx
 import tomli_w
 
-from common.command_line import ENVIRONMENT
-from common.errors import NetworkError, RunError
-from common.system.files import write_json, write_private, write_text
-from server.addresses import LOOPBACK, Address, check_free, free_port
-from server.credentials.chain import Chain
-from server.credentials.registrar import begin_registrations
-from server.ipc.run_mailbox import ANSWERED, PROCESSES
-from server.launcher.child_processes import Children, end_leftovers, installed
+from fedshelf.common.command_line import ENVIRONMENT
+from fedshelf.common.errors import NetworkError, RunError
+from fedshelf.common.system.files import write_json, write_private, write_text
+from fedshelf.server.addresses import LOOPBACK, Address, check_free, free_port
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.registrar import begin_registrations
+from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
+from fedshelf.server.launcher.child_processes import Children, end_leftovers, installed
 
 PATIENCE = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
@@ -97,7 +97,7 @@ class FlowerServer:
 
     def show(self, port: int) -> None:
         """Serve the live page of the run on that port of this machine."""
-        live = [sys.executable, "-m", "server.monitor", str(self._directory.parent), str(port)]
+        live = [sys.executable, "-m", "fedshelf.server.monitor", str(self._directory.parent), str(port)]
         self.children.spawn("live-page", live)
         self._page_port = port
         self._remember()
@@ -129,7 +129,7 @@ class FlowerServer:
         door = [
             sys.executable,
             "-m",
-            "server.gateway.proxy",
+            "fedshelf.server.gateway.proxy",
             self.address.host,
             str(self.address.port),
             str(self.superlink_port),
@@ -150,7 +150,7 @@ class FlowerServer:
             clerk = [
                 sys.executable,
                 "-m",
-                "server.credentials.registrar",
+                "fedshelf.server.credentials.registrar",
                 credentials,
                 str(self._directory),
                 CONNECTION,
@@ -189,7 +189,7 @@ class FlowerServer:
     def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
         """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
         bundle = self._directory / "app"
-        components = {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+        components = {"serverapp": "fedshelf.server.app:app", "clientapp": "fedshelf.client.app:app"}
         app = {
             "publisher": "fedshelf",
             "components": components,
@@ -216,7 +216,12 @@ class FlowerServer:
             record = json.loads(self._record.read_text(encoding="utf-8"))
             end_leftovers(
                 record["groups"],
-                [str(self._directory), f"{LOOPBACK}:{record['port']}", "server.gateway.proxy", "server.monitor"],
+                [
+                    str(self._directory),
+                    f"{LOOPBACK}:{record['port']}",
+                    "fedshelf.server.gateway.proxy",
+                    "fedshelf.server.monitor",
+                ],
             )
             self._record.unlink()
 

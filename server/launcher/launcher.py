@@ -10,22 +10,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from common.classes import display_names
-from common.classes.display_names import ProductNames
-from common.config import STORES_OWN, RunConfig, resolve
-from common.errors import RunError
-from common.model_files import WEIGHTS
-from server.addresses import Address, check_free
-from server.credentials.chain import Chain
-from server.credentials.last_run import at_work
-from server.ipc.events import RelayReader
-from server.ipc.run_mailbox import Desk, Outcome
-from server.launcher.early_check import check_early
-from server.launcher.flower_server import STARTUP, FlowerServer, join_command
-from server.launcher.output import Show
-from server.launcher.page_port import page_port
-from server.patience import ROUND
-from server.results.run_directory import EMPTY, RunDirectory, free_name
+from fedshelf.common.classes import display_names
+from fedshelf.common.classes.display_names import ProductNames
+from fedshelf.common.config import STORES_OWN, RunConfig, resolve
+from fedshelf.common.errors import RunError
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.server.addresses import Address, check_free
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.last_run import at_work
+from fedshelf.server.ipc.events import RelayReader
+from fedshelf.server.ipc.run_mailbox import Desk, Outcome
+from fedshelf.server.launcher.early_check import check_early
+from fedshelf.server.launcher.flower_server import STARTUP, FlowerServer, join_command
+from fedshelf.server.launcher.output import Show
+from fedshelf.server.launcher.page_port import page_port
+from fedshelf.server.patience import ROUND
+from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
 APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
 ATTEMPTS = 4  # deaths of the app within one round before the run is given up
@@ -176,7 +176,7 @@ def _place(request: Request) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
     settings = request.settings
     if settings.get("model.resume_from"):
-        from server.training.resume_model import adopt  # loads torch
+        from fedshelf.server.training.resume_model import adopt  # loads torch
 
         settings = adopt(settings)
     settings = _absolute(settings)
@@ -217,7 +217,7 @@ def _finished(path: Path, config: RunConfig) -> str | None:
 
 def _rename(path: Path, names: ProductNames) -> None:
     """Call the classes of a finished run as asked, and say so if that is new."""
-    from server.report.rename_classes import rename  # loads torch
+    from fedshelf.server.report.rename_classes import rename  # loads torch
 
     if rename(path, names):
         print(f"Its classes have the names asked for, in {path / 'report.html'} and model.json.")

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from server.ipc.events import RelayWriter
-from server.report import console
-from server.report.json_log import JsonLog
-from server.results.run_status import Doing
+from fedshelf.server.ipc.events import RelayWriter
+from fedshelf.server.report import console
+from fedshelf.server.report.json_log import JsonLog
+from fedshelf.server.results.run_status import Doing
 
 
 class Show:

@@ -6,10 +6,10 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.errors import NetworkError
-from common.system.files import state_directory, write_private
-from server.addresses import LOOPBACK, Address, check_free, free_port, is_free
-from server.results.jsonl_tail import read_json
+from fedshelf.common.errors import NetworkError
+from fedshelf.common.system.files import state_directory, write_private
+from fedshelf.server.addresses import LOOPBACK, Address, check_free, free_port, is_free
+from fedshelf.server.results.jsonl_tail import read_json
 
 FIRST = 8444
 NEXT = 20  # ports that are tried in turn, before the system picks one

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.ipc.run_mailbox import LAUNCHER_LOCK
+from fedshelf.server.ipc.run_mailbox import LAUNCHER_LOCK
 
 _PROC = Path("/proc")
 _COMMAND = "flower-server"

@@ -1,4 +1,5 @@
-"""Serves the live page of a run on this machine: `python -m server.monitor RUN PORT`. Ends with whoever started it."""
+"""Serves the live page of a run on this machine: `python -m fedshelf.server.monitor RUN PORT`. Ends with whoever
+started it."""
 
 import os
 import socket
@@ -10,8 +11,8 @@ from types import FrameType
 
 import uvicorn
 
-from server.addresses import LOOPBACK, Address, listening_socket
-from server.monitor.web import LivePage
+from fedshelf.server.addresses import LOOPBACK, Address, listening_socket
+from fedshelf.server.monitor.web import LivePage
 
 LINGER = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended
 FRESH = 5.0  # seconds for which a page that asked counts as open

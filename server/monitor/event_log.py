@@ -4,9 +4,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from server.monitor.state import Note, Underway
-from server.results.jsonl_tail import Tail
-from server.results.run_status import IN_A_ROUND, Doing
+from fedshelf.server.monitor.state import Note, Underway
+from fedshelf.server.results.jsonl_tail import Tail
+from fedshelf.server.results.run_status import IN_A_ROUND, Doing
 
 NOTES = 100  # lines of the log that are kept
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.wording import printable
-from server import formatting
-from server.monitor import wording
-from server.monitor.state import RunState
-from server.report.charts.line_chart import LineChart, line_chart
-from server.results.given_models import spoilt_words
-from server.results.run_status import WORDS
+from fedshelf.common.wording import printable
+from fedshelf.server import formatting
+from fedshelf.server.monitor import wording
+from fedshelf.server.monitor.state import RunState
+from fedshelf.server.report.charts.line_chart import LineChart, line_chart
+from fedshelf.server.results.given_models import spoilt_words
+from fedshelf.server.results.run_status import WORDS
 
 FOLDER = Path(__file__).parent
 REPORT = FOLDER.parent / "report"

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from common.wording import printable
-from server.formatting import FAILURES
-from server.monitor.progress import Point
-from server.monitor.state import ABSENT, RunState, StoreState
-from server.monitor.wording import STORE, in_need_first
-from server.results.run_status import Status
+from fedshelf.common.wording import printable
+from fedshelf.server.formatting import FAILURES
+from fedshelf.server.monitor.progress import Point
+from fedshelf.server.monitor.state import ABSENT, RunState, StoreState
+from fedshelf.server.monitor.wording import STORE, in_need_first
+from fedshelf.server.results.run_status import Status
 
 PREFIX = "fedshelf_"
 PHASES = ("train", "aggregate", "inspect", "evaluate")

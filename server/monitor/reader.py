@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.monitor.event_log import Talk
-from server.monitor.progress import Point, Progress
-from server.monitor.state import RunState, StoreState, TakenBack, Trouble, Underway
-from server.monitor.store_states import store_states
-from server.results import given_models
-from server.results.jsonl_tail import TAKEN_BACK, Tail, read_json
-from server.results.run_status import AT_WORK, IN_A_ROUND, Status
+from fedshelf.server.monitor.event_log import Talk
+from fedshelf.server.monitor.progress import Point, Progress
+from fedshelf.server.monitor.state import RunState, StoreState, TakenBack, Trouble, Underway
+from fedshelf.server.monitor.store_states import store_states
+from fedshelf.server.results import given_models
+from fedshelf.server.results.jsonl_tail import TAKEN_BACK, Tail, read_json
+from fedshelf.server.results.run_status import AT_WORK, IN_A_ROUND, Status
 
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",

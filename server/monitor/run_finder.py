@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from common.errors import RunError
-from common.suggest import did_you_mean
-from server.launcher import running_launchers
+from fedshelf.common.errors import RunError
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.server.launcher import running_launchers
 
 _TOUCHED = ("flower/events.jsonl", "flower/began.json", "history.jsonl", "summary.json", "config.toml")
 

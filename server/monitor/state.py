@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.monitor.progress import Point
-from server.results.run_status import AT_WORK, Doing, Status
+from fedshelf.server.monitor.progress import Point
+from fedshelf.server.results.run_status import AT_WORK, Doing, Status
 
 ABSENT = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
 

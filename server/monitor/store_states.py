@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from server.monitor.progress import Progress, Share
-from server.monitor.state import StoreState
+from fedshelf.server.monitor.progress import Progress, Share
+from fedshelf.server.monitor.state import StoreState
 
 # What a store's last failure says of where it is, while the app does not say.
 GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused", "policy": "refused"}

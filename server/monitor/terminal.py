@@ -11,12 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from common.wording import printable
-from server import formatting
-from server.monitor import wording
-from server.monitor.state import RunState
-from server.results.given_models import spoilt_words
-from server.results.run_status import HELD_UP, WORDS, WRONG, Status
+from fedshelf.common.wording import printable
+from fedshelf.server import formatting
+from fedshelf.server.monitor import wording
+from fedshelf.server.monitor.state import RunState
+from fedshelf.server.results.given_models import spoilt_words
+from fedshelf.server.results.run_status import HELD_UP, WORDS, WRONG, Status
 
 STORES = 30  # rows at most; those that need a person come first
 TROUBLES = 10

@@ -7,9 +7,9 @@ from types import FrameType
 
 import uvicorn
 
-from common.errors import NetworkError
-from server.addresses import LOOPBACK, Address, listening_socket
-from server.monitor.web import LivePage
+from fedshelf.common.errors import NetworkError
+from fedshelf.server.addresses import LOOPBACK, Address, listening_socket
+from fedshelf.server.monitor.web import LivePage
 
 
 def watch(directory: Path, port: int) -> None:

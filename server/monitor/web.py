@@ -18,12 +18,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.monitor import wording
-from server.monitor.page import FOLDER, REPORT, View
-from server.monitor.prometheus import exposition
-from server.monitor.reader import RunReader
-from server.monitor.state import RunState
-from server.results.run_status import WRONG
+from fedshelf.server.monitor import wording
+from fedshelf.server.monitor.page import FOLDER, REPORT, View
+from fedshelf.server.monitor.prometheus import exposition
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.state import RunState
+from fedshelf.server.results.run_status import WRONG
 
 HOSTS = ["127.0.0.1", "localhost"]
 POLICY = (

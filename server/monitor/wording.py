@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from common.wording import counted, printable
-from server.formatting import FAILURES, percent
-from server.monitor.state import ABSENT, RunState, StoreState, Trouble
-from server.results.run_status import HELD_UP, WORDS, Status, listed
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.formatting import FAILURES, percent
+from fedshelf.server.monitor.state import ABSENT, RunState, StoreState, Trouble
+from fedshelf.server.results.run_status import HELD_UP, WORDS, Status, listed
 
 STORE = {
     "ready": "Ready",

@@ -3,16 +3,16 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from common.errors import RunError, StoresError
-from common.model_files import WEIGHTS
-from server.addresses import Address, check_free
-from server.credentials.chain import Chain
-from server.credentials.last_run import at_work
-from server.ipc.run_mailbox import Desk
-from server.launcher.flower_server import FlowerServer, join_command
-from server.launcher.launcher import STOPPED, Conductor, RunFailedError, stop_on_signals
-from server.launcher.output import Show
-from server.results.run_directory import RunDirectory
+from fedshelf.common.errors import RunError, StoresError
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.server.addresses import Address, check_free
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.last_run import at_work
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.launcher.flower_server import FlowerServer, join_command
+from fedshelf.server.launcher.launcher import STOPPED, Conductor, RunFailedError, stop_on_signals
+from fedshelf.server.launcher.output import Show
+from fedshelf.server.results.run_directory import RunDirectory
 
 
 def ask_running_server(run: Path) -> bool:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import typer
 
-from common.errors import ConfigError
-from server.addresses import EVERYWHERE, EVERYWHERE_IPV6, LOOPBACK, Address
-from server.credentials.chain import Chain
+from fedshelf.common.errors import ConfigError
+from fedshelf.server.addresses import EVERYWHERE, EVERYWHERE_IPV6, LOOPBACK, Address
+from fedshelf.server.credentials.chain import Chain
 
 
 def entrance(

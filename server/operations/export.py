@@ -12,10 +12,10 @@ def export(
     out: Annotated[Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")] = None,
 ) -> None:
     """Write the model of another round than the delivered one, of any that has a checkpoint."""
-    from server.monitor.run_finder import find
+    from fedshelf.server.monitor.run_finder import find
 
     path = find(run)
-    from server.results.past_rounds import export_round  # loads torch
+    from fedshelf.server.results.past_rounds import export_round  # loads torch
 
     found = export_round(path, which, out)
     print(f"The model of round {found.round} of {found.rounds}, {found.because}: {found.path}")

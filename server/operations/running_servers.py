@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from server.ipc.run_mailbox import Desk
-from server.launcher import running_launchers
-from server.launcher.running_launchers import Launcher
-from server.monitor.reader import RunReader
-from server.monitor.run_finder import below, touched
-from server.operations.text_table import print_table
-from server.results.jsonl_tail import read_json
-from server.results.run_status import WORDS, Status
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.launcher import running_launchers
+from fedshelf.server.launcher.running_launchers import Launcher
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.run_finder import below, touched
+from fedshelf.server.operations.text_table import print_table
+from fedshelf.server.results.jsonl_tail import read_json
+from fedshelf.server.results.run_status import WORDS, Status
 
 ENDED = 10  # runs that have ended, the latest ones
 

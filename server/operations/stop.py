@@ -5,13 +5,13 @@ import select
 import signal
 from pathlib import Path
 
-from common.errors import RunError
-from server.ipc.run_mailbox import Desk
-from server.launcher import running_launchers
-from server.monitor import wording
-from server.monitor.reader import RunReader, is_at_work
-from server.monitor.run_finder import find
-from server.results.run_status import WORDS
+from fedshelf.common.errors import RunError
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.launcher import running_launchers
+from fedshelf.server.monitor import wording
+from fedshelf.server.monitor.reader import RunReader, is_at_work
+from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.results.run_status import WORDS
 
 _HEARD = 50  # milliseconds between two looks whether the server has taken a first signal up
 

@@ -10,20 +10,20 @@ from typing import Any
 
 from cryptography import x509
 
-from common.wording import printable
-from server.credentials.authority import AUTHORITY_SOON
-from server.credentials.chain import Chain
-from server.credentials.last_run import last_run
-from server.credentials.sessions import Session, read_sessions
-from server.credentials.stores import Entry, State, now
-from server.ipc.run_mailbox import Desk
-from server.monitor import wording
-from server.monitor.reader import RunReader
-from server.monitor.run_finder import touched
-from server.monitor.state import ABSENT, StoreState
-from server.operations.text_table import print_table
-from server.results.jsonl_tail import read_json
-from server.results.run_status import WORDS, Status
+from fedshelf.common.wording import printable
+from fedshelf.server.credentials.authority import AUTHORITY_SOON
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.last_run import last_run
+from fedshelf.server.credentials.sessions import Session, read_sessions
+from fedshelf.server.credentials.stores import Entry, State, now
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.monitor import wording
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.run_finder import touched
+from fedshelf.server.monitor.state import ABSENT, StoreState
+from fedshelf.server.operations.text_table import print_table
+from fedshelf.server.results.jsonl_tail import read_json
+from fedshelf.server.results.run_status import WORDS, Status
 
 
 @dataclass(frozen=True)

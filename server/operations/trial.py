@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.command_line import ENVIRONMENT
-from common.errors import ConfigError, DataError, FedshelfError, RunError
-from common.images.listing.split_names import split_named
-from common.names import check_store_name
-from server.addresses import LOOPBACK, Address, free_port
-from server.credentials.chain import Chain
-from server.launcher.child_processes import Children, installed, mortal
-from server.launcher.launcher import Request, conduct
-from server.results.run_directory import RunDirectory, free_name
+from fedshelf.common.command_line import ENVIRONMENT
+from fedshelf.common.errors import ConfigError, DataError, FedshelfError, RunError
+from fedshelf.common.images.listing.split_names import split_named
+from fedshelf.common.names import check_store_name
+from fedshelf.server.addresses import LOOPBACK, Address, free_port
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.launcher.child_processes import Children, installed, mortal
+from fedshelf.server.launcher.launcher import Request, conduct
+from fedshelf.server.results.run_directory import RunDirectory, free_name
 
 STORES = 3
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do

@@ -2,7 +2,7 @@
 
 import os
 
-from common.system.files import cache_directory
+from fedshelf.common.system.files import cache_directory
 
 # matplotlib keeps a list of fonts between runs; nothing of a run goes to places that are not ours.
 os.environ.setdefault("MPLCONFIGDIR", str(cache_directory() / "matplotlib"))

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.metrics.confusions import most_confused
-from common.wording import counted, printable
-from server.formatting import percent
+from fedshelf.common.metrics.confusions import most_confused
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.formatting import percent
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from common.model_files import WEIGHTS
-from common.wording import counted, printable
-from server.formatting import decimal, duration, percent
-from server.report.naming import outcome
-from server.results.run_status import HELD_UP, WORDS, Doing, Status
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.formatting import decimal, duration, percent
+from fedshelf.server.report.naming import outcome
+from fedshelf.server.results.run_status import HELD_UP, WORDS, Doing, Status
 
 MOST_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from common.wording import printable
-from server.report.naming import outcome
-from server.results.run_status import HELD_UP, Doing, Status
+from fedshelf.common.wording import printable
+from fedshelf.server.report.naming import outcome
+from fedshelf.server.results.run_status import HELD_UP, Doing, Status
 
 
 class JsonLog:

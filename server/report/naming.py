@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.classes.display_names import ProductNames, called, recorded
-from common.classes.spelling import reading_order
-from server import formatting
-from server.formatting import class_name
-from server.report.run_data import Contents
+from fedshelf.common.classes.display_names import ProductNames, called, recorded
+from fedshelf.common.classes.spelling import reading_order
+from fedshelf.server import formatting
+from fedshelf.server.formatting import class_name
+from fedshelf.server.report.run_data import Contents
 
 
 def name_of(names: ProductNames, label: str) -> str:

@@ -6,19 +6,19 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from common.system.files import write_text
-from common.wording import printable
-from server import formatting
-from server.report import sections
-from server.report.charts.calibration_chart import trust
-from server.report.charts.confusion_chart import heat_map
-from server.report.charts.partition_chart import stacks
-from server.report.class_errors import class_rows, confused
-from server.report.naming import for_people
-from server.report.run_data import Contents, read
-from server.report.stores import stores
-from server.report.suspects import doubts, taken_back
-from server.report.weak_spots import small_maps, weak_spots
+from fedshelf.common.system.files import write_text
+from fedshelf.common.wording import printable
+from fedshelf.server import formatting
+from fedshelf.server.report import sections
+from fedshelf.server.report.charts.calibration_chart import trust
+from fedshelf.server.report.charts.confusion_chart import heat_map
+from fedshelf.server.report.charts.partition_chart import stacks
+from fedshelf.server.report.class_errors import class_rows, confused
+from fedshelf.server.report.naming import for_people
+from fedshelf.server.report.run_data import Contents, read
+from fedshelf.server.report.stores import stores
+from fedshelf.server.report.suspects import doubts, taken_back
+from fedshelf.server.report.weak_spots import small_maps, weak_spots
 
 
 def write_report(run_directory: Path) -> Path:

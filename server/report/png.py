@@ -15,18 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from common.system.files import write_atomic
-from common.wording import printable
-from server.report import sections
-from server.report.charts.calibration_chart import Trust, trust
-from server.report.charts.colours import CURVES
-from server.report.charts.confusion_chart import NUMBERED
-from server.report.charts.line_chart import BOX, Point
-from server.report.charts.partition_chart import MOST_STORES, chosen
-from server.report.charts.shown_classes import shown_classes
-from server.report.naming import for_people
-from server.report.run_data import Contents, read
-from server.report.stores import LISTED
+from fedshelf.common.system.files import write_atomic
+from fedshelf.common.wording import printable
+from fedshelf.server.report import sections
+from fedshelf.server.report.charts.calibration_chart import Trust, trust
+from fedshelf.server.report.charts.colours import CURVES
+from fedshelf.server.report.charts.confusion_chart import NUMBERED
+from fedshelf.server.report.charts.line_chart import BOX, Point
+from fedshelf.server.report.charts.partition_chart import MOST_STORES, chosen
+from fedshelf.server.report.charts.shown_classes import shown_classes
+from fedshelf.server.report.naming import for_people
+from fedshelf.server.report.run_data import Contents, read
+from fedshelf.server.report.stores import LISTED
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
 STYLE: dict[str, Any] = {

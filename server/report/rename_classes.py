@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from common.classes.display_names import ProductNames, record, recorded
-from common.model_files import DESCRIPTION
-from common.system.files import write_json
-from server.results.model_export import with_names
+from fedshelf.common.classes.display_names import ProductNames, record, recorded
+from fedshelf.common.model_files import DESCRIPTION
+from fedshelf.common.system.files import write_json
+from fedshelf.server.results.model_export import with_names
 
 
 def rename(directory: Path, names: ProductNames) -> bool:
@@ -14,8 +14,8 @@ def rename(directory: Path, names: ProductNames) -> bool:
 
     Raises OSError, and ValueError or FedshelfError for a file that is damaged.
     """
-    from server.report.page import write_report
-    from server.report.png import write_pictures  # late: matplotlib
+    from fedshelf.server.report.page import write_report
+    from fedshelf.server.report.png import write_pictures  # late: matplotlib
 
     if names == recorded(directory):
         return False

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.classes.display_names import ProductNames, recorded
-from common.config import RunConfig
-from common.wording import printable
+from fedshelf.common.classes.display_names import ProductNames, recorded
+from fedshelf.common.config import RunConfig
+from fedshelf.common.wording import printable
 
 Record = Mapping[str, Any]
 EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's may lie there
@@ -54,7 +54,7 @@ def read(directory: Path) -> Contents:
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
     if summary.get("per_store_file"):
-        from server.results import per_store  # late: it imports torch
+        from fedshelf.server.results import per_store  # late: it imports torch
 
         summary["per_store"] = per_store.read(directory / per_store.FILE)
     return Contents(

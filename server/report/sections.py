@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.classes import display_names
-from common.config import STORES_OWN, RunConfig
-from common.config.field_types import Section
-from common.wording import printable
-from server import formatting
-from server.report.charts.line_chart import LineChart, Point, line_chart
-from server.report.run_data import Contents
+from fedshelf.common.classes import display_names
+from fedshelf.common.config import STORES_OWN, RunConfig
+from fedshelf.common.config.field_types import Section
+from fedshelf.common.wording import printable
+from fedshelf.server import formatting
+from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
+from fedshelf.server.report.run_data import Contents
 
 PHASES = ("startup", "train", "aggregate", "evaluate")
 

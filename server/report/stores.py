@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from common.wording import counted, printable
-from server.formatting import percent, points
-from server.report.charts.line_chart import nice_ticks
-from server.report.run_data import Contents
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.formatting import percent, points
+from fedshelf.server.report.charts.line_chart import nice_ticks
+from fedshelf.server.report.run_data import Contents
 
 LISTED = 40
 

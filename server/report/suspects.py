@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from common.wording import counted, printable
-from server.report.run_data import Contents
-from server.updates.image_cap import told
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.report.run_data import Contents
+from fedshelf.server.updates.image_cap import told
 
 
 @dataclass(frozen=True)

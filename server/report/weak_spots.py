@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from common.wording import printable
-from server.formatting import percent
-from server.report.charts.confusion_chart import SHADES, HeatMap, heat_map, shortened
+from fedshelf.common.wording import printable
+from fedshelf.server.formatting import percent
+from fedshelf.server.report.charts.confusion_chart import SHADES, HeatMap, heat_map, shortened
 
 CELL = 16
 MOST_ROWS = 24  # stores, the weakest first

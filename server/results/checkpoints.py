@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from common.errors import RunError
-from common.parameters.layout import Tensors
-from common.system.files import write_atomic
+from fedshelf.common.errors import RunError
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.system.files import write_atomic
 
 RISK_SECONDS = 5.0
 _STATE, _SHA256 = "state", "sha256"  # in a file's metadata

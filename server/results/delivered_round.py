@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.config import RunConfig
-from common.metrics.counts import Counts
-from common.protocol.messages import StoreInfo
-from server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.results.checkpoints import Best, Checkpoints, State
 
 # What rounds are judged on, by `Best.on`; those that come first count for more.
 IMAGES = {

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from server.results.jsonl_tail import read_json
+from fedshelf.server.results.jsonl_tail import read_json
 
 if TYPE_CHECKING:
-    from server.results.run_directory import (
+    from fedshelf.server.results.run_directory import (
         RunDirectory,  # loads pydantic, which who only looks at a run can do without
     )
 

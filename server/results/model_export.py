@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from common.classes.display_names import ProductNames, called
-from common.config import RunConfig
-from common.errors import RunError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.names import run_name
-from common.protocol.messages import Plan
-from common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
-from common.system.files import write_atomic, write_json
-from common.training.fit import Network
-from server.results.checkpoints import State
-from server.results.run_directory import finite
+from fedshelf.common.classes.display_names import ProductNames, called
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import RunError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.names import run_name
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
+from fedshelf.common.system.files import write_atomic, write_json
+from fedshelf.common.training.fit import Network
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.run_directory import finite
 
 
 def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any], names: ProductNames) -> str:

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from server.results.run_directory import Record
-from server.results.run_status import Doing
+from fedshelf.server.results.run_directory import Record
+from fedshelf.server.results.run_status import Doing
 
 
 class Watcher(Protocol):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from common.config import RunConfig
-from common.config.kinds import of_operator
+from fedshelf.common.config import RunConfig
+from fedshelf.common.config.kinds import of_operator
 
 SETTINGS = "settings"  # of a run's first line: all of the operator's settings
 CHANGED = "settings_changed"  # of the first line after a change: key -> [before, from this round on]

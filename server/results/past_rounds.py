@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from common import strategies
-from common.classes.display_names import recorded
-from common.config import RunConfig
-from common.errors import ConfigError, RunError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.training.fit import Network
-from server.results import delivered_round, plan_file
-from server.results.checkpoints import Checkpoints, State
-from server.results.model_export import weights_sha256, write_model
-from server.results.plan_file import SavedPlan
-from server.results.run_directory import RunDirectory
+from fedshelf.common import strategies
+from fedshelf.common.classes.display_names import recorded
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.training.fit import Network
+from fedshelf.server.results import delivered_round, plan_file
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.model_export import weights_sha256, write_model
+from fedshelf.server.results.plan_file import SavedPlan
+from fedshelf.server.results.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from common.metrics.counts import Counts
-from common.protocol.messages import StoreInfo
-from common.system.files import write_text
-from server.results.scores import Scores
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.common.system.files import write_text
+from fedshelf.server.results.scores import Scores
 
 MOST = 200  # stores that history and summary tell one by one
 FILE = "per-store.csv"

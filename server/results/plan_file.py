@@ -9,11 +9,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from common.config import RunConfig
-from common.errors import RunError
-from common.models.spec import ModelSpec
-from common.protocol.messages import Plan
-from common.system.files import write_atomic
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import RunError
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.system.files import write_atomic
 
 FILE = "plan.safetensors"
 _FROZEN = "frozen"

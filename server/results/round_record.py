@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from common.config import RunConfig, TrainConfig
-from common.config.schedules import learning_rate
-from common.metrics.counts import Counts
-from common.protocol.messages import Failure, StoreInfo, TrainOrder, Update
-from server.results.checkpoints import State, Totals
-from server.results.per_store import described, in_history
-from server.results.run_directory import Record
-from server.results.scores import Scores
-from server.updates.contribution import in_round
-from server.updates.standing import Standing
+from fedshelf.common.config import RunConfig, TrainConfig
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import Failure, StoreInfo, TrainOrder, Update
+from fedshelf.server.results.checkpoints import State, Totals
+from fedshelf.server.results.per_store import described, in_history
+from fedshelf.server.results.run_directory import Record
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.updates.contribution import in_round
+from fedshelf.server.updates.standing import Standing
 
 BYTES_PER_FLOAT = 4
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
-from common.config.kinds import is_fixed
-from common.errors import ConfigError, RunError
-from common.system.files import write_json, write_text
-from server.results.jsonl_tail import TAKEN_BACK
+from fedshelf.common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
+from fedshelf.common.config.kinds import is_fixed
+from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.system.files import write_json, write_text
+from fedshelf.server.results.jsonl_tail import TAKEN_BACK
 
 Record = dict[str, Any]
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from common.wording import counted, first_of, printable
+from fedshelf.common.wording import counted, first_of, printable
 
 NAMED = 5  # stores that a sentence names; of the others it says how many they are
 

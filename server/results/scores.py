@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from common.metrics.counts import Counts, merge
-from common.protocol.messages import Evaluation
+from fedshelf.common.metrics.counts import Counts, merge
+from fedshelf.common.protocol.messages import Evaluation
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.classes.spelling import normal, places
-from common.config import STORES_OWN, RunConfig
-from common.errors import ConfigError, DataError
-from common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, is_class
-from common.system.files import write_text
+from fedshelf.common.classes.spelling import normal, places
+from fedshelf.common.config import STORES_OWN, RunConfig
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, is_class
+from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:
-    from common.protocol.messages import StoreInfo  # loads torch, which the launcher does well without
+    from fedshelf.common.protocol.messages import StoreInfo  # loads torch, which the launcher does well without
 
 FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
 MOST_UNASKED = 300  # classes of a model that stores may settle among themselves

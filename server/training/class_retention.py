@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.results.checkpoints import State
-from server.results.run_directory import RunDirectory
-from server.results.scores import Scores
-from server.training.resume_model import Origin
-from server.training.round_loop import Rounds
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.resume_model import Origin
+from fedshelf.server.training.round_loop import Rounds
 
 FILE = "before.json"
 

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from common.config import CohortConfig
-from common.errors import StoppedError, StoresError
-from common.protocol.failures import listed
-from common.protocol.messages import Failure, StoreInfo
-from common.seeding import rng
-from server.results.observer import Watcher
-from server.results.run_status import Doing, Status
-from server.runtime import Runtime
+from fedshelf.common.config import CohortConfig
+from fedshelf.common.errors import StoppedError, StoresError
+from fedshelf.common.protocol.failures import listed
+from fedshelf.common.protocol.messages import Failure, StoreInfo
+from fedshelf.common.seeding import rng
+from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.runtime import Runtime
 
 POLL_SECONDS = 0.2
 CLOCK_SECONDS = 2  # by which the end of the wait, told in whole seconds, may seem to move

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from common.metrics.calibration import BINS, GRID, Reliability, fit
-from common.metrics.confusions import most_confused
-from common.metrics.counts import Counts
-from common.metrics.intervals import wilson
-from common.protocol.messages import StoreInfo
-from server.report.run_data import EVALUATION as FILE
-from server.results import per_store
-from server.results.checkpoints import State
-from server.results.run_directory import RunDirectory
-from server.results.scores import Scores
-from server.training.round_loop import Rounds
+from fedshelf.common.metrics.calibration import BINS, GRID, Reliability, fit
+from fedshelf.common.metrics.confusions import most_confused
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.intervals import wilson
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.report.run_data import EVALUATION as FILE
+from fedshelf.server.results import per_store
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.round_loop import Rounds
 
 MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from common.config import RunConfig, resolve
-from common.errors import ConfigError, DataError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.models.expand_head import grow, without_new
-from common.models.saved import SavedModel, read
-from common.training.fit import Network
-from server.results.past_rounds import model_of_round
-from server.results.run_directory import RunDirectory
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.models.expand_head import grow, without_new
+from fedshelf.common.models.saved import SavedModel, read
+from fedshelf.common.training.fit import Network
+from fedshelf.server.results.past_rounds import model_of_round
+from fedshelf.server.results.run_directory import RunDirectory
 
 _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from common import strategies
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.strategies import Strategy
-from server.training import client_sampling
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.strategies import Strategy
+from fedshelf.server.training import client_sampling
 
 
 class Guarantee:

@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.errors import StoresError
-from common.protocol.failures import Failure
-from common.protocol.messages import Plan
-from server.results.checkpoints import State
-from server.results.round_record import Made, Trained
-from server.results.scores import Scores
-from server.updates.buffer import Held
-from server.updates.norm_bound import UsualNorms, usual
-from server.updates.reputation import Reputation
-from server.updates.screening import DIVERGED
-from server.updates.standing import Standing
+from fedshelf.common.errors import StoresError
+from fedshelf.common.protocol.failures import Failure
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.round_record import Made, Trained
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.norm_bound import UsualNorms, usual
+from fedshelf.server.updates.reputation import Reputation
+from fedshelf.server.updates.screening import DIVERGED
+from fedshelf.server.updates.standing import Standing
 
 OUTSTANDING = 10.0  # times the usual norm of the others' updates
 EXPLODED = 10.0  # times the loss before, or that of a model that knows nothing

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from common.metrics.calibration import GRID
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
-from server.results.checkpoints import State
-from server.results.scores import Scores
-from server.runtime import Runtime
-from server.updates.gate import Judge
-from server.updates.image_cap import ImageCap
-from server.updates.screening import LARGEST, screen_evaluations
+from fedshelf.common.metrics.calibration import GRID
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.updates.gate import Judge
+from fedshelf.server.updates.image_cap import ImageCap
+from fedshelf.server.updates.screening import LARGEST, screen_evaluations
 
 
 class Evaluator:

@@ -9,38 +9,38 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from common import strategies
-from common.config.schedules import learning_rate, standstill
-from common.errors import StoppedError
-from common.parameters.layout import Layout
-from common.protocol.failures import listed
-from common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
-from common.strategies.shared.class_skew import keep_rows
-from common.strategies.shared.personalization import spans, withhold
-from server.results import round_record
-from server.results.checkpoints import State, add_round
-from server.results.delivered_round import best_round
-from server.results.observer import Watcher
-from server.results.round_record import Made, Trained
-from server.results.run_directory import Record
-from server.results.run_status import Doing, Status
-from server.results.scores import Scores
-from server.runtime import Runtime
-from server.training import client_sampling, rollback
-from server.training.phase_timer import Clock
-from server.training.robustness_guarantee import Guarantee
-from server.training.rollback import Rollback
-from server.training.round_evaluation import Evaluator
-from server.training.weight_averaging import averaged
-from server.updates import anomaly_detection
-from server.updates.anomaly_detection import Detector
-from server.updates.contribution import contributions
-from server.updates.gate import Gate, Judge
-from server.updates.image_cap import ImageCap, most_images
-from server.updates.norm_bound import UsualNorms
-from server.updates.reputation import Reputation
-from server.updates.screening import Screen
-from server.updates.standing import Standing
+from fedshelf.common import strategies
+from fedshelf.common.config.schedules import learning_rate, standstill
+from fedshelf.common.errors import StoppedError
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.failures import listed
+from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
+from fedshelf.common.strategies.shared.class_skew import keep_rows
+from fedshelf.common.strategies.shared.personalization import spans, withhold
+from fedshelf.server.results import round_record
+from fedshelf.server.results.checkpoints import State, add_round
+from fedshelf.server.results.delivered_round import best_round
+from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.round_record import Made, Trained
+from fedshelf.server.results.run_directory import Record
+from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.training import client_sampling, rollback
+from fedshelf.server.training.phase_timer import Clock
+from fedshelf.server.training.robustness_guarantee import Guarantee
+from fedshelf.server.training.rollback import Rollback
+from fedshelf.server.training.round_evaluation import Evaluator
+from fedshelf.server.training.weight_averaging import averaged
+from fedshelf.server.updates import anomaly_detection
+from fedshelf.server.updates.anomaly_detection import Detector
+from fedshelf.server.updates.contribution import contributions
+from fedshelf.server.updates.gate import Gate, Judge
+from fedshelf.server.updates.image_cap import ImageCap, most_images
+from fedshelf.server.updates.norm_bound import UsualNorms
+from fedshelf.server.updates.reputation import Reputation
+from fedshelf.server.updates.screening import Screen
+from fedshelf.server.updates.standing import Standing
 
 ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
 ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for

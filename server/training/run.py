@@ -10,27 +10,27 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Protocol
 
-from common import strategies
-from common.classes.display_names import recorded
-from common.errors import FedshelfError, StoppedError
-from server.report.tensorboard import EventLog
-from server.results import operator_settings, plan_file
-from server.results.checkpoints import Checkpoints, State
-from server.results.delivered_round import deliver
-from server.results.model_export import weights_sha256, write_model
-from server.results.observer import Watcher
-from server.results.plan_file import SavedPlan
-from server.results.run_directory import Record, RunDirectory
-from server.results.run_status import Doing, Status
-from server.runtime import Runtime
-from server.training import class_retention
-from server.training.final_evaluation import reach
-from server.training.resume_model import provenance
-from server.training.round_loop import Judge, Rounds, Scores
-from server.training.setup import Start
-from server.updates import contribution
-from server.updates.gate import Gate
-from server.updates.standing import Standing
+from fedshelf.common import strategies
+from fedshelf.common.classes.display_names import recorded
+from fedshelf.common.errors import FedshelfError, StoppedError
+from fedshelf.server.report.tensorboard import EventLog
+from fedshelf.server.results import operator_settings, plan_file
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.delivered_round import deliver
+from fedshelf.server.results.model_export import weights_sha256, write_model
+from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.plan_file import SavedPlan
+from fedshelf.server.results.run_directory import Record, RunDirectory
+from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.training import class_retention
+from fedshelf.server.training.final_evaluation import reach
+from fedshelf.server.training.resume_model import provenance
+from fedshelf.server.training.round_loop import Judge, Rounds, Scores
+from fedshelf.server.training.setup import Start
+from fedshelf.server.updates import contribution
+from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.standing import Standing
 
 
 class StopRequest:
@@ -217,8 +217,8 @@ class Training:
 
     def _report(self) -> None:
         """Draw pictures and page. What a person looks at must never cost the run that it is about."""
-        from server.report.page import write_report
-        from server.report.png import write_pictures
+        from fedshelf.server.report.page import write_report
+        from fedshelf.server.report.png import write_pictures
 
         try:
             write_pictures(self.directory.path)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
-from common import strategies
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.images.types import Images
-from common.protocol.messages import StoreInfo
-from server.results.delivered_round import has_validation
-from server.training.setup import Start
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.results.delivered_round import has_validation
+from fedshelf.server.training.setup import Start
 
 SHARE = 5  # one in so many images of a class is held out to choose by
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common import compression, models, strategies
-from common.classes.spelling import spellings
-from common.config import RunConfig, flatten, resolve
-from common.errors import ConfigError, DataError
-from common.models import expand_head
-from common.models import saved as saved_model
-from common.models.spec import TURNS
-from common.parameters.layout import Layout
-from common.protocol.messages import Plan, StoreInfo
-from common.training.fit import Network
-from server.training.class_confirmation import unconfirmed
-from server.training.resume_model import Origin, take_over
+from fedshelf.common import compression, models, strategies
+from fedshelf.common.classes.spelling import spellings
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models import expand_head
+from fedshelf.common.models import saved as saved_model
+from fedshelf.common.models.spec import TURNS
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.training.fit import Network
+from fedshelf.server.training.class_confirmation import unconfirmed
+from fedshelf.server.training.resume_model import Origin, take_over
 
 # A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
 PHOTOS = {"train.epochs": 5, "train.batch_size": 16}

@@ -10,8 +10,8 @@ swa:  (1 / K) sum_s w_{t-s}, over the last K rounds of the run (Izmailov, Podopr
 
 from dataclasses import replace
 
-from common.config import RunConfig
-from server.results.checkpoints import State
+from fedshelf.common.config import RunConfig
+from fedshelf.server.results.checkpoints import State
 
 
 def averaged(state: State, config: RunConfig) -> State:

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from common.config import STORES_OWN, RunConfig
-from common.parameters.layout import Layout
-from common.protocol.messages import Plan, StoreInfo
-from common.strategies.shared.base import Vectors
-from server.results.round_record import Trained
-from server.updates.directions import Floats, gram, strays
-from server.updates.evaluator import ServerTest
-from server.updates.gate import Judge, Sample
-from server.updates.mislabelling import Evidence, Looks
-from server.updates.norm_bound import FEWEST
-from server.updates.norm_regression import times_usual
+from fedshelf.common.config import STORES_OWN, RunConfig
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.strategies.shared.base import Vectors
+from fedshelf.server.results.round_record import Trained
+from fedshelf.server.updates.directions import Floats, gram, strays
+from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.updates.gate import Judge, Sample
+from fedshelf.server.updates.mislabelling import Evidence, Looks
+from fedshelf.server.updates.norm_bound import FEWEST
+from fedshelf.server.updates.norm_regression import times_usual
 
 LARGE = 3.5  # times the usual norm
 

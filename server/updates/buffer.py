@@ -13,7 +13,7 @@ from typing import Protocol, overload
 import torch
 from torch import Tensor
 
-from common.protocol.messages import Update
+from fedshelf.common.protocol.messages import Update
 
 
 class Held(Protocol):

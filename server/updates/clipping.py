@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from server.updates.buffer import Held
-from server.updates.norm_bound import usual
+from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.norm_bound import usual
 
 
 def clip(held: Held, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]) -> dict[str, float]:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.parameters.layout import BLOCK
-from common.protocol.messages import Update
-from server.results import per_store
+from fedshelf.common.parameters.layout import BLOCK
+from fedshelf.common.protocol.messages import Update
+from fedshelf.server.results import per_store
 
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.images.types import Images
-from common.metrics.counts import Counts
-from common.protocol.messages import Plan
-from common.seeding import rng
-from common.system.device import pick
-from common.training.evaluate import evaluate, features
-from common.training.fit import Network
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.seeding import rng
+from fedshelf.common.system.device import pick
+from fedshelf.common.training.evaluate import evaluate, features
+from fedshelf.common.training.fit import Network
 
 
 class ServerTest:

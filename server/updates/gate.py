@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.metrics.counts import Counts
-from server.updates.buffer import Held, Memory
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.updates.buffer import Held, Memory
 
 
 class Judge(Protocol):

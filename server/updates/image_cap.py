@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from common.config import STORES_OWN, RunConfig
-from common.protocol.messages import Evaluation, StoreInfo
+from fedshelf.common.config import STORES_OWN, RunConfig
+from fedshelf.common.protocol.messages import Evaluation, StoreInfo
 
 FACTOR = 10.0  # with real stores, where nobody has chosen
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any
 
-from common.config import STORES_OWN, RunConfig
-from common.config.schedules import learning_rate
-from common.strategies.shared.base import reach
+from fedshelf.common.config import STORES_OWN, RunConfig
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.strategies.shared.base import reach
 
 FEWEST = 4  # updates: with fewer, one store's norm weighs too much in what is usual ...
 LENIENT = 5.0  # ... so that as many times more is allowed

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from common.config import ScreeningConfig
-from server.results.round_record import Trained
-from server.runtime import Runtime
-from server.updates.anomaly_detection import Detector
-from server.updates.buffer import Held
-from server.updates.clipping import clip
-from server.updates.standing import Standing
+from fedshelf.common.config import ScreeningConfig
+from fedshelf.server.results.round_record import Trained
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.updates.anomaly_detection import Detector
+from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.clipping import clip
+from fedshelf.server.updates.standing import Standing
 
 CLIPPED = " From now on its updates are made no larger than is usual in their cohort (screening.suspects=clip)."
 

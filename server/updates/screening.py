@@ -7,14 +7,14 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.strategies.shared.class_skew import images_by_class, most_loss
-from common.text import plain
-from server.updates.buffer import Held
-from server.updates.image_cap import capped
-from server.updates.norm_bound import NormBound, UsualNorms
+from fedshelf.common.config import TrainConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.strategies.shared.class_skew import images_by_class, most_loss
+from fedshelf.common.text import plain
+from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.image_cap import capped
+from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 
 DIVERGED = (
     "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"

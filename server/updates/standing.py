@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from common.config import ScreeningConfig
-from common.protocol.messages import Failure
+from fedshelf.common.config import ScreeningConfig
+from fedshelf.common.protocol.messages import Failure
 
 REMEMBERED = 10  # rounds of a store for which suspicion counts
 

@@ -6,32 +6,32 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from common.classes import display_names
-from common.classes.display_names import ProductNames
-from common.config import RunConfig, flatten, resolve
-from common.errors import ConfigError, DataError
-from common.native import compiler
-from common.system import device
-from server.results.delivered_round import has_validation
-from server.results.run_directory import RunDirectory
-from server.training.robustness_guarantee import check_cohort
-from server.training.selection_images import is_chosen, nothing_to_choose_on
-from server.training.setup import settle
-from simulations import datasets
-from simulations.compare import page, terminal
-from simulations.compare.arms.arms import Options, plan
-from simulations.compare.contributions import contributions
-from simulations.compare.found import Found, SeedOutcome
-from simulations.compare.held_out import hold_out
-from simulations.compare.place import Request, agree_on_options, place
-from simulations.compare.results import verdict
-from simulations.compare.trainer import Crew
-from simulations.engines.sequential import workers_of
-from simulations.federation import federation, fingerprint
-from simulations.federation.federation import Federation
-from simulations.federation.tables import partition_table
-from simulations.partitions import parse
-from simulations.run.simulate import NO_COMPILER
+from fedshelf.common.classes import display_names
+from fedshelf.common.classes.display_names import ProductNames
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.native import compiler
+from fedshelf.common.system import device
+from fedshelf.server.results.delivered_round import has_validation
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.robustness_guarantee import check_cohort
+from fedshelf.server.training.selection_images import is_chosen, nothing_to_choose_on
+from fedshelf.server.training.setup import settle
+from fedshelf.simulations import datasets
+from fedshelf.simulations.compare import page, terminal
+from fedshelf.simulations.compare.arms.arms import Options, plan
+from fedshelf.simulations.compare.contributions import contributions
+from fedshelf.simulations.compare.found import Found, SeedOutcome
+from fedshelf.simulations.compare.held_out import hold_out
+from fedshelf.simulations.compare.place import Request, agree_on_options, place
+from fedshelf.simulations.compare.results import verdict
+from fedshelf.simulations.compare.trainer import Crew
+from fedshelf.simulations.engines.sequential import workers_of
+from fedshelf.simulations.federation import federation, fingerprint
+from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.tables import partition_table
+from fedshelf.simulations.partitions import parse
+from fedshelf.simulations.run.simulate import NO_COMPILER
 
 FILE = "compare.json"
 

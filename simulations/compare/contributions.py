@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from common.metrics.counts import merge
-from simulations.compare.arms.arms import FEDERATED, WITHOUT
-from simulations.compare.found import Found, Row, SeedOutcome
-from simulations.compare.statistics.margins import Paired, gain
-from simulations.compare.statistics.paired_accuracy import Judged
-from simulations.compare.trainer import SERVER
+from fedshelf.common.metrics.counts import merge
+from fedshelf.simulations.compare.arms.arms import FEDERATED, WITHOUT
+from fedshelf.simulations.compare.found import Found, Row, SeedOutcome
+from fedshelf.simulations.compare.statistics.margins import Paired, gain
+from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
+from fedshelf.simulations.compare.trainer import SERVER
 
 
 def contributions(found: Found) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from server.results.run_directory import Record
+from fedshelf.server.results.run_directory import Record
 
 LEAST_EVALUATIONS = 3  # in the last third of the rounds, to tell a rise from none
 LEAST_RISE = 1.0  # points over the last third of the rounds that are called a rise

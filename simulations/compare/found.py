@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
-from common.metrics.counts import Counts, merge
-from simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Part
-from simulations.compare.curves import Curve
-from simulations.compare.held_out import HeldOut
-from simulations.compare.statistics.margins import Gain, Paired, gain
-from simulations.compare.statistics.paired_accuracy import Answers, Judged
-from simulations.compare.trainer import SERVER, Outcome
-from simulations.federation.federation import Federation
+from fedshelf.common.metrics.counts import Counts, merge
+from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Part
+from fedshelf.simulations.compare.curves import Curve
+from fedshelf.simulations.compare.held_out import HeldOut
+from fedshelf.simulations.compare.statistics.margins import Gain, Paired, gain
+from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, Judged
+from fedshelf.simulations.compare.trainer import SERVER, Outcome
+from fedshelf.simulations.federation.federation import Federation
 
 KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which they are shown
 

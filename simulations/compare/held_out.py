@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from common.images.types import Images, StoreData
-from common.seeding import rng
-from simulations.federation.federation import Federation
-from simulations.partitions.matching_split import follow
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.seeding import rng
+from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.partitions.matching_split import follow
 
 OWN_TEST = "each store's own test images"
 DEALT = "the test images, dealt to the stores as the training images were, each class in the same proportions"

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.command_line import merge_settings
-from simulations.run import options
+from fedshelf.common.command_line import merge_settings
+from fedshelf.simulations.run import options
 
 STOPPED = 130  # exit code of what a person stopped, as after any SIGINT
 
@@ -68,9 +68,9 @@ def compare(
     several = _numbers(seeds, seed)
     from rich.console import Console
 
-    from common.classes import display_names
-    from simulations.compare.command import compare as run
-    from simulations.compare.place import Request
+    from fedshelf.common.classes import display_names
+    from fedshelf.simulations.compare.command import compare as run
+    from fedshelf.simulations.compare.place import Request
 
     names = display_names.read(class_names) if class_names else None
     finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
@@ -79,7 +79,7 @@ def compare(
 
 def _numbers(seeds: str | None, seed: int | None) -> tuple[int, ...]:
     """ "0,1,2" -> (0, 1, 2); nothing -> (). Raises ConfigError."""
-    from common.errors import ConfigError
+    from fedshelf.common.errors import ConfigError
 
     if seeds is None:
         return ()

@@ -9,17 +9,17 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-import server.report
-from common.classes.display_names import ProductNames, recorded
-from common.classes.spelling import reading_order
-from common.system.files import write_text
-from common.wording import printable
-from server import formatting
-from server.report.charts.confusion_chart import HeatMap, heat_map
-from server.report.charts.line_chart import LineChart, line_chart
-from server.report.naming import in_order, square
-from simulations.compare.wording.findings import TITLES, headline, of_contributions, of_store
-from simulations.compare.wording.method_notes import budget, margins
+import fedshelf.server.report
+from fedshelf.common.classes.display_names import ProductNames, recorded
+from fedshelf.common.classes.spelling import reading_order
+from fedshelf.common.system.files import write_text
+from fedshelf.common.wording import printable
+from fedshelf.server import formatting
+from fedshelf.server.report.charts.confusion_chart import HeatMap, heat_map
+from fedshelf.server.report.charts.line_chart import LineChart, line_chart
+from fedshelf.server.report.naming import in_order, square
+from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_contributions, of_store
+from fedshelf.simulations.compare.wording.method_notes import budget, margins
 
 
 def write(directory: Path) -> Path:
@@ -73,7 +73,7 @@ def _curves(found: Mapping[str, Any]) -> LineChart | None:
 @cache
 def environment(folder: Path) -> Environment:
     """Templates of `folder`, then of comparisons, then of runs' reports. Whatever they show is escaped."""
-    folders = [folder, Path(__file__).parent, Path(server.report.__file__).parent]
+    folders = [folder, Path(__file__).parent, Path(fedshelf.server.report.__file__).parent]
     made = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,

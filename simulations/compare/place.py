@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.classes.display_names import ProductNames
-from common.config import RunConfig, flatten, resolve
-from common.errors import ConfigError, RunError
-from server.results.run_directory import RunDirectory, free_name
-from server.training.resume_model import adopt
-from simulations.compare.arms.arms import Options
+from fedshelf.common.classes.display_names import ProductNames
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.training.resume_model import adopt
+from fedshelf.simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})

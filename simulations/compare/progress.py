@@ -3,12 +3,12 @@
 import multiprocessing
 from collections.abc import Sequence
 
-from common.wording import counted
-from server.results.run_directory import Record
-from server.results.run_status import Doing
-from server.training.run import StopRequest
-from simulations.compare.arms.arms import Part
-from simulations.engines.process_pool import shared
+from fedshelf.common.wording import counted
+from fedshelf.server.results.run_directory import Record
+from fedshelf.server.results.run_status import Doing
+from fedshelf.server.training.run import StopRequest
+from fedshelf.simulations.compare.arms.arms import Part
+from fedshelf.simulations.engines.process_pool import shared
 
 
 class Progress:

@@ -4,13 +4,22 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from common.config import RunConfig
-from common.metrics.counts import Counts
-from server.results.per_store import described, macros
-from simulations.compare import curves
-from simulations.compare.arms.arms import AGAINST, ALONE, FEDERATED, OF_ONE_STORE, POOLED, TUNED, Options, lone_rounds
-from simulations.compare.found import Found, Row
-from simulations.compare.statistics.margins import LEVEL, Gain, holm
+from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.results.per_store import described, macros
+from fedshelf.simulations.compare import curves
+from fedshelf.simulations.compare.arms.arms import (
+    AGAINST,
+    ALONE,
+    FEDERATED,
+    OF_ONE_STORE,
+    POOLED,
+    TUNED,
+    Options,
+    lone_rounds,
+)
+from fedshelf.simulations.compare.found import Found, Row
+from fedshelf.simulations.compare.statistics.margins import LEVEL, Gain, holm
 
 CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
 

@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from common.wording import counted, listed, printable
-from server.formatting import percent
-from simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
-from simulations.compare.trainer import Crew, Outcome
-from simulations.compare.wording.findings import TITLES, headline, of_store
+from fedshelf.common.wording import counted, listed, printable
+from fedshelf.server.formatting import percent
+from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
+from fedshelf.simulations.compare.trainer import Crew, Outcome
+from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_store
 
 KINDS = {
     FEDERATED: "federated",

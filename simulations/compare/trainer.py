@@ -15,30 +15,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from common import strategies
-from common.classes import display_names
-from common.classes.display_names import ProductNames
-from common.errors import FedshelfError
-from common.model_files import WEIGHTS
-from common.models.saved import read
-from common.parameters.layout import Layout
-from common.protocol.messages import Plan
-from common.strategies.shared import personalization
-from common.strategies.shared.class_skew import adjustment
-from common.training.predict import load
-from server.report.rename_classes import rename
-from server.results.checkpoints import Checkpoints
-from server.results.run_directory import RunDirectory
-from server.training.run import Training
-from server.training.setup import prepare
-from simulations import engines
-from simulations.compare.arms.arms import TUNED, Part
-from simulations.compare.curves import Curve, curve_of
-from simulations.compare.held_out import HeldOut
-from simulations.compare.progress import PartWatcher, Progress, SharedStop
-from simulations.compare.statistics.paired_accuracy import Answers, judge
-from simulations.engines.process_pool import Pool
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common import strategies
+from fedshelf.common.classes import display_names
+from fedshelf.common.classes.display_names import ProductNames
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.models.saved import read
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.strategies.shared import personalization
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.training.predict import load
+from fedshelf.server.report.rename_classes import rename
+from fedshelf.server.results.checkpoints import Checkpoints
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.run import Training
+from fedshelf.server.training.setup import prepare
+from fedshelf.simulations import engines
+from fedshelf.simulations.compare.arms.arms import TUNED, Part
+from fedshelf.simulations.compare.curves import Curve, curve_of
+from fedshelf.simulations.compare.held_out import HeldOut
+from fedshelf.simulations.compare.progress import PartWatcher, Progress, SharedStop
+from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, judge
+from fedshelf.simulations.engines.process_pool import Pool
 
 SERVER = ""  # in place of a store's name: the server's test set
 

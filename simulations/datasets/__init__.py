@@ -7,21 +7,21 @@ import importlib
 import re
 from pathlib import Path
 
-from common.classes.spelling import normal, spellings
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.suggest import did_you_mean
-from simulations.datasets import places
-from simulations.datasets.dataset.assemble import relabel
-from simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.common.classes.spelling import normal, spellings
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.simulations.datasets import places
+from fedshelf.simulations.datasets.dataset.assemble import relabel
+from fedshelf.simulations.datasets.dataset.types import Dataset, Source
 
 __all__ = ["NAMED", "Dataset", "Source", "find", "load"]
 
 NAMED = {
-    "shelf": "simulations.datasets.shelf",
-    "cifar10": "simulations.datasets.cifar10",
-    "fashion-mnist": "simulations.datasets.fashion_mnist",
+    "shelf": "fedshelf.simulations.datasets.shelf",
+    "cifar10": "fedshelf.simulations.datasets.cifar10",
+    "fashion-mnist": "fedshelf.simulations.datasets.fashion_mnist",
 }
 
 
@@ -34,7 +34,7 @@ def find(config: DataConfig) -> Source:
     if name in NAMED:
         source: Source = importlib.import_module(NAMED[name]).source(name)
         return source
-    from simulations.datasets import folder, parquet
+    from fedshelf.simulations.datasets import folder, parquet
 
     for path in (Path(name), *(places.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ())):
         if path.exists() and parquet.layout(path):
@@ -72,7 +72,7 @@ def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
 
 
 def _from_hub(repository: str) -> Source:
-    from simulations.datasets import parquet
+    from fedshelf.simulations.datasets import parquet
 
     name = repository.replace("/", "--")
     folders = [folder for folder in places.candidates(name) if parquet.layout(folder)]

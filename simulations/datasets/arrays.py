@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from common.images.decoding.decode import PixelFormat
-from common.images.decoding.parallel import in_order
-from simulations.datasets.dataset.assemble import assemble
-from simulations.datasets.dataset.cache import Chunk, Part, decoded
-from simulations.datasets.dataset.types import Dataset
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.simulations.datasets.dataset.assemble import assemble
+from fedshelf.simulations.datasets.dataset.cache import Chunk, Part, decoded
+from fedshelf.simulations.datasets.dataset.types import Dataset
 
 CHUNK = 256
 

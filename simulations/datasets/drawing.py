@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.datasets.products import PRODUCTS, Product
+from fedshelf.simulations.datasets.products import PRODUCTS, Product
 
 Array = NDArray[Any]
 """float32: [n, 1, 1] for a number per picture, [n, S, S] for a plane, [n, S, S, 3] for a picture in 0..1."""

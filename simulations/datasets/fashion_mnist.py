@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from simulations.datasets import arrays, parquet, places
-from simulations.datasets.dataset.cache import Chunk, key_of
-from simulations.datasets.dataset.types import Source
+from fedshelf.common.errors import DataError
+from fedshelf.simulations.datasets import arrays, parquet, places
+from fedshelf.simulations.datasets.dataset.cache import Chunk, key_of
+from fedshelf.simulations.datasets.dataset.types import Source
 
 REPOSITORY = "zalando-datasets/fashion_mnist"
 CLASSES = (

@@ -3,18 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.folder.layout import look_inside
-from common.images.folder.photo_folder import Arrangement, open_folder
-from common.images.folder.scan import is_unlabelled
-from common.images.listing.listing import entries
-from common.images.types import Images
-from common.wording import listed
-from simulations.datasets.dataset.assemble import assemble
-from simulations.datasets.dataset.types import Dataset, Source
-from simulations.partitions import FOLDER
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.folder.layout import look_inside
+from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder
+from fedshelf.common.images.folder.scan import is_unlabelled
+from fedshelf.common.images.listing.listing import entries
+from fedshelf.common.images.types import Images
+from fedshelf.common.wording import listed
+from fedshelf.simulations.datasets.dataset.assemble import assemble
+from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.partitions import FOLDER
 
 
 def source(path: Path, config: DataConfig) -> Source:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 Stack = list[Any]
 _MARK = object()

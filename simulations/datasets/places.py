@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from common.errors import DataError
-from common.system.files import cache_directory
+from fedshelf.common.errors import DataError
+from fedshelf.common.system.files import cache_directory
 
 
 def candidates(name: str) -> list[Path]:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.images.decoding.decode import PixelFormat
-from common.images.decoding.parallel import in_order
-from common.seeding import rng
-from simulations.datasets import drawing, products
-from simulations.datasets.arrays import convert
-from simulations.datasets.dataset.assemble import assemble
-from simulations.datasets.dataset.cache import Chunk, Part, decoded, key_of
-from simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.seeding import rng
+from fedshelf.simulations.datasets import drawing, products
+from fedshelf.simulations.datasets.arrays import convert
+from fedshelf.simulations.datasets.dataset.assemble import assemble
+from fedshelf.simulations.datasets.dataset.cache import Chunk, Part, decoded, key_of
+from fedshelf.simulations.datasets.dataset.types import Dataset, Source
 
 CLASSES = tuple(products.PRODUCTS)
 NATIVE_SIZE = 32

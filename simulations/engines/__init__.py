@@ -8,12 +8,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from common import strategies
-from common.errors import ConfigError
-from common.metrics.counts import Counts
-from server.runtime import Runtime
-from server.training.setup import Start
-from simulations.federation.federation import Federation
+from fedshelf.common import strategies
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.federation.federation import Federation
 
 
 class Engine(Runtime, Protocol):
@@ -31,9 +31,9 @@ Builder = Callable[[Federation, Start, Path], Engine]
 
 # name -> where its builder is; a run imports its own engine only
 ENGINES: Mapping[str, str] = {
-    "sequential": "simulations.engines.sequential:SequentialEngine",
-    "batched": "simulations.engines.batched.engine:BatchedEngine",
-    "ray": "simulations.engines.ray.connect:build",
+    "sequential": "fedshelf.simulations.engines.sequential:SequentialEngine",
+    "batched": "fedshelf.simulations.engines.batched.engine:BatchedEngine",
+    "ray": "fedshelf.simulations.engines.ray.connect:build",
 }
 
 
@@ -61,7 +61,7 @@ def advice(start: Start) -> str:
     run = start.plan.config.run
     if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
         return ""
-    from simulations.engines.batched.network import fault_of, is_stackable
+    from fedshelf.simulations.engines.batched.network import fault_of, is_stackable
 
     spec = start.plan.spec
     if not _may_batch(start) or fault_of(spec) != "BatchNorm2d" or not is_stackable(replace(spec, norm="group")):
@@ -74,7 +74,7 @@ def advice(start: Start) -> str:
 
 def _gains_from_batching(start: Start) -> bool:
     """Whether a round has several stores, and all can train at once."""
-    from simulations.engines.batched.network import is_stackable
+    from fedshelf.simulations.engines.batched.network import is_stackable
 
     return _may_batch(start) and is_stackable(start.plan.spec)
 

@@ -21,8 +21,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from common.errors import RunError
-from server.grid.phase_overlap import Span
+from fedshelf.common.errors import RunError
+from fedshelf.server.grid.phase_overlap import Span
 
 # A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
 LARGE_JOB = 32_768  # bytes

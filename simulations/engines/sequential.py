@@ -15,19 +15,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.images.types import Images
-from common.metrics.counts import Counts, merge
-from common.protocol.messages import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.strategies.shared.class_skew import adjustment
-from server.grid.phase_overlap import seconds_ahead
-from server.training.setup import Start
-from simulations.engines.process_pool import Pool, shared
-from simulations.federation import answers
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts, merge
+from fedshelf.common.protocol.messages import (
+    DetachedOrder,
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.server.grid.phase_overlap import seconds_ahead
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.engines.process_pool import Pool, shared
+from fedshelf.simulations.federation import answers
+from fedshelf.simulations.federation.federation import Federation
 
 CHUNK = 1024  # images that one process judges at a time
 HERE = ("plan", "params")  # of an order: worker processes have the plan, and share the parameters' memory

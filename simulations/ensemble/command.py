@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from common.config import RunConfig, resolve
-from common.errors import ConfigError, DataError
-from common.model_files import DESCRIPTION, WEIGHTS
-from common.models.saved import SavedModel
-from common.system import device
-from common.system.files import write_json
-from common.wording import printable
-from server.formatting import decimal, percent
-from server.results.run_directory import RunDirectory, free_name
-from simulations.compare.statistics.margins import Paired, gain
-from simulations.compare.statistics.paired_accuracy import Judged, judged
-from simulations.ensemble import page
-from simulations.ensemble.members import Said, listen, read_members
-from simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
-from simulations.ensemble.words import headline
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.system import device
+from fedshelf.common.system.files import write_json
+from fedshelf.common.wording import printable
+from fedshelf.server.formatting import decimal, percent
+from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.simulations.compare.statistics.margins import Paired, gain
+from fedshelf.simulations.compare.statistics.paired_accuracy import Judged, judged
+from fedshelf.simulations.ensemble import page
+from fedshelf.simulations.ensemble.members import Said, listen, read_members
+from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
+from fedshelf.simulations.ensemble.words import headline
 
 FILE = "ensemble.json"
 Rule = Callable[[Tensor], Tensor]

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from common.command_line import merge_settings
-from simulations.run import options
+from fedshelf.common.command_line import merge_settings
+from fedshelf.simulations.run import options
 
 
 def ensemble(
@@ -31,6 +31,6 @@ def ensemble(
     settings = merge_settings(None, flags, assignments or [])
     from rich.console import Console
 
-    from simulations.ensemble.command import ensemble as judge
+    from fedshelf.simulations.ensemble.command import ensemble as judge
 
     judge(models, settings, Console())

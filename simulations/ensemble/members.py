@@ -7,18 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.types import Images
-from common.models.saved import SavedModel, read
-from common.models.spec import ModelSpec
-from common.seeding import rng
-from common.training.predict import load, log_probabilities
-from simulations import datasets
-from simulations.federation.pooled import pooled
-from simulations.partitions import parse
-from simulations.partitions.folder import open_stores
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.saved import SavedModel, read
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.seeding import rng
+from fedshelf.common.training.predict import load, log_probabilities
+from fedshelf.simulations import datasets
+from fedshelf.simulations.federation.pooled import pooled
+from fedshelf.simulations.partitions import parse
+from fedshelf.simulations.partitions.folder import open_stores
 
 OWN = "the data set's validation images"
 HALF = "half of the test images, as the data set has no validation images; the other half judges"

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.system.files import write_text
-from common.wording import printable
-from simulations.compare.page import environment, matrix
-from simulations.ensemble.words import headline
+from fedshelf.common.system.files import write_text
+from fedshelf.common.wording import printable
+from fedshelf.simulations.compare.page import environment, matrix
+from fedshelf.simulations.ensemble.words import headline
 
 
 def write(directory: Path) -> Path:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.wording import counted, printable
-from server.formatting import percent
-from simulations.compare.wording.gains import points
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.formatting import percent
+from fedshelf.simulations.compare.wording.gains import points
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:

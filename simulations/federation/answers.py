@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from client.failures import failure_of
-from client.worker.state_store import States
-from client.worker.worker import Trainer
-from common.errors import FedshelfError
-from common.images.types import Images
-from common.parameters.layout import Tensors
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from fedshelf.client.failures import failure_of
+from fedshelf.client.worker.state_store import States
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.images.types import Images
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
 
 # What may happen to a single store, and must end nobody else's round.
 _EXPECTED = (FedshelfError, OSError, torch.OutOfMemoryError)

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import torch
 
-from common.classes.spelling import reading_order
-from common.config import DataConfig, RunConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.folder.scan import is_table
-from common.images.types import Images, StoreData
-from common.models.spec import TURNS
-from common.protocol.messages import StoreInfo
-from common.seeding import rng
-from common.training.rotation_task import assign
-from simulations.datasets import Dataset, load
-from simulations.federation.partitioned import Dealt, Parts
-from simulations.partitions import parse, partition
-from simulations.partitions.folder import open_stores
-from simulations.partitions.matching_split import follow
+from fedshelf.common.classes.spelling import reading_order
+from fedshelf.common.config import DataConfig, RunConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.folder.scan import is_table
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.models.spec import TURNS
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.common.seeding import rng
+from fedshelf.common.training.rotation_task import assign
+from fedshelf.simulations.datasets import Dataset, load
+from fedshelf.simulations.federation.partitioned import Dealt, Parts
+from fedshelf.simulations.partitions import parse, partition
+from fedshelf.simulations.partitions.folder import open_stores
+from fedshelf.simulations.partitions.matching_split import follow
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from common.images.types import Images
-from common.wording import counted
-from server.formatting import whole
-from server.results.run_directory import RunDirectory
-from simulations.federation.federation import Federation
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import Images
+from fedshelf.common.wording import counted
+from fedshelf.server.formatting import whole
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.simulations.federation.federation import Federation
 
 FILE = "data.json"
 REMARK = "changed_data"  # in the history, of the first round with other images

@@ -4,9 +4,9 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from common.classes.spelling import normal
-from common.images.folder.scan import is_unlabelled
-from common.images.listing.split_names import split_named
+from fedshelf.common.classes.spelling import normal
+from fedshelf.common.images.folder.scan import is_unlabelled
+from fedshelf.common.images.listing.split_names import split_named
 
 _LONGEST = 120  # characters: with a file name behind it, well within what Windows takes for a path
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.images.types import Images, StoreData
-from common.seeding import rng
-from simulations.partitions.types import Rows
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.seeding import rng
+from fedshelf.simulations.partitions.types import Rows
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from common.images.types import Images
+from fedshelf.common.images.types import Images
 
 
 def pooled(images: Sequence[Images]) -> Images:

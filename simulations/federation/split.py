@@ -23,24 +23,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.classes.spelling import normal, spellings
-from common.config import DataConfig
-from common.errors import ConfigError, DataError
-from common.images.decoding.content_digests import digest_of, read_photo
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.parallel import in_order
-from common.images.folder.left_out import listed
-from common.images.folder.photo_folder import sort_out
-from common.images.folder.photo_splits import splits_of
-from common.images.folder.scan import UNLABELLED, Photo, scan
-from common.images.types import Images
-from common.seeding import rng
-from common.system.files import sync_directory, write_json, write_text
-from simulations import datasets
-from simulations.federation.federation import store_names
-from simulations.federation.folder_names import folder_names
-from simulations.partitions import parse, partition
-from simulations.partitions.folder import TEST
+from fedshelf.common.classes.spelling import normal, spellings
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.images.decoding.content_digests import digest_of, read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.folder.left_out import listed
+from fedshelf.common.images.folder.photo_folder import sort_out
+from fedshelf.common.images.folder.photo_splits import splits_of
+from fedshelf.common.images.folder.scan import UNLABELLED, Photo, scan
+from fedshelf.common.images.types import Images
+from fedshelf.common.seeding import rng
+from fedshelf.common.system.files import sync_directory, write_json, write_text
+from fedshelf.simulations import datasets
+from fedshelf.simulations.federation.federation import store_names
+from fedshelf.simulations.federation.folder_names import folder_names
+from fedshelf.simulations.partitions import parse, partition
+from fedshelf.simulations.partitions.folder import TEST
 
 Counts = dict[str, dict[str, int]]
 """Folder -> class -> images."""

@@ -8,10 +8,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from common.classes.display_names import ProductNames, called
-from common.classes.spelling import reading_order
-from common.wording import printable
-from simulations.federation.federation import Federation
+from fedshelf.common.classes.display_names import ProductNames, called
+from fedshelf.common.classes.spelling import reading_order
+from fedshelf.common.wording import printable
+from fedshelf.simulations.federation.federation import Federation
 
 MAX_STORES = 20
 

@@ -11,11 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from common.errors import ConfigError
-from common.seeding import rng
-from common.suggest import did_you_mean
-from simulations.partitions import dirichlet, iid, labels, quantity, shards
-from simulations.partitions.types import Labels, Owners, Rows, Task
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.seeding import rng
+from fedshelf.common.suggest import did_you_mean
+from fedshelf.simulations.partitions import dirichlet, iid, labels, quantity, shards
+from fedshelf.simulations.partitions.types import Labels, Owners, Rows, Task
 
 __all__ = ["FAMILIES", "FOLDER", "parse", "partition"]
 

@@ -9,8 +9,8 @@ al. 2019, which draws proportions over classes for each store, all stores being 
 
 import numpy as np
 
-from simulations.partitions.dirichlet_draws import portions, redraw
-from simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.dirichlet_draws import portions, redraw
+from fedshelf.simulations.partitions.types import Owners, Task
 
 
 def deal(task: Task, alpha: float) -> Owners:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, Task
 
 DRAWS = 20
 

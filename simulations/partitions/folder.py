@@ -14,20 +14,20 @@ from pathlib import Path
 
 import torch
 
-from common.classes.spelling import spellings
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.folder.layout import listed, look_inside
-from common.images.folder.photo_folder import Arrangement, Folder, open_folder
-from common.images.folder.scan import is_table, scan
-from common.images.listing.listing import Entry
-from common.images.listing.split_names import split_named
-from common.images.types import Images, StoreData
-from common.models.spec import TURNS
-from common.names import check_store_name
-from common.training.rotation_task import to_turns
-from simulations.datasets.dataset.assemble import relabel
+from fedshelf.common.classes.spelling import spellings
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.folder.layout import listed, look_inside
+from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder
+from fedshelf.common.images.folder.scan import is_table, scan
+from fedshelf.common.images.listing.listing import Entry
+from fedshelf.common.images.listing.split_names import split_named
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.models.spec import TURNS
+from fedshelf.common.names import check_store_name
+from fedshelf.common.training.rotation_task import to_turns
+from fedshelf.simulations.datasets.dataset.assemble import relabel
 
 TEST = "test"
 

@@ -6,7 +6,7 @@ section 3 (arXiv:1602.05629).
 
 import numpy as np
 
-from simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, Task
 
 
 def deal(task: Task) -> Owners:

@@ -9,8 +9,8 @@ with are among the others first, so that no image is left over.
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConfigError
-from simulations.partitions.types import Owners, Task
+from fedshelf.common.errors import ConfigError
+from fedshelf.simulations.partitions.types import Owners, Task
 
 
 def deal(task: Task, k: int) -> Owners:

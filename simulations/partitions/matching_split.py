@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulations.partitions.types import Labels, Rows
+from fedshelf.simulations.partitions.types import Labels, Rows
 
 
 def follow(parts: list[Rows], labels: Labels, others: Labels, random: np.random.Generator) -> list[Rows]:

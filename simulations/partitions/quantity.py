@@ -6,8 +6,8 @@ stores, drawn again until every store has its minimum.
 
 import numpy as np
 
-from simulations.partitions.dirichlet_draws import portions, redraw
-from simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.dirichlet_draws import portions, redraw
+from fedshelf.simulations.partitions.types import Owners, Task
 
 
 def deal(task: Task, alpha: float) -> Owners:

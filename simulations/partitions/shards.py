@@ -5,8 +5,8 @@ McMahan et al. 2017, section 3 (arXiv:1602.05629): 200 shards of 300 digits, 2 f
 
 import numpy as np
 
-from common.errors import ConfigError
-from simulations.partitions.types import Owners, Task
+from fedshelf.common.errors import ConfigError
+from fedshelf.simulations.partitions.types import Owners, Task
 
 
 def deal(task: Task, k: int) -> Owners:

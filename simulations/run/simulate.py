@@ -8,26 +8,26 @@ from typing import Any
 
 from rich.console import Console
 
-from common import strategies
-from common.classes import display_names
-from common.classes.display_names import ProductNames
-from common.config import RunConfig, flatten, resolve
-from common.errors import ConfigError, RunError
-from common.native import compiler
-from common.system import device
-from server.report import console as screen
-from server.results.run_directory import RunDirectory, free_name
-from server.training.resume_model import adopt
-from server.training.robustness_guarantee import check_cohort
-from server.training.run import StopRequest, Training
-from server.training.selection_images import ServerImages, divide
-from server.training.setup import Start, prepare, settle
-from server.updates.anomaly_detection import is_on, sample_of
-from server.updates.evaluator import judge_of
-from server.updates.gate import Gate
-from simulations import datasets, engines
-from simulations.federation import federation, fingerprint
-from simulations.federation.tables import partition_table
+from fedshelf.common import strategies
+from fedshelf.common.classes import display_names
+from fedshelf.common.classes.display_names import ProductNames
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.native import compiler
+from fedshelf.common.system import device
+from fedshelf.server.report import console as screen
+from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.training.resume_model import adopt
+from fedshelf.server.training.robustness_guarantee import check_cohort
+from fedshelf.server.training.run import StopRequest, Training
+from fedshelf.server.training.selection_images import ServerImages, divide
+from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.updates.anomaly_detection import is_on, sample_of
+from fedshelf.server.updates.evaluator import judge_of
+from fedshelf.server.updates.gate import Gate
+from fedshelf.simulations import datasets, engines
+from fedshelf.simulations.federation import federation, fingerprint
+from fedshelf.simulations.federation.tables import partition_table
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as long as with one,"

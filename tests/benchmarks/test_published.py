@@ -18,10 +18,10 @@ from benchmarks.published import cells, play, table
 from benchmarks.published.cells import Cell, Published
 from benchmarks.published.plain import Plain
 from benchmarks.published.play import Row
-from common import models
-from common.config import flatten, resolve
-from common.strategies import STRATEGIES
-from simulations.run.simulate import Request, simulate
+from fedshelf.common import models
+from fedshelf.common.config import flatten, resolve
+from fedshelf.common.strategies import STRATEGIES
+from fedshelf.simulations.run.simulate import Request, simulate
 
 ROOT = Path(__file__).parents[2]
 A2 = {

@@ -18,8 +18,8 @@ from benchmarks import contestants, data, simulators
 from benchmarks.harness import Measured
 from benchmarks.rivals import networks
 from benchmarks.work import WORKS
-from common import models
-from common.config import ModelConfig, resolve
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig, resolve
 
 
 def play(module: str, *arguments: str) -> tuple[str, str]:

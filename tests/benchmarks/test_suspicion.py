@@ -10,7 +10,7 @@ import torch
 from benchmarks import suspicion
 from benchmarks.harm import play, spoiled, wrong_labels
 from benchmarks.suspicion import DATA, HARMS, MODELS, PARTITIONS, Case, Outcome, cases, cells, chosen, told
-from common.config import resolve
+from fedshelf.common.config import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.image_quality import look_at
-from client.health.evidence.machine import Disk, Machine
-from client.health.evidence.photos import Photos, Seen
-from common.images.decoding.content_digests import digest_of
-from common.images.folder.scan import Photo
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.image_quality import look_at
+from fedshelf.client.health.evidence.machine import Disk, Machine
+from fedshelf.client.health.evidence.photos import Photos, Seen
+from fedshelf.common.images.decoding.content_digests import digest_of
+from fedshelf.common.images.folder.scan import Photo
 
 GIB = 2**30
 MACHINE = Machine("cpu", "8 processor cores", 8, (Disk("keys", Path("/keys"), 500 * GIB),), memory=(8 * GIB, 16 * GIB))

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.audit import AuditLog, Note, verify
-from client.audit.entry import LONGEST, NOTHING, Event, decode, encode
-from client.audit.files import Head, full_files, read_head, write_head
-from client.audit.seal import public_text, seal
-from client.audit.verify import entries
-from client.connection.credentials import new_key
-from common.errors import RunError
+from fedshelf.client.audit import AuditLog, Note, verify
+from fedshelf.client.audit.entry import LONGEST, NOTHING, Event, decode, encode
+from fedshelf.client.audit.files import Head, full_files, read_head, write_head
+from fedshelf.client.audit.seal import public_text, seal
+from fedshelf.client.audit.verify import entries
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.common.errors import RunError
 
 WRITER = """
 import sys
 from pathlib import Path
-from client.audit import AuditLog, Note
+from fedshelf.client.audit import AuditLog, Note
 log = AuditLog(Path(sys.argv[1]), full=4000)
 print("open", flush=True)
 for number in range(int(sys.argv[2])):

@@ -14,8 +14,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.failures import StoreError, failure_of
-from client.session.bundle import CLIENT_APP, LARGEST, check_bundle
+from fedshelf.client.failures import StoreError, failure_of
+from fedshelf.client.session.bundle import CLIENT_APP, LARGEST, check_bundle
 
 PROJECT = {
     "project": {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"},
@@ -23,7 +23,7 @@ PROJECT = {
         "flwr": {
             "app": {
                 "publisher": "fedshelf",
-                "components": {"serverapp": "server.app:app", "clientapp": CLIENT_APP},
+                "components": {"serverapp": "fedshelf.server.app:app", "clientapp": CLIENT_APP},
                 "config": {"run": {"out": "/runs/first"}},
             }
         }
@@ -91,9 +91,11 @@ def test_any_other_file_is_refused(name: str) -> None:
     assert "expected pyproject.toml and .info/CONTENT only" in refusal(packed(**{name: b"import os"}))
 
 
-@pytest.mark.parametrize("asked", ["client.app:other", "evil:app", "", 3, ["client.app:app"], {"a": CLIENT_APP}])
+@pytest.mark.parametrize(
+    "asked", ["fedshelf.client.app:other", "evil:app", "", 3, ["fedshelf.client.app:app"], {"a": CLIENT_APP}]
+)
 def test_another_entry_point_is_refused(asked: object) -> None:
-    assert "expected 'client.app:app'" in refusal(packed(changed("tool.flwr.app.components.clientapp", asked)))
+    assert "expected 'fedshelf.client.app:app'" in refusal(packed(changed("tool.flwr.app.components.clientapp", asked)))
 
 
 @pytest.mark.parametrize(

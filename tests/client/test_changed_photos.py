@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.failures import StoreError
-from client.worker.data import FolderSource
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import resolve
-from common.errors import DataError
-from common.images.cache.forget import UNREACHABLE_SECONDS
-from common.images.cache.location import forget_all
-from common.images.cache.pixel_file import digests_of
-from common.images.decoding.content_digests import SETTLED_NS
-from common.images.folder.photo_folder import open_folder
-from common.models.spec import ModelSpec
-from common.protocol.messages import EvaluateOrder, Plan, TrainOrder
-from common.training.fit import Network
+from fedshelf.client.failures import StoreError
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS
+from fedshelf.common.images.cache.location import forget_all
+from fedshelf.common.images.cache.pixel_file import digests_of
+from fedshelf.common.images.decoding.content_digests import SETTLED_NS
+from fedshelf.common.images.folder.photo_folder import open_folder
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import EvaluateOrder, Plan, TrainOrder
+from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos, wait_for
 
 CONFIG = resolve({"data.image_size": 16, "model.name": "niid-cnn", "train.batch_size": 8})

@@ -8,19 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
-from client.health.checks.files import readable
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.photos import gather, glance
-from client.process.folder_summary import survey
-from client.worker.data import FolderSource
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import resolve
-from common.images.decoding.content_digests import SETTLED_NS
-from common.images.folder.photo_folder import open_folder
-from common.models.spec import ModelSpec
-from common.protocol.messages import Plan, TrainOrder
-from common.training.fit import Network
+from fedshelf.client.health.checks.files import readable
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.photos import gather, glance
+from fedshelf.client.process.folder_summary import survey
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import resolve
+from fedshelf.common.images.decoding.content_digests import SETTLED_NS
+from fedshelf.common.images.folder.photo_folder import open_folder
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan, TrainOrder
+from fedshelf.common.training.fit import Network
 from tests.client.store_photos import MACHINE, encoded, folder, save, thing
 from tests.deployment.deployed import wait_for
 from tests.images import heic

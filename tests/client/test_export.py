@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.models import saved
-from common.training.predict import load
+from fedshelf.common.models import saved
+from fedshelf.common.training.predict import load
 from tests.client.test_policy_and_audit_commands import refused
 from tests.client.test_policy_and_audit_commands import run as client
 from tests.simulations.command import SMALL, run, summary

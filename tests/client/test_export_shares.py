@@ -8,21 +8,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from client.policy.budgets import Usage
-from client.policy.enforcement import Guard, GuardedWorker
-from client.policy.policy import Policy
-from client.worker import export
-from client.worker.adjustments import FOLDER, Adjustments
-from client.worker.data import FolderSource
-from client.worker.state_store import KEPT_RUNS, StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import resolve
-from common.errors import ConfigError, DataError
-from common.models import saved
-from common.models.spec import ModelSpec
-from common.protocol.messages import Plan, TrainOrder
-from common.training.fit import Network
-from common.training.predict import load
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker import export
+from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models import saved
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan, TrainOrder
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.predict import load
 from tests.client.test_policy_and_audit_commands import refused
 from tests.client.test_policy_and_audit_commands import run as client
 from tests.client.test_rare_classes import folder

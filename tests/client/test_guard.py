@@ -11,19 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.app import answer
-from client.failures import StoreError, failure_of
-from client.policy.budgets import Spent, Usage
-from client.policy.enforcement import Guard, GuardedWorker
-from client.policy.policy import Policy
-from client.worker.frozen_cache import FrozenCache
-from common.config import RunConfig, resolve
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.protocol.failures import LONGEST_REST, failure
-from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
-from common.protocol.serialization import decode_result, encode_order
+from fedshelf.client.app import answer
+from fedshelf.client.failures import StoreError, failure_of
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.failures import LONGEST_REST, failure
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.serialization import decode_result, encode_order
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
 CLASSES = ("boot", "hat", "shirt")

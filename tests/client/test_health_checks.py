@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from client.health.checks import CHECKS, classes, copies, files, machine, quality, server, settings
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Finding, Severity
-from client.health.evidence.label_errors import Doubt, Guesses, suspects
-from client.health.evidence.machine import Disk
-from client.health.evidence.photos import Photos
-from client.health.evidence.server_probe import Line
-from client.health.run_checks import exit_code
+from fedshelf.client.health.checks import CHECKS, classes, copies, files, machine, quality, server, settings
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Finding, Severity
+from fedshelf.client.health.evidence.label_errors import Doubt, Guesses, suspects
+from fedshelf.client.health.evidence.machine import Disk
+from fedshelf.client.health.evidence.photos import Photos
+from fedshelf.client.health.evidence.server_probe import Line
+from fedshelf.client.health.run_checks import exit_code
 from tests.client.store_photos import GIB, MACHINE, counts, of, seen, thing
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from client.health.run_checks import Subject, examine, exit_code, quick
-from client.main import app
-from common.protocol.kit import Kit, chain_id
+from fedshelf.client.health.run_checks import Subject, examine, exit_code, quick
+from fedshelf.client.main import app
+from fedshelf.common.protocol.kit import Kit, chain_id
 from tests.client.canned_server import Authority, Canned, http
 from tests.client.store_photos import folder
 from tests.commands import call

@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from client.health.evidence.label_errors import guess, load
-from client.health.evidence.photos import gather
-from common.errors import ConfigError
-from common.images.augment import normalise
-from common.images.folder.photo_folder import open_folder
-from common.models.spec import ModelSpec
-from common.training.fit import Network
+from fedshelf.client.health.evidence.label_errors import guess, load
+from fedshelf.client.health.evidence.photos import gather
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.folder.photo_folder import open_folder
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat", "shirt"), 32, 3, (0.5,) * 3, (0.25,) * 3)

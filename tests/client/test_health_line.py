@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from client.connection.known_addresses import KnownAddresses
-from client.health.evidence import server_probe as health_line
-from client.health.evidence.server_probe import Line
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.health.evidence import server_probe as health_line
+from fedshelf.client.health.evidence.server_probe import Line
 from tests.client.canned_server import Authority, Canned, http
 from tests.deployment.deployed import free_port
 

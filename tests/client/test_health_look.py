@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from client.health.evidence.image_quality import Look, look_at, smear, softness, thumbnail
-from common.images.decoding.content_digests import read_photo
-from common.images.decoding.decode import NotUsableError
+from fedshelf.client.health.evidence.image_quality import Look, look_at, smear, softness, thumbnail
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError
 from tests.client.store_photos import encoded, save, thing
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client.health.checks import CHECKS
-from client.health.evidence.finding import Exhibit, Finding
-from client.health.page import write_page
-from client.health.run_checks import Report, Subject, examine
+from fedshelf.client.health.checks import CHECKS
+from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.page import write_page
+from fedshelf.client.health.run_checks import Report, Subject, examine
 from tests.client.store_photos import counts, folder, save, thing
 from tests.client.test_health_photos import odd_folder
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from client.health.evidence.near_duplicates import twins
-from client.health.evidence.photos import gather, glance
-from client.health.run_checks import quick
-from client.process.folder_summary import survey
-from common.images.decoding.content_digests import SETTLED_NS
-from common.images.folder.photo_folder import open_folder
+from fedshelf.client.health.evidence.near_duplicates import twins
+from fedshelf.client.health.evidence.photos import gather, glance
+from fedshelf.client.health.run_checks import quick
+from fedshelf.client.process.folder_summary import survey
+from fedshelf.common.images.decoding.content_digests import SETTLED_NS
+from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.client.store_photos import encoded, folder, save, thing
 from tests.deployment.deployed import wait_for
 

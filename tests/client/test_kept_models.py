@@ -12,19 +12,19 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from client.failures import StoreError, failure_of
-from client.policy.budgets import Spent, Usage
-from client.policy.enforcement import Guard
-from client.policy.policy import Policy
-from client.worker.delivered_models import KeptModels
-from client.worker.frozen_cache import FrozenCache
-from common.errors import MessageError
-from common.models.spec import ModelSpec
-from common.names import is_run_name, run_name
-from common.protocol.failures import LONGEST_REST
-from common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from common.protocol.records import pack
-from common.protocol.serialization import FORMAT, decode_order, decode_result, encode_order, encode_result
+from fedshelf.client.failures import StoreError, failure_of
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.errors import MessageError
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.names import is_run_name, run_name
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from fedshelf.common.protocol.records import pack
+from fedshelf.common.protocol.serialization import FORMAT, decode_order, decode_result, encode_order, encode_result
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
 ROOM = 3.5e6  # bytes, enough for three models, which count for a megabyte each

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.policy.policy import Policy
-from common.config import resolve
-from common.models.spec import ModelSpec
-from common.protocol.messages import Plan, TrainOrder
-from common.training.fit import Network
+from fedshelf.client.policy.policy import Policy
+from fedshelf.common.config import resolve
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan, TrainOrder
+from fedshelf.common.training.fit import Network
 from tests.client.test_rare_classes import folder, worker
 
 MASKED = {"data.image_size": 32, "strategy.absent_classes": "mask", "train.batch_size": 4}

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from client.policy.policy import Policy, commented, load_policy, policy_of
-from client.policy.schedule import DAYS, parse, seconds_until, seconds_until_midnight
-from common.errors import ConfigError
+from fedshelf.client.policy.policy import Policy, commented, load_policy, policy_of
+from fedshelf.client.policy.schedule import DAYS, parse, seconds_until, seconds_until_midnight
+from fedshelf.common.errors import ConfigError
 
 
 @pytest.fixture

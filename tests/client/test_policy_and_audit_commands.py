@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import AuditLog, Note
-from client.main import app
-from client.policy.command import check_names
-from client.policy.policy import Policy
-from common.errors import ConfigError
-from server.credentials.chain import Chain
+from fedshelf.client.audit import AuditLog, Note
+from fedshelf.client.main import app
+from fedshelf.client.policy.command import check_names
+from fedshelf.client.policy.policy import Policy
+from fedshelf.common.errors import ConfigError
+from fedshelf.server.credentials.chain import Chain
 from tests.commands import call
 
 HASH = "ab" * 32

@@ -5,8 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
-from client.audit.entry import Entry, Event
-from client.policy.policy import Policy
+from fedshelf.client.audit.entry import Entry, Event
+from fedshelf.client.policy.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
 

@@ -7,9 +7,9 @@ import pytest
 from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.supercore.protobuf.client import ProtobufRequestContext
 
-from client.connection import polling
-from client.connection.polling import Polls
-from common.protocol.enrolment import HELD_HEADER
+from fedshelf.client.connection import polling
+from fedshelf.client.connection.polling import Polls
+from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 PULL = ProtobufRequestContext(
     "/flwr.proto.Fleet/PullMessages", PullMessagesRequest(), httpx.Request("POST", "http://x")

@@ -8,17 +8,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.connection.credentials import Credentials, new_key
-from client.connection.errors import obstacle
-from client.connection.fleet import Line
-from client.connection.known_addresses import KnownAddresses
-from client.connection.proxies import ProxyFault, proxy_for
-from client.connection.transport import http_client
-from client.health.evidence.server_probe import call
-from client.identity.enrolment import credentials_for
-from common.errors import ConfigError, NetworkError
-from common.protocol.endpoint import Endpoint
-from common.protocol.kit import Kit, chain_id
+from fedshelf.client.connection.credentials import Credentials, new_key
+from fedshelf.client.connection.errors import obstacle
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.connection.proxies import ProxyFault, proxy_for
+from fedshelf.client.connection.transport import http_client
+from fedshelf.client.health.evidence.server_probe import call
+from fedshelf.client.identity.enrolment import credentials_for
+from fedshelf.common.errors import ConfigError, NetworkError
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.common.protocol.kit import Kit, chain_id
 from tests.client.canned_server import Authority, Canned, http
 from tests.client.socks_server import HOST_UNREACHABLE, SocksServer
 from tests.deployment.deployed import free_port

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.failures import StoreError
-from client.policy.budgets import Usage
-from client.policy.enforcement import Guard, GuardedWorker
-from client.policy.policy import Policy
-from client.worker.data import FolderSource
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import RunConfig, resolve
-from common.models.spec import ModelSpec
-from common.protocol.messages import EvaluateOrder, Plan, StoreInfo, TrainOrder
-from common.training.fit import Network
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo, TrainOrder
+from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 CONFIG = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 4})

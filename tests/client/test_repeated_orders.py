@@ -10,16 +10,16 @@ import torch
 from flwr.app import Message, MessageType, RecordDict
 from flwr.proto.node_pb2 import Node
 
-from client.connection.framing import Head, Parcel, answer_to, take_apart
-from client.identity.home import store_home
-from client.policy.policy import Policy
-from client.process.settings import Settings
-from client.process.worker_process import Workshop
-from client.session.order_queue import Orderbook
-from client.session.recorder import Books
-from common.protocol.messages import TrainOrder, Update
-from common.protocol.serialization import decode_result, encode_order
-from common.training.fit import Network
+from fedshelf.client.connection.framing import Head, Parcel, answer_to, take_apart
+from fedshelf.client.identity.home import store_home
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.settings import Settings
+from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.session.order_queue import Orderbook
+from fedshelf.client.session.recorder import Books
+from fedshelf.common.protocol.messages import TrainOrder, Update
+from fedshelf.common.protocol.serialization import decode_result, encode_order
+from fedshelf.common.training.fit import Network
 from tests.client.test_bundle import packed
 from tests.client.test_changed_photos import CPU, PLAN, SPEC
 from tests.deployment.deployed import LocalGrid, draw_photos

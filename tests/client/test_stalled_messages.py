@@ -10,11 +10,11 @@ from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectRequest, PullObjectResponse
 from google.protobuf.message import Message
 
-from client.connection import fleet as client_fleet
-from client.connection.credentials import Credentials
-from client.connection.fleet import Line
-from client.connection.framing import Head
-from common.errors import MessageError
+from fedshelf.client.connection import fleet as client_fleet
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.framing import Head
+from fedshelf.common.errors import MessageError
 from tests.hostile.test_hostile_run import Quiet
 
 HEAD = Head("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from client.audit import FILE, AuditLog, Note, verify
-from client.connection.credentials import new_key
-from client.identity.enrolment import Membership
-from client.policy.budgets import Spent, Usage
-from common.system.files import write_private
+from fedshelf.client.audit import FILE, AuditLog, Note, verify
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.client.identity.enrolment import Membership
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.common.system.files import write_private
 from tests.client.test_policy_and_audit_commands import refused, run
 
 KEPT = {"audit.jsonl", "audit.head", ".audit.jsonl.lock", "policy.toml", "models"}
@@ -108,7 +108,7 @@ def test_leaving_for_good_asks_first_and_keeps_what_is_not_the_chains(tmp_path: 
 
 LISTS_TORCH = """
 import sys
-from client.main import main
+from fedshelf.client.main import main
 try:
     main()
 finally:

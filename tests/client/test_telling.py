@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from client.process.child_main import TellingWorker
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import RunConfig
-from common.images.types import StoreData
-from common.protocol.messages import EvaluateOrder, Plan, StoreInfo
+from fedshelf.client.process.child_main import TellingWorker
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import RunConfig
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo
 from tests.simulations.stores import CLASSES, CPU, photos, settings, start
 
 

@@ -10,14 +10,14 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.failures import StoreError
-from client.policy.budgets import Spent, Usage
-from client.policy.policy import Policy
-from client.policy.traffic_budget import Traffic
-from common.config import resolve
-from common.protocol.messages import Plan, TrainOrder
-from common.protocol.probe import announced, announcement, probe
-from common.protocol.serialization import Notice, Query, encode_order
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.policy.traffic_budget import Traffic
+from fedshelf.common.config import resolve
+from fedshelf.common.protocol.messages import Plan, TrainOrder
+from fedshelf.common.protocol.probe import announced, announcement, probe
+from fedshelf.common.protocol.serialization import Notice, Query, encode_order
 from tests.server.by_hand import plan_of
 
 NOON = datetime(2026, 11, 20, 12).timestamp()

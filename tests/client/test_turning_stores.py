@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.policy.policy import Policy
-from client.process.folder_summary import survey
-from client.worker.data import FolderSource
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import RunConfig, resolve
-from common.models.spec import TURNS, ModelSpec
-from common.protocol.messages import EvaluateOrder, Plan, TrainOrder
-from common.training.fit import Network
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.folder_summary import survey
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.models.spec import TURNS, ModelSpec
+from fedshelf.common.protocol.messages import EvaluateOrder, Plan, TrainOrder
+from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 CLASSES = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.batch_size": 8})

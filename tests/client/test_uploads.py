@@ -9,13 +9,13 @@ import pytest
 from flwr.proto import fleet_pb2 as fleet
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata, PushObjectResponse
 
-from client.connection import uploads
-from client.connection.credentials import Credentials
-from client.connection.events import RunOverError
-from client.connection.fleet import Line
-from client.connection.framing import Parcel
-from client.connection.uploads import LARGE_PIECE
-from common.protocol.transfer_progress import QUIET, Transfer, progress
+from fedshelf.client.connection import uploads
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.events import RunOverError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.framing import Parcel
+from fedshelf.client.connection.uploads import LARGE_PIECE
+from fedshelf.common.protocol.transfer_progress import QUIET, Transfer, progress
 from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.policy.budgets import KEPT, Spent, Usage
-from common.errors import ConfigError
+from fedshelf.client.policy.budgets import KEPT, Spent, Usage
+from fedshelf.common.errors import ConfigError
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
 DAY = 86_400

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from common.config import resolve
-from common.images.augment import normalise
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.protocol.messages import Plan
-from common.strategies.shared.class_skew import adjustment, most_loss
-from common.training.evaluate import evaluate, evaluate_adjusted
-from common.training.fit import Network
+from fedshelf.common.config import resolve
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.strategies.shared.class_skew import adjustment, most_loss
+from fedshelf.common.training.evaluate import evaluate, evaluate_adjusted
+from fedshelf.common.training.fit import Network
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat", "shirt"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

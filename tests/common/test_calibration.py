@@ -10,7 +10,7 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from common.metrics.calibration import BINS, FEWEST, GRID, PRIOR, Reliability, fit
+from fedshelf.common.metrics.calibration import BINS, FEWEST, GRID, PRIOR, Reliability, fit
 
 
 def counted(logits: torch.Tensor, targets: torch.Tensor, temperatures: tuple[float, ...]) -> Reliability:

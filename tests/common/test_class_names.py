@@ -4,8 +4,8 @@ import unicodedata
 
 import pytest
 
-from common.classes.spelling import normal, places, reading_order, spellings
-from common.errors import DataError
+from fedshelf.common.classes.spelling import normal, places, reading_order, spellings
+from fedshelf.common.errors import DataError
 
 DECOMPOSED = unicodedata.normalize("NFD", "Röcke")
 

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from common.command_line import command_line, run
+from fedshelf.common.command_line import command_line, run
 
 
 @pytest.fixture

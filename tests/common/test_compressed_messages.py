@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common import compression, strategies
-from common.compression import CODECS, Codec
-from common.compression.feedback import compress, rebuild
-from common.config import MessagesConfig, resolve
-from common.errors import ConfigError, MessageError
-from common.protocol.messages import Plan, TrainOrder, Update
-from common.protocol.serialization import decode_result, encode_result
+from fedshelf.common import compression, strategies
+from fedshelf.common.compression import CODECS, Codec
+from fedshelf.common.compression.feedback import compress, rebuild
+from fedshelf.common.config import MessagesConfig, resolve
+from fedshelf.common.errors import ConfigError, MessageError
+from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
+from fedshelf.common.protocol.serialization import decode_result, encode_result
 from tests.strategies.toy import told
 
 CODEC = pytest.mark.parametrize("name", CODECS)

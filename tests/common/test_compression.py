@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common import compression
-from common.compression import CODECS, Codec
-from common.compression.feedback import compress, split
-from common.compression.int8 import BLOCK
-from common.config import MessagesConfig, RunConfig
-from common.protocol.messages import Update
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import compression
+from fedshelf.common.compression import CODECS, Codec
+from fedshelf.common.compression.feedback import compress, split
+from fedshelf.common.compression.int8 import BLOCK
+from fedshelf.common.config import MessagesConfig, RunConfig
+from fedshelf.common.protocol.messages import Update
 from tests.simulations.stores import CPU, federation, order, same, settings, start, together
 
 CODEC = pytest.mark.parametrize("name", CODECS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as draw
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from common.config import (
+from fedshelf.common.config import (
     RunConfig,
     flatten,
     for_another_run,
@@ -25,7 +25,7 @@ from common.config import (
     to_flower,
     to_toml,
 )
-from common.errors import ConfigError
+from fedshelf.common.errors import ConfigError
 
 
 def test_all_sources_have_one_meaning(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
 
-from common.metrics.confusions import most_confused
+from fedshelf.common.metrics.confusions import most_confused
 
 
 def test_pairs_count_mistakes_both_ways() -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common import strategies
-from common.config import RunConfig, resolve
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.training.fit import Fitted, Network, Task, fit
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.training.fit import Fitted, Network, Task, fit
 
 CPU = torch.device("cpu")
 BATCH, IMAGES = 12, 30  # two whole batches, and one of six

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.metrics.intervals import wilson
+from fedshelf.common.metrics.intervals import wilson
 
 
 def test_by_hand() -> None:

@@ -1,7 +1,7 @@
 """Settings that may change when a run goes on, and those that may not."""
 
-from common.config import RunConfig, known_keys
-from common.config.kinds import (
+from fedshelf.common.config import RunConfig, known_keys
+from fedshelf.common.config.kinds import (
     KINDS,
     MACHINE_KEYS,
     MATHEMATICS_KEYS,

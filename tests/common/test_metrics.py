@@ -16,8 +16,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts, merge
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts, merge
 
 # three classes: of 4 images of class 0, 3 right and one taken for class 1; both images of class 1 right;
 # no image of class 2

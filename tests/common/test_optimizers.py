@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from common.config import TrainConfig
-from common.parameters.layout import Layout
-from common.training.optimizers import OPTIMIZERS, shares
+from fedshelf.common.config import TrainConfig
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.training.optimizers import OPTIMIZERS, shares
 
 
 def theirs_sgd(w: torch.Tensor, c: TrainConfig) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from common.parameters.layout import (
+from fedshelf.common.parameters.layout import (
     BLOCK,
     Layout,
     Rows,

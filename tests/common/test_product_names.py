@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common.classes import display_names
-from common.errors import ConfigError, DataError
+from fedshelf.common.classes import display_names
+from fedshelf.common.errors import ConfigError, DataError
 
 
 def written(folder: Path, text: str | bytes) -> Path:

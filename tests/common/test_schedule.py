@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import strategies
-from common.config import resolve
-from common.config.schedules import standstill
-from common.errors import ConfigError
-from server.training.round_loop import Rounds
-from simulations.engines.sequential import SequentialEngine
+from fedshelf.common import strategies
+from fedshelf.common.config import resolve
+from fedshelf.common.config.schedules import standstill
+from fedshelf.common.errors import ConfigError
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.seeding import derive, rng
+from fedshelf.common.seeding import derive, rng
 
 parts = draw.lists(draw.one_of(draw.integers(0, 10**6), draw.text(max_size=8)), min_size=1, max_size=4)
 

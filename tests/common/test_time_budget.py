@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import strategies
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.images.types import Images
-from common.strategies.shared.base import reach
-from common.training.fit import Fitted, Network, Task, fit
-from server.training.round_loop import Rounds
-from simulations import engines
-from simulations.engines.sequential import SequentialEngine
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images
+from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.training.fit import Fitted, Network, Task, fit
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.simulations import engines
+from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import CPU, batched, federation, order, photos, settings, start, trained
 

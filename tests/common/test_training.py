@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from common import models, strategies
-from common.config import RunConfig, TrainConfig, resolve
-from common.config.schedules import learning_rate
-from common.images.augment import normalise
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.seeding import rng
-from common.training.evaluate import evaluate
-from common.training.fit import Fitted, Network, Task, fit
-from common.training.loss import batches, objective
+from fedshelf.common import models, strategies
+from fedshelf.common.config import RunConfig, TrainConfig, resolve
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.seeding import rng
+from fedshelf.common.training.evaluate import evaluate
+from fedshelf.common.training.fit import Fitted, Network, Task, fit
+from fedshelf.common.training.loss import batches, objective
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

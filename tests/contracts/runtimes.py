@@ -10,26 +10,26 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import make_app
-from client.worker.frozen_cache import FrozenCache
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common import strategies
-from common.config import RunConfig, flatten, resolve
-from common.images.types import StoreData
-from common.metrics.counts import Counts
-from common.parameters.layout import Tensors
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from server.grid import dispatch
-from server.grid.runtime import GridRuntime, Surroundings
-from server.results.checkpoints import Checkpoints, State
-from server.results.scores import Scores
-from server.runtime import Runtime
-from server.training.round_loop import Judge, Rounds
-from server.training.setup import Start
-from server.updates.evaluator import ServerTest
-from simulations import engines
-from simulations.federation.federation import Federation
+from fedshelf.client.app import make_app
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.server.grid import dispatch
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.runtime import Runtime
+from fedshelf.server.training.round_loop import Judge, Rounds
+from fedshelf.server.training.setup import Start
+from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.simulations import engines
+from fedshelf.simulations.federation.federation import Federation
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.server.by_hand import Notes
 from tests.simulations.stores import CLASSES, CPU, photos, start

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from common.metrics.counts import Counts
-from common.parameters.layout import Tensors
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.parameters.layout import Tensors
 from tests.contracts.runtimes import Run
 from tests.simulations.stores import TOLERANCE, difference
 

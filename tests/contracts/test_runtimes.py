@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from client.worker.frozen_cache import FrozenCache
-from client.worker.state_store import StateStore
-from common import strategies
-from common.config import RunConfig
-from common.errors import ConfigError
-from common.metrics.counts import Counts
-from common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
-from common.protocol.serialization import decode_order, encode_order
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
+from fedshelf.common.protocol.serialization import decode_order, encode_order
+from fedshelf.simulations.federation.federation import Federation
 from tests.contracts.runtimes import (
     EMPTY,
     HELD_OUT,

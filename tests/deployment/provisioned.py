@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import MessageType
 
-from client.connection.credentials import Credentials
-from client.connection.events import UnknownStoreError
-from client.connection.fleet import Line
-from common.errors import RefusedError
-from common.protocol.messages import StoreInfo
-from common.protocol.serialization import encode_result
-from server.addresses import Address
-from server.credentials.chain import Chain
-from server.launcher.flower_server import FlowerServer
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.common.errors import RefusedError
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.common.protocol.serialization import encode_result
+from fedshelf.server.addresses import Address
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.launcher.flower_server import FlowerServer
 from tests.deployment.deployed import PATIENCE, free_port
 
 PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}

@@ -7,17 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.connection.errors import obstacle
-from client.connection.known_addresses import KnownAddresses
-from client.connection.transport import http_client
-from client.identity.enrolment import addresses_of
-from common.errors import ConfigError, NetworkError
-from common.protocol.address_list import AddressList
-from common.protocol.endpoint import Endpoint
-from common.protocol.kit import Kit
-from server.addresses import Address, check_free, listening_socket
-from server.credentials import commands
-from server.credentials.chain import Chain
+from fedshelf.client.connection.errors import obstacle
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.connection.transport import http_client
+from fedshelf.client.identity.enrolment import addresses_of
+from fedshelf.common.errors import ConfigError, NetworkError
+from fedshelf.common.protocol.address_list import AddressList
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.server.addresses import Address, check_free, listening_socket
+from fedshelf.server.credentials import commands
+from fedshelf.server.credentials.chain import Chain
 from tests.client.canned_server import Authority, Canned, http
 from tests.deployment.deployed import free_port
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from client.audit.verify import entries
-from client.identity.home import store_home
+from fedshelf.client.audit.verify import entries
+from fedshelf.client.identity.home import store_home
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos, free_port, history, wait_for
 from tests.deployment.link import Link

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from client.audit.verify import entries
-from client.identity.home import store_home
-from common.images.cache.pixel_file import digests_of
+from fedshelf.client.audit.verify import entries
+from fedshelf.client.identity.home import store_home
+from fedshelf.common.images.cache.pixel_file import digests_of
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos, free_port, history, wait_for
 

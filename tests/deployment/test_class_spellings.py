@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from client.policy.policy import Policy
-from common.errors import DataError
+from fedshelf.client.policy.policy import Policy
+from fedshelf.common.errors import DataError
 from tests.deployment.test_new_products import SETTINGS, store, trained
 
 SMALL = SETTINGS | {"model.name": "niid-cnn", "data.image_size": 16, "run.rounds": 1, "train.epochs": 1}

@@ -10,18 +10,18 @@ import pytest
 from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
-from client.app import answer
-from client.policy.budgets import Usage
-from client.policy.enforcement import Guard
-from client.policy.policy import Policy
-from client.worker.delivered_models import KeptModels
-from client.worker.frozen_cache import FrozenCache
-from common.protocol.failures import LONGEST_REST, failure
-from common.protocol.serialization import encode_result
-from server.grid import model_distribution, outbox
-from server.grid.model_deliveries import wait_or_stop
-from server.grid.model_distribution import Distributed
-from server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.client.app import answer
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.protocol.failures import LONGEST_REST, failure
+from fedshelf.common.protocol.serialization import encode_result
+from fedshelf.server.grid import model_distribution, outbox
+from fedshelf.server.grid.model_deliveries import wait_or_stop
+from fedshelf.server.grid.model_distribution import Distributed
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from tests.client.test_kept_models import order_of
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import Command, draw_photos, free_port, history, summary

@@ -15,15 +15,15 @@ import httpx
 import pytest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 
-from client.connection.known_addresses import KnownAddresses
-from client.health.evidence.server_probe import call
-from common.protocol.enrolment import WANTED_PATH
-from common.system.files import write_text
-from server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
-from server.credentials.chain import Chain
-from server.gateway.bounded_http import LARGEST_BODY
-from server.ipc.run_mailbox import WITHDRAWN
-from server.ipc.withdrawals import Withdrawals
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.health.evidence.server_probe import call
+from fedshelf.common.protocol.enrolment import WANTED_PATH
+from fedshelf.common.system.files import write_text
+from fedshelf.server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.gateway.bounded_http import LARGEST_BODY
+from fedshelf.server.ipc.run_mailbox import WITHDRAWN
+from fedshelf.server.ipc.withdrawals import Withdrawals
 from tests.deployment.deployed import free_port, wait_for
 
 
@@ -80,7 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def door(link: SuperLink, place: Path) -> Iterator[int]:
     port, answered = free_port(), place / "answered.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "server.gateway.proxy", "127.0.0.1", str(port), str(link.port), answered]
+        [sys.executable, "-m", "fedshelf.server.gateway.proxy", "127.0.0.1", str(port), str(link.port), answered]
     )
 
     def is_open() -> bool:
@@ -189,7 +189,15 @@ def chain(tmp_path: Path) -> Chain:
 def tls_door(chain: Chain, tmp_path: Path) -> Iterator[int]:
     """A door over TLS, with nothing behind it."""
     files = [str(tmp_path / "answered.jsonl"), str(chain.directory)]
-    command = [sys.executable, "-m", "server.gateway.proxy", "127.0.0.1", str(chain.port), str(free_port()), *files]
+    command = [
+        sys.executable,
+        "-m",
+        "fedshelf.server.gateway.proxy",
+        "127.0.0.1",
+        str(chain.port),
+        str(free_port()),
+        *files,
+    ]
     process = subprocess.Popen(command)
     wait_for(lambda: health(chain) == 503)
     yield chain.port

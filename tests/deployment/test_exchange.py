@@ -28,13 +28,13 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.task_identity import TaskIdentity
 from google.protobuf.message import Message as ProtoMessage
 
-from client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
-from common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
-from server.gateway.exchange import HOLD
-from server.grid.mailbox import GONE, Mailbox
-from server.grid.reply_puller import UNREADABLE
-from server.ipc.presence import INTERVAL
-from server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
+from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
+from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.grid.mailbox import GONE, Mailbox
+from fedshelf.server.grid.reply_puller import UNREADABLE
+from fedshelf.server.ipc.presence import INTERVAL
+from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
 from tests.deployment.deployed import free_port, wait_for
 
 OSLO, ROMA, STRANGER = 11, 12, 13
@@ -99,7 +99,7 @@ class Door:
         command = [
             sys.executable,
             "-m",
-            "server.gateway.proxy",
+            "fedshelf.server.gateway.proxy",
             "127.0.0.1",
             str(port),
             str(self._superlink),
@@ -358,7 +358,7 @@ def test_what_nobody_waits_for_is_gone_from_the_disk(tmp_path: Path, mailbox: Ma
 def test_the_list_begins_anew_with_what_is_not_answered(
     tmp_path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.grid.mailbox.LARGEST", 10_000)
+    monkeypatch.setattr("fedshelf.server.grid.mailbox.LARGEST", 10_000)
     orders = [mailbox.send(record(str(number)), "train", {OSLO: 60.0})[0] for number in range(50)]
     mailbox.forget(filter(None, orders[:-1]))
     mailbox.send(record("last"), "train", {OSLO: 60.0})

@@ -46,7 +46,7 @@ def stores(command: Starter, folders: dict[str, Path], port: int) -> list[Comman
 
 
 LONG = ["--stores", "2", "--rounds", "9"]
-VICTIMS = ["flower-superlink", "server.gateway.proxy", "flower-superexec", "flwr-serverapp"]
+VICTIMS = ["flower-superlink", "fedshelf.server.gateway.proxy", "flower-superexec", "flwr-serverapp"]
 
 
 def test_a_superlink_that_dies_while_it_makes_its_database_begins_with_another_and_no_store_joins(

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from common.config import RunConfig, flatten, resolve, to_flower
+from fedshelf.common.config import RunConfig, flatten, resolve, to_flower
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.worker.frozen_cache import FrozenCache
-from common.protocol.serialization import frozen_sha256
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.protocol.serialization import frozen_sha256
 
 VECTOR = torch.tensor([1.0, -2.0, 3.5])
 SHA256 = frozen_sha256(VECTOR)

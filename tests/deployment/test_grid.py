@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from client.app import make_app
-from client.failures import StoreError
-from client.worker.frozen_cache import FrozenCache
-from common.config import RunConfig, resolve
-from common.errors import DataError
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.protocol.serialization import Notice, decode_order
-from server.grid import dispatch
-from server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.client.app import make_app
+from fedshelf.client.failures import StoreError
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.errors import DataError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.serialization import Notice, decode_order
+from fedshelf.server.grid import dispatch
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
@@ -229,7 +229,7 @@ def test_the_second_store_of_one_name_is_refused_and_told(
 def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
     grid: LocalGrid, add: Callable[..., None], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.grid.runtime.FRESH", 0.0)  # a look that is not new would still see the ghost
+    monkeypatch.setattr("fedshelf.server.grid.runtime.FRESH", 0.0)  # a look that is not new would still see the ghost
     runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from common import models
-from common.config import ModelConfig
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos, free_port, history, summary, wait_for
 from tests.deployment.link import Link

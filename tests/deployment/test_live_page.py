@@ -25,7 +25,7 @@ def serve() -> Iterator[Callable[[LiveRun, int], subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(run: LiveRun, port: int) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-m", "server.monitor", str(run.path), str(port)]))
+        started.append(subprocess.Popen([sys.executable, "-m", "fedshelf.server.monitor", str(run.path), str(port)]))
         wait_for(lambda: answers(port))
         return started[-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from server.launcher.child_processes import Children
+from fedshelf.server.launcher.child_processes import Children
 from tests.deployment.deployed import wait_for
 
 CHATTY = """

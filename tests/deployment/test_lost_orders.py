@@ -11,23 +11,23 @@ import pytest
 import torch
 from flwr.app import Message, MessageType, RecordDict
 
-from client.app import make_app
-from client.failures import StoreError
-from client.process.settings import Settings
-from client.process.worker_process import Workshop
-from client.worker.frozen_cache import FrozenCache
-from common.config import resolve
-from common.errors import StoresError
-from common.protocol.failures import LONGEST_REST
-from common.protocol.messages import EvaluateOrder, Failure, StoreInfo, Update
-from common.protocol.probe import PROBE, presence, probed
-from common.protocol.serialization import Query, decode_result, encode_order
-from server.grid import dispatch, outbox
-from server.grid.runtime import GridRuntime, Surroundings
-from server.ipc import traffic
-from server.ipc.run_mailbox import TRAFFIC
-from server.ipc.store_status import Board
-from server.training import client_sampling
+from fedshelf.client.app import make_app
+from fedshelf.client.failures import StoreError
+from fedshelf.client.process.settings import Settings
+from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import StoresError
+from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, Update
+from fedshelf.common.protocol.probe import PROBE, presence, probed
+from fedshelf.common.protocol.serialization import Query, decode_result, encode_order
+from fedshelf.server.grid import dispatch, outbox
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.ipc import traffic
+from fedshelf.server.ipc.run_mailbox import TRAFFIC
+from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.training import client_sampling
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
 from tests.server.by_hand import Notes

@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.config import RunConfig, resolve
-from common.errors import MessageError
-from common.metrics.calibration import BINS, Reliability
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.protocol.failures import failure
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.protocol.records import INLINE
-from common.protocol.serialization import (
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.errors import MessageError
+from fedshelf.common.metrics.calibration import BINS, Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.records import INLINE
+from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     NeedsFrozen,
     Notice,

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from client.main import app as client
-from server.main import app as server
+from fedshelf.client.main import app as client
+from fedshelf.server.main import app as server
 from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos
@@ -133,7 +133,10 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    program = "import sys, client.main, server.main; sys.exit(bool({'torch', 'flwr', 'numpy'} & set(sys.modules)))"
+    program = (
+        "import sys, fedshelf.client.main, fedshelf.server.main; "
+        "sys.exit(bool({'torch', 'flwr', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -142,14 +145,14 @@ def test_who_trains_nothing_loads_no_pytorch(photos: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from common.config import resolve
-from server.launcher.early_check import check_early
+from fedshelf.common.config import resolve
+from fedshelf.server.launcher.early_check import check_early
 check_early(resolve({"model.name": "niid-cnn"}))
-import client.identity.enrolment, client.session.join
-import client.process.folder_summary
-import server.training.class_confirmation, server.launcher.launcher
-import server.credentials.registrar, server.gateway.proxy, server.monitor.web
-client.process.folder_summary.survey(Path(sys.argv[1]))
+import fedshelf.client.identity.enrolment, fedshelf.client.session.join
+import fedshelf.server.training.class_confirmation, fedshelf.server.launcher.launcher
+import fedshelf.server.credentials.registrar, fedshelf.server.gateway.proxy, fedshelf.server.monitor.web
+from fedshelf.client.process.folder_summary import survey
+survey(Path(sys.argv[1]))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program, photos], check=False).returncode == 0

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.monitor.prometheus import exposition
-from server.monitor.reader import RunReader
-from server.monitor.state import ABSENT
-from server.monitor.wording import STORE
-from server.results.run_status import Status
+from fedshelf.server.monitor.prometheus import exposition
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.state import ABSENT
+from fedshelf.server.monitor.wording import STORE
+from fedshelf.server.results.run_status import Status
 from tests.deployment.deployed import SCRIPTS, free_port, wait_for
 from tests.server.live_runs import LiveRun
 

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import make_app
-from client.policy.budgets import Usage
-from client.policy.enforcement import Guard, GuardedWorker
-from client.policy.policy import Policy
-from client.worker.data import FolderSource
-from client.worker.frozen_cache import FrozenCache
-from client.worker.state_store import StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import resolve
-from server.app import GridTraining
-from server.results.run_directory import RunDirectory
-from server.training.resume_model import adopt
-from server.training.run import StopRequest
+from fedshelf.client.app import make_app
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import resolve
+from fedshelf.server.app import GridTraining
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.resume_model import adopt
+from fedshelf.server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, draw_photos
 from tests.server.by_hand import Notes
 

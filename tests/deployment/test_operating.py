@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.main import app
+from fedshelf.server.main import app
 from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, processes_of, wait_for

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import RunError
-from server.ipc.run_mailbox import Desk
-from server.launcher.child_processes import Children, end_leftovers
+from fedshelf.common.errors import RunError
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.launcher.child_processes import Children, end_leftovers
 from tests.deployment.deployed import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]

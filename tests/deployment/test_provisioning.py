@@ -16,21 +16,28 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.connection.credentials import new_key
-from client.health.evidence.server_probe import proof_of
-from client.identity.enrolment import credentials_for, membership
-from client.identity.home import store_home
-from client.main import app as client
-from common.errors import ConfigError
-from common.protocol.enrolment import Reason, enrolment_statement
-from common.protocol.kit import Kit
-from server.credentials import commands
-from server.credentials.authority import RENEWAL, SERVER_LIFE, Authority, certificate_text, load_key, renew_if_due
-from server.credentials.authorizer import Guard
-from server.credentials.chain import Chain, public_text
-from server.credentials.rejection_log import MOST, RefusalLog
-from server.credentials.stores import NotAdmittedError, Registry, State, now
-from server.main import app as server
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.client.health.evidence.server_probe import proof_of
+from fedshelf.client.identity.enrolment import credentials_for, membership
+from fedshelf.client.identity.home import store_home
+from fedshelf.client.main import app as client
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.enrolment import Reason, enrolment_statement
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.server.credentials import commands
+from fedshelf.server.credentials.authority import (
+    RENEWAL,
+    SERVER_LIFE,
+    Authority,
+    certificate_text,
+    load_key,
+    renew_if_due,
+)
+from fedshelf.server.credentials.authorizer import Guard
+from fedshelf.server.credentials.chain import Chain, public_text
+from fedshelf.server.credentials.rejection_log import MOST, RefusalLog
+from fedshelf.server.credentials.stores import NotAdmittedError, Registry, State, now
+from fedshelf.server.main import app as server
 from tests.commands import call
 from tests.deployment.provisioned import signed
 

@@ -22,8 +22,8 @@ pytestmark = [
 STORES = ("mitte", "ost")
 KILLS = int(os.environ.get("FEDSHELF_KILLS", "4"))
 # By a part of the command line: the server's processes, then a store's two.
-VICTIMS = ["flower-superlink", "server.gateway.proxy", "flower-superexec", "flwr-serverapp",
-"server.credentials.registrar",
+VICTIMS = ["flower-superlink", "fedshelf.server.gateway.proxy", "flower-superexec", "flwr-serverapp",
+"fedshelf.server.credentials.registrar",
            "flower-server start", "flower-client join", "spawn_main"]  # fmt: skip
 
 

@@ -16,24 +16,24 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.superlink.main import create_app
 
-from client.connection.credentials import Credentials, new_key
-from client.connection.events import UnknownStoreError
-from client.connection.fleet import Line
-from client.connection.signing import Signer
-from client.identity.enrolment import credentials_for, enrolment_request
-from client.identity.home import store_home
-from common.errors import RefusedError
-from common.protocol.endpoint import Endpoint
-from common.protocol.enrolment import ENROL_PATH, REASON_HEADER
-from common.protocol.kit import Kit, chain_id
-from common.system.files import write_private
-from server.credentials.authority import Authority, key_text
-from server.credentials.authorizer import AHEAD, BEHIND
-from server.credentials.chain import Chain
-from server.credentials.sessions import read_sessions
-from server.gateway.proxy import FLEET_CALLS
-from server.launcher.flower_server import FlowerServer
-from server.main import app
+from fedshelf.client.connection.credentials import Credentials, new_key
+from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.signing import Signer
+from fedshelf.client.identity.enrolment import credentials_for, enrolment_request
+from fedshelf.client.identity.home import store_home
+from fedshelf.common.errors import RefusedError
+from fedshelf.common.protocol.endpoint import Endpoint
+from fedshelf.common.protocol.enrolment import ENROL_PATH, REASON_HEADER
+from fedshelf.common.protocol.kit import Kit, chain_id
+from fedshelf.common.system.files import write_private
+from fedshelf.server.credentials.authority import Authority, key_text
+from fedshelf.server.credentials.authorizer import AHEAD, BEHIND
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.sessions import read_sessions
+from fedshelf.server.gateway.proxy import FLEET_CALLS
+from fedshelf.server.launcher.flower_server import FlowerServer
+from fedshelf.server.main import app
 from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import wait_for

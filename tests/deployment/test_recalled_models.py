@@ -11,25 +11,25 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from rich.console import Console
 
-from client.app import answer
-from client.connection.framing import Head
-from client.policy.policy import Policy
-from client.session.recorder import Books
-from client.worker.delivered_models import KeptModels
-from client.worker.frozen_cache import FrozenCache
-from common.errors import RunError
-from common.protocol.serialization import encode_order
-from server.grid import model_distribution, outbox
-from server.grid.model_deliveries import ModelDeliveries, deliver_only
-from server.grid.runtime import GridRuntime, Surroundings
-from server.ipc.run_mailbox import Desk
-from server.monitor import terminal
-from server.monitor.reader import RunReader
-from server.results.checkpoints import Checkpoints, State
-from server.results.given_models import FILE, spoilt_at
-from server.results.jsonl_tail import read_json
-from server.results.past_rounds import export_round
-from server.results.run_directory import RunDirectory
+from fedshelf.client.app import answer
+from fedshelf.client.connection.framing import Head
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.session.recorder import Books
+from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.errors import RunError
+from fedshelf.common.protocol.serialization import encode_order
+from fedshelf.server.grid import model_distribution, outbox
+from fedshelf.server.grid.model_deliveries import ModelDeliveries, deliver_only
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.monitor import terminal
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.given_models import FILE, spoilt_at
+from fedshelf.server.results.jsonl_tail import read_json
+from fedshelf.server.results.past_rounds import export_round
+from fedshelf.server.results.run_directory import RunDirectory
 from tests.client.test_kept_models import order_of
 from tests.deployment.deployed import wait_for
 from tests.deployment.test_grid import Doubler
@@ -90,7 +90,7 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     for pause in ("ROLL_CALL", "LOOK"):
         monkeypatch.setattr(model_distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
-    monkeypatch.setattr("server.grid.runtime.FRESH", 0.0)  # who has gone is seen at the next look
+    monkeypatch.setattr("fedshelf.server.grid.runtime.FRESH", 0.0)  # who has gone is seen at the next look
     return Federation(tmp_path)
 
 

@@ -9,11 +9,11 @@ from threading import Thread
 import pytest
 import tomli_w
 
-from client.identity.enrolment import credentials_for
-from common.protocol.kit import Kit
-from common.protocol.messages import StoreInfo
-from server.credentials.chain import Chain
-from server.launcher.flower_server import CONNECTION
+from fedshelf.client.identity.enrolment import credentials_for
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.launcher.flower_server import CONNECTION
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import SCRIPTS, wait_for
 from tests.deployment.provisioned import running, say_what_is_here
@@ -28,12 +28,12 @@ from pathlib import Path
 
 from flwr.serverapp import ServerApp
 
-from common.config import resolve
-from common.system.files import write_json
-from common.protocol.messages import TrainOrder
-from server import plan
-from server.ipc.run_mailbox import Desk
-from server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.common.config import resolve
+from fedshelf.common.system.files import write_json
+from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.server import plan
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 
 app = ServerApp()
 
@@ -65,7 +65,7 @@ def submit(place: Path) -> None:
     """Let Flower run APP, as `flower-server` lets it run ours: stores refuse a bundle with code in it."""
     bundle = place / "bundle"
     bundle.mkdir()
-    components = {"serverapp": "asking:app", "clientapp": "client.app:app"}
+    components = {"serverapp": "asking:app", "clientapp": "fedshelf.client.app:app"}
     config = {"place": str(place), "stores": json.dumps(STORES)}
     told = {"publisher": "fedshelf", "components": components, "config": config}
     project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}

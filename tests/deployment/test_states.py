@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.worker.state_store import StateStore
+from fedshelf.client.worker.state_store import StateStore
 from tests.server.by_hand import order_of
 
 

@@ -12,12 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.strange_clients import Strangers, allow_files, sockets_of
-from client.connection.credentials import new_key
-from common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
-from server.credentials.chain import Chain, public_text
-from server.credentials.stores import State
-from server.gateway.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
-from server.gateway.connections import MOST_UNPROVEN
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
+from fedshelf.server.credentials.chain import Chain, public_text
+from fedshelf.server.credentials.stores import State
+from fedshelf.server.gateway.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
+from fedshelf.server.gateway.connections import MOST_UNPROVEN
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
@@ -35,7 +35,7 @@ class Door:
         command = [
             sys.executable,
             "-m",
-            "server.gateway.proxy",
+            "fedshelf.server.gateway.proxy",
             "127.0.0.1",
             str(self.chain.port),
             str(free_port()),

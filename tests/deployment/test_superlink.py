@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.errors import NetworkError
-from server.addresses import Address
-from server.launcher.flower_server import FlowerServer
+from fedshelf.common.errors import NetworkError
+from fedshelf.server.addresses import Address
+from fedshelf.server.launcher.flower_server import FlowerServer
 from tests.deployment.deployed import free_port, processes_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file
 
-from common.config import from_toml, resolve
+from fedshelf.common.config import from_toml, resolve
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, processes_of, summary
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import DataError
-from server.operations.trial import _stores_in
+from fedshelf.common.errors import DataError
+from fedshelf.server.operations.trial import _stores_in
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import Command, draw_photos, history, processes_of, wait_for
 

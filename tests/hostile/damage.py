@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from common.errors import FedshelfError
+from fedshelf.common.errors import FedshelfError
 
 ODD: list[Any] = [
     None, True, -1, 0, 2**63, 2**64, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "\x00", "../../etc",

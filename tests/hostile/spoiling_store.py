@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from client.worker.worker import StoreWorker
-from common.protocol.messages import TrainOrder, Update
-from common.system.files import write_text
+from fedshelf.client.worker.worker import StoreWorker
+from fedshelf.common.protocol.messages import TrainOrder, Update
+from fedshelf.common.system.files import write_text
 
 WEIGHT = 1e8
 PLACE, REST = Path(os.environ.get("SPOILS", "")), int(os.environ.get("SPOILS_REST", "0"))
@@ -36,6 +36,6 @@ def train(self: StoreWorker, order: TrainOrder) -> Update:
 StoreWorker.train = train  # type: ignore[method-assign]
 
 if __name__ == "__main__":
-    from client.main import main
+    from fedshelf.client.main import main
 
     main()

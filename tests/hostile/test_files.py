@@ -17,32 +17,32 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from client.audit import AuditLog, Note, verify
-from client.audit.verify import entries
-from client.health.evidence.label_errors import load as load_model
-from client.identity.enrolment import load_key, membership
-from client.policy.budgets import Spent, Usage
-from client.policy.policy import Policy, commented, load_policy
-from client.process.folder_summary import survey
-from client.session.bundle import check_bundle
-from client.worker.frozen_cache import FrozenCache
-from client.worker.state_store import StateStore
-from common.config import RunConfig, from_toml, resolve, to_toml
-from common.errors import ConfigError, FedshelfError
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.folder.scan import scan
-from common.models.weights import read as read_weights
-from common.protocol.kit import Kit
-from common.protocol.serialization import frozen_sha256
-from common.system.files import write_private
-from server.credentials.authority import key_text
-from server.credentials.chain import Chain
-from server.credentials.stores import Registry
-from server.monitor.page import View
-from server.monitor.prometheus import exposition
-from server.monitor.reader import RunReader
-from server.results.checkpoints import Checkpoints, State
-from server.results.run_directory import RunDirectory
+from fedshelf.client.audit import AuditLog, Note, verify
+from fedshelf.client.audit.verify import entries
+from fedshelf.client.health.evidence.label_errors import load as load_model
+from fedshelf.client.identity.enrolment import load_key, membership
+from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.policy import Policy, commented, load_policy
+from fedshelf.client.process.folder_summary import survey
+from fedshelf.client.session.bundle import check_bundle
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common.config import RunConfig, from_toml, resolve, to_toml
+from fedshelf.common.errors import ConfigError, FedshelfError
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.folder.scan import scan
+from fedshelf.common.models.weights import read as read_weights
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.protocol.serialization import frozen_sha256
+from fedshelf.common.system.files import write_private
+from fedshelf.server.credentials.authority import key_text
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.stores import Registry
+from fedshelf.server.monitor.page import View
+from fedshelf.server.monitor.prometheus import exposition
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.run_directory import RunDirectory
 from tests.client.test_bundle import packed
 from tests.hostile.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
 from tests.images import heic

@@ -11,15 +11,15 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
-from client.connection.credentials import Credentials
-from client.connection.events import UnknownStoreError
-from client.connection.fleet import Line
-from client.connection.framing import Head
-from common.errors import NetworkError
-from common.protocol.messages import StoreInfo, Update
-from common.protocol.probe import PROBE, header, presence
-from common.protocol.serialization import encode_result
-from server.gateway.push_inspection import FEWEST
+from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.framing import Head
+from fedshelf.common.errors import NetworkError
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.protocol.probe import PROBE, header, presence
+from fedshelf.common.protocol.serialization import encode_result
+from fedshelf.server.gateway.push_inspection import FEWEST
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import PATIENCE, free_port
 from tests.deployment.provisioned import Quiet

@@ -15,28 +15,35 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 
-from client.app import answer
-from client.audit.verify import entries
-from client.connection.framing import Head, Parcel
-from client.connection.response_limits import LARGEST_ANSWER, bound
-from client.failures import StoreError
-from client.policy.budgets import Usage
-from client.policy.enforcement import Guard, GuardedWorker
-from client.policy.policy import Policy
-from client.process.console import log_in_plain_words
-from client.session.recorder import Books
-from client.worker.data import FolderSource
-from client.worker.frozen_cache import KEPT, FrozenCache
-from client.worker.state_store import KEPT_RUNS, StateStore
-from client.worker.worker import StoreWorker, Trainer
-from common.config import flatten, resolve
-from common.errors import DataError, MessageError
-from common.images.cache.cache import open_pixels
-from common.images.decoding.decode import PixelFormat
-from common.models.spec import ModelSpec
-from common.protocol.messages import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
-from common.protocol.serialization import Notice, Query, decode_result, encode_order, encode_result, frozen_sha256
-from common.training.fit import Network
+from fedshelf.client.app import answer
+from fedshelf.client.audit.verify import entries
+from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.connection.response_limits import LARGEST_ANSWER, bound
+from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.console import log_in_plain_words
+from fedshelf.client.session.recorder import Books
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.frozen_cache import KEPT, FrozenCache
+from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
+from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.common.config import flatten, resolve
+from fedshelf.common.errors import DataError, MessageError
+from fedshelf.common.images.cache.cache import open_pixels
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.serialization import (
+    Notice,
+    Query,
+    decode_result,
+    encode_order,
+    encode_result,
+    frozen_sha256,
+)
+from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 from tests.server.by_hand import order_of
 
@@ -117,7 +124,9 @@ def test_settings_that_name_places_reach_no_place(home: Path, key: str) -> None:
     assert not list(home.glob("salary-list/*"))
 
 
-@pytest.mark.parametrize("name", ["os:system", "common.system.files:write_text", "../x", "torch.hub", "cnn:build"])
+@pytest.mark.parametrize(
+    "name", ["os:system", "fedshelf.common.system.files:write_text", "../x", "torch.hub", "cnn:build"]
+)
 def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
     result = decode_result(
         told(home, encode_order(TrainOrder(replace(PLAN, spec=replace(SPEC, name=name)), 1, params())))
@@ -180,7 +189,7 @@ def test_sizes_of_images_do_not_fill_the_disk(home: Path, monkeypatch: pytest.Mo
     for size in range(8, 16):
         open_pixels(home / "photos", paths, PixelFormat(size))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4
-    monkeypatch.setattr("common.images.cache.cache._RESERVE", 2**60)
+    monkeypatch.setattr("fedshelf.common.images.cache.cache._RESERVE", 2**60)
     with pytest.raises(DataError, match="Make room there"):
         open_pixels(home / "photos", paths, PixelFormat(99))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4

@@ -16,20 +16,20 @@ from flwr.proto.node_pb2 import Node
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.app import make_app
-from client.connection.credentials import new_key
-from client.identity.enrolment import enrolment_request
-from common.errors import MessageError
-from common.metrics.counts import Counts
-from common.protocol.kit import Kit
-from common.protocol.messages import Evaluation, Failure, StoreInfo, Update
-from common.protocol.probe import presence
-from common.protocol.serialization import NeedsFrozen, decode_result, encode_result
-from server.credentials.authorizer import Guard
-from server.credentials.chain import Chain
-from server.gateway.push_inspection import FACTOR, FEWEST, SERVER, Announced
-from server.grid import dispatch, outbox, reply_puller
-from server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.client.app import make_app
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.client.identity.enrolment import enrolment_request
+from fedshelf.common.errors import MessageError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.common.protocol.messages import Evaluation, Failure, StoreInfo, Update
+from fedshelf.common.protocol.probe import presence
+from fedshelf.common.protocol.serialization import NeedsFrozen, decode_result, encode_result
+from fedshelf.server.credentials.authorizer import Guard
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.gateway.push_inspection import FACTOR, FEWEST, SERVER, Announced
+from fedshelf.server.grid import dispatch, outbox, reply_puller
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, Doubler, order
 from tests.hostile.damage import altered, as_json, examples, spoiled
@@ -248,8 +248,8 @@ def test_a_name_is_no_path(store: str) -> None:
 
 
 def test_numbers_that_no_store_has_are_refused() -> None:
-    from server.updates.buffer import Memory
-    from server.updates.screening import Screen
+    from fedshelf.server.updates.buffer import Memory
+    from fedshelf.server.updates.screening import Screen
 
     asked = {name: StoreInfo(name, {"boot": 9}, 1, 1) for name in "abcd"}
     screen = Screen(order(3), asked, {}, Memory())

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from client.connection.framing import Head, heads, put_together, take_apart
-from common import compression
-from common.compression import feedback
-from common.config import resolve
-from common.errors import MessageError
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.protocol.failures import failure
-from common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
-from common.protocol.probe import header, is_present, presence, probe, probed
-from common.protocol.serialization import (
+from fedshelf.client.connection.framing import Head, heads, put_together, take_apart
+from fedshelf.common import compression
+from fedshelf.common.compression import feedback
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import MessageError
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.probe import header, is_present, presence, probe, probed
+from fedshelf.common.protocol.serialization import (
     NeedsFrozen,
     Notice,
     Query,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from client.app import make_app
-from client.worker.frozen_cache import FrozenCache
-from common.config import resolve
-from common.models.spec import ModelSpec
-from common.parameters.layout import Layout
-from common.protocol.messages import Plan, TrainOrder, Update
-from server.grid.runtime import GridRuntime, Surroundings
-from server.training.round_loop import Rounds
+from fedshelf.client.app import make_app
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.config import resolve
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.training.round_loop import Rounds
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import Doubler
 from tests.server.by_hand import Notes

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from common.config import DataConfig
-from common.images.augment import Batches, Blend, Stream, augment
-from common.images.augment.draws import Basic, Further
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import Batches, Blend, Stream, augment
+from fedshelf.common.images.augment.draws import Basic, Further
 
 
 def drawn(images: int = 1, **fixed: float) -> Tensor:

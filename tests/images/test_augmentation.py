@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import DataConfig
-from common.images.augment import Batches, augment, normalise, transform, width
-from common.images.augment.draws import BASIC, FURTHER
-from common.seeding import rng
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import Batches, augment, normalise, transform, width
+from fedshelf.common.images.augment.draws import BASIC, FURTHER
+from fedshelf.common.seeding import rng
 from tests.images.drawn import augmented, drawn, noise, ramp, stream
 
 OFF = DataConfig(flip=False)

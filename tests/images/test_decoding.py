@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from tests.images.photo_files import encoded, noise
 
 # pytest shows warnings that a person does not see: `decode` switches those of Pillow off.

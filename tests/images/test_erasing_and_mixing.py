@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import DataConfig
-from common.images.augment import Batches, augment, transform
-from common.images.augment.erasing import GREY
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import Batches, augment, transform
+from fedshelf.common.images.augment.erasing import GREY
 from tests.images.drawn import augmented, drawn, noise, ramp
 
 ERASING = DataConfig(flip=False, erasing=0.5)

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.formats import formats_of
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.formats import formats_of
 from tests.images import heic
 from tests.images.photo_files import encoded, noise, save
 
@@ -68,13 +68,13 @@ WITHOUT_PI_HEIF = """
 import sys
 sys.modules["pi_heif"] = None
 from pathlib import Path
-from client.health.checks.files import readable
-from client.health.evidence.evidence import Evidence
-from client.health.run_checks import quick
-from client.health.evidence.machine import inspect
-from client.health.evidence.photos import gather
-from client.process.folder_summary import survey
-from common.images.folder.photo_folder import open_folder
+from fedshelf.client.health.checks.files import readable
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.run_checks import quick
+from fedshelf.client.health.evidence.machine import inspect
+from fedshelf.client.health.evidence.photos import gather
+from fedshelf.client.process.folder_summary import survey
+from fedshelf.common.images.folder.photo_folder import open_folder
 root = Path(sys.argv[1])
 print(open_folder(root, image_size=8, channels=3).summary())
 print(survey(root))
@@ -163,7 +163,7 @@ def test_libtiff_prints_nothing(tmp_path: Path) -> None:
         (tmp_path / "hat" / f"{number}.tif").write_bytes(content + bytes(number))
     save(tmp_path / "hat" / "whole.png", noise(2))
     program = (
-        "import os, sys; from pathlib import Path; from common.images.folder.photo_folder import open_folder\n"
+        "import os, sys; from pathlib import Path; from fedshelf.common.images.folder.photo_folder import open_folder\n"
         f"folder = open_folder(Path({str(tmp_path)!r}), image_size=8, channels=3)\n"
         "os.write(2, b'said by another\\n'); print(len(folder.left_out))"
     )

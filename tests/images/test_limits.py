@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.limits import LOCAL, SERVICE, Limits, memory_needed, room
-from common.images.folder.photo_folder import open_folder
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.limits import LOCAL, SERVICE, Limits, memory_needed, room
+from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.images.photo_files import encoded, noise, save
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -84,8 +84,8 @@ def test_text_that_swells_is_not_read() -> None:
 PEAK = """
 import sys, threading
 from pathlib import Path
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.limits import LOCAL, SERVICE, Limits
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.limits import LOCAL, SERVICE, Limits
 def status(field):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) // 1024
 data, limits, threads = Path(sys.argv[1]).read_bytes(), eval(sys.argv[2]), int(sys.argv[3])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import DataError
-from common.images.folder.photo_folder import Folder, open_folder, relabel
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.photo_folder import Folder, open_folder, relabel
 from tests.images.photo_files import encoded, noise, save, store
 
 

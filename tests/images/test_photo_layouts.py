@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import DataError
-from common.images.folder.photo_folder import Arrangement, Folder, open_folder
-from common.images.folder.scan import scan
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder
+from fedshelf.common.images.folder.scan import scan
 from tests.images.photo_files import noise, save, store
 
 ITEMS = {"hat": 3, "shirt": 2}

@@ -4,7 +4,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.images.listing.split import HeldOut, Split, splits_by_content
+from fedshelf.common.images.listing.split import HeldOut, Split, splits_by_content
 
 BOTH: set[HeldOut] = {"validation", "test"}
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from common.errors import DataError
-from common.images.decoding import content_digests
-from common.images.decoding.parallel import cores
-from common.images.folder.photo_folder import Folder, open_folder
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding import content_digests
+from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.folder.photo_folder import Folder, open_folder
 from tests.images.photo_files import encoded, noise, save, store
 
 BUILD = """
 import sys
 from pathlib import Path
-from common.images.decoding.parallel import cores
-from common.images.folder.photo_folder import open_folder
+from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.folder.photo_folder import open_folder
 
 def report(done, total):
     if done == 3:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import DataError
-from common.images.folder.photo_folder import open_folder
-from common.images.folder.scan import scan
-from common.images.listing.tables import Row, Table, read_table
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.photo_folder import open_folder
+from fedshelf.common.images.folder.scan import scan
+from fedshelf.common.images.listing.tables import Row, Table, read_table
 from tests.images.photo_files import noise, save
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from common.config import DataConfig
-from common.images.augment import transform, trivial
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import transform, trivial
 from tests.images.drawn import augmented, drawn, noise, ramp
 
 ON = DataConfig(flip=False, trivial_augment=True)

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.errors import DataError
-from common.images.folder.photo_folder import Folder, open_folder
-from common.images.types import Images
-from common.models.spec import TURNS, ModelSpec
-from common.training.rotation_task import as_labelled, assign, posing, to_turns, turn
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.photo_folder import Folder, open_folder
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import TURNS, ModelSpec
+from fedshelf.common.training.rotation_task import as_labelled, assign, posing, to_turns, turn
 from tests.images.photo_files import noise, save, store
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import Tensor, nn
 
-from common import models
-from common.models.dropout import Dropout, address, layers, replace_dropout
+from fedshelf.common import models
+from fedshelf.common.models.dropout import Dropout, address, layers, replace_dropout
 from tests.models.test_ours import described
 
 CPU = torch.device("cpu")

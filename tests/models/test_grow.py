@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from common.errors import ConfigError, DataError
-from common.models import expand_head, saved
-from common.models.spec import ModelSpec
-from common.training.fit import Network
-from server.training.resume_model import adopt, provenance, take_over
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models import expand_head, saved
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.training.fit import Network
+from fedshelf.server.training.resume_model import adopt, provenance, take_over
 
 CPU = torch.device("cpu")
 OLD, NEW = ("boot", "hat", "shirt"), ("cap", "shirt", "boot", "bag", "hat")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from common import models
-from common.config import ModelConfig
-from common.models.head import head_name
-from common.models.spec import ModelSpec
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig
+from fedshelf.common.models.head import head_name
+from fedshelf.common.models.spec import ModelSpec
 
 
 def described(name: str, *, classes: int = 10, size: int = 32, channels: int = 3, **settings: object) -> ModelSpec:
@@ -109,7 +109,7 @@ class TestEvery:
 
 
 def test_the_names_are_known_without_torch() -> None:
-    code = "import sys; from common import models; models.names(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from fedshelf.common import models; models.names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from common import models
-from common.errors import DataError
-from common.images.types import Images
-from common.models.saved import read
-from common.training.fit import Network
-from common.training.predict import load, log_probabilities
+from fedshelf.common import models
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.saved import read
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.predict import load, log_probabilities
 from tests.models.test_ours import described
 
 CPU = torch.device("cpu")

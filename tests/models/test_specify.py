@@ -2,10 +2,10 @@
 
 import pytest
 
-from common import models
-from common.config import ModelConfig
-from common.errors import ConfigError
-from common.models.spec import ModelSpec
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models.spec import ModelSpec
 
 
 def settle(name: str, image_size: int = 0, native_size: int | None = None, channels: int = 3) -> ModelSpec:

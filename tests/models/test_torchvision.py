@@ -13,14 +13,14 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from common import models
-from common.config import ModelConfig, resolve
-from common.errors import ConfigError, DataError
-from common.models import torchvision_zoo
-from common.models.dropout import Dropout
-from common.models.head import blocks, ends_in_head, head_name
-from common.models.spec import ModelSpec
-from common.models.weights import modern_name
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models import torchvision_zoo
+from fedshelf.common.models.dropout import Dropout
+from fedshelf.common.models.head import blocks, ends_in_head, head_name
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.models.weights import modern_name
 
 
 def described(name: str, *, classes: int = 4, size: int = 0, channels: int = 3, **settings: object) -> ModelSpec:

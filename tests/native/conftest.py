@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.native import compiler
+from fedshelf.common.native import compiler
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.native import compiler
-from common.native.conv_pool import SOURCE, ConvPool, Geometry
-from common.native.fuse import fuse
+from fedshelf.common.native import compiler
+from fedshelf.common.native.conv_pool import SOURCE, ConvPool, Geometry
+from fedshelf.common.native.fuse import fuse
 
 GEOMETRIES = [
     Geometry(3, 6, 5, 0, 32, relu=True),

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.native.fuse import fuse
-from common.native.group_norm import GroupNorm
+from fedshelf.common.native.fuse import fuse
+from fedshelf.common.native.group_norm import GroupNorm
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from common.config import RunConfig, resolve
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from server.results.run_directory import RunDirectory
-from server.results.scores import Scores
-from server.training.final_evaluation import Verdict
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.final_evaluation import Verdict
 
 PRODUCTS = ("shirt", "t-shirt", "trousers", "dress", "shoe", "bag", "watch", "lamp", "cup", "chair")
 PHASES = {"aggregate": 0.02, "evaluate": 0.2, "checkpoint": 0.01}

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.report.charts.calibration_chart import trust
-from server.report.charts.colours import class_colours
-from server.report.charts.confusion_chart import heat_map
-from server.report.charts.line_chart import LABEL_HEIGHT, line_chart, nice_ticks, round_ticks, thin
-from server.report.charts.partition_chart import stacks
-from server.report.charts.shown_classes import shown_classes
-from server.report.weak_spots import weak_spots
+from fedshelf.server.report.charts.calibration_chart import trust
+from fedshelf.server.report.charts.colours import class_colours
+from fedshelf.server.report.charts.confusion_chart import heat_map
+from fedshelf.server.report.charts.line_chart import LABEL_HEIGHT, line_chart, nice_ticks, round_ticks, thin
+from fedshelf.server.report.charts.partition_chart import stacks
+from fedshelf.server.report.charts.shown_classes import shown_classes
+from fedshelf.server.report.weak_spots import weak_spots
 
 finite = st.floats(-1e9, 1e9, allow_nan=False)
 

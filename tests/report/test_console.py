@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from server.report.console import RoundTable, closing, plain_line
+from fedshelf.server.report.console import RoundTable, closing, plain_line
 from tests.report.sample_run import history
 
 STORES = [f"store-{index:02d}" for index in range(10)]

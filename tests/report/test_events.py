@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from server.report.tensorboard import EventLog
+from fedshelf.server.report.tensorboard import EventLog
 from tests.report.sample_run import history
 
 STORES = ["store-00", "store-01", "store-02"]

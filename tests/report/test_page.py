@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from server.report.naming import for_people
-from server.report.page import write_report
-from server.report.run_data import read
+from fedshelf.server.report.naming import for_people
+from fedshelf.server.report.page import write_report
+from fedshelf.server.report.run_data import read
 from tests.report.sample_run import confusion, make_run, per_class, write_history
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from server.report.charts.colours import class_colours
-from server.report.png import draw_confusion, draw_partition, draw_stores, write_pictures
+from fedshelf.server.report.charts.colours import class_colours
+from fedshelf.server.report.png import draw_confusion, draw_partition, draw_stores, write_pictures
 from tests.report.sample_run import make_run, partition
 
 ALL = ["curves.png", "confusion.png", "partition.png", "stores.png", "reliability.png"]
@@ -97,7 +97,7 @@ def test_nothing_is_drawn_without_stores(tmp_path: Path) -> None:
 def test_matplotlib_keeps_its_font_list_in_our_cache(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "MPLCONFIGDIR"}
     environment |= {"FEDSHELF_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
-    code = "import server.report.png, matplotlib; print(matplotlib.get_cachedir())"
+    code = "import fedshelf.server.report.png, matplotlib; print(matplotlib.get_cachedir())"
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == str(tmp_path / "cache" / "matplotlib")
     assert not (tmp_path / "home").exists()

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.protocol.messages import FailureCode
-from common.wording import counted, printable
-from server import formatting
+from fedshelf.common.protocol.messages import FailureCode
+from fedshelf.common.wording import counted, printable
+from fedshelf.server import formatting
 
 
 @pytest.mark.parametrize(

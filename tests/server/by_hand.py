@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.config import RunConfig, resolve
-from common.metrics.counts import Counts
-from common.models.spec import ModelSpec
-from common.parameters.layout import Layout
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from server.results.run_status import Doing
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.server.results.run_status import Doing
 
 
 class Targets:

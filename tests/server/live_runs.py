@@ -8,8 +8,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from common.config import resolve, to_toml
-from server.results.run_status import Doing, Status
+from fedshelf.common.config import resolve, to_toml
+from fedshelf.server.results.run_status import Doing, Status
 from tests.report.sample_run import class_names, history, partition, summary, write_history
 
 BEGAN = 1_700_000_000.0

@@ -10,8 +10,8 @@ from flwr.proto.message_pb2 import Message, Metadata, PushObjectRequest, PushObj
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.ipc import upload_log
-from server.ipc.upload_log import Answered, Uploads
+from fedshelf.server.ipc import upload_log
+from fedshelf.server.ipc.upload_log import Answered, Uploads
 
 FIRST, SECOND = "a" * 64, "b" * 64
 TAKEN, REFUSED = (PushObjectResponse(stored=stored).SerializeToString() for stored in (True, False))

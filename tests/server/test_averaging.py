@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from common import strategies
-from common.config import StrategyConfig
-from common.errors import ConfigError
-from common.metrics.counts import Counts
-from server.results.checkpoints import Checkpoints, State
-from server.training.round_loop import Rounds
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.training.round_loop import Rounds
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from common.errors import RunError
-from server.results.checkpoints import Best, Checkpoints, State, Totals, add_round
+from fedshelf.common.errors import RunError
+from fedshelf.server.results.checkpoints import Best, Checkpoints, State, Totals, add_round
 from tests.server.by_hand import vector
 
 STATE = State(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from common.config import RunConfig, resolve
-from common.errors import ConfigError, DataError
-from common.protocol.messages import StoreInfo
-from common.protocol.serialization import decode_result, encode_result
-from server.training.class_confirmation import FILE, MOST_UNASKED, check, given
-from server.training.setup import agree_on_classes
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.common.protocol.serialization import decode_result, encode_result
+from fedshelf.server.training.class_confirmation import FILE, MOST_UNASKED, check, given
+from fedshelf.server.training.setup import agree_on_classes
 
 
 def chain(**classes: list[str]) -> dict[str, StoreInfo]:

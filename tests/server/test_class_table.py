@@ -2,11 +2,11 @@
 
 import pytest
 
-from common.config import resolve
-from common.errors import DataError
-from common.protocol.messages import StoreInfo
-from server.grid.class_table import lines, recounted
-from server.training.setup import agree_on_classes
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import DataError
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.grid.class_table import lines, recounted
+from fedshelf.server.training.setup import agree_on_classes
 
 
 def stores(**counts: dict[str, int]) -> dict[str, StoreInfo]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from common.protocol.messages import Update
-from server.updates.buffer import Held, Memory, Spool
-from server.updates.clipping import clip
+from fedshelf.common.protocol.messages import Update
+from fedshelf.server.updates.buffer import Held, Memory, Spool
+from fedshelf.server.updates.clipping import clip
 from tests.server.by_hand import vector
 
 

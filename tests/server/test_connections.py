@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from server.credentials.rejection_log import RefusalLog
-from server.gateway.connections import (
+from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.gateway.connections import (
     HEAD_SECONDS,
     MOST_OF_A_STORE,
     MOST_UNPROVEN,

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common import strategies
-from common.config import StrategyConfig
-from common.parameters.layout import BLOCK
-from common.protocol.messages import Update
-from server.updates import contribution
-from server.updates.contribution import contributions, in_round, in_summary
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.parameters.layout import BLOCK
+from fedshelf.common.protocol.messages import Update
+from fedshelf.server.updates import contribution
+from fedshelf.server.updates.contribution import contributions, in_round, in_summary
 
 
 def updates(*rows: list[float]) -> list[Update]:

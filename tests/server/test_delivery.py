@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.config import RunConfig, resolve
-from common.metrics.counts import Counts
-from server.results.checkpoints import Best, Checkpoints, State
-from server.results.delivered_round import best_round, deliver
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.server.results.delivered_round import best_round, deliver
 from tests.server.by_hand import vector
 
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.parameters.layout import BLOCK, Rows
-from server.updates import directions
-from server.updates.directions import RIDGE, gram, predicted, strays
+from fedshelf.common.parameters.layout import BLOCK, Rows
+from fedshelf.server.updates import directions
+from fedshelf.server.updates.directions import RIDGE, gram, predicted, strays
 from tests.server.by_hand import vector
 
 ALIKE = np.full((6, 2), 0.5)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from common import strategies
-from common.config import StrategyConfig, resolve
-from common.errors import ConfigError
-from common.protocol.messages import Failure
-from server.training.robustness_guarantee import check_cohort
-from server.training.round_loop import Rounds
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig, resolve
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.messages import Failure
+from fedshelf.server.training.robustness_guarantee import check_cohort
+from fedshelf.server.training.round_loop import Rounds
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 from tests.simulations.command import run
 

@@ -1,6 +1,6 @@
 """Limits on TLS handshakes: numbers by hand."""
 
-from server.gateway.handshakes import Allowance, Handshakes
+from fedshelf.server.gateway.handshakes import Allowance, Handshakes
 
 
 def begun(handshakes: Handshakes, address: str, count: int, now: float, *, is_familiar: bool = False) -> int:

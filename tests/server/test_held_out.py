@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from common.errors import ConfigError
-from common.images.types import Images
-from common.protocol.messages import StoreInfo
-from server.training.selection_images import divide, split
-from server.training.setup import Start
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.training.selection_images import divide, split
+from fedshelf.server.training.setup import Start
 from tests.simulations.stores import CLASSES, settings, start
 
 HOLDS = {"a": StoreInfo("a", {"hat": 5}, 0, 2), "b": StoreInfo("b", {"hat": 5}, 3, 0)}

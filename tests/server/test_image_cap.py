@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.metrics.apportion import apportioned
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
-from server.results.scores import Scores
-from server.training.round_loop import Rounds
-from server.updates.image_cap import ImageCap, capped, most_images
+from fedshelf.common.metrics.apportion import apportioned
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.updates.image_cap import ImageCap, capped, most_images
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 REAL = {"data__dataset": "stores"}
@@ -90,8 +90,8 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
 
 
 def test_rows_of_the_head_are_averaged_by_images_that_count() -> None:
-    from server.updates.buffer import Memory
-    from server.updates.screening import Screen
+    from fedshelf.server.updates.buffer import Memory
+    from fedshelf.server.updates.screening import Screen
 
     held = Memory()
     order = TrainOrder(plan_of(strategy__absent_classes="mask", **REAL), 1, torch.zeros(1))

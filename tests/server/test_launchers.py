@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import RunError
-from common.suggest import did_you_mean, nearest
-from server.launcher import running_launchers
-from server.monitor.run_finder import find
-from server.operations import stop
+from fedshelf.common.errors import RunError
+from fedshelf.common.suggest import did_you_mean, nearest
+from fedshelf.server.launcher import running_launchers
+from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.operations import stop
 from tests.deployment.deployed import wait_for
 from tests.server.live_runs import LiveRun
 

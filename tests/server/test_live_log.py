@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from common.errors import StoresError
-from server.ipc.events import RelayReader, RelayWriter
-from server.report.json_log import JsonLog
+from fedshelf.common.errors import StoresError
+from fedshelf.server.ipc.events import RelayReader, RelayWriter
+from fedshelf.server.report.json_log import JsonLog
 from tests.report.sample_run import history
 from tests.server.by_hand import Notes
 

@@ -12,14 +12,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from common.protocol.failures import FailureCode
-from server.monitor import terminal, wording
-from server.monitor.page import View
-from server.monitor.prometheus import LISTED, exposition
-from server.monitor.reader import RunReader
-from server.monitor.state import Trouble
-from server.results.run_directory import RunDirectory
-from server.results.run_status import Status
+from fedshelf.common.protocol.failures import FailureCode
+from fedshelf.server.monitor import terminal, wording
+from fedshelf.server.monitor.page import View
+from fedshelf.server.monitor.prometheus import LISTED, exposition
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.state import Trouble
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.run_status import Status
 from tests.report.sample_run import write_history
 from tests.server.live_runs import BEGAN, LiveRun
 

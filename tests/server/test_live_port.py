@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import NetworkError
-from server.launcher.page_port import FIRST, MOST_REMEMBERED, page_port
+from fedshelf.common.errors import NetworkError
+from fedshelf.server.launcher.page_port import FIRST, MOST_REMEMBERED, page_port
 
 
 @pytest.fixture(autouse=True)

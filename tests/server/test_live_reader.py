@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import RunError
-from server.ipc.run_mailbox import Desk
-from server.monitor.reader import RunReader
-from server.monitor.run_finder import find
-from server.monitor.state import RunState
-from server.results.run_status import Doing, Status
+from fedshelf.common.errors import RunError
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.monitor.state import RunState
+from fedshelf.server.results.run_status import Doing, Status
 from tests.report.sample_run import make_run
 from tests.server.live_runs import BEGAN, LiveRun
 

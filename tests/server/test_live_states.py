@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from server.monitor import terminal, wording
-from server.monitor.page import View, tiles
-from server.monitor.reader import RunReader
-from server.monitor.state import RunState
-from server.report.json_log import JsonLog
-from server.results.run_status import AT_WORK, HELD_UP, WORDS, Doing, Status
+from fedshelf.server.monitor import terminal, wording
+from fedshelf.server.monitor.page import View, tiles
+from fedshelf.server.monitor.reader import RunReader
+from fedshelf.server.monitor.state import RunState
+from fedshelf.server.report.json_log import JsonLog
+from fedshelf.server.results.run_status import AT_WORK, HELD_UP, WORDS, Doing, Status
 from tests.server.live_runs import BEGAN, LiveRun
 
 NAMES = ("lyon-2", "oslo-7", "süd 2")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.main import app
+from fedshelf.server.main import app
 from tests.commands import call
 from tests.server.live_runs import LiveRun
 
@@ -66,7 +66,7 @@ def test_status_loads_nothing_heavy(run: LiveRun) -> None:
     look = (
         "import sys, server.main, server.monitor.terminal\n"
         "from pathlib import Path\n"
-        "from server.monitor.reader import RunReader\n"
+        "from fedshelf.server.monitor.reader import RunReader\n"
         f"RunReader(Path({str(run.path)!r})).look()\n"
         "print(sorted({'torch', 'flwr', 'matplotlib', 'numpy', 'pydantic', 'starlette'} & set(sys.modules)))"
     )

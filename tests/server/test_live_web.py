@@ -12,7 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
-from server.monitor.web import LivePage
+from fedshelf.server.monitor.web import LivePage
 from tests.server.live_runs import LiveRun
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "'{{7*7}}", "\x1b[31m\u202ered"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from server.updates.mislabelling import KEPT, REMEMBERED, SHOWN, Evidence, Looks, classes_of
+from fedshelf.server.updates.mislabelling import KEPT, REMEMBERED, SHOWN, Evidence, Looks, classes_of
 
 EVEN = np.full(3, 100.0)
 TARGETS = np.repeat(np.arange(3), SHOWN)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.config import RunConfig, resolve
-from server.updates.norm_bound import REMEMBERED, NormBound, UsualNorms, usual
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.server.updates.norm_bound import REMEMBERED, NormBound, UsualNorms, usual
 
 
 def bound(earlier: tuple[float, ...] = (), **settings: object) -> NormBound:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from server.updates.norm_regression import times_usual
+from fedshelf.server.updates.norm_regression import times_usual
 
 
 def times(norms: list[float], steps: list[float]) -> list[float]:

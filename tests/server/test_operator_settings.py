@@ -1,7 +1,7 @@
 """The history says which of the operator's settings held in each round."""
 
-from common.config import resolve
-from server.results.operator_settings import remark, told
+from fedshelf.common.config import resolve
+from fedshelf.server.results.operator_settings import remark, told
 
 FIRST = resolve({"cohort.min_stores": 3, "run.rounds": 9})
 THEN = resolve({"cohort.min_stores": 2, "run.rounds": 9, "train.lr": 0.5, "run.device": "cpu"})

@@ -1,6 +1,6 @@
 """Time that two phases share goes to both, as their work does, and adds up."""
 
-from server.grid.phase_overlap import Span, seconds_ahead, spans_of_stores
+from fedshelf.server.grid.phase_overlap import Span, seconds_ahead, spans_of_stores
 
 
 def test_by_hand() -> None:

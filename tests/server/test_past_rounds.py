@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from common.errors import ConfigError, RunError
-from common.protocol.messages import Plan
-from server.operations.export import export
-from server.results import plan_file
-from server.results.checkpoints import Best, Checkpoints, State
-from server.results.model_export import weights_sha256
-from server.results.past_rounds import export_round
-from server.results.plan_file import SavedPlan
-from server.results.run_directory import RunDirectory
-from server.training.setup import Start, agree_on_classes, prepare
+from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.protocol.messages import Plan
+from fedshelf.server.operations.export import export
+from fedshelf.server.results import plan_file
+from fedshelf.server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.server.results.model_export import weights_sha256
+from fedshelf.server.results.past_rounds import export_round
+from fedshelf.server.results.plan_file import SavedPlan
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.setup import Start, agree_on_classes, prepare
 from tests.server.by_hand import plan_of
 
 TEST = {"accuracy": 0.5, "macro_f1": 0.4, "loss": 1.5, "images": 10}

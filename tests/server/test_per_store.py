@@ -8,11 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.metrics.counts import Counts
-from common.protocol.messages import StoreInfo
-from server.results import per_store
-from server.results.per_store import COLUMNS, MOST, described, expected_by_mix, fairness, in_history, in_summary, macros
-from server.results.scores import Scores
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.results import per_store
+from fedshelf.server.results.per_store import (
+    COLUMNS,
+    MOST,
+    described,
+    expected_by_mix,
+    fairness,
+    in_history,
+    in_summary,
+    macros,
+)
+from fedshelf.server.results.scores import Scores
 
 
 def test_expected_accuracy_follows_a_stores_mix() -> None:

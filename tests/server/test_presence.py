@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.ipc.presence import (
+from fedshelf.server.ipc.presence import (
     FORGOTTEN,
     INTERVAL,
     PASSED_EVERY,

@@ -6,8 +6,8 @@ from threading import Event
 import pytest
 from flwr.app import Message, RecordDict
 
-from server.grid import reply_puller
-from server.grid.reply_puller import THREADS, Pulls
+from fedshelf.server.grid import reply_puller
+from fedshelf.server.grid.reply_puller import THREADS, Pulls
 from tests.deployment.deployed import LocalGrid, wait_for
 
 

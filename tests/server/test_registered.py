@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from client.connection.credentials import new_key
-from common.system.files import write_text
-from server.credentials.authorizer import key_header
-from server.credentials.chain import public_text
-from server.credentials.registered import Registered
-from server.credentials.registrar import Node, Registrations
-from server.ipc.run_mailbox import REGISTRATIONS
+from fedshelf.client.connection.credentials import new_key
+from fedshelf.common.system.files import write_text
+from fedshelf.server.credentials.authorizer import key_header
+from fedshelf.server.credentials.chain import public_text
+from fedshelf.server.credentials.registered import Registered
+from fedshelf.server.credentials.registrar import Node, Registrations
+from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
 OSLO, ROMA = (public_text(new_key().public_key()) for _ in range(2))
 

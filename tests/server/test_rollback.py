@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import RunError, StoresError
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
-from server.results.checkpoints import Checkpoints, State
-from server.results.run_directory import Record, RunDirectory
-from server.results.scores import Scores
-from server.training.rollback import exploded, is_unusable_to_all, outstanding
-from server.training.round_loop import Rounds
-from server.training.run import StopRequest, Training
-from server.training.setup import Start
-from server.updates.norm_bound import UsualNorms
+from fedshelf.common.errors import RunError, StoresError
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.run_directory import Record, RunDirectory
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.rollback import exploded, is_unusable_to_all, outstanding
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.run import StopRequest, Training
+from fedshelf.server.training.setup import Start
+from fedshelf.server.updates.norm_bound import UsualNorms
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 UNBOUNDED = {"screening__norm_factor": 0}  # any norm passes, so that what is below has something to do

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from common.errors import StoppedError, StoresError
-from common.metrics.calibration import GRID
-from common.metrics.counts import Counts
-from common.protocol.messages import Failure, Update
-from server.results.run_status import Doing, Status
-from server.training.round_loop import Rounds
-from server.updates.buffer import Memory, Spool
-from server.updates.gate import Gate
+from fedshelf.common.errors import StoppedError, StoresError
+from fedshelf.common.metrics.calibration import GRID
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import Failure, Update
+from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.updates.buffer import Memory, Spool
+from fedshelf.server.updates.gate import Gate
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure
-from server.results.scores import Scores
-from server.training.round_loop import Rounds
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.round_loop import Rounds
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 

@@ -13,14 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as draw
 from torch import Tensor
 
-from common import strategies
-from common.config import StrategyConfig
-from common.metrics.calibration import Reliability
-from common.metrics.counts import Counts
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from server.updates.buffer import Held, Memory, Spool
-from server.updates.norm_bound import too_large
-from server.updates.screening import PIECE, Screen, Screened, distance, screen_evaluations
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.server.updates.buffer import Held, Memory, Spool
+from fedshelf.server.updates.norm_bound import too_large
+from fedshelf.server.updates.screening import PIECE, Screen, Screened, distance, screen_evaluations
 from tests.server.by_hand import counts_of, plan_of, vector
 
 NAMES = tuple("abcdef")

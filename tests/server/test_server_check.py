@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from common.config import resolve
-from common.system.files import write_private, write_text
-from server.addresses import LOOPBACK, Address, free_port
-from server.check.certificates import certificates, credentials, names
-from server.check.examine import CHECKS, examine, exit_code
-from server.check.finding import Finding
-from server.check.machine import clock, disk
-from server.check.ports import holder, ports
-from server.check.subject import Subject
-from server.credentials.authority import Authority, certificate_text, load_key
-from server.credentials.chain import Chain
+from fedshelf.common.config import resolve
+from fedshelf.common.system.files import write_private, write_text
+from fedshelf.server.addresses import LOOPBACK, Address, free_port
+from fedshelf.server.check.certificates import certificates, credentials, names
+from fedshelf.server.check.examine import CHECKS, examine, exit_code
+from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.machine import clock, disk
+from fedshelf.server.check.ports import holder, ports
+from fedshelf.server.check.subject import Subject
+from fedshelf.server.credentials.authority import Authority, certificate_text, load_key
+from fedshelf.server.credentials.chain import Chain
 from tests.deployment.deployed import draw_photos
 
 MakeSubject = Callable[..., Subject]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.protocol.enrolment import Reason, process_words
-from server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
+from fedshelf.common.protocol.enrolment import Reason, process_words
+from fedshelf.server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
 
 FIRST, COPY, THIRD = "a" * 32, "b" * 32, "c" * 32
 BEAT = 5.0

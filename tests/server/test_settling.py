@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.config import resolve
-from server.training.setup import settle
+from fedshelf.common.config import resolve
+from fedshelf.server.training.setup import settle
 
 
 @pytest.mark.parametrize(

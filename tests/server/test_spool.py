@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as draw
 
-from common import strategies
-from common.config import StrategyConfig
-from common.parameters.layout import BLOCK
-from common.protocol.messages import Update
-from server.updates.buffer import Held, Memory, Spool
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.parameters.layout import BLOCK
+from fedshelf.common.protocol.messages import Update
+from fedshelf.server.updates.buffer import Held, Memory, Spool
 from tests.strategies.toy import told
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.config import ScreeningConfig
-from common.protocol.messages import Failure, Update
-from server.training.round_loop import Rounds
-from server.updates.standing import REMEMBERED, Standing
+from fedshelf.common.config import ScreeningConfig
+from fedshelf.common.protocol.messages import Failure, Update
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.updates.standing import REMEMBERED, Standing
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 BAD = Failure("c", "invalid", "claims 0 images")

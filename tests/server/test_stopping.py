@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from client.app import make_app
-from client.worker.frozen_cache import FrozenCache
-from common.errors import StoppedError
-from common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
-from server import patience
-from server.grid.runtime import GridRuntime, Surroundings
-from server.training.round_loop import Rounds
-from server.training.run import StopRequest
+from fedshelf.client.app import make_app
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.common.errors import StoppedError
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.server import patience
+from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, order
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector

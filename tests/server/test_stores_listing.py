@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import RunError
-from common.protocol.kit import Kit
-from server.credentials.chain import Chain
-from server.credentials.last_run import at_work, last_run
-from server.ipc.run_mailbox import Desk
-from server.ipc.store_status import Board
-from server.operations.stores_list import as_json, listing, show
+from fedshelf.common.errors import RunError
+from fedshelf.common.protocol.kit import Kit
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.last_run import at_work, last_run
+from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.operations.stores_list import as_json, listing, show
 from tests.server.live_runs import BEGAN, LiveRun
 
 

@@ -11,20 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.config import RunConfig, resolve
-from common.images.types import Images
-from common.parameters.layout import Layout
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from server.results.round_record import Trained
-from server.training.round_loop import Rounds
-from server.training.setup import Start, prepare, settle
-from server.updates.anomaly_detection import Detector, is_on, sample_of
-from server.updates.evaluator import ServerTest
-from server.updates.gate import Gate
-from simulations.federation import federation
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.images.types import Images
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.server.results.round_record import Trained
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.updates.anomaly_detection import Detector, is_on, sample_of
+from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.updates.gate import Gate
+from fedshelf.simulations.federation import federation
+from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes, plan_of, vector
 
 CPU = torch.device("cpu")

@@ -9,12 +9,12 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, Push
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message
 from flwr.proto.node_pb2 import Node
 
-import server.ipc.traffic
-from server.grid.connection import Link
-from server.ipc import withdrawals
-from server.ipc.run_mailbox import TRAFFIC, WITHDRAWN
-from server.ipc.traffic import ALIVE, LONG, MOST, PACE, Flow, Traffic, TrafficReader
-from server.ipc.withdrawals import Withdrawals, Withdrawn
+import fedshelf.server.ipc.traffic
+from fedshelf.server.grid.connection import Link
+from fedshelf.server.ipc import withdrawals
+from fedshelf.server.ipc.run_mailbox import TRAFFIC, WITHDRAWN
+from fedshelf.server.ipc.traffic import ALIVE, LONG, MOST, PACE, Flow, Traffic, TrafficReader
+from fedshelf.server.ipc.withdrawals import Withdrawals, Withdrawn
 from tests.deployment.deployed import LocalGrid
 
 FIRST, SECOND = "a" * 64, "b" * 64
@@ -97,7 +97,7 @@ def test_a_damaged_file_tells_nothing(path: Path, reader: TrafficReader) -> None
 def test_a_store_whose_answer_comes_is_there_though_its_heartbeats_are_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.ipc.traffic, "ALIVE", 1e9)
+    monkeypatch.setattr(fedshelf.server.ipc.traffic, "ALIVE", 1e9)
     grid, clock = LocalGrid(), [time.time() - LONG - 1]
     link, traffic = Link(grid, 1.0, tmp_path / "answered.jsonl"), Traffic(tmp_path / TRAFFIC, lambda: clock[0])
     grid.apps = {7: ClientApp(), 8: ClientApp()}

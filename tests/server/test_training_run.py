@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.errors import StoresError
-from common.protocol.messages import Failure, TrainOrder, Update
-from server.results import checkpoints as checkpoints_module
-from server.results.checkpoints import Checkpoints
-from server.results.run_directory import RunDirectory
-from server.training.run import StopRequest, Training
-from server.training.setup import Start
+from fedshelf.common.errors import StoresError
+from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
+from fedshelf.server.results import checkpoints as checkpoints_module
+from fedshelf.server.results.checkpoints import Checkpoints
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.run import StopRequest, Training
+from fedshelf.server.training.setup import Start
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 

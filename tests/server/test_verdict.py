@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
 
-from common.metrics.calibration import GRID, Reliability
-from common.metrics.counts import Counts
-from common.metrics.intervals import wilson
-from common.protocol.messages import StoreInfo
-from server.results.run_directory import RunDirectory
-from server.results.scores import Scores
-from server.training.final_evaluation import FILE, Verdict
+from fedshelf.common.metrics.calibration import GRID, Reliability
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.intervals import wilson
+from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.final_evaluation import FILE, Verdict
 from tests.server.by_hand import plan_of
 
 CLASSES = ("boot", "hat", "shirt")
@@ -105,7 +105,7 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
 
 
 def test_many_classes_at_many_stores_leave_no_matrix_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.training.final_evaluation.MOST_CELLS", 17)
+    monkeypatch.setattr("fedshelf.server.training.final_evaluation.MOST_CELLS", 17)
     _, file = told(tmp_path, Verdict(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), NOTHING, None))
     assert [store["confusion"] for store in file["stores"].values()] == [None, None]
     assert [store["per_class"]["boot"]["recall"] for store in file["stores"].values()] == [0.75, 0.75]

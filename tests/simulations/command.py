@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from simulations.main import app
+from fedshelf.simulations.main import app
 from tests.commands import call
 
 BIN = Path(sys.executable).parent

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from common import strategies
-from common.parameters.layout import Tensors
-from common.strategies import LocalRun, Strategy
+from fedshelf.common import strategies
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.strategies import LocalRun, Strategy
 
 
 class Remembering(Strategy):

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common import strategies
-from common.config import RunConfig, resolve
-from common.images.types import Images, StoreData
-from common.protocol.messages import Failure, TrainOrder, Update
-from server.training.setup import Start, prepare
-from simulations.engines.batched.engine import BatchedEngine
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
+from fedshelf.server.training.setup import Start, prepare
+from fedshelf.simulations.engines.batched.engine import BatchedEngine
+from fedshelf.simulations.federation.federation import Federation
 
 CLASSES = ("coat", "hat", "shoe")
 CPU = torch.device("cpu")

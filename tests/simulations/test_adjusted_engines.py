@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.images.types import StoreData
-from common.protocol.messages import EvaluateOrder, Evaluation
-from common.strategies.shared.class_skew import adjustment
-from simulations.engines.batched.engine import BatchedEngine
-from simulations.engines.sequential import SequentialEngine
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.simulations.engines.batched.engine import BatchedEngine
+from fedshelf.simulations.engines.sequential import SequentialEngine
+from fedshelf.simulations.federation.federation import Federation
 from tests.simulations.stores import CLASSES, CPU, photos, settings, start
 
 

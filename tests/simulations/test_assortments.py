@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.config import RunConfig
-from common.images.types import StoreData
-from common.training.fit import Network
-from server.results.checkpoints import State
-from server.training.round_loop import Rounds
-from server.training.setup import Start
-from simulations.engines.sequential import SequentialEngine
-from simulations.federation.federation import Federation
+from fedshelf.common.config import RunConfig
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.training.fit import Network
+from fedshelf.server.results.checkpoints import State
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.engines.sequential import SequentialEngine
+from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes
 from tests.simulations.stores import CLASSES, CPU, alone, batched, photos, same, settings, start, together
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common import command_line
-from simulations.main import app
+from fedshelf.common import command_line
+from fedshelf.simulations.main import app
 from tests.commands import call
 from tests.simulations.command import SMALL, run, run_process, summary
 
@@ -118,9 +118,9 @@ def test_help_needs_no_torch() -> None:
 
 
 def test_help_lists_what_there_is() -> None:
-    from common import models, strategies
-    from simulations.datasets import NAMED
-    from simulations.engines import ENGINES
+    from fedshelf.common import models, strategies
+    from fedshelf.simulations.datasets import NAMED
+    from fedshelf.simulations.engines import ENGINES
 
     shown = " ".join(call(app, "run", "--help", COLUMNS="400").stdout.split())
     for name in (*strategies.STRATEGIES, *models.names(), *NAMED, *ENGINES):

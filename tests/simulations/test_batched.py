@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common import models, strategies
-from common.errors import ConfigError
-from common.images.types import Images, StoreData
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, Update
-from simulations import engines
-from simulations.engines.batched import convolution, device_worker, layers
-from simulations.engines.batched.engine import BatchedEngine
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import models, strategies
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Update
+from fedshelf.simulations import engines
+from fedshelf.simulations.engines.batched import convolution, device_worker, layers
+from fedshelf.simulations.engines.batched.engine import BatchedEngine
+from fedshelf.simulations.federation.federation import Federation
 from tests.simulations.command import SMALL, history, run
 from tests.simulations.stores import (
     CLASSES,
@@ -113,7 +113,7 @@ def test_updates_stay_valid_and_rounds_follow_each_other(tmp_path: Path) -> None
 
 
 def test_what_stores_remember_is_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
+    monkeypatch.setattr("fedshelf.common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
     config, dealt = settings(model__name="cnn", strategy__name="remembering", train__lr=0.003), federation(SIZES)
     begun = start(config)
     extras = {"drift": torch.full_like(begun.params, 1e-3)}

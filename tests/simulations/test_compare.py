@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.errors import ConfigError, DataError, RunError
-from simulations.compare.command import compare
-from simulations.compare.place import Request
-from simulations.compare.statistics.margins import Gain, holm
-from simulations.compare.wording.findings import headline, of_store
-from simulations.run.simulate import Request as RunRequest
-from simulations.run.simulate import simulate
+from fedshelf.common.errors import ConfigError, DataError, RunError
+from fedshelf.simulations.compare.command import compare
+from fedshelf.simulations.compare.place import Request
+from fedshelf.simulations.compare.statistics.margins import Gain, holm
+from fedshelf.simulations.compare.wording.findings import headline, of_store
+from fedshelf.simulations.run.simulate import Request as RunRequest
+from fedshelf.simulations.run.simulate import simulate
 from tests.simulations.command import run, start, summary
 from tests.simulations.product_photos import COUNTS, photos
 

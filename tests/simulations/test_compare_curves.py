@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulations.compare.curves import Evaluated, curve_of, rise, still_rises, together
+from fedshelf.simulations.compare.curves import Evaluated, curve_of, rise, still_rises, together
 
 
 def test_a_curve_is_of_validation_images_else_of_test_images() -> None:

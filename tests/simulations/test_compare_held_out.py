@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import DataError
-from common.images.types import StoreData
-from simulations.compare import held_out
-from simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan
-from simulations.compare.held_out import hold_out
-from simulations.federation.federation import Federation
-from simulations.federation.pooled import pooled
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import StoreData
+from fedshelf.simulations.compare import held_out
+from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan
+from fedshelf.simulations.compare.held_out import hold_out
+from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.pooled import pooled
 from tests.simulations.stores import federation, photos, settings
 
 NONE = torch.empty(0, dtype=torch.int64)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import ModelConfig
-from common.models import specify
-from common.training.fit import Network
-from common.training.predict import log_probabilities
-from simulations.compare.contributions import rank_correlation
-from simulations.compare.statistics.paired_accuracy import judge, judged
+from fedshelf.common.config import ModelConfig
+from fedshelf.common.models import specify
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.predict import log_probabilities
+from fedshelf.simulations.compare.contributions import rank_correlation
+from fedshelf.simulations.compare.statistics.paired_accuracy import judge, judged
 from tests.simulations.stores import photos
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from numpy.typing import NDArray
 
-from simulations.compare.statistics.margins import LEVEL, Gain, Paired, gain, holm
-from simulations.compare.statistics.students_t import cumulative, quantile
+from fedshelf.simulations.compare.statistics.margins import LEVEL, Gain, Paired, gain, holm
+from fedshelf.simulations.compare.statistics.students_t import cumulative, quantile
 
 Z = NormalDist().inv_cdf(0.975)
 

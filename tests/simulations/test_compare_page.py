@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from simulations.compare.page import render
+from fedshelf.simulations.compare.page import render
 from tests.simulations.test_compare_words import verdict
 
 SETTINGS: dict[str, Any] = {

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from common.wording import listed
-from simulations.compare.wording.findings import headline, of_store
-from simulations.compare.wording.gains import each_seed, points
-from simulations.compare.wording.method_notes import budget, margins
+from fedshelf.common.wording import listed
+from fedshelf.simulations.compare.wording.findings import headline, of_store
+from fedshelf.simulations.compare.wording.gains import each_seed, points
+from fedshelf.simulations.compare.wording.method_notes import budget, margins
 
 
 def gain(value: float, margin: float = 3.0, seeds: int = 3) -> dict[str, Any]:

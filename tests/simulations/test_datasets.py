@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.seeding import rng
-from simulations import datasets
-from simulations.datasets import drawing, shelf
-from simulations.datasets.products import PRODUCTS
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.seeding import rng
+from fedshelf.simulations import datasets
+from fedshelf.simulations.datasets import drawing, shelf
+from fedshelf.simulations.datasets.products import PRODUCTS
 from tests.images.photo_files import store
 
 COLOURS = {"red": (200, 30, 40), "green": (20, 180, 60), "blue": (10, 60, 220)}
@@ -143,8 +143,9 @@ def test_a_second_load_reads_neither_parquet_nor_pyarrow(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2])
     first = load(tmp_path)
     program = (
-        "import sys; from common.config import DataConfig; from common.images.decoding.decode import PixelFormat\n"
-        "from simulations import datasets\n"
+        "import sys; from fedshelf.common.config import DataConfig\n"
+        "from fedshelf.common.images.decoding.decode import PixelFormat\n"
+        "from fedshelf.simulations import datasets\n"
         f"dataset = datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(8))\n"
         "print('pyarrow' in sys.modules, dataset.train.batch(dataset.train.rows)[0].sum().item())"
     )
@@ -163,8 +164,9 @@ def test_a_changed_file_is_never_served_from_the_cache(tmp_path):
 def test_two_processes_may_decode_the_same_at_once(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2] * 200)
     program = (
-        "from common.config import DataConfig; from common.images.decoding.decode import PixelFormat\n"
-        "from simulations import datasets\n"
+        "from fedshelf.common.config import DataConfig\n"
+        "from fedshelf.common.images.decoding.decode import PixelFormat\n"
+        "from fedshelf.simulations import datasets\n"
         f"print(datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(16)).train.pixels.sum().item())"
     )
     processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from common.config import resolve
-from common.images.types import Images, StoreData
-from common.seeding import rng
-from simulations.federation.federation import build, store_names
-from simulations.federation.partitioned import Dealt, Parts
+from fedshelf.common.config import resolve
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.seeding import rng
+from fedshelf.simulations.federation.federation import build, store_names
+from fedshelf.simulations.federation.partitioned import Dealt, Parts
 
 CLASSES = 3
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from server.main import app as server
+from fedshelf.server.main import app as server
 from tests.commands import call
 from tests.simulations.command import SMALL, history, run, summary
 

@@ -10,14 +10,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import save
 
-from common import models
-from common.config import DataConfig, ModelConfig
-from common.errors import ConfigError, DataError
-from common.images.decoding.decode import PixelFormat
-from common.models.saved import read
-from common.system.files import write_atomic
-from simulations import datasets
-from simulations.ensemble.command import ensemble
+from fedshelf.common import models
+from fedshelf.common.config import DataConfig, ModelConfig
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.models.saved import read
+from fedshelf.common.system.files import write_atomic
+from fedshelf.simulations import datasets
+from fedshelf.simulations.ensemble.command import ensemble
 from tests.simulations.product_photos import COUNTS, photos
 
 CLASSES = ("coat", "hat", "shoe")

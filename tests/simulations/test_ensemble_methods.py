@@ -7,7 +7,7 @@ from hypothesis import strategies as draw
 from torch import Tensor
 from torch.nn import functional
 
-from simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
+from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 
 
 def said(*members: list[list[float]]) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from common.config import resolve
-from common.errors import DataError
-from common.images.decoding.content_digests import digest_of
-from simulations.federation.federation import Federation, build, store_names
-from simulations.federation.tables import partition_table
-from simulations.partitions.matching_split import follow
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.content_digests import digest_of
+from fedshelf.simulations.federation.federation import Federation, build, store_names
+from fedshelf.simulations.federation.tables import partition_table
+from fedshelf.simulations.partitions.matching_split import follow
 
 
 def federation(size: int = 32, **data) -> Federation:

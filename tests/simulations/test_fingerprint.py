@@ -11,11 +11,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from common.errors import DataError
-from common.images.types import Images, StoreData
-from simulations.federation.federation import Federation
-from simulations.federation.fingerprint import changes, of
-from simulations.run.simulate import Request, simulate
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.fingerprint import changes, of
+from fedshelf.simulations.run.simulate import Request, simulate
 from tests.simulations.command import history
 from tests.simulations.product_photos import photos
 

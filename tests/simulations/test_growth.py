@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from common.errors import ConfigError, DataError
-from server.results.checkpoints import Checkpoints
-from server.results.run_directory import RunDirectory
-from server.training.resume_model import adopt
-from simulations.run.simulate import Request, simulate
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.server.results.checkpoints import Checkpoints
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.resume_model import adopt
+from fedshelf.simulations.run.simulate import Request, simulate
 from tests.deployment.deployed import draw_photos
 from tests.simulations.command import run
 

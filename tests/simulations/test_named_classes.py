@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from common.errors import ConfigError
-from server.results.past_rounds import export_round
-from simulations.compare.command import compare
-from simulations.compare.place import Request as ComparisonRequest
-from simulations.ensemble.command import ensemble
-from simulations.run.simulate import Request, simulate
+from fedshelf.common.errors import ConfigError
+from fedshelf.server.results.past_rounds import export_round
+from fedshelf.simulations.compare.command import compare
+from fedshelf.simulations.compare.place import Request as ComparisonRequest
+from fedshelf.simulations.ensemble.command import ensemble
+from fedshelf.simulations.run.simulate import Request, simulate
 from tests.simulations.product_photos import photos
 
 NAMES = {"hat": "Beret", "bag": "Satchel"}

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from simulations import datasets
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.simulations import datasets
 
 COLOURS = ((200, 30, 40), (20, 180, 60), (10, 60, 220))
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

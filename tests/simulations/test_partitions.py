@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.errors import ConfigError
-from simulations.partitions import FAMILIES, FOLDER, parse, partition
+from fedshelf.common.errors import ConfigError
+from fedshelf.simulations.partitions import FAMILIES, FOLDER, parse, partition
 
 SPECS = [f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()]
 

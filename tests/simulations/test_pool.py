@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import RunError
-from simulations.engines.process_pool import LARGE_JOB, Pool
-from simulations.engines.sequential import parcels
+from fedshelf.common.errors import RunError
+from fedshelf.simulations.engines.process_pool import LARGE_JOB, Pool
+from fedshelf.simulations.engines.sequential import parcels
 
 written, writes = os.pipe()  # a byte per job, in the order in which they were begun, whichever worker began them
 os.set_blocking(written, False)

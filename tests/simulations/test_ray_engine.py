@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from common.config import resolve
-from common.errors import ConfigError, FedshelfError, NetworkError, RunError
-from common.protocol.messages import EvaluateOrder, TrainOrder, Update
-from server.training.setup import prepare
-from simulations import engines
-from simulations.engines.ray.connect import connect
-from simulations.federation import federation
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import ConfigError, FedshelfError, NetworkError, RunError
+from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder, Update
+from fedshelf.server.training.setup import prepare
+from fedshelf.simulations import engines
+from fedshelf.simulations.engines.ray.connect import connect
+from fedshelf.simulations.federation import federation
 from tests.simulations.command import SMALL, run_process, start, summary
 from tests.simulations.descent import descendants, listening
 from tests.simulations.ray_nodes import HERE, node, ray_cluster
@@ -102,8 +102,8 @@ def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: 
 
 @pytest.mark.slow
 def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "common", tmp_path / "other" / "common")
-    with (tmp_path / "other" / "common" / "naming.py").open("a") as code:
+    shutil.copytree(ROOT / "fedshelf", tmp_path / "other" / "fedshelf")
+    with (tmp_path / "other" / "fedshelf" / "common" / "names.py").open("a") as code:
         code.write("# changed\n")
     other = cluster.add_node(**node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
     refused = run_process("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
@@ -153,7 +153,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
         assert len({counts.loss_sum for counts in at_both}) == 1
         assert len({counts.reliability.nll.tobytes() for counts in at_both}) == 1
         # the last node goes too
-        monkeypatch.setattr("simulations.engines.ray.workers.PATIENCE", 1.0)
+        monkeypatch.setattr("fedshelf.simulations.engines.ray.workers.PATIENCE", 1.0)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         with pytest.raises(RunError, match=r"no worker left .* go on with --resume"):
             there.judge(params)

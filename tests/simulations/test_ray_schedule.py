@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from simulations.engines.ray.schedule import Work, deal, places
+from fedshelf.simulations.engines.ray.schedule import Work, deal, places
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:

@@ -13,15 +13,15 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common import strategies
-from common.images.augment import trivial
-from simulations.engines.batched import layers, training
-from simulations.engines.batched.convolution import columns
-from simulations.engines.batched.cuda_graph import StepGraph
-from simulations.engines.batched.schedule import Inputs
-from simulations.engines.batched.training import StackedTraining
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import strategies
+from fedshelf.common.images.augment import trivial
+from fedshelf.simulations.engines.batched import layers, training
+from fedshelf.simulations.engines.batched.convolution import columns
+from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
+from fedshelf.simulations.engines.batched.schedule import Inputs
+from fedshelf.simulations.engines.batched.training import StackedTraining
 from tests.simulations.stores import CPU, Remembering, batched, federation, order, same, settings, start, trained
 
 # Operations that make the host wait for the device, or bring numbers of the host's to it.
@@ -65,7 +65,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
     monkeypatch.setattr(training, "REPEATS", 1)
     monkeypatch.setattr(layers, "form_for", lambda *_: columns)  # as on CUDA
     monkeypatch.setattr(trivial, "form_for", lambda _: trivial.everywhere)
-    monkeypatch.setattr("common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
+    monkeypatch.setattr("fedshelf.common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
     return found
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import resolve
-from common.images.types import Images
-from server.results.per_store import read
-from server.results.run_directory import Record, RunDirectory
-from server.results.run_status import Doing
-from server.training.run import StopRequest, Training
-from server.training.setup import prepare
-from simulations.engines.sequential import SequentialEngine
-from simulations.federation.federation import Federation, store_names
-from simulations.federation.partitioned import Dealt, Parts
-from simulations.partitions import partition
+from fedshelf.common.config import resolve
+from fedshelf.common.images.types import Images
+from fedshelf.server.results.per_store import read
+from fedshelf.server.results.run_directory import Record, RunDirectory
+from fedshelf.server.results.run_status import Doing
+from fedshelf.server.training.run import StopRequest, Training
+from fedshelf.server.training.setup import prepare
+from fedshelf.simulations.engines.sequential import SequentialEngine
+from fedshelf.simulations.federation.federation import Federation, store_names
+from fedshelf.simulations.federation.partitioned import Dealt, Parts
+from fedshelf.simulations.partitions import partition
 
 CLASSES = tuple("abcdefghij")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.worker.state_store import StateStore
-from client.worker.worker import Trainer
-from common.errors import ConfigError
-from common.protocol.messages import EvaluateOrder, Evaluation, Update
-from simulations.engines.sequential import SequentialEngine, workers_of
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Update
+from fedshelf.simulations.engines.sequential import SequentialEngine, workers_of
 from tests.simulations.stores import alone, federation, order, settings, start, trained
 
 SIZES = (13, 1, 30, 8, 17)

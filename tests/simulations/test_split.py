@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.config import DataConfig, resolve
-from common.errors import ConfigError, DataError
-from common.images.decoding.decode import PixelFormat
-from simulations import datasets
-from simulations.federation.federation import build
-from simulations.federation.split import split
+from fedshelf.common.config import DataConfig, resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.simulations import datasets
+from fedshelf.simulations.federation.federation import build
+from fedshelf.simulations.federation.split import split
 
 
 def photos(root: Path, *, splits: tuple[str, ...] = ("",), each: int = 12) -> Path:

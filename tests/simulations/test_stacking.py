@@ -10,22 +10,22 @@ from hypothesis import strategies as draw
 from torch import nn
 from torch.nn import functional
 
-from common import models
-from common.config import ModelConfig, TrainConfig
-from common.errors import ConfigError
-from common.images.augment import Blend, Stream
-from common.models.spec import ModelSpec
-from common.seeding import rng
-from common.training.fit import Network
-from common.training.loss import batches, image_losses, objective
-from common.training.optimizers import OPTIMIZERS
-from simulations.engines.batched import layers, memory
-from simulations.engines.batched.convolution import Form, Geometry, columns, form_for, merged, one_by_one
-from simulations.engines.batched.cuda_graph import StepGraph
-from simulations.engines.batched.layers import STACKED
-from simulations.engines.batched.memory import stores_that_fit
-from simulations.engines.batched.network import StackedNetwork, check, is_stackable
-from simulations.engines.batched.schedule import Inputs, plan
+from fedshelf.common import models
+from fedshelf.common.config import ModelConfig, TrainConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.augment import Blend, Stream
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.seeding import rng
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.loss import batches, image_losses, objective
+from fedshelf.common.training.optimizers import OPTIMIZERS
+from fedshelf.simulations.engines.batched import layers, memory
+from fedshelf.simulations.engines.batched.convolution import Form, Geometry, columns, form_for, merged, one_by_one
+from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
+from fedshelf.simulations.engines.batched.layers import STACKED
+from fedshelf.simulations.engines.batched.memory import stores_that_fit
+from fedshelf.simulations.engines.batched.network import StackedNetwork, check, is_stackable
+from fedshelf.simulations.engines.batched.schedule import Inputs, plan
 from tests.simulations.stores import CLASSES, CPU, settings
 
 

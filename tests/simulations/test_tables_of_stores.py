@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from common.config import DataConfig
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.folder.scan import scan
-from simulations import datasets
-from simulations.partitions.folder import Stores, open_stores
+from fedshelf.common.config import DataConfig
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.folder.scan import scan
+from fedshelf.simulations import datasets
+from fedshelf.simulations.partitions.folder import Stores, open_stores
 from tests.images.photo_files import noise, save
 
 

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch.nn import functional
 
-from common import strategies
-from common.config import StrategyConfig, TrainConfig, resolve
-from common.errors import ConfigError
-from common.images.augment import Blend
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.parameters.layout import Layout
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared.class_skew import centred, images_by_class, keep_rows, offsets, row_shares
-from common.training.fit import Network, Task, fit
-from common.training.loss import image_losses, objective, soft_targets
-from server.updates.buffer import Spool
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig, TrainConfig, resolve
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.augment import Blend
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared.class_skew import centred, images_by_class, keep_rows, offsets, row_shares
+from fedshelf.common.training.fit import Network, Task, fit
+from fedshelf.common.training.loss import image_losses, objective, soft_targets
+from fedshelf.server.updates.buffer import Spool
 
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
 HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")

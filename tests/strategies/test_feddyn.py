@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from common import strategies
-from common.config import StrategyConfig, TrainConfig
-from common.protocol.messages import StoreInfo, Update
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig, TrainConfig
+from fedshelf.common.protocol.messages import StoreInfo, Update
 from tests.strategies.toy import Toy
 
 TARGETS = {"a": torch.tensor([4.0, 0.0]), "b": torch.tensor([-2.0, 1.0]), "c": torch.tensor([1.0, 5.0])}

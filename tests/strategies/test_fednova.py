@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import strategies
-from common.config import StrategyConfig, TrainConfig
-from common.protocol.messages import Failure, TrainOrder, Update
-from common.strategies.shared.base import reach
-from server.training.round_loop import Rounds
-from simulations.engines.sequential import SequentialEngine
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig, TrainConfig
+from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
+from fedshelf.common.strategies.shared.base import reach
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start
 from tests.strategies.toy import Toy

@@ -8,9 +8,9 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
-from common import strategies
-from common.config import StrategyConfig
-from common.protocol.messages import Update
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.protocol.messages import Update
 
 SIZE, STORES, ROUNDS = 7, 6, 4
 QUIET = {"fraction_train": 1.0, "min_train_nodes": 1, "min_available_nodes": 1}

@@ -8,18 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from client.worker.state_store import StateStore
-from common import models, strategies
-from common.config import RunConfig, StrategyConfig, resolve
-from common.errors import ConfigError
-from common.images.types import Images, StoreData
-from common.parameters.layout import Layout
-from common.protocol.messages import EvaluateOrder
-from common.strategies.shared.personalization import own_model, spans, withhold
-from server.training.round_loop import Rounds
-from server.training.setup import prepare
-from simulations.engines.sequential import SequentialEngine
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common import models, strategies
+from fedshelf.common.config import RunConfig, StrategyConfig, resolve
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.protocol.messages import EvaluateOrder
+from fedshelf.common.strategies.shared.personalization import own_model, spans, withhold
+from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.setup import prepare
+from fedshelf.simulations.engines.sequential import SequentialEngine
+from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes
 from tests.simulations.command import run, summary
 from tests.simulations.stores import CLASSES, order, photos, settings, start, trained

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from common import strategies
-from common.config import RunConfig, StrategyConfig, TrainConfig, resolve
-from common.errors import ConfigError
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared.base import reach
-from common.training.fit import Network, Task, fit
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig, resolve
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.training.fit import Network, Task, fit
 from tests.simulations.stores import CPU, photos, settings, start
 from tests.strategies.toy import SGD_WITHOUT_MOMENTUM, Toy
 

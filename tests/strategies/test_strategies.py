@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import Tensor
 
-from common import strategies
-from common.config import StrategyConfig
-from common.errors import ConfigError
-from common.parameters.layout import BLOCK, Rows
-from common.protocol.messages import Update
-from common.strategies import LocalRun, Strategy
-from common.strategies.algorithms.krum import squared_distances
+from fedshelf.common import strategies
+from fedshelf.common.config import StrategyConfig
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.parameters.layout import BLOCK, Rows
+from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies.algorithms.krum import squared_distances
 from tests.strategies.toy import told
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
-from common.parameters.layout import Tensors
-from common.protocol.messages import StoreInfo, Update
-from common.strategies import LocalRun, Strategy
-from common.training.optimizers import SGD
+from fedshelf.common.config import TrainConfig
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.training.optimizers import SGD
 
 SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
 

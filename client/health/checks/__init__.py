@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from client.health.checks import classes, copies, files, machine, quality, server, settings
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Finding
+from fedshelf.client.health.checks import classes, copies, files, machine, quality, server, settings
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Finding
 
 
 @dataclass(frozen=True)

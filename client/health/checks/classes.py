@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from itertools import combinations
 from pathlib import PurePosixPath
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Exhibit, Finding
-from common.classes.spelling import normal, places
-from common.wording import counted, first_of, printable
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.common.classes.spelling import normal, places
+from fedshelf.common.wording import counted, first_of, printable
 
 _NAMED = 10  # classes that a sentence names before it only counts them
 _FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Exhibit, Finding
-from client.health.evidence.near_duplicates import twins
-from client.health.evidence.photos import Seen
-from common.wording import counted, printable
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.near_duplicates import twins
+from fedshelf.client.health.evidence.photos import Seen
+from fedshelf.common.wording import counted, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:

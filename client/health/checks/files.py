@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Exhibit, Finding, Severity
-from common.images.decoding.content_digests import NO_SUCH_FILE
-from common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
-from common.images.folder.photo_folder import EMPTY_CLASS
-from common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
-from common.wording import counted, listed
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Exhibit, Finding, Severity
+from fedshelf.common.images.decoding.content_digests import NO_SUCH_FILE
+from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
+from fedshelf.common.images.folder.photo_folder import EMPTY_CLASS
+from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
+from fedshelf.common.wording import counted, listed
 
 LeftOut = tuple[tuple[str, str], ...]
 

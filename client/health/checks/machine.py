@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Finding
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Finding
 
 _GIB = 2**30
 _LEAST_GPU_MEMORY = 2 * _GIB  # bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Exhibit, Finding
-from client.health.evidence.image_quality import Look
-from common.wording import counted
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.image_quality import Look
+from fedshelf.common.wording import counted
 
 _DARK = 90.0  # of 255, Look.light: three stops too little light
 _BURNT = 0.5  # Look.burnt

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Finding
-from common.wording import duration
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Finding
+from fedshelf.common.wording import duration
 
 _SOON = 14  # days: time to ask the operator and to get a new kit
 _SKEW = 30.0  # seconds: as far as two clocks that are set from the internet never are apart

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from client.health.evidence.evidence import Evidence
-from client.health.evidence.finding import Finding
+from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.finding import Finding
 
 
 def policy(evidence: Evidence) -> Iterator[Finding]:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from client.health.evidence.label_errors import Guesses
-from client.health.evidence.machine import Machine
-from client.health.evidence.photos import Photos
-from client.health.evidence.server_probe import Line
+from fedshelf.client.health.evidence.label_errors import Guesses
+from fedshelf.client.health.evidence.machine import Machine
+from fedshelf.client.health.evidence.photos import Photos
+from fedshelf.client.health.evidence.server_probe import Line
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from common.images.decoding.content_digests import read_photo
-from common.images.decoding.decode import PixelFormat, decode, open_photo
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import PixelFormat, decode, open_photo
 
 SIDE = 256  # pixels: what is blurred by half a percent of its side still shows, and decoding stays cheap
 _TINY = 16  # pixels: the least that tells photos of different things apart

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from client.health.evidence.photos import Progress, Seen
-from common import models
-from common.errors import ConfigError, FedshelfError
-from common.images.augment import normalise
-from common.images.decoding.content_digests import read_photo
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.parallel import in_order
-from common.model_files import WEIGHTS
-from common.protocol import received_values
-from common.system.device import pick
-from common.training.fit import Network
+from fedshelf.client.health.evidence.photos import Progress, Seen
+from fedshelf.common import models
+from fedshelf.common.errors import ConfigError, FedshelfError
+from fedshelf.common.images.augment import normalise
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.protocol import received_values
+from fedshelf.common.system.device import pick
+from fedshelf.common.training.fit import Network
 
 _BATCH = 128
 _SURE = 0.98  # least probability of the other class; then four of five are wrong labels: see docs/health.md

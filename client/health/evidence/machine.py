@@ -7,8 +7,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.images.decoding.parallel import cores
-from common.system.files import cache_directory, state_directory
+from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.system.files import cache_directory, state_directory
 
 _DRIVER = Path("/proc/driver/nvidia/version")  # written by NVIDIA's kernel module while it is loaded
 _MEMORY = Path("/proc/meminfo")
@@ -50,7 +50,7 @@ def inspect() -> Machine:
     """Look at this machine. Tries the GPU with one small sum, and to write where things are kept."""
     import torch
 
-    from common.system.device import pick
+    from fedshelf.common.system.device import pick
 
     with warnings.catch_warnings(record=True) as told:  # torch warns of a driver that is too old
         warnings.simplefilter("always")

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from client.health.evidence.photos import Seen
-from common.images.decoding.content_digests import read_photo
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.client.health.evidence.photos import Seen
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 
 _ALIKE = 0.985  # correlation of tiny squares; different clothes on one ground reach 0.98
 _SAME_DETAIL = 0.6  # correlation of what a blur takes away; different things have about 0

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from client.health.evidence.image_quality import Look, look_at
-from common.errors import DataError
-from common.images.cache.cache import Remembered, remembered
-from common.images.decoding import content_digests
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from common.images.decoding.parallel import in_order
-from common.images.folder.photo_splits import splits_of
-from common.images.folder.scan import Photo, Scan, scan
-from common.images.listing.listing import is_photo
-from common.images.listing.split import Split
-from common.wording import counted
+from fedshelf.client.health.evidence.image_quality import Look, look_at
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.cache import Remembered, remembered
+from fedshelf.common.images.decoding import content_digests
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.folder.photo_splits import splits_of
+from fedshelf.common.images.folder.scan import Photo, Scan, scan
+from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.split import Split
+from fedshelf.common.wording import counted
 
 Progress = Callable[[int, int], None]
 

@@ -17,11 +17,11 @@ from typing import Literal
 import httpx
 from pydantic import BaseModel
 
-from client.connection.known_addresses import KnownAddresses
-from client.connection.proxies import ProxyFault
-from client.connection.transport import causes, http_client
-from common.protocol.enrolment import CLASSES_PATH, classes_statement
-from common.protocol.kit import Kit
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.client.connection.proxies import ProxyFault
+from fedshelf.client.connection.transport import causes, http_client
+from fedshelf.common.protocol.enrolment import CLASSES_PATH, classes_statement
+from fedshelf.common.protocol.kit import Kit
 
 Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
 Proof = Callable[[timedelta], bytes]  # of membership in the chain, by how far the server's clock is ahead of ours

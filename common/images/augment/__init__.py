@@ -9,13 +9,13 @@ drawn.
 import torch
 from torch import Tensor
 
-from common.config import DataConfig
-from common.images.augment.draws import Stream, basic, further, width
-from common.images.augment.erasing import erase
-from common.images.augment.geometry import affine, flip_and_crop
-from common.images.augment.mixing import Batches, Blend, mix
-from common.images.augment.normalise import normalise
-from common.images.augment.trivial import trivial_augment
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment.draws import Stream, basic, further, width
+from fedshelf.common.images.augment.erasing import erase
+from fedshelf.common.images.augment.geometry import affine, flip_and_crop
+from fedshelf.common.images.augment.mixing import Batches, Blend, mix
+from fedshelf.common.images.augment.normalise import normalise
+from fedshelf.common.images.augment.trivial import trivial_augment
 
 __all__ = ["Batches", "Blend", "Stream", "augment", "normalise", "transform", "width"]
 

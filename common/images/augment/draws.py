@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import DataConfig
-from common.seeding import rng
+from fedshelf.common.config import DataConfig
+from fedshelf.common.seeding import rng
 
 
 class Basic(NamedTuple):

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from common.images.augment.draws import Further
+from fedshelf.common.images.augment.draws import Further
 
 AREA = (0.02, 0.4)  # share of the image
 ASPECT = 0.3  # height / width, from this to its inverse; uniform in the logarithm

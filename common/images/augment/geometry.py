@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from common.config import DataConfig
-from common.images.augment.draws import Basic
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment.draws import Basic
 
 
 def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:

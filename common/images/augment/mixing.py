@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from common.config import DataConfig
-from common.images.augment.draws import Further
-from common.images.augment.erasing import window
+from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment.draws import Further
+from fedshelf.common.images.augment.erasing import window
 
 
 class Blend(NamedTuple):

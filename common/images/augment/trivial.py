@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.images.augment.draws import Further
-from common.images.augment.geometry import warp
+from fedshelf.common.images.augment.draws import Further
+from fedshelf.common.images.augment.geometry import warp
 
 LEVELS = 31  # strengths, from none at all to the strongest
 SHEAR = SPREAD = 0.99

@@ -23,14 +23,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from common.images.cache.location import pixel_folder
-from common.images.cache.pixel_file import Stored, open_stored, trailer_of, verdicts_of
-from common.images.decoding import content_digests
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode, decoder_tag
-from common.images.decoding.parallel import in_order
-from common.images.listing.reachable import check_reachable
-from common.system.files import private_directory, write_atomic
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.location import pixel_folder
+from fedshelf.common.images.cache.pixel_file import Stored, open_stored, trailer_of, verdicts_of
+from fedshelf.common.images.decoding import content_digests
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode, decoder_tag
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.listing.reachable import check_reachable
+from fedshelf.common.system.files import private_directory, write_atomic
 
 Progress = Callable[[int, int], None]
 

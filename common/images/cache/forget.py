@@ -9,12 +9,12 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from common.images.cache.cache import index_path_of, pixel_name, read_index, remove_interrupted
-from common.images.cache.location import pixel_folder
-from common.images.cache.pixel_file import copy_without, digests_of
-from common.images.decoding import content_digests
-from common.images.listing.reachable import UnreachableError, check_reachable
-from common.system.files import write_atomic
+from fedshelf.common.images.cache.cache import index_path_of, pixel_name, read_index, remove_interrupted
+from fedshelf.common.images.cache.location import pixel_folder
+from fedshelf.common.images.cache.pixel_file import copy_without, digests_of
+from fedshelf.common.images.decoding import content_digests
+from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
+from fedshelf.common.system.files import write_atomic
 
 UNREACHABLE_SECONDS = 7 * 24 * 3600  # for which pixels of photos that cannot be reached are kept
 UNNAMED_SECONDS = 24 * 3600  # a pixel file that no index names is being built, or was left by a killed process

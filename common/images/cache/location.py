@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.system.files import cache_directory
+from fedshelf.common.system.files import cache_directory
 
 
 def pixel_folder() -> Path:

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from common.images.decoding.decode import PixelFormat
-from common.system.files import write_atomic
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.system.files import write_atomic
 
 _MAGIC = b"fedshelf"
 

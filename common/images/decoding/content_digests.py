@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.images.decoding import formats
-from common.images.decoding.decode import NotUsableError
-from common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding import formats
+from fedshelf.common.images.decoding.decode import NotUsableError
+from fedshelf.common.images.decoding.parallel import in_order
 
 DIGEST_BYTES = 20
 MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory

@@ -12,10 +12,17 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
-from common.images.decoding import libtiff
-from common.images.decoding.depth import is_deep, to_eight_bits
-from common.images.decoding.formats import NO_IMAGE, TIFF_MAGIC, formats_of, heif_version, unreadable, without_metadata
-from common.images.decoding.limits import LOCAL, Limits, memory_needed, room
+from fedshelf.common.images.decoding import libtiff
+from fedshelf.common.images.decoding.depth import is_deep, to_eight_bits
+from fedshelf.common.images.decoding.formats import (
+    NO_IMAGE,
+    TIFF_MAGIC,
+    formats_of,
+    heif_version,
+    unreadable,
+    without_metadata,
+)
+from fedshelf.common.images.decoding.limits import LOCAL, Limits, memory_needed, room
 
 VERSION = 2  # raise it when a change here changes pixels: every cache is then built anew
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from common import wording
-from common.classes.spelling import normal
-from common.errors import DataError
-from common.images.listing.listing import Entry, entries, has_photos, is_photo
-from common.images.listing.split import Split
-from common.images.listing.split_names import split_named
+from fedshelf.common import wording
+from fedshelf.common.classes.spelling import normal
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.listing.listing import Entry, entries, has_photos, is_photo
+from fedshelf.common.images.listing.split import Split
+from fedshelf.common.images.listing.split_names import split_named
 
 _JUST_IMAGES = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages"}
 _NAMED = 5  # folders that a sentence names before it only counts them

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
-from common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
-from common.images.listing.listing import is_photo
+from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
+from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
+from fedshelf.common.images.listing.listing import is_photo
 
 _NAMED = 10  # files and folders that are named before the rest is only counted
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import torch
 
-from common.classes.spelling import normal, places
-from common.errors import DataError
-from common.images.cache.cache import Progress, open_pixels
-from common.images.decoding.decode import NotUsableError, PixelFormat
-from common.images.folder.left_out import listed
-from common.images.folder.photo_splits import splits_of
-from common.images.folder.scan import Photo, expected, scan
-from common.images.listing.split import SPLITS, Split, SplitRule
-from common.images.types import Images
-from common.suggest import nearest
-from common.wording import counted
+from fedshelf.common.classes.spelling import normal, places
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.cache import Progress, open_pixels
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
+from fedshelf.common.images.folder.left_out import listed
+from fedshelf.common.images.folder.photo_splits import splits_of
+from fedshelf.common.images.folder.scan import Photo, expected, scan
+from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
+from fedshelf.common.images.types import Images
+from fedshelf.common.suggest import nearest
+from fedshelf.common.wording import counted
 
 EMPTY_CLASS = "empty class"
 

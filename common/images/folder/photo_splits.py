@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from common.images.folder.scan import Photo
-from common.images.listing.split import HeldOut, Split, SplitRule, splits_by_content
+from fedshelf.common.images.folder.scan import Photo
+from fedshelf.common.images.listing.split import HeldOut, Split, SplitRule, splits_by_content
 
 
 def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class") -> list[Split]:

@@ -5,11 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.errors import DataError
-from common.images.folder.layout import split_folders
-from common.images.listing.listing import Entry, LeftOut, entries, files, identity, shown
-from common.images.listing.split import Split
-from common.images.listing.tables import read_table
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.folder.layout import split_folders
+from fedshelf.common.images.listing.listing import Entry, LeftOut, entries, files, identity, shown
+from fedshelf.common.images.listing.split import Split
+from fedshelf.common.images.listing.tables import read_table
 
 LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
 TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import DataError
-from common.images.decoding.content_digests import SETTLED_NS
-from common.images.folder.scan import is_table, scan
-from common.images.listing.listing import is_ignored, is_photo
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.content_digests import SETTLED_NS
+from fedshelf.common.images.folder.scan import is_table, scan
+from fedshelf.common.images.listing.listing import is_ignored, is_photo
 
 Fingerprint = tuple[int, ...]
 

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # any other error tells of the disk
 

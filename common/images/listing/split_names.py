@@ -1,6 +1,6 @@
 """The usual names of the splits of a data set, in folders and files."""
 
-from common.images.listing.split import Split
+from fedshelf.common.images.listing.split import Split
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",

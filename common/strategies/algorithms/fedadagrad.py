@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.strategies.shared.fedopt import FedOpt
+from fedshelf.common.strategies.shared.fedopt import FedOpt
 
 
 class FedAdagrad(FedOpt):

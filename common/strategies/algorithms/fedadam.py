@@ -5,7 +5,7 @@ v <- beta2 v + (1 - beta2) d^2;   eta_t = eta sqrt(1 - beta2^(t+1)) / (1 - beta1
 
 from torch import Tensor
 
-from common.strategies.shared.fedopt import FedOpt
+from fedshelf.common.strategies.shared.fedopt import FedOpt
 
 
 class FedAdam(FedOpt):

@@ -6,7 +6,7 @@ Networks from Decentralized Data. AISTATS 2017, Algorithm 1.
 
 from typing import ClassVar
 
-from common.strategies.shared.base import Strategy
+from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedAvg(Strategy):

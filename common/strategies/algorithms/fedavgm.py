@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.parameters.layout import Tensors
-from common.strategies.shared.base import Strategy
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedAvgM(Strategy):

@@ -8,8 +8,8 @@ For stores whose photos look different: lighting, background, camera. Of batch, 
 
 from typing import ClassVar
 
-from common.errors import ConfigError
-from common.strategies.shared.base import Strategy
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedBN(Strategy):

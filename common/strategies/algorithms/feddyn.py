@@ -19,9 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.parameters.layout import Tensors
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared.base import LocalRun, Strategy
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared.base import LocalRun, Strategy
 
 
 class FedDyn(Strategy):

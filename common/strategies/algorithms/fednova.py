@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.parameters.layout import Tensors
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared.base import Vectors
-from common.strategies.shared.normalized_steps import REACH, Reaching
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared.base import Vectors
+from fedshelf.common.strategies.shared.normalized_steps import REACH, Reaching
 
 
 class FedNova(Reaching):

@@ -8,8 +8,8 @@ For stores that name or sort products each in its own way: they share how to see
 
 from typing import ClassVar
 
-from common.errors import ConfigError
-from common.strategies.shared.base import Strategy
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedPer(Strategy):

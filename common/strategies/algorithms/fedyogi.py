@@ -5,7 +5,7 @@ v <- v - (1 - beta2) d^2 sign(v - d^2)
 
 from torch import Tensor
 
-from common.strategies.shared.fedopt import FedOpt
+from fedshelf.common.strategies.shared.fedopt import FedOpt
 
 
 class FedYogi(FedOpt):

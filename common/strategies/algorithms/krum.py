@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.parameters.layout import Rows, blocks
-from common.protocol.messages import Update
-from common.strategies.shared.base import Strategy, Vectors
+from fedshelf.common.parameters.layout import Rows, blocks
+from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies.shared.base import Strategy, Vectors
 
 
 class Krum(Strategy):

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.protocol.messages import Update
-from common.strategies.algorithms.krum import Krum
+from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies.algorithms.krum import Krum
 
 
 class MultiKrum(Krum):

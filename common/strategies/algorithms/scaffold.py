@@ -29,11 +29,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from common.config import RunConfig
-from common.parameters.layout import Tensors
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared.base import LocalRun
-from common.strategies.shared.normalized_steps import REACH, Reaching
+from fedshelf.common.config import RunConfig
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared.base import LocalRun
+from fedshelf.common.strategies.shared.normalized_steps import REACH, Reaching
 
 
 class Scaffold(Reaching):

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.parameters.layout import by_blocks, sort_rows
-from common.protocol.messages import Update
-from common.strategies.shared.base import Strategy, Vectors
-from common.strategies.shared.order_statistics import rank_shares
+from fedshelf.common.parameters.layout import by_blocks, sort_rows
+from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies.shared.base import Strategy, Vectors
+from fedshelf.common.strategies.shared.order_statistics import rank_shares
 
 
 class TrimmedMean(Strategy):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from common.config import RunConfig, StrategyConfig, TrainConfig
-from common.parameters.layout import Layout, Rows, RowShares, Tensors, weighted_mean
-from common.protocol.messages import StoreInfo, Update
-from common.strategies.shared import class_skew
+from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig
+from fedshelf.common.parameters.layout import Layout, Rows, RowShares, Tensors, weighted_mean
+from fedshelf.common.protocol.messages import StoreInfo, Update
+from fedshelf.common.strategies.shared import class_skew
 
 ROUNDED = 1e-6  # from here on 1 - momentum has lost too many digits to be divided by
 

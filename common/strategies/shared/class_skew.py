@@ -13,9 +13,9 @@ from math import log
 import torch
 from torch import Tensor
 
-from common.images.types import Images
-from common.parameters.layout import Layout, RowShares
-from common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.images.types import Images
+from fedshelf.common.parameters.layout import Layout, RowShares
+from fedshelf.common.protocol.messages import Plan, StoreInfo
 
 LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 import torch
 
-from common.config import RunConfig, TrainConfig
-from common.config.schedules import standstill
-from common.parameters.layout import Tensors
-from common.protocol.messages import Update
-from common.strategies.shared.base import LocalRun, Strategy, reach
+from fedshelf.common.config import RunConfig, TrainConfig
+from fedshelf.common.config.schedules import standstill
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies.shared.base import LocalRun, Strategy, reach
 
 REACH = "reach"
 ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of ten thousand

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from common.errors import DataError
-from common.parameters.layout import Layout, Tensors
+from fedshelf.common.errors import DataError
+from fedshelf.common.parameters.layout import Layout, Tensors
 
 _OWN = "personal.own"  # a store's own values, among what it keeps between rounds
 

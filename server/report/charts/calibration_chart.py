@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.metrics.calibration import FEWEST, GRID
-from common.wording import counted
-from server.formatting import decimal, percent, points
-from server.report.charts.line_chart import BOX
+from fedshelf.common.metrics.calibration import FEWEST, GRID
+from fedshelf.common.wording import counted
+from fedshelf.server.formatting import decimal, percent, points
+from fedshelf.server.report.charts.line_chart import BOX
 
 
 @dataclass(frozen=True)

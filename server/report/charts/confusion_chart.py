@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.wording import printable
-from server.formatting import percent
+from fedshelf.common.wording import printable
+from fedshelf.server.formatting import percent
 
 SHADES = 10
 MOST_TIPS = 400

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.wording import counted, printable
-from server.report.charts.line_chart import BOX, Tick, nice_ticks
-from server.report.charts.shown_classes import ShownClasses, shown_classes
+from fedshelf.common.wording import counted, printable
+from fedshelf.server.report.charts.line_chart import BOX, Tick, nice_ticks
+from fedshelf.server.report.charts.shown_classes import ShownClasses, shown_classes
 
 COLUMN = 10  # units from one column to the next
 MOST_PIECES = 12_000  # keeps the page small

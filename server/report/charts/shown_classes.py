@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.wording import printable
-from server.report.charts.colours import OTHERS, TEN, class_colours
+from fedshelf.common.wording import printable
+from fedshelf.server.report.charts.colours import OTHERS, TEN, class_colours
 
 MOST = 20  # up to so many classes, each has a colour
 MOST_OF_MANY = len(TEN)  # of more than that

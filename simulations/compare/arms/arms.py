@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.config import CohortConfig, MessagesConfig, RunConfig, ScreeningConfig, StrategyConfig, flatten, resolve
-from common.images.types import StoreData
-from common.model_files import WEIGHTS
-from server.training.client_sampling import round_half_up
-from simulations.federation.federation import Federation
-from simulations.federation.pooled import pooled
+from fedshelf.common.config import (
+    CohortConfig,
+    MessagesConfig,
+    RunConfig,
+    ScreeningConfig,
+    StrategyConfig,
+    flatten,
+    resolve,
+)
+from fedshelf.common.images.types import StoreData
+from fedshelf.common.model_files import WEIGHTS
+from fedshelf.server.training.client_sampling import round_half_up
+from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.pooled import pooled
 
 ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
 LONGER = "alone-longer"  # alone, and then as many epochs more as fine-tuning takes: the same work, from another start

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.compare.statistics.paired_accuracy import Judged
-from simulations.compare.statistics.students_t import cumulative, quantile
+from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
+from fedshelf.simulations.compare.statistics.students_t import cumulative, quantile
 
 LEVEL = 0.05  # probability of a difference beyond its margin where there is none
 LEAST_LEVEL = 1e-9  # p-values below this are told as this

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.images.types import Images
-from common.metrics.counts import Counts
-from common.training.fit import Network
-from common.training.predict import log_probabilities
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.predict import log_probabilities
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ With several seeds a difference can be called clear; with one it is told as what
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.wording import counted, listed, printable
-from server.formatting import percent
-from simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED
-from simulations.compare.wording.gains import NamedGain, chance, change, difference, each_seed, is_sure, points
+from fedshelf.common.wording import counted, listed, printable
+from fedshelf.server.formatting import percent
+from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED
+from fedshelf.simulations.compare.wording.gains import NamedGain, chance, change, difference, each_seed, is_sure, points
 
 Verdict = Mapping[str, Any]
 TITLES = {

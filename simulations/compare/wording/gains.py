@@ -6,7 +6,7 @@ A gain, as JSON has it, is `clear` or not; None with one seed, which cannot know
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.wording import listed
+from fedshelf.common.wording import listed
 
 NamedGain = Mapping[str, Any]
 MOST_SEEDS = 6  # whose gains are told one by one

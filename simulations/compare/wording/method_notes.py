@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.wording import counted
-from simulations.compare.arms.arms import ALONE, FEDERATED, POOLED
+from fedshelf.common.wording import counted
+from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, POOLED
 
 
 def budget(found: Mapping[str, Any]) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from common.classes.spelling import places
-from common.errors import DataError
-from common.images.types import Images
-from simulations.datasets.dataset.types import Dataset
+from fedshelf.common.classes.spelling import places
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.types import Images
+from fedshelf.simulations.datasets.dataset.types import Dataset
 
 
 def assemble(name: str, classes: Sequence[str], splits: Mapping[str, Images], left_out: str = "") -> Dataset:

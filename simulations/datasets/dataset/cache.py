@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from common.images.decoding import content_digests
-from common.images.decoding.decode import PixelFormat
-from common.images.types import Images
-from common.system.files import cache_directory, write_json
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding import content_digests
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.types import Images
+from fedshelf.common.system.files import cache_directory, write_json
 
 Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.images.decoding.decode import PixelFormat
-from common.images.types import Images
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.types import Images
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.errors import DataError
-from common.images.decoding.decode import PixelFormat
-from common.images.listing.split import Split
-from simulations.datasets.dataset.assemble import assemble, unlabelled
-from simulations.datasets.dataset.cache import Part, decoded, described, key_of
-from simulations.datasets.dataset.types import Dataset, Source
-from simulations.datasets.parquet.labels import FileLabels, read_labels
-from simulations.datasets.parquet.layout import EXPECTED, Files, Layout, layout
-from simulations.datasets.parquet.rows import Labelled, part, paths_in, read_shapes
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.images.listing.split import Split
+from fedshelf.simulations.datasets.dataset.assemble import assemble, unlabelled
+from fedshelf.simulations.datasets.dataset.cache import Part, decoded, described, key_of
+from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.datasets.parquet.labels import FileLabels, read_labels
+from fedshelf.simulations.datasets.parquet.layout import EXPECTED, Files, Layout, layout
+from fedshelf.simulations.datasets.parquet.rows import Labelled, part, paths_in, read_shapes
 
 __all__ = ["EXPECTED", "layout", "source"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 IMAGE_NAMES = ("image", "img", "pixels")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label")

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.classes.spelling import normal
-from common.errors import DataError
-from common.images.listing.missing import is_missing
-from common.images.listing.split import Split
-from simulations.datasets.parquet.columns import Columns, find_columns, same_columns
-from simulations.datasets.parquet.layout import Files
-from simulations.datasets.parquet.reading import batches, schema_of
+from fedshelf.common.classes.spelling import normal
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.listing.missing import is_missing
+from fedshelf.common.images.listing.split import Split
+from fedshelf.simulations.datasets.parquet.columns import Columns, find_columns, same_columns
+from fedshelf.simulations.datasets.parquet.layout import Files
+from fedshelf.simulations.datasets.parquet.reading import batches, schema_of
 
 MOST_CLASSES = 10_000
 _ROWS = 65_536  # labels read at once

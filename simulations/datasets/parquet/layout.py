@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import DataError
-from common.images.listing.listing import has_photos
-from common.images.listing.split import SPLITS, Split
-from common.images.listing.split_names import SPLIT_NAMES, split_named
-from common.wording import listed
-from simulations.datasets.parquet.reading import rows_of
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.listing.listing import has_photos
+from fedshelf.common.images.listing.split import SPLITS, Split
+from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
+from fedshelf.common.wording import listed
+from fedshelf.simulations.datasets.parquet.reading import rows_of
 
 EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face layout)"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import DataError
+from fedshelf.common.errors import DataError
 
 
 def schema_of(path: Path) -> Any:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError
-from common.images.decoding.content_digests import read_photo
-from common.images.decoding.decode import NotUsableError, PixelFormat, decode, open_photo
-from common.images.decoding.parallel import in_order
-from simulations.datasets.dataset.cache import Chunk, Part
-from simulations.datasets.parquet.labels import FileLabels
-from simulations.datasets.parquet.reading import batches, rows_of
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode, open_photo
+from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.simulations.datasets.dataset.cache import Chunk, Part
+from fedshelf.simulations.datasets.parquet.labels import FileLabels
+from fedshelf.simulations.datasets.parquet.reading import batches, rows_of
 
 CHUNK = 256  # images decoded as one task of a thread
 _GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"}

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from common.parameters.layout import Tensors
-from common.strategies import LocalRun, Strategy
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.strategies import LocalRun, Strategy
 
 
 class ClientHalves:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from simulations.engines.batched.schedule import Inputs
+from fedshelf.simulations.engines.batched.schedule import Inputs
 
 
 class StepGraph:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.images.types import Images
+from fedshelf.common.images.types import Images
 
 
 class Gallery:

@@ -10,24 +10,24 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from client.failures import failure_of
-from client.worker.state_store import States
-from common import compression
-from common.compression.feedback import compress, split
-from common.config.schedules import learning_rate
-from common.images.types import Images
-from common.parameters.layout import Tensors
-from common.protocol.messages import Failure, Plan, TrainOrder, Update
-from common.strategies import LocalRun
-from common.strategies.shared.class_skew import offsets
-from common.training.evaluate import Pair, evaluate_adjusted
-from common.training.fit import Network
-from simulations.engines.batched.device_images import Gallery
-from simulations.engines.batched.memory import home_of_updates, stores_that_fit
-from simulations.engines.batched.network import check
-from simulations.engines.batched.schedule import Schedule, plan
-from simulations.engines.batched.training import Group, StackedTraining
-from simulations.federation.answers import load_state, save_state
+from fedshelf.client.failures import failure_of
+from fedshelf.client.worker.state_store import States
+from fedshelf.common import compression
+from fedshelf.common.compression.feedback import compress, split
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.images.types import Images
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
+from fedshelf.common.strategies import LocalRun
+from fedshelf.common.strategies.shared.class_skew import offsets
+from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
+from fedshelf.common.training.fit import Network
+from fedshelf.simulations.engines.batched.device_images import Gallery
+from fedshelf.simulations.engines.batched.memory import home_of_updates, stores_that_fit
+from fedshelf.simulations.engines.batched.network import check
+from fedshelf.simulations.engines.batched.schedule import Schedule, plan
+from fedshelf.simulations.engines.batched.training import Group, StackedTraining
+from fedshelf.simulations.federation.answers import load_state, save_state
 
 CUDA_BATCH = 4096  # images judged at once on a CUDA device, if memory allows
 

@@ -13,19 +13,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from common import strategies
-from common.errors import ConfigError
-from common.images.types import Images
-from common.metrics.counts import Counts, merge
-from common.protocol.failures import failure
-from common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.strategies.shared.class_skew import adjustment
-from common.training.evaluate import Pair
-from server.training import client_sampling
-from server.training.setup import Start
-from simulations.engines.batched.device_worker import Shard, Store
-from simulations.federation.federation import Federation
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common import strategies
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts, merge
+from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.training.evaluate import Pair
+from fedshelf.server.training import client_sampling
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.engines.batched.device_worker import Shard, Store
+from fedshelf.simulations.federation.federation import Federation
 
 Result = TypeVar("Result")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from simulations.engines.batched.convolution import Geometry, form_for
+from fedshelf.simulations.engines.batched.convolution import Geometry, form_for
 
 
 class Stacked(nn.Module):

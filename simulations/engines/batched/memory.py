@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from common.training.fit import Network
-from simulations.engines.batched.network import StackedNetwork
+from fedshelf.common.training.fit import Network
+from fedshelf.simulations.engines.batched.network import StackedNetwork
 
 SHARE = 0.8  # of the free memory of a CUDA device: the allocator's pieces do not fit without gaps
 CPU_BUDGET = 1 << 30  # bytes of activations and gradients on a CPU, where a larger group is no quicker

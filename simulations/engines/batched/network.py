@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common import models
-from common.errors import ConfigError
-from common.models import dropout
-from common.models.spec import ModelSpec
-from common.parameters.layout import Layout
-from common.training.fit import Network
-from simulations.engines.batched.layers import STACKED, Stacked
+from fedshelf.common import models
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models import dropout
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.training.fit import Network
+from fedshelf.simulations.engines.batched.layers import STACKED, Stacked
 
 
 def is_stackable(spec: ModelSpec) -> bool:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import RunConfig
-from common.images.augment import Stream, width
-from common.seeding import rng
-from common.training.loss import batches
+from fedshelf.common.config import RunConfig
+from fedshelf.common.images.augment import Stream, width
+from fedshelf.common.seeding import rng
+from fedshelf.common.training.loss import batches
 
 
 class Inputs(NamedTuple):

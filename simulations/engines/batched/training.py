@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common import strategies
-from common.config import RunConfig
-from common.config.schedules import learning_rate
-from common.images.augment import Batches, Blend, augment, normalise
-from common.images.types import Images
-from common.models.spec import ModelSpec
-from common.parameters.layout import Tensors
-from common.seeding import derive
-from common.training.fit import Network
-from common.training.loss import image_losses, regularise
-from common.training.optimizers import OPTIMIZERS, shares
-from simulations.engines.batched.client_hooks import ClientHalves
-from simulations.engines.batched.cuda_graph import StepGraph
-from simulations.engines.batched.network import StackedNetwork
-from simulations.engines.batched.schedule import Inputs, Schedule
+from fedshelf.common import strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.images.augment import Batches, Blend, augment, normalise
+from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.seeding import derive
+from fedshelf.common.training.fit import Network
+from fedshelf.common.training.loss import image_losses, regularise
+from fedshelf.common.training.optimizers import OPTIMIZERS, shares
+from fedshelf.simulations.engines.batched.client_hooks import ClientHalves
+from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
+from fedshelf.simulations.engines.batched.network import StackedNetwork
+from fedshelf.simulations.engines.batched.schedule import Inputs, Schedule
 
 REPEATS = 20  # steps of one shape before it is recorded: recording costs about as much as some steps
 GRAPHS = 32  # shapes recorded at most

@@ -6,12 +6,12 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import ConfigError, NetworkError
-from server.training.setup import Start
-from simulations.federation.federation import Federation
+from fedshelf.common.errors import ConfigError, NetworkError
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.federation.federation import Federation
 
 if TYPE_CHECKING:
-    from simulations.engines.ray.engine import RayEngine
+    from fedshelf.simulations.engines.ray.engine import RayEngine
 
 # Ray reads these when it is imported: nothing is reported home, `uv run` is not repeated on the nodes, and no
 # warning of what other versions do.
@@ -30,7 +30,7 @@ ANSWER = 5.0  # seconds in which a cluster must answer
 def build(federation: Federation, start: Start, states: Path) -> "RayEngine":
     """The engine, on the cluster that the settings name. Raises what `connect` raises, RunError."""
     connect(start.plan.config.run.ray_address)
-    from simulations.engines.ray.engine import RayEngine
+    from fedshelf.simulations.engines.ray.engine import RayEngine
 
     return RayEngine(federation, start, states)
 

@@ -14,15 +14,23 @@ import ray
 import torch
 from torch import Tensor
 
-from client.worker.state_store import StateStore
-from common import strategies
-from common.errors import RunError
-from common.images.types import Images
-from common.metrics.counts import Counts, merge
-from common.protocol.messages import DetachedOrder, EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from common.strategies.shared.class_skew import adjustment
-from server.training.setup import Start
-from simulations.engines.ray.worker import (
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.common import strategies
+from fedshelf.common.errors import RunError
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts, merge
+from fedshelf.common.protocol.messages import (
+    DetachedOrder,
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
+from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.server.training.setup import Start
+from fedshelf.simulations.engines.ray.worker import (
     Arrays,
     EvaluateJob,
     Model,
@@ -33,10 +41,10 @@ from simulations.engines.ray.worker import (
     arrays,
     tensors,
 )
-from simulations.engines.ray.workers import Crew
-from simulations.engines.sequential import CHUNK, parcels
-from simulations.federation.answers import load_state, save_state
-from simulations.federation.federation import Federation
+from fedshelf.simulations.engines.ray.workers import Crew
+from fedshelf.simulations.engines.sequential import CHUNK, parcels
+from fedshelf.simulations.federation.answers import load_state, save_state
+from fedshelf.simulations.federation.federation import Federation
 
 LOST = "its worker died again and again; perhaps the node has too little memory"
 

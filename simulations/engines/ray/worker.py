@@ -18,13 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import client
-import common
-from client.worker.worker import Trainer
-from common.images.types import Images
-from common.parameters.layout import Tensors
-from common.protocol.messages import DetachedOrder, EvaluateOrder, Evaluation, Failure, Plan, TrainOrder, Update
-from simulations.federation import answers
+from fedshelf import client, common
+from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.images.types import Images
+from fedshelf.common.parameters.layout import Tensors
+from fedshelf.common.protocol.messages import (
+    DetachedOrder,
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    TrainOrder,
+    Update,
+)
+from fedshelf.simulations.federation import answers
 
 Arrays = Mapping[str, NDArray[np.float32]]
 

@@ -13,9 +13,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from common.errors import RunError
-from simulations.engines.ray.schedule import DEATHS, Work, deal, places
-from simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
+from fedshelf.common.errors import RunError
+from fedshelf.simulations.engines.ray.schedule import DEATHS, Work, deal, places
+from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
 
 LOG = logging.getLogger("fedshelf.ray")
 LOOK = 1.0  # seconds without an answer after which the cluster is looked at again
@@ -161,7 +161,7 @@ def _shell() -> type:
             """Make the worker if this node has what is expected; returns the node's name and what it has."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
             try:
-                from simulations.engines.ray.worker import Worker, installed
+                from fedshelf.simulations.engines.ray.worker import Worker, installed
             except ImportError as error:
                 return socket.gethostname(), f"no usable Fedshelf ({error})"
             found = installed()

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.errors import DataError
-from common.images.listing.listing import is_photo
-from common.system.csv_text import Line
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.system.csv_text import Line
 
 # As they are compared: lower case, without blanks, dashes and underscores.
 _IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",

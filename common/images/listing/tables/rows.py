@@ -10,14 +10,14 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from common.errors import DataError
-from common.images.listing.listing import is_photo
-from common.images.listing.missing import is_missing
-from common.images.listing.split import Split
-from common.images.listing.split_names import SPLIT_NAMES, split_named
-from common.images.listing.tables.columns import Columns, find_columns
-from common.system.csv_text import Line, read_lines
-from common.wording import listed
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.missing import is_missing
+from fedshelf.common.images.listing.split import Split
+from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
+from fedshelf.common.images.listing.tables.columns import Columns, find_columns
+from fedshelf.common.system.csv_text import Line, read_lines
+from fedshelf.common.wording import listed
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
