@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import httpx
 import torch
 
-from fedshelf.client.app import answer
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import RunOverError, UnknownStoreError
 from fedshelf.client.connection.fleet import Line
 from fedshelf.client.connection.framing import Head
+from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts

@@ -1,11 +1,16 @@
-"""Names of stores and runs, and which are allowed: they go into histories, reports and file names."""
+"""Names of stores, runs and classes, and which are allowed: they go into histories, reports and file names."""
 
 import re
 import unicodedata
 
 from fedshelf.common.errors import ConfigError
+from fedshelf.common.text import is_plain
+
+LONGEST_CLASS, MOST_CLASSES = 200, 10_000  # characters of a class's name, and classes
+MOST_NAMES = 2**18  # bytes of the names of all classes that one store tells of
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNFIT = re.compile(r"[^\w .-]+")
 
 
@@ -28,3 +33,15 @@ def run_name(text: str) -> str:
     """Return the name by which stores call a run whose directory is called `text`; "run" if nothing is left of it."""
     fit = _UNFIT.sub("-", unicodedata.normalize("NFC", text)).lstrip("-. ")[:63].rstrip(". ")
     return fit if is_run_name(fit) else "run"
+
+
+def check_run_id(text: str) -> str:
+    """Return the identity of a run itself: it becomes the name of a folder at stores. Raises ValueError for no such."""
+    if not _RUN_ID.fullmatch(text):
+        raise ValueError(f"got {text[:80]!r}, expected 1 to 64 letters, digits, - or _")
+    return text
+
+
+def is_class(name: object) -> bool:
+    """Whether this may be the name of a class: it is shown to people, and travels to all stores."""
+    return isinstance(name, str) and bool(name) and is_plain(name, LONGEST_CLASS)

@@ -14,8 +14,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from fedshelf.client.app import Worker, make_app
 from fedshelf.client.process.factory import worker_of
+from fedshelf.client.process.handler import make_app
+from fedshelf.client.worker.protocol import Worker
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import NoReturn, TypeVar
 
-from fedshelf.client.app import Worker
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
+from fedshelf.client.worker.protocol import Worker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.failures import LONGEST_REST
@@ -151,7 +151,7 @@ class Guard:
 
 
 class GuardedWorker:
-    """A worker under a policy; a `client.app.Worker` itself. Raises what `Guard` and the worker do."""
+    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what `Guard` and the worker do."""
 
     def __init__(self, worker: Worker, guard: Guard) -> None:
         self.name, self._worker, self._guard = worker.name, worker, guard

@@ -8,7 +8,6 @@ from multiprocessing.connection import Connection, wait
 
 from flwr.app import RecordDict
 
-from fedshelf.client.app import answer
 from fedshelf.client.health.run_checks import quick
 from fedshelf.client.identity.home import MODELS, store_home
 from fedshelf.client.policy.enforcement import GuardedWorker
@@ -16,6 +15,7 @@ from fedshelf.client.policy.policy import FILE as POLICY
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.console import log_in_plain_words, say
 from fedshelf.client.process.factory import guard_of, worker_of
+from fedshelf.client.process.handler import answer
 from fedshelf.client.process.settings import Settings
 from fedshelf.client.process.worker_process import Done
 from fedshelf.client.worker.delivered_models import KeptModels
@@ -90,7 +90,7 @@ def _end_with_parent() -> None:
 
 
 class TellingWorker:
-    """A worker that says what it does; `client.app.Worker`."""
+    """A worker that says what it does; `client.worker.protocol.Worker`."""
 
     def __init__(self, worker: StoreWorker) -> None:
         self.name, self._worker = worker.name, worker

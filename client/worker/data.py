@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from fedshelf.client.failures import StoreError
-from fedshelf.client.policy.policy import Policy
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import forget_deleted
@@ -24,8 +24,24 @@ from fedshelf.common.training.rotation_task import to_turns
 LOG = logging.getLogger("fedshelf.store")
 
 
+class PhotoRules(Protocol):
+    """The rules of a store for its photos; its policy has them (`client.policy.policy.Policy`)."""
+
+    @property
+    def class_names(self) -> bool:
+        """Whether the names of its classes may leave the store."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that a run must have; empty: any."""
+
+    @property
+    def least_images_per_class(self) -> int:
+        """Images below which a class has no part in anything."""
+
+
 class FolderSource:
-    """A `client.worker.worker.DataSource` over a folder of photos, or a CSV file of them, without what `policy` leaves
+    """A `client.worker.worker.DataSource` over a folder of photos, or a CSV file of them, without what `rules` leave
     out.
 
     It looks for changes before each order, of whatever kind: a photo that is gone has no part in it any more.
@@ -33,10 +49,8 @@ class FolderSource:
     on_change: is told of them, in sentences without names of photos
     """
 
-    def __init__(
-        self, name: str, path: Path, policy: Policy | None = None, on_change: Callable[[str], None] = LOG.info
-    ) -> None:
-        self._name, self._path, self._policy, self._on_change = name, path, policy or Policy(), on_change
+    def __init__(self, name: str, path: Path, rules: PhotoRules, on_change: Callable[[str], None] = LOG.info) -> None:
+        self._name, self._path, self._rules, self._on_change = name, path, rules, on_change
         self._watch = Watch(path)
         self._seen = self._watch.look()
         self._unreachable = ""  # the sentence that says so, if photos that were there cannot be read
@@ -118,7 +132,7 @@ class FolderSource:
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
-            raise StoreError("unknown-class" if self._policy.class_names else "data", str(error)) from error
+            raise StoreError("unknown-class" if self._rules.class_names else "data", str(error)) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> Folder:
@@ -127,7 +141,7 @@ class FolderSource:
             raise StoreError("data", self._unreachable, "photos-unreachable")
         size, denoise = config.data.image_size, config.data.denoise
         turns = config.train.objective == "turns"
-        classes = () if turns else config.data.classes or self._policy.classes
+        classes = () if turns else config.data.classes or self._rules.classes
         try:
             folder = open_folder(
                 self._path,
@@ -140,7 +154,7 @@ class FolderSource:
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
-        folder = without_rare(folder, self._policy.least_images_per_class)
+        folder = without_rare(folder, self._rules.least_images_per_class)
         return to_turns(folder) if turns else folder
 
     def _compare_classes(self, now: tuple[str, ...]) -> None:

@@ -30,7 +30,7 @@ _NEW, _OLD = ".new-", ".old-"  # how folders begin that an interrupted process m
 
 
 class KeptModels:
-    """The delivered models of the store `name`, in `directory`; a `client.app.ModelKeeper`.
+    """The delivered models of the store `name`, in `directory`; a `client.worker.protocol.ModelKeeper`.
 
     room:  bytes that all of them may take; 0: no limit
     admit: raises StoreError for a model that the store's policy does not allow

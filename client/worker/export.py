@@ -23,7 +23,7 @@ from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
 from fedshelf.common.models import saved
 from fedshelf.common.models.head import head_name
 from fedshelf.common.models.saved import SavedModel
-from fedshelf.common.protocol import received_values
+from fedshelf.common.names import check_run_id
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.predict import load
@@ -174,7 +174,7 @@ def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
     try:
         described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         told = described["provenance"]
-        received_values.run_id(told["run_id"])
+        check_run_id(told["run_id"])
         if type(told["round"]) is not int or not isinstance(told["personal"], list):
             raise ValueError("round or personal is of another type")
         if unknown := set(told["personal"]) - tensors:

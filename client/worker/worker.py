@@ -13,13 +13,13 @@ from fedshelf.client.failures import StoreError
 from fedshelf.client.worker.adjustments import Adjustments
 from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression, strategies
-from fedshelf.common.compression import feedback
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.training import error_feedback
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
 from fedshelf.common.training.fit import Network, Task, fit
 
@@ -56,7 +56,7 @@ class Trainer:
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
         config, codec = order.plan.config, compression.build(order.plan.config.messages)
-        state, unsent = feedback.split(self._states.load(order.plan.run_id, store, order.round))
+        state, unsent = error_feedback.split(self._states.load(order.plan.run_id, store, order.round))
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
         places = personalization.spans(network.layout, strategy.personal())
@@ -70,7 +70,7 @@ class Trainer:
         params, own = personalization.withhold(fitted.params, order.params, places)
         update = Update(store, order.round, params, *told, steps=fitted.steps)
         trainable = network.layout.trainable
-        update, left = feedback.compress(update, order.params, trainable, unsent, codec)
+        update, left = error_feedback.compress(update, order.params, trainable, unsent, codec)
         if kept := {**fitted.state, **own, **left}:
             self._states.save(order, store, kept)
         return replace(update, seconds=time.perf_counter() - began)

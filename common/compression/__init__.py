@@ -7,12 +7,11 @@ et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
 
 from collections.abc import Mapping
 
-from fedshelf.common import strategies
 from fedshelf.common.compression.base import Codec
 from fedshelf.common.compression.fp16 import HalfPrecision
 from fedshelf.common.compression.int8 import Int8
 from fedshelf.common.compression.top_k import TopK
-from fedshelf.common.config import MessagesConfig, RunConfig
+from fedshelf.common.config import MessagesConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 
@@ -46,15 +45,4 @@ def build(config: MessagesConfig) -> Codec | None:
     return chosen(config) if chosen else None
 
 
-def check(config: RunConfig) -> None:
-    """Raises ConfigError if the compression cannot be built, or does not go with the strategy."""
-    codec, strategy = build(config.messages), strategies.STRATEGIES.get(config.strategy.name)
-    if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
-        raise ConfigError(
-            f"Setting messages.compression got {config.messages.compression!r} with strategy {config.strategy.name},"
-            " which takes the middle of the stores' values: where most of them send nothing, that would never change;"
-            " use fp16 or int8, or another strategy."
-        )
-
-
-__all__ = ["CODECS", "Codec", "build", "check"]
+__all__ = ["CODECS", "Codec", "build"]

@@ -1,12 +1,13 @@
 """What a network is, in plain values: enough to build it anywhere and to feed it images."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from pydantic import TypeAdapter
 
 from fedshelf.common.config.model_train_strategy import Freeze
+from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, is_class
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells by how many quarter turns a photo was turned; see
@@ -52,3 +53,20 @@ class ModelSpec:
     def from_json(cls, text: str) -> "ModelSpec":
         """Inverse of `to_json`. Raises ValueError (pydantic's) for what is no specification."""
         return TypeAdapter(cls).validate_json(text)
+
+
+def received_spec(text: str) -> ModelSpec:
+    """A specification from JSON: it has all fields, of their types, and consistent. Raises RecursionError, too."""
+    values = json.loads(text)
+    if not isinstance(values, dict) or set(values) != {field.name for field in fields(ModelSpec)}:
+        raise ValueError("a model's specification has other fields")
+    spec = TypeAdapter(ModelSpec).validate_python(values)
+    if not spec.classes or len(set(spec.classes)) != len(spec.classes):
+        raise ValueError("classes must be named, each once")
+    if len(spec.classes) > MOST_CLASSES or not all(map(is_class, spec.classes)):
+        raise ValueError(f"expected at most {MOST_CLASSES} classes, each in at most {LONGEST_CLASS} plain characters")
+    if spec.channels not in (1, 3) or not len(spec.mean) == len(spec.std) == spec.channels or not min(spec.std) > 0:
+        raise ValueError("mean and std need one value per channel, std above 0")
+    if not (1 <= spec.image_size <= 1024 and 0 <= spec.dropout < 1):
+        raise ValueError("image_size must be 1 to 1024 pixels, dropout from 0 to below 1")
+    return spec

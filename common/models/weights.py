@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models.head import head_name
-from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol import received_values
+from fedshelf.common.models.spec import ModelSpec, received_spec
 from fedshelf.common.text import plain
 
 # What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
@@ -69,7 +68,7 @@ def read(path: Path) -> Weights:
     check_finite(tensors, f"model.weights={path}")
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
-        spec = received_values.spec(about["spec"])
+        spec = received_spec(about["spec"])
     return Weights(tensors, spec)
 
 

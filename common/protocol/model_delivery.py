@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.names import is_run_name
-from fedshelf.common.protocol import received_values
+from fedshelf.common.names import check_run_id, is_run_name
 from fedshelf.common.protocol.probe import RECALLED
 from fedshelf.common.protocol.records import Reader, Value
 
@@ -66,7 +65,7 @@ def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tenso
 
 def read_order(reader: Reader) -> DeliverOrder:
     """Inverse of `order_fields`. Raises MessageError."""
-    run_id, run = reader.parsed("run_id", received_values.run_id), reader.text("run")
+    run_id, run = reader.parsed("run_id", check_run_id), reader.text("run")
     if not is_run_name(run):
         raise MessageError("Field 'run' is not the name of a run; a folder at the store would be called so.")
     network, sha256, size = reader.text("network"), reader.parsed("sha256", _sha256), reader.count("size")
@@ -86,7 +85,7 @@ def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
 
 def read_receipt(store: str, reader: Reader) -> ModelReceipt:
     """Inverse of `receipt_fields`, whose store has been read. Raises MessageError."""
-    run_id, sha256 = reader.parsed("run_id", received_values.run_id), reader.parsed("sha256", _sha256)
+    run_id, sha256 = reader.parsed("run_id", check_run_id), reader.parsed("sha256", _sha256)
     return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
 
 

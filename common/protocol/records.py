@@ -17,8 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
+from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, MOST_NAMES, is_class
 from fedshelf.common.protocol.probe import HEADER
-from fedshelf.common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, MOST_NAMES, is_class
 
 ARRAYS, TENSORS = "arrays", "tensors"
 INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB

@@ -15,10 +15,12 @@ from flwr.app import RecordDict
 from torch import Tensor
 
 from fedshelf.common import compression
-from fedshelf.common.compression import feedback
+from fedshelf.common.compression.packed import rebuild
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import MessageError
-from fedshelf.common.protocol import calibration_records, evaluation_records, received_values
+from fedshelf.common.models.spec import received_spec
+from fedshelf.common.names import check_run_id
+from fedshelf.common.protocol import calibration_records, evaluation_records
 from fedshelf.common.protocol.failures import DETAIL, LONGEST_REST, failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -223,13 +225,13 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
     """What orders to train and to evaluate have in common: plan, round, parameters."""
     run_id, config = _run(reader)
-    spec, number = reader.parsed("spec", received_values.spec), reader.count("round")
+    spec, number = reader.parsed("spec", received_spec), reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)
     return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
 
 
 def _run(reader: Reader) -> tuple[str, RunConfig]:
-    return reader.parsed("run_id", received_values.run_id), reader.parsed("config", RunConfig.model_validate_json)
+    return reader.parsed("run_id", check_run_id), reader.parsed("config", RunConfig.model_validate_json)
 
 
 def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:
@@ -240,7 +242,7 @@ def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None
         params, size = reader.tensor("params", torch.float32, ndim=1), 0
     else:
         packed = reader.tensors(_PACKED)
-        params = feedback.rebuild(order.params.cpu(), packed, codec)
+        params = rebuild(order.params.cpu(), packed, codec)
         size = sum(tensor.nbytes for tensor in packed.values())
     return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps)
 

@@ -1,7 +1,8 @@
-"""The federated algorithms by name. Adding one: a file beside this one, and a line in STRATEGIES."""
+"""The federated algorithms by name. Adding one: a file in `algorithms`, and a line in STRATEGIES."""
 
 from collections.abc import Mapping
 
+from fedshelf.common import compression
 from fedshelf.common.config import RunConfig, StrategyConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.layout import Layout
@@ -78,6 +79,17 @@ def check(config: RunConfig) -> None:
     """Raises ConfigError if the strategy cannot be built, or does not go with the local training."""
     if reason := build(config.strategy).unfit(config):
         raise ConfigError(f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of them.")
+
+
+def check_compression(config: RunConfig) -> None:
+    """Raises ConfigError if the compression cannot be built, or does not go with the strategy."""
+    codec, strategy = compression.build(config.messages), STRATEGIES.get(config.strategy.name)
+    if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
+        raise ConfigError(
+            f"Setting messages.compression got {config.messages.compression!r} with strategy {config.strategy.name},"
+            " which takes the middle of the stores' values: where most of them send nothing, that would never change;"
+            " use fp16 or int8, or another strategy."
+        )
 
 
 __all__ = ["STRATEGIES", "LocalRun", "Strategy", "build", "check"]

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER, Reason
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.file_watcher import Watched
 from fedshelf.server.credentials.proofs import (
     AHEAD,
     BEHIND,
@@ -32,6 +31,7 @@ from fedshelf.server.credentials.proofs import (
 from fedshelf.server.credentials.rejection_log import RefusalLog, Tries
 from fedshelf.server.credentials.sessions import Sessions
 from fedshelf.server.credentials.stores import Entry, NotAdmittedError, State
+from fedshelf.server.ipc.file_watcher import Watched
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
 SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedshelf.server.credentials.authorizer import key_header
-from fedshelf.server.credentials.file_watcher import Watched
+from fedshelf.server.ipc.file_watcher import Watched
 from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
 LOOK = 0.25  # seconds between two looks at the clerk's notes

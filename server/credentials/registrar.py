@@ -27,8 +27,8 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.server.credentials.authority import renew_if_due
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.file_watcher import Watched
 from fedshelf.server.credentials.stores import Entry, State
+from fedshelf.server.ipc.file_watcher import Watched
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
 LOOK = 0.2  # seconds between two looks at the chain's stores

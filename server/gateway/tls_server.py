@@ -14,11 +14,11 @@ from pathlib import Path
 import uvicorn
 
 from fedshelf.server.addresses import Address, listening_socket
-from fedshelf.server.credentials.file_watcher import Watched
 from fedshelf.server.credentials.rejection_log import RefusalLog
 from fedshelf.server.gateway.bounded_http import BoundedHttp, Unread
 from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.handshakes import Handshakes
+from fedshelf.server.ipc.file_watcher import Watched
 
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedshelf.server.credentials.file_watcher import Watched
+from fedshelf.server.ipc.file_watcher import Watched
 
 INTERVAL = 300.0  # seconds that are told to the SuperLink: it takes a node to be there for twice as long
 PASSED_EVERY = 400.0  # seconds between two heartbeats of a node that are passed on ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedshelf.common.classes.spelling import normal, places
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.protocol.received_values import LONGEST_CLASS, MOST_CLASSES, is_class
+from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, is_class
 from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:

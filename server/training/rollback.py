@@ -18,8 +18,9 @@ from fedshelf.common.errors import StoresError
 from fedshelf.common.protocol.failures import Failure
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.server.results.checkpoints import State
-from fedshelf.server.results.round_record import Made, Trained
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.results.scores import Scores
+from fedshelf.server.training.round_record import Made
 from fedshelf.server.updates.buffer import Held
 from fedshelf.server.updates.norm_bound import UsualNorms, usual
 from fedshelf.server.updates.reputation import Reputation

@@ -17,20 +17,20 @@ from fedshelf.common.protocol.failures import listed
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
 from fedshelf.common.strategies.shared.class_skew import keep_rows
 from fedshelf.common.strategies.shared.personalization import spans, withhold
-from fedshelf.server.results import round_record
 from fedshelf.server.results.checkpoints import State, add_round
 from fedshelf.server.results.delivered_round import best_round
 from fedshelf.server.results.observer import Watcher
-from fedshelf.server.results.round_record import Made, Trained
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import Doing, Status
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training import client_sampling, rollback
+from fedshelf.server.training import client_sampling, rollback, round_record
 from fedshelf.server.training.phase_timer import Clock
 from fedshelf.server.training.robustness_guarantee import Guarantee
 from fedshelf.server.training.rollback import Rollback
 from fedshelf.server.training.round_evaluation import Evaluator
+from fedshelf.server.training.round_record import Made
 from fedshelf.server.training.weight_averaging import averaged
 from fedshelf.server.updates import anomaly_detection
 from fedshelf.server.updates.anomaly_detection import Detector

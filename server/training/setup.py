@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedshelf.common import compression, models, strategies
+from fedshelf.common import models, strategies
 from fedshelf.common.classes.spelling import spellings
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, DataError
@@ -105,7 +105,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
     """
     strategies.check(config)
-    compression.check(config)
+    strategies.check_compression(config)
     _check_origin(config)
     _check_objective(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})

@@ -19,7 +19,7 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.strategies.shared.base import Vectors
-from fedshelf.server.results.round_record import Trained
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.updates.directions import Floats, gram, strays
 from fedshelf.server.updates.evaluator import ServerTest
 from fedshelf.server.updates.gate import Judge, Sample

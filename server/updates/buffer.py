@@ -1,7 +1,7 @@
 """Where updates wait until their round has all of them: as they came, or on disk, in constant memory.
 
 An update on disk is read anew at each access, as memory that the system pages in and forgets again. Whoever looks at
-updates one after the other, or at `common.parameters.layout.blocks` of all, never has them all in memory.
+updates one after the other, or at `common.parameters.aggregation.blocks` of all, never has them all in memory.
 """
 
 import shutil

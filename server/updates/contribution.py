@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedshelf.common.parameters.layout import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results import per_store
 

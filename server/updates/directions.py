@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedshelf.common.parameters.layout import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, Rows
 
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fedshelf.common.config import ScreeningConfig
-from fedshelf.server.results.round_record import Trained
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.updates.anomaly_detection import Detector
 from fedshelf.server.updates.buffer import Held

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fedshelf.client.failures import StoreError
+from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -36,7 +37,7 @@ class Store:
 
     def __init__(self, photos: Path, place: Path) -> None:
         self.told: list[str] = []
-        self.source = FolderSource("oslo", photos, on_change=self.told.append)
+        self.source = FolderSource("oslo", photos, Policy(), on_change=self.told.append)
         self.worker = StoreWorker("oslo", self.source, Trainer(CPU, StateStore(place / "states")))
         self.params = Network(SPEC, CPU, seed=1).vector.detach().clone()
 

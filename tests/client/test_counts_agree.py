@@ -11,6 +11,7 @@ from PIL import Image
 from fedshelf.client.health.checks.files import readable
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.photos import gather, glance
+from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
@@ -73,7 +74,9 @@ def test_join_and_check_and_training_agree(tmp_path: Path, kind: Callable[[Path]
 
 def test_the_server_is_told_the_images_that_are_trained_on(tmp_path: Path) -> None:
     worker = StoreWorker(
-        "oslo", FolderSource("oslo", shop(tmp_path / "shop")), Trainer(torch.device("cpu"), StateStore(tmp_path / "s"))
+        "oslo",
+        FolderSource("oslo", shop(tmp_path / "shop"), Policy()),
+        Trainer(torch.device("cpu"), StateStore(tmp_path / "s")),
     )
     told = worker.info(CONFIG)
     assert told.num_examples + told.validation + told.test == 22

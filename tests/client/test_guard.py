@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedshelf.client.app import answer
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.enforcement import Guard, GuardedWorker
 from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.metrics.calibration import Reliability

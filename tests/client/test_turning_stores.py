@@ -39,14 +39,14 @@ def test_the_first_look_counts_them(photos: Path) -> None:
 
 
 def test_a_store_tells_of_them_only_where_turns_are_asked_for(photos: Path) -> None:
-    source = FolderSource("oslo", photos)
+    source = FolderSource("oslo", photos, Policy())
     assert (set(source.describe(CLASSES).counts), held(source, CLASSES)) == ({"boot", "hat"}, 20)
     assert (set(source.describe(ASKED).counts), held(source, ASKED)) == (set(TURNS), 60)
 
 
 def test_a_rare_class_has_no_part_here_either(photos: Path) -> None:
     draw_photos(photos, ["cap"], 2, 3)
-    assert held(FolderSource("oslo", photos), ASKED) == 62
+    assert held(FolderSource("oslo", photos, Policy()), ASKED) == 62
     assert held(FolderSource("oslo", photos, Policy(least_images_per_class=3)), ASKED) < 62
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fedshelf.common import compression, strategies
 from fedshelf.common.compression import CODECS, Codec
-from fedshelf.common.compression.feedback import compress, rebuild
+from fedshelf.common.compression.packed import rebuild
 from fedshelf.common.config import MessagesConfig, resolve
 from fedshelf.common.errors import ConfigError, MessageError
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_result, encode_result
+from fedshelf.common.training.error_feedback import compress
 from tests.strategies.toy import told
 
 CODEC = pytest.mark.parametrize("name", CODECS)
@@ -124,9 +125,9 @@ def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) 
     config = resolve({"messages.compression": name, "strategy.name": strategy})
     if name == "top-k" and strategy in ("median", "trimmed-mean"):
         with pytest.raises(ConfigError, match="would never change"):
-            compression.check(config)
+            strategies.check_compression(config)
         return
-    compression.check(config)
+    strategies.check_compression(config)
     begin, algorithm = noise(300), strategies.build(config.strategy)
     cohort = [compress(update(begin + 0.01 * noise(300, i)), begin, 290, None, codec(name))[0] for i in range(1, 6)]
     cohort = told(algorithm, begin, cohort, 290)
@@ -145,4 +146,4 @@ def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) 
 )
 def test_a_setting_that_cannot_be_used_is_an_error(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        compression.check(resolve(given))
+        strategies.check_compression(resolve(given))

@@ -13,10 +13,10 @@ from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common import compression
 from fedshelf.common.compression import CODECS, Codec
-from fedshelf.common.compression.feedback import compress, split
 from fedshelf.common.compression.int8 import BLOCK
 from fedshelf.common.config import MessagesConfig, RunConfig
 from fedshelf.common.protocol.messages import Update
+from fedshelf.common.training.error_feedback import compress, split
 from tests.simulations.stores import CPU, federation, order, same, settings, start, together
 
 CODEC = pytest.mark.parametrize("name", CODECS)

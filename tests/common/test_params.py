@@ -6,17 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from fedshelf.common.parameters.layout import (
-    BLOCK,
-    Layout,
-    Rows,
-    bind,
-    by_blocks,
-    frozen_vector,
-    load_frozen,
-    sort_rows,
-    weighted_mean,
-)
+from fedshelf.common.parameters.aggregation import BLOCK, Rows, by_blocks, sort_rows, weighted_mean
+from fedshelf.common.parameters.layout import Layout, bind, frozen_vector, load_frozen
 
 
 def small() -> nn.Sequential:

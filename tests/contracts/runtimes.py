@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedshelf.client.app import make_app
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer

@@ -10,10 +10,10 @@ import pytest
 from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
-from fedshelf.client.app import answer
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import Guard
 from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.protocol.failures import LONGEST_REST, failure

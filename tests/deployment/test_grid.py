@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedshelf.client.app import make_app
 from fedshelf.client.failures import StoreError
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import DataError

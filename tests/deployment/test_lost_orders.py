@@ -11,8 +11,8 @@ import pytest
 import torch
 from flwr.app import Message, MessageType, RecordDict
 
-from fedshelf.client.app import make_app
 from fedshelf.client.failures import StoreError
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.process.settings import Settings
 from fedshelf.client.process.worker_process import Workshop
 from fedshelf.client.worker.frozen_cache import FrozenCache

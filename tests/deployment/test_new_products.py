@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from fedshelf.client.app import make_app
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import Guard, GuardedWorker
 from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore

@@ -11,9 +11,9 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from rich.console import Console
 
-from fedshelf.client.app import answer
 from fedshelf.client.connection.framing import Head
 from fedshelf.client.policy.policy import Policy
+from fedshelf.client.process.handler import answer
 from fedshelf.client.session.recorder import Books
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache

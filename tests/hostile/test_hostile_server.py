@@ -15,7 +15,6 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 
-from fedshelf.client.app import answer
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.connection.framing import Head, Parcel
 from fedshelf.client.connection.response_limits import LARGEST_ANSWER, bound
@@ -24,6 +23,7 @@ from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import Guard, GuardedWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.console import log_in_plain_words
+from fedshelf.client.process.handler import answer
 from fedshelf.client.session.recorder import Books
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import KEPT, FrozenCache

@@ -16,9 +16,9 @@ from flwr.proto.node_pb2 import Node
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedshelf.client.app import make_app
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.identity.enrolment import enrolment_request
+from fedshelf.client.process.handler import make_app
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.kit import Kit

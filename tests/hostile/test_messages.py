@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from fedshelf.client.connection.framing import Head, heads, put_together, take_apart
 from fedshelf.common import compression
-from fedshelf.common.compression import feedback
+from fedshelf.common.compression.packed import rebuild
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.calibration import Reliability
@@ -31,6 +31,7 @@ from fedshelf.common.protocol.serialization import (
     encode_order,
     encode_result,
 )
+from fedshelf.common.training import error_feedback
 from tests.deployment.deployed import LocalGrid
 from tests.hostile.damage import NESTED, ODD, decodes, examples, spoiled
 
@@ -45,7 +46,7 @@ ORDERS = (
     encode_order(Query("run-1", CONFIG)),
     encode_order(Notice("hello")),
 )
-PACKED = feedback.compress(
+PACKED = error_feedback.compress(
     Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0), ORDER.params, 500, None, compression.build(CONFIG.messages)
 )[0]
 SURE = Reliability.of((1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy())
@@ -153,7 +154,7 @@ def test_an_envelope_is_read_without_pytorch_and_without_trust(content: RecordDi
 def test_a_packed_update_is_one_or_is_refused(packed: dict[str, torch.Tensor], name: str) -> None:
     codec = compression.build(resolve({"messages.compression": name}).messages)
     assert codec
-    rebuilt = decodes(lambda: feedback.rebuild(ORDER.params, packed, codec))
+    rebuilt = decodes(lambda: rebuild(ORDER.params, packed, codec))
     assert isinstance(rebuilt, MessageError) or rebuilt.shape == ORDER.params.shape
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from fedshelf.client.app import make_app
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import resolve
 from fedshelf.common.models.spec import ModelSpec

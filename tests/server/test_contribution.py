@@ -11,7 +11,7 @@ from hypothesis import strategies as draw
 
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
-from fedshelf.common.parameters.layout import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.contribution import contributions, in_round, in_summary

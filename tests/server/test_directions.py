@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.common.parameters.layout import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, Rows
 from fedshelf.server.updates import directions
 from fedshelf.server.updates.directions import RIDGE, gram, predicted, strays
 from tests.server.by_hand import vector

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedshelf.client.app import make_app
+from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update

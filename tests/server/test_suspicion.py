@@ -17,7 +17,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from fedshelf.server.results.round_record import Trained
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.training.round_loop import Rounds
 from fedshelf.server.training.setup import Start, prepare, settle
 from fedshelf.server.updates.anomaly_detection import Detector, is_on, sample_of

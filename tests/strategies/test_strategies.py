@@ -11,7 +11,7 @@ from torch import Tensor
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.parameters.layout import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, Rows
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies import LocalRun, Strategy
 from fedshelf.common.strategies.algorithms.krum import squared_distances

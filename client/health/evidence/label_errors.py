@@ -22,7 +22,7 @@ from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import in_order
 from fedshelf.common.model_files import WEIGHTS
-from fedshelf.common.protocol import received_values
+from fedshelf.common.models.spec import received_spec
 from fedshelf.common.system.device import pick
 from fedshelf.common.training.fit import Network
 
@@ -60,7 +60,7 @@ def load(model: Path) -> Network:
     path = model / WEIGHTS if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
-            spec = received_values.spec((file.metadata() or {})["spec"])
+            spec = received_spec((file.metadata() or {})["spec"])
             network = Network(spec, pick("auto"))
             network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, FedshelfError) as error:

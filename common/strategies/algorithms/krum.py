@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedshelf.common.parameters.layout import Rows, blocks
+from fedshelf.common.parameters.aggregation import Rows, blocks
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
 

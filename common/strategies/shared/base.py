@@ -7,7 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig
-from fedshelf.common.parameters.layout import Layout, Rows, RowShares, Tensors, weighted_mean
+from fedshelf.common.parameters.aggregation import Rows, RowShares, weighted_mean
+from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared import class_skew
 

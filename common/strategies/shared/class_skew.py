@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.images.types import Images
-from fedshelf.common.parameters.layout import Layout, RowShares
+from fedshelf.common.parameters.aggregation import RowShares
+from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 
 LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)

@@ -13,13 +13,13 @@ from torch import Tensor
 from fedshelf.client.failures import failure_of
 from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression
-from fedshelf.common.compression.feedback import compress, split
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
 from fedshelf.common.strategies import LocalRun
 from fedshelf.common.strategies.shared.class_skew import offsets
+from fedshelf.common.training.error_feedback import compress, split
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.device_images import Gallery

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.compression.base import Codec
-from fedshelf.common.errors import MessageError
+from fedshelf.common.compression.packed import BUFFERS, rebuild
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
 
 _ERROR = "compression.error"  # what a store has not sent yet, among what it keeps between rounds
-_BUFFERS = "buffers"
 
 
 def split(kept: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -45,24 +44,9 @@ def compress(
         error = torch.zeros_like(wanted)
     error = error.to(wanted.device)
     wanted += error
-    packed = {**codec.pack(wanted), _BUFFERS: end[trainable:].clone()}
+    packed = {**codec.pack(wanted), BUFFERS: end[trainable:].clone()}
     left = wanted - codec.unpack(packed, trainable)
     kept = left if torch.isfinite(left).all() else error
     size = sum(tensor.nbytes for tensor in packed.values())
     params = rebuild(start, packed, codec)
     return replace(update, params=params, packed=packed, packed_bytes=size), {_ERROR: kept}
-
-
-def rebuild(start: Tensor, packed: Tensors, codec: Codec) -> Tensor:
-    """The parameters (float32 [P]) that `packed` makes of `start`. Raises MessageError for what `compress` never makes.
-
-    A store says by its buffers where the weights end: at worst it harms its own update.
-    """
-    if set(packed) != codec.parts | {_BUFFERS}:
-        expected = f"{codec.config.compression} makes {', '.join(sorted(codec.parts | {_BUFFERS}))}"
-        raise MessageError(f"The update holds {', '.join(sorted(packed)) or 'nothing'} packed; {expected}.")
-    buffers = packed[_BUFFERS]
-    if buffers.dtype != torch.float32 or buffers.ndim != 1 or len(buffers) > len(start):
-        raise MessageError(f"The update's buffers are not a float32 vector of at most {len(start)} values.")
-    trainable = len(start) - len(buffers)
-    return torch.cat([start[:trainable] + codec.unpack(packed, trainable), buffers])

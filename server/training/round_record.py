@@ -1,14 +1,15 @@
 """The round's line in the history, and its part of the run's sums."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.messages import Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results.checkpoints import State, Totals
+from fedshelf.server.results.outcomes import Trained
 from fedshelf.server.results.per_store import described, in_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
@@ -16,32 +17,6 @@ from fedshelf.server.updates.contribution import in_round
 from fedshelf.server.updates.standing import Standing
 
 BYTES_PER_FLOAT = 4
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An order, and what came of it.
-
-    asked:   the cohort, in store order
-    updates: the good ones, in store order
-    present: all stores that could have been asked, with as many images as they count for
-    norms:   of what training changed, by store that has a good update, as it came
-    clipped: by which factor updates were made smaller, by store
-    """
-
-    order: TrainOrder
-    asked: Mapping[str, StoreInfo]
-    updates: Sequence[Update]
-    failed: Mapping[str, Failure]
-    present: Mapping[str, StoreInfo]
-    norms: Mapping[str, float]
-    clipped: Mapping[str, float] = field(default_factory=dict)
-
-    def without(self, store: str, why: str, updates: Sequence[Update]) -> "Trained":
-        """The same without the update of one store. updates: the others"""
-        failed = {**self.failed, store: Failure(store, "invalid", why)}
-        norms = {name: norm for name, norm in self.norms.items() if name != store}
-        return replace(self, updates=updates, failed=dict(sorted(failed.items())), norms=norms)
 
 
 @dataclass(frozen=True)

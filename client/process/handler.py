@@ -1,0 +1,85 @@
+"""One order in, one answer out: decodes the order, lets a worker carry it out, and encodes the answer.
+
+The same handler runs in `flower-client`, in Flower's simulation and under Flower's own SuperNode; they differ in how a
+worker comes to its images.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedshelf.client.failures import StoreError, failure_of
+from fedshelf.client.worker.frozen_cache import FrozenCache
+from fedshelf.client.worker.protocol import ModelKeeper, Worker
+from fedshelf.common.protocol.messages import EvaluateOrder, StoreInfo, TrainOrder
+from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.common.protocol.probe import presence
+from fedshelf.common.protocol.serialization import (
+    FrozenMissingError,
+    FrozenStore,
+    NeedsFrozen,
+    Notice,
+    Query,
+    Result,
+    decode_order,
+    encode_result,
+)
+from fedshelf.common.text import plain
+
+LOG = logging.getLogger("fedshelf.store")
+
+
+def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None) -> RecordDict:
+    """Do what the records in `content` order. Never raises: what goes wrong is the answer.
+
+    models: where delivered models are kept; None: nowhere
+    """
+    result: Result
+    try:
+        match order := decode_order(content, frozen):
+            case TrainOrder():
+                result = worker.train(order)
+            case EvaluateOrder():
+                result = worker.evaluate(order)
+            case Query():
+                result = replace(worker.info(order.config), version=version("fedshelf"))
+            case Notice():
+                LOG.info("From the server: %s", plain(order.text))
+                result = StoreInfo(worker.name, {}, 0, 0)
+            case DeliverOrder():
+                if models is None:
+                    raise StoreError("refused", "Delivered models are not kept here.", "no-models")
+                result = models.receive(order)
+    except FrozenMissingError as missing:
+        result = NeedsFrozen(worker.name, missing.sha256)
+    except Exception as error:
+        result = failure_of(worker.name, error)
+        unexpected = result.code == "error"
+        LOG.error("Could not do as asked: %s", error, exc_info=error if unexpected else None)
+    return encode_result(result)
+
+
+def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None = None) -> ClientApp:
+    """A ClientApp whose messages are answered by the worker of the node they reach.
+
+    `worker_for` is called for every message and should return the same worker for the same node,
+    so that model and images stay where they are.
+    """
+    kept = frozen or FrozenCache()
+    app = ClientApp()
+
+    def handle(message: Message, context: Context) -> Message:
+        return Message(answer(worker_for(context), message.content, kept), reply_to=message)
+
+    def tell(message: Message, _: Context) -> Message:
+        return Message(presence(has=True), reply_to=message)  # it takes one message after another, and loses none
+
+    app.query()(handle)
+    app.query("probe")(tell)
+    app.train()(handle)
+    app.evaluate()(handle)
+    return app
