@@ -1,6 +1,7 @@
-"""Imports go one way: common <- client, server <- simulations; and a file stays small enough to read."""
+"""Imports go one way, between packages and between their folders; and a file stays small enough to read."""
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,57 @@ ALLOWED = {
     "client": {"common", "client"},
     "server": {"common", "server"},
     "simulations": {"common", "client", "server", "simulations"},
+}
+# The folders of each package, from the top floor down, with the files that lie in none of them: what stands on a floor
+# imports from the floors below it alone.
+FLOORS = {
+    "simulations": [
+        ["main.py", "flower_app.py", "engines/ray"],
+        ["ensemble"],
+        ["compare"],
+        ["compare/statistics", "compare/wording", "run"],
+        ["compare/arms", "engines"],
+        ["engines/batched"],
+        ["federation"],
+        ["datasets"],
+        ["datasets/parquet", "partitions"],
+        ["datasets/dataset"],
+    ],
+    "server": [
+        ["main.py", "app.py", "gateway"],
+        ["grid", "operator_commands.py"],
+        ["check"],
+        ["operations"],
+        ["monitor"],
+        ["launcher"],
+        ["training", "credentials", "addresses.py", "patience.py"],
+        ["report", "ipc"],
+        ["report/charts", "updates"],
+        ["results", "runtime.py", "formatting.py"],
+    ],
+    "client": [
+        ["main.py", "app.py"],
+        ["session", "commands"],
+        ["process", "audit"],
+        ["health"],
+        ["health/checks", "policy"],
+        ["health/evidence", "worker"],
+        ["identity", "failures.py"],
+        ["connection"],
+    ],
+    "common": [
+        ["training", "command_line.py"],
+        ["strategies", "images/folder", "images/augment", "native"],
+        ["strategies/algorithms", "classes", "images/cache", "images/listing/tables"],
+        ["strategies/shared", "images/listing", "images/decoding"],
+        ["protocol", "images"],
+        ["compression", "metrics", "wording.py"],
+        ["parameters"],
+        ["models"],
+        ["config", "system", "seeding.py", "names.py", "model_files.py"],
+        ["errors.py", "suggest.py"],
+        ["text.py"],
+    ],
 }
 SOURCES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -41,6 +93,48 @@ def test_imports_go_one_way() -> None:
         if more := ours - ALLOWED[path.relative_to(ROOT).parts[0]]:
             wrong[named(path)] = more
     assert wrong == {}
+
+
+def place(module: Path) -> str:
+    """The folder of a module in its package, or the module itself if it lies in none."""
+    inside = module.relative_to(ROOT / module.relative_to(ROOT).parts[0])
+    return str(inside) if len(inside.parts) == 1 else str(inside.parent)
+
+
+def module_of(name: str) -> Path | None:
+    """The file that an imported name comes from: `fedshelf.common.errors.DataError` is in `common/errors.py`."""
+    parts = name.split(".")[1:]
+    for path in (ROOT.joinpath(*parts[:length]) for length in range(len(parts), 0, -1)):
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def test_folders_import_from_lower_floors_alone() -> None:
+    floors = {
+        (package, name): number
+        for package, levels in FLOORS.items()
+        for number, level in enumerate(levels)
+        for name in level
+    }
+    found = {(path.relative_to(ROOT).parts[0], place(path)) for path in SOURCES} - {(p, "__init__.py") for p in FLOORS}
+    assert found == set(floors)
+    upwards = {}
+    for path in SOURCES:
+        package, here = path.relative_to(ROOT).parts[0], place(path)
+        for name in imported(path):
+            module = module_of(name) if name.startswith(f"fedshelf.{package}.") else None
+            if module is None or place(module) in (here, "__init__.py"):
+                continue
+            if floors[package, place(module)] <= floors[package, here]:
+                upwards[named(path)] = name
+    assert upwards == {}
+
+
+def test_a_folder_can_be_overlooked() -> None:
+    folders = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > 15} == {}
 
 
 def test_everything_of_ours_is_imported_as_fedshelf() -> None:
