@@ -12,8 +12,8 @@ import torch
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import RunOverError, UnknownStoreError
-from fedshelf.client.connection.fleet import Line
-from fedshelf.client.connection.framing import Head
+from fedshelf.client.connection.fleet import FleetConnection
+from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig
@@ -58,7 +58,7 @@ class Silent:
 def serve(server: str, worker: Idler) -> None:
     """Answer what comes until the server forgets this store."""
     frozen, pause = FrozenCache(), threading.Event()
-    with Line(Credentials(server), Silent(), WAIT + 1e9) as line:
+    with FleetConnection(Credentials(server), Silent(), WAIT + 1e9) as line:
         while True:
             try:
                 for head in line.receive():
@@ -70,7 +70,7 @@ def serve(server: str, worker: Idler) -> None:
             pause.wait(POLL)
 
 
-def respond(line: Line, head: Head, worker: Idler, frozen: FrozenCache) -> None:
+def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: FrozenCache) -> None:
     """Answer one message."""
     with AT_ONCE:
         message, _ = line.fetch(head)

@@ -32,7 +32,7 @@ from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder, Update
 from fedshelf.common.system.device import compute_exactly
 from fedshelf.common.training.fit import Network
-from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.simulations import datasets
 from fedshelf.simulations.engines.batched.engine import BatchedEngine
 from fedshelf.simulations.engines.batched.memory import stores_that_fit
@@ -73,7 +73,7 @@ class Bench:
     small: bool
     folder: Path
 
-    def dealt(self, **changed: Any) -> tuple[Start, Federation]:
+    def dealt(self, **changed: Any) -> tuple[InitialState, Federation]:
         """Four stores of `shelf`, the smallest of a single image, and what they start from."""
         usual = {
             "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid", "data.image_size": 32,
@@ -262,7 +262,7 @@ def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
             yield f"speed: W3 beside {name}", True, f"{ours:,.0f} images/s, {told}"
 
 
-def alone(start: Start, dealt: Federation, device: torch.device, bench: Bench) -> dict[str, Tensor]:
+def alone(start: InitialState, dealt: Federation, device: torch.device, bench: Bench) -> dict[str, Tensor]:
     """Each store's weights after two rounds by itself on `device`: float32 [P], on the CPU."""
     trainer = Trainer(device, StateStore(bench.states()))
     return {
@@ -272,7 +272,7 @@ def alone(start: Start, dealt: Federation, device: torch.device, bench: Bench) -
     }
 
 
-def together(start: Start, dealt: Federation, bench: Bench) -> dict[str, Tensor]:
+def together(start: InitialState, dealt: Federation, bench: Bench) -> dict[str, Tensor]:
     """The same of all stores at once on the device."""
     engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
     try:
@@ -282,7 +282,7 @@ def together(start: Start, dealt: Federation, bench: Bench) -> dict[str, Tensor]
         engine.close()
 
 
-def orders(start: Start) -> list[TrainOrder]:
+def orders(start: InitialState) -> list[TrainOrder]:
     """Two rounds from the same model; strategies begin with nothing to send along but zeros."""
     config: RunConfig = start.plan.config
     strategy = strategies.build(config.strategy, start.layout)

@@ -15,12 +15,12 @@ from fedshelf.common.errors import StoresError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from fedshelf.common.seeding import derive, rng
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training.round_loop import Rounds
-from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import sample_of
-from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.server.updates.gate import Gate
 from fedshelf.simulations import datasets, engines
 from fedshelf.simulations.engines import Engine
@@ -107,7 +107,7 @@ class Silent:
 
     def note(self, text: str) -> None: ...
 
-    def doing(self, doing: Doing) -> None: ...
+    def doing(self, doing: RunActivity) -> None: ...
 
     def training(self, round: int, done: int, sampled: int) -> None: ...
 
@@ -132,11 +132,11 @@ def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
         return {"bad": bad} | _told(start, stores, runtime, bad)
 
 
-def _told(start: Start, stores: Federation, runtime: Runtime, bad: str | None) -> dict[str, Any]:
+def _told(start: InitialState, stores: Federation, runtime: Runtime, bad: str | None) -> dict[str, Any]:
     """Play rounds until `bad` is told."""
     assert stores.test is not None
-    gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
-    rounds = Rounds(start.plan, start.layout, runtime, None, Silent(), lambda: False, gate)
+    gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
+    rounds = RoundLoop(start.plan, start.layout, runtime, None, Silent(), lambda: False, gate)
     state = rounds.begin(start.params)
     told: dict[str, int] = {}
     why: dict[str, str] = {}

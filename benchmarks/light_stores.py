@@ -40,7 +40,7 @@ from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
 from fedshelf.client.connection.fleet import HEARTBEAT, UPLOAD_WAIT
-from fedshelf.client.connection.framing import Head, answer_to, heads, put_together, take_apart
+from fedshelf.client.connection.framing import MessageHeader, answer_to, heads, put_together, take_apart
 from fedshelf.client.session.poll_loop import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.probe import HEADER, PROBE, presence
@@ -116,7 +116,7 @@ class LightStore:
                 self._done = time.monotonic()
                 await asyncio.sleep(min(SOON * self._turn, LONGEST_TURN))
 
-    async def _answer(self, head: Head) -> None:
+    async def _answer(self, head: MessageHeader) -> None:
         objects = {piece: await self._pull(head.run_id, piece) for piece in head.pieces}
         confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
         await self._line.call("confirm-message-received", confirm, ConfirmMessageReceivedResponse)

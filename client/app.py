@@ -8,10 +8,10 @@ from fedshelf.client.worker.protocol import Worker
 
 def _configured_worker(context: Context) -> Worker:
     """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
-    from fedshelf.client.policy.enforcement import GuardedWorker  # these load torch and torchvision
+    from fedshelf.client.policy.enforcement import PolicyWorker  # these load torch and torchvision
     from fedshelf.client.process.factory import guard_of, worker_of
 
-    return GuardedWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
+    return PolicyWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
 
 
 app = make_app(_configured_worker)

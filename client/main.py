@@ -56,11 +56,11 @@ def join(
 
 
 def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str) -> None:
-    from fedshelf.client.identity.enrolment import OnlyOne, credentials_for
+    from fedshelf.client.identity.enrolment import SingleInstanceLock, credentials_for
     from fedshelf.common.protocol.kit import Kit
 
     kit = Kit.read(path)
-    with OnlyOne(kit.store):
+    with SingleInstanceLock(kit.store):
         _survey_and_join(credentials_for(kit, wait, server), kit.store, data, device, wait)
 
 

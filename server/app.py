@@ -25,16 +25,16 @@ from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.server.grid import class_table
 from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from fedshelf.server.ipc.events import RelayWriter
-from fedshelf.server.ipc.run_mailbox import Desk
-from fedshelf.server.results.observer import Watcher
+from fedshelf.server.ipc.events import EventWriter
+from fedshelf.server.ipc.run_mailbox import RunMailbox
+from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.training import class_confirmation, client_sampling, setup
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of
-from fedshelf.server.updates.buffer import Spool
+from fedshelf.server.updates.buffer import DiskBuffer
 from fedshelf.server.updates.evaluator import judge_of
 from fedshelf.server.updates.gate import Gate
 
@@ -47,7 +47,7 @@ app = ServerApp()
 class DeskStop(StopRequest):
     """A stop request that also looks at the desk."""
 
-    def __init__(self, watcher: Watcher, desk: Desk) -> None:
+    def __init__(self, watcher: RunObserver, desk: RunMailbox) -> None:
         super().__init__(watcher)
         self._desk = desk
 
@@ -60,11 +60,11 @@ class DeskStop(StopRequest):
 def main(grid: Grid, context: Context) -> None:
     """Train the run that `flower-server` has prepared in the directory `run.out`."""
     out = Path(str(context.run_config["run.out"]))
-    desk = Desk(out)
+    desk = RunMailbox(out)
     threading.Thread(target=_end_with_launcher, args=(desk,), daemon=True).start()
     with desk.at_work():
-        watcher = RelayWriter(desk.events)
-        watcher.doing(Doing(Status.STARTING))
+        watcher = EventWriter(desk.events)
+        watcher.doing(RunActivity(RunStatus.STARTING))
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
             stop = DeskStop(watcher, desk)
@@ -89,7 +89,7 @@ def main(grid: Grid, context: Context) -> None:
             desk.finish(training.run(grid, stop))
 
 
-def _end_with_launcher(desk: Desk) -> None:
+def _end_with_launcher(desk: RunMailbox) -> None:
     """Without the launcher there is no SuperLink, and Flower's grid would look for it for ever."""
     while desk.is_launcher_at_work():
         time.sleep(LOOK)
@@ -114,7 +114,7 @@ class GridTraining:
 
     config: RunConfig
     directory: RunDirectory
-    watcher: Watcher
+    watcher: RunObserver
     images_for: Callable[[Plan], Images | None]
     began: float
     expected: int
@@ -124,7 +124,7 @@ class GridTraining:
     carried: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
-    requests: Desk | None = None
+    requests: RunMailbox | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end; returns the summary.
@@ -157,7 +157,7 @@ class GridTraining:
         if images.told:
             self.watcher.note(images.told)
         judge, validation = judge_of(start.plan, images.test), judge_of(start.plan, images.validation)
-        updates, startup = Spool(self.directory.path / "flower" / "updates"), time.time() - self.began
+        updates, startup = DiskBuffer(self.directory.path / "flower" / "updates"), time.time() - self.began
         gate = Gate(updates, sample_of(judge, start.plan.config), validation)
         deliveries = None
         if self.requests:

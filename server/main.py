@@ -104,10 +104,10 @@ def start(
 
     address, chain = entrance(credentials, host, port, insecure=insecure)
     from fedshelf.common.classes import display_names
-    from fedshelf.server.launcher.launcher import Request, conduct
+    from fedshelf.server.launcher.launcher import LaunchRequest, conduct
 
     names = display_names.read(class_names) if class_names else None
-    raise typer.Exit(conduct(Request(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
+    raise typer.Exit(conduct(LaunchRequest(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
 
 
 app.command()(status)

@@ -102,10 +102,10 @@ def run(
     from rich.console import Console
 
     from fedshelf.common.classes import display_names
-    from fedshelf.simulations.run.simulate import Request, simulate
+    from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
     names = display_names.read(class_names) if class_names else None
-    summary = simulate(Request(settings, resume, BEGAN, changed_data, names), Console())
+    summary = simulate(SimulationRequest(settings, resume, BEGAN, changed_data, names), Console())
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
 
 

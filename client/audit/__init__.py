@@ -3,10 +3,10 @@
 `log` writes, `chain` is the form of a line, `files` finds the lines, `check` verifies them, `show` prints them.
 """
 
-from fedshelf.client.audit.entry import Entry, Event, Note
+from fedshelf.client.audit.entry import AuditEntry, AuditNote, Event
 from fedshelf.client.audit.log import AuditLog
-from fedshelf.client.audit.verify import Verdict, verify
+from fedshelf.client.audit.verify import AuditVerdict, verify
 
 FILE = "audit.jsonl"
 
-__all__ = ["FILE", "AuditLog", "Entry", "Event", "Note", "Verdict", "verify"]
+__all__ = ["FILE", "AuditEntry", "AuditLog", "AuditNote", "AuditVerdict", "Event", "verify"]

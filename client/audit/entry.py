@@ -28,7 +28,7 @@ Event = Literal[
 
 
 @dataclass(frozen=True)
-class Note:
+class AuditNote:
     """What happened.
 
     kind:   of the message: train, update, evaluate, ...
@@ -49,7 +49,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """A note with its place in the chain.
 
     number:   from 1, without gaps
@@ -73,11 +73,11 @@ class Entry:
     hash: str
 
 
-_ENTRY = TypeAdapter(Entry)
+_ENTRY = TypeAdapter(AuditEntry)
 _TAIL = len(f',"hash":"{NOTHING}"}}')
 
 
-def encode(note: Note, number: int, now: float, previous: str) -> tuple[bytes, str]:
+def encode(note: AuditNote, number: int, now: float, previous: str) -> tuple[bytes, str]:
     """The line, with its end, and its hash. now: seconds since the epoch. Long texts are cut."""
     time = datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds")
     told = {key: _text(value) if isinstance(value, str) else value for key, value in asdict(note).items()}
@@ -86,7 +86,7 @@ def encode(note: Note, number: int, now: float, previous: str) -> tuple[bytes, s
     return f'{body},"hash":"{own}"}}\n'.encode(), own
 
 
-def decode(line: bytes) -> Entry:
+def decode(line: bytes) -> AuditEntry:
     """Inverse of `encode`, for a line with or without its end. Raises ValueError unless it is as it was written."""
     line = line.rstrip(b"\n")
     entry = _ENTRY.validate_json(line)

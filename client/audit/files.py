@@ -14,7 +14,7 @@ from fedshelf.common.system.files import write_private
 
 
 @dataclass(frozen=True)
-class Head:
+class LogHead:
     """The last line that was written, kept in a second file so that a log which was cut short shows.
 
     first:     number of the first line that was written; 0: not told, by an earlier version
@@ -31,11 +31,11 @@ class Head:
     signature: str = field(default="", compare=False)
 
 
-START = Head(0, NOTHING, first=1)
-_HEAD = TypeAdapter(Head)
+START = LogHead(0, NOTHING, first=1)
+_HEAD = TypeAdapter(LogHead)
 
 
-def read_head(path: Path) -> Head | None:
+def read_head(path: Path) -> LogHead | None:
     """The head beside the log `path`; None if it is missing or damaged."""
     try:
         return _HEAD.validate_json(_head_path(path).read_bytes())
@@ -43,7 +43,7 @@ def read_head(path: Path) -> Head | None:
         return None
 
 
-def write_head(path: Path, head: Head) -> None:
+def write_head(path: Path, head: LogHead) -> None:
     """Keep the head beside the log `path`, for this user only. Raises OSError."""
     write_private(_head_path(path), json.dumps(asdict(head), indent=2) + "\n")
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
-from fedshelf.client.audit.entry import Note, decode, encode
-from fedshelf.client.audit.files import START, Head, full_files, full_name, lines, read_head, write_head
+from fedshelf.client.audit.entry import AuditNote, decode, encode
+from fedshelf.client.audit.files import START, LogHead, full_files, full_name, lines, read_head, write_head
 from fedshelf.client.audit.seal import fingerprint, is_genuine, public_text, seal
 from fedshelf.common.errors import RunError
 from fedshelf.common.system.files import sync_directory
@@ -76,14 +76,14 @@ class AuditLog:
         self._file.close()
         self._process.release()
 
-    def record(self, note: Note) -> None:
+    def record(self, note: AuditNote) -> None:
         """Append a line; it is on disk when this returns. Any thread may call it.
 
         Raises OSError (disk full): what the note tells of must then not go on, whether its line is there or not.
         """
         with self._threads:
             line, own = encode(note, self._head.number + 1, self._now(), self._head.hash)
-            head = Head(self._head.number + 1, own)
+            head = LogHead(self._head.number + 1, own)
             try:
                 if self._size >= self._full:
                     self._begin_file()
@@ -108,25 +108,33 @@ class AuditLog:
         self._rotations = max(written.rotations if written else 0, len(full_files(self._path)))
         self._check_written(written, last)
         if cut:
-            self.record(Note("mended", size=cut, why="half a line, which a killed process left behind, was cut off"))
+            self.record(
+                AuditNote("mended", size=cut, why="half a line, which a killed process left behind, was cut off")
+            )
 
-    def _check_written(self, written: Head | None, last: Head) -> None:
+    def _check_written(self, written: LogHead | None, last: LogHead) -> None:
         """Note what `audit.head` says against the log, of which `last` is the last line."""
         if written is None:
-            self.record(Note("broken", why="audit.head is missing or damaged, so lines may be missing before this one"))
+            self.record(
+                AuditNote("broken", why="audit.head is missing or damaged, so lines may be missing before this one")
+            )
         elif written != START and written != self._at(written.number):
             self._head = max(written, last, key=lambda head: head.number)  # `written` if they have the same number
-            self.record(Note("broken", why=f"number {written.number}, which had been written, is missing or changed"))
+            self.record(
+                AuditNote("broken", why=f"number {written.number}, which had been written, is missing or changed")
+            )
         elif written.signature and not is_genuine(written):
             self.record(
-                Note("broken", why="audit.head is not as it was signed, so lines may be missing before this one")
+                AuditNote("broken", why="audit.head is not as it was signed, so lines may be missing before this one")
             )
         elif written.signer != (signer := public_text(self._key) if self._key else ""):
             before = f"signed by the key {fingerprint(written.signer)}" if written.signer else "not signed"
             after = f"signed by the key {fingerprint(signer)}" if signer else "not signed"
-            self.record(Note("mended", why=f"audit.head was {before} before this line, and is {after} from here on"))
+            self.record(
+                AuditNote("mended", why=f"audit.head was {before} before this line, and is {after} from here on")
+            )
 
-    def _sealed(self, head: Head) -> Head:
+    def _sealed(self, head: LogHead) -> LogHead:
         return seal(replace(head, first=self._first, rotations=self._rotations), self._key)
 
     def _first_here(self) -> int:
@@ -165,14 +173,14 @@ class AuditLog:
             os.fsync(self._file.fileno())
         return len(content) - size
 
-    def _at(self, number: int) -> Head | None:
+    def _at(self, number: int) -> LogHead | None:
         """The line of this number."""
         return next((head for head in self._backwards() if head.number <= number), None)
 
-    def _backwards(self) -> Iterator[Head]:
+    def _backwards(self) -> Iterator[LogHead]:
         """The lines that are as they were written, the last one first."""
         for file in (self._path, *reversed(full_files(self._path))):
             for line in reversed(file.read_bytes().splitlines()):
                 with suppress(ValueError):
                     entry = decode(line)
-                    yield Head(entry.number, entry.hash)
+                    yield LogHead(entry.number, entry.hash)

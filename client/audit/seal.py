@@ -5,13 +5,13 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fedshelf.client.audit.files import Head
+from fedshelf.client.audit.files import LogHead
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
-def seal(head: Head, key: "EllipticCurvePrivateKey | None") -> Head:
+def seal(head: LogHead, key: "EllipticCurvePrivateKey | None") -> LogHead:
     """Return the head signed by the store's key; without a key, as it is."""
     if key is None:
         return replace(head, signer="", signature="")
@@ -22,7 +22,7 @@ def seal(head: Head, key: "EllipticCurvePrivateKey | None") -> Head:
     return replace(head, signer=public_text(key), signature=signature)
 
 
-def is_genuine(head: Head) -> bool:
+def is_genuine(head: LogHead) -> bool:
     """Return whether the head is as its signer signed it."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
@@ -53,5 +53,5 @@ def fingerprint(signer: str) -> str:
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def _statement(head: Head) -> bytes:
+def _statement(head: LogHead) -> bytes:
     return f"fedshelf audit head: {head.first} {head.number} {head.rotations} {head.hash}".encode()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from fedshelf.client.audit.entry import Entry
+from fedshelf.client.audit.entry import AuditEntry
 from fedshelf.client.audit.files import read_head
 from fedshelf.client.audit.verify import entries
 
@@ -26,7 +26,7 @@ class Day:
     up: int = 0
     refused: int = 0
 
-    def count(self, entry: Entry) -> None:
+    def count(self, entry: AuditEntry) -> None:
         """Add a line."""
         if entry.event == "received":
             self.received, self.down = self.received + 1, self.down + entry.size
@@ -39,7 +39,7 @@ class Day:
 def show(path: Path, console: Console) -> None:
     """Print the log at `path`. Raises OSError."""
     days: dict[str, Day] = {}
-    latest: deque[Entry] = deque(maxlen=LATEST)
+    latest: deque[AuditEntry] = deque(maxlen=LATEST)
     for entry in entries(path):
         days.setdefault(entry.time[:10], Day()).count(entry)
         latest.append(entry)
@@ -62,7 +62,7 @@ def _by_day(days: dict[str, Day]) -> Table:
     return table
 
 
-def _lines(latest: Iterable[Entry]) -> Table:
+def _lines(latest: Iterable[AuditEntry]) -> Table:
     table = Table(title="The latest lines", title_justify="left")
     table.add_column("number", justify="right")
     for header in ("time", "event", "kind", "round"):

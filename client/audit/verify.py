@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedshelf.client.audit.entry import NOTHING, Entry, decode
-from fedshelf.client.audit.files import Head, full_files, lines, read_head
+from fedshelf.client.audit.entry import NOTHING, AuditEntry, decode
+from fedshelf.client.audit.files import LogHead, full_files, lines, read_head
 from fedshelf.client.audit.seal import fingerprint, is_genuine
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AuditVerdict:
     """What was found.
 
     first:  number of the first line that is here
@@ -26,38 +26,38 @@ class Verdict:
     """
 
     first: int
-    head: Head
+    head: LogHead
     fault: str = ""
     signer: str = ""
 
 
-def verify(path: Path, key: str = "") -> Verdict:
+def verify(path: Path, key: str = "") -> AuditVerdict:
     """Go through the log at `path`, from its first line to its last, or to the first that is wrong. Raises OSError.
 
     key: the store's public key (OpenSSH), which must have signed the head; empty: any, or none
     """
     written = read_head(path)  # before the lines, of which another process may be writing more
-    first, last, is_head_seen = 0, Head(0, NOTHING), written is not None and written.number == 0
+    first, last, is_head_seen = 0, LogHead(0, NOTHING), written is not None and written.number == 0
     for file, place, line in lines(path):
         where = f"line {place} of {file}"
         try:
             entry = decode(line)
         except ValueError:
-            return Verdict(first, last, f"{where} is not as it was written")
+            return AuditVerdict(first, last, f"{where} is not as it was written")
         if fault := _fault(entry, last, is_first=not first):
-            return Verdict(first, last, f"{where} {fault}")
-        first, last = first or entry.number, Head(entry.number, entry.hash)
+            return AuditVerdict(first, last, f"{where} {fault}")
+        first, last = first or entry.number, LogHead(entry.number, entry.hash)
         is_head_seen |= last == written
     if written is None:
-        return Verdict(first, last, "audit.head is missing or damaged, so lines may be missing at the end")
+        return AuditVerdict(first, last, "audit.head is missing or damaged, so lines may be missing at the end")
     if not is_head_seen:
-        return Verdict(first, last, _cut(last, written))
+        return AuditVerdict(first, last, _cut(last, written))
     if first and written.first and first != written.first:
-        return Verdict(first, last, _beheaded(first, written, len(full_files(path))))
-    return Verdict(first, last, _unsealed(written, key), written.signer)
+        return AuditVerdict(first, last, _beheaded(first, written, len(full_files(path))))
+    return AuditVerdict(first, last, _unsealed(written, key), written.signer)
 
 
-def entries(path: Path) -> Iterator[Entry]:
+def entries(path: Path) -> Iterator[AuditEntry]:
     """All lines that are as they were written, in order, whether they follow from each other or not."""
     for _, _, line in lines(path):
         try:
@@ -66,7 +66,7 @@ def entries(path: Path) -> Iterator[Entry]:
             continue
 
 
-def _fault(entry: Entry, last: Head, *, is_first: bool) -> str:
+def _fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
     """What is wrong with an entry after `last`, or empty."""
     if entry.event == "broken":
         return f"says: {entry.why}"
@@ -77,13 +77,13 @@ def _fault(entry: Entry, last: Head, *, is_first: bool) -> str:
     return "" if entry.previous == last.hash else "follows another line than the one before it"
 
 
-def _beheaded(first: int, written: Head, full: int) -> str:
+def _beheaded(first: int, written: LogHead, full: int) -> str:
     told = f"it begins with number {first}, but number {written.first} is the first that was written"
     missing = f"{written.rotations - full} of its {written.rotations} full files are not here"
     return f"{told} ({missing}: put them back if they were moved)" if full < written.rotations else told
 
 
-def _unsealed(written: Head, key: str) -> str:
+def _unsealed(written: LogHead, key: str) -> str:
     """Return what is wrong with the signature of the head, or nothing."""
     if (written.signer or written.signature) and not is_genuine(written):
         return "audit.head is not as it was signed, so lines may be missing at the end"
@@ -94,7 +94,7 @@ def _unsealed(written: Head, key: str) -> str:
     return f"audit.head is signed by another key than this store's ({fingerprint(written.signer)})"
 
 
-def _cut(last: Head, written: Head) -> str:
+def _cut(last: LogHead, written: LogHead) -> str:
     if last.number < written.number:
         return f"it ends with number {last.number}, but number {written.number} had been written"
     return f"number {written.number} is not the one that had been written"

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from fedshelf.client.audit import FILE, AuditLog, Note
+from fedshelf.client.audit import FILE, AuditLog, AuditNote
 from fedshelf.client.health import FACTS, PAGE
-from fedshelf.client.identity.enrolment import OnlyOne, load_key
+from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY, MODELS
 from fedshelf.client.policy.policy import FILE as POLICY
 from fedshelf.common.errors import ConfigError
@@ -20,7 +20,7 @@ def forget(home: Path) -> str:
 
     Raises ConfigError or RunError while the store is at work, OSError.
     """
-    with OnlyOne(home.name), _at_rest(home):
+    with SingleInstanceLock(home.name), _at_rest(home):
         return _forget_photos(home)
 
 
@@ -35,9 +35,9 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
     names = ", ".join(path.name for path in _doomed(home, has_log=has_log)) or "nothing"
     if not is_confirmed:
         raise ConfigError(f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so.")
-    with OnlyOne(home.name), _at_rest(home) as log:
+    with SingleInstanceLock(home.name), _at_rest(home) as log:
         told = _forget_photos(home)
-        log.record(Note("left", why="for good: key and states are removed"))
+        log.record(AuditNote("left", why="for good: key and states are removed"))
         for path in _doomed(home, has_log=has_log):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fedshelf.client.audit import FILE, Entry
+from fedshelf.client.audit import FILE, AuditEntry
 from fedshelf.client.audit.entry import decode
 from fedshelf.client.audit.files import full_files
 from fedshelf.client.identity.enrolment import membership
@@ -85,11 +85,11 @@ def _latest(home: Path, *, running: bool) -> dict[str, Any]:
     return found
 
 
-def _event(entry: Entry) -> dict[str, Any]:
+def _event(entry: AuditEntry) -> dict[str, Any]:
     return {"time": entry.time, "kind": entry.kind, "run": entry.run, "round": entry.round}
 
 
-def _backwards(path: Path) -> Iterator[Entry]:
+def _backwards(path: Path) -> Iterator[AuditEntry]:
     """Yield the lines of an audit log that are as they were written, the latest first."""
     left = OLDEST
     for file in (path, *reversed(full_files(path))):

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Narrator(Protocol):
+class ConnectionObserver(Protocol):
     """Who is told what happens on the line."""
 
     def joined(self) -> None:

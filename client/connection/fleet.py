@@ -32,10 +32,17 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedshelf.client.connection.credentials import Credentials, new_key
 from fedshelf.client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
-from fedshelf.client.connection.events import Narrator, RunOverError, UnknownStoreError
-from fedshelf.client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
+from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
+from fedshelf.client.connection.framing import (
+    MessageHeader,
+    OutgoingMessage,
+    answer_to,
+    heads,
+    put_together,
+    take_apart,
+)
 from fedshelf.client.connection.http import connect
-from fedshelf.client.connection.polling import Polls
+from fedshelf.client.connection.polling import PollInterval
 from fedshelf.client.connection.response_limits import Take, uncounted
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
@@ -56,7 +63,7 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 
-class Line:
+class FleetConnection:
     """One registration of this process with a server, as a context manager.
 
     Every call waits until the server answers: for ever once joined, until `patience` (a value of
@@ -67,11 +74,13 @@ class Line:
     take: is called with the bytes of each piece of a message that is about to come in; what it raises, `fetch` raises
     """
 
-    def __init__(self, credentials: Credentials, narrator: Narrator, patience: float, take: Take = uncounted) -> None:
+    def __init__(
+        self, credentials: Credentials, narrator: ConnectionObserver, patience: float, take: Take = uncounted
+    ) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
-        self._polls = Polls()
+        self._polls = PollInterval()
         self._client = connect(credentials, Signer(private_key), self._polls, HEARTBEAT / 2, take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
@@ -145,11 +154,11 @@ class Line:
                 self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node()))
             time.sleep(ACTIVATION_WAIT)
 
-    def receive(self) -> list[Head]:
+    def receive(self) -> list[MessageHeader]:
         """The messages that have come for this node; the server hands each out once."""
         return heads(self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node)))
 
-    def fetch(self, head: Head) -> tuple[Message, int]:
+    def fetch(self, head: MessageHeader) -> tuple[Message, int]:
         """The message with all its pieces, and their bytes. Raises MessageError if they make none."""
         if len(head.pieces) > MOST_PIECES:
             raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MOST_PIECES}.")
@@ -165,7 +174,7 @@ class Line:
             self._kept = large
         return put_together(head, objects), sum(map(len, objects.values()))
 
-    def still_to_come(self, head: Head) -> int:
+    def still_to_come(self, head: MessageHeader) -> int:
         """Bytes of a message, as it was announced, that are not here yet."""
         return max(head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept), 0)
 
@@ -175,11 +184,11 @@ class Line:
         request = GetFabRequest(node=self._node, hash_str=run.fab_hash, run_id=run_id)
         return bytes(self._call(self._client.GetFab, request).fab.content)
 
-    def pack(self, message: Message, content: RecordDict, seconds: float) -> Parcel:
+    def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
         """The answer to a message, ready to be sent; `seconds` is what the work took."""
         return take_apart(answer_to(message, content), self._node, seconds)
 
-    def send(self, parcel: Parcel, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Send an answer; see `client.connection.uploads`. Raises RunOverError, too, if nobody waits for it any
         more."""
         self._uploader.send(self._node, parcel, is_wanted)

@@ -27,7 +27,7 @@ from fedshelf.common.protocol.probe import announced
 
 
 @dataclass(frozen=True)
-class Head:
+class MessageHeader:
     """A message of which the pieces are still at the server.
 
     message_id: its identity; SHA-256 of all that it says
@@ -48,7 +48,7 @@ class Head:
     envelope: Message | None = None
 
 
-def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
+def heads(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
     """The messages that a server handed out. Raises MessageError."""
     try:
         return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
@@ -56,19 +56,19 @@ def heads(reply: fleet.PullMessagesResponse) -> list[Head]:
         raise MessageError(f"The head of a message from the server cannot be read ({type(error).__name__}).") from error
 
 
-def _head(proto: ProtoMessage, tree: ObjectTree) -> Head:
+def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     envelope = message_from_proto(proto)
     metadata = envelope.metadata
     metadata.__dict__["_message_id"] = tree.object_id
     content_id = tree.children[0].object_id if tree.children else ""
     pieces = tuple(each.object_id for each in iterate_object_tree(tree))
     size = announced(metadata.group_id)
-    return Head(
+    return MessageHeader(
         tree.object_id, content_id, metadata.message_type, metadata.run_id, metadata.ttl, pieces, size, envelope
     )
 
 
-def put_together(head: Head, objects: Mapping[str, bytes]) -> Message:
+def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
     """The message of these pieces. Raises MessageError if they are none."""
     try:
         message = inflate_object_from_contents(head.message_id, dict(objects))
@@ -88,7 +88,7 @@ def answer_to(message: Message, content: RecordDict) -> Message:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class OutgoingMessage:
     """A reply ready to be sent: what announces it, and its objects by identity.
 
     content_id: SHA-256 of its records
@@ -104,7 +104,7 @@ class Parcel:
         return sum(map(len, self.objects.values()))
 
 
-def take_apart(reply: Message, node: Node, seconds: float) -> Parcel:
+def take_apart(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
     """The reply of `node` in pieces; `seconds` is what the work took."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
@@ -116,4 +116,4 @@ def take_apart(reply: Message, node: Node, seconds: float) -> Parcel:
             clientapp_runtime_list=[seconds],
         )
         contents = {identity: piece.deflate() for identity, piece in objects.items()}
-        return Parcel(head, contents, tree.children[0].object_id)
+        return OutgoingMessage(head, contents, tree.children[0].object_id)

@@ -4,7 +4,7 @@ from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpI
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.polling import Polls
+from fedshelf.client.connection.polling import PollInterval
 from fedshelf.client.connection.response_limits import Take, bound
 from fedshelf.client.connection.server_move import AddressReader
 from fedshelf.client.connection.signing import Signer
@@ -14,7 +14,9 @@ from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_words
 TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 
 
-def connect(credentials: Credentials, signer: Signer, polls: Polls, silence: float, take: Take) -> FleetHttpClient:
+def connect(
+    credentials: Credentials, signer: Signer, polls: PollInterval, silence: float, take: Take
+) -> FleetHttpClient:
     """A client of the Fleet API at the credentials' server; nothing is sent yet.
 
     silence: seconds in which the server hears at least once of a store that lives

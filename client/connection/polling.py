@@ -8,7 +8,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 
-class Polls:
+class PollInterval:
     """Looks at requests for messages as one of the interceptors of Flower's HTTP client."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedshelf.client.connection.events import RunOverError
-from fedshelf.client.connection.framing import Parcel
+from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import Transfer
 
@@ -37,7 +37,7 @@ Reply = TypeVar("Reply")
 
 
 class Caller(Protocol):
-    """Calls the server until it answers; `client.connection.fleet.Line` says what it raises."""
+    """Calls the server until it answers; `client.connection.fleet.FleetConnection` says what it raises."""
 
     def __call__(self, method: Callable[[Request], Reply], request: Request) -> Reply:
         """Return what the server answers."""
@@ -53,7 +53,7 @@ class _Sending:
     """
 
     node: Node
-    parcel: Parcel
+    parcel: OutgoingMessage
     is_wanted: Callable[[], bool]
     returns: int
     asked: float = field(default_factory=time.monotonic)
@@ -78,7 +78,7 @@ class Uploader:
         self._call, self._client, self._pool, self.returns = call, client, pool, 0
         self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
 
-    def send(self, node: Node, parcel: Parcel, is_wanted: Callable[[], bool]) -> None:
+    def send(self, node: Node, parcel: OutgoingMessage, is_wanted: Callable[[], bool]) -> None:
         """Send an answer; returns when all of it is at the server, or it keeps saying that it is not.
 
         is_wanted: tells, as far as this side knows, whether the server may still wait for it

@@ -96,7 +96,7 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
     raise ConfigError(f"{path} is not a key that this store can use; ask for a new kit and join with it.")
 
 
-class OnlyOne:
+class SingleInstanceLock:
     """Holds a store's home for this process; a second one with the same key would take the first one's orders."""
 
     def __init__(self, store: str) -> None:

@@ -29,7 +29,7 @@ PRIVATE_STRATEGIES = frozenset[str]()  # those whose client half bounds and nois
 Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 
 
-class Guard:
+class PolicyEnforcer:
     """Applies a policy.
 
     now: seconds since the epoch
@@ -150,10 +150,11 @@ class Guard:
                 _refuse(key, f"{used:g} of {limit:g} are used up", seconds_until_midnight(self._now()))
 
 
-class GuardedWorker:
-    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what `Guard` and the worker do."""
+class PolicyWorker:
+    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what `PolicyEnforcer` and the worker
+    do."""
 
-    def __init__(self, worker: Worker, guard: Guard) -> None:
+    def __init__(self, worker: Worker, guard: PolicyEnforcer) -> None:
         self.name, self._worker, self._guard = worker.name, worker, guard
 
     def info(self, config: RunConfig) -> StoreInfo:

@@ -17,7 +17,7 @@ Way = Literal["down", "up"]
 _KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
 
 
-class Traffic:
+class TrafficBudget:
     """Counts the bytes of messages on both ways, in `usage`, and refuses what `policy` does not allow any more today.
 
     Any thread may use it. now: seconds since the epoch

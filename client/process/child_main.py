@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 
 from fedshelf.client.health.run_checks import quick
 from fedshelf.client.identity.home import MODELS, store_home
-from fedshelf.client.policy.enforcement import GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import FILE as POLICY
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.console import log_in_plain_words, say
@@ -56,7 +56,7 @@ def work(pipe: Connection, settings: Settings) -> None:
 
     try:
         store, guard = worker_of(node, tell), guard_of(settings.store)
-        worker = GuardedWorker(TellingWorker(store), guard)
+        worker = PolicyWorker(LoggingWorker(store), guard)
         home = store_home(settings.store)
         room = policy_of(home).megabytes_of_models * 1e6
         models = KeptModels(settings.store, home / MODELS, room, guard.admit_model, say)
@@ -89,7 +89,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-class TellingWorker:
+class LoggingWorker:
     """A worker that says what it does; `client.worker.protocol.Worker`."""
 
     def __init__(self, worker: StoreWorker) -> None:

@@ -9,7 +9,7 @@ from fedshelf.client.identity.home import STATES, store_home
 from fedshelf.client.policy.budgets import FILE as USAGE
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.command import check_names
-from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.gpu_memory import limit_gpu_memory
 from fedshelf.client.worker.adjustments import FOLDER, Adjustments
@@ -37,12 +37,12 @@ def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None
 
 
 @cache
-def guard_of(store: str) -> Guard:
+def guard_of(store: str) -> PolicyEnforcer:
     """What applies the policy of a store. Raises ConfigError for a policy that cannot be read."""
     home = store_home(store)
     policy = policy_of(home)
     check_names(policy)
-    return Guard(policy, Usage(home / USAGE))
+    return PolicyEnforcer(policy, Usage(home / USAGE))
 
 
 @cache

@@ -21,7 +21,7 @@ from fedshelf.common.protocol.probe import presence
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
-    NeedsFrozen,
+    FrozenWeightsMissing,
     Notice,
     Query,
     Result,
@@ -55,7 +55,7 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: Mod
                     raise StoreError("refused", "Delivered models are not kept here.", "no-models")
                 result = models.receive(order)
     except FrozenMissingError as missing:
-        result = NeedsFrozen(worker.name, missing.sha256)
+        result = FrozenWeightsMissing(worker.name, missing.sha256)
     except Exception as error:
         result = failure_of(worker.name, error)
         unexpected = result.code == "error"

@@ -46,7 +46,7 @@ class Done:
     changes: tuple[str, ...] = ()
 
 
-class Workshop:
+class WorkerProcess:
     """A worker process of the store that `settings` describe; `do` is for one thread at a time.
 
     on_change: is told of changes to the photos before the answer is handed out; what it raises, `do` raises

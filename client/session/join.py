@@ -12,10 +12,10 @@ from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.console import log_in_plain_words, say
 from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import Workshop
-from fedshelf.client.session.order_queue import Orderbook
+from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.client.session.poll_loop import serve
-from fedshelf.client.session.recorder import Books
+from fedshelf.client.session.recorder import SessionRecorder
 
 
 def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:
@@ -29,21 +29,26 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
         signal.signal(number, _leave)
     home = store_home(settings.store)
     with (
-        Books(home, policy_of(home), credentials.private_key) as books,
-        closing(Workshop(settings, books.photos_changed)) as workshop,
+        SessionRecorder(home, policy_of(home), credentials.private_key) as books,
+        closing(WorkerProcess(settings, books.photos_changed)) as workshop,
     ):
         say(f"Waiting for the server at {credentials.server}.")
         try:
-            serve(credentials, Orderbook(workshop, books), TellingNarrator(credentials.known_addresses, books), wait)
+            serve(
+                credentials,
+                OrderQueue(workshop, books),
+                ConsoleConnectionObserver(credentials.known_addresses, books),
+                wait,
+            )
         except KeyboardInterrupt:
             say("Left.")
             books.left()
 
 
-class TellingNarrator:
-    """Tells what happens on the line; `client.connection.fleet.Narrator`."""
+class ConsoleConnectionObserver:
+    """Tells what happens on the line; `client.connection.fleet.ConnectionObserver`."""
 
-    def __init__(self, addresses: KnownAddresses, books: Books) -> None:
+    def __init__(self, addresses: KnownAddresses, books: SessionRecorder) -> None:
         self._addresses, self._books, self._has_joined = addresses, books, False
 
     def joined(self) -> None:

@@ -11,13 +11,13 @@ import httpx
 from flwr.app import Message, MessageType, RecordDict
 
 from fedshelf.client.connection.events import RunOverError, UnknownStoreError
-from fedshelf.client.connection.fleet import Line
-from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.connection.fleet import FleetConnection
+from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.failures import StoreError
-from fedshelf.client.policy.traffic_budget import Traffic
-from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.policy.traffic_budget import TrafficBudget
+from fedshelf.client.process.worker_process import WorkerProcess
 from fedshelf.client.session.bundle import check_bundle
-from fedshelf.client.session.recorder import Books
+from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.errors import FedshelfError, MessageError, RefusedError
 from fedshelf.common.protocol.probe import header, presence, probed
 
@@ -28,12 +28,12 @@ LOG = logging.getLogger("fedshelf.store")
 
 @dataclass(frozen=True)
 class _Job:
-    line: Line
-    head: Head
+    line: FleetConnection
+    head: MessageHeader
     came: float
 
 
-class Orderbook:
+class OrderQueue:
     """Takes orders, has them done by `workshop`, and answers them.
 
     An order that comes again (its answer was lost, or the server's app died and asks once more) is answered
@@ -41,19 +41,19 @@ class Orderbook:
     of photos that are not to be used any more, and is forgotten.
     """
 
-    def __init__(self, workshop: Workshop, books: Books) -> None:
+    def __init__(self, workshop: WorkerProcess, books: SessionRecorder) -> None:
         self._workshop, self._books = workshop, books
         self._queue: SimpleQueue[_Job] = SimpleQueue()
-        self._held: dict[str, Head] = {}
+        self._held: dict[str, MessageHeader] = {}
         self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
-        self._answered_for = 0  # the photos that the answers are of, as `Workshop.photos` tells them apart
+        self._answered_for = 0  # the photos that the answers are of, as `WorkerProcess.photos` tells them apart
         self._bundles: dict[int, str] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # of the largest answer by run and kind of order, in bytes
         threading.Thread(target=self._work, name="orders", daemon=True).start()
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> TrafficBudget:
         """The store's budgets of bytes."""
         return self._books.traffic
 
@@ -67,13 +67,13 @@ class Orderbook:
         with self._change:
             self._change.wait_for(lambda: not self._held, seconds)
 
-    def take(self, line: Line, head: Head) -> None:
+    def take(self, line: FleetConnection, head: MessageHeader) -> None:
         """Put an order that has come on `line` at the end."""
         with self._change:
             self._held[head.message_id] = head
         self._queue.put(_Job(line, head, time.monotonic()))
 
-    def tell(self, line: Line, head: Head) -> None:
+    def tell(self, line: FleetConnection, head: MessageHeader) -> None:
         """Answer a probe at once: whether the message that it asks about is here."""
         try:
             message, size = self._fetched(line, head)
@@ -119,7 +119,7 @@ class Orderbook:
             parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
         job.line.send(parcel, lambda: not self._is_stale(job))
 
-    def _answered(self, job: _Job) -> Parcel:
+    def _answered(self, job: _Job) -> OutgoingMessage:
         """The answer to an order, written down and ready to be sent. Raises OSError if it cannot be written down."""
         try:
             message, size = self._fetched(job.line, job.head)
@@ -131,13 +131,13 @@ class Orderbook:
         self._books.sending(answer, parcel, message.content)
         return parcel
 
-    def _note_unreadable(self, head: Head, error: MessageError) -> None:
+    def _note_unreadable(self, head: MessageHeader, error: MessageError) -> None:
         try:
             self._books.unreadable(head, str(error))
         except OSError as full:  # nothing was done with it, and the thread goes on
             LOG.error("The audit log cannot be written (%s).", full.strerror)
 
-    def _fetched(self, line: Line, head: Head) -> tuple[Message, int]:
+    def _fetched(self, line: FleetConnection, head: MessageHeader) -> tuple[Message, int]:
         """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,
         or, of a message that is larger than it was announced, no more than there is room for.
         """
@@ -147,7 +147,7 @@ class Orderbook:
         finally:
             self.traffic.settle()
 
-    def _refused(self, job: _Job, refusal: StoreError) -> Parcel:
+    def _refused(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
         """The answer to a message that stays at the server, unconfirmed, as its app may still be handing it over."""
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.head.envelope is not None
@@ -157,7 +157,7 @@ class Orderbook:
         self._books.sending(answer, parcel, RecordDict())
         return parcel
 
-    def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, Parcel]:
+    def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, OutgoingMessage]:
         """The answer, or the refusal of one that is too large to be sent today: then the next one of this kind and run
         is refused before any work is done for it.
         """
@@ -210,7 +210,7 @@ class Orderbook:
         if self._answered_for != self._workshop.photos:
             self._answers.clear()
 
-    def _keep(self, head: Head, answer: RecordDict) -> None:
+    def _keep(self, head: MessageHeader, answer: RecordDict) -> None:
         """Remember what took work: an update or an evaluation."""
         self._forget_outdated()
         if header(answer).get("kind") in ("update", "evaluation"):

@@ -7,9 +7,9 @@ import httpx
 from flwr.app import MessageType
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import Narrator, RunOverError, UnknownStoreError
-from fedshelf.client.connection.fleet import LONGEST_RETRY, Line
-from fedshelf.client.session.order_queue import Orderbook
+from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
+from fedshelf.client.connection.fleet import LONGEST_RETRY, FleetConnection
+from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
 from fedshelf.common.protocol.probe import PROBE
 
@@ -22,7 +22,7 @@ FAIR = 5  # times what a poll takes: a server that has many stores answers slowl
 LOG = logging.getLogger("fedshelf.store")
 
 
-def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait: float) -> None:
+def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObserver, wait: float) -> None:
     """Take the messages of the server that the credentials are for, until KeyboardInterrupt.
 
     Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt
@@ -32,7 +32,7 @@ def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait:
     patience = time.monotonic() + wait
     while True:
         try:
-            with Line(credentials, narrator, patience, orders.traffic.take) as line:
+            with FleetConnection(credentials, narrator, patience, orders.traffic.take) as line:
                 patience = float("inf")
                 _listen(line, orders)
         except UnknownStoreError:
@@ -49,7 +49,7 @@ def serve(credentials: Credentials, orders: Orderbook, narrator: Narrator, wait:
             time.sleep(LONGEST_RETRY)
 
 
-def _listen(line: Line, orders: Orderbook) -> None:
+def _listen(line: FleetConnection, orders: OrderQueue) -> None:
     done, turn = time.monotonic(), 0.0  # when the last order was done; seconds that the server then took for another
     while True:
         began, is_busy = time.monotonic(), orders.is_busy
@@ -71,7 +71,7 @@ def _listen(line: Line, orders: Orderbook) -> None:
             time.sleep(min(max(0.1 * (time.monotonic() - done), FASTEST, FAIR * took), SLOWEST))
 
 
-def _take(line: Line, orders: Orderbook) -> list[str]:
+def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
     """Ask once for messages, and see to those that have come; their types."""
     kinds = []
     try:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Self
 
 from flwr.app import RecordDict
 
-from fedshelf.client.audit import FILE, AuditLog, Event, Note
-from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.audit import FILE, AuditLog, AuditNote, Event
+from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.policy.budgets import FILE as USAGE
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.policy.traffic_budget import Traffic
+from fedshelf.client.policy.traffic_budget import TrafficBudget
 from fedshelf.common.protocol.probe import header, is_calling_back
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _CALLING_BACK = "the model that a run delivers, or the offer of one; takes back 
 _TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
 
 
-class Books:
+class SessionRecorder:
     """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError.
 
     key:     of the store, which signs the audit log; None: it has none
@@ -43,8 +43,8 @@ class Books:
     """
 
     def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
-        self.traffic, self._log = Traffic(policy, Usage(home / USAGE)), AuditLog(home / FILE, key=key)
-        self._log.record(Note("policy", sha256=policy.sha256(), why="in force from here on"))
+        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE)), AuditLog(home / FILE, key=key)
+        self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:
         return self
@@ -56,34 +56,34 @@ class Books:
 
     def joined(self, server: str) -> None:
         """The line to the server is open."""
-        self._log.record(Note("joined", why=server))
+        self._log.record(AuditNote("joined", why=server))
 
     def left(self) -> None:
         """The line is closed."""
-        self._log.record(Note("left"))
+        self._log.record(AuditNote("left"))
 
     def photos_changed(self, how: str) -> None:
         """The photos are not those of the last order. Raises OSError."""
-        self._log.record(Note("photos", why=how))
+        self._log.record(AuditNote("photos", why=how))
 
-    def received(self, head: Head, content: RecordDict, size: int) -> None:
+    def received(self, head: MessageHeader, content: RecordDict, size: int) -> None:
         """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
         self._write("received", content, size, head.content_id, _CALLING_BACK if is_calling_back(content) else "")
 
-    def unreadable(self, head: Head, why: str) -> None:
+    def unreadable(self, head: MessageHeader, why: str) -> None:
         """Something has come that is no message. Raises OSError."""
-        self._log.record(Note("received", "unreadable", sha256=head.content_id, why=why))
+        self._log.record(AuditNote("received", "unreadable", sha256=head.content_id, why=why))
 
     def refused(self, order: RecordDict, why: str) -> None:
         """An order will not be carried out. Raises OSError."""
         told = header(order)
-        self._log.record(Note("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
+        self._log.record(AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
 
-    def not_fetched(self, head: Head, why: str) -> None:
+    def not_fetched(self, head: MessageHeader, why: str) -> None:
         """A message was announced, and stays at the server. Raises OSError."""
-        self._log.record(Note("refused", head.type, size=head.size, sha256=head.content_id, why=why))
+        self._log.record(AuditNote("refused", head.type, size=head.size, sha256=head.content_id, why=why))
 
-    def sending(self, content: RecordDict, parcel: Parcel, order: RecordDict) -> None:
+    def sending(self, content: RecordDict, parcel: OutgoingMessage, order: RecordDict) -> None:
         """An answer to `order` is about to leave. Raises OSError: then it must not."""
         why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
         self._write("sent", content, parcel.size, parcel.content_id, why)
@@ -93,7 +93,7 @@ class Books:
         told = header(content)
         kind = str(told.get("kind", ""))
         why = why or _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
-        self._log.record(Note(event, kind, _run(told), _round(told), size, sha256, why))
+        self._log.record(AuditNote(event, kind, _run(told), _round(told), size, sha256, why))
 
 
 def _run(told: dict[str, str | int]) -> str:

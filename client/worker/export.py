@@ -32,7 +32,7 @@ TOLERANCE = 1e-4  # of scores, relative: adding to the bias and adding to the sc
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedModel:
     """A model that was written. told: how it differs from the chain's, in sentences"""
 
     path: Path
@@ -51,7 +51,7 @@ class Owned:
     added: Tensor | None
 
 
-def export_own(model: Path, name: str, out: Path) -> Exported:
+def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     """Write the store's own `model.safetensors` and `model.json` into `out`.
 
     model: a run's directory or model.safetensors, model.json beside it
@@ -70,7 +70,7 @@ def export_own(model: Path, name: str, out: Path) -> Exported:
     redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
     write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
     write_atomic(path, lambda file: file.write(content))  # last: until it is there, the command may be given again
-    return Exported(path, _told(described["provenance"], owned))
+    return ExportedModel(path, _told(described["provenance"], owned))
 
 
 def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owned:

@@ -21,7 +21,7 @@ from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.training import error_feedback
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
-from fedshelf.common.training.fit import Network, Task, fit
+from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -61,7 +61,7 @@ class Trainer:
         strategy = strategies.build(config.strategy, network.layout)
         places = personalization.spans(network.layout, strategy.personal())
         start = personalization.own_model(order.params, state, places)
-        task = Task(config, strategy, store, order.round, start, order.extras, state)
+        task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
         room = network.at_once
         fitted = fit(network, self._on_device(images), task)
         if network.at_once != room:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedshelf.common.classes.spelling import normal
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.system.csv_text import Line, read_lines
+from fedshelf.common.system.csv_text import TextLine, read_lines
 from fedshelf.common.system.files import write_text
 
 FILE = "class-names.csv"  # in a run's directory, in the form that `read` takes
@@ -106,7 +106,7 @@ def called(names: ProductNames, label: str) -> str:
     return names.get(_composed(label), label)
 
 
-def _pairs(path: Path) -> list[Line]:
+def _pairs(path: Path) -> list[TextLine]:
     """Its lines of two cells, without the first one if that only names the columns. Raises ConfigError, DataError."""
     lines, _ = read_lines(path)
     for number, cells in lines:

@@ -110,7 +110,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedTemperature:
     """A temperature, and the interval that holds the right one with a probability of 95%."""
 
     temperature: float
@@ -118,7 +118,7 @@ class Fitted:
     high: float
 
 
-def fit(counted: Reliability) -> Fitted | None:
+def fit(counted: Reliability) -> FittedTemperature | None:
     """The likeliest temperature after images counted over GRID, with a normal prior on its logarithm:
 
         argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
@@ -144,4 +144,4 @@ def fit(counted: Reliability) -> Fitted | None:
         return None
     found = float(logarithms[best]) + step * (before - after) / (2 * bend)  # within half a step of the lowest
     reach = _QUANTILE * step / math.sqrt(bend)
-    return Fitted(math.exp(found), math.exp(found - reach), math.exp(found + reach))
+    return FittedTemperature(math.exp(found), math.exp(found - reach), math.exp(found + reach))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.models.source import Source
+from fedshelf.common.models.source import ModelInfo
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import derive
 
@@ -111,10 +111,10 @@ def set_training(module: "nn.Module", mode: bool) -> None:
     head.set_training(module, mode)
 
 
-def _find(name: str) -> Source:
+def _find(name: str) -> ModelInfo:
     if name in OURS:
         address, least_size = OURS[name]
-        return Source(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
+        return ModelInfo(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
     from fedshelf.common.models import torchvision_zoo
 
     known = torchvision_zoo.names()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelInfo:
     """Where a network comes from, and the images it is made for.
 
     build:      (classes, image side in pixels, channels) -> module

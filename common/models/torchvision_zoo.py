@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.models.source import Source
+from fedshelf.common.models.source import ModelInfo
 from fedshelf.common.models.weights import modern_name
 from fedshelf.common.system.files import cache_directory
 
@@ -30,11 +30,11 @@ def names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def find(name: str) -> Source:
+def find(name: str) -> ModelInfo:
     """What torchvision documents of a model in `names()`."""
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preset = weights.transforms()
-    return Source(
+    return ModelInfo(
         build=partial(_build, name),
         usual_size=preset.crop_size[0],
         least_size=min(weights.meta["min_size"]),

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).with_name("conv_pool.c")
 
 
 @dataclass(frozen=True)
-class Geometry:
+class PoolGeometry:
     """channels in and out, kernel and zero padding and image side in pixels, and whether ReLU follows."""
 
     inputs: int
@@ -41,14 +41,14 @@ class ConvPool(nn.Module):
     float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in channels-last memory order.
     """
 
-    def __init__(self, convolution: nn.Conv2d, geometry: Geometry, kernels: ctypes.CDLL) -> None:
+    def __init__(self, convolution: nn.Conv2d, geometry: PoolGeometry, kernels: ctypes.CDLL) -> None:
         super().__init__()
         self.convolution, self._geometry, self._kernels = convolution, geometry, kernels
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         bias = self.convolution.bias
-        result: Tensor = _Operation.apply(images, self.convolution.weight, bias, self._geometry, self._kernels)
+        result: Tensor = _ConvPoolOperation.apply(images, self.convolution.weight, bias, self._geometry, self._kernels)
         return result
 
 
@@ -59,7 +59,7 @@ def conv_pool(convolution: nn.Conv2d, side: int, *, relu: bool) -> ConvPool | No
     if not _is_plain(convolution):
         return None
     shape = (convolution.in_channels, convolution.out_channels, convolution.kernel_size[0], int(convolution.padding[0]))
-    geometry = Geometry(*shape, side, relu)
+    geometry = PoolGeometry(*shape, side, relu)
     kernels = _kernels(geometry) if geometry.pooled > 0 else None
     return ConvPool(convolution, geometry, kernels) if kernels is not None else None
 
@@ -74,7 +74,7 @@ def _is_plain(layer: nn.Conv2d) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _kernels(geometry: Geometry) -> ctypes.CDLL | None:
+def _kernels(geometry: PoolGeometry) -> ctypes.CDLL | None:
     constants = {
         "IC": geometry.inputs,
         "OC": geometry.outputs,
@@ -89,12 +89,12 @@ def _kernels(geometry: Geometry) -> ctypes.CDLL | None:
     return kernels
 
 
-class _Operation(torch.autograd.Function):
+class _ConvPoolOperation(torch.autograd.Function):
     """Calls the compiled functions on the tensors' memory."""
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, kernels: ctypes.CDLL
+        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: PoolGeometry, kernels: ctypes.CDLL
     ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         shape = (len(images), geometry.pooled, geometry.pooled, geometry.outputs)

@@ -27,7 +27,7 @@ class GroupNorm(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         norm = self.norm
-        result: Tensor = _Operation.apply(images, norm.weight, norm.bias, norm.eps, self._kernels)
+        result: Tensor = _GroupNormOperation.apply(images, norm.weight, norm.bias, norm.eps, self._kernels)
         return result
 
 
@@ -46,7 +46,7 @@ def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL
     return library(SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)})
 
 
-class _Operation(torch.autograd.Function):
+class _GroupNormOperation(torch.autograd.Function):
     """Calls the compiled functions on the tensors' memory."""
 
     @staticmethod

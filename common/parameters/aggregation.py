@@ -10,7 +10,7 @@ BLOCK = 16_384  # coordinates combined at a time
 SPANS = 2**22  # coordinates of all vectors together that are read from disk at a time
 
 
-class Rows:
+class VectorSequence:
     """Vectors [P] of one length, looked at one after the other or piece by piece: those of a list.
 
     Others may lie on disk: whoever lets one go before asking for the next has one of them in memory.
@@ -42,7 +42,7 @@ class RowShares:
     shares: Tensor
 
 
-def weighted_mean(vectors: Rows, weights: Sequence[float], rows: RowShares | None = None) -> Tensor:
+def weighted_mean(vectors: VectorSequence, weights: Sequence[float], rows: RowShares | None = None) -> Tensor:
     """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each asked for once."""
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
@@ -80,7 +80,7 @@ class _RowSums:
             vector[span] = total.flatten()
 
 
-def by_blocks(vectors: Rows, rule: Callable[[Tensor], Tensor]) -> Tensor:
+def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
     """`rule` applied to all coordinates, some at a time: it maps [n, b] to [b], and may change what it gets.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
@@ -94,7 +94,7 @@ def by_blocks(vectors: Rows, rule: Callable[[Tensor], Tensor]) -> Tensor:
     return combined
 
 
-def blocks(vectors: Rows) -> Iterator[tuple[Tensor, ...]]:
+def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
     """The same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
     On a CPU b is BLOCK, which its cache holds. On other devices, where each operation costs its start, and for vectors

@@ -6,7 +6,7 @@ from torch import Tensor
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics import calibration
 from fedshelf.common.metrics.calibration import BINS, Reliability
-from fedshelf.common.protocol.records import Reader
+from fedshelf.common.protocol.records import RecordReader
 
 _TEMPERATURES = "temperatures"
 _MOST_IMAGES = 2**31  # of one confidence: sums of such counts do not overflow
@@ -17,7 +17,7 @@ def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
     return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
 
 
-def temperatures(reader: Reader, prefix: str = "") -> tuple[float, ...]:
+def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
     """Inverse of `asked`. Raises MessageError for what no honest server asks for."""
     if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
         return ()
@@ -39,7 +39,7 @@ def told(reliability: Reliability | None) -> dict[str, Tensor]:
     return asked(reliability.temperatures) | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def read(reader: Reader, prefix: str) -> Reliability | None:
+def read(reader: RecordReader, prefix: str) -> Reliability | None:
     """Inverse of `told`. Raises MessageError for what are no such counts."""
     if not (at := temperatures(reader, prefix)):
         return None

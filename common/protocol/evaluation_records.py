@@ -7,7 +7,7 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol import calibration_records
 from fedshelf.common.protocol.messages import Evaluation
-from fedshelf.common.protocol.records import Reader, Value
+from fedshelf.common.protocol.records import RecordReader, Value
 
 _ADJUSTED = "adjusted."  # before the names of what the adjusted scores gave
 _MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
@@ -22,7 +22,7 @@ def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
     return {"store": evaluation.store, "round": evaluation.round, **fields}, tensors
 
 
-def read(store: str, reader: Reader) -> Evaluation:
+def read(store: str, reader: RecordReader) -> Evaluation:
     """Inverse of `told`, for an evaluation of `store`. Raises MessageError for what are no such counts."""
     adjusted = _read(reader, _ADJUSTED) if reader.has_tensor(f"{_ADJUSTED}confusion") else None
     return Evaluation(store, reader.count("round"), _read(reader, ""), adjusted)
@@ -39,7 +39,7 @@ def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tens
     return {f"{prefix}{name}": value for name, value in fields.items()}, named
 
 
-def _read(reader: Reader, prefix: str) -> Counts:
+def _read(reader: RecordReader, prefix: str) -> Counts:
     confusion = reader.tensor(f"{prefix}confusion", torch.int64, ndim=2).numpy()
     if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
         raise MessageError(f"Tensor '{prefix}confusion' of shape {confusion.shape} is not a square of counts.")

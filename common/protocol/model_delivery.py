@@ -13,7 +13,7 @@ from torch import Tensor
 from fedshelf.common.errors import MessageError
 from fedshelf.common.names import check_run_id, is_run_name
 from fedshelf.common.protocol.probe import RECALLED
-from fedshelf.common.protocol.records import Reader, Value
+from fedshelf.common.protocol.records import RecordReader, Value
 
 LONGEST_DESCRIPTION = 4 * 2**20  # bytes of a model.json: 10,000 classes with long names have 2 MB each way
 MOST_RECALLED = 100
@@ -63,7 +63,7 @@ def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tenso
     return header, tensors | ({} if order.content is None else {_CONTENT: _packed(order.content)})
 
 
-def read_order(reader: Reader) -> DeliverOrder:
+def read_order(reader: RecordReader) -> DeliverOrder:
     """Inverse of `order_fields`. Raises MessageError."""
     run_id, run = reader.parsed("run_id", check_run_id), reader.text("run")
     if not is_run_name(run):
@@ -83,7 +83,7 @@ def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
     return {"store": receipt.store, "run_id": receipt.run_id, "sha256": receipt.sha256, "state": state}
 
 
-def read_receipt(store: str, reader: Reader) -> ModelReceipt:
+def read_receipt(store: str, reader: RecordReader) -> ModelReceipt:
     """Inverse of `receipt_fields`, whose store has been read. Raises MessageError."""
     run_id, sha256 = reader.parsed("run_id", check_run_id), reader.parsed("sha256", _sha256)
     return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
@@ -93,7 +93,7 @@ def _packed(content: bytes) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
 
 
-def _unpacked(reader: Reader, name: str) -> bytes:
+def _unpacked(reader: RecordReader, name: str) -> bytes:
     return reader.tensor(name, torch.uint8, ndim=1).numpy().tobytes()
 
 

@@ -40,7 +40,7 @@ def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDi
     return RecordDict({HEADER: ConfigRecord(dict(header)), ARRAYS: ArrayRecord({TENSORS: array})})
 
 
-class Reader:
+class RecordReader:
     """The fields and tensors of one message, each taken once and checked; `close` refuses what is left."""
 
     def __init__(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:

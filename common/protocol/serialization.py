@@ -1,7 +1,7 @@
 """Orders and results as Flower records, and back. No other module knows a record's keys.
 
 Orders are self-contained, except that frozen parameters travel as their SHA-256 alone; a store that
-lacks them answers `NeedsFrozen` and gets its order again with them.
+lacks them answers `FrozenWeightsMissing` and gets its order again with them.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ from fedshelf.common.protocol.model_delivery import (
     read_receipt,
     receipt_fields,
 )
-from fedshelf.common.protocol.records import Reader, Value, pack
+from fedshelf.common.protocol.records import RecordReader, Value, pack
 
 FORMAT = 7  # raised whenever a field or a tensor changes its meaning
 _EXTRA, _PACKED = "extra.", "packed."
@@ -71,7 +71,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class NeedsFrozen:
+class FrozenWeightsMissing:
     """A store's answer to an order whose frozen parameters it lacks."""
 
     store: str
@@ -79,7 +79,7 @@ class NeedsFrozen:
 
 
 Order = TrainOrder | EvaluateOrder | Query | Notice | DeliverOrder
-Result = Update | Evaluation | Failure | StoreInfo | NeedsFrozen | ModelReceipt
+Result = Update | Evaluation | Failure | StoreInfo | FrozenWeightsMissing | ModelReceipt
 
 
 class FrozenStore(Protocol):
@@ -161,7 +161,7 @@ def encode_result(result: Result) -> RecordDict:
         case Failure():
             header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
             return _pack("failure", header)
-        case NeedsFrozen():
+        case FrozenWeightsMissing():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case ModelReceipt():
             return _pack("receipt", dict(receipt_fields(result)))
@@ -189,7 +189,7 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "failure":
             result = _failure(store, reader)
         case "needs-frozen":
-            result = NeedsFrozen(store, reader.text("sha256"))
+            result = FrozenWeightsMissing(store, reader.text("sha256"))
         case "receipt":
             result = read_receipt(store, reader)
         case "info":
@@ -211,8 +211,8 @@ def _pack(kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None
     return pack({"format": FORMAT, "kind": kind, **header}, tensors or {})
 
 
-def _open(content: RecordDict) -> Reader:
-    reader = Reader.open(content)
+def _open(content: RecordDict) -> RecordReader:
+    reader = RecordReader.open(content)
     if (number := reader.count("format")) != FORMAT:
         raise MessageError(f"Got a message of format {number}, expected {FORMAT}; install one version on both sides.")
     return reader
@@ -222,7 +222,7 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
-def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
+def _common(reader: RecordReader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
     """What orders to train and to evaluate have in common: plan, round, parameters."""
     run_id, config = _run(reader)
     spec, number = reader.parsed("spec", received_spec), reader.count("round")
@@ -230,11 +230,11 @@ def _common(reader: Reader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
     return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
 
 
-def _run(reader: Reader) -> tuple[str, RunConfig]:
+def _run(reader: RecordReader) -> tuple[str, RunConfig]:
     return reader.parsed("run_id", check_run_id), reader.parsed("config", RunConfig.model_validate_json)
 
 
-def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None) -> Update:
+def _update(store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None) -> Update:
     number, examples = reader.count("round"), reader.count("num_examples")
     loss, seconds, steps = reader.number("loss"), reader.number("seconds"), reader.count("steps")
     codec = compression.build(order.plan.config.messages) if order else None
@@ -247,14 +247,14 @@ def _update(store: str, reader: Reader, order: TrainOrder | EvaluateOrder | None
     return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps)
 
 
-def _failure(store: str, reader: Reader) -> Failure:
+def _failure(store: str, reader: RecordReader) -> Failure:
     code, detail, rest = reader.choice("code", get_args(FailureCode)), reader.text("detail"), reader.count("rest")
     if detail and not DETAIL.fullmatch(detail):
         raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
     return failure(store, code, detail, min(rest, LONGEST_REST))
 
 
-def _frozen(reader: Reader, kept: FrozenStore) -> Tensor | None:
+def _frozen(reader: RecordReader, kept: FrozenStore) -> Tensor | None:
     sha256 = reader.text("frozen_sha256")
     if reader.has_tensor("frozen"):
         vector = reader.tensor("frozen", torch.float32, ndim=1)

@@ -21,7 +21,7 @@ from fedshelf.common.strategies.algorithms.median import Median
 from fedshelf.common.strategies.algorithms.multi_krum import MultiKrum
 from fedshelf.common.strategies.algorithms.scaffold import Scaffold
 from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
-from fedshelf.common.strategies.shared.base import LocalRun, Strategy
+from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
 from fedshelf.common.suggest import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -92,4 +92,4 @@ def check_compression(config: RunConfig) -> None:
         )
 
 
-__all__ = ["STRATEGIES", "LocalRun", "Strategy", "build", "check"]
+__all__ = ["STRATEGIES", "LocalTrainingSummary", "Strategy", "build", "check"]

@@ -16,14 +16,14 @@ _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-
 _FALLBACK = "cp1252"  # what Excel writes as "CSV" on a western Windows
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """A line that holds something; `number` counts from 1, as an editor shows it."""
 
     number: int
     cells: tuple[str, ...]
 
 
-def read_lines(path: Path) -> tuple[list[Line], str]:
+def read_lines(path: Path) -> tuple[list[TextLine], str]:
     """The lines of a CSV file, without blank ones and the comments above the first; and a note, if one is due.
 
     Raises DataError if it cannot be read.
@@ -34,7 +34,7 @@ def read_lines(path: Path) -> tuple[list[Line], str]:
     if told:
         text = text[told.end() :]
     lines = _without_comments(_lines(path, text, told[1] if told else _delimiter(path, text)))
-    return [Line(line.number + skipped, line.cells) for line in lines], note
+    return [TextLine(line.number + skipped, line.cells) for line in lines], note
 
 
 def _decoded(path: Path) -> tuple[str, str]:
@@ -82,7 +82,7 @@ def _delimiter(path: Path, text: str) -> str:
     return max(_DELIMITERS, key=lambda each: sum(count >= 2 for count in cells[each]))
 
 
-def _first(path: Path, text: str, delimiter: str) -> list[Line]:
+def _first(path: Path, text: str, delimiter: str) -> list[TextLine]:
     return _without_comments(_lines(path, text, delimiter, _LOOKED_AT))
 
 
@@ -95,14 +95,14 @@ def _names_a_file(path: Path, text: str, delimiter: str) -> bool:
         return False
 
 
-def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> Iterator[Line]:
+def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> Iterator[TextLine]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     found = 0
     try:
         for row in reader:
             cells = tuple(cell.strip() for cell in row)
             if any(cells):
-                yield Line(reader.line_num, cells)
+                yield TextLine(reader.line_num, cells)
                 found += 1
             if found == most:
                 return
@@ -110,9 +110,9 @@ def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> It
         raise DataError(f"Cannot read {path} as a CSV file: line {reader.line_num}: {error}.") from error
 
 
-def _without_comments(lines: Iterator[Line]) -> list[Line]:
+def _without_comments(lines: Iterator[TextLine]) -> list[TextLine]:
     """The lines but for those above the first of several cells that begin with a #."""
-    found: list[Line] = []
+    found: list[TextLine] = []
     for line in lines:
         if found or not (line.cells[0].startswith("#") and len(_trimmed(line.cells)) == 1):
             found.append(line)

@@ -21,7 +21,7 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.native.fuse import fuse
 from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
 from fedshelf.common.seeding import derive, rng
-from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.shared.class_skew import offsets
 from fedshelf.common.system.device import compute_exactly
 from fedshelf.common.training.loss import Descent, batches, regularise
@@ -79,7 +79,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Task:
+class LocalTrainingTask:
     """One store's local training: what is asked, by which rules, under which address.
 
     start:  float32 [P], the global model
@@ -97,7 +97,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class LocalTrainingResult:
     """What came out of a local training.
 
     params: float32 [P] on the CPU, a copy
@@ -113,7 +113,7 @@ class Fitted:
     state: Tensors
 
 
-def fit(network: Network, images: Images, task: Task) -> Fitted:
+def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrainingResult:
     """Train `network` on a store's `images` from `task.start` and return what it became.
 
     Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
@@ -147,10 +147,10 @@ def fit(network: Network, images: Images, task: Task) -> Fitted:
         optimizer.step(network.weights, gradient, lr)
         loss_sum += loss * len(positions)
         steps, seen = steps + 1, seen + len(positions)
-    run = LocalRun(start, network.weights, steps, lr, len(images), config.momentum)
+    run = LocalTrainingSummary(start, network.weights, steps, lr, len(images), config.momentum)
     extras, state = strategy.end(run, local, kept)
     vector = network.vector.detach().to("cpu", copy=True)
-    return Fitted(vector, float(loss_sum) / seen, len(images), steps, extras, state)
+    return LocalTrainingResult(vector, float(loss_sum) / seen, len(images), steps, extras, state)
 
 
 def _batches(

@@ -10,30 +10,32 @@ from cryptography.exceptions import InvalidSignature
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import check_private
-from fedshelf.server.check.finding import Finding
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.credentials.authority import AUTHORITY_SOON, load_key
-from fedshelf.server.credentials.stores import State
+from fedshelf.server.credentials.stores import EnrolmentState
 
 
-def credentials(subject: Subject) -> Iterator[Finding]:
+def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The directory, whose permissions have been looked at when it was loaded, and the kits beside it."""
     chain = subject.chain
     states = [entry.state for entry in chain.stores.stores().values()]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in State if state in states) or "none"
+    counted = ", ".join(f"{states.count(state)} {state}" for state in EnrolmentState if state in states) or "none"
     if not os.access(chain.directory, os.W_OK):
         told = f"This user may not write to {chain.directory}: no store could be enrolled, and no certificate renewed."
-        yield Finding("fail", "credentials", told)
+        yield CheckFinding("fail", "credentials", told)
     else:
-        yield Finding("ok", "credentials", f"{chain.directory} is whole, and this user's alone. Stores: {counted}.")
+        yield CheckFinding(
+            "ok", "credentials", f"{chain.directory} is whole, and this user's alone. Stores: {counted}."
+        )
     for kit in sorted((chain.directory.parent / "kits").glob("*.kit")):
         try:
             check_private(kit)
         except ConfigError as error:
-            yield Finding("warn", "kits", str(error))
+            yield CheckFinding("warn", "kits", str(error))
 
 
-def certificates(subject: Subject) -> Iterator[Finding]:
+def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The authority's certificate and the server's: signature, key, dates, names."""
     directory = subject.chain.directory
     authority, server = (
@@ -43,54 +45,56 @@ def certificates(subject: Subject) -> Iterator[Finding]:
     try:
         server.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
-        yield Finding("fail", "certificate", "server.crt is not of this chain's authority; restore the credentials.")
+        yield CheckFinding(
+            "fail", "certificate", "server.crt is not of this chain's authority; restore the credentials."
+        )
         return
     if server.public_key() != load_key((directory / "server.key").read_text(encoding="utf-8")).public_key():
-        yield Finding("fail", "certificate", "server.key is not the key of server.crt; restore the credentials.")
+        yield CheckFinding("fail", "certificate", "server.key is not the key of server.crt; restore the credentials.")
         return
     yield _server(server)
 
 
-def names(subject: Subject) -> Iterator[Finding]:
+def names(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The names by which stores call: are they in the certificate, and does each lead anywhere?"""
     server = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes())
     told = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     good = {*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))}
     for host in dict.fromkeys(endpoint.host for endpoint in subject.chain.endpoints):
         if host not in good:
-            yield Finding(
+            yield CheckFinding(
                 "fail", "name", f"Kits name {host}, which the certificate is not for; restore the credentials."
             )
             continue
         try:
             found = sorted({str(each[4][0]) for each in socket.getaddrinfo(host, subject.address.port)})
         except OSError as error:
-            yield Finding("warn", "name", f"{host}, which kits name, is not known on this machine: {error}.")
+            yield CheckFinding("warn", "name", f"{host}, which kits name, is not known on this machine: {error}.")
             continue
-        yield Finding("ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it.")
+        yield CheckFinding("ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it.")
 
 
-def _authority(authority: x509.Certificate) -> Finding:
+def _authority(authority: x509.Certificate) -> CheckFinding:
     now, end = datetime.now(UTC), authority.not_valid_after_utc
     if now > end:
         told = f"The authority ended on {end:%Y-%m-%d}: make a new chain, and give every store its new kit."
-        return Finding("fail", "authority", told)
+        return CheckFinding("fail", "authority", told)
     if now < authority.not_valid_before_utc:
         told = (
             f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
         )
-        return Finding("fail", "authority", told)
+        return CheckFinding("fail", "authority", told)
     if end - now < AUTHORITY_SOON:
         told = f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every store its new kit."
-        return Finding("warn", "authority", told)
-    return Finding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
+        return CheckFinding("warn", "authority", told)
+    return CheckFinding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
 
 
-def _server(server: x509.Certificate) -> Finding:
+def _server(server: x509.Certificate) -> CheckFinding:
     now, end = datetime.now(UTC), server.not_valid_after_utc
     if now < server.not_valid_before_utc:
         told = f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
-        return Finding("fail", "certificate", told)
+        return CheckFinding("fail", "certificate", told)
     if now > end:
-        return Finding("warn", "certificate", f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.")
-    return Finding("ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself.")
+        return CheckFinding("warn", "certificate", f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.")
+    return CheckFinding("ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself.")

@@ -10,8 +10,8 @@ from fedshelf.common.config import STORES_OWN, resolve
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import plain
 from fedshelf.server.check.examine import examine, exit_code
-from fedshelf.server.check.finding import Finding
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.operations.entrance import entrance
 
 _LONGEST = 2000  # characters of a line: names of many classes are told in full
@@ -34,21 +34,21 @@ def check_server(
     from fedshelf.server.training.resume_model import adopt  # loads torch
 
     config = resolve({"data.dataset": STORES_OWN}, adopt(dict(settings)))
-    found: list[Finding] = []
+    found: list[CheckFinding] = []
     try:
         where, chain = entrance(credentials, *address, insecure=False)
         assert chain is not None
     except ConfigError as error:
-        found.append(_told(Finding("fail", "credentials", str(error)), silently=as_json))
+        found.append(_told(CheckFinding("fail", "credentials", str(error)), silently=as_json))
     else:
-        subject = Subject(chain, where, live_port, Path(config.run.out or "runs"), config)
+        subject = CheckSubject(chain, where, live_port, Path(config.run.out or "runs"), config)
         found += [_told(finding, silently=as_json) for finding in examine(subject)]
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2))
     return exit_code(found)
 
 
-def _told(finding: Finding, *, silently: bool) -> Finding:
+def _told(finding: CheckFinding, *, silently: bool) -> CheckFinding:
     if not silently:
         print(f"{finding.verdict:4}  {finding.about}: {plain(finding.told, _LONGEST)}", flush=True)
     return finding

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fedshelf.common.errors import FedshelfError, RunError
 from fedshelf.server.check.certificates import certificates, credentials, names
-from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.machine import clock, disk
 from fedshelf.server.check.ports import ports
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.check.training import flower, test_photos
 
-CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
+CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
     "credentials": credentials,
     "clock": clock,
     "certificate": certificates,
@@ -22,15 +22,15 @@ CHECKS: dict[str, Callable[[Subject], Iterable[Finding]]] = {
 }
 
 
-def examine(subject: Subject) -> Iterator[Finding]:
+def examine(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Yield what each check finds, as soon as it is known; one that cannot be made has failed, and says why."""
     for about, check in CHECKS.items():
         try:
             yield from check(subject)
         except (FedshelfError, OSError, ValueError) as error:
-            yield Finding("fail", about, " ".join(str(error).split()))
+            yield CheckFinding("fail", about, " ".join(str(error).split()))
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
+def exit_code(findings: Iterable[CheckFinding]) -> int:
     """Return 0 unless something failed."""
     return RunError.exit_code if any(finding.verdict == "fail" for finding in findings) else 0

@@ -7,7 +7,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """A line of the check.
 
     verdict: warn: the server can start, but a person should know; fail: it cannot, or no store could join

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fedshelf.server.check.finding import Finding
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.formatting import size
 
 _STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
@@ -20,7 +20,7 @@ _OTHERS = 100 * 2**20  # bytes for history, report, pictures and logs
 _NUMBER = 4  # bytes of a float32
 
 
-def disk(subject: Subject) -> Iterator[Finding]:
+def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Room for checkpoints, for a round's updates, and for the report."""
     from fedshelf.common.models.spec import STORE_CHANNELS
     from fedshelf.server.training.setup import prepare, settle  # loads torch
@@ -35,29 +35,29 @@ def disk(subject: Subject) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free
     told = f"{size(free)} free at {place}; {config.model.name} and {stores} stores need some {size(needed)}."
     if not os.access(place, os.W_OK | os.X_OK):
-        yield Finding("fail", "disk", f"This user may not write to {place}, where the run is to be.")
+        yield CheckFinding("fail", "disk", f"This user may not write to {place}, where the run is to be.")
     elif free < needed:
-        yield Finding("fail", "disk", f"{told} Make room, or choose another --out.")
+        yield CheckFinding("fail", "disk", f"{told} Make room, or choose another --out.")
     elif free < 2 * needed:
-        yield Finding("warn", "disk", f"{told} Make room: the machine writes other things, too.")
+        yield CheckFinding("warn", "disk", f"{told} Make room: the machine writes other things, too.")
     else:
-        yield Finding("ok", "disk", told)
+        yield CheckFinding("ok", "disk", told)
 
 
-def clock(subject: Subject) -> Iterator[Finding]:
+def clock(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The time, which stores compare with theirs, and whether it is kept in step."""
     now = datetime.now(UTC)
     made = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes()).not_valid_before_utc
     installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
     told = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}"
     if now < max(made, installed):
-        yield Finding("fail", "clock", f"It says {told}, which is before what is installed here was made: set it.")
+        yield CheckFinding("fail", "clock", f"It says {told}, which is before what is installed here was made: set it.")
     elif (is_synchronised := _is_synchronised()) is None:
-        yield Finding("ok", "clock", f"It says {told}; whether it is kept in step cannot be told here.")
+        yield CheckFinding("ok", "clock", f"It says {told}; whether it is kept in step cannot be told here.")
     elif is_synchronised:
-        yield Finding("ok", "clock", f"It says {told}, and is kept in step (NTP).")
+        yield CheckFinding("ok", "clock", f"It says {told}, and is kept in step (NTP).")
     else:
-        yield Finding("warn", "clock", f"It says {told}, but nothing keeps it in step: timedatectl set-ntp true")
+        yield CheckFinding("warn", "clock", f"It says {told}, but nothing keeps it in step: timedatectl set-ntp true")
 
 
 def _is_synchronised() -> bool | None:

@@ -5,29 +5,29 @@ from pathlib import Path
 
 from fedshelf.common.errors import NetworkError
 from fedshelf.server.addresses import LOOPBACK, Address, check_free
-from fedshelf.server.check.finding import Finding
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.launcher.page_port import FIRST
 from fedshelf.server.launcher.running_launchers import user_name
 
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
-def ports(subject: Subject) -> Iterator[Finding]:
+def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The port of the stores, and the page's."""
     if trouble := _trouble(subject.address):
-        yield Finding("fail", "port", trouble)
+        yield CheckFinding("fail", "port", trouble)
     else:
-        yield Finding("ok", "port", f"{subject.address} is free for the stores.")
+        yield CheckFinding("ok", "port", f"{subject.address} is free for the stores.")
     page = Address(LOOPBACK, FIRST if subject.live_port is None else subject.live_port)
     if not page.port:
         return
     if not (trouble := _trouble(page)):
-        yield Finding("ok", "page", f"{page} is free for the live page.")
+        yield CheckFinding("ok", "page", f"{page} is free for the live page.")
     elif subject.live_port is None:
-        yield Finding("warn", "page", f"{trouble} Or leave it: the live page takes the next port that is free.")
+        yield CheckFinding("warn", "page", f"{trouble} Or leave it: the live page takes the next port that is free.")
     else:
-        yield Finding("fail", "page", trouble)
+        yield CheckFinding("fail", "page", trouble)
 
 
 def holder(port: int) -> str:

@@ -9,7 +9,7 @@ from fedshelf.server.credentials.chain import Chain
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckSubject:
     """The server that somebody wants to start.
 
     chain:     its credentials

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
-from fedshelf.server.check.finding import Finding
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.subject import CheckSubject
 
 
-def test_photos(subject: Subject) -> Iterator[Finding]:
+def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
     """The test photos, if there are to be any, are read as a run reads them. Raises DataError."""
     if not subject.config.evaluation.test_data:
-        yield Finding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
+        yield CheckFinding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
         return
     from fedshelf.common.images.folder.left_out import listed
     from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel  # loads torch
@@ -32,12 +32,12 @@ def test_photos(subject: Subject) -> Iterator[Finding]:
     if config.data.classes:
         relabel(folder, config.data.classes, merge=config.data.merge_spellings)
     if folder.left_out:
-        yield Finding("warn", "test data", f"{told} Left out {listed(folder.left_out)}.")
+        yield CheckFinding("warn", "test data", f"{told} Left out {listed(folder.left_out)}.")
     else:
-        yield Finding("ok", "test data", told)
+        yield CheckFinding("ok", "test data", told)
 
 
-def flower(subject: Subject) -> Iterator[Finding]:
+def flower(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Flower's processes start with these credentials, and answer behind the door. Raises NetworkError.
 
     On another port of this machine alone, so that no store takes it for the server.
@@ -49,4 +49,4 @@ def flower(subject: Subject) -> Iterator[Finding]:
         FlowerServer(Path(place) / "flower", Address(LOOPBACK, free_port()), subject.chain),
     ):
         pass
-    yield Finding("ok", "flower", "Its SuperLink starts, and answers through the door.")
+    yield CheckFinding("ok", "flower", "Its SuperLink starts, and answers through the door.")

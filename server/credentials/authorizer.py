@@ -28,24 +28,24 @@ from fedshelf.server.credentials.proofs import (
     seconds_behind,
     verify,
 )
-from fedshelf.server.credentials.rejection_log import RefusalLog, Tries
+from fedshelf.server.credentials.rejection_log import RejectionLog, Tries
 from fedshelf.server.credentials.sessions import Sessions
-from fedshelf.server.credentials.stores import Entry, NotAdmittedError, State
-from fedshelf.server.ipc.file_watcher import Watched
+from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError, StoreEntry
+from fedshelf.server.ipc.file_watcher import WatchedFile
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
 SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says
 
 
-class Guard:
+class Authorizer:
     """Decides for the stores of one chain."""
 
     def __init__(self, chain: Chain) -> None:
-        self.chain, self._watched = chain, Watched(chain.stores.path)
+        self.chain, self._watched = chain, WatchedFile(chain.stores.path)
         self._sessions = Sessions(chain.sessions)
-        self._moved, self._addresses = Watched(chain.address_list), _text(chain.address_list)
+        self._moved, self._addresses = WatchedFile(chain.address_list), _text(chain.address_list)
         self._entries, self._stores = self._read()
-        self.log, self._tries = RefusalLog(), Tries()
+        self.log, self._tries = RejectionLog(), Tries()
 
     def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
         """Why a request from `address` with these headers may not pass, or None if it may.
@@ -164,7 +164,7 @@ class Guard:
             asked = Asking.model_validate_json(body)
             entry = self._entry(asked.store)
             if entry and has_kit(asked, self.chain.name, entry):
-                if entry.state is not State.REVOKED:
+                if entry.state is not EnrolmentState.REVOKED:
                     return None
                 self.log.tell(address, f"store {asked.store} is revoked")
                 return Reason.REVOKED
@@ -174,7 +174,7 @@ class Guard:
         self.log.tell(address, "it asked for the classes without a kit that is good")
         return Reason.CODE
 
-    def _entry(self, store: str) -> Entry | None:
+    def _entry(self, store: str) -> StoreEntry | None:
         """Return the store's entry in the list of stores as it is now, or None."""
         self._look()
         return self._entries.get(store)
@@ -188,12 +188,12 @@ class Guard:
         except ConfigError as error:
             print(f"{error} Until then the stores are taken to be as they were.", flush=True)
 
-    def _read(self) -> tuple[dict[str, Entry], dict[str, "_Standing"]]:
+    def _read(self) -> tuple[dict[str, StoreEntry], dict[str, "_Standing"]]:
         """Return all stores by name, and their keys by the header that names them."""
         entries, found = self.chain.stores.stores(), {}
         for name, entry in entries.items():
             for key in filter(None, (entry.key, entry.next_key)):
-                standing = _Standing(name, key, entry.state is State.REVOKED, is_next=key == entry.next_key)
+                standing = _Standing(name, key, entry.state is EnrolmentState.REVOKED, is_next=key == entry.next_key)
                 found[key_header(key)] = standing
         return entries, found
 

@@ -20,7 +20,7 @@ from fedshelf.common.protocol.endpoint import Endpoint, check_host
 from fedshelf.common.protocol.kit import Kit, chain_id
 from fedshelf.common.system.files import check_private, sync_directory, write_json, write_private, write_text
 from fedshelf.server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
-from fedshelf.server.credentials.stores import CODE_LIFE, Registry, new_code, now
+from fedshelf.server.credentials.stores import CODE_LIFE, StoreRegister, new_code, now
 
 _DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of what is read
 _PRIVATE = ("ca.key", "server.key", "stores.json")
@@ -127,9 +127,9 @@ class Chain:
         return self.directory / "sessions.json"
 
     @property
-    def stores(self) -> Registry:
+    def stores(self) -> StoreRegister:
         """Its stores."""
-        return Registry(self.directory)
+        return StoreRegister(self.directory)
 
     @property
     def authority(self) -> str:

@@ -7,7 +7,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.server.credentials.chain import Chain, endpoints_of, endpoints_told
-from fedshelf.server.credentials.stores import State
+from fedshelf.server.credentials.stores import EnrolmentState
 
 PORT = 9092  # where stores join if nothing else is asked for
 _OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."
@@ -102,7 +102,7 @@ def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_o
     for name in names:
         path = chain.write_kit(name, with_key=keys_in_kits, ends_old_key=ends_old_key)
         words = f"New kit of {name}: {path}."
-        if before[name].state is State.ENROLLED:
+        if before[name].state is EnrolmentState.ENROLLED:
             words += f" {_OLD_KEY_ENDED if ends_old_key else _OLD_KEY_WORKS}"
         print(words)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedshelf.common.protocol.enrolment import classes_statement, enrolment_statement
 from fedshelf.server.credentials.chain import public_text
-from fedshelf.server.credentials.stores import Entry
+from fedshelf.server.credentials.stores import StoreEntry
 
 AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -48,7 +48,7 @@ def seconds_behind(moment: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
-def has_kit(asked: Asking, chain: str, entry: Entry) -> bool:
+def has_kit(asked: Asking, chain: str, entry: StoreEntry) -> bool:
     """Return whether a question has the code of the store's latest kit, used or still valid, or a fresh signature.
 
     Raises ValueError, TypeError, and cryptography's errors.

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fedshelf.server.credentials.authorizer import key_header
-from fedshelf.server.ipc.file_watcher import Watched
+from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
 LOOK = 0.25  # seconds between two looks at the clerk's notes
@@ -17,7 +17,7 @@ class Registered:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / REGISTRATIONS
-        self._watched = Watched(self._path)
+        self._watched = WatchedFile(self._path)
         self._nodes, self._awaited = self._read(), dict[str, asyncio.Event]()
 
     async def watch(self) -> None:

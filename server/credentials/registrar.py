@@ -27,8 +27,8 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.server.credentials.authority import renew_if_due
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.stores import Entry, State
-from fedshelf.server.ipc.file_watcher import Watched
+from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry
+from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
 LOOK = 0.2  # seconds between two looks at the chain's stores
@@ -52,7 +52,7 @@ class Registrations(BaseModel):
     pending: list[Node] = []
 
 
-class Clerk:
+class Registrar:
     """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json tells which node is which."""
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
@@ -68,7 +68,9 @@ class Clerk:
         self._tell_revoked(entries)
         registered = self._directory / REGISTERED
         registered.unlink(missing_ok=True)
-        wanted = {name: entry.key for name, entry in entries.items() if entry.state is State.ENROLLED and entry.key}
+        wanted = {
+            name: entry.key for name, entry in entries.items() if entry.state is EnrolmentState.ENROLLED and entry.key
+        }
         self._settle_pending()
         for number, node in list(self._known.nodes.items()):
             if wanted.get(node.store) != node.key:
@@ -77,9 +79,11 @@ class Clerk:
         self._register([Node(store=name, key=wanted[name]) for name in sorted(wanted.keys() - there)])
         registered.touch()
 
-    def _tell_revoked(self, entries: Mapping[str, Entry]) -> None:
+    def _tell_revoked(self, entries: Mapping[str, StoreEntry]) -> None:
         """Name the stores that the chain has taken out, for those who watch; with seconds since the epoch."""
-        revoked = {name: entry.since.timestamp() for name, entry in entries.items() if entry.state is State.REVOKED}
+        revoked = {
+            name: entry.since.timestamp() for name, entry in entries.items() if entry.state is EnrolmentState.REVOKED
+        }
         if revoked != self._revoked:
             write_json(self._directory / REVOKED, revoked)
             self._revoked = revoked
@@ -185,7 +189,7 @@ def _nodes(directory: Path) -> Path:
 def main() -> None:
     """Work until terminated."""
     chain, directory, connection = Chain.load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-    clerk, stores = Clerk(chain, directory, connection), Watched(chain.stores.path)
+    clerk, stores = Registrar(chain, directory, connection), WatchedFile(chain.stores.path)
     next_look = time.monotonic()
     is_due = True
     while True:

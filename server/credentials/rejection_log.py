@@ -9,7 +9,7 @@ MOST = 100  # lines within QUIET, whoever comes
 TRIES = 5  # wrong codes from one address within QUIET
 
 
-class RefusalLog:
+class RejectionLog:
     """Prints who was refused, from where and why; never what they sent."""
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ class Session(BaseModel):
     refused_from: str = ""
 
 
-class _File(BaseModel):
+class _SessionsFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sessions: dict[str, Session] = {}
@@ -128,13 +128,15 @@ class Sessions:
         self._saved = self._clock()
         sessions = {name: speaker.session for name, speaker in self._speakers.items()}
         with suppress(OSError):
-            write_private(self._path, _File(sessions=sessions).model_dump_json(indent=2, exclude_none=True) + "\n")
+            write_private(
+                self._path, _SessionsFile(sessions=sessions).model_dump_json(indent=2, exclude_none=True) + "\n"
+            )
             self._is_saved = True
 
 
 def read_sessions(path: Path) -> dict[str, Session]:
     """Return the sessions in a file, by store; none if it is not there or damaged: they begin anew."""
     try:
-        return _File.model_validate_json(path.read_bytes()).sessions
+        return _SessionsFile.model_validate_json(path.read_bytes()).sessions
     except (OSError, ValidationError):
         return {}

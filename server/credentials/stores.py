@@ -21,7 +21,7 @@ from fedshelf.common.system.files import write_private
 CODE_LIFE = timedelta(days=14)
 
 
-class State(StrEnum):
+class EnrolmentState(StrEnum):
     """Where a store stands with its chain."""
 
     INVITED = "invited"
@@ -29,7 +29,7 @@ class State(StrEnum):
     REVOKED = "revoked"
 
 
-class Entry(BaseModel):
+class StoreEntry(BaseModel):
     """What the chain knows of one store.
 
     since:       when it came into this state
@@ -41,7 +41,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    state: State
+    state: EnrolmentState
     since: datetime
     key: str | None = None
     next_key: str | None = None
@@ -54,13 +54,13 @@ class Entry(BaseModel):
 
     def has_enrolled(self, key: str) -> bool:
         """Return whether the store has used its kit's code with this key."""
-        return self.state is State.ENROLLED and self.until is None and self.key == key
+        return self.state is EnrolmentState.ENROLLED and self.until is None and self.key == key
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    stores: dict[str, Entry] = {}
+    stores: dict[str, StoreEntry] = {}
 
 
 class NotAdmittedError(Exception):
@@ -71,14 +71,14 @@ class NotAdmittedError(Exception):
         self.reason = reason
 
 
-class Registry:
+class StoreRegister:
     """The file `stores.json` in `directory`, shared by all processes that open it."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "stores.json"
         self._lock = FileLock(directory / "stores.lock", mode=0o600)
 
-    def stores(self) -> dict[str, Entry]:
+    def stores(self) -> dict[str, StoreEntry]:
         """All stores by name. Raises ConfigError if the file is damaged."""
         try:
             return _File.model_validate_json(self.path.read_bytes()).stores if self.path.exists() else {}
@@ -107,8 +107,8 @@ class Registry:
         """Enrol the key of a store's latest kit, which its holder has just used; any key before it ends."""
         with self._changing() as stores:
             entry = stores.get(name)
-            if entry and entry.next_key == key and entry.state is not State.REVOKED:
-                update = {"state": State.ENROLLED, "since": now(), "key": key, "next_key": None}
+            if entry and entry.next_key == key and entry.state is not EnrolmentState.REVOKED:
+                update = {"state": EnrolmentState.ENROLLED, "since": now(), "key": key, "next_key": None}
                 stores[name] = entry.model_copy(update=update)
 
     def enrol(self, name: str, code: str, key: str) -> bool:
@@ -117,10 +117,10 @@ class Registry:
         Raises NotAdmittedError.
         """
         with self._changing() as stores:
-            entry = stores.get(name) or Entry(state=State.INVITED, since=now())
+            entry = stores.get(name) or StoreEntry(state=EnrolmentState.INVITED, since=now())
             if not entry.is_for(code):
                 raise NotAdmittedError(Reason.CODE, "a wrong code")
-            if entry.state is State.REVOKED:
+            if entry.state is EnrolmentState.REVOKED:
                 raise NotAdmittedError(Reason.REVOKED, "its latest kit, but it is revoked")
             if entry.until is None:
                 if entry.has_enrolled(key):
@@ -130,20 +130,22 @@ class Registry:
                 raise NotAdmittedError(Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}")
             if any(key in (other.key, other.next_key) for other in stores.values()):
                 raise NotAdmittedError(Reason.CODE, "a key that the chain has seen before")
-            stores[name] = entry.model_copy(update={"state": State.ENROLLED, "since": now(), "key": key, "until": None})
+            stores[name] = entry.model_copy(
+                update={"state": EnrolmentState.ENROLLED, "since": now(), "key": key, "until": None}
+            )
             return True
 
     def revoke(self, name: str) -> None:
         """Take a store out: neither its key nor its kit's code opens the door any more. Raises ConfigError."""
         with self._changing() as stores:
             entry = stores[self._known(name, stores)]  # whose code and keys stay: who has them is told "revoked"
-            stores[name] = entry.model_copy(update={"state": State.REVOKED, "since": now()})
+            stores[name] = entry.model_copy(update={"state": EnrolmentState.REVOKED, "since": now()})
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget stores whose kits were never used, or that are revoked. Raises ConfigError if one is another."""
         with self._changing() as stores:
             for name in names:
-                if stores[self._known(name, stores)].state is State.ENROLLED:
+                if stores[self._known(name, stores)].state is EnrolmentState.ENROLLED:
                     raise ConfigError(
                         f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is"
                         f" revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
@@ -155,7 +157,7 @@ class Registry:
         self._known(name, self.stores())
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Entry]]:
+    def _changing(self) -> Iterator[dict[str, StoreEntry]]:
         """The stores, to be changed by one process at a time; written if they were, and no error is raised."""
         with self._lock:
             stores = self.stores()
@@ -165,7 +167,7 @@ class Registry:
                 return
             write_private(self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n")
 
-    def _known(self, name: str, stores: Mapping[str, Entry]) -> str:
+    def _known(self, name: str, stores: Mapping[str, StoreEntry]) -> str:
         if name not in stores:
             raise ConfigError(
                 f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}."
@@ -174,10 +176,10 @@ class Registry:
         return name
 
 
-def _invited(before: Entry | None, *, ends_old_key: bool) -> Entry:
+def _invited(before: StoreEntry | None, *, ends_old_key: bool) -> StoreEntry:
     """Return the entry of a store for which a new kit is made: enrolled if its key goes on, without any older kit."""
-    if before is None or before.state is not State.ENROLLED or ends_old_key:
-        return Entry(state=State.INVITED, since=now())
+    if before is None or before.state is not EnrolmentState.ENROLLED or ends_old_key:
+        return StoreEntry(state=EnrolmentState.INVITED, since=now())
     return before.model_copy(update={"next_key": None, "code_sha256": None, "until": None})
 
 

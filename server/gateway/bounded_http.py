@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import Awaited, Connection, ConnectionLimits
 
 MOST_HEADERS = 50
@@ -50,7 +50,7 @@ class BoundedHttp(HttpToolsProtocol):
         *,
         connection: Connection,
         limits: ConnectionLimits,
-        log: RefusalLog,
+        log: RejectionLog,
         unread: Unread,
     ) -> None:
         super().__init__(config, server_state, app_state)

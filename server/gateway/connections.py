@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 
-from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RejectionLog
 
 HEAD_SECONDS = 30.0  # from the connection, or the first byte of a further request, to the end of the request's headers
 STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key
@@ -97,7 +97,7 @@ class _Pool:
 class ConnectionLimits:
     """Ends connections that are too many or too slow, and says so in `log`. files: that the process may open."""
 
-    def __init__(self, log: RefusalLog, files: int) -> None:
+    def __init__(self, log: RejectionLog, files: int) -> None:
         room = max(files - SPARE_FILES, SPARE_FILES)
         unproven = min(MOST_UNPROVEN, room // 4)
         self._log = log

@@ -32,7 +32,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
-from fedshelf.server.results.jsonl_tail import Tail
+from fedshelf.server.results.jsonl_tail import JsonlTail
 
 HOLD = 25.0  # seconds for which a request for messages waits for one: stores give up after 30, many proxies do, too
 LOOK = 0.05  # seconds between two looks for orders
@@ -74,7 +74,7 @@ class Exchange:
         self._of_node = defaultdict[int, dict[str, _Order]](dict)
         self._sessions = dict[str, str]()
         self._waiting = dict[int, asyncio.Event]()
-        self._tail, self._is_over = Tail(self._path, self._take, self._forget), False
+        self._tail, self._is_over = JsonlTail(self._path, self._take, self._forget), False
 
     async def watch(self) -> None:
         """Look for orders until cancelled."""

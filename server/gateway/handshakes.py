@@ -11,7 +11,7 @@ REMEMBERED = 2**14  # owners of a kind
 HOST_BITS = 64  # of an IPv6 address: one household or machine has all numbers that begin alike
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long run."""
 
     def __init__(self, burst: int, rate: float) -> None:
@@ -36,9 +36,9 @@ class Handshakes:
     """
 
     def __init__(self) -> None:
-        self._familiar = Allowance(8192, 500)
-        self._strangers = Allowance(512, 20)
-        self._all_strangers = Allowance(2048, 100)  # 4 s of a core at once, 0.2 of a core in the long run
+        self._familiar = TokenBucket(8192, 500)
+        self._strangers = TokenBucket(512, 20)
+        self._all_strangers = TokenBucket(2048, 100)  # 4 s of a core at once, 0.2 of a core in the long run
 
     def may_begin(self, address: str, *, is_familiar: bool, now: float | None = None) -> bool:
         """Return whether a client at `address` may begin one more, and count it; now: in time.monotonic()."""

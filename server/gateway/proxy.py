@@ -30,21 +30,21 @@ from starlette.routing import Route
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
 from fedshelf.common.protocol.enrolment import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
-from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Guard
+from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Authorizer
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.registered import Registered
-from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.exchange import Exchange
 from fedshelf.server.gateway.forward import address_of, forward, limited_body
 from fedshelf.server.gateway.heartbeats import Heartbeats
-from fedshelf.server.gateway.push_inspection import Announced
+from fedshelf.server.gateway.push_inspection import PushInspection
 from fedshelf.server.gateway.superlink_health import SuperLinkHealth
-from fedshelf.server.gateway.tls_server import Doorway
+from fedshelf.server.gateway.tls_server import TlsServer
 from fedshelf.server.ipc.presence import Presence
 from fedshelf.server.ipc.run_mailbox import CLASSES, PRESENCE, TRAFFIC, WITHDRAWN
-from fedshelf.server.ipc.traffic import Traffic
-from fedshelf.server.ipc.upload_log import Uploads
+from fedshelf.server.ipc.traffic import TrafficRecorder
+from fedshelf.server.ipc.upload_log import UploadLogWriter
 from fedshelf.server.ipc.withdrawals import Withdrawn
 
 FLEET_CALLS = (
@@ -66,7 +66,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 
 
 def make_door(
-    superlink_port: int, answered: Path, guard: Guard | None, limits: ConnectionLimits, exchange: Exchange
+    superlink_port: int, answered: Path, guard: Authorizer | None, limits: ConnectionLimits, exchange: Exchange
 ) -> Starlette:
     """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
 
@@ -82,9 +82,9 @@ def make_door(
         ) as client:
             door.state.client, door.state.guard, door.state.limits = client, guard, limits
             door.state.health = SuperLinkHealth(client)
-            door.state.announced, door.state.uploads = Announced(), Uploads(answered)
+            door.state.announced, door.state.uploads = PushInspection(), UploadLogWriter(answered)
             door.state.classes = answered.with_name(CLASSES)
-            door.state.traffic = Traffic(answered.with_name(TRAFFIC))
+            door.state.traffic = TrafficRecorder(answered.with_name(TRAFFIC))
             door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
             door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(PRESENCE))
             door.state.heartbeats = Heartbeats(client, door.state.presence)
@@ -112,7 +112,7 @@ async def _answer(request: Request) -> Response:
 
 async def _routed(request: Request) -> Response:
     path = request.scope["raw_path"]  # not decoded: %2e%2e, //, and other cases of letters are other paths
-    guard: Guard | None = request.app.state.guard
+    guard: Authorizer | None = request.app.state.guard
     call = ("" if request.url.query else request.method), path
     if call == ("GET", HEALTH):
         return Response(status_code=200 if await request.app.state.health.is_well() else 503)
@@ -127,7 +127,7 @@ async def _routed(request: Request) -> Response:
     return await _of_store(request, guard)
 
 
-async def _of_store(request: Request, guard: Guard | None) -> Response:
+async def _of_store(request: Request, guard: Authorizer | None) -> Response:
     """Answer a call that may pass, if a store of the chain sends it."""
     path = request.scope["raw_path"]
     if guard and (refused := _stopped(request, guard)):
@@ -144,7 +144,7 @@ async def _of_store(request: Request, guard: Guard | None) -> Response:
     return response
 
 
-def _accompany(response: Response, request: Request, guard: Guard) -> None:
+def _accompany(response: Response, request: Request, guard: Authorizer) -> None:
     """Add to the SuperLink's answer what the chain has to say to the store, and note a store that takes leave."""
     path = request.scope["raw_path"]
     if response.status_code == httpx.codes.UNAUTHORIZED:
@@ -155,7 +155,7 @@ def _accompany(response: Response, request: Request, guard: Guard) -> None:
         response.headers[ADDRESSES_HEADER] = told
 
 
-def _stopped(request: Request, guard: Guard) -> Response | None:
+def _stopped(request: Request, guard: Authorizer) -> Response | None:
     """The answer to a call that does not come from a store of the chain, or None if it does.
 
     A signature is looked at once for each connection and key: nobody else can send on the same connection.
@@ -183,14 +183,14 @@ def _prove(request: Request, key: str) -> None:
         limits.prove(connection, key)
 
 
-def _explain(response: Response, request: Request, guard: Guard) -> None:
+def _explain(response: Response, request: Request, guard: Authorizer) -> None:
     """Say in `response`, a 401, what the store can do about it, if anything."""
     key, timestamp = request.headers.get(KEY_HEADER, ""), request.headers.get(TIME_HEADER, "")
     if reason := guard.reason_for_401(address_of(request), key, timestamp):
         response.headers[REASON_HEADER] = reason
 
 
-async def _enrol(request: Request, guard: Guard) -> Response:
+async def _enrol(request: Request, guard: Authorizer) -> Response:
     body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)
@@ -198,7 +198,7 @@ async def _enrol(request: Request, guard: Guard) -> Response:
     return _refused(reason) if reason else Response(status_code=204)
 
 
-async def _tell_classes(request: Request, guard: Guard | None) -> Response:
+async def _tell_classes(request: Request, guard: Authorizer | None) -> Response:
     """The run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
     body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
@@ -227,8 +227,8 @@ def _refused(reason: Reason) -> Response:
 def main() -> None:
     """Serve until terminated."""
     host, port, superlink_port, answered, *credentials = sys.argv[1:]
-    guard = Guard(Chain.load(Path(credentials[0]))) if credentials else None
-    log = guard.log if guard else RefusalLog()
+    guard = Authorizer(Chain.load(Path(credentials[0]))) if credentials else None
+    log = guard.log if guard else RejectionLog()
     limits = ConnectionLimits(log, _raise_file_limit())
     exchange = Exchange(Path(answered).parent)
     door = make_door(int(superlink_port), Path(answered), guard, limits, exchange)
@@ -242,7 +242,7 @@ def main() -> None:
         lifespan="on",
         proxy_headers=False,
     )
-    Doorway(config, guard.chain.directory if guard else None, limits, log, exchange.release).run()
+    TlsServer(config, guard.chain.directory if guard else None, limits, log, exchange.release).run()
 
 
 def _raise_file_limit() -> int:

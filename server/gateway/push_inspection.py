@@ -14,7 +14,7 @@ LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 
 FACTOR = 2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
 
 
-class Announced:
+class PushInspection:
     """Looks at what passes the door, for all stores."""
 
     def __init__(self) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import uvicorn
 
 from fedshelf.server.addresses import Address, listening_socket
-from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.bounded_http import BoundedHttp, Unread
 from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.handshakes import Handshakes
-from fedshelf.server.ipc.file_watcher import Watched
+from fedshelf.server.ipc.file_watcher import WatchedFile
 
 HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
@@ -27,7 +27,7 @@ UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dea
 LOOK = 1.0  # seconds between two looks at the certificate, and for connections that are late
 
 
-class Doorway(uvicorn.Server):
+class TlsServer(uvicorn.Server):
     """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None.
 
     release: makes the app answer requests that it holds back
@@ -38,7 +38,7 @@ class Doorway(uvicorn.Server):
         config: uvicorn.Config,
         directory: Path | None,
         limits: ConnectionLimits,
-        log: RefusalLog,
+        log: RejectionLog,
         release: Callable[[], object],
     ) -> None:
         super().__init__(config)
@@ -146,7 +146,7 @@ class _Certificate:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "server.crt"
-        self._watched = Watched(self._path)
+        self._watched = WatchedFile(self._path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.options |= ssl.OP_NO_RENEGOTIATION  # each is a handshake's work, at a client's will

@@ -13,11 +13,11 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Failure, FailureCod
 from fedshelf.common.protocol.probe import PROBE, announcement, is_present, probe
 from fedshelf.common.protocol.serialization import Notice, Query, Result, decode_result, encode_order
 from fedshelf.server.grid.mailbox import GONE, Mailbox
-from fedshelf.server.grid.reply_puller import UNREADABLE, Pulls
+from fedshelf.server.grid.reply_puller import UNREADABLE, ReplyPuller
 from fedshelf.server.ipc.presence import PresenceReader
 from fedshelf.server.ipc.run_mailbox import PRESENCE, TRAFFIC, WITHDRAWN
 from fedshelf.server.ipc.traffic import Flow, TrafficReader
-from fedshelf.server.ipc.upload_log import Answered
+from fedshelf.server.ipc.upload_log import UploadLogReader
 from fedshelf.server.ipc.withdrawals import Withdrawals
 
 AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
@@ -33,7 +33,7 @@ _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
 }
 
 
-class Link:
+class GridConnection:
     """A grid, and how many answers to take in together.
 
     ttl:     seconds that a question stays of interest
@@ -42,8 +42,8 @@ class Link:
     """
 
     def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None) -> None:
-        self._grid, self.ttl, self._pulls = grid, ttl, Pulls(grid)
-        self._answered, self.is_told = Answered(told_in), told_in is not None
+        self._grid, self.ttl, self._pulls = grid, ttl, ReplyPuller(grid)
+        self._answered, self.is_told = UploadLogReader(told_in), told_in is not None
         self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
         self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
         self._mailbox = Mailbox(carried) if carried else None
@@ -159,4 +159,4 @@ def says_no(reply: Message) -> bool:
         return False
 
 
-__all__: Sequence[str] = ("GONE", "LOST", "Link", "read", "says_no")
+__all__: Sequence[str] = ("GONE", "LOST", "GridConnection", "read", "says_no")

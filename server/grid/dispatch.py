@@ -8,12 +8,12 @@ from flwr.app import Message, MessageType
 
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
-from fedshelf.common.protocol.serialization import NeedsFrozen, Result, encode_order
+from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_order
 from fedshelf.common.protocol.transfer_progress import progress
-from fedshelf.server.grid.connection import GONE, Link, read
+from fedshelf.server.grid.connection import GONE, GridConnection, read
 from fedshelf.server.grid.outbox import Outbox, Sent
-from fedshelf.server.grid.store_registry import Roster
-from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.grid.store_registry import StoreRegistry
+from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
 POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
@@ -28,10 +28,17 @@ MOST_SENDINGS = 20  # times that one store is sent an order which it then does n
 MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
 
 
-class Errand:
+class OrderDispatch:
     """An order that some stores still have to answer; a store that is found not to have it gets it again."""
 
-    def __init__(self, order: TrainOrder | EvaluateOrder, link: Link, roster: Roster, board: Board, ttl: float) -> None:
+    def __init__(
+        self,
+        order: TrainOrder | EvaluateOrder,
+        link: GridConnection,
+        roster: StoreRegistry,
+        board: StoreStatusFile,
+        ttl: float,
+    ) -> None:
         self.order, self._ttl = order, ttl
         self._link, self._roster, self._board = link, roster, board
         self._out = Outbox[str](link)  # about each message: the store
@@ -123,7 +130,7 @@ class Errand:
             self.post([store])
             return
         result = read(reply, store, self.order)
-        if isinstance(result, NeedsFrozen):
+        if isinstance(result, FrozenWeightsMissing):
             if self.order.plan.frozen is not None and self._attached[store] < MOST_FROZEN:
                 self._attached[store] += 1
                 self.post([store], attach_frozen=True)

@@ -18,20 +18,20 @@ from flwr.serverapp import Grid
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError, RunError
 from fedshelf.common.protocol.model_delivery import DeliverOrder
-from fedshelf.server.grid.connection import Link
-from fedshelf.server.grid.model_distribution import Distributed, Distribution
+from fedshelf.server.grid.connection import GridConnection
+from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.runtime import GridRuntime
-from fedshelf.server.ipc.run_mailbox import Desk
-from fedshelf.server.ipc.store_status import Board
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.ipc.run_mailbox import RunMailbox
+from fedshelf.server.ipc.store_status import StoreStatusFile
+from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.delivered_round import is_best_delivered
 from fedshelf.server.results.given_models import GivenModels, spoilt_words, still_there
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.model_export import model_order
-from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 
 IN_SUMMARY = "delivery"  # the summary's part on who has the model
 ANSWER = 3600.0  # seconds for which an offer stays of interest
@@ -49,9 +49,9 @@ class ModelDeliveries:
         config: RunConfig,
         directory: RunDirectory,
         runtime: GridRuntime,
-        watcher: Watcher,
+        watcher: RunObserver,
         stop: Callable[[], bool],
-        requests: Desk,
+        requests: RunMailbox,
     ) -> None:
         self._config, self._directory, self._runtime = config, directory, runtime
         self._watcher, self._stop, self._requests = watcher, stop, requests
@@ -59,7 +59,7 @@ class ModelDeliveries:
         self._spoilt: Mapping[str, int] | None = None  # by store that has one, the round of a model taken back
         self._tried = set[str]()  # stores that were given another one in its place since, whatever came of it
 
-    def is_due(self, state: State) -> bool:
+    def is_due(self, state: TrainingState) -> bool:
         """Return whether somebody has asked for it, or a store that is there has a model that was taken back."""
         if self._spoilt is None or (state.record or {}).get("taken_back"):
             self._spoilt = still_there(self._given.taken_back())
@@ -67,13 +67,13 @@ class ModelDeliveries:
         is_asked, lacking = self._requests.begin_asked_delivery(), self._spoilt.keys() - self._tried
         return is_asked or bool(lacking and lacking & self._runtime.stores().keys())
 
-    def do(self, state: State) -> None:
+    def do(self, state: TrainingState) -> None:
         """Give the model that the run would deliver if it ended now. What goes wrong does not end the run: a request
         stands if the SuperLink was away, or the disk was full.
         """
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
-        self._watcher.doing(Doing(Status.DELIVERING, state.round))
+        self._watcher.doing(RunActivity(RunStatus.DELIVERING, state.round))
         try:
             shutil.rmtree(folder, ignore_errors=True)
             model = export_round(self._directory.path, which, folder)
@@ -96,7 +96,7 @@ class ModelDeliveries:
         """
         if summary["status"] != "finished":
             return dict(summary)
-        self._watcher.doing(Doing(Status.DELIVERING))
+        self._watcher.doing(RunActivity(RunStatus.DELIVERING))
         self._watcher.note("The model goes to the stores that are here.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
         told = {**summary, IN_SUMMARY: distributed.in_summary()}
@@ -113,7 +113,12 @@ class ModelDeliveries:
 
 
 def deliver_only(
-    grid: Grid, config: RunConfig, directory: RunDirectory, desk: Desk, watcher: Watcher, until: Callable[[], bool]
+    grid: Grid,
+    config: RunConfig,
+    directory: RunDirectory,
+    desk: RunMailbox,
+    watcher: RunObserver,
+    until: Callable[[], bool],
 ) -> dict[str, Any]:
     """Give a run's model to its stores as they come, until all have it or `until` holds; who has it, as it is written.
 
@@ -131,9 +136,9 @@ def deliver_only(
         return set(names().values()) if desk.are_all_registered() else None
 
     before = delivered_before(directory, order)
-    board = Board.of_earlier_run(desk.board)
-    link = Link(grid, ANSWER, desk.answered, desk.directory)
-    distribution = Distribution(order, link, names, watcher.note, before, board)
+    board = StoreStatusFile.of_earlier_run(desk.board)
+    link = GridConnection(grid, ANSWER, desk.answered, desk.directory)
+    distribution = ModelDistribution(order, link, names, watcher.note, before, board)
     distributed = distribution.give(until, awaited)
     board.flush(at_once=True)
     _noted(distributed, given, read_json(directory.path / "summary.json").get("delivered_round", 0), watcher)
@@ -153,7 +158,7 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
     return replace(order, recalled=recalled)
 
 
-def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: Watcher) -> Mapping[str, int]:
+def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: RunObserver) -> Mapping[str, int]:
     """Write down and tell who has the model; return who still has one that was taken back, and of which round."""
     watcher.note(distributed.told())
     given.note(distributed.sha256, round, distributed.delivered)

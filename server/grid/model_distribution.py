@@ -11,9 +11,9 @@ from fedshelf.common.protocol.failures import LONGEST_REST
 from fedshelf.common.protocol.messages import Failure
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.protocol.serialization import encode_order
-from fedshelf.server.grid.connection import Link, read
+from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.grid.outbox import Outbox
-from fedshelf.server.ipc.store_status import Board, State
+from fedshelf.server.ipc.store_status import State, StoreStatusFile
 
 LOOK = 0.2  # seconds between two looks for answers
 ROLL_CALL = 2.0  # seconds between two looks at who is there
@@ -65,7 +65,7 @@ class _Known:
     offer_at: float = 0.0
 
 
-class Distribution:
+class ModelDistribution:
     """Gives a model to the stores behind `link`.
 
     names: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
@@ -77,11 +77,11 @@ class Distribution:
     def __init__(
         self,
         order: DeliverOrder,
-        link: Link,
+        link: GridConnection,
         names: Callable[[], Mapping[int, str]] | None,
         note: Callable[[str], None],
         before: Collection[str] = (),
-        board: Board | None = None,
+        board: StoreStatusFile | None = None,
     ) -> None:
         self._order, self._link, self._names, self._note = order, link, names, note
         self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
@@ -90,7 +90,7 @@ class Distribution:
         self._online: frozenset[int] = frozenset()
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
-        self._board = board or Board(None)
+        self._board = board or StoreStatusFile(None)
 
     def give(
         self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None

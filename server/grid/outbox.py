@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 
-from fedshelf.server.grid.connection import LOST, Link, says_no
+from fedshelf.server.grid.connection import LOST, GridConnection, says_no
 
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time,
 # and where it has not answered that either, as long again as it has been waited for
@@ -41,7 +41,7 @@ class Sent(Generic[About]):
 class Outbox(Generic[About]):
     """Sends messages over `link`. Its attribute `waiting` has those that are not answered, by the messages' ids."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: GridConnection) -> None:
         self._link = link
         self.waiting: dict[str, Sent[About]] = {}
 

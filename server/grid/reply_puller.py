@@ -42,7 +42,7 @@ class _Pull:
         return not self.coming.done() and not self.is_stuck()
 
 
-class Pulls:
+class ReplyPuller:
     """What has been asked of `grid`, and is still on its way."""
 
     def __init__(self, grid: Grid) -> None:

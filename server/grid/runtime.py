@@ -19,12 +19,12 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server import patience
 from fedshelf.server.grid.class_table import recounted
-from fedshelf.server.grid.connection import Link
-from fedshelf.server.grid.dispatch import POLL, Errand
-from fedshelf.server.grid.model_distribution import Distributed, Distribution
+from fedshelf.server.grid.connection import GridConnection
+from fedshelf.server.grid.dispatch import POLL, OrderDispatch
+from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
-from fedshelf.server.grid.store_registry import GHOST, Roster
-from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.grid.store_registry import GHOST, StoreRegistry
+from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
 FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
@@ -62,16 +62,16 @@ class GridRuntime:
 
     def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
         self._timeout = config.cohort.timeout
-        self._link = Link(grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried)
-        self._board, self._stop = Board(surroundings.board), surroundings.stop
+        self._link = GridConnection(grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried)
+        self._board, self._stop = StoreStatusFile(surroundings.board), surroundings.stop
         self._enrolled, self._note = surroundings.enrolled, surroundings.note
         query = Query(run_id, for_stores(config))
-        self._roster = Roster(
+        self._roster = StoreRegistry(
             self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
         )
         self._classes: tuple[str, ...] = ()
         self._is_merging = config.data.merge_spellings
-        self._expected: Errand | None = None
+        self._expected: OrderDispatch | None = None
         self._expected_of: Sequence[str] = ()
         self._judging: dict[str, float | None] = {}  # of the present evaluation: when answers came
         self._trained: dict[str, float] = {}  # seconds of each store's last training
@@ -136,7 +136,7 @@ class GridRuntime:
         others at most `cohort.timeout` seconds or until `stop` holds.
         """
         deadline = time.monotonic() + self._timeout
-        distribution = Distribution(order, self._link, self._enrolled, self._note)
+        distribution = ModelDistribution(order, self._link, self._enrolled, self._note)
         return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
@@ -163,11 +163,11 @@ class GridRuntime:
             self._judging[answer.store] = time.perf_counter()
             yield answer
 
-    def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> Errand:
+    def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> OrderDispatch:
         plan = replace(order.plan, config=for_stores(order.plan.config))
-        return Errand(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
+        return OrderDispatch(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
 
-    def _results(self, errand: Errand, kind: type[Answer], after_stop: float) -> Iterator[Answer | Failure]:
+    def _results(self, errand: OrderDispatch, kind: type[Answer], after_stop: float) -> Iterator[Answer | Failure]:
         for result in errand.answers(Patience(self._timeout, self._stop, after_stop)):
             if isinstance(result, kind | Failure):
                 yield result

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from fedshelf.common.protocol.failures import LONGEST_REST
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.protocol.serialization import Notice, Query
-from fedshelf.server.grid.connection import Link, read
-from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.grid.connection import GridConnection, read
+from fedshelf.server.ipc.store_status import StoreStatusFile
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
 ASK_AGAIN = 10.0  # seconds without an answer to what a store holds; the question may be lost
@@ -35,7 +35,7 @@ class _Node:
     refused: bool = False
 
 
-class Roster:
+class StoreRegistry:
     """The stores of one run.
 
     enrolled: the names of enrolled stores by node id, looked up at every turn; None: a store is who it says it is
@@ -44,10 +44,10 @@ class Roster:
 
     def __init__(
         self,
-        link: Link,
+        link: GridConnection,
         query: Query,
         note: Callable[[str], None],
-        board: Board,
+        board: StoreStatusFile,
         enrolled: Callable[[], Mapping[int, str]] | None = None,
         ghost: float = GHOST,
     ) -> None:

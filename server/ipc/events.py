@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedshelf.server.results.jsonl_tail import Tail
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.jsonl_tail import JsonlTail
+from fedshelf.server.results.run_status import RunActivity
 
 if TYPE_CHECKING:  # they load torch, which the launcher does well without
-    from fedshelf.server.results.observer import Watcher
+    from fedshelf.server.results.observer import RunObserver
     from fedshelf.server.results.run_directory import Record
 
 
-class RelayWriter:
+class EventWriter:
     """A watcher that writes what it is told to `path`, after what is there."""
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class RelayWriter:
         """Something worth a line."""
         self._write(note=text)
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """The run does something else from now on."""
         self._write(doing=doing.in_event())
 
@@ -47,11 +47,11 @@ class RelayWriter:
             file.write(json.dumps({"at": time.time(), **event}, ensure_ascii=False) + "\n")
 
 
-class RelayReader:
+class EventReader:
     """Plays what was written to `path` since the last look; a line still being written is left for the next."""
 
-    def __init__(self, path: Path, watcher: "Watcher") -> None:
-        self._watcher, self._tail = watcher, Tail(path, self._tell, lambda: None)
+    def __init__(self, path: Path, watcher: "RunObserver") -> None:
+        self._watcher, self._tail = watcher, JsonlTail(path, self._tell, lambda: None)
 
     def play(self) -> None:
         """Tell the watcher all that is new. Nothing happens while there is no file."""
@@ -63,7 +63,7 @@ class RelayReader:
                 self._watcher.row(record)
             case {"note": text}:
                 self._watcher.note(text)
-            case {"doing": dict(told)} if doing := Doing.of_event(told):
+            case {"doing": dict(told)} if doing := RunActivity.of_event(told):
                 self._watcher.doing(doing)
             case {"training": [round, done, sampled]}:
                 self._watcher.training(round, done, sampled)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-class Watched:
+class WatchedFile:
     """Tells when the file at `path`, which is only ever replaced as a whole, is another one than at the last look."""
 
     def __init__(self, path: Path) -> None:

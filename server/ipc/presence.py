@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedshelf.server.ipc.file_watcher import Watched
+from fedshelf.server.ipc.file_watcher import WatchedFile
 
 INTERVAL = 300.0  # seconds that are told to the SuperLink: it takes a node to be there for twice as long
 PASSED_EVERY = 400.0  # seconds between two heartbeats of a node that are passed on ...
@@ -24,7 +24,7 @@ LOOK = 0.5  # seconds between two looks at who is there
 
 
 @dataclass(eq=False)
-class _Node:
+class _SeenNode:
     """When it was heard of last and its last heartbeat passed on; requests that wait for messages just now."""
 
     heard: float
@@ -38,7 +38,7 @@ class Presence:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock, self._began = path, clock, clock()
-        self._keys, self._nodes = dict[str, int](), dict[int, _Node]()
+        self._keys, self._nodes = dict[str, int](), dict[int, _SeenNode]()
         self._written = ""
         self.write()
 
@@ -55,7 +55,7 @@ class Presence:
     def proven(self, key: str, node_id: int, *, is_ours: bool) -> None:
         """The SuperLink has said that a node has this key."""
         self._keys[key] = node_id
-        self._nodes[node_id] = _Node(self._clock(), self._clock(), is_ours)
+        self._nodes[node_id] = _SeenNode(self._clock(), self._clock(), is_ours)
 
     def is_known(self, node_id: int) -> bool:
         """Return whether a node has proven who it is."""
@@ -130,7 +130,7 @@ class PresenceReader:
     """Reads, for the app, what the door has written to the file at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._watched = path, Watched(path)
+        self._path, self._watched = path, WatchedFile(path)
         self._here, self._gone, self._is_settled = frozenset[int](), frozenset[int](), False
         self._read()
 

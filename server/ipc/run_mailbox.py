@@ -28,7 +28,7 @@ PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is he
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How an app's work ended: with a run's summary, or with an error's sentence and exit code."""
 
     summary: Mapping[str, Any] | None
@@ -36,7 +36,7 @@ class Outcome:
     exit_code: int = 0
 
 
-class Desk:
+class RunMailbox:
     """The talk about the run in `run_directory`.
 
     events: what the app has to say, see `server.ipc.events`
@@ -127,11 +127,11 @@ class Desk:
         """For the app: the run has this summary."""
         write_json(self._outcome, {"summary": summary, "error": "", "exit_code": 0})
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> RunOutcome | None:
         """How it ended, or None if it has not, or the app died."""
         if not self._outcome.exists():
             return None
-        return Outcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
+        return RunOutcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
 
     def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
         """Let the door tell stores that ask which classes the run has; nothing where none are product classes."""

@@ -12,7 +12,7 @@ _HERE = frozenset({"ready", "training", "evaluating", "resting"})
 PACE = 0.5  # seconds between two writings, so that a thousand stores that answer at once are one
 
 
-class Board:
+class StoreStatusFile:
     """The stores' states by name, written to `path` as they change; nothing is written if that is None."""
 
     def __init__(self, path: Path | None) -> None:
@@ -20,7 +20,7 @@ class Board:
         self._written, self._is_new = 0.0, False
 
     @classmethod
-    def of_earlier_run(cls, path: Path) -> "Board":
+    def of_earlier_run(cls, path: Path) -> "StoreStatusFile":
         """Return the board at `path` with the stores that a run knew, none of them here since that was written."""
         board, known = cls(path), read_json(path)
         gone = {"state": "away", "why": "not connected", "since": path.stat().st_mtime} if known else {}

@@ -39,7 +39,7 @@ class Flow:
 _FLOWS = TypeAdapter(dict[int, Flow])
 
 
-class Traffic:
+class TrafficRecorder:
     """Counts for the door, and writes the file at `path`; stores are told apart by the keys that they sign with."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:

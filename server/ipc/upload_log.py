@@ -17,7 +17,7 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from google.protobuf.message import DecodeError
 
-from fedshelf.server.results.jsonl_tail import Tail
+from fedshelf.server.results.jsonl_tail import JsonlTail
 
 LARGEST = 2**20  # bytes of the file: then it begins anew, whoever has not read it by then looks for all answers
 MOST_UNDERWAY = 4096  # answers that are followed at the same time; stores that break off leave theirs behind
@@ -25,7 +25,7 @@ MOST_REMEMBERED = 2**14  # answers begun, and complete ones until somebody asks 
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
-class Uploads:
+class UploadLogWriter:
     """Follows answers on their way in. A line of the file at `path` names the order whose answer begins to come, and
     another the one whose answer is complete.
 
@@ -86,12 +86,12 @@ class Uploads:
         self._written = 0
 
 
-class Answered:
+class UploadLogReader:
     """What the door has told in the file at `path`; nothing if that is None."""
 
     def __init__(self, path: Path | None) -> None:
         self._complete, self._begun = OrderedDict[str, None](), OrderedDict[str, None]()
-        self._tail = Tail(path, self._take, self._begun.clear) if path else None
+        self._tail = JsonlTail(path, self._take, self._begun.clear) if path else None
 
     def complete(self, orders: Container[str]) -> set[str]:
         """Those of the orders whose answers have become complete since this was asked before."""

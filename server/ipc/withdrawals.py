@@ -11,7 +11,7 @@ from typing import Any
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from google.protobuf.message import DecodeError
 
-from fedshelf.server.results.jsonl_tail import Tail
+from fedshelf.server.results.jsonl_tail import JsonlTail
 
 LARGEST = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
 MOST_REMEMBERED = 2**14  # orders
@@ -41,7 +41,7 @@ class Withdrawn:
 
     def __init__(self, path: Path) -> None:
         self._orders = OrderedDict[str, None]()
-        self._tail = Tail(path, self._take, lambda: None)
+        self._tail = JsonlTail(path, self._take, lambda: None)
 
     def has(self, question: bytes) -> bool:
         """Return whether the order is one of them that a store asks about, in the form of a confirmation."""

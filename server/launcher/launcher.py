@@ -18,11 +18,11 @@ from fedshelf.common.model_files import WEIGHTS
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
-from fedshelf.server.ipc.events import RelayReader
-from fedshelf.server.ipc.run_mailbox import Desk, Outcome
+from fedshelf.server.ipc.events import EventReader
+from fedshelf.server.ipc.run_mailbox import RunMailbox, RunOutcome
 from fedshelf.server.launcher.early_check import check_early
 from fedshelf.server.launcher.flower_server import STARTUP, FlowerServer, join_command
-from fedshelf.server.launcher.output import Show
+from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.patience import ROUND
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
@@ -37,7 +37,7 @@ STOPPED = 130  # exit code of a run that a person stopped
 
 
 @dataclass(frozen=True)
-class Request:
+class LaunchRequest:
     """What the command line asks for.
 
     settings: flat settings, merged in the order of their precedence
@@ -59,7 +59,7 @@ class Request:
     names: ProductNames | None = None
 
 
-def conduct(request: Request) -> int:
+def conduct(request: LaunchRequest) -> int:
     """Train with real stores; returns the exit code: 0 only if the model was trained to the end.
 
     Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
@@ -79,15 +79,15 @@ def conduct(request: Request) -> int:
         return _serve(request, path, config)
 
 
-def _serve(request: Request, path: Path, config: RunConfig) -> int:
+def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
     """Train in `path`, which nobody else does; the exit code. Raises what `conduct` does."""
-    desk = Desk(path)
+    desk = RunMailbox(path)
     with closing(RunDirectory.open(path, config, request.settings)):
         display_names.settle(path, request.names)
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
-        Show(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
+        RunOutput(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         stop_on_signals(desk, show, STOPPING),
     ):
         desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
@@ -99,7 +99,7 @@ def _serve(request: Request, path: Path, config: RunConfig) -> int:
             page = page_port(path, request.live_port)
             flower.show(page.port)
             show.say(page.told())
-        outcome = Conductor(path, desk, flower, show).see_through()
+        outcome = RunSupervisor(path, desk, flower, show).see_through()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     show.closing(outcome.summary, path)
@@ -114,19 +114,24 @@ class RunFailedError(RunError):
         self.exit_code = exit_code
 
 
-class Conductor:
+class RunSupervisor:
     """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome.
 
     task: what the app has to do if it is not to train, see `FlowerServer.submit`
     """
 
     def __init__(
-        self, path: Path, desk: Desk, flower: FlowerServer, show: Show, task: Mapping[str, str | float] = EMPTY
+        self,
+        path: Path,
+        desk: RunMailbox,
+        flower: FlowerServer,
+        show: RunOutput,
+        task: Mapping[str, str | float] = EMPTY,
     ) -> None:
         self._path, self._desk, self._flower, self._show, self._task = path, desk, flower, show, task
-        self._relay, self._trouble = RelayReader(desk.events, show), ""
+        self._relay, self._trouble = EventReader(desk.events, show), ""
 
-    def see_through(self) -> Outcome:
+    def see_through(self) -> RunOutcome:
         """The outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
         deaths, done = 0, RunDirectory.rounds_done(self._path)
         while True:
@@ -172,7 +177,7 @@ class Conductor:
         return not self._desk.is_app_at_work()
 
 
-def _place(request: Request) -> tuple[Path, RunConfig]:
+def _place(request: LaunchRequest) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
     settings = request.settings
     if settings.get("model.resume_from"):
@@ -224,7 +229,7 @@ def _rename(path: Path, names: ProductNames) -> None:
 
 
 @contextmanager
-def stop_on_signals(desk: Desk, show: Show, told: str) -> Iterator[None]:
+def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[None]:
     """The first signal asks the app to end, and `told` says so; the second ends everything at once."""
 
     def signalled(_number: int, _frame: FrameType | None) -> None:

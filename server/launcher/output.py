@@ -5,13 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fedshelf.server.ipc.events import RelayWriter
+from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.report import console
 from fedshelf.server.report.json_log import JsonLog
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 
 
-class Show:
+class RunOutput:
     """A watcher of a run of `rounds` rounds; a context manager.
 
     as_json: JSON lines for programs instead of a table for people
@@ -22,7 +22,7 @@ class Show:
         self._log = JsonLog(rounds) if as_json else None
         self._screen = self._log or console.RoundTable(rounds)
         kept.unlink(missing_ok=True)
-        self._kept = RelayWriter(kept)
+        self._kept = EventWriter(kept)
 
     def __enter__(self) -> Self:
         self._screen.__enter__()
@@ -46,7 +46,7 @@ class Show:
         self._screen.note(text)
         self._kept.note(text)
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """The run does something else from now on."""
         self._screen.doing(doing)
 

@@ -4,14 +4,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from fedshelf.server.monitor.state import Note, Underway
-from fedshelf.server.results.jsonl_tail import Tail
-from fedshelf.server.results.run_status import IN_A_ROUND, Doing
+from fedshelf.server.monitor.state import EventNote, Underway
+from fedshelf.server.results.jsonl_tail import JsonlTail
+from fedshelf.server.results.run_status import IN_A_ROUND, RunActivity
 
 NOTES = 100  # lines of the log that are kept
 
 
-class Talk:
+class EventLog:
     """Reads `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
 
     underway: the round being played, or None
@@ -21,13 +21,13 @@ class Talk:
 
     def __init__(self, directory: Path) -> None:
         self.underway: Underway | None = None
-        self.doing: Doing | None = None
+        self.doing: RunActivity | None = None
         self.since: float | None = None
         self.has_begun = False
-        self._app, self._launcher = deque[Note](maxlen=NOTES), deque[Note](maxlen=NOTES)
+        self._app, self._launcher = deque[EventNote](maxlen=NOTES), deque[EventNote](maxlen=NOTES)
         self._files = (
-            Tail(directory / "events.jsonl", self._event, self._forget),
-            Tail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
+            JsonlTail(directory / "events.jsonl", self._event, self._forget),
+            JsonlTail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
         )
 
     def look(self) -> None:
@@ -35,7 +35,7 @@ class Talk:
         for file in self._files:
             file.look()
 
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self) -> tuple[EventNote, ...]:
         """The latest lines of both, oldest first."""
         return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-NOTES:])
 
@@ -47,11 +47,11 @@ class Talk:
             case {"note": str()}:
                 self._app.append(_note(event))
             case {"doing": dict(told)}:
-                self._does(Doing.of_event(told), event.get("at"))
+                self._does(RunActivity.of_event(told), event.get("at"))
             case {"training": [int(round), int(done), int(sampled)]}:
                 self.underway = Underway(round, done, sampled)
 
-    def _does(self, doing: Doing | None, at: object) -> None:
+    def _does(self, doing: RunActivity | None, at: object) -> None:
         self.doing, self.since = doing, float(at) if isinstance(at, int | float) else None
         if doing is None or doing.status not in IN_A_ROUND:
             self.underway = None
@@ -65,6 +65,6 @@ class Talk:
         self.doing, self.since = None, None
 
 
-def _note(event: dict[str, Any]) -> Note:
+def _note(event: dict[str, Any]) -> EventNote:
     at = event.get("at")
-    return Note(float(at) if isinstance(at, int | float) else 0.0, str(event.get("note", "")))
+    return EventNote(float(at) if isinstance(at, int | float) else 0.0, str(event.get("note", "")))

@@ -24,7 +24,7 @@ LISTED = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "lo
 
 
 @dataclass(frozen=True)
-class Tile:
+class LiveTile:
     """A headline number with its name and a remark; `at` is an instant to show instead of the number."""
 
     name: str
@@ -34,7 +34,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Rows of a table: those shown at once, those shown on demand, and how many more there are."""
 
     first: Sequence[Any]
@@ -42,13 +42,13 @@ class Rows:
     more: int
 
     @classmethod
-    def of(cls, part: str, rows: Sequence[Any]) -> "Rows":
+    def of(cls, part: str, rows: Sequence[Any]) -> "TableRows":
         """Cut `rows` as that part of the page shows them."""
         at_once, at_most = LISTED[part]
         return cls(rows[:at_once], rows[at_once:at_most], max(0, len(rows) - at_most))
 
 
-class View:
+class PageView:
     """Turns states into markup."""
 
     def __init__(self) -> None:
@@ -74,10 +74,10 @@ class View:
             "head": (state, WORDS[state.status], wording.headline(state), wording.held_up(state), _share(state)),
             "tiles": (tiles(state),),
             "curves": (accuracy_chart(state), loss_chart(state)),
-            "stores": (state, Rows.of("stores", wording.in_need_first(state.stores))),
-            "taken_back": (Rows.of("taken_back", state.taken_back[::-1]), spoilt_words(state.spoilt_at)),
-            "troubles": (Rows.of("troubles", state.troubles),),
-            "log": (Rows.of("log", state.notes[::-1]),),
+            "stores": (state, TableRows.of("stores", wording.in_need_first(state.stores))),
+            "taken_back": (TableRows.of("taken_back", state.taken_back[::-1]), spoilt_words(state.spoilt_at)),
+            "troubles": (TableRows.of("troubles", state.troubles),),
+            "log": (TableRows.of("log", state.notes[::-1]),),
         }
         return {part: str(getattr(self._parts, part)(*values[part])) for part in PARTS}
 
@@ -87,26 +87,26 @@ class View:
         return self._page.render(title=wording.title(state), parts=parts, version=version, over=over)
 
 
-def tiles(state: RunState) -> list[Tile]:
+def tiles(state: RunState) -> list[LiveTile]:
     """The numbers on top; what is not known yet is left out."""
     found = []
     if latest := wording.latest_accuracy(state):
-        found.append(Tile(f"{latest[0].capitalize()} accuracy", formatting.percent(latest[1]), _beside_best(state)))
+        found.append(LiveTile(f"{latest[0].capitalize()} accuracy", formatting.percent(latest[1]), _beside_best(state)))
     pace = f"{formatting.duration(state.seconds_per_round)} a round" if state.seconds_per_round else ""
-    found.append(Tile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
+    found.append(LiveTile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
     if state.stores:
         number = f"{state.present:,} / {len(state.stores):,}" if state.is_at_work else f"{len(state.stores):,}"
-        found.append(Tile("Stores", number, f"{state.quorum:,} needed for a round"))
+        found.append(LiveTile("Stores", number, f"{state.quorum:,} needed for a round"))
     if state.images_per_second:
         hourly = f"{formatting.whole(3600 / state.seconds_per_round)} rounds an hour" if state.seconds_per_round else ""
-        found.append(Tile("Images a second", formatting.whole(state.images_per_second), hourly))
+        found.append(LiveTile("Images a second", formatting.whole(state.images_per_second), hourly))
     if state.ends:
-        found.append(Tile("Expected end", "", at=state.ends))
+        found.append(LiveTile("Expected end", "", at=state.ends))
     elif state.last_round_at:
-        found.append(Tile("Last round", "", at=state.last_round_at))
+        found.append(LiveTile("Last round", "", at=state.last_round_at))
     if state.down or state.up:
         traffic = f"{formatting.size(state.down)} sent, {formatting.size(state.up)} received"
-        found.append(Tile("Traffic", formatting.size(state.down + state.up), traffic))
+        found.append(LiveTile("Traffic", formatting.size(state.down + state.up), traffic))
     return found
 
 

@@ -28,14 +28,14 @@ class Share:
 
 
 @dataclass
-class Troubles:
+class FailureCounts:
     """Failures of one kind at one store: the rounds, and the reason given last."""
 
     rounds: list[int] = field(default_factory=list)
     reason: str = ""
 
 
-class Progress:
+class RunProgress:
     """What a history says so far; `add` takes its records in order."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Progress:
         self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
         self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
         self.shares: dict[str, Share] = {}
-        self.troubles: dict[tuple[str, str], Troubles] = {}
+        self.troubles: dict[tuple[str, str], FailureCounts] = {}
         self.seconds: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.images = 0
@@ -103,6 +103,6 @@ class Progress:
     def _failed(self, store: str, failure: Mapping[str, Any]) -> None:
         code = str(failure.get("code") or "error")
         self._share(store).trouble = code
-        troubles = self.troubles.setdefault((store, code), Troubles())
+        troubles = self.troubles.setdefault((store, code), FailureCounts())
         troubles.rounds.append(self.round)
         troubles.reason = str(failure.get("reason") or "")

@@ -19,7 +19,7 @@ from fedshelf.server.formatting import FAILURES
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.monitor.state import ABSENT, RunState, StoreState
 from fedshelf.server.monitor.wording import STORE, in_need_first
-from fedshelf.server.results.run_status import Status
+from fedshelf.server.results.run_status import RunStatus
 
 PREFIX = "fedshelf_"
 PHASES = ("train", "aggregate", "inspect", "evaluate")
@@ -45,7 +45,7 @@ class _Run(Collector):
         state = self._state
         yield _info("build_info", "What the page that answers is made of.", _build())
         yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
-        known: dict[str, float] = {status: float(status == state.status) for status in Status}
+        known: dict[str, float] = {status: float(status == state.status) for status in RunStatus}
         yield _gauge("status", "1 for what the run is now, else 0.", known, "status")
         yield _gauge("stores", "Stores by what they do; none once the run is over.", _by_state(state), "state")
         yield _gauge("rounds_planned", "Rounds that the run is to have.", state.rounds)

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedshelf.server.monitor.event_log import Talk
-from fedshelf.server.monitor.progress import Point, Progress
-from fedshelf.server.monitor.state import RunState, StoreState, TakenBack, Trouble, Underway
+from fedshelf.server.monitor.event_log import EventLog
+from fedshelf.server.monitor.progress import Point, RunProgress
+from fedshelf.server.monitor.state import FailureSummary, RunState, StoreState, TakenBack, Underway
 from fedshelf.server.monitor.store_states import store_states
 from fedshelf.server.results import given_models
-from fedshelf.server.results.jsonl_tail import TAKEN_BACK, Tail, read_json
-from fedshelf.server.results.run_status import AT_WORK, IN_A_ROUND, Status
+from fedshelf.server.results.jsonl_tail import TAKEN_BACK, JsonlTail, read_json
+from fedshelf.server.results.run_status import AT_WORK, IN_A_ROUND, RunStatus
 
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
@@ -30,11 +30,11 @@ class RunReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._flower = directory, directory / "flower"
-        self._progress, self._talk = Progress(), Talk(directory / "flower")
-        self._history = Tail(directory / "history.jsonl", self._record, self._forget)
+        self._progress, self._talk = RunProgress(), EventLog(directory / "flower")
+        self._history = JsonlTail(directory / "history.jsonl", self._record, self._forget)
         self._kept = set[tuple[object, object]]()  # the rounds of the history
         self._gone: list[dict[str, Any]] = []
-        self._taken_back = Tail(directory / TAKEN_BACK, self._gone.append, self._gone.clear)
+        self._taken_back = JsonlTail(directory / TAKEN_BACK, self._gone.append, self._gone.clear)
         self._seen: object = None
         self._state: RunState | None = None
 
@@ -54,12 +54,12 @@ class RunReader:
             self._kept.add(_identity(record))
 
     def _forget(self) -> None:
-        self._progress = Progress()
+        self._progress = RunProgress()
         self._kept.clear()
 
-    def _undone(self) -> Progress:
+    def _undone(self) -> RunProgress:
         """What the rounds that were taken back say; one that is about to be is in the history still, and not here."""
-        undone = Progress()
+        undone = RunProgress()
         for record in self._gone:
             with contextlib.suppress(KeyError, TypeError, AttributeError):
                 if _identity(record) not in self._kept:
@@ -110,33 +110,33 @@ class RunReader:
             spoilt_at=given_models.spoilt_at(read_json(self._directory / given_models.FILE)),
         )
 
-    def _verdict(self, *, at_work: bool) -> tuple[Status, str]:
+    def _verdict(self, *, at_work: bool) -> tuple[RunStatus, str]:
         """How the run is, and why. An outcome of an earlier start counts no more once there is a new one."""
         flower = self._flower
         outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
         is_over = self._only_delivers()  # the run; what the last start had to say was of its delivery
         if at_work and is_over:
-            return Status.DELIVERING, "Its model goes to the stores that lack it."
+            return RunStatus.DELIVERING, "Its model goes to the stores that lack it."
         if outcome.get("error") and not is_over:
-            return Status.STOPPED if self._is_stop_asked() else Status.FAILED, str(outcome["error"])
+            return RunStatus.STOPPED if self._is_stop_asked() else RunStatus.FAILED, str(outcome["error"])
         began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
         is_new = not at_work and written is not None and (is_over or began is None or written >= began)
         told = {} if is_over else outcome.get("summary")
         if (ended := told or (summary if is_new else {})).get("status"):
-            return Status(ended["status"]), str(ended.get("reason") or _undelivered(ended))
+            return RunStatus(ended["status"]), str(ended.get("reason") or _undelivered(ended))
         if not at_work:
             is_run = (self._directory / "config.toml").exists()
-            return Status.DEAD, UNENDED if is_run else f"There is no run in {self._directory} yet."
+            return RunStatus.DEAD, UNENDED if is_run else f"There is no run in {self._directory} yet."
         return self._at_work(), "It is ending, as asked." if self._is_stop_asked() else ""
 
-    def _at_work(self) -> Status:
+    def _at_work(self) -> RunStatus:
         """Return what a run does that is going on; a simulation does not say."""
         if self._talk.doing is not None:
             return self._talk.doing.status
         is_deployed = (self._flower / "began.json").exists()
         if self._progress.round and not is_deployed:
-            return Status.TRAINING
-        return Status.WAITING if self._talk.has_begun else Status.STARTING
+            return RunStatus.TRAINING
+        return RunStatus.WAITING if self._talk.has_begun else RunStatus.STARTING
 
     def _is_stop_asked(self) -> bool:
         return (self._flower / "stop").exists()
@@ -182,16 +182,16 @@ def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Unde
     return replace(underway, out=tuple(store.name for store in stores if store.state == "training"))
 
 
-def _best(progress: Progress) -> Point | None:
+def _best(progress: RunProgress) -> Point | None:
     """The first round with the highest accuracy on what the best round is chosen on."""
     points = progress.accuracy["validation"] or progress.accuracy["test"]
     return max(points, key=lambda point: point[1]) if points else None
 
 
-def _troubles(progress: Progress) -> tuple[Trouble, ...]:
+def _troubles(progress: RunProgress) -> tuple[FailureSummary, ...]:
     """The most frequent first."""
     found = sorted(progress.troubles.items(), key=lambda item: (-len(item[1].rounds), item[0]))
-    return tuple(Trouble(store, code, told.reason, tuple(told.rounds)) for (store, code), told in found)
+    return tuple(FailureSummary(store, code, told.reason, tuple(told.rounds)) for (store, code), told in found)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedshelf.server.monitor.progress import Point
-from fedshelf.server.results.run_status import AT_WORK, Doing, Status
+from fedshelf.server.results.run_status import AT_WORK, RunActivity, RunStatus
 
 ABSENT = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
 
@@ -48,7 +48,7 @@ class StoreState:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class FailureSummary:
     """Failures of one kind at one store, with the reason given last."""
 
     store: str
@@ -67,7 +67,7 @@ class TakenBack:
 
 
 @dataclass(frozen=True)
-class Note:
+class EventNote:
     """A line of the log; `at` in seconds since the epoch."""
 
     at: float
@@ -78,7 +78,7 @@ class Note:
 class RunState:
     """What a run's files say.
 
-    status:    see `Status`
+    status:    see `RunStatus`
     doing:     what the round loop says that it does, or None; since: seconds since the epoch when it began to
     reason:    why it ended or is about to, in plain words, or empty
     round:     rounds completed; rounds: of how many; quorum: stores that a round needs
@@ -101,8 +101,8 @@ class RunState:
 
     name: str
     directory: str
-    status: Status
-    doing: Doing | None
+    status: RunStatus
+    doing: RunActivity | None
     since: float | None
     reason: str
     round: int
@@ -114,7 +114,7 @@ class RunState:
     accuracy: Mapping[str, tuple[Point, ...]]
     loss: Mapping[str, tuple[Point, ...]]
     best: Point | None
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[FailureSummary, ...]
     failures: Mapping[str, int]
     images: int
     images_per_second: float | None
@@ -124,7 +124,7 @@ class RunState:
     up: int
     seconds: Mapping[str, float]
     last_round_at: float | None
-    notes: tuple[Note, ...]
+    notes: tuple[EventNote, ...]
     taken_back: tuple[TakenBack, ...]
     rounds_taken_back: int
     spoilt_at: Mapping[str, int]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fedshelf.server.monitor.progress import Progress, Share
+from fedshelf.server.monitor.progress import RunProgress, Share
 from fedshelf.server.monitor.state import StoreState
 
 # What a store's last failure says of where it is, while the app does not say.
@@ -16,8 +16,8 @@ def store_states(
     told: Mapping[str, Any],
     partition: Mapping[str, Any],
     revoked: Mapping[str, Any],
-    progress: Progress,
-    undone: Progress,
+    progress: RunProgress,
+    undone: RunProgress,
     *,
     over: bool,
 ) -> tuple[StoreState, ...]:
@@ -53,7 +53,7 @@ def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Map
 
 
 def _store(
-    name: str, told: Mapping[str, Any], held: int, progress: Progress, failures: int, *, over: bool
+    name: str, told: Mapping[str, Any], held: int, progress: RunProgress, failures: int, *, over: bool
 ) -> StoreState:
     share = progress.shares.get(name, Share())
     return StoreState(

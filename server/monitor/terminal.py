@@ -16,7 +16,7 @@ from fedshelf.server import formatting
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.given_models import spoilt_words
-from fedshelf.server.results.run_status import HELD_UP, WORDS, WRONG, Status
+from fedshelf.server.results.run_status import HELD_UP, WORDS, WRONG, RunStatus
 
 STORES = 30  # rows at most; those that need a person come first
 TROUBLES = 10
@@ -50,12 +50,12 @@ def show(state: RunState, console: Console) -> None:
     console.print(Group(*parts))
 
 
-def _colour(status: Status) -> str:
+def _colour(status: RunStatus) -> str:
     if status in WRONG:
         return "red"
     if status in HELD_UP:
         return "yellow"
-    return "green" if status is Status.FINISHED else "blue"
+    return "green" if status is RunStatus.FINISHED else "blue"
 
 
 def as_json(state: RunState) -> str:

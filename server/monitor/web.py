@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedshelf.server.monitor import wording
-from fedshelf.server.monitor.page import FOLDER, REPORT, View
+from fedshelf.server.monitor.page import FOLDER, REPORT, PageView
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import RunState
@@ -49,7 +49,7 @@ class LivePage:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._reader, self._view = RunReader(directory), View()
+        self._reader, self._view = RunReader(directory), PageView()
         self._origin, self._version = secrets.token_hex(4), 0  # a page may have seen those of an earlier server
         self._shown: RunState | None = None
         self._parts: dict[str, str] = {}
@@ -66,7 +66,7 @@ class LivePage:
                 Route("/health", self._health),
             ],
             middleware=[
-                Middleware(_Headers),
+                Middleware(_SafeHeaders),
                 Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
             ],
         )
@@ -114,7 +114,7 @@ class LivePage:
         return JSONResponse({"status": state.status, "round": state.round}, 503 if state.status in WRONG else 200)
 
 
-class _Headers:
+class _SafeHeaders:
     """Puts the security headers on every response."""
 
     def __init__(self, app: ASGIApp) -> None:

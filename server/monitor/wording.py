@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from fedshelf.common.wording import counted, printable
 from fedshelf.server.formatting import FAILURES, percent
-from fedshelf.server.monitor.state import ABSENT, RunState, StoreState, Trouble
-from fedshelf.server.results.run_status import HELD_UP, WORDS, Status, listed
+from fedshelf.server.monitor.state import ABSENT, FailureSummary, RunState, StoreState
+from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed
 
 STORE = {
     "ready": "Ready",
@@ -23,11 +23,11 @@ def headline(state: RunState) -> str:
     """What is going on, or how it ended, in a sentence or two."""
     rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
     match state.status:
-        case Status.STARTING:
+        case RunStatus.STARTING:
             line = "The server is starting."
-        case Status.TRAINING:
+        case RunStatus.TRAINING:
             line = _underway(state)
-        case Status.FAILED:
+        case RunStatus.FAILED:
             line = f"{rounds} done, then it ended."
         case _:
             line = state.doing.sentence(state.rounds) if state.doing else f"{rounds} done."
@@ -61,7 +61,7 @@ def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
     return sorted(stores, key=lambda store: (store.state not in ABSENT, store.name))
 
 
-def trouble(found: Trouble) -> str:
+def trouble(found: FailureSummary) -> str:
     """What went wrong at a store."""
     return FAILURES.get(found.code, printable(found.code))
 

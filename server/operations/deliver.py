@@ -8,10 +8,10 @@ from fedshelf.common.model_files import WEIGHTS
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher.flower_server import FlowerServer, join_command
-from fedshelf.server.launcher.launcher import STOPPED, Conductor, RunFailedError, stop_on_signals
-from fedshelf.server.launcher.output import Show
+from fedshelf.server.launcher.launcher import STOPPED, RunFailedError, RunSupervisor, stop_on_signals
+from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.results.run_directory import RunDirectory
 
 
@@ -22,7 +22,7 @@ def ask_running_server(run: Path) -> bool:
     """
     if not RunDirectory.is_run(run):
         raise RunError(f"There is no run in {run}: it has no config.toml.")
-    desk = Desk(run)
+    desk = RunMailbox(run)
     if not desk.is_launcher_at_work():
         return False
     if desk.is_delivering():
@@ -45,17 +45,17 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
             f" `flower-server export {run} --round last` writes the model of a round."
         )
     check_free(address)
-    rounds, desk = RunDirectory.stored(run, {}).run.rounds, Desk(run)
+    rounds, desk = RunDirectory.stored(run, {}).run.rounds, RunMailbox(run)
     with (
         at_work(chain.directory, run) if chain else nullcontext(),
         desk.open(began, only_delivers=True),
         FlowerServer(desk.directory, address, chain) as flower,
-        Show(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
+        RunOutput(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
         stop_on_signals(desk, show, "Ending; who has the model is written down. Once more to end at once."),
     ):
         show.say(f"The model of {run} goes to the stores that lack it, as they come. Each joins with:")
         show.say(join_command(address, chain))
-        outcome = Conductor(run, desk, flower, show, {"task": "deliver", "wait": wait}).see_through()
+        outcome = RunSupervisor(run, desk, flower, show, {"task": "deliver", "wait": wait}).see_through()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     if not (missing := outcome.summary["missing"]):

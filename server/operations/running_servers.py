@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher import running_launchers
 from fedshelf.server.launcher.running_launchers import Launcher
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import below, touched
 from fedshelf.server.operations.text_table import print_table
 from fedshelf.server.results.jsonl_tail import read_json
-from fedshelf.server.results.run_status import WORDS, Status
+from fedshelf.server.results.run_status import WORDS, RunStatus
 
 ENDED = 10  # runs that have ended, the latest ones
 
 
 @dataclass(frozen=True)
-class Row:
+class ServerRow:
     """One run.
 
     run:     its directory; empty if it is not to be seen from here
-    status:  see `server.results.run_status.Status`; empty if not known
+    status:  see `server.results.run_status.RunStatus`; empty if not known
     pid:     of its server; 0 if none runs
     user:    whose it is
     since:   seconds since the epoch when the server started, or the run was last written to
@@ -43,7 +43,7 @@ class Row:
     page: int
 
 
-def rows() -> list[Row]:
+def rows() -> list[ServerRow]:
     """Return the runs in which a server is at work, then the latest of those below `runs/` in which none is."""
     working = running_launchers.living()
     held = [launcher.run for launcher in working if launcher.run]
@@ -52,7 +52,7 @@ def rows() -> list[Row]:
     return [*map(_working, working), *map(_ended, ended[:ENDED])]
 
 
-def show(found: Sequence[Row]) -> None:
+def show(found: Sequence[ServerRow]) -> None:
     """Print the rows for a person."""
     if not found:
         print(f"No server of this user runs on this machine, and there is no run below {Path('runs').resolve()}.")
@@ -61,16 +61,16 @@ def show(found: Sequence[Row]) -> None:
     print_table(columns, map(_cells, found))
 
 
-def as_json(found: Sequence[Row]) -> str:
+def as_json(found: Sequence[ServerRow]) -> str:
     """Return the rows as a JSON list."""
     return json.dumps([asdict(row) for row in found], ensure_ascii=False, indent=2)
 
 
-def _working(launcher: Launcher) -> Row:
+def _working(launcher: Launcher) -> ServerRow:
     if launcher.run is None:
-        return Row("", "", launcher.pid, launcher.user, launcher.since, 0, 0, "", 0)
-    state, where = RunReader(launcher.run).look(), read_json(Desk(launcher.run).processes)
-    return Row(
+        return ServerRow("", "", launcher.pid, launcher.user, launcher.since, 0, 0, "", 0)
+    state, where = RunReader(launcher.run).look(), read_json(RunMailbox(launcher.run).processes)
+    return ServerRow(
         _short(launcher.run),
         state.status,
         launcher.pid,
@@ -83,9 +83,11 @@ def _working(launcher: Launcher) -> Row:
     )
 
 
-def _ended(run: Path) -> Row:
+def _ended(run: Path) -> ServerRow:
     state = RunReader(run).look()
-    return Row(str(run), state.status, 0, running_launchers.owner(run), touched(run), state.round, state.rounds, "", 0)
+    return ServerRow(
+        str(run), state.status, 0, running_launchers.owner(run), touched(run), state.round, state.rounds, "", 0
+    )
 
 
 def _short(run: Path) -> str:
@@ -93,10 +95,10 @@ def _short(run: Path) -> str:
     return str(run.relative_to(Path.cwd())) if run.is_relative_to(Path.cwd()) else str(run)
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ServerRow) -> list[str]:
     return [
         row.run or "(not visible to this user)",
-        WORDS[Status(row.status)] if row.status else "",
+        WORDS[RunStatus(row.status)] if row.status else "",
         f"{row.round}/{row.rounds}" if row.run else "",
         time.strftime("%b %d %H:%M", time.localtime(row.since)),
         row.address,

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from fedshelf.common.errors import RunError
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher import running_launchers
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader, is_at_work
@@ -26,7 +26,7 @@ def stop(name: Path, *, at_once: bool) -> None:
     run = find(name)
     process = _open(run)
     try:
-        _ask(process, Desk(run), run, at_once=at_once)
+        _ask(process, RunMailbox(run), run, at_once=at_once)
         if not at_once:
             print(f"Stopping {run} after the round under way; Ctrl-C ends this waiting, not the stopping.", flush=True)
         _has_ended(process, None)
@@ -59,7 +59,7 @@ def _open(run: Path) -> int:
     return process
 
 
-def _ask(process: int, desk: Desk, run: Path, *, at_once: bool) -> None:
+def _ask(process: int, desk: RunMailbox, run: Path, *, at_once: bool) -> None:
     """Signal once, unless somebody has asked before; with `at_once` a second time when the first was heard."""
     try:
         if not desk.is_stop_asked():

@@ -15,19 +15,19 @@ from fedshelf.server.credentials.authority import AUTHORITY_SOON
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import last_run
 from fedshelf.server.credentials.sessions import Session, read_sessions
-from fedshelf.server.credentials.stores import Entry, State, now
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry, now
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import touched
 from fedshelf.server.monitor.state import ABSENT, StoreState
 from fedshelf.server.operations.text_table import print_table
 from fedshelf.server.results.jsonl_tail import read_json
-from fedshelf.server.results.run_status import WORDS, Status
+from fedshelf.server.results.run_status import WORDS, RunStatus
 
 
 @dataclass(frozen=True)
-class Row:
+class StoreRow:
     """One store of the chain. Times are seconds since the epoch.
 
     state, since: where it stands with the chain, see `registry.State`
@@ -59,8 +59,8 @@ class Listing:
 
     chain: str
     run: str | None
-    status: Status | None
-    stores: tuple[Row, ...]
+    status: RunStatus | None
+    stores: tuple[StoreRow, ...]
     server_certificate_until: float
     authority_until: float
 
@@ -71,7 +71,7 @@ def listing(credentials: Path) -> Listing:
     run = last_run(credentials)
     state = RunReader(run).look() if run else None
     known = {store.name: store for store in state.stores} if state else {}
-    told = read_json(Desk(run).board) if run else {}
+    told = read_json(RunMailbox(run).board) if run else {}
     over = touched(run) if run and state and not state.is_at_work else None
     sessions = read_sessions(chain.sessions)
     rows = tuple(
@@ -115,14 +115,14 @@ def as_json(found: Listing) -> str:
 
 def _row(
     name: str,
-    entry: Entry,
+    entry: StoreEntry,
     store: StoreState | None,
     told: dict[str, Any],
     over: float | None,
     session: Session | None,
-) -> Row:
+) -> StoreRow:
     """Make a store's row; told: what the app said of it last; over: when the run was, None if it goes on."""
-    return Row(
+    return StoreRow(
         store=name,
         state=entry.state,
         since=entry.since.timestamp(),
@@ -145,7 +145,7 @@ def _last_seen(told: dict[str, Any], over: float | None) -> float | None:
     return over or time.time()
 
 
-def _cells(row: Row, *, has_run: bool) -> list[str]:
+def _cells(row: StoreRow, *, has_run: bool) -> list[str]:
     is_there = row.presence and row.presence not in ABSENT
     seen = "now" if is_there else _clock("%b %d %H:%M", row.last_seen) if row.last_seen else "never" if has_run else ""
     presence = wording.STORE.get(row.presence, printable(row.presence))
@@ -157,8 +157,8 @@ def _clock(form: str, seconds: float) -> str:
     return time.strftime(form, time.localtime(seconds))
 
 
-def _kit_words(entry: Entry) -> str:
-    if entry.state is State.REVOKED:
+def _kit_words(entry: StoreEntry) -> str:
+    if entry.state is EnrolmentState.REVOKED:
         return ""
     if entry.next_key:
         return "not used yet"

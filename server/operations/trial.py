@@ -21,7 +21,7 @@ from fedshelf.common.names import check_store_name
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.launcher.child_processes import Children, installed, mortal
-from fedshelf.server.launcher.launcher import Request, conduct
+from fedshelf.server.launcher.launcher import LaunchRequest, conduct
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 
 STORES = 3
@@ -49,7 +49,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Photos:
+class TrialPhotos:
     """The folders of the stores by their names, and of the server's test photos."""
 
     stores: Mapping[str, Path]
@@ -71,14 +71,14 @@ def run_trial(trial: Trial) -> int:
         if not (folders := given):
             _deal(trial.photos, trial.stores or STORES, folder / "photos")
             folders = _stores_in(folder / "photos")
-        photos = Photos(_without_test(folders), folders.get(_TEST))
+        photos = TrialPhotos(_without_test(folders), folders.get(_TEST))
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
         print(f"Kits, and what each store prints (NAME.log), are in {folder} until the end.", flush=True)
         with _joined(photos, chain, folder) as watch:
             settings = _settings(trial, photos, out)
             try:
-                code = conduct(Request(settings, address, chain, False, trial.began, False, None))
+                code = conduct(LaunchRequest(settings, address, chain, False, trial.began, False, None))
             except (KeyboardInterrupt, FedshelfError):
                 if not watch.ended:
                     raise
@@ -88,7 +88,7 @@ def run_trial(trial: Trial) -> int:
     return code
 
 
-def _settings(trial: Trial, photos: Photos, out: Path) -> dict[str, Any]:
+def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
     own: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
     if photos.test:
         own["evaluation.test_data"] = str(photos.test)
@@ -137,7 +137,7 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
 
 
 @contextmanager
-def _joined(photos: Photos, chain: Chain, folder: Path) -> Iterator["_Watch"]:
+def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["_Watch"]:
     """Run the stores while the context lasts: each makes its own key and joins as soon as the server is up."""
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
     own = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}

@@ -17,7 +17,7 @@ from fedshelf.common.model_files import WEIGHTS
 from fedshelf.common.wording import counted, printable
 from fedshelf.server.formatting import decimal, duration, percent
 from fedshelf.server.report.naming import outcome
-from fedshelf.server.results.run_status import HELD_UP, WORDS, Doing, Status
+from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
 MOST_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
@@ -40,7 +40,7 @@ class RoundTable:
         self._total = total_rounds
         self._done = first_round - 1
         self._answered, self._sampled = 0, 0  # of the round under way
-        self._status = Status.STARTING
+        self._status = RunStatus.STARTING
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=MOST_ROWS)
         self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
         self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
@@ -60,7 +60,7 @@ class RoundTable:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._live:
-            self._sampled, self._status = 0, Status.TRAINING
+            self._sampled, self._status = 0, RunStatus.TRAINING
             self._draw()
             self._live.stop()
 
@@ -76,7 +76,7 @@ class RoundTable:
         else:
             self._print(plain_line(record, self._total, self._left()))
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """Show what the run does, beside the progress; without a terminal, nothing: notes say what a run waits for."""
         if self._live:
             self._status = doing.status
@@ -139,7 +139,7 @@ class RoundTable:
 
     def _progress(self) -> Table:
         parts = [duration(time.monotonic() - self._started)]
-        if self._status not in (Status.STARTING, Status.TRAINING):
+        if self._status not in (RunStatus.STARTING, RunStatus.TRAINING):
             parts.append(WORDS[self._status].lower())
         if self._seconds and self._done < self._total and self._status not in HELD_UP:
             parts.append(f"{duration(self._left())} left")

@@ -11,7 +11,7 @@ from typing import Any, Self, TextIO
 
 from fedshelf.common.wording import printable
 from fedshelf.server.report.naming import outcome
-from fedshelf.server.results.run_status import HELD_UP, Doing, Status
+from fedshelf.server.results.run_status import HELD_UP, RunActivity, RunStatus
 
 
 class JsonLog:
@@ -19,7 +19,7 @@ class JsonLog:
 
     time:  ISO 8601 in UTC, with milliseconds
     level: info; warning for a round in which a store failed; error for a run that did
-    event: note, round (it is done), or what the run does from here on, or how it ended, in the words of `Status`
+    event: note, round (it is done), or what the run does from here on, or how it ended, in the words of `RunStatus`
     text:  the same in words
 
     A round's lines have "round" and "rounds", and when it is done what a line of the table says. Rounds
@@ -44,9 +44,9 @@ class JsonLog:
         """Something worth a line."""
         self._write("info", "note", printable(text))
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """The run does something else; that a round trains is told with how many it asks."""
-        if doing.status is Status.TRAINING:
+        if doing.status is RunStatus.TRAINING:
             return
         waiting = {"stores": list(doing.stores), "needed": doing.needed, "until": _iso(doing.until)}
         facts = waiting if doing.status in HELD_UP else {}

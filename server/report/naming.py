@@ -9,7 +9,7 @@ from fedshelf.common.classes.display_names import ProductNames, called, recorded
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.server import formatting
 from fedshelf.server.formatting import class_name
-from fedshelf.server.report.run_data import Contents
+from fedshelf.server.report.run_data import RunData
 
 
 def name_of(names: ProductNames, label: str) -> str:
@@ -22,7 +22,7 @@ def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
     return formatting.outcome(_told(summary, recorded(directory)))
 
 
-def for_people(run: Contents) -> Contents:
+def for_people(run: RunData) -> RunData:
     """The contents with every class called, and in the place, as people read it."""
     classes = (run.summary.get("model") or {}).get("classes") or (run.partition or {}).get("classes") or []
     if not classes:

@@ -15,7 +15,7 @@ from fedshelf.server.report.charts.confusion_chart import heat_map
 from fedshelf.server.report.charts.partition_chart import stacks
 from fedshelf.server.report.class_errors import class_rows, confused
 from fedshelf.server.report.naming import for_people
-from fedshelf.server.report.run_data import Contents, read
+from fedshelf.server.report.run_data import RunData, read
 from fedshelf.server.report.stores import stores
 from fedshelf.server.report.suspects import doubts, taken_back
 from fedshelf.server.report.weak_spots import small_maps, weak_spots
@@ -31,7 +31,7 @@ def write_report(run_directory: Path) -> Path:
     return path
 
 
-def render(run: Contents) -> str:
+def render(run: RunData) -> str:
     """The page as text. Names and reasons come from stores and are escaped, everywhere."""
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])

@@ -25,7 +25,7 @@ from fedshelf.server.report.charts.line_chart import BOX, Point
 from fedshelf.server.report.charts.partition_chart import MOST_STORES, chosen
 from fedshelf.server.report.charts.shown_classes import shown_classes
 from fedshelf.server.report.naming import for_people
-from fedshelf.server.report.run_data import Contents, read
+from fedshelf.server.report.run_data import RunData, read
 from fedshelf.server.report.stores import LISTED
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
@@ -65,7 +65,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
     return [run_directory / name for name, wanted, _ in jobs if wanted]
 
 
-def draw_curves(run: Contents, path: Path) -> None:
+def draw_curves(run: RunData, path: Path) -> None:
     """Accuracy and loss over rounds, each curve named at its end."""
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)

@@ -16,7 +16,7 @@ EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's
 
 
 @dataclass(frozen=True)
-class Contents:
+class RunData:
     """The files of a run directory as plain values; a file that is not there reads as empty.
 
     history:   one record per round, in order
@@ -49,7 +49,7 @@ class Contents:
         return dict(validations[-1].get("stores") or {}) if validations else {}
 
 
-def read(directory: Path) -> Contents:
+def read(directory: Path) -> RunData:
     """Read a run directory. Raises OSError, and ValueError or FedshelfError for a file that is damaged."""
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
@@ -57,7 +57,7 @@ def read(directory: Path) -> Contents:
         from fedshelf.server.results import per_store  # late: it imports torch
 
         summary["per_store"] = per_store.read(directory / per_store.FILE)
-    return Contents(
+    return RunData(
         directory=directory,
         history=_read_lines(directory / "history.jsonl"),
         summary=summary,

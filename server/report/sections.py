@@ -12,7 +12,7 @@ from fedshelf.common.config.field_types import Section
 from fedshelf.common.wording import printable
 from fedshelf.server import formatting
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
-from fedshelf.server.report.run_data import Contents
+from fedshelf.server.report.run_data import RunData
 
 PHASES = ("startup", "train", "aggregate", "evaluate")
 
@@ -56,7 +56,7 @@ class Phase:
     share: float
 
 
-def tiles(run: Contents) -> list[Tile]:
+def tiles(run: RunData) -> list[Tile]:
     """The numbers on top of the page; what is not known is left out."""
     summary = run.summary
     test, best, seconds = summary.get("test"), summary.get("best"), summary.get("seconds") or {}
@@ -120,7 +120,7 @@ def _trust(calibration: Mapping[str, Any]) -> Tile:
     return Tile("Confidence off", formatting.percent(told["ece"]), remark)
 
 
-def command(run: Contents) -> str:
+def command(run: RunData) -> str:
     """The command that runs the same training again; empty without its settings."""
     if not run.config:
         return ""
@@ -136,7 +136,7 @@ def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[
     return [(number, value) for number, value in found if value is not None]
 
 
-def accuracy_chart(run: Contents) -> LineChart | None:
+def accuracy_chart(run: RunData) -> LineChart | None:
     """Accuracy on test and validation images over rounds, the best round marked."""
     series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
@@ -144,20 +144,20 @@ def accuracy_chart(run: Contents) -> LineChart | None:
     return line_chart("Accuracy", series, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark)
 
 
-def loss_chart(run: Contents) -> LineChart | None:
+def loss_chart(run: RunData) -> LineChart | None:
     """Loss on training, test and validation images over rounds."""
     series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
     return line_chart("Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
 
 
-def seconds_chart(run: Contents) -> LineChart | None:
+def seconds_chart(run: RunData) -> LineChart | None:
     """Wall time of the rounds."""
     return line_chart(
         "Time of a round", {"total": points(run.history, "seconds", "total")}, formatting.duration, from_zero=True
     )
 
 
-def attendance_chart(run: Contents) -> LineChart | None:
+def attendance_chart(run: RunData) -> LineChart | None:
     """Stores asked and used in each round; only of interest if some failed."""
     if not any(record["failed"] for record in run.history):
         return None
@@ -174,7 +174,7 @@ def attendance_chart(run: Contents) -> LineChart | None:
     )
 
 
-def troubles(run: Contents) -> list[Trouble]:
+def troubles(run: RunData) -> list[Trouble]:
     """Failures of the same kind at the same store as one line, the most frequent first."""
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for record in run.history:
@@ -192,7 +192,7 @@ def troubles(run: Contents) -> list[Trouble]:
     ]
 
 
-def settings(run: Contents) -> dict[str, list[Setting]]:
+def settings(run: RunData) -> dict[str, list[Setting]]:
     """The configuration by section, each setting with its meaning from the schema."""
     return {
         section: [_setting(section, key, value) for key, value in values.items()]
@@ -221,7 +221,7 @@ def _shown(value: Any) -> str:
     return printable((", ".join(value) if isinstance(value, tuple) else value) or ("0" if value == 0 else "(empty)"))
 
 
-def phases(run: Contents) -> list[Phase]:
+def phases(run: RunData) -> list[Phase]:
     """Where the time went; what no phase accounts for is called other."""
     seconds = run.summary.get("seconds") or {}
     total = seconds.get("total")

@@ -9,7 +9,7 @@ from typing import Any
 from fedshelf.common.wording import counted, printable
 from fedshelf.server.formatting import percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
-from fedshelf.server.report.run_data import Contents
+from fedshelf.server.report.run_data import RunData
 
 LISTED = 40
 
@@ -56,7 +56,7 @@ class Stores:
     bins: list[Bin]
 
 
-def stores(run: Contents) -> Stores | None:
+def stores(run: RunData) -> Stores | None:
     """Accuracy per store, weakest first."""
     known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
     if not known:

@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from fedshelf.common.wording import counted, printable
-from fedshelf.server.report.run_data import Contents
+from fedshelf.server.report.run_data import RunData
 from fedshelf.server.updates.image_cap import told
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Suspect:
     """A store under suspicion, or set aside. is_aside: it was asked nothing more."""
 
     store: str
@@ -17,7 +17,7 @@ class Doubt:
     is_aside: bool
 
 
-def taken_back(run: Contents) -> list[str]:
+def taken_back(run: RunData) -> list[str]:
     """Say which rounds were played again, as nobody could use their models, and why."""
     told = [record["taken_back"] for record in run.history if record.get("taken_back")]
     without = [f", without {printable(each['store'])}" if each["store"] else "" for each in told]
@@ -27,22 +27,22 @@ def taken_back(run: Contents) -> list[str]:
     ]
 
 
-def doubts(run: Contents) -> list[Doubt]:
+def doubts(run: RunData) -> list[Suspect]:
     """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
     clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
     aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
-    found = [Doubt(printable(name), printable(why), True) for name, why in sorted(aside.items())]
+    found = [Suspect(printable(name), printable(why), True) for name, why in sorted(aside.items())]
     return (
         found
         + [
-            Doubt(printable(name), printable(why) + _clipped(clipped[name]), False)
+            Suspect(printable(name), printable(why) + _clipped(clipped[name]), False)
             for name, why in sorted(suspects.items())
             if name not in aside
         ]
         + [
-            Doubt(printable(name), told(each["claimed"], each["counted"]), False)
+            Suspect(printable(name), told(each["claimed"], each["counted"]), False)
             for name, each in sorted(capped.items())
         ]
     )

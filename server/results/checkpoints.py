@@ -42,7 +42,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """A run between two rounds.
 
     round:    rounds completed
@@ -70,7 +70,7 @@ class State:
         """What is judged and delivered: float32 [P]."""
         return self.params if self.average is None else self.average
 
-    def to(self, device: torch.device) -> "State":
+    def to(self, device: torch.device) -> "TrainingState":
         """The same with all vectors on `device`; single numbers stay where they are, as the host looks at them."""
         strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
         average = None if self.average is None else self.average.to(device)
@@ -90,7 +90,7 @@ class Checkpoints:
         """
         return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
 
-    def save(self, state: State) -> State:
+    def save(self, state: TrainingState) -> TrainingState:
         """Write the state atomically, then drop what is no longer needed; returns it as committed. Raises OSError."""
         began = time.monotonic()
         tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
@@ -118,7 +118,7 @@ class Checkpoints:
         """Rounds that have a checkpoint, ascending."""
         return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
 
-    def latest(self) -> State | None:
+    def latest(self) -> TrainingState | None:
         """The newest state whose model is finite, or None. Raises RunError if it cannot be read, or if none is finite.
 
         Earlier versions wrote such that were not.
@@ -130,22 +130,22 @@ class Checkpoints:
             )
         return state if rounds else None
 
-    def before(self, round: int) -> State | None:
+    def before(self, round: int) -> TrainingState | None:
         """The newest state of an earlier round whose model is finite, or None. Raises RunError if it cannot be read."""
         return self._newest([number for number in self.rounds() if number < round])
 
-    def put_back(self, state: State) -> State:
+    def put_back(self, state: TrainingState) -> TrainingState:
         """Save a state in place of those of its round and of later ones, which are taken back. Raises OSError."""
         for number in reversed(self.rounds()):
             if number > state.round:  # its own is replaced: at no moment is there none
                 self._path(number).unlink(missing_ok=True)
         return self.save(state)
 
-    def _newest(self, rounds: Sequence[int]) -> State | None:
+    def _newest(self, rounds: Sequence[int]) -> TrainingState | None:
         states = (self.load(number) for number in reversed(rounds))
         return next((state for state in states if bool(torch.isfinite(state.model).all())), None)
 
-    def load(self, round: int) -> State:
+    def load(self, round: int) -> TrainingState:
         """The state after `round`. Raises RunError if it is missing, damaged or that of another round.
 
         Files of earlier versions have no checksum.
@@ -165,7 +165,7 @@ class Checkpoints:
             strategy = {name.removeprefix("strategy."): tensor for name, tensor in tensors.items()}
             totals = Totals(**meta["totals"])
             progress = (best, meta["stale"], totals, meta["record"], meta["round"], average, meta["averaged"])
-            return State(meta["round"], params, strategy, *progress)
+            return TrainingState(meta["round"], params, strategy, *progress)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."
@@ -184,7 +184,7 @@ def _checksum(text: str, tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def add_round(state: State, totals: Totals, **changes: object) -> State:
+def add_round(state: TrainingState, totals: Totals, **changes: object) -> TrainingState:
     """The state with one more round's sums added."""
     old = state.totals
     phases = {*old.seconds, *totals.seconds}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
-from fedshelf.server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 
 # What rounds are judged on, by `Best.on`; those that come first count for more.
 IMAGES = {
@@ -21,7 +21,7 @@ IMAGES = {
 class Delivery:
     """A round's state, and the reason in the words that follow "round 7 of 10"."""
 
-    state: State
+    state: TrainingState
     because: str
 
 
@@ -30,12 +30,12 @@ def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
     return config.evaluation.stores and any(info.validation for info in stores.values())
 
 
-def is_best_delivered(config: RunConfig, last: State) -> bool:
+def is_best_delivered(config: RunConfig, last: TrainingState) -> bool:
     """Return whether a run that ended with the state `last` would deliver its best round, not its last one."""
     return config.run.deliver != "last" and last.best is not None and last.best.on != "test"
 
 
-def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Delivery:
+def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) -> Delivery:
     """Choose the round that a run delivers: its best on validation images, or its last one, with the state `last`.
 
     Raises RunError if the best round's checkpoint is gone or damaged.
@@ -48,7 +48,9 @@ def deliver(config: RunConfig, last: State, checkpoints: Checkpoints) -> Deliver
     return Delivery(last if last.best.round == last.round else checkpoints.load(last.best.round), because)
 
 
-def best_round(state: State, number: int, deciding: tuple[str, Counts] | None, metric: str) -> tuple[Best | None, int]:
+def best_round(
+    state: TrainingState, number: int, deciding: tuple[str, Counts] | None, metric: str
+) -> tuple[Best | None, int]:
     """The best round up to round `number`, and the evaluations since. deciding: on what it was judged, and the counts.
 
     Rounds judged on other images are not compared: with better images for it the choice begins anew, and a round of

@@ -18,7 +18,7 @@ REMEMBERED = 20  # models: the latest ones
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenModel:
     """A model that stores were given.
 
     sha256: of its file
@@ -46,9 +46,9 @@ class GivenModels:
         lines = {record["round"]: _digest(record) for record in self._directory.history()}
         before = [given for given in self._known() if given.sha256 != sha256]
         others = [replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before]
-        self._write([*others, Given(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-REMEMBERED:])
+        self._write([*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-REMEMBERED:])
 
-    def taken_back(self) -> list[Given]:
+    def taken_back(self) -> list[GivenModel]:
         """Return the models whose rounds were taken back, and write down that they were. Raises OSError."""
         known = self._known()
         if any(not given.is_taken_back for given in known) and (gone := self._directory.taken_back()):
@@ -59,15 +59,15 @@ class GivenModels:
             known = found
         return [given for given in known if given.is_taken_back]
 
-    def _known(self) -> list[Given]:
+    def _known(self) -> list[GivenModel]:
         told = read_json(self._directory.path / FILE).get("models", [])
-        return [Given(**{**each, "stores": tuple(each["stores"])}) for each in told]
+        return [GivenModel(**{**each, "stores": tuple(each["stores"])}) for each in told]
 
-    def _write(self, models: list[Given]) -> None:
+    def _write(self, models: list[GivenModel]) -> None:
         self._directory.write(FILE, {"models": [asdict(given) for given in models]})
 
 
-def still_there(models: Collection[Given]) -> Mapping[str, int]:
+def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
     """Return the stores that still have one of these models, in order, with the round that it is of."""
     return dict(sorted((store, given.round) for given in models for store in given.stores))
 

@@ -8,7 +8,7 @@ from typing import Any
 TAKEN_BACK = "taken-back.jsonl"  # lines that a run's history had, of rounds whose models could not be used
 
 
-class Tail:
+class JsonlTail:
     """The file at `path`, read once: each look takes what was added since.
 
     A line still being written is left for the next look; one that is damaged is passed over. A file

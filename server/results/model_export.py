@@ -20,11 +20,11 @@ from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.fit import Network
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import finite
 
 
-def write_model(directory: Path, plan: Plan, state: State, summary: dict[str, Any], names: ProductNames) -> str:
+def write_model(directory: Path, plan: Plan, state: TrainingState, summary: dict[str, Any], names: ProductNames) -> str:
     """Write the global model of `state` and all that is needed to use it, atomically; return the SHA-256 of its file.
     Raises OSError.
 
@@ -72,7 +72,7 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
     return DeliverOrder(run_id, name, network, description, sha256, len(content), content)
 
 
-def weights_sha256(plan: Plan, state: State) -> str:
+def weights_sha256(plan: Plan, state: TrainingState) -> str:
     """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
     frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()
@@ -81,7 +81,7 @@ def weights_sha256(plan: Plan, state: State) -> str:
     return digest.hexdigest()
 
 
-def _provenance(plan: Plan, state: State, summary: dict[str, Any]) -> dict[str, Any]:
+def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> dict[str, Any]:
     test = summary["test"]
     return {
         "run_id": plan.run_id,

@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from fedshelf.server.results.run_directory import Record
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 
 
-class Watcher(Protocol):
+class RunObserver(Protocol):
     """Listeners that are told how a training goes."""
 
     def row(self, record: Record) -> None:
@@ -15,7 +15,7 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line."""
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """The run does something else from now on."""
 
     def training(self, round: int, done: int, sampled: int) -> None:

@@ -7,7 +7,7 @@ from fedshelf.common.protocol.messages import Failure, StoreInfo, TrainOrder, Up
 
 
 @dataclass(frozen=True)
-class Trained:
+class RoundOutcome:
     """An order, and what came of it.
 
     asked:   the cohort, in store order
@@ -25,7 +25,7 @@ class Trained:
     norms: Mapping[str, float]
     clipped: Mapping[str, float] = field(default_factory=dict)
 
-    def without(self, store: str, why: str, updates: Sequence[Update]) -> "Trained":
+    def without(self, store: str, why: str, updates: Sequence[Update]) -> "RoundOutcome":
         """The same without the update of one store. updates: the others"""
         failed = {**self.failed, store: Failure(store, "invalid", why)}
         norms = {name: norm for name, norm in self.norms.items() if name != store}

@@ -14,14 +14,14 @@ from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results import delivered_round, plan_file
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.model_export import weights_sha256, write_model
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedRound:
     """A model that was written.
 
     rounds:        those that the run had done
@@ -37,7 +37,7 @@ class Exported:
     is_calibrated: bool
 
 
-def export_round(run: Path, which: str, out: Path | None) -> Exported:
+def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
     """Write `model.safetensors` and `model.json` of a round into a new folder; the run may be unfinished, or go on.
 
     which: the number of a round, "best" or "last"
@@ -63,7 +63,7 @@ def export_round(run: Path, which: str, out: Path | None) -> Exported:
     write_model(folder, saved.plan, state, told, recorded(run))
     test = (told["test"] or {}).get("accuracy")
     is_calibrated = bool((told["calibration"] or {}).get("temperature"))
-    return Exported(folder / WEIGHTS, number, latest.round, because, test, is_calibrated)
+    return ExportedRound(folder / WEIGHTS, number, latest.round, because, test, is_calibrated)
 
 
 def model_of_round(run: Path, which: str) -> Path:
@@ -95,7 +95,7 @@ def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
     return RunDirectory.stored(run, {}), checkpoints
 
 
-def _chosen(which: str, latest: State, config: RunConfig) -> tuple[int, str]:
+def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, str]:
     """The round that is meant, and why it is that one."""
     if which == "last":
         return latest.round, "the last that was saved"
@@ -109,7 +109,7 @@ def _chosen(which: str, latest: State, config: RunConfig) -> tuple[int, str]:
     return int(which), "asked for by its number"
 
 
-def _personal(saved: SavedPlan, number: int, latest: State) -> list[str]:
+def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]:
     """The tensors that stay at the stores.
 
     Raises RunError for a round of which stores keep none: they do so for the best round and the last one.
@@ -125,7 +125,7 @@ def _personal(saved: SavedPlan, number: int, latest: State) -> list[str]:
     return names
 
 
-def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
+def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]:
     """Return the known results of a round's model.
 
     All of the run's `summary.json` if it is the model delivered, else the round's figures on the server's test images,
@@ -146,7 +146,7 @@ def _judged(run: Path, saved: SavedPlan, state: State) -> dict[str, Any]:
     }
 
 
-def _adjustment(config: RunConfig, state: State) -> dict[str, Any] | None:
+def _adjustment(config: RunConfig, state: TrainingState) -> dict[str, Any] | None:
     """By which scores stores use the round's model, as far as its round found out (see
     `server.training.final_evaluation`)."""
     if config.strategy.absent == "full":

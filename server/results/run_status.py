@@ -10,7 +10,7 @@ from fedshelf.common.wording import counted, first_of, printable
 NAMED = 5  # stores that a sentence names; of the others it says how many they are
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     """The state of a run.
 
     STARTING:   the processes start, or the app starts again
@@ -38,43 +38,43 @@ class Status(StrEnum):
 
 AT_WORK = frozenset(
     {
-        Status.STARTING,
-        Status.WAITING,
-        Status.BLOCKED,
-        Status.TRAINING,
-        Status.JUDGING,
-        Status.FINISHING,
-        Status.DELIVERING,
+        RunStatus.STARTING,
+        RunStatus.WAITING,
+        RunStatus.BLOCKED,
+        RunStatus.TRAINING,
+        RunStatus.JUDGING,
+        RunStatus.FINISHING,
+        RunStatus.DELIVERING,
     }
 )
-IN_A_ROUND = frozenset({Status.TRAINING, Status.JUDGING})
-HELD_UP = frozenset({Status.WAITING, Status.BLOCKED})
-WRONG = frozenset({Status.FAILED, Status.DEAD})
+IN_A_ROUND = frozenset({RunStatus.TRAINING, RunStatus.JUDGING})
+HELD_UP = frozenset({RunStatus.WAITING, RunStatus.BLOCKED})
+WRONG = frozenset({RunStatus.FAILED, RunStatus.DEAD})
 
-WORDS: Mapping[Status, str] = {
-    Status.STARTING: "Starting",
-    Status.WAITING: "Waiting for stores",
-    Status.BLOCKED: "Blocked",
-    Status.TRAINING: "Training",
-    Status.JUDGING: "Judging",
-    Status.FINISHING: "Finishing",
-    Status.DELIVERING: "Delivering",
-    Status.FINISHED: "Finished",
-    Status.STOPPED: "Stopped",
-    Status.FAILED: "Failed",
-    Status.DEAD: "Not running",
+WORDS: Mapping[RunStatus, str] = {
+    RunStatus.STARTING: "Starting",
+    RunStatus.WAITING: "Waiting for stores",
+    RunStatus.BLOCKED: "Blocked",
+    RunStatus.TRAINING: "Training",
+    RunStatus.JUDGING: "Judging",
+    RunStatus.FINISHING: "Finishing",
+    RunStatus.DELIVERING: "Delivering",
+    RunStatus.FINISHED: "Finished",
+    RunStatus.STOPPED: "Stopped",
+    RunStatus.FAILED: "Failed",
+    RunStatus.DEAD: "Not running",
 }
 
 
-_OUTSIDE_ROUNDS: Mapping[Status, str] = {
-    Status.STARTING: "The server is starting.",
-    Status.FINISHING: "The rounds are over; the model that is delivered is being judged and written.",
-    Status.DELIVERING: "The rounds are over; the model goes to the stores that are here.",
+_OUTSIDE_ROUNDS: Mapping[RunStatus, str] = {
+    RunStatus.STARTING: "The server is starting.",
+    RunStatus.FINISHING: "The rounds are over; the model that is delivered is being judged and written.",
+    RunStatus.DELIVERING: "The rounds are over; the model goes to the stores that are here.",
 }
 
 
 @dataclass(frozen=True)
-class Doing:
+class RunActivity:
     """The present work of a run, as the round loop says it.
 
     round:  the one that is played or waited for; 0: none
@@ -84,7 +84,7 @@ class Doing:
     why:    what keeps stores that are there from taking part, in plain words
     """
 
-    status: Status
+    status: RunStatus
     round: int = 0
     stores: tuple[str, ...] = ()
     needed: int = 0
@@ -95,17 +95,17 @@ class Doing:
         """Return what is going on in a run of so many rounds."""
         number = f"{self.round:,} of {rounds:,}"
         match self.status:
-            case Status.WAITING:
+            case RunStatus.WAITING:
                 missing = f"{counted(self.needed, 'store')} needed for round {number}"
                 return f"{missing}, {len(self.stores):,} there: {listed(self.stores)}."
-            case Status.BLOCKED:
+            case RunStatus.BLOCKED:
                 there = f"{len(self.stores):,} of {counted(self.needed, 'store')} needed can train now"
                 return f"Round {number} cannot begin: {there}. {printable(self.why)}."
-            case Status.TRAINING:
+            case RunStatus.TRAINING:
                 return f"Round {number}: {counted(len(self.stores), 'store')} asked to train."
-            case Status.JUDGING:
+            case RunStatus.JUDGING:
                 return f"Round {number}: all stores have answered; the new model is being judged."
-            case Status.DELIVERING if self.round:
+            case RunStatus.DELIVERING if self.round:
                 return f"Round {number} is done; the model goes to the stores, as asked."
             case _:
                 return _OUTSIDE_ROUNDS[self.status]
@@ -115,10 +115,10 @@ class Doing:
         return asdict(self)
 
     @classmethod
-    def of_event(cls, told: Mapping[str, Any]) -> "Doing | None":
+    def of_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
         """Return what a file says, or None if that is nothing of ours."""
         try:
-            return cls(**{**told, "status": Status(told["status"]), "stores": tuple(map(str, told["stores"]))})
+            return cls(**{**told, "status": RunStatus(told["status"]), "stores": tuple(map(str, told["stores"]))})
         except (KeyError, TypeError, ValueError):
             return None
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.resume_model import Origin
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 
 FILE = "before.json"
 
@@ -19,7 +19,7 @@ Confusions = Mapping[str, NDArray[np.int64]]
 """Confusion matrices [C, C]: the server's under "", or each store's under its name."""
 
 
-def judge(origin: Origin | None, rounds: Rounds, directory: RunDirectory) -> Confusions | None:
+def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> Confusions | None:
     """What the finished model makes of the test images; judged once, before round 1. None: there is none to judge.
 
     Raises OSError.
@@ -28,7 +28,7 @@ def judge(origin: Origin | None, rounds: Rounds, directory: RunDirectory) -> Con
         return None
     path = directory.path / FILE
     if not path.exists():
-        found = confusions(rounds.scores(State(0, origin.params, {})))
+        found = confusions(rounds.scores(TrainingState(0, origin.params, {})))
         directory.write(FILE, {name: matrix.tolist() for name, matrix in found.items()})
     told = json.loads(path.read_text(encoding="utf-8"))
     return {name: np.array(matrix, dtype=np.int64) for name, matrix in told.items()}

@@ -10,8 +10,8 @@ from fedshelf.common.errors import StoppedError, StoresError
 from fedshelf.common.protocol.failures import listed
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.seeding import rng
-from fedshelf.server.results.observer import Watcher
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.observer import RunObserver
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.runtime import Runtime
 
 POLL_SECONDS = 0.2
@@ -19,7 +19,7 @@ CLOCK_SECONDS = 2  # by which the end of the wait, told in whole seconds, may se
 
 
 def assemble(
-    runtime: Runtime, round: int, quorum: int, wait: float, watcher: Watcher, stop: Callable[[], bool]
+    runtime: Runtime, round: int, quorum: int, wait: float, watcher: RunObserver, stop: Callable[[], bool]
 ) -> Mapping[str, StoreInfo]:
     """The stores present once there are `quorum` for `round`; until then the watcher is told what that waits for.
 
@@ -39,7 +39,9 @@ def assemble(
                 f" {max(len(present), 1)}."
             )
         until = math.ceil(time.time() + deadline - time.monotonic())
-        now = _waiting(Doing(Status.WAITING, round, tuple(sorted(present)), quorum, until), runtime.held_back())
+        now = _waiting(
+            RunActivity(RunStatus.WAITING, round, tuple(sorted(present)), quorum, until), runtime.held_back()
+        )
         if told is None or _differs(now, told):
             watcher.doing(told := now)
         if len(present) != noted:
@@ -49,15 +51,15 @@ def assemble(
     return present
 
 
-def _waiting(waiting: Doing, held_back: Mapping[str, str]) -> Doing:
+def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
     """Return what a run does that waits for stores: it is blocked if there would be enough, could all of them train."""
     if len(waiting.stores) + len(held_back) < waiting.needed:
         return waiting
     why = "; ".join(f"{store}: {reason}" for store, reason in sorted(held_back.items()))
-    return replace(waiting, status=Status.BLOCKED, why=why)
+    return replace(waiting, status=RunStatus.BLOCKED, why=why)
 
 
-def _differs(now: Doing, told: Doing) -> bool:
+def _differs(now: RunActivity, told: RunActivity) -> bool:
     """Return whether there is something new to say: not that the clock was read a moment later."""
     assert now.until is not None
     assert told.until is not None

@@ -15,16 +15,16 @@ from fedshelf.common.metrics.intervals import wilson
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.report.run_data import EVALUATION as FILE
 from fedshelf.server.results import per_store
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 
 MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FinalEvaluation:
     """A model judged by what the server and the stores hold out.
 
     scores:      on test images; with temperatures, how sure the model is with and without them
@@ -168,7 +168,7 @@ def _interval(counts: Counts) -> list[float] | None:
     return list(wilson(counts.accuracy, counts.num_examples)) if counts.num_examples else None
 
 
-def reach(rounds: Rounds, state: State) -> Verdict:
+def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
     """Judge a state's model: its temperatures and by which scores stores use it on their validation images, then all
     on test images.
     """
@@ -179,7 +179,7 @@ def reach(rounds: Rounds, state: State) -> Verdict:
         state, (1.0,) if temperature is None else (1.0, temperature), is_adjusted=validation.is_adjusted
     )
     is_adjustable = rounds.config.strategy.absent != "full"
-    return Verdict(rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable)
+    return FinalEvaluation(rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable)
 
 
 def _temperature(counts: Counts | None) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Clock:
+class PhaseTimer:
     """Seconds per phase of one round."""
 
     seconds: dict[str, float] = field(default_factory=dict)

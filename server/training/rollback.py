@@ -17,11 +17,11 @@ from torch import Tensor
 from fedshelf.common.errors import StoresError
 from fedshelf.common.protocol.failures import Failure
 from fedshelf.common.protocol.messages import Plan
-from fedshelf.server.results.checkpoints import State
-from fedshelf.server.results.outcomes import Trained
+from fedshelf.server.results.checkpoints import TrainingState
+from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.round_record import Made
-from fedshelf.server.updates.buffer import Held
+from fedshelf.server.training.round_record import NextModel
+from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import UsualNorms, usual
 from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import DIVERGED
@@ -57,12 +57,12 @@ class Rollback:
     before:  the state that the last round began with, as long as this process remembers it
     """
 
-    def __init__(self, plan: Plan, held: Held, reputation: Reputation, note: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, held: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]) -> None:
         self._plan, self._held, self._reputation, self._note = plan, held, reputation, note
-        self.before: State | None = None
+        self.before: TrainingState | None = None
         self._unexplained = 0  # the last round that was taken back and that no store's update explains
 
-    def checked(self, state: State, made: Made, make: Callable[[Trained], Made]) -> Made:
+    def checked(self, state: TrainingState, made: NextModel, make: Callable[[RoundOutcome], NextModel]) -> NextModel:
         """Return a round's model, or if it cannot be used the one without the update that stands out.
 
         That one is taken only if it is usable. make: makes a model of the round's updates
@@ -85,7 +85,7 @@ class Rollback:
             return made
         raise UnusableModelError(number, fault)
 
-    def again(self, state: State, found: UnusableModelError) -> dict[str, Any]:
+    def again(self, state: TrainingState, found: UnusableModelError) -> dict[str, Any]:
         """Take back a round that no store's update explains, to be played once more; what the history says of it.
 
         Raises StoresError the second time.
@@ -109,8 +109,8 @@ class Rollback:
         return {"store": None, "round": number, "reason": f"{why}, and no store's update explains it{where}"}
 
     def to_before(
-        self, state: State, store: str | None, earlier: Callable[[int], State | None]
-    ) -> tuple[State, Standing, dict[str, Any]]:
+        self, state: TrainingState, store: str | None, earlier: Callable[[int], TrainingState | None]
+    ) -> tuple[TrainingState, Standing, dict[str, Any]]:
         """Return the state before the round in which `store` spoilt the model, the stores' standing there without it,
         and what the history says of it. store: None: nobody knows which
 
@@ -137,7 +137,7 @@ class Rollback:
         told = {"store": store, "round": state.round, "reason": f"{why}; the run went back to round {before.round}"}
         return before, Standing.of(before.record).with_aside(store, why), told
 
-    def _fault(self, made: Made, state: State) -> str | None:
+    def _fault(self, made: NextModel, state: TrainingState) -> str | None:
         """Why a new model cannot be used, or None."""
         if not is_finite(made.after):
             return "its weights are not finite"
@@ -178,7 +178,7 @@ def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
     return told is not None and told["store"] is None
 
 
-def blamed(trained: Trained, last: Mapping[str, Any] | None) -> str | None:
+def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
     """Return the store whose update in the last round explains why everybody else's training diverged in this one.
 
     last: the last round's line of the history
@@ -197,7 +197,7 @@ def is_divergence(failed: Mapping[str, Failure]) -> bool:
     return bool(failed) and all(failure.reason == DIVERGED for failure in failed.values())
 
 
-def is_finite(state: State) -> bool:
+def is_finite(state: TrainingState) -> bool:
     """Return whether all numbers of a state are finite."""
     vectors: list[Tensor] = [state.params, *state.strategy.values()]
     vectors += [] if state.average is None else [state.average]

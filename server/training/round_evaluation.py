@@ -6,15 +6,15 @@ from typing import Literal
 
 from fedshelf.common.metrics.calibration import GRID
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.updates.gate import Judge
+from fedshelf.server.updates.gate import UpdateEvaluator
 from fedshelf.server.updates.image_cap import ImageCap
 from fedshelf.server.updates.screening import LARGEST, screen_evaluations
 
 
-class Evaluator:
+class RoundEvaluator:
     """Judges the models of one run.
 
     judge:      on the server's own test images, or None
@@ -23,13 +23,18 @@ class Evaluator:
     """
 
     def __init__(
-        self, plan: Plan, runtime: Runtime, judge: Judge | None, validation: Judge | None, cap: ImageCap
+        self,
+        plan: Plan,
+        runtime: Runtime,
+        judge: UpdateEvaluator | None,
+        validation: UpdateEvaluator | None,
+        cap: ImageCap,
     ) -> None:
         self._plan, self._runtime, self._judge, self._own_validation = plan, runtime, judge, validation
         self._cap = cap
         self._remembered: tuple[int, Scores] | None = None  # of the last round judged with temperatures
 
-    def after_round(self, state: State, *, may_be_last: bool) -> Scores:
+    def after_round(self, state: TrainingState, *, may_be_last: bool) -> Scores:
         """Judge a round's model on validation images and on the server's test images.
 
         may_be_last: it may be delivered for being the last one, which takes a temperature: so it is judged once.
@@ -38,11 +43,11 @@ class Evaluator:
         scores = self._validate(state, GRID if may_be_last else ())
         return replace(scores, test=self._judge(state.model) if self._judge else None)
 
-    def on_validation(self, state: State) -> Scores:
+    def on_validation(self, state: TrainingState) -> Scores:
         """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
         return self._validate(state, GRID)
 
-    def on_test(self, state: State, temperatures: tuple[float, ...], *, is_adjusted: bool) -> Scores:
+    def on_test(self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool) -> Scores:
         """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
 
         is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
@@ -50,7 +55,7 @@ class Evaluator:
         stores = self._at_stores(state, "test", temperatures, set())
         return Scores.of(self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted)
 
-    def _validate(self, state: State, temperatures: tuple[float, ...]) -> Scores:
+    def _validate(self, state: TrainingState, temperatures: tuple[float, ...]) -> Scores:
         if self._remembered is None or self._remembered[0] != state.round:
             lost: set[str] = set()
             stores, own = self._at_stores(state, "validation", temperatures, lost), self._own_validation
@@ -62,7 +67,11 @@ class Evaluator:
         return self._remembered[1]
 
     def _at_stores(
-        self, state: State, split: Literal["validation", "test"], temperatures: tuple[float, ...], lost: set[str]
+        self,
+        state: TrainingState,
+        split: Literal["validation", "test"],
+        temperatures: tuple[float, ...],
+        lost: set[str],
     ) -> Mapping[str, Evaluation]:
         """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked.
 

@@ -17,29 +17,29 @@ from fedshelf.common.protocol.failures import listed
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
 from fedshelf.common.strategies.shared.class_skew import keep_rows
 from fedshelf.common.strategies.shared.personalization import spans, withhold
-from fedshelf.server.results.checkpoints import State, add_round
+from fedshelf.server.results.checkpoints import TrainingState, add_round
 from fedshelf.server.results.delivered_round import best_round
-from fedshelf.server.results.observer import Watcher
-from fedshelf.server.results.outcomes import Trained
+from fedshelf.server.results.observer import RunObserver
+from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.run_directory import Record
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import client_sampling, rollback, round_record
-from fedshelf.server.training.phase_timer import Clock
+from fedshelf.server.training.phase_timer import PhaseTimer
 from fedshelf.server.training.robustness_guarantee import Guarantee
 from fedshelf.server.training.rollback import Rollback
-from fedshelf.server.training.round_evaluation import Evaluator
-from fedshelf.server.training.round_record import Made
+from fedshelf.server.training.round_evaluation import RoundEvaluator
+from fedshelf.server.training.round_record import NextModel
 from fedshelf.server.training.weight_averaging import averaged
 from fedshelf.server.updates import anomaly_detection
-from fedshelf.server.updates.anomaly_detection import Detector
+from fedshelf.server.updates.anomaly_detection import AnomalyDetector
 from fedshelf.server.updates.contribution import contributions
-from fedshelf.server.updates.gate import Gate, Judge
+from fedshelf.server.updates.gate import Gate, UpdateEvaluator
 from fedshelf.server.updates.image_cap import ImageCap, most_images
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
-from fedshelf.server.updates.screening import Screen
+from fedshelf.server.updates.screening import Screening
 from fedshelf.server.updates.standing import Standing
 
 ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
@@ -48,7 +48,7 @@ ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; tho
 Answer = TypeVar("Answer")
 
 
-class Rounds:
+class RoundLoop:
     """Plays rounds of one plan over a runtime.
 
     layout:    what lies where in the P parameters, of which T train
@@ -64,8 +64,8 @@ class Rounds:
         plan: Plan,
         layout: Layout,
         runtime: Runtime,
-        judge: Judge | None,
-        watcher: Watcher,
+        judge: UpdateEvaluator | None,
+        watcher: RunObserver,
         stop: Callable[[], bool],
         gate: Gate | None = None,
     ) -> None:
@@ -74,23 +74,23 @@ class Rounds:
         self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
         self._layout, self._watcher, self._stop = layout, watcher, stop
         self._gate = gate or Gate()
-        self.earlier: Callable[[int], State | None] = lambda _: None
+        self.earlier: Callable[[int], TrainingState | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, watcher.note)
         shown = None if self.personal else judge
-        self._evaluator = Evaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
+        self._evaluator = RoundEvaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
         self._guarantee = Guarantee(self.strategy, watcher.note)
         self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
-        detector = Detector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
+        detector = AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
         self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
         self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
 
-    def begin(self, params: Tensor) -> State:
+    def begin(self, params: Tensor) -> TrainingState:
         """The state before round 1."""
-        return State(0, params, self.strategy.initial(params, self._layout.trainable))
+        return TrainingState(0, params, self.strategy.initial(params, self._layout.trainable))
 
-    def play(self, state: State) -> tuple[State, Record]:
+    def play(self, state: TrainingState) -> tuple[TrainingState, Record]:
         """One round: sample, train, screen, aggregate, look for suspects, evaluate.
 
         Where everybody's training from `state` diverges because of the round before, that one is played again, without
@@ -111,15 +111,15 @@ class Rounds:
                 self._rollback.before = state
                 return after, record | ({"taken_back": told} if told else {})
 
-    def _play(self, state: State, standing: Standing) -> tuple[State, Record]:
-        clock, number, norms = Clock(), state.round + 1, UsualNorms.of(state.record)
+    def _play(self, state: TrainingState, standing: Standing) -> tuple[TrainingState, Record]:
+        clock, number, norms = PhaseTimer(), state.round + 1, UsualNorms.of(state.record)
         with clock("total"):
             with clock("train"):
                 self._reputation.leave_out(standing.set_aside)
                 trained = self._train(state, number, norms)
                 trained = self._reputation.clipped(standing, trained, self._gate.held)
                 shortfall = self._guarantee.look(number, len(trained.updates))
-            self._watcher.doing(Doing(Status.JUDGING, number))
+            self._watcher.doing(RunActivity(RunStatus.JUDGING, number))
             state = state.to(trained.updates[0].params.device)
             make = partial(self._made, state, standing, clock)
             made = self._rollback.checked(state, make(trained), make)
@@ -134,7 +134,7 @@ class Rounds:
         self._gate.held.clear()
         return add_round(made.after, totals, best=best, stale=stale), record
 
-    def _made(self, state: State, standing: Standing, clock: Clock, trained: Trained) -> Made:
+    def _made(self, state: TrainingState, standing: Standing, clock: PhaseTimer, trained: RoundOutcome) -> NextModel:
         """Return what a round's updates make of the model: aggregate, look for suspects, evaluate."""
         with clock("aggregate"):
             params, memory = self.strategy.aggregate(
@@ -151,9 +151,9 @@ class Rounds:
         with clock("evaluate"):
             is_judged = self._is_evaluated(number) and rollback.is_finite(after)
             scores = self._evaluate(after) if is_judged else None
-        return Made(trained, after, standing, found, contributed, scores)
+        return NextModel(trained, after, standing, found, contributed, scores)
 
-    def _settle(self, clock: Clock) -> None:
+    def _settle(self, clock: PhaseTimer) -> None:
         """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
         before, self._begun_ahead = self._begun_ahead, self._ahead() if self._ahead else 0.0
         self._ahead = None
@@ -161,19 +161,19 @@ class Rounds:
         clock.add("train", before)
         clock.add("total", before - self._begun_ahead)
 
-    def _evaluate(self, state: State) -> Scores:
+    def _evaluate(self, state: TrainingState) -> Scores:
         """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
         if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
             order = self._order(state)
             self._ahead = self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
-    def _may_be_delivered_last(self, state: State) -> bool:
+    def _may_be_delivered_last(self, state: TrainingState) -> bool:
         """Return whether a round may be the run's last, so that its model may be delivered for that."""
         patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
         return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
 
-    def _order(self, state: State) -> TrainOrder:
+    def _order(self, state: TrainingState) -> TrainOrder:
         """What the round after `state` asks for."""
         extras = self.strategy.extras(state.strategy)
         best = state.best.round if state.best else 0
@@ -183,18 +183,18 @@ class Rounds:
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
         return client_sampling.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
 
-    def scores(self, state: State, temperatures: tuple[float, ...] = (), *, is_adjusted: bool = True) -> Scores:
+    def scores(self, state: TrainingState, temperatures: tuple[float, ...] = (), *, is_adjusted: bool = True) -> Scores:
         """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
 
         is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
         """
         return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
 
-    def validated(self, state: State) -> Scores:
+    def validated(self, state: TrainingState) -> Scores:
         """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
         return self._evaluator.on_validation(state)
 
-    def _train(self, state: State, number: int, norms: UsualNorms) -> Trained:
+    def _train(self, state: TrainingState, number: int, norms: UsualNorms) -> RoundOutcome:
         order = self._order(state)
         if number == standstill(self.config):
             self._watcher.note(f"Round {number}: the learning rate is 0 from here on, so no store changes a weight.")
@@ -224,12 +224,12 @@ class Rounds:
 
     def _screened(
         self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms
-    ) -> Trained:
+    ) -> RoundOutcome:
         """Let stores train, and keep of their answers what is good."""
         self._gate.held.clear()
         asked = {store: present[store] for store in sampled}
         lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
-        screen = Screen(
+        screen = Screening(
             order,
             asked,
             self.strategy.expected(self._layout.trainable),
@@ -238,14 +238,14 @@ class Rounds:
             norms,
             most_images(self.config, present),
         )
-        self._watcher.doing(Doing(Status.TRAINING, order.round, tuple(asked)))
+        self._watcher.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
         for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
             screen.take(answer)
         screened = screen.result()
         for sentence in screened.ignored:
             self._watcher.note(f"Round {order.round}: {sentence}")
         counted = self._image_cap.applied(present, asked)
-        return Trained(order, asked, screened.updates, screened.failed, counted, screened.norms)
+        return RoundOutcome(order, asked, screened.updates, screened.failed, counted, screened.norms)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, telling the watcher how many there are."""
@@ -258,4 +258,4 @@ class Rounds:
         return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
 
 
-__all__ = ["Judge", "Rounds", "Scores"]
+__all__ = ["RoundLoop", "Scores", "UpdateEvaluator"]

@@ -8,8 +8,8 @@ from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
-from fedshelf.server.results.checkpoints import State, Totals
-from fedshelf.server.results.outcomes import Trained
+from fedshelf.server.results.checkpoints import Totals, TrainingState
+from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.per_store import described, in_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
@@ -20,7 +20,7 @@ BYTES_PER_FLOAT = 4
 
 
 @dataclass(frozen=True)
-class Made:
+class NextModel:
     """A new model, and what else a round's updates say.
 
     standing:    of the stores after the round
@@ -29,8 +29,8 @@ class Made:
     taken_back:  which update was, if one was, for the history
     """
 
-    trained: Trained
-    after: State
+    trained: RoundOutcome
+    after: TrainingState
     standing: Standing
     found: Mapping[str, str]
     contributed: Sequence[float]
@@ -38,7 +38,7 @@ class Made:
     taken_back: Mapping[str, Any] | None = None
 
 
-def totals(trained: Trained, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
+def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
     """Images trained on, bytes of parameters down and up, seconds per phase."""
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
@@ -54,7 +54,7 @@ def _images(update: Update, train: TrainConfig) -> int:
 
 
 def line(
-    trained: Trained, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
+    trained: RoundOutcome, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
 ) -> Record:
     """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
     number, updates, failed = trained.order.round, trained.updates, trained.failed

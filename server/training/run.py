@@ -15,19 +15,19 @@ from fedshelf.common.classes.display_names import recorded
 from fedshelf.common.errors import FedshelfError, StoppedError
 from fedshelf.server.report.tensorboard import EventLog
 from fedshelf.server.results import operator_settings, plan_file
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.delivered_round import deliver
 from fedshelf.server.results.model_export import weights_sha256, write_model
-from fedshelf.server.results.observer import Watcher
+from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import Record, RunDirectory
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import reach
 from fedshelf.server.training.resume_model import provenance
-from fedshelf.server.training.round_loop import Judge, Rounds, Scores
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.round_loop import RoundLoop, Scores, UpdateEvaluator
+from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.gate import Gate
 from fedshelf.server.updates.standing import Standing
@@ -36,7 +36,7 @@ from fedshelf.server.updates.standing import Standing
 class StopRequest:
     """Whether the run has been asked to end: by SIGINT or SIGTERM, or by `request`."""
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: RunObserver) -> None:
         self._asked, self._watcher = False, watcher
 
     def __call__(self) -> bool:
@@ -67,10 +67,10 @@ class StopRequest:
 class BetweenRounds(Protocol):
     """Something that is done after a round if there is reason to, such as that somebody has asked for it."""
 
-    def is_due(self, state: State) -> bool:
+    def is_due(self, state: TrainingState) -> bool:
         """Return whether it is to be done after the round with this state."""
 
-    def do(self, state: State) -> None:
+    def do(self, state: TrainingState) -> None:
         """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
 
 
@@ -83,10 +83,10 @@ class Training:
     between:         what else may be asked for between two rounds, or None
     """
 
-    start: Start
+    start: InitialState
     runtime: Runtime
-    judge: Judge | None
-    watcher: Watcher
+    judge: UpdateEvaluator | None
+    watcher: RunObserver
     directory: RunDirectory
     startup_seconds: float
     gate: Gate = field(default_factory=Gate)
@@ -99,7 +99,7 @@ class Training:
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
         checkpoints = Checkpoints(self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints)
-        rounds = Rounds(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
+        rounds = RoundLoop(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
         begun = rounds.begin(self.start.params)
         rounds.earlier = lambda before: checkpoints.before(before) or (None if before > 1 else begun)
         state = checkpoints.latest() or begun
@@ -140,7 +140,7 @@ class Training:
             events.close()
         return self._finish(rounds, checkpoints, state)
 
-    def _keep(self, state: State, checkpoints: Checkpoints, done: int) -> State:
+    def _keep(self, state: TrainingState, checkpoints: Checkpoints, done: int) -> TrainingState:
         """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history.
 
         done: the round that the history ends with; if it is not an earlier one, it was taken back
@@ -155,18 +155,18 @@ class Training:
         self.directory.append(dict(state.record))
         return state
 
-    def _commit(self, state: State, checkpoints: Checkpoints) -> State:
+    def _commit(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
         """Make everything up to this state durable: first the rounds before it, then itself."""
         if state.committed == state.round:
             return state
         self.directory.sync_history()
         return checkpoints.save(state)
 
-    def _is_over(self, state: State) -> bool:
+    def _is_over(self, state: TrainingState) -> bool:
         patience = self.start.plan.config.evaluation.patience
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
-    def _recall(self, state: State, events: EventLog) -> list[Record]:
+    def _recall(self, state: TrainingState, events: EventLog) -> list[Record]:
         """Bring history and curves in line with the checkpoint, and show what is on record; returns that."""
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
@@ -182,9 +182,9 @@ class Training:
             self.watcher.note(told)
         return {**self.remark, **settings}
 
-    def _finish(self, rounds: Rounds, checkpoints: Checkpoints, state: State) -> dict[str, Any]:
+    def _finish(self, rounds: RoundLoop, checkpoints: Checkpoints, state: TrainingState) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""
-        self.watcher.doing(Doing(Status.FINISHING))
+        self.watcher.doing(RunActivity(RunStatus.FINISHING))
         delivery = deliver(self.start.plan.config, state, checkpoints)
         delivered = delivery.state
         verdict = reach(rounds, delivered)
@@ -203,7 +203,7 @@ class Training:
         self._report()
         return summary
 
-    def _resumed(self, rounds: Rounds, scores: Scores) -> dict[str, Any]:
+    def _resumed(self, rounds: RoundLoop, scores: Scores) -> dict[str, Any]:
         """The summary's part on the finished model that the run went on from: which one, and its classes."""
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}
@@ -226,7 +226,7 @@ class Training:
         except Exception as error:
             self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
 
-    def _write_unfinished(self, state: State, status: str, reason: str) -> None:
+    def _write_unfinished(self, state: TrainingState, status: str, reason: str) -> None:
         nothing: dict[str, Any] = {
             "weights_sha256": weights_sha256(self.start.plan, state),
             "test": None,
@@ -234,7 +234,7 @@ class Training:
         }
         self.directory.write("summary.json", self._summary(state, status, reason) | nothing)
 
-    def _summary(self, state: State, status: str, reason: str | None) -> dict[str, Any]:
+    def _summary(self, state: TrainingState, status: str, reason: str | None) -> dict[str, Any]:
         """What is known of a run's outcome without judging its model."""
         totals, standing = state.totals, Standing.of(state.record)
         seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}

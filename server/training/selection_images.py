@@ -16,7 +16,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.delivered_round import has_validation
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 
 SHARE = 5  # one in so many images of a class is held out to choose by
 
@@ -44,7 +44,7 @@ class ServerImages:
         )
 
 
-def divide(start: Start, stores: Mapping[str, StoreInfo], images: Images | None) -> ServerImages:
+def divide(start: InitialState, stores: Mapping[str, StoreInfo], images: Images | None) -> ServerImages:
     """Hold some of the server's images out if rounds are to be chosen and no store's images can do it.
 
     Raises ConfigError if there are none that can.

@@ -28,7 +28,7 @@ NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialState:
     """A plan, the initial model (float32 [P]), what lies where in it, and the finished model that it goes on from."""
 
     plan: Plan
@@ -36,7 +36,7 @@ class Start:
     layout: Layout
     origin: Origin | None = None
 
-    def identified(self, run_id: str) -> "Start":
+    def identified(self, run_id: str) -> "InitialState":
         """The same start, as that of the run `run_id`."""
         return replace(self, plan=replace(self.plan, run_id=run_id))
 
@@ -99,7 +99,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     return resolve(usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size})
 
 
-def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start:
+def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> InitialState:
     """Build the initial model of a settled configuration, for a run that has no identity yet.
 
     Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
@@ -118,7 +118,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Start
     origin = take_over(network, saved) if saved else None
     _check_personal(config, strategies.build(config.strategy, network.layout).personal())
     plan = Plan("", config, spec, network.frozen())
-    return Start(plan, network.vector.detach().clone(), network.layout, origin)
+    return InitialState(plan, network.vector.detach().clone(), network.layout, origin)
 
 
 def _check_origin(config: RunConfig) -> None:

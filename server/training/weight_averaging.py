@@ -11,10 +11,10 @@ swa:  (1 / K) sum_s w_{t-s}, over the last K rounds of the run (Izmailov, Podopr
 from dataclasses import replace
 
 from fedshelf.common.config import RunConfig
-from fedshelf.server.results.checkpoints import State
+from fedshelf.server.results.checkpoints import TrainingState
 
 
-def averaged(state: State, config: RunConfig) -> State:
+def averaged(state: TrainingState, config: RunConfig) -> TrainingState:
     """The state after a round, with the mean that this round's model joins.
 
     A run that is resumed with more rounds while its last ones are averaged keeps what the mean has.

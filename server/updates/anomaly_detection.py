@@ -19,11 +19,11 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.strategies.shared.base import Vectors
-from fedshelf.server.results.outcomes import Trained
+from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.updates.directions import Floats, gram, strays
-from fedshelf.server.updates.evaluator import ServerTest
-from fedshelf.server.updates.gate import Judge, Sample
-from fedshelf.server.updates.mislabelling import Evidence, Looks
+from fedshelf.server.updates.evaluator import ServerEvaluator
+from fedshelf.server.updates.gate import Sample, UpdateEvaluator
+from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
 from fedshelf.server.updates.norm_bound import FEWEST
 from fedshelf.server.updates.norm_regression import times_usual
 
@@ -35,15 +35,15 @@ def is_on(config: RunConfig) -> bool:
     return config.screening.detect == "on" or (config.screening.detect == "auto" and config.data.dataset == STORES_OWN)
 
 
-def sample_of(judge: Judge | None, config: RunConfig) -> Sample | None:
+def sample_of(judge: UpdateEvaluator | None, config: RunConfig) -> Sample | None:
     """What tells the features of test images, made of what judges the global model; None if nobody will ask it."""
     if judge is None or not is_on(config) or not config.screening.test_images:
         return None
-    assert isinstance(judge, ServerTest)
+    assert isinstance(judge, ServerEvaluator)
     return judge.sample(config.screening.test_images, config.run.seed)
 
 
-class Detector:
+class AnomalyDetector:
     """Looks at each round's updates.
 
     sample: tells the features of some of the server's test images, or None
@@ -53,7 +53,7 @@ class Detector:
         self._plan, self._sample, self._layout = plan, sample, layout
 
     def look(
-        self, trained: Trained, evidence: Mapping[str, Mapping[str, Any]]
+        self, trained: RoundOutcome, evidence: Mapping[str, Mapping[str, Any]]
     ) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
         """What speaks against stores in a round, by store, empty for most rounds; and the evidence after it.
 
@@ -78,7 +78,7 @@ class Detector:
         told = {store: "; ".join(sentences) for store, sentences in sorted(found.items())}
         return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
 
-    def _by_size(self, trained: Trained) -> dict[str, list[str]]:
+    def _by_size(self, trained: RoundOutcome) -> dict[str, list[str]]:
         train, updates = self._plan.config.train, trained.updates
         most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
         steps = [min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)]
@@ -92,10 +92,10 @@ class Detector:
         }
 
     def _looked_at(
-        self, trained: Trained, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, Evidence]:
+        self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, LabelEvidence]:
         """The evidence after a look at the head of each update in which it was trained."""
-        after = dict[str, Evidence]()
+        after = dict[str, LabelEvidence]()
         looks = None if self._sample is None else Looks.of(self._sample(trained.order.params), self._sample.targets)
         if looks is None:
             return after
@@ -105,10 +105,10 @@ class Detector:
             change = update.piece(head.start, head.stop).cpu() - start
             seen = looks.likeness(change.view(len(own), -1).double().numpy(), own)
             if seen:
-                after[update.store] = Evidence.of(evidence.get(update.store)).after(seen)
+                after[update.store] = LabelEvidence.of(evidence.get(update.store)).after(seen)
         return after
 
-    def _of_labels(self, evidence: Evidence, counts: Floats) -> str | None:
+    def _of_labels(self, evidence: LabelEvidence, counts: Floats) -> str | None:
         if (pair := evidence.exchanged()) is not None:
             a, b = (self._plan.spec.classes[label] for label in pair)
             return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"

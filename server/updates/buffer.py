@@ -16,7 +16,7 @@ from torch import Tensor
 from fedshelf.common.protocol.messages import Update
 
 
-class Held(Protocol):
+class UpdateBuffer(Protocol):
     """Updates of one round, by store."""
 
     def clear(self) -> None:
@@ -32,7 +32,7 @@ class Held(Protocol):
         """Those held, in store order."""
 
 
-class Memory:
+class InMemoryBuffer:
     """Updates that stay where they are: a simulation's are in memory that its engine owns."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Memory:
         return [self._updates[store] for store in sorted(self._updates)]
 
 
-class Spool:
+class DiskBuffer:
     """Updates in files below `directory`, which is emptied before each round and removed with `clear`.
 
     Files are named by numbers, so that nothing of what a store sends becomes a name.
@@ -89,16 +89,16 @@ class Spool:
         """In store order, each read at every access."""
         return Spooled([self._kept[store] for store in sorted(self._kept)])
 
-    def _write(self, tensor: Tensor) -> "_File":
+    def _write(self, tensor: Tensor) -> "_VectorFile":
         path = self._directory / f"{self._files:06d}"
         self._files += 1
         with path.open("xb") as file:
             file.write(tensor.detach().cpu().contiguous().numpy().data)
-        return _File(path, tensor.dtype, tensor.shape)
+        return _VectorFile(path, tensor.dtype, tensor.shape)
 
 
 @dataclass(frozen=True)
-class _File:
+class _VectorFile:
     """One tensor's bytes, in this machine's order: who wrote them reads them."""
 
     path: Path
@@ -130,7 +130,7 @@ class _File:
 class _OnDisk(Update):
     """An update whose parameters are pages of `file`."""
 
-    file: _File | None = None
+    file: _VectorFile | None = None
 
     def piece(self, begin: int, end: int) -> Tensor:
         assert self.file is not None
@@ -142,8 +142,8 @@ class _Kept:
     """told: the update without its tensors"""
 
     told: Update
-    params: _File
-    extras: Mapping[str, _File]
+    params: _VectorFile
+    extras: Mapping[str, _VectorFile]
 
     def read(self) -> Update:
         told = {each.name: getattr(self.told, each.name) for each in fields(self.told)}
@@ -172,4 +172,4 @@ class Spooled(Sequence[Update]):
         return self._kept[index].read()
 
 
-__all__ = ["Held", "Memory", "Spool", "Spooled"]
+__all__ = ["DiskBuffer", "InMemoryBuffer", "Spooled", "UpdateBuffer"]

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import usual
 
 
-def clip(held: Held, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]) -> dict[str, float]:
+def clip(held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]) -> dict[str, float]:
     """Scale what training changed at some `stores` to the usual norm of the cohort, where it is larger.
 
     held: the updates of the round; start: float32 [P], where their training began; norms: of what it changed, by store

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 
 MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix
@@ -30,7 +30,7 @@ class Stray:
     usual: float
 
 
-def gram(start: Tensor, vectors: Rows) -> Floats:
+def gram(start: Tensor, vectors: VectorSequence) -> Floats:
     """Inner products [n, n] of the differences v_i - start of n vectors [P]; of long ones, of every k-th block."""
     stride = max(1, -(-len(start) * len(vectors) // MOST)) * BLOCK
     device = vectors[0].device

@@ -16,7 +16,7 @@ from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.fit import Network
 
 
-class ServerTest:
+class ServerEvaluator:
     """Evaluates parameters on images that the server holds, with a resident network."""
 
     def __init__(self, plan: Plan, images: Images, device: torch.device) -> None:
@@ -56,6 +56,6 @@ class ServerSample:
         return features(self._network, self._images, self._batch_size).double().cpu().numpy()
 
 
-def judge_of(plan: Plan, images: Images | None) -> ServerTest | None:
+def judge_of(plan: Plan, images: Images | None) -> ServerEvaluator | None:
     """Return the evaluator of models on these images; None if there are none."""
-    return ServerTest(plan, images, pick(plan.config.run.device)) if images is not None else None
+    return ServerEvaluator(plan, images, pick(plan.config.run.device)) if images is not None else None

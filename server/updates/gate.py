@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.server.updates.buffer import Held, Memory
+from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 
 
-class Judge(Protocol):
+class UpdateEvaluator(Protocol):
     """What judges models on the server's own test set."""
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
@@ -38,6 +38,6 @@ class Gate:
                 not compared
     """
 
-    held: Held = field(default_factory=Memory)
+    held: UpdateBuffer = field(default_factory=InMemoryBuffer)
     sample: Sample | None = None
-    validation: Judge | None = None
+    validation: UpdateEvaluator | None = None

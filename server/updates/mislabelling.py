@@ -93,7 +93,7 @@ def classes_of(counts: Floats) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LabelEvidence:
     """What a store's images look like, averaged over its last rounds.
 
     rounds:   how many count, at most REMEMBERED: older ones fade
@@ -104,7 +104,7 @@ class Evidence:
     likeness: Likeness = field(default_factory=dict)
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> "Evidence":
+    def of(cls, told: Mapping[str, Any] | None) -> "LabelEvidence":
         """As a line of the history has it; one of an earlier version says nothing."""
         if not told or "likeness" not in told:
             return cls()
@@ -118,7 +118,7 @@ class Evidence:
         ]
         return {"rounds": self.rounds, "likeness": likeness}
 
-    def after(self, seen: Likeness) -> "Evidence":
+    def after(self, seen: Likeness) -> "LabelEvidence":
         """The same after one more update. What was not followed counts 0 in earlier rounds."""
         if not seen:
             return self
@@ -129,7 +129,7 @@ class Evidence:
             moved = {like: _moved(earlier.get(like, 0.0), score, rounds) for like, score in likes.items()}
             others = sorted((like for like in moved if like != label), key=lambda like: -moved[like])
             means[label] = {like: moved[like] for like in (label, *others[:KEPT])}
-        return Evidence(rounds, means)
+        return LabelEvidence(rounds, means)
 
     def exchanged(self) -> Pair | None:
         """The two classes that look exchanged: both look more like the other, in the mean by EXCHANGED."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fedshelf.common.config import ScreeningConfig
-from fedshelf.server.results.outcomes import Trained
+from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.updates.anomaly_detection import Detector
-from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.anomaly_detection import AnomalyDetector
+from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.clipping import clip
 from fedshelf.server.updates.standing import Standing
 
@@ -21,13 +21,13 @@ class Reputation:
     """
 
     def __init__(
-        self, config: ScreeningConfig, detector: Detector | None, runtime: Runtime, note: Callable[[str], None]
+        self, config: ScreeningConfig, detector: AnomalyDetector | None, runtime: Runtime, note: Callable[[str], None]
     ) -> None:
         self._config, self._detector, self._runtime, self._note = config, detector, runtime, note
         self._left_out, self._suspects = set[str](), set[str]()
         self._from_now_on = CLIPPED if config.suspects == "clip" else ""
 
-    def judge(self, standing: Standing, trained: Trained) -> tuple[dict[str, str], Standing]:
+    def judge(self, standing: Standing, trained: RoundOutcome) -> tuple[dict[str, str], Standing]:
         """Return what speaks against stores in this round, and their standing after it; new suspects are named."""
         found = dict[str, str]()
         if self._detector is not None:
@@ -41,7 +41,7 @@ class Reputation:
         self.leave_out(after.set_aside)
         return found, after
 
-    def clipped(self, standing: Standing, trained: Trained, held: Held) -> Trained:
+    def clipped(self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer) -> RoundOutcome:
         """The same round, the updates of stores under suspicion clipped if that is asked for. Raises OSError.
 
         held: the updates of the round

@@ -12,7 +12,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from fedshelf.common.strategies.shared.class_skew import images_by_class, most_loss
 from fedshelf.common.text import plain
-from fedshelf.server.updates.buffer import Held
+from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.image_cap import capped
 from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 
@@ -45,7 +45,7 @@ class Screened:
 
 
 @dataclass
-class Screen:
+class Screening:
     """Takes in the answers to an order, one by one.
 
     asked:  the stores that got the order, and what they have declared
@@ -59,7 +59,7 @@ class Screen:
     order: TrainOrder
     asked: Mapping[str, StoreInfo]
     extras: Shapes
-    held: Held
+    held: UpdateBuffer
     fault: Callable[[Update], str | None] = lambda _: None
     earlier: UsualNorms = field(default_factory=UsualNorms)
     most_images: int | None = None

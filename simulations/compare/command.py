@@ -21,11 +21,11 @@ from fedshelf.simulations import datasets
 from fedshelf.simulations.compare import page, terminal
 from fedshelf.simulations.compare.arms.arms import Options, plan
 from fedshelf.simulations.compare.contributions import contributions
-from fedshelf.simulations.compare.found import Found, SeedOutcome
+from fedshelf.simulations.compare.found import ComparisonResults, SeedOutcome
 from fedshelf.simulations.compare.held_out import hold_out
-from fedshelf.simulations.compare.place import Request, agree_on_options, place
+from fedshelf.simulations.compare.place import ComparisonRequest, agree_on_options, place
 from fedshelf.simulations.compare.results import verdict
-from fedshelf.simulations.compare.trainer import Crew
+from fedshelf.simulations.compare.trainer import ArmTrainer
 from fedshelf.simulations.engines.sequential import workers_of
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.federation import Federation
@@ -62,7 +62,7 @@ class _Comparison:
         return config, federation.build(config, image_size=config.data.image_size, channels=self.channels)
 
 
-def compare(request: Request, console: Console) -> bool:
+def compare(request: ComparisonRequest, console: Console) -> bool:
     """Run or resume a comparison; returns whether it is finished. Raises FedshelfError."""
     path, config = place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
@@ -100,7 +100,7 @@ def _all_seeds(comparison: _Comparison) -> bool:
         if found is None:
             return False
         done.append(found)
-        told = _report(comparison, Found(done, is_dealt=is_dealt))
+        told = _report(comparison, ComparisonResults(done, is_dealt=is_dealt))
     terminal.closing(told, comparison.directory.path, comparison.console)
     return True
 
@@ -112,7 +112,7 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     path, name = comparison.directory.path, f"seed {seed}"
     parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
     workers = min(workers_of(config), len(parts))
-    with closing(Crew(parts, held_out, path / f"seed-{seed}", comparison.names, workers)) as crew:
+    with closing(ArmTrainer(parts, held_out, path / f"seed-{seed}", comparison.names, workers)) as crew:
         try:
             outcomes = terminal.follow(crew, name, comparison.console)
         except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     return SeedOutcome(seed, stores, held_out, parts, outcomes)
 
 
-def _report(comparison: _Comparison, found: Found) -> Mapping[str, object]:
+def _report(comparison: _Comparison, found: ComparisonResults) -> Mapping[str, object]:
     """Write what the seeds that are done say; returns it."""
     told = verdict(comparison.config, comparison.options, found)
     if contributed := contributions(found):

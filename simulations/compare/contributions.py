@@ -8,13 +8,13 @@ import numpy as np
 
 from fedshelf.common.metrics.counts import merge
 from fedshelf.simulations.compare.arms.arms import FEDERATED, WITHOUT
-from fedshelf.simulations.compare.found import Found, Row, SeedOutcome
+from fedshelf.simulations.compare.found import ComparisonResults, ResultRow, SeedOutcome
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
 from fedshelf.simulations.compare.trainer import SERVER
 
 
-def contributions(found: Found) -> dict[str, Any] | None:
+def contributions(found: ComparisonResults) -> dict[str, Any] | None:
     """Each store's estimate (see `server.updates.contribution`) and, where there is a model without it, what it adds.
 
     left_out: what the federated model gains over the one trained without the store, on the server's test images if
@@ -51,7 +51,7 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
 
 
-def _left_out(row: Row) -> dict[str, Any]:
+def _left_out(row: ResultRow) -> dict[str, Any]:
     pairs = []
     for seed in row.seeds:
         without, whole = _on_all(seed, f"{WITHOUT}/{row.store}"), _on_all(seed, FEDERATED)

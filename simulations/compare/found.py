@@ -6,12 +6,12 @@ from functools import cache
 from statistics import fmean
 
 from fedshelf.common.metrics.counts import Counts, merge
-from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Part
+from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Arm
 from fedshelf.simulations.compare.curves import Curve
 from fedshelf.simulations.compare.held_out import HeldOut
 from fedshelf.simulations.compare.statistics.margins import Gain, Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, Judged
-from fedshelf.simulations.compare.trainer import SERVER, Outcome
+from fedshelf.simulations.compare.trainer import SERVER, ArmResult
 from fedshelf.simulations.federation.federation import Federation
 
 KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which they are shown
@@ -28,8 +28,8 @@ class SeedOutcome:
         seed: int,
         federation: Federation,
         held_out: HeldOut,
-        parts: Sequence[Part],
-        outcomes: Mapping[int, Outcome],
+        parts: Sequence[Arm],
+        outcomes: Mapping[int, ArmResult],
     ) -> None:
         self.seed, self.federation, self.held_out = seed, federation, held_out
         self.parts = {part.name: outcomes[number] for number, part in enumerate(parts)}
@@ -80,15 +80,15 @@ class SeedOutcome:
         )
         return adjusted <= raw
 
-    def _outcome(self, kind: str, store: str) -> Outcome:
+    def _outcome(self, kind: str, store: str) -> ArmResult:
         return self.parts[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
 
-    def _outcomes(self, kind: str) -> list[Outcome]:
+    def _outcomes(self, kind: str) -> list[ArmResult]:
         return [self._outcome(kind, store) for store in self.stores] if kind in OF_ONE_STORE else [self.parts[kind]]
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """A store as a comparison tells of it.
 
     label: its name, with its seed before it where each seed deals other stores
@@ -117,7 +117,7 @@ class Row:
         return gain([[seed.paired(self.store, of, over)] for seed in self.seeds])
 
 
-class Found:
+class ComparisonResults:
     """A comparison's seeds, at least one.
 
     is_dealt:      whether a seed deals a data set to stores, which else are there already
@@ -128,9 +128,11 @@ class Found:
         self.seeds, self.kinds, self.is_dealt = seeds, seeds[0].kinds, is_dealt
         self.is_dealt_anew = is_dealt and len(seeds) > 1
         if self.is_dealt_anew:
-            self.rows = [Row(f"seed {seed.seed}, {store}", store, [seed]) for seed in seeds for store in seed.stores]
+            self.rows = [
+                ResultRow(f"seed {seed.seed}, {store}", store, [seed]) for seed in seeds for store in seed.stores
+            ]
         else:
-            self.rows = [Row(store, store, seeds) for store in seeds[0].stores]
+            self.rows = [ResultRow(store, store, seeds) for store in seeds[0].stores]
 
     def gain(self, of: str, over: str) -> Gain:
         """Return the mean gain over the stores that have images to judge on, and over the seeds."""

@@ -70,10 +70,10 @@ def compare(
 
     from fedshelf.common.classes import display_names
     from fedshelf.simulations.compare.command import compare as run
-    from fedshelf.simulations.compare.place import Request
+    from fedshelf.simulations.compare.place import ComparisonRequest
 
     names = display_names.read(class_names) if class_names else None
-    finished = run(Request(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
+    finished = run(ComparisonRequest(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
     raise typer.Exit(0 if finished else STOPPED)
 
 

@@ -19,7 +19,7 @@ TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate divi
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonRequest:
     """The options of the command line.
 
     settings:      flat settings, merged in the order of their precedence
@@ -45,7 +45,7 @@ def is_comparison(path: Path) -> bool:
     return (path / OPTIONS).is_file()
 
 
-def place(request: Request) -> tuple[Path, RunConfig]:
+def place(request: ComparisonRequest) -> tuple[Path, RunConfig]:
     """The directory and the configuration of a comparison. Raises RunError and ConfigError."""
     settings = adopt(request.settings)
     config = resolve(settings)
@@ -58,7 +58,7 @@ def place(request: Request) -> tuple[Path, RunConfig]:
     return path, resolve(settings, {"run.out": str(path)}, first)
 
 
-def agree_on_options(request: Request, config: RunConfig, directory: RunDirectory) -> Options:
+def agree_on_options(request: ComparisonRequest, config: RunConfig, directory: RunDirectory) -> Options:
     """Return the options asked for, else those of the comparison to resume, and save them in its directory.
 
     Raises ConfigError if they differ, RunError for a comparison of an earlier version.

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from fedshelf.common.wording import counted
 from fedshelf.server.results.run_directory import Record
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.training.run import StopRequest
-from fedshelf.simulations.compare.arms.arms import Part
+from fedshelf.simulations.compare.arms.arms import Arm
 from fedshelf.simulations.engines.process_pool import shared
 
 
-class Progress:
+class ComparisonProgress:
     """Rounds done of each part. Also the watcher of the whole, which is told of signals only."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Arm]) -> None:
         self._parts, self._rounds = parts, shared(1, len(parts))[0]
         self.notes: list[str] = []
 
@@ -29,7 +29,7 @@ class Progress:
 
     def told(self) -> str:
         """Return the progress of each kind: "federated 3 of 10 rounds, alone 2 of 4 stores"."""
-        kinds: dict[str, list[tuple[Part, float]]] = {}
+        kinds: dict[str, list[tuple[Arm, float]]] = {}
         for part, done in self._done():
             kinds.setdefault(part.kind, []).append((part, done))
         return ", ".join(f"{kind} {_of_kind(parts)}" for kind, parts in kinds.items())
@@ -49,24 +49,24 @@ class Progress:
         """Keep a line for whoever shows them."""
         self.notes.append(text)
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """Nothing."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Nothing."""
 
-    def _done(self) -> list[tuple[Part, float]]:
+    def _done(self) -> list[tuple[Arm, float]]:
         """Each part with its rounds done."""
         return [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True)]
 
 
-def _share(parts: Sequence[tuple[Part, float]]) -> float:
+def _share(parts: Sequence[tuple[Arm, float]]) -> float:
     """Of the work of some parts that is done (0..1)."""
     done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
     return done / max(1, sum(part.cost for part, _ in parts))
 
 
-def _of_kind(parts: Sequence[tuple[Part, float]]) -> str:
+def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
     """Return the progress of the parts of a kind: the rounds of a single one, else the number of finished ones."""
     if len(parts) == 1 and not parts[0][0].store:
         ((part, done),) = parts
@@ -75,10 +75,10 @@ def _of_kind(parts: Sequence[tuple[Part, float]]) -> str:
     return f"{finished} of {counted(len(parts), 'store')}"
 
 
-class PartWatcher:
+class ArmObserver:
     """Hears of the rounds of one part."""
 
-    def __init__(self, progress: Progress, number: int) -> None:
+    def __init__(self, progress: ComparisonProgress, number: int) -> None:
         self._progress, self._number = progress, number
 
     def row(self, record: Record) -> None:
@@ -88,7 +88,7 @@ class PartWatcher:
     def note(self, text: str) -> None:
         """Nothing: the part's own files have it."""
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         """Nothing."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
@@ -98,7 +98,7 @@ class PartWatcher:
 class SharedStop(StopRequest):
     """A request to end that processes forked later see, too. If their parent is killed, they end as if asked."""
 
-    def __init__(self, watcher: Progress) -> None:
+    def __init__(self, watcher: ComparisonProgress) -> None:
         super().__init__(watcher)
         self._flag = shared(1, 1)
 

@@ -18,13 +18,13 @@ from fedshelf.simulations.compare.arms.arms import (
     Options,
     lone_rounds,
 )
-from fedshelf.simulations.compare.found import Found, Row
+from fedshelf.simulations.compare.found import ComparisonResults, ResultRow
 from fedshelf.simulations.compare.statistics.margins import LEVEL, Gain, holm
 
 CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
 
 
-def verdict(config: RunConfig, options: Options, found: Found) -> dict[str, Any]:
+def verdict(config: RunConfig, options: Options, found: ComparisonResults) -> dict[str, Any]:
     """All numbers of a comparison, as JSON has them; sentences are in `words`."""
     first = found.seeds[0]
     done = [seed.seed for seed in found.seeds]
@@ -73,7 +73,7 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
     }
 
 
-def _stores(found: Found) -> dict[str, Any]:
+def _stores(found: ComparisonResults) -> dict[str, Any]:
     """A row for each store; whether its gains are clear is corrected for how many stores there are (Holm)."""
     rows = {row.label: _store(found, row) for row in found.rows}
     for kind in (FEDERATED, TUNED):
@@ -86,7 +86,7 @@ def _stores(found: Found) -> dict[str, Any]:
     return rows
 
 
-def _store(found: Found, row: Row) -> dict[str, Any]:
+def _store(found: ComparisonResults, row: ResultRow) -> dict[str, Any]:
     seed = row.seeds[0]
     table = seed.federation.table[row.store]
     return {
@@ -113,7 +113,7 @@ def _clear(gain: Gain, p: float | None = None) -> dict[str, Any]:
     return gain.told() | {"p": p, "clear": p <= LEVEL}
 
 
-def _average(found: Found, kind: str) -> dict[str, Any]:
+def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
     """accuracy: the mean over seeds of the mean of the stores'; raw_accuracy: the same by the models' own scores;
     deviation: the standard deviation over the seeds; all_images: of all stores' images as one set.
     """
@@ -128,7 +128,7 @@ def _average(found: Found, kind: str) -> dict[str, Any]:
     }
 
 
-def _server(found: Found, kind: str) -> dict[str, Any]:
+def _server(found: ComparisonResults, kind: str) -> dict[str, Any]:
     """On the server's test set; of models that each store has one of, the mean and each store's."""
     judged = {row.label: counts for row in found.rows if (counts := row.server(kind)) is not None}
     if kind in OF_ONE_STORE:
@@ -137,13 +137,13 @@ def _server(found: Found, kind: str) -> dict[str, Any]:
     return _described(sum(_one_of_each_seed(found, kind), start=Counts.zero(len(found.seeds[0].federation.classes))))
 
 
-def _one_of_each_seed(found: Found, kind: str) -> Sequence[Counts]:
+def _one_of_each_seed(found: ComparisonResults, kind: str) -> Sequence[Counts]:
     """A kind's model on the server's test set, of each seed."""
     judged = [seed.server(kind, seed.stores[0]) for seed in found.seeds]
     return [each.counts for each in judged if each is not None]
 
 
-def _curves(config: RunConfig, found: Found) -> dict[str, Any]:
+def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
     """Of kinds that train for as many rounds as the federation does, or for as long in fewer, their accuracies over the
     federation's rounds, and by how much they rose at the end.
 

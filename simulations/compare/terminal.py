@@ -16,7 +16,7 @@ from rich.table import Table
 from fedshelf.common.wording import counted, listed, printable
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
-from fedshelf.simulations.compare.trainer import Crew, Outcome
+from fedshelf.simulations.compare.trainer import ArmResult, ArmTrainer
 from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_store
 
 KINDS = {
@@ -33,7 +33,7 @@ LOOK_SECONDS = 2.0  # between two looks at how far it is, where no terminal show
 LEAST_SHARE = 0.02  # ... and of the work that is done between two lines
 
 
-def follow(crew: Crew, name: str, console: Console) -> Mapping[int, Outcome]:
+def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
     """Let the crew work to its end, or to the end that a person asks for, showing how far it is: outcomes by number.
 
     name: of what it works at, "seed 0"
@@ -46,7 +46,7 @@ def follow(crew: Crew, name: str, console: Console) -> Mapping[int, Outcome]:
         return {outcome.number: outcome for outcome in crew.outcomes()}
 
 
-def stopped(crew: Crew, name: str, finished: Sequence[str], console: Console) -> None:
+def stopped(crew: ArmTrainer, name: str, finished: Sequence[str], console: Console) -> None:
     """Say what is done of a comparison that was stopped, as its files have it.
 
     name:     of what the crew worked at
@@ -76,7 +76,7 @@ def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
 
 
 @contextmanager
-def _lines(crew: Crew, name: str, console: Console) -> Iterator[None]:
+def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
     """Print a line from time to time while this is open."""
     ended, began = Event(), time.monotonic()
 
@@ -100,7 +100,7 @@ def _lines(crew: Crew, name: str, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _progress(crew: Crew, name: str) -> Table:
+def _progress(crew: ArmTrainer, name: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_row(name)
     for kind, told in KINDS.items():

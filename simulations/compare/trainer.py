@@ -33,18 +33,18 @@ from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.training.run import Training
 from fedshelf.server.training.setup import prepare
 from fedshelf.simulations import engines
-from fedshelf.simulations.compare.arms.arms import TUNED, Part
+from fedshelf.simulations.compare.arms.arms import TUNED, Arm
 from fedshelf.simulations.compare.curves import Curve, curve_of
 from fedshelf.simulations.compare.held_out import HeldOut
-from fedshelf.simulations.compare.progress import PartWatcher, Progress, SharedStop
+from fedshelf.simulations.compare.progress import ArmObserver, ComparisonProgress, SharedStop
 from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, judge
-from fedshelf.simulations.engines.process_pool import Pool
+from fedshelf.simulations.engines.process_pool import ProcessPool
 
 SERVER = ""  # in place of a store's name: the server's test set
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ArmResult:
     """What came of the part with this number.
 
     summary:   of its run; empty if it was not begun
@@ -66,21 +66,21 @@ class Outcome:
         return bool(self.judged)
 
 
-class Crew:
+class ArmTrainer:
     """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them.
 
     parts: those of one seed, the federated one first
     names: what people call the classes
     """
 
-    def __init__(self, parts: Sequence[Part], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
+    def __init__(self, parts: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
         self._parts, self._held_out, self._root, self._names = parts, held_out, root, names
-        self.progress = Progress(parts)
+        self.progress = ComparisonProgress(parts)
         self.recount()
         self.stop = SharedStop(self.progress)
-        self._pool: Pool[int, Outcome] | None = Pool(workers, self._work) if workers > 1 else None
+        self._pool: ProcessPool[int, ArmResult] | None = ProcessPool(workers, self._work) if workers > 1 else None
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[ArmResult]:
         """Of the parts as they end. Raises FedshelfError or OSError if one cannot go on."""
         for outcome in self._ending():
             if outcome.error is not None:
@@ -101,7 +101,7 @@ class Crew:
         if self._pool:
             self._pool.close()
 
-    def _ending(self) -> Iterator[Outcome]:
+    def _ending(self) -> Iterator[ArmResult]:
         """Outcomes as parts end; a part that starts from another's model is begun when that is finished."""
         followers: dict[str, list[int]] = defaultdict(list)
         for number, part in enumerate(self._parts):
@@ -116,10 +116,10 @@ class Crew:
                     results.append(self._pool.results(self._pool.submit(waiting)))
                 yield outcome
 
-    def _work(self, number: int) -> Outcome:
+    def _work(self, number: int) -> ArmResult:
         """Train a part and judge it, in this process or in a worker."""
         if self.stop():
-            return Outcome(number)
+            return ArmResult(number)
         part = self._parts[number]
         try:
             if summary := self._finished(part):
@@ -127,14 +127,14 @@ class Crew:
             else:
                 summary = self._train(number, part)
             if summary["status"] != "finished":
-                return Outcome(number, summary)
+                return ArmResult(number, summary)
             self.progress.finish(number)
             curve = curve_of(RunDirectory(self._root / part.name).history())
-            return Outcome(number, summary, *self._judge(part), curve)
+            return ArmResult(number, summary, *self._judge(part), curve)
         except (FedshelfError, OSError) as error:
-            return Outcome(number, error=error)
+            return ArmResult(number, error=error)
 
-    def _finished(self, part: Part) -> dict[str, Any] | None:
+    def _finished(self, part: Arm) -> dict[str, Any] | None:
         """The summary of a part that an earlier process finished."""
         path = self._root / part.name
         if not (path / "summary.json").is_file() or not (path / WEIGHTS).is_file():
@@ -142,7 +142,7 @@ class Crew:
         summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         return summary if summary["status"] == "finished" else None
 
-    def _train(self, number: int, part: Part) -> dict[str, Any]:
+    def _train(self, number: int, part: Arm) -> dict[str, Any]:
         federation, path = part.federation, self._root / part.name
         channels = next(iter(federation.stores.values())).train.pixels.shape[3]
         start = prepare(part.config, federation.classes, channels)
@@ -153,12 +153,12 @@ class Crew:
             if self._names:
                 display_names.record(path, self._names)
             directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
-            start, watcher = start.identified(directory.run_id()), PartWatcher(self.progress, number)
+            start, watcher = start.identified(directory.run_id()), ArmObserver(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
                 judge = engine.judge if federation.test is not None else None
                 return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
 
-    def _judge(self, part: Part) -> tuple[dict[str, Answers], dict[str, Answers]]:
+    def _judge(self, part: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
         """Of a part about one store, on its images and the server's, else on all stores'; and on validation images.
 
         Where stores have parts of the model of their own, each judges with these, and nobody on the server's images.
@@ -181,7 +181,7 @@ class Crew:
             own[SERVER] = judge(network, self._held_out.server, None, batch_size)
         return own, validated
 
-    def _of_store(self, part: Part, store: str, params: Tensor, layout: Layout) -> Tensor:
+    def _of_store(self, part: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
         """A finished part's model (float32 [P]) as a store has it: with what the strategy leaves there."""
         places = personalization.spans(layout, strategies.build(part.config.strategy, layout).personal())
         if not places:

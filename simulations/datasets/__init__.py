@@ -14,9 +14,9 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.simulations.datasets import places
 from fedshelf.simulations.datasets.dataset.assemble import relabel
-from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 
-__all__ = ["NAMED", "Dataset", "Source", "find", "load"]
+__all__ = ["NAMED", "Dataset", "DatasetSource", "find", "load"]
 
 NAMED = {
     "shelf": "fedshelf.simulations.datasets.shelf",
@@ -25,14 +25,14 @@ NAMED = {
 }
 
 
-def find(config: DataConfig) -> Source:
+def find(config: DataConfig) -> DatasetSource:
     """Find `data.dataset` without decoding it: its name, native image size and channels.
 
     Raises DataError if it is not there and cannot be fetched.
     """
     name = config.dataset
     if name in NAMED:
-        source: Source = importlib.import_module(NAMED[name]).source(name)
+        source: DatasetSource = importlib.import_module(NAMED[name]).source(name)
         return source
     from fedshelf.simulations.datasets import folder, parquet
 
@@ -71,7 +71,7 @@ def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
     return tuple(name for name in dataset.classes if chosen[normal(name)] == name)
 
 
-def _from_hub(repository: str) -> Source:
+def _from_hub(repository: str) -> DatasetSource:
     from fedshelf.simulations.datasets import parquet
 
     name = repository.replace("/", "--")

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.decoding.parallel import in_order
 from fedshelf.simulations.datasets.dataset.assemble import assemble
-from fedshelf.simulations.datasets.dataset.cache import Chunk, Part, decoded
+from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk, decoded
 from fedshelf.simulations.datasets.dataset.types import Dataset
 
 CHUNK = 256
@@ -22,8 +22,8 @@ Arrays = Mapping[str, Chunk]
 def load(name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat) -> Dataset:
     """The data set that `read` reads, in the pixel format wanted, through the cache under `key`."""
 
-    def parts() -> dict[str, Part]:
-        return {split: Part(len(chunk[1]), _chunks(chunk, form)) for split, chunk in read().items()}
+    def parts() -> dict[str, CachedPart]:
+        return {split: CachedPart(len(chunk[1]), _chunks(chunk, form)) for split, chunk in read().items()}
 
     return assemble(name, classes, decoded(key, form, parts))
 

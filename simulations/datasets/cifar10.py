@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.simulations.datasets import arrays, inert_pickle, parquet, places
 from fedshelf.simulations.datasets.dataset.cache import Chunk, key_of
-from fedshelf.simulations.datasets.dataset.types import Source
+from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
 REPOSITORY = "uoft-cs/cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -25,7 +25,7 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (uint8 [n, ROW]) and labels (int64 [n]) of a file."""
 
 
-def source(name: str) -> Source:
+def source(name: str) -> DatasetSource:
     """CIFAR-10 from the first place that has it. Raises DataError saying where to put which files."""
     for folder in places.candidates(name):
         if parquet.layout(folder):
@@ -42,7 +42,7 @@ def source(name: str) -> Source:
     raise DataError(places.not_here(name, REPOSITORY, further))
 
 
-def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> Source:
+def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> DatasetSource:
     """The data set in files data_batch_1 to data_batch_5 and test_batch. Raises DataError."""
     train, test = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)], folder / f"test_batch{suffix}"
     if missing := [path.name for path in train if not path.is_file()]:
@@ -52,7 +52,7 @@ def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows])
     def splits() -> dict[str, Chunk]:
         return {"train": _joined([read(path) for path in train]), "test": _joined([read(test)])}
 
-    return Source(name, 32, 3, partial(arrays.load, name, CLASSES, key, splits))
+    return DatasetSource(name, 32, 3, partial(arrays.load, name, CLASSES, key, splits))
 
 
 def _joined(parts: list[Rows]) -> Chunk:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.simulations.datasets import arrays, parquet, places
 from fedshelf.simulations.datasets.dataset.cache import Chunk, key_of
-from fedshelf.simulations.datasets.dataset.types import Source
+from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
 REPOSITORY = "zalando-datasets/fashion_mnist"
 CLASSES = (
@@ -24,14 +24,14 @@ CLASSES = (
 SPLITS = {"train": "train", "test": "t10k"}
 
 
-def source(name: str) -> Source:
+def source(name: str) -> DatasetSource:
     """Fashion-MNIST from the first place that has it. Raises DataError saying where to put which files."""
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
         if found := _files(folder):
             key = key_of(path for pair in found.values() for path in pair)
-            return Source(name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found)))
+            return DatasetSource(name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found)))
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
     raise DataError(places.not_here(name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions"))

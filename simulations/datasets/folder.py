@@ -13,15 +13,15 @@ from fedshelf.common.images.listing.listing import entries
 from fedshelf.common.images.types import Images
 from fedshelf.common.wording import listed
 from fedshelf.simulations.datasets.dataset.assemble import assemble
-from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 from fedshelf.simulations.partitions import FOLDER
 
 
-def source(path: Path, config: DataConfig) -> Source:
+def source(path: Path, config: DataConfig) -> DatasetSource:
     """Photos of any size, read in colour. Raises DataError if they seem to be those of several stores."""
     if path.is_dir() and config.partition != FOLDER:
         _check_depth(path, config.classes)
-    return Source(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
+    return DatasetSource(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
 
 
 def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:

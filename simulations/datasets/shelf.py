@@ -15,8 +15,8 @@ from fedshelf.common.seeding import rng
 from fedshelf.simulations.datasets import drawing, products
 from fedshelf.simulations.datasets.arrays import convert
 from fedshelf.simulations.datasets.dataset.assemble import assemble
-from fedshelf.simulations.datasets.dataset.cache import Chunk, Part, decoded, key_of
-from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk, decoded, key_of
+from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 
 CLASSES = tuple(products.PRODUCTS)
 NATIVE_SIZE = 32
@@ -24,9 +24,9 @@ PER_CLASS = {"train": 400, "test": 100}
 CHUNK = 50  # pictures drawn at once: few enough for their planes to stay in a processor's cache
 
 
-def source(name: str) -> Source:
+def source(name: str) -> DatasetSource:
     """The embedded data set."""
-    return Source(name, NATIVE_SIZE, 3, partial(_load, name))
+    return DatasetSource(name, NATIVE_SIZE, 3, partial(_load, name))
 
 
 def _load(name: str, form: PixelFormat) -> Dataset:
@@ -35,10 +35,10 @@ def _load(name: str, form: PixelFormat) -> Dataset:
     return assemble(name, CLASSES, decoded(key, form, lambda: {split: _part(split, form) for split in PER_CLASS}))
 
 
-def _part(split: str, form: PixelFormat) -> Part:
+def _part(split: str, form: PixelFormat) -> CachedPart:
     chunks = range(PER_CLASS[split] // CHUNK)
     tasks = [(split, label, chunk, form) for label in range(len(CLASSES)) for chunk in chunks]
-    return Part(CHUNK * len(tasks), in_order(_draw, tasks))
+    return CachedPart(CHUNK * len(tasks), in_order(_draw, tasks))
 
 
 def _draw(task: tuple[str, int, int, PixelFormat]) -> Chunk:

@@ -12,7 +12,7 @@ from fedshelf.common import strategies
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.federation.federation import Federation
 
 
@@ -26,7 +26,7 @@ class Engine(Runtime, Protocol):
         """Let go of processes and devices."""
 
 
-Builder = Callable[[Federation, Start, Path], Engine]
+Builder = Callable[[Federation, InitialState, Path], Engine]
 """Makes an engine of stores, what they start from, and a directory for what they remember."""
 
 # name -> where its builder is; a run imports its own engine only
@@ -46,7 +46,7 @@ def find(name: str) -> Builder:
     return found
 
 
-def choose(start: Start) -> str:
+def choose(start: InitialState) -> str:
     """The engine that a run's settings name; for "auto", the fastest one that can run it."""
     run = start.plan.config.run
     if run.engine != "auto":
@@ -56,7 +56,7 @@ def choose(start: Start) -> str:
     return "batched" if run.device.startswith("cuda") and _gains_from_batching(start) else "sequential"
 
 
-def advice(start: Start) -> str:
+def advice(start: InitialState) -> str:
     """A sentence for whoever would gain from another setting on the device that trains; empty: nobody would."""
     run = start.plan.config.run
     if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
@@ -72,14 +72,14 @@ def advice(start: Start) -> str:
     )
 
 
-def _gains_from_batching(start: Start) -> bool:
+def _gains_from_batching(start: InitialState) -> bool:
     """Whether a round has several stores, and all can train at once."""
     from fedshelf.simulations.engines.batched.network import is_stackable
 
     return _may_batch(start) and is_stackable(start.plan.spec)
 
 
-def _may_batch(start: Start) -> bool:
+def _may_batch(start: InitialState) -> bool:
     """Return whether a round has several stores that can train in one batch, if the network allows it."""
     config = start.plan.config
     if config.train.seconds or strategies.build(config.strategy, start.layout).personal():

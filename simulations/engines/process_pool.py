@@ -40,7 +40,7 @@ def shared(rows: int, columns: int) -> Tensor:
 
 
 @dataclass
-class _Hand:
+class _WorkerHandle:
     """A worker, the numbers of the jobs it has, in the order in which it does them, and since when it is at the first.
 
     Times are values of time.perf_counter().
@@ -52,7 +52,7 @@ class _Hand:
     since: float = 0.0
 
 
-class Pool(Generic[Job, Result]):
+class ProcessPool(Generic[Job, Result]):
     """`count` processes, each running `work` on one job after another.
 
     An exception in `work` is a fault in the program and comes back as an AssertionError with its text.
@@ -60,7 +60,7 @@ class Pool(Generic[Job, Result]):
 
     def __init__(self, count: int, work: Callable[[Job], Result]) -> None:
         context = multiprocessing.get_context("fork")
-        self._hands: list[_Hand] = []
+        self._hands: list[_WorkerHandle] = []
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._next, self._wanted = 0, set[int]()
         self._results: dict[int, Result] = {}
@@ -70,7 +70,7 @@ class Pool(Generic[Job, Result]):
             process = context.Process(target=_serve, args=(there, here, work), daemon=True)
             process.start()
             there.close()
-            self._hands.append(_Hand(process, here))
+            self._hands.append(_WorkerHandle(process, here))
 
     def submit(self, jobs: Sequence[Job]) -> range:
         """Queue jobs behind those there are; workers take them up while any `results` are awaited."""
@@ -166,7 +166,7 @@ class Pool(Generic[Job, Result]):
             if hand.has and not hand.process.is_alive() and not hand.pipe.poll():
                 raise _died(hand)
 
-    def _result(self, hand: _Hand) -> Result:
+    def _result(self, hand: _WorkerHandle) -> Result:
         try:
             fault, result = hand.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -177,7 +177,7 @@ class Pool(Generic[Job, Result]):
         return answer
 
 
-def _died(hand: _Hand) -> RunError:
+def _died(hand: _WorkerHandle) -> RunError:
     hand.process.join()
     return RunError(
         f"A worker process ended with code {hand.process.exitcode} (-9: killed, often for want of memory);"

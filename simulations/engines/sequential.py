@@ -32,8 +32,8 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.server.grid.phase_overlap import seconds_ahead
-from fedshelf.server.training.setup import Start
-from fedshelf.simulations.engines.process_pool import Pool, shared
+from fedshelf.server.training.setup import InitialState
+from fedshelf.simulations.engines.process_pool import ProcessPool, shared
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
 
@@ -76,7 +76,7 @@ class SequentialEngine:
     states: where strategies keep what stores remember
     """
 
-    def __init__(self, federation: Federation, start: Start, states: Path) -> None:
+    def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config
         self._federation, self._plan = federation, start.plan
         self._device = torch.device(config.run.device)
@@ -87,7 +87,7 @@ class SequentialEngine:
         if self._device.type == "cpu":
             torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
         workers = workers_of(config)  # evaluation uses more than a small cohort
-        self._pool: Pool[Job, Answer] | None = Pool(workers, self._work) if workers > 1 else None
+        self._pool: ProcessPool[Job, Answer] | None = ProcessPool(workers, self._work) if workers > 1 else None
         self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
         self._infos = federation.infos()
 

@@ -24,7 +24,7 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged, judged
 from fedshelf.simulations.ensemble import page
-from fedshelf.simulations.ensemble.members import Said, listen, read_members
+from fedshelf.simulations.ensemble.members import Predictions, listen, read_members
 from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 from fedshelf.simulations.ensemble.words import headline
 
@@ -54,7 +54,7 @@ def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Consol
     return found
 
 
-def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Said) -> dict[str, Any]:
+def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictions) -> dict[str, Any]:
     """All numbers, as JSON has them. What is fitted is fitted on `fit` images; gains are over the member best there."""
     weights = fit_weights(said.of_fit, said.fit_targets)
     rules: dict[str, Rule] = {
@@ -86,7 +86,7 @@ def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Said) -> 
     }
 
 
-def _both(rule: Rule, said: Said) -> tuple[Judged, Judged]:
+def _both(rule: Rule, said: Predictions) -> tuple[Judged, Judged]:
     """A rule on the images of the fit and on those of the test."""
     return judged(rule(said.of_fit), said.fit_targets), judged(rule(said.of_test), said.test_targets)
 

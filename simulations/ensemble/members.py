@@ -34,7 +34,7 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class Said:
+class Predictions:
     """What M members say: log-probabilities, float64 [M, N, C], and the classes of the images, int64 [N]."""
 
     of_fit: Tensor
@@ -57,7 +57,9 @@ def read_members(paths: Sequence[Path]) -> list[SavedModel]:
     return members
 
 
-def listen(members: Sequence[SavedModel], data: DataConfig, device: torch.device, batch_size: int, seed: int) -> Said:
+def listen(
+    members: Sequence[SavedModel], data: DataConfig, device: torch.device, batch_size: int, seed: int
+) -> Predictions:
     """Let each member look at the images in the size that it needs. Classes are in the first member's order.
 
     Raises DataError if the data has classes that the members do not know, or nothing to judge on.
@@ -75,7 +77,7 @@ def listen(members: Sequence[SavedModel], data: DataConfig, device: torch.device
         of_test.append(log_probabilities(network, splits.test, batch_size)[:, order].double())
     assert splits is not None, "an ensemble has members"
     targets = splits.fit.targets(), splits.test.targets()
-    return Said(torch.stack(of_fit), torch.stack(of_test), *targets, splits.told)
+    return Predictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.told)
 
 
 def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:

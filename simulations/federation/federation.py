@@ -17,7 +17,7 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.rotation_task import assign
 from fedshelf.simulations.datasets import Dataset, load
-from fedshelf.simulations.federation.partitioned import Dealt, Parts
+from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import parse, partition
 from fedshelf.simulations.partitions.folder import open_stores
 from fedshelf.simulations.partitions.matching_split import follow
@@ -107,16 +107,16 @@ def store_names(count: int) -> list[str]:
     return [f"store-{number:0{width}}" for number in range(count)]
 
 
-def _deal(dataset: Dataset, data: DataConfig, seed: int) -> Dealt:
+def _deal(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
     """The stores of a partition by label or size."""
     names = store_names(data.stores)
     labels = dataset.train.targets().numpy()
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
-    train = Parts.of(dataset.train, parts)
+    train = PartitionedImages.of(dataset.train, parts)
     if dataset.validation is None:
-        return Dealt(names, *train.hold_out(data.holdout, seed, names))
+        return PartitionedStores(names, *train.hold_out(data.holdout, seed, names))
     rows = follow(parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation"))
-    return Dealt(names, train, Parts.of(dataset.validation, rows))
+    return PartitionedStores(names, train, PartitionedImages.of(dataset.validation, rows))
 
 
 class Infos(Mapping[str, StoreInfo]):

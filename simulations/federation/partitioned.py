@@ -14,7 +14,7 @@ from fedshelf.simulations.partitions.types import Rows
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartitionedImages:
     """Images dealt to S stores: store i has rows[ends[i]:ends[i + 1]].
 
     images: where pixels and labels are
@@ -27,7 +27,7 @@ class Parts:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, images: Images, parts: Sequence[Rows]) -> "Parts":
+    def of(cls, images: Images, parts: Sequence[Rows]) -> "PartitionedImages":
         """The images at these positions (int64, counted within `images`), a part for each store."""
         sizes = [len(part) for part in parts]
         return cls(images, images.rows[torch.from_numpy(np.concatenate(parts))], np.cumsum([0, *sizes]))
@@ -44,7 +44,9 @@ class Parts:
         table: list[list[int]] = counts.tolist()
         return table
 
-    def hold_out(self, share: float, seed: int, names: Sequence[str]) -> tuple["Parts", "Parts"]:
+    def hold_out(
+        self, share: float, seed: int, names: Sequence[str]
+    ) -> tuple["PartitionedImages", "PartitionedImages"]:
         """Split off `share` of each store's images at random, leaving at least one: (kept, held out)."""
         sizes = np.diff(self.ends)
         counts = np.minimum((share * sizes).astype(np.int64), sizes - 1)
@@ -54,14 +56,16 @@ class Parts:
             held[self.ends[store] + order[: counts[store]]] = True
         return self._those(~held, sizes - counts), self._those(held, counts)
 
-    def _those(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "Parts":
-        return Parts(self.images, self.rows[torch.from_numpy(chosen)], np.concatenate(([0], np.cumsum(sizes))))
+    def _those(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "PartitionedImages":
+        return PartitionedImages(
+            self.images, self.rows[torch.from_numpy(chosen)], np.concatenate(([0], np.cumsum(sizes)))
+        )
 
 
-class Dealt(Mapping[str, StoreData]):
+class PartitionedStores(Mapping[str, StoreData]):
     """Name -> images of the stores that a data set was dealt to; none has test images of its own."""
 
-    def __init__(self, names: Sequence[str], train: Parts, validation: Parts) -> None:
+    def __init__(self, names: Sequence[str], train: PartitionedImages, validation: PartitionedImages) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._train, self._validation = train, validation
         self._test = train.images.select(torch.empty(0, dtype=torch.int64))
@@ -76,9 +80,9 @@ class Dealt(Mapping[str, StoreData]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def changed(self, change: Callable[[Images], Images]) -> "Dealt":
+    def changed(self, change: Callable[[Images], Images]) -> "PartitionedStores":
         """The same stores, whose images are changed in what they share."""
-        return Dealt(
+        return PartitionedStores(
             list(self), *(replace(parts, images=change(parts.images)) for parts in (self._train, self._validation))
         )
 

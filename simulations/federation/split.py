@@ -165,7 +165,7 @@ def _digest(photo: Photo) -> bytes | NotUsableError:
     return digest_of(content)
 
 
-def _pictures(source: datasets.Source, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
+def _pictures(source: datasets.DatasetSource, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
     """The images of a data set that has no files of its own: those to deal, those to test on, and what is not used."""
     size = data.image_size or source.native_size
     if not size:

@@ -15,7 +15,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.seeding import rng
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.simulations.partitions import dirichlet, iid, labels, quantity, shards
-from fedshelf.simulations.partitions.types import Labels, Owners, Rows, Task
+from fedshelf.simulations.partitions.types import Labels, Owners, PartitionTask, Rows
 
 __all__ = ["FAMILIES", "FOLDER", "parse", "partition"]
 
@@ -45,7 +45,7 @@ FAMILIES = {
 }
 
 
-def parse(spec: str) -> Callable[[Task], Owners] | None:
+def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
     """The function that `spec` ("dirichlet:0.5") names, or None for "folder", where the folders decide.
 
     Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of range.
@@ -78,7 +78,7 @@ def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed:
             f"{len(labels)} training images cannot give {stores} stores at least {minimum} each; "
             "lower data.stores or data.min_images."
         )
-    owners = deal(Task(labels, stores, minimum, rng(seed, "partition")))
+    owners = deal(PartitionTask(labels, stores, minimum, rng(seed, "partition")))
     sizes = np.bincount(owners, minlength=stores)
     if sizes.min() < minimum:
         raise ConfigError(

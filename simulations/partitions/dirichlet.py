@@ -10,15 +10,15 @@ al. 2019, which draws proportions over classes for each store, all stores being 
 import numpy as np
 
 from fedshelf.simulations.partitions.dirichlet_draws import portions, redraw
-from fedshelf.simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
-def deal(task: Task, alpha: float) -> Owners:
+def deal(task: PartitionTask, alpha: float) -> Owners:
     """The store of each image: int64 [N]; `alpha` near 0 gives a store few classes, a large one all."""
     return redraw(task, lambda: _draw(task, alpha))
 
 
-def _draw(task: Task, alpha: float) -> Owners:
+def _draw(task: PartitionTask, alpha: float) -> Owners:
     owners = np.empty(len(task.labels), np.int64)
     sizes = np.zeros(task.stores, np.int64)
     fair_share = len(task.labels) / task.stores

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 DRAWS = 20
 
@@ -21,7 +21,7 @@ def portions(images: int, alpha: float, takers: NDArray[np.bool_], random: np.ra
     return counts
 
 
-def redraw(task: Task, draw: Callable[[], Owners]) -> Owners:
+def redraw(task: PartitionTask, draw: Callable[[], Owners]) -> Owners:
     """The first of `DRAWS` draws that gives every store `task.minimum` images, else the last one topped up.
 
     Published code draws until the minimum is met. With hundreds of stores, or a small alpha, that
@@ -35,7 +35,7 @@ def redraw(task: Task, draw: Callable[[], Owners]) -> Owners:
     return _top_up(owners, task)
 
 
-def _top_up(owners: Owners, task: Task) -> Owners:
+def _top_up(owners: Owners, task: PartitionTask) -> Owners:
     """Move random images from the largest stores, levelling these, to the stores below the minimum."""
     sizes = np.bincount(owners, minlength=task.stores)
     missing = np.maximum(task.minimum - sizes, 0)

@@ -21,7 +21,7 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.layout import listed, look_inside
 from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder
 from fedshelf.common.images.folder.scan import is_table, scan
-from fedshelf.common.images.listing.listing import Entry
+from fedshelf.common.images.listing.listing import ListedEntry
 from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
@@ -33,7 +33,7 @@ TEST = "test"
 
 
 @dataclass(frozen=True)
-class Stores:
+class StoreFolders:
     """Stores by name, in order of their names; the server's test set; a line per store that left files out."""
 
     stores: dict[str, StoreData]
@@ -42,7 +42,7 @@ class Stores:
     left_out: str
 
 
-def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> Stores:
+def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> StoreFolders:
     """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
 
     The classes are `data.classes`, or all that the stores have, sorted.
@@ -66,7 +66,7 @@ def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool 
     left_out = "\n".join(
         f"{name}: {folder.summary()}" for name, folder in told.items() if folder.left_out or folder.unopened
     )
-    return Stores(stores, classes, images, left_out)
+    return StoreFolders(stores, classes, images, left_out)
 
 
 def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def _check_names(path: Path, names: list[str]) -> str:
 
 def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) -> None:
     """Raises DataError if folders that should be stores hold photos as a class does."""
-    inside = look_inside(Entry(name, path / name, is_folder=True) for name in names)
+    inside = look_inside(ListedEntry(name, path / name, is_folder=True) for name in names)
     flat = [each.name for each in inside if each.has_photos and not each.folders]
     if not flat:
         return

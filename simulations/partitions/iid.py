@@ -6,9 +6,9 @@ section 3 (arXiv:1602.05629).
 
 import numpy as np
 
-from fedshelf.simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
-def deal(task: Task) -> Owners:
+def deal(task: PartitionTask) -> Owners:
     """The store of each image: int64 [N]; sizes differ by one image at most."""
     return task.random.permutation(np.arange(len(task.labels)) % task.stores)

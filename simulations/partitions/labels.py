@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
-def deal(task: Task, k: int) -> Owners:
+def deal(task: PartitionTask, k: int) -> Owners:
     """The store of each image: int64 [N]; every store has images of exactly `k` classes.
 
     Raises ConfigError if there are fewer than `k` classes, if `k` classes a store cannot hold all
@@ -41,7 +41,7 @@ def deal(task: Task, k: int) -> Owners:
     return owners
 
 
-def _assortments(task: Task, k: int, classes: int) -> NDArray[np.bool_]:
+def _assortments(task: PartitionTask, k: int, classes: int) -> NDArray[np.bool_]:
     """Which store holds which class: bool [stores, classes], `k` true values a row, no column without one."""
     stores = np.arange(task.stores)
     urgency = task.random.random((task.stores, classes))

@@ -6,10 +6,10 @@ McMahan et al. 2017, section 3 (arXiv:1602.05629): 200 shards of 300 digits, 2 f
 import numpy as np
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.simulations.partitions.types import Owners, Task
+from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
-def deal(task: Task, k: int) -> Owners:
+def deal(task: PartitionTask, k: int) -> Owners:
     """The store of each image: int64 [N]. Raises ConfigError if there are fewer images than shards."""
     images, shards = len(task.labels), task.stores * k
     if images < shards:

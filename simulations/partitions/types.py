@@ -11,7 +11,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Task:
+class PartitionTask:
     """Deal images to stores.
 
     labels:  int64 [N], the class of each image

@@ -21,7 +21,7 @@ from fedshelf.server.training.resume_model import adopt
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import ServerImages, divide
-from fedshelf.server.training.setup import Start, prepare, settle
+from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import is_on, sample_of
 from fedshelf.server.updates.evaluator import judge_of
 from fedshelf.server.updates.gate import Gate
@@ -37,7 +37,7 @@ CHANGED = "begin a new run, or go on with what there is now: --changed-data"
 
 
 @dataclass(frozen=True)
-class Request:
+class SimulationRequest:
     """What the command line asks for.
 
     settings:     flat settings, merged in the order of their precedence
@@ -53,7 +53,7 @@ class Request:
     names: ProductNames | None = None
 
 
-def simulate(request: Request, console: Console) -> dict[str, Any]:
+def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     """Run or resume one simulation; returns the summary. Raises FedshelfError."""
     path, config = _place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
@@ -97,7 +97,7 @@ def simulate(request: Request, console: Console) -> dict[str, Any]:
         return summary
 
 
-def _check_judges(start: Start, stores: federation.Federation) -> None:
+def _check_judges(start: InitialState, stores: federation.Federation) -> None:
     """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
     config, infos = start.plan.config, stores.infos()
     if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
@@ -108,14 +108,14 @@ def _check_judges(start: Start, stores: federation.Federation) -> None:
         )
 
 
-def _gate(start: Start, images: ServerImages) -> Gate:
+def _gate(start: InitialState, images: ServerImages) -> Gate:
     """Return the server's evaluators; single updates are evaluated only if anomaly detection is on."""
     config = start.plan.config
     sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
     return Gate(sample=sample, validation=judge_of(start.plan, images.validation))
 
 
-def _place(request: Request) -> tuple[Path, RunConfig]:
+def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:
     """Where the run lives, and its configuration: a new one, or that of the run to resume."""
     settings = adopt(request.settings)
     config = resolve(settings)

@@ -21,7 +21,7 @@ from benchmarks.published.play import Row
 from fedshelf.common import models
 from fedshelf.common.config import flatten, resolve
 from fedshelf.common.strategies import STRATEGIES
-from fedshelf.simulations.run.simulate import Request, simulate
+from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
 ROOT = Path(__file__).parents[2]
 A2 = {
@@ -184,7 +184,7 @@ def test_ours_is_what_the_equations_say(
 
 def simulated(cell: Cell, out: Path) -> Mapping[str, object]:
     settings = flatten(cell.config) | {"run.out": str(out), "run.workers": 1, "run.engine": "sequential"}
-    return simulate(Request(settings, False, 0.0), Console(quiet=True))
+    return simulate(SimulationRequest(settings, False, 0.0), Console(quiet=True))
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.image_quality import look_at
 from fedshelf.client.health.evidence.machine import Disk, Machine
-from fedshelf.client.health.evidence.photos import Photos, Seen
+from fedshelf.client.health.evidence.photos import PhotoEvidence, Seen
 from fedshelf.common.images.decoding.content_digests import digest_of
 from fedshelf.common.images.folder.scan import Photo
 
@@ -63,4 +63,4 @@ def counts(**classes: int) -> Evidence:
 
 
 def of(*photos: Seen) -> Evidence:
-    return Evidence(Photos(usable=photos), MACHINE)
+    return Evidence(PhotoEvidence(usable=photos), MACHINE)

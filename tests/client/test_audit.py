@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedshelf.client.audit import AuditLog, Note, verify
+from fedshelf.client.audit import AuditLog, AuditNote, verify
 from fedshelf.client.audit.entry import LONGEST, NOTHING, Event, decode, encode
-from fedshelf.client.audit.files import Head, full_files, read_head, write_head
+from fedshelf.client.audit.files import LogHead, full_files, read_head, write_head
 from fedshelf.client.audit.seal import public_text, seal
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.connection.credentials import new_key
@@ -37,7 +37,7 @@ for number in range(int(sys.argv[2])):
 def filled(path: Path, count: int, full: int = 16 * 2**20) -> Path:
     with AuditLog(path, now=lambda: 1e9, full=full) as log:
         for number in range(1, count + 1):
-            log.record(Note("sent", "update", "run", number, 10 * number, "ab" * 32, f"round {number}"))
+            log.record(AuditNote("sent", "update", "run", number, 10 * number, "ab" * 32, f"round {number}"))
     return path
 
 
@@ -106,7 +106,7 @@ def test_no_line_can_be_moved_removed_or_repeated_unseen(
 
 def test_a_line_written_anew_with_a_fitting_hash_breaks_the_next_one(tmp_path: Path, five: tuple[bytes, bytes]) -> None:
     lines = five[0].splitlines(keepends=True)
-    lines[2], _ = encode(Note("sent", "update", "run", 3, 7), 3, 1e9, decode(lines[1]).hash)
+    lines[2], _ = encode(AuditNote("sent", "update", "run", 3, 7), 3, 1e9, decode(lines[1]).hash)
     assert verify(placed(tmp_path, b"".join(lines), five[1])).fault == (
         "line 4 of audit.jsonl follows another line than the one before it"
     )
@@ -114,7 +114,7 @@ def test_a_line_written_anew_with_a_fitting_hash_breaks_the_next_one(tmp_path: P
 
 def test_an_end_written_anew_does_not_fit_the_head(tmp_path: Path, five: tuple[bytes, bytes]) -> None:
     lines = five[0].splitlines(keepends=True)
-    lines[4], _ = encode(Note("sent", "update", "run", 5, 7), 5, 1e9, decode(lines[3]).hash)
+    lines[4], _ = encode(AuditNote("sent", "update", "run", 5, 7), 5, 1e9, decode(lines[3]).hash)
     assert verify(placed(tmp_path, b"".join(lines), five[1])).fault == ("number 5 is not the one that had been written")
 
 
@@ -156,7 +156,7 @@ def test_half_a_line_is_cut_off_and_noted(tmp_path: Path, five: tuple[bytes, byt
 def test_a_line_whose_process_died_before_the_head_was_written_is_kept(
     tmp_path: Path, five: tuple[bytes, bytes]
 ) -> None:
-    line, _ = encode(Note("left"), 6, 1e9, decode(five[0].splitlines()[4]).hash)
+    line, _ = encode(AuditNote("left"), 6, 1e9, decode(five[0].splitlines()[4]).hash)
     path = placed(tmp_path, five[0] + line, five[1])
     assert verify(path).fault == ""
     filled(path, 1)
@@ -186,7 +186,7 @@ def test_a_log_that_is_signed_shows_a_head_of_anybody_else(tmp_path: Path) -> No
     for _ in range(2):
         with AuditLog(path, key=key) as log:
             for _ in range(3):
-                log.record(Note("received"))
+                log.record(AuditNote("received"))
     signer = public_text(key)
     assert (verify(path, signer).fault, verify(path, signer).signer) == ("", signer)
     lines, head = path.read_bytes().splitlines(keepends=True), json.loads(path.with_suffix(".head").read_bytes())
@@ -196,7 +196,7 @@ def test_a_log_that_is_signed_shows_a_head_of_anybody_else(tmp_path: Path) -> No
     assert verify(path, signer).fault == "audit.head is not as it was signed, so lines may be missing at the end"
     path.with_suffix(".head").write_text(json.dumps({"number": 4, "hash": decode(lines[3]).hash}))
     assert "audit.head is not signed, though this store has a key" in verify(path, signer).fault
-    forged = seal(replace(Head(4, decode(lines[3]).hash), first=1), new_key())
+    forged = seal(replace(LogHead(4, decode(lines[3]).hash), first=1), new_key())
     write_head(path, forged)
     assert "is signed by another key than this store's (SHA256:" in verify(path, signer).fault
     path.with_suffix(".head").write_text(json.dumps(cut))
@@ -213,7 +213,7 @@ def test_a_head_of_an_earlier_version_is_signed_from_the_next_start_on(
     assert (verify(path).fault, verify(path).first) == ("", 3)
     key = new_key()
     with AuditLog(path, key=key) as log:
-        log.record(Note("left"))
+        log.record(AuditNote("left"))
     assert verify(path, public_text(key)).fault == ""
     noted = [entry.why for entry in entries(path) if entry.event == "mended"]
     assert len(noted) == 1
@@ -238,7 +238,9 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_threads_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     with AuditLog(path) as log:
-        threads = [threading.Thread(target=lambda: [log.record(Note("received")) for _ in range(5)]) for _ in range(4)]
+        threads = [
+            threading.Thread(target=lambda: [log.record(AuditNote("received")) for _ in range(5)]) for _ in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -250,7 +252,7 @@ def test_threads_take_turns(tmp_path: Path) -> None:
 def test_texts_of_a_server_are_cut_and_stay_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     with AuditLog(path) as log:
-        log.record(Note("refused", run="x" * 10**6, why='a\nb"\udc80\u2028,"hash":"' + NOTHING))
+        log.record(AuditNote("refused", run="x" * 10**6, why='a\nb"\udc80\u2028,"hash":"' + NOTHING))
     (entry,) = entries(path)
     assert (len(entry.run), entry.why) == (LONGEST, 'a\nb"?\u2028,"hash":"' + NOTHING)
     assert verify(path).fault == ""
@@ -299,12 +301,14 @@ texts = st.text(max_size=20)
 
 
 @settings(max_examples=50)
-@given(st.builds(Note, st.sampled_from(Event.__args__), texts, texts, st.integers(0), st.integers(0), texts, texts))
-def test_a_line_says_what_the_note_said(note: Note) -> None:
+@given(
+    st.builds(AuditNote, st.sampled_from(Event.__args__), texts, texts, st.integers(0), st.integers(0), texts, texts)
+)
+def test_a_line_says_what_the_note_said(note: AuditNote) -> None:
     line, own = encode(note, 3, 1e9, NOTHING)
     entry = decode(line)
     assert (entry.number, entry.previous, entry.hash) == (3, NOTHING, own)
-    assert Note(entry.event, entry.kind, entry.run, entry.round, entry.size, entry.sha256, entry.why) == note
+    assert AuditNote(entry.event, entry.kind, entry.run, entry.round, entry.size, entry.sha256, entry.why) == note
 
 
 @given(st.binary(max_size=200))

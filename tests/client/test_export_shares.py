@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker import export
 from fedshelf.client.worker.adjustments import FOLDER, Adjustments
@@ -167,7 +167,7 @@ def test_training_keeps_what_it_added(class_names: bool, tmp_path: Path, monkeyp
     spec = ModelSpec("niid-cnn", ("boot", "hat", "cap"), 32, 3, (0.5,) * 3, (0.5,) * 3)
     config = resolve({"data.image_size": 32, "strategy.absent_classes": "weigh"})
     start = Network(spec, torch.device("cpu"), seed=1).vector
-    GuardedWorker(worker, Guard(policy, Usage(tmp_path / "usage.json"))).train(
+    PolicyWorker(worker, PolicyEnforcer(policy, Usage(tmp_path / "usage.json"))).train(
         TrainOrder(Plan("run", config, spec), 1, start)
     )
     added = kept.of("run", spec.classes)

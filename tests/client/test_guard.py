@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
-from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.frozen_cache import FrozenCache
@@ -40,18 +40,18 @@ def judgement() -> TrainOrder | EvaluateOrder:
 
 
 @pytest.fixture
-def guard(tmp_path: Path) -> Callable[..., Guard]:
+def guard(tmp_path: Path) -> Callable[..., PolicyEnforcer]:
     """Makes guards of one store at noon of a Friday."""
 
-    def make(spent: Spent | None = None, **policy: object) -> Guard:
+    def make(spent: Spent | None = None, **policy: object) -> PolicyEnforcer:
         usage = Usage(tmp_path / "usage.json", lambda: NOON)
         usage.add(spent or Spent())
-        return Guard(Policy.model_validate(policy), usage, lambda: NOON)
+        return PolicyEnforcer(Policy.model_validate(policy), usage, lambda: NOON)
 
     return make
 
 
-def refusal(guard: Guard, order: TrainOrder | EvaluateOrder | RunConfig) -> tuple[str, int]:
+def refusal(guard: PolicyEnforcer, order: TrainOrder | EvaluateOrder | RunConfig) -> tuple[str, int]:
     """The rule that refuses an order, and seconds until it may not."""
     with pytest.raises(StoreError) as caught:
         guard.admit(order)
@@ -61,7 +61,7 @@ def refusal(guard: Guard, order: TrainOrder | EvaluateOrder | RunConfig) -> tupl
     return told.detail, told.rest
 
 
-def test_by_default_all_is_admitted(guard: Callable[..., Guard]) -> None:
+def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:
     for each in (order(), judgement(), resolve()):
         guard(Spent(10**6, 10**6, 1e9, 10**15, 10**15)).admit(each)
 
@@ -78,26 +78,28 @@ def test_by_default_all_is_admitted(guard: Callable[..., Guard]) -> None:
     ],
 )
 def test_what_no_waiting_changes_is_refused_when_joining_too(
-    guard: Callable[..., Guard], policy: dict[str, object], asked: dict[str, object], rule: str
+    guard: Callable[..., PolicyEnforcer], policy: dict[str, object], asked: dict[str, object], rule: str
 ) -> None:
     for each in (order(**asked), order(EvaluateOrder, **asked), order(**asked).plan.config):
         assert refusal(guard(**policy), each) == (rule, LONGEST_REST)
 
 
-def test_what_the_policy_names_is_admitted(guard: Callable[..., Guard]) -> None:
+def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:
     allowed = guard(models=("cnn",), strategies=("fedavg",), epochs_per_round=5, classes=("shirt", "hat", "boot"))
     for each in (order(train__epochs=5), judgement(), resolve()):
         allowed.admit(each)
 
 
-def test_the_network_that_is_built_counts_not_what_the_configuration_calls_it(guard: Callable[..., Guard]) -> None:
+def test_the_network_that_is_built_counts_not_what_the_configuration_calls_it(
+    guard: Callable[..., PolicyEnforcer],
+) -> None:
     config, spec = resolve({"model.name": "cnn"}), ModelSpec("resnet18", CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
     assert refusal(guard(models=("cnn",)), TrainOrder(Plan("run", config, spec), 1, torch.zeros(5)))[0] == "models"
 
 
 @pytest.mark.parametrize("make", [order, judgement])
 def test_outside_of_its_hours_a_store_rests_until_they_begin(
-    guard: Callable[..., Guard], make: Callable[[], TrainOrder | EvaluateOrder]
+    guard: Callable[..., PolicyEnforcer], make: Callable[[], TrainOrder | EvaluateOrder]
 ) -> None:
     assert refusal(guard(hours=("22:00-06:00",)), make()) == ("hours", 10 * 3600)
     assert refusal(guard(hours=("fri 10:00-12:00",)), make()) == ("hours", 7 * 86_400 - 2 * 3600)
@@ -115,13 +117,13 @@ def test_outside_of_its_hours_a_store_rests_until_they_begin(
     ],
 )
 def test_a_budget_is_for_a_day(
-    guard: Callable[..., Guard], policy: dict[str, object], enough: Spent, too_much: Spent, rule: str
+    guard: Callable[..., PolicyEnforcer], policy: dict[str, object], enough: Spent, too_much: Spent, rule: str
 ) -> None:
     guard(enough, **policy).admit(order())
     assert refusal(guard(too_much, **policy), order()) == (rule, 12 * 3600)
 
 
-def test_judgements_are_counted_apart(guard: Callable[..., Guard]) -> None:
+def test_judgements_are_counted_apart(guard: Callable[..., PolicyEnforcer]) -> None:
     guard(Spent(trainings=1, judgements=2), rounds_per_day=1).admit(judgement())
     assert refusal(guard(Spent(judgements=1), rounds_per_day=1), judgement()) == ("rounds-per-day", 12 * 3600)
 
@@ -150,7 +152,7 @@ class Counting:
 def test_work_is_counted_also_when_it_fails_and_refused_work_is_not_done(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json")
     counting = Counting()
-    worker = GuardedWorker(counting, Guard(Policy(rounds_per_day=2, metrics="accuracy"), usage))
+    worker = PolicyWorker(counting, PolicyEnforcer(Policy(rounds_per_day=2, metrics="accuracy"), usage))
     asked = order()
     assert isinstance(asked, TrainOrder)
     assert worker.train(asked).num_examples == 14
@@ -181,7 +183,7 @@ confusions = st.integers(2, 5).flatmap(
 
 
 def masked(policy: Policy, confusion: np.ndarray, loss: float = 1.5) -> Counts:
-    guard = Guard(policy, Usage(Path("not-used")))
+    guard = PolicyEnforcer(policy, Usage(Path("not-used")))
     return guard.evaluation(Evaluation("oslo", 1, Counts(confusion, loss))).counts
 
 
@@ -204,7 +206,7 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
     told = Reliability.of((1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool))
     whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
     for metrics, expected in (("confusion", told), ("accuracy", None)):
-        guard = Guard(Policy(metrics=metrics), Usage(Path("not-used")))
+        guard = PolicyEnforcer(Policy(metrics=metrics), Usage(Path("not-used")))
         assert guard.evaluation(whole).counts.reliability is expected
 
 
@@ -212,13 +214,13 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
 def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(class_names: bool, expected: str) -> None:
     asked = order(EvaluateOrder, strategy__absent_classes="weigh")
     policy = Policy(metrics="accuracy", class_names=class_names)
-    told = Guard(policy, Usage(Path("not-used"))).discreet(asked)
+    told = PolicyEnforcer(policy, Usage(Path("not-used"))).discreet(asked)
     assert told.plan.config.strategy.absent == expected
 
 
 def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
     whole = Counts(np.array([[2, 1], [0, 3]]), 1.5)
-    guard = Guard(Policy(metrics="accuracy"), Usage(Path("not-used")))
+    guard = PolicyEnforcer(Policy(metrics="accuracy"), Usage(Path("not-used")))
     told = guard.evaluation(Evaluation("oslo", 1, whole, replace(whole, loss_sum=0.5))).adjusted
     assert told is not None
     assert not told.confusion.any()
@@ -247,7 +249,7 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
     policy: Policy, counts: dict[str, int], validation: int, test: int
 ) -> None:
     info = StoreInfo("oslo", counts, validation, test)
-    told = Guard(policy, Usage(Path("not-used"))).info(info)
+    told = PolicyEnforcer(policy, Usage(Path("not-used"))).info(info)
     assert (told.name, told.num_examples, told.validation, told.test) == ("oslo", info.num_examples, validation, test)
     assert all(count == 0 or count >= policy.least_images_per_class for count in told.counts.values())
     assert set(told.counts) <= {
@@ -293,7 +295,7 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
         "megabytes-down-per-day": 0 < policy.megabytes_down_per_day * 1e6 <= spent.down,
         "megabytes-up-per-day": 0 < policy.megabytes_up_per_day * 1e6 <= spent.up,
     }
-    guard = Guard(policy, usage, lambda: NOON)
+    guard = PolicyEnforcer(policy, usage, lambda: NOON)
     if any(forbidden.values()):
         rule, rest = refusal(guard, asked)
         assert forbidden[rule]
@@ -303,7 +305,7 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
 
 
 def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
-    guard = Guard(Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON)
-    worker = GuardedWorker(Counting(), guard)
+    guard = PolicyEnforcer(Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON)
+    worker = PolicyWorker(Counting(), guard)
     told = decode_result(answer(worker, encode_order(order()), FrozenCache(tmp_path / "frozen")))
     assert told == failure("oslo", "policy", "hours", 10 * 3600)

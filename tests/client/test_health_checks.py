@@ -9,10 +9,10 @@ from PIL import Image, ImageFilter
 from fedshelf.client.health.checks import CHECKS, classes, copies, files, machine, quality, server, settings
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding, Severity
-from fedshelf.client.health.evidence.label_errors import Doubt, Guesses, suspects
+from fedshelf.client.health.evidence.label_errors import LabelError, LabelErrors, suspects
 from fedshelf.client.health.evidence.machine import Disk
-from fedshelf.client.health.evidence.photos import Photos
-from fedshelf.client.health.evidence.server_probe import Line
+from fedshelf.client.health.evidence.photos import PhotoEvidence
+from fedshelf.client.health.evidence.server_probe import ServerProbe
 from fedshelf.client.health.run_checks import exit_code
 from tests.client.store_photos import GIB, MACHINE, counts, of, seen, thing
 
@@ -25,7 +25,7 @@ def test_a_good_store_gives_no_finding_but_that_of_its_processor() -> None:
     good = of(
         *(seen(f"{label}/{n}.jpg", thing(40 * i + n)) for i, label in enumerate(("hat", "boot")) for n in range(40))
     )
-    many = replace(good, photos=Photos(usable=good.photos.usable * 9))
+    many = replace(good, photos=PhotoEvidence(usable=good.photos.usable * 9))
     assert told(files.splits(many)) == []
     found = [(check.title, one.what) for check in CHECKS for one in check.find(good) if check.find is not files.splits]
     assert found == [("The graphics card works", "There is no graphics card; the store trains on 8 processor cores.")]
@@ -33,14 +33,14 @@ def test_a_good_store_gives_no_finding_but_that_of_its_processor() -> None:
 
 def test_files() -> None:
     left_out = (("hat/1.jpg", "empty file"), ("hat/2.jpg", "truncated"), ("hat/3.jpg", "truncated"))
-    some = replace(counts(hat=9), photos=Photos(usable=counts(hat=9).photos.usable, left_out=left_out))
+    some = replace(counts(hat=9), photos=PhotoEvidence(usable=counts(hat=9).photos.usable, left_out=left_out))
     (finding,) = files.readable(some)
     assert finding.what == "3 files cannot be used: 2 truncated, 1 empty file."
     assert [one.name for one in finding.exhibits] == ["hat/1.jpg", "hat/2.jpg", "hat/3.jpg"]
-    assert told(files.readable(Evidence(Photos(left_out=left_out), MACHINE))) == [
+    assert told(files.readable(Evidence(PhotoEvidence(left_out=left_out), MACHINE))) == [
         ("problem", "There is no photo that can be used.")
     ]
-    assert told(files.readable(Evidence(Photos("No folder."), MACHINE))) == [("problem", "No folder.")]
+    assert told(files.readable(Evidence(PhotoEvidence("No folder."), MACHINE))) == [("problem", "No folder.")]
 
 
 def test_what_to_do_fits_the_reason() -> None:
@@ -69,7 +69,7 @@ def test_splits() -> None:
 def test_classes_that_the_chain_does_not_teach() -> None:
     store = counts(hat=10, Shirt=9, shoez=3, misc=1)
     assert told(classes.unknown(store)) == []
-    silent = replace(store, line=Line("shop.example:9092", status=200))
+    silent = replace(store, line=ServerProbe("shop.example:9092", status=200))
     assert told(classes.unknown(silent)) == [("note", "The server has not said which classes it teaches.")]
     found = list(classes.unknown(replace(silent, line=replace(silent.line, classes=("hat", "shirt ", "shoes")))))
     assert told(found) == [
@@ -196,20 +196,20 @@ def test_a_class_is_believed_only_where_it_is_as_sure_as_on_its_own_photos() -> 
 
 
 def test_doubts_of_a_good_model_only() -> None:
-    doubt = Doubt(seen("hat/1.jpg"), "boot", 0.98)
+    doubt = LabelError(seen("hat/1.jpg"), "boot", 0.98)
     evidence = counts(hat=20, boot=20)
     assert told(classes.doubts(evidence)) == []
-    good = replace(evidence, guesses=Guesses(40, 38, (), (doubt,)))
+    good = replace(evidence, guesses=LabelErrors(40, 38, (), (doubt,)))
     (finding,) = classes.doubts(good)
     assert finding.severity == "warning"
     assert [(one.name, one.remark) for one in finding.exhibits] == [("hat/1.jpg", "boot? (98%)")]
-    assert told(classes.doubts(replace(evidence, guesses=Guesses(40, 20, (), (doubt,)))))[0][0] == "note"
-    assert "does not know hat" in told(classes.doubts(replace(evidence, guesses=Guesses(0, 0, ("hat",), ()))))[0][1]
+    assert told(classes.doubts(replace(evidence, guesses=LabelErrors(40, 20, (), (doubt,)))))[0][0] == "note"
+    assert "does not know hat" in told(classes.doubts(replace(evidence, guesses=LabelErrors(0, 0, ("hat",), ()))))[0][1]
 
 
 def test_the_machine() -> None:
     def on(**changes: object) -> Evidence:
-        return Evidence(Photos(), replace(MACHINE, **changes))  # type: ignore[arg-type]
+        return Evidence(PhotoEvidence(), replace(MACHINE, **changes))  # type: ignore[arg-type]
 
     assert "cannot be used" in told(machine.device(on(device_trouble="no kernel", driver="535.1")))[0][1]
     assert told(machine.device(on(device="cuda", device_name="L4", device_memory=(20 * GIB, 24 * GIB)))) == []
@@ -226,7 +226,7 @@ def test_the_machine() -> None:
 
 def test_the_server() -> None:
     def line(**parts: object) -> Evidence:
-        return Evidence(Photos(), MACHINE, line=Line("shop.example:9092", **parts))  # type: ignore[arg-type]
+        return Evidence(PhotoEvidence(), MACHINE, line=ServerProbe("shop.example:9092", **parts))  # type: ignore[arg-type]
 
     def all_of(evidence: Evidence) -> list[Finding]:
         return [one for check in (server.answers, server.certificate, server.clock) for one in check(evidence)]
@@ -255,7 +255,7 @@ def test_exit_codes() -> None:
     assert exit_code([finding("photos", "problem"), finding("server", "problem")]) == 3
     assert exit_code([finding("settings", "problem"), finding("server", "problem")]) == 6
     assert exit_code([finding("machine", "problem")]) == exit_code([finding("settings", "problem")]) == 2
-    assert told(settings.policy(Evidence(Photos(), MACHINE, policy="bad"))) == [("problem", "bad")]
+    assert told(settings.policy(Evidence(PhotoEvidence(), MACHINE, policy="bad"))) == [("problem", "bad")]
 
 
 def test_folders_of_splits_or_stores_taken_for_classes_are_a_warning() -> None:

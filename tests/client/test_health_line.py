@@ -7,14 +7,14 @@ import pytest
 
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.health.evidence import server_probe as health_line
-from fedshelf.client.health.evidence.server_probe import Line
+from fedshelf.client.health.evidence.server_probe import ServerProbe
 from tests.client.canned_server import Authority, Canned, http
 from tests.deployment.deployed import free_port
 
 Serve = Callable[..., Canned]
 
 
-def call(server: str, authority: bytes | None, proof: bytes | None = None) -> Line:
+def call(server: str, authority: bytes | None, proof: bytes | None = None) -> ServerProbe:
     return health_line.call(KnownAddresses((server,), authority), (lambda _: proof) if proof else None)
 
 

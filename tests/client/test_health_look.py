@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from fedshelf.client.health.evidence.image_quality import Look, look_at, smear, softness, thumbnail
+from fedshelf.client.health.evidence.image_quality import ImageQuality, look_at, smear, softness, thumbnail
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError
 from tests.client.store_photos import encoded, save, thing
 
 
-def look(image: Image.Image) -> Look:
+def look(image: Image.Image) -> ImageQuality:
     return look_at(encoded(image))
 
 

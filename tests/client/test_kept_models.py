@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
-from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
@@ -212,7 +212,9 @@ def test_the_policy_decides_on_the_offer(
 ) -> None:
     usage = Usage(tmp_path / "usage.json")
     usage.add(spent)
-    models = KeptModels("oslo", place, ROOM, Guard(Policy.model_validate(policy), usage).admit_model, lambda _: None)
+    models = KeptModels(
+        "oslo", place, ROOM, PolicyEnforcer(Policy.model_validate(policy), usage).admit_model, lambda _: None
+    )
     if not rule:
         assert not models.receive(offer(order_of())).is_kept
         return

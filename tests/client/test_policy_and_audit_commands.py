@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.client.audit import AuditLog, Note
+from fedshelf.client.audit import AuditLog, AuditNote
 from fedshelf.client.main import app
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.policy import Policy
@@ -35,9 +35,9 @@ def log(tmp_path: Path) -> Path:
     home = tmp_path / "stores" / "oslo-7"
     home.mkdir(parents=True)
     with AuditLog(home / "audit.jsonl", now=lambda: 1e9) as audit:
-        audit.record(Note("joined", why="shop.example:9092"))
-        audit.record(Note("received", "train", "run-1", 1, 2_500_000, HASH, "[bold]round 1\x1b[2J"))
-        audit.record(Note("sent", "update", "run-1", 1, 1_250_000, HASH, "round 1"))
+        audit.record(AuditNote("joined", why="shop.example:9092"))
+        audit.record(AuditNote("received", "train", "run-1", 1, 2_500_000, HASH, "[bold]round 1\x1b[2J"))
+        audit.record(AuditNote("sent", "update", "run-1", 1, 1_250_000, HASH, "round 1"))
     return home / "audit.jsonl"
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
-from fedshelf.client.audit.entry import Entry, Event
+from fedshelf.client.audit.entry import AuditEntry, Event
 from fedshelf.client.policy.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
@@ -19,5 +19,5 @@ def test_every_key_is_told_with_its_default() -> None:
 
 def test_every_event_and_field_of_the_log_is_told() -> None:
     log = PAGE.partition("## The audit log")[2]
-    for name in (*get_args(Event), *(name for name in Entry.__dataclass_fields__ if not name.startswith("_"))):
+    for name in (*get_args(Event), *(name for name in AuditEntry.__dataclass_fields__ if not name.startswith("_"))):
         assert f"`{name}`" in log, name

@@ -8,7 +8,7 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.supercore.protobuf.client import ProtobufRequestContext
 
 from fedshelf.client.connection import polling
-from fedshelf.client.connection.polling import Polls
+from fedshelf.client.connection.polling import PollInterval
 from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 PULL = ProtobufRequestContext(
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def poll(polls: Polls, told: str | None, meanwhile: Callable[[], object] = lambda: None) -> None:
+def poll(polls: PollInterval, told: str | None, meanwhile: Callable[[], object] = lambda: None) -> None:
     def answer(_: ProtobufRequestContext) -> httpx.Response:
         meanwhile()
         return httpx.Response(200, headers={HELD_HEADER: told} if told is not None else {})
@@ -38,7 +38,7 @@ def poll(polls: Polls, told: str | None, meanwhile: Callable[[], object] = lambd
 
 
 def test_a_poll_is_a_sign_of_life_while_it_is_held_and_for_a_while_after(clock: Clock) -> None:
-    polls, found = Polls(), dict[float, bool]()
+    polls, found = PollInterval(), dict[float, bool]()
     poll(polls, "25")
 
     def wait() -> None:
@@ -59,7 +59,7 @@ def test_a_poll_is_a_sign_of_life_while_it_is_held_and_for_a_while_after(clock: 
 )
 @pytest.mark.usefixtures("clock")
 def test_the_server_says_whether_it_holds_polls(told: str | None, is_held: bool) -> None:
-    polls = Polls()
+    polls = PollInterval()
     poll(polls, told)
     assert polls.is_held == is_held
     assert polls.are_signs_of_life(5.0) == is_held

@@ -10,7 +10,7 @@ import pytest
 
 from fedshelf.client.connection.credentials import Credentials, new_key
 from fedshelf.client.connection.errors import obstacle
-from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.connection.proxies import ProxyFault, proxy_for
 from fedshelf.client.connection.transport import http_client
@@ -89,7 +89,7 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
             assert line.why.startswith(f"the proxy {name} ")
             for joining in (
                 lambda: credentials_for(kit, wait=0),
-                lambda: Line(Credentials(SHOP, pem, new_key()), Nobody(), patience=0).__enter__(),
+                lambda: FleetConnection(Credentials(SHOP, pem, new_key()), Nobody(), patience=0).__enter__(),
             ):
                 with pytest.raises(NetworkError, match=f"the proxy {name} {words}") as caught:
                     joining()

@@ -7,7 +7,7 @@ import torch
 
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
@@ -36,14 +36,15 @@ def folder(place: Path, rare: int, rare_class: str = "cap") -> Path:
     return place
 
 
-def worker(data: Path, home: Path, policy: Policy) -> GuardedWorker:
+def worker(data: Path, home: Path, policy: Policy) -> PolicyWorker:
     trainer = Trainer(torch.device("cpu"), StateStore(home / "states"))
-    return GuardedWorker(
-        StoreWorker("oslo", FolderSource("oslo", data, policy), trainer), Guard(policy, Usage(home / "usage.json"))
+    return PolicyWorker(
+        StoreWorker("oslo", FolderSource("oslo", data, policy), trainer),
+        PolicyEnforcer(policy, Usage(home / "usage.json")),
     )
 
 
-def answers(worker: GuardedWorker, classes: tuple[str, ...], config: RunConfig = CONFIG) -> list[object]:
+def answers(worker: PolicyWorker, classes: tuple[str, ...], config: RunConfig = CONFIG) -> list[object]:
     """All that leaves the store but for how long it took."""
     spec = ModelSpec("niid-cnn", classes, 32, 3, (0.5,) * 3, (0.5,) * 3)
     plan, start = Plan(f"run-{classes}", config, spec), Network(spec, torch.device("cpu"), seed=1).vector

@@ -10,13 +10,13 @@ import torch
 from flwr.app import Message, MessageType, RecordDict
 from flwr.proto.node_pb2 import Node
 
-from fedshelf.client.connection.framing import Head, Parcel, answer_to, take_apart
+from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage, answer_to, take_apart
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import Workshop
-from fedshelf.client.session.order_queue import Orderbook
-from fedshelf.client.session.recorder import Books
+from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.session.order_queue import OrderQueue
+from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.protocol.messages import TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_result, encode_order
 from fedshelf.common.training.fit import Network
@@ -34,26 +34,26 @@ class Wire:
         self.answers: SimpleQueue[RecordDict] = SimpleQueue()
         self._answer = RecordDict()
 
-    def head(self) -> Head:
+    def head(self) -> MessageHeader:
         self._number += 1
-        return Head(str(self._number), "the order", MessageType.TRAIN, 1, 600.0, ())
+        return MessageHeader(str(self._number), "the order", MessageType.TRAIN, 1, 600.0, ())
 
-    def still_to_come(self, _: Head) -> int:
+    def still_to_come(self, _: MessageHeader) -> int:
         return 0
 
     def bundle(self, _: int) -> bytes:
         return packed()
 
-    def fetch(self, head: Head) -> tuple[Message, int]:
+    def fetch(self, head: MessageHeader) -> tuple[Message, int]:
         message = Message(self._content, 2, MessageType.TRAIN)
         message.metadata.__dict__["_message_id"] = head.message_id
         return message, 100
 
-    def pack(self, message: Message, content: RecordDict, seconds: float) -> Parcel:
+    def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
         self._answer = content
         return take_apart(answer_to(message, content), Node(node_id=2), seconds)
 
-    def send(self, parcel: Parcel, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
         assert parcel.size
         assert is_wanted()
         self.answers.put(self._answer)
@@ -73,10 +73,10 @@ def asked(photos: Path) -> Iterator[Callable[[], Update]]:
     order = TrainOrder(PLAN, 1, Network(SPEC, CPU, seed=1).vector.detach().clone())
     wire = Wire(order)
     with (
-        Books(store_home("oslo"), Policy()) as books,
-        closing(Workshop(Settings("oslo", photos, "cpu"), books.photos_changed)) as workshop,
+        SessionRecorder(store_home("oslo"), Policy()) as books,
+        closing(WorkerProcess(Settings("oslo", photos, "cpu"), books.photos_changed)) as workshop,
     ):
-        orders = Orderbook(workshop, books)
+        orders = OrderQueue(workshop, books)
 
         def ask() -> Update:
             orders.take(wire, wire.head())  # type: ignore[arg-type]

@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 
 from fedshelf.client.connection import fleet as client_fleet
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.fleet import Line
-from fedshelf.client.connection.framing import Head
+from fedshelf.client.connection.fleet import FleetConnection
+from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.common.errors import MessageError
 from tests.hostile.test_hostile_run import Quiet
 
-HEAD = Head("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))
+HEAD = MessageHeader("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))
 
 
 class Uploading:
@@ -83,7 +83,7 @@ def test_a_message_is_waited_for_as_long_as_pieces_come(
     monkeypatch.setattr(client_fleet, "STALLED", 3)
     address = f"127.0.0.1:{uploading.server.server_port}"
     with (
-        Line(Credentials(address), Quiet(), patience=time.monotonic() + 100) as line,
+        FleetConnection(Credentials(address), Quiet(), patience=time.monotonic() + 100) as line,
         pytest.raises(MessageError, match=words),
     ):
         line.fetch(HEAD)

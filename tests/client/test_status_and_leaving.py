@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from fedshelf.client.audit import FILE, AuditLog, Note, verify
+from fedshelf.client.audit import FILE, AuditLog, AuditNote, verify
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.identity.enrolment import Membership
 from fedshelf.client.policy.budgets import Spent, Usage
@@ -39,16 +39,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cache" / "images").mkdir(parents=True)
     (tmp_path / "cache" / "images" / "a.pixels").write_bytes(b"x" * 2_000_000)
     with AuditLog(home / FILE, now=lambda: 1e9, key=key) as log:
-        log.record(Note("joined", why="old.example:9092"))
-        log.record(Note("received", "train", "run-1", 3))
-        log.record(Note("sent", "update", "run-1", 3))
+        log.record(AuditNote("joined", why="old.example:9092"))
+        log.record(AuditNote("received", "train", "run-1", 3))
+        log.record(AuditNote("sent", "update", "run-1", 3))
     return home
 
 
 @pytest.fixture
 def at_work(home: Path) -> Iterator[AuditLog]:
     with AuditLog(home / FILE, key=None) as log:
-        log.record(Note("policy"))
+        log.record(AuditNote("policy"))
         yield log
 
 
@@ -67,7 +67,7 @@ def test_a_store_that_is_not_at_work_says_so_with_its_exit_code(tmp_path: Path, 
 def test_the_join_of_an_earlier_process_is_not_that_of_this_one(tmp_path: Path, home: Path, at_work: AuditLog) -> None:
     done = run(tmp_path, "status", "--name", home.name)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Store oslo-7: waiting for the server.")
-    at_work.record(Note("joined", why="shop.example:9092"))
+    at_work.record(AuditNote("joined", why="shop.example:9092"))
     told = json.loads(run(tmp_path, "status", "--name", home.name, "--json").stdout)
     assert (told["running"], told["joined_to"], told["chain"]) == (True, "shop.example:9092", "ab12")
     assert told["last_trained"] == {**told["last_trained"], "kind": "update", "run": "run-1", "round": 3}
@@ -77,7 +77,7 @@ def test_the_join_of_an_earlier_process_is_not_that_of_this_one(tmp_path: Path, 
     ]
     assert [model["run"] for model in told["models"]] == ["spring"]
     for number in (4, 5):
-        at_work.record(Note("sent", "update", "run-1", number))
+        at_work.record(AuditNote("sent", "update", "run-1", number))
     assert json.loads(run(tmp_path, "status", "--name", home.name, "--json").stdout)["last_trained"]["round"] == 5
     for command in (("forget",), ("leave", "--yes")):
         assert "Another process writes" in refused(tmp_path, 4, command[0], "--name", home.name, *command[1:])

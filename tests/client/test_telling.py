@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.client.process.child_main import TellingWorker
+from fedshelf.client.process.child_main import LoggingWorker
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.config import RunConfig
@@ -28,7 +28,7 @@ class Held:
 
 def test_a_judgement_names_the_photos_that_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begun = start(settings(model__name="niid-cnn"))
-    worker = TellingWorker(StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path))))
+    worker = LoggingWorker(StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path))))
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "validation"))
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "test"))
     validation, test = (line[len("2026-11-29 01:02:03 ") :] for line in capsys.readouterr().out.splitlines())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.policy.traffic_budget import Traffic
+from fedshelf.client.policy.traffic_budget import TrafficBudget
 from fedshelf.common.config import resolve
 from fedshelf.common.protocol.messages import Plan, TrainOrder
 from fedshelf.common.protocol.probe import announced, announcement, probe
@@ -53,7 +53,7 @@ def test_what_is_no_announcement_announces_nothing(told: str) -> None:
 
 def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json", lambda: NOON)
-    traffic = Traffic(Policy(megabytes_down_per_day=3, megabytes_up_per_day=0.5), usage, lambda: NOON)
+    traffic = TrafficBudget(Policy(megabytes_down_per_day=3, megabytes_up_per_day=0.5), usage, lambda: NOON)
     traffic.check("down", 3_000_000)
     with pytest.raises(StoreError, match=r"0\.000 of 3 MB are used, and it needs up to 3\.000"):
         traffic.check("down", 3_000_001)
@@ -74,7 +74,7 @@ def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
 
 def test_without_a_budget_everything_is_counted_and_nothing_refused(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json")
-    traffic = Traffic(Policy(), usage)
+    traffic = TrafficBudget(Policy(), usage)
     traffic.check("up", 10**12)
     traffic.take(10**12)
     assert usage.today() == Spent(down=10**12)

@@ -12,8 +12,8 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metad
 from fedshelf.client.connection import uploads
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import RunOverError
-from fedshelf.client.connection.fleet import Line
-from fedshelf.client.connection.framing import Parcel
+from fedshelf.client.connection.fleet import FleetConnection
+from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.client.connection.uploads import LARGE_PIECE
 from fedshelf.common.protocol.transfer_progress import QUIET, Transfer, progress
 from tests.hostile.test_hostile_run import Quiet
@@ -21,7 +21,7 @@ from tests.hostile.test_hostile_run import Quiet
 ORDER = "0" * 64
 PIECES = {str(number): bytes(LARGE_PIECE) for number in range(4)}
 HEAD = fleet.PushMessagesRequest(messages_list=[Message(metadata=Metadata(run_id=5, reply_to_message_id=ORDER))])
-PARCEL = Parcel(HEAD, PIECES, "content")
+PARCEL = OutgoingMessage(HEAD, PIECES, "content")
 
 
 class Receiving:
@@ -77,9 +77,9 @@ def receiving(request: pytest.FixtureRequest) -> Iterator[Receiving]:
     found.server.server_close()
 
 
-def line_to(receiving: Receiving) -> Line:
+def line_to(receiving: Receiving) -> FleetConnection:
     address = f"127.0.0.1:{receiving.server.server_port}"
-    return Line(Credentials(address), Quiet(), patience=time.monotonic() + 60)
+    return FleetConnection(Credentials(address), Quiet(), patience=time.monotonic() + 60)
 
 
 @pytest.mark.parametrize("receiving", [(1, 410)], indirect=True)

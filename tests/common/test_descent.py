@@ -11,7 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.training.fit import Fitted, Network, Task, fit
+from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
 
 CPU = torch.device("cpu")
 BATCH, IMAGES = 12, 30  # two whole batches, and one of six
@@ -66,12 +66,12 @@ def images() -> Images:
     return Images.whole(pixels, torch.arange(IMAGES) % 3)
 
 
-def trained(made: Cramped, round: int = 1, **settings: object) -> Fitted:
+def trained(made: Cramped, round: int = 1, **settings: object) -> LocalTrainingResult:
     chosen = {"train.batch_size": BATCH, "train.lr": 0.02, "train.epochs": 2}
     config: RunConfig = resolve(chosen, {key.replace("__", "."): value for key, value in settings.items()})
-    task = Task(config, strategies.build(config.strategy), "oslo", round, network().vector.clone())
+    task = LocalTrainingTask(config, strategies.build(config.strategy), "oslo", round, network().vector.clone())
     if made.vector.shape != task.start.shape:
-        task = Task(config, task.strategy, "oslo", round, Network(made.spec, CPU, seed=3).vector.clone())
+        task = LocalTrainingTask(config, task.strategy, "oslo", round, Network(made.spec, CPU, seed=3).vector.clone())
     return fit(made, images(), task)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from fedshelf.common.parameters.aggregation import BLOCK, Rows, by_blocks, sort_rows, weighted_mean
+from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence, by_blocks, sort_rows, weighted_mean
 from fedshelf.common.parameters.layout import Layout, bind, frozen_vector, load_frozen
 
 
@@ -64,13 +64,16 @@ def test_nothing_frozen_is_none() -> None:
 
 
 def test_weighted_mean_by_hand() -> None:
-    assert weighted_mean(Rows([torch.tensor([1.0, 0.0]), torch.tensor([4.0, 8.0])]), [1, 3]).tolist() == [3.25, 6.0]
+    assert weighted_mean(VectorSequence([torch.tensor([1.0, 0.0]), torch.tensor([4.0, 8.0])]), [1, 3]).tolist() == [
+        3.25,
+        6.0,
+    ]
 
 
 @given(draw.lists(draw.integers(1, 10**6), min_size=1, max_size=20))
 def test_mean_of_equal_vectors_is_that_vector(weights: list[int]) -> None:
     vector = torch.tensor([1.5, -2.0, 1e-3])
-    torch.testing.assert_close(weighted_mean(Rows([vector] * len(weights)), weights), vector)
+    torch.testing.assert_close(weighted_mean(VectorSequence([vector] * len(weights)), weights), vector)
 
 
 @given(draw.integers(1, 40), draw.integers(1, 5), draw.integers(0, 2**32 - 1))
@@ -84,4 +87,4 @@ def test_rows_are_sorted_column_by_column(rows: int, columns: int, seed: int) ->
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
 def test_blocks_are_put_together_in_order(size: int) -> None:
     vectors = [torch.arange(size).float(), torch.ones(size)]
-    assert torch.equal(by_blocks(Rows(vectors), lambda block: block.sum(dim=0)), torch.arange(size) + 1)
+    assert torch.equal(by_blocks(VectorSequence(vectors), lambda block: block.sum(dim=0)), torch.arange(size) + 1)

@@ -9,7 +9,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import resolve
 from fedshelf.common.config.schedules import standstill
 from fedshelf.common.errors import ConfigError
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start
@@ -50,7 +50,7 @@ def test_others_go_on_with_a_word(name: str, tmp_path: Path) -> None:
     )  # fmt: skip
     begun, notes = start(config), Notes()
     engine = SequentialEngine(federation((13, 6, 9)), begun, tmp_path)
-    rounds = Rounds(begun.plan, begun.layout, engine, None, notes, lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, engine, None, notes, lambda: False)
     before, _ = rounds.play(rounds.begin(begun.params))
     word = "Round 2: the learning rate is 0 from here on, so no store changes a weight."
     assert word not in notes.notes

@@ -10,8 +10,8 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.strategies.shared.base import reach
-from fedshelf.common.training.fit import Fitted, Network, Task, fit
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations import engines
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
@@ -26,11 +26,11 @@ def config_of(seconds: float, **changed: object) -> RunConfig:
     return settings(**given | {"run__workers": 1} | changed)
 
 
-def fitted(seconds: float, images: Images) -> Fitted:
+def fitted(seconds: float, images: Images) -> LocalTrainingResult:
     config = config_of(seconds)
     begun = start(config)
     network = Network(begun.plan.spec, CPU)
-    return fit(network, images, Task(config, strategies.build(config.strategy), "oslo", 1, begun.params))
+    return fit(network, images, LocalTrainingTask(config, strategies.build(config.strategy), "oslo", 1, begun.params))
 
 
 def test_time_enough_is_as_without_a_limit() -> None:
@@ -55,7 +55,7 @@ def test_no_time_is_one_step_and_the_loss_of_its_images() -> None:
 def test_any_strategy_goes_on_with_what_there_is(name: str, tmp_path: Path) -> None:
     dealt, config = federation((30, 9)), config_of(MOMENT, strategy__name=name)
     begun = start(config)
-    rounds = Rounds(begun.plan, begun.layout, SequentialEngine(dealt, begun, tmp_path), None, Notes(), lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, SequentialEngine(dealt, begun, tmp_path), None, Notes(), lambda: False)
     state = rounds.begin(begun.params)
     for _ in range(3):
         state, record = rounds.play(state)

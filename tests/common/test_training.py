@@ -15,7 +15,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.evaluate import evaluate
-from fedshelf.common.training.fit import Fitted, Network, Task, fit
+from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
 from fedshelf.common.training.loss import batches, objective
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
@@ -33,8 +33,8 @@ def config_of(**settings: object) -> RunConfig:
     return resolve({"data.flip": False} | {key.replace("__", "."): value for key, value in settings.items()})
 
 
-def trained(network: Network, data: Images, config: RunConfig, start: torch.Tensor) -> Fitted:
-    return fit(network, data, Task(config, strategies.build(config.strategy), "oslo", 2, start))
+def trained(network: Network, data: Images, config: RunConfig, start: torch.Tensor) -> LocalTrainingResult:
+    return fit(network, data, LocalTrainingTask(config, strategies.build(config.strategy), "oslo", 2, start))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_same_address_same_bits_other_address_others(network: Network) -> None:
     config, data, start = config_of(data__flip=True, model__dropout=0.3), images(20), network.vector.clone()
     first = trained(network, data, config, start).params
     assert torch.equal(trained(network, data, config, start).params, first)
-    other = Task(config, strategies.build(config.strategy), "lyon", 2, start)
+    other = LocalTrainingTask(config, strategies.build(config.strategy), "lyon", 2, start)
     assert not torch.equal(fit(network, data, other).params, first)
 
 
@@ -202,7 +202,9 @@ def test_a_strategy_with_state_and_extras_passes_through(network: Network) -> No
     from tests.strategies.test_strategies import Stateful
 
     config, start = config_of(train__momentum=0, train__lr=0.01), network.vector.clone()
-    task = Task(config, Stateful(config.strategy), "oslo", 1, start, extras={"drift": torch.zeros_like(start)})
+    task = LocalTrainingTask(
+        config, Stateful(config.strategy), "oslo", 1, start, extras={"drift": torch.zeros_like(start)}
+    )
     fitted = fit(network, images(8), task)
     # SGD without momentum: the mean gradient is what moved the weights, over steps and learning rate
     torch.testing.assert_close(fitted.state["own"], (start - fitted.params) / 0.01, rtol=1e-3, atol=1e-4)

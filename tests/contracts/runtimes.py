@@ -22,12 +22,12 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training.round_loop import Judge, Rounds
-from fedshelf.server.training.setup import Start
-from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.training.round_loop import RoundLoop, UpdateEvaluator
+from fedshelf.server.training.setup import InitialState
+from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.simulations import engines
 from fedshelf.simulations.federation.federation import Federation
 from tests.deployment.deployed import LocalGrid, wait_for
@@ -56,7 +56,7 @@ class Opened:
     """A runtime, and who judges a model on the server's images."""
 
     runtime: Runtime
-    judge: Judge
+    judge: UpdateEvaluator
 
 
 Opener = Callable[[Federation, RunConfig, Path], AbstractContextManager[Opened]]
@@ -129,7 +129,7 @@ def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
     test = dealt.test
     assert test is not None
-    return Opened(runtime, ServerTest(begun.plan, test, CPU))
+    return Opened(runtime, ServerEvaluator(begun.plan, test, CPU))
 
 
 OPENERS: Mapping[str, Opener] = {
@@ -146,7 +146,7 @@ class At:
     """A runtime over the stores, what its orders start from, and where its stores remember."""
 
     runtime: Runtime
-    begun: Start
+    begun: InitialState
     states: Path
 
     def extras(self) -> Tensors:
@@ -194,7 +194,7 @@ class Run:
     """
 
     records: list[Mapping[str, Any]]
-    delivered: State
+    delivered: TrainingState
     validated: Scores
     scores: Scores
 
@@ -222,12 +222,14 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
         return Run(records, state, rounds.validated(state), rounds.scores(state, (1.0, 2.0)))
 
 
-def _begin(opened: Opened, config: RunConfig) -> tuple[Rounds, State]:
+def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
     begun = start(config)
-    rounds = Rounds(begun.plan, begun.layout, opened.runtime, opened.judge, Notes(), lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, opened.runtime, opened.judge, Notes(), lambda: False)
     return rounds, rounds.begin(begun.params)
 
 
-def _commit(checkpoints: Checkpoints, records: list[Mapping[str, Any]], state: State, record: Any) -> State:
+def _commit(
+    checkpoints: Checkpoints, records: list[Mapping[str, Any]], state: TrainingState, record: Any
+) -> TrainingState:
     records.append(record)
     return checkpoints.save(replace(state, record=record))

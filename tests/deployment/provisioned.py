@@ -16,7 +16,7 @@ from flwr.app import MessageType
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import UnknownStoreError
-from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.protocol.serialization import encode_result
@@ -53,7 +53,7 @@ def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
     """Be a store that is there and answers what it is asked, and trains nothing, until the chain takes it out."""
     with (
         suppress(RefusedError, UnknownStoreError),
-        Line(credentials, Quiet(), patience=time.monotonic() + PATIENCE) as line,
+        FleetConnection(credentials, Quiet(), patience=time.monotonic() + PATIENCE) as line,
     ):
         while True:
             for head in line.receive():

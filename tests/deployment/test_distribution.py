@@ -11,7 +11,7 @@ from flwr.app import Context, Message, MessageType
 from flwr.clientapp import ClientApp
 
 from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import Guard
+from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.delivered_models import KeptModels
@@ -63,7 +63,7 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def add(node: int, **policy: object) -> Path:
         home = tmp_path / "stores" / NAMES[node]
         home.mkdir(parents=True)
-        guard = Guard(Policy.model_validate(policy), Usage(home / "usage.json"))
+        guard = PolicyEnforcer(Policy.model_validate(policy), Usage(home / "usage.json"))
         models = KeptModels(NAMES[node], home / "models", 1e9, guard.admit_model, lambda _: None)
         app, frozen = ClientApp(), FrozenCache(home / "frozen")
 
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
     assert runtime.deliver(ORDER, never).missing == dict.fromkeys(("south", "west", "gone"), "not connected") | {
         "north": "its disk is full"
     }
-    distributing = model_distribution.Distribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
+    distributing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
     assert distributing.give(never, lambda: {"north"}).delivered == {"north"}
 
 
@@ -166,7 +166,7 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         return len(looks) > 500
 
     named = {10: "north", 13: "gone"}
-    distributing = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
+    distributing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
     assert distributing.give(until, lambda: set(named.values())) == Distributed(
         ORDER.sha256, frozenset({"north", "gone"}), {}, {}
     )
@@ -176,11 +176,13 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         asked.append(1)
         return named.values() if len(asked) > 2 else None
 
-    registering = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None, named.values())
+    registering = model_distribution.ModelDistribution(
+        ORDER, runtime._link, lambda: named, lambda _: None, named.values()
+    )
     assert registering.give(never, awaited).missing == {}
     assert len(asked) > 2, "ended before it was known who is awaited"
     del named[10]
-    for_nothing = model_distribution.Distribution(ORDER, runtime._link, lambda: named, lambda _: None)
+    for_nothing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: named, lambda _: None)
     assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {"gone": "not connected"}
 
 

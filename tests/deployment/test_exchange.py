@@ -28,7 +28,14 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.task_identity import TaskIdentity
 from google.protobuf.message import Message as ProtoMessage
 
-from fedshelf.client.connection.framing import Head, Parcel, answer_to, heads, put_together, take_apart
+from fedshelf.client.connection.framing import (
+    MessageHeader,
+    OutgoingMessage,
+    answer_to,
+    heads,
+    put_together,
+    take_apart,
+)
 from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
 from fedshelf.server.gateway.exchange import HOLD
 from fedshelf.server.grid.mailbox import GONE, Mailbox
@@ -140,12 +147,12 @@ class Store:
         assert response.status_code == 200, call
         return reply.FromString(response.content)
 
-    def poll(self) -> list[Head]:
+    def poll(self) -> list[MessageHeader]:
         response = self.post("pull-messages", fleet.PullMessagesRequest(node=self.node))
         assert float(response.headers[HELD_HEADER]) == HOLD
         return heads(fleet.PullMessagesResponse.FromString(response.content))
 
-    def fetch(self, head: Head) -> Message:
+    def fetch(self, head: MessageHeader) -> Message:
         pieces = {each: self.part(each, head.run_id).object_content for each in head.pieces}
         confirm = ConfirmMessageReceivedRequest(node=self.node, message_object_id=head.message_id)
         self.ask("confirm-message-received", confirm, ConfirmMessageReceivedResponse)
@@ -155,10 +162,10 @@ class Store:
         request = PullObjectRequest(node=self.node, run_id=run_id, object_id=piece)
         return self.ask("pull-object", request, PullObjectResponse)
 
-    def pack(self, message: Message, text: str) -> Parcel:
+    def pack(self, message: Message, text: str) -> OutgoingMessage:
         return take_apart(answer_to(message, record(text)), self.node, 0.0)
 
-    def announce(self, parcel: Parcel) -> fleet.PushMessagesResponse:
+    def announce(self, parcel: OutgoingMessage) -> fleet.PushMessagesResponse:
         return self.ask("push-messages", parcel.head, fleet.PushMessagesResponse)
 
     def push(self, session: str, piece: str, content: bytes) -> bool:

@@ -14,7 +14,7 @@ from flwr.app import Message, MessageType, RecordDict
 from fedshelf.client.failures import StoreError
 from fedshelf.client.process.handler import make_app
 from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import Workshop
+from fedshelf.client.process.worker_process import WorkerProcess
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import StoresError
@@ -26,7 +26,7 @@ from fedshelf.server.grid import dispatch, outbox
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from fedshelf.server.ipc import traffic
 from fedshelf.server.ipc.run_mailbox import TRAFFIC
-from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.training import client_sampling
 from tests.deployment.deployed import LocalGrid, draw_photos, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, fails, order
@@ -207,7 +207,7 @@ def test_only_enrolled_stores_count_and_only_under_their_own_names(lossy: LossyG
 
 
 def test_the_board_says_how_stores_are(tmp_path: Path) -> None:
-    board = Board(tmp_path / "stores.json")
+    board = StoreStatusFile(tmp_path / "stores.json")
     board.put("north", "ready", images=5)
     board.put("north", "training", round=3)
     board.flush(at_once=True)
@@ -219,7 +219,7 @@ def test_the_board_says_how_stores_are(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- the store's worker process
 
 
-class Deadly(Workshop):
+class Deadly(WorkerProcess):
     """Whoever gets an order dies of it, as often as `deaths` says."""
 
     deaths = 0

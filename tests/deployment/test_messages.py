@@ -25,7 +25,7 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 from fedshelf.common.protocol.records import INLINE
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
-    NeedsFrozen,
+    FrozenWeightsMissing,
     Notice,
     Query,
     decode_order,
@@ -168,9 +168,9 @@ def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation:
 
 @pytest.mark.parametrize(
     "result",
-    [failure("s", "data"), failure("s", "policy", "hours", 60), NeedsFrozen("s", "ab" * 32)],
+    [failure("s", "data"), failure("s", "policy", "hours", 60), FrozenWeightsMissing("s", "ab" * 32)],
 )
-def test_other_answers_arrive_as_they_left(result: Failure | NeedsFrozen) -> None:
+def test_other_answers_arrive_as_they_left(result: Failure | FrozenWeightsMissing) -> None:
     assert decode_result(encode_result(result)) == result
 
 

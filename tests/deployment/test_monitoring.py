@@ -19,7 +19,7 @@ from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import ABSENT
 from fedshelf.server.monitor.wording import STORE
-from fedshelf.server.results.run_status import Status
+from fedshelf.server.results.run_status import RunStatus
 from tests.deployment.deployed import SCRIPTS, free_port, wait_for
 from tests.server.live_runs import LiveRun
 
@@ -64,7 +64,7 @@ def test_there_are_the_metrics_that_they_ask_for(path: Path, run: LiveRun) -> No
 def test_there_are_the_statuses_that_they_ask_for() -> None:
     asked = [each.split("|") for each in re.findall(r'status=~?"([^"]+)"', ALERTS.read_text())]
     assert len(asked) >= 4
-    assert {status for each in asked for status in each} <= set(Status)
+    assert {status for each in asked for status in each} <= set(RunStatus)
 
 
 def test_the_stores_that_make_a_quorum_are_those_that_can_train() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.data import FolderSource
@@ -29,15 +29,15 @@ SETTINGS |= {"strategy.absent_classes": "mask"}
 SPLITS = {"train": 12, "validation": 4, "test": 8}  # photos per class
 
 
-def store(name: str, classes: tuple[str, ...], place: Path, policy: Policy) -> GuardedWorker:
+def store(name: str, classes: tuple[str, ...], place: Path, policy: Policy) -> PolicyWorker:
     for seed, (split, count) in enumerate(SPLITS.items()):
         draw_photos(place / name / split, classes, count, seed)
     trainer = Trainer(torch.device("cpu"), StateStore(place / f"{name}-states"))
     worker = StoreWorker(name, FolderSource(name, place / name, policy), trainer)
-    return GuardedWorker(worker, Guard(policy, Usage(place / f"{name}-usage.json")))
+    return PolicyWorker(worker, PolicyEnforcer(policy, Usage(place / f"{name}-usage.json")))
 
 
-def trained(stores: list[GuardedWorker], out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def trained(stores: list[PolicyWorker], out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     grid, notes = LocalGrid(), Notes()
     for node, worker in enumerate(stores, start=10):
         grid.apps[node] = make_app(lambda _, worker=worker: worker, FrozenCache(out.parent / f"{out.name}-{node}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import RunError
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher.child_processes import Children, end_leftovers
 from tests.deployment.deployed import wait_for
 
@@ -56,11 +56,11 @@ def test_only_processes_that_bear_our_mark_are_ended(tmp_path: Path) -> None:
 
 
 def test_a_second_launcher_keeps_its_hands_off_a_run(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = RunMailbox(tmp_path)
     with desk.open(0.0):
         desk.ask_to_stop()
-        with pytest.raises(RunError, match="Another flower-server is at work"), Desk(tmp_path).open(1.0):
+        with pytest.raises(RunError, match="Another flower-server is at work"), RunMailbox(tmp_path).open(1.0):
             pass
         assert desk.is_stop_asked()
-    with Desk(tmp_path).open(2.0):
+    with RunMailbox(tmp_path).open(2.0):
         assert (desk.is_stop_asked(), desk.began) == (False, 2.0)

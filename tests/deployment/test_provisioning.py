@@ -33,10 +33,10 @@ from fedshelf.server.credentials.authority import (
     load_key,
     renew_if_due,
 )
-from fedshelf.server.credentials.authorizer import Guard
+from fedshelf.server.credentials.authorizer import Authorizer
 from fedshelf.server.credentials.chain import Chain, public_text
-from fedshelf.server.credentials.rejection_log import MOST, RefusalLog
-from fedshelf.server.credentials.stores import NotAdmittedError, Registry, State, now
+from fedshelf.server.credentials.rejection_log import MOST, RejectionLog
+from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError, StoreRegister, now
 from fedshelf.server.main import app as server
 from tests.commands import call
 from tests.deployment.provisioned import signed
@@ -226,7 +226,7 @@ def test_a_kit_with_a_key_needs_no_enrolment_and_a_new_one_replaces_it(chain: Ch
     assert (member.chain, member.server) == (chain.name, "shop.example:9092")
 
 
-def enrol(registry: Registry, code: str, key: str) -> bool | Reason:
+def enrol(registry: StoreRegister, code: str, key: str) -> bool | Reason:
     try:
         return registry.enrol("oslo-7", code, key)
     except NotAdmittedError as error:
@@ -234,7 +234,7 @@ def enrol(registry: Registry, code: str, key: str) -> bool | Reason:
 
 
 def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
+    registry = StoreRegister(tmp_path)
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
     assert enrol(registry, "code-2", "key-a") is Reason.CODE
     assert enrol(registry, "code-1", "key-a") is True
@@ -247,39 +247,39 @@ def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None
     assert registry.stores()["oslo-7"].key == "key-a", "an enrolled key stays until another is enrolled"
 
 
-def as_in(key: str) -> tuple[State, str | None, str | None]:
+def as_in(key: str) -> tuple[EnrolmentState, str | None, str | None]:
     """Return the entry of a store that is enrolled with a key, as `standing` tells it."""
-    return State.ENROLLED, key, None
+    return EnrolmentState.ENROLLED, key, None
 
 
-def standing(registry: Registry) -> tuple[State, str | None, str | None]:
+def standing(registry: StoreRegister) -> tuple[EnrolmentState, str | None, str | None]:
     entry = registry.stores()["oslo-7"]
     return entry.state, entry.key, entry.next_key
 
 
 def test_a_key_in_a_kit_replaces_the_one_before_when_it_is_first_used_or_at_once(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
+    registry = StoreRegister(tmp_path)
     registry.admit("oslo-7", "key-a")
-    assert standing(registry) == (State.INVITED, None, "key-a"), "nobody has come with it yet"
+    assert standing(registry) == (EnrolmentState.INVITED, None, "key-a"), "nobody has come with it yet"
     registry.use("oslo-7", "key-a")
     assert standing(registry) == as_in("key-a")
     registry.admit("oslo-7", "key-b")
-    assert standing(registry) == (State.ENROLLED, "key-a", "key-b")
+    assert standing(registry) == (EnrolmentState.ENROLLED, "key-a", "key-b")
     registry.admit("oslo-7", "key-c")
     registry.use("oslo-7", "key-b")
-    assert standing(registry) == (State.ENROLLED, "key-a", "key-c"), "the second kit is worth nothing any more"
+    assert standing(registry) == (EnrolmentState.ENROLLED, "key-a", "key-c"), "the second kit is worth nothing any more"
     registry.use("oslo-7", "key-c")
     assert standing(registry) == as_in("key-c")
     registry.admit("oslo-7", "key-d", ends_old_key=True)
-    assert standing(registry) == (State.INVITED, None, "key-d")
+    assert standing(registry) == (EnrolmentState.INVITED, None, "key-d")
     registry.use("oslo-7", "key-d")
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
     assert standing(registry) == as_in("key-d")
     registry.invite("oslo-7", "code-2", now() + timedelta(hours=1), ends_old_key=True)
-    assert standing(registry) == (State.INVITED, None, None)
+    assert standing(registry) == (EnrolmentState.INVITED, None, None)
     registry.revoke("oslo-7")
     registry.use("oslo-7", "key-d")
-    assert registry.stores()["oslo-7"].state is State.REVOKED
+    assert registry.stores()["oslo-7"].state is EnrolmentState.REVOKED
 
 
 def test_a_store_is_deleted_if_it_never_joined_or_is_revoked(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_store_is_deleted_if_it_never_joined_or_is_revoked(tmp_path: Path) -> 
 
 
 def test_a_revoked_store_that_comes_with_its_code_is_told_so(tmp_path: Path) -> None:
-    registry = Registry(tmp_path)
+    registry = StoreRegister(tmp_path)
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
     registry.revoke("oslo-7")
     assert enrol(registry, "code-1", "key-a") is Reason.REVOKED
@@ -308,7 +308,7 @@ def test_a_revoked_store_that_comes_with_its_code_is_told_so(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("text", ["", "{", '{"stores": {"oslo-7": {"state": "unheard-of"}}}', "[]"])
 def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(chain: Chain, text: str) -> None:
-    guard = Guard(chain)
+    guard = Authorizer(chain)
     chain.stores.admit("oslo-7", public_text(new_key().public_key()))
     chain.stores.path.write_text(text)
     with pytest.raises(ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"):
@@ -324,7 +324,7 @@ Steps = st.lists(st.tuples(st.sampled_from(["invite", "revoke", "enrol"]), st.in
 def test_whatever_is_done_only_the_latest_code_lets_in_and_only_one_key(
     tmp_path_factory: pytest.TempPathFactory, steps: Sequence[tuple[str, int, int]]
 ) -> None:
-    registry, latest, used = Registry(tmp_path_factory.mktemp("chain")), "", dict[str, str]()
+    registry, latest, used = StoreRegister(tmp_path_factory.mktemp("chain")), "", dict[str, str]()
     for count, (step, code, key) in enumerate(steps):
         if step == "invite":
             latest = f"code-{count}"
@@ -344,7 +344,7 @@ def test_whatever_is_done_only_the_latest_code_lets_in_and_only_one_key(
 
 
 def test_enrolment_needs_proof_of_the_key(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    kit, key, guard = Kit.read(chain.write_kit("oslo-7")), new_key(), Guard(chain)
+    kit, key, guard = Kit.read(chain.write_kit("oslo-7")), new_key(), Authorizer(chain)
     assert kit.code
     form = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     public = key.public_key().public_bytes(*form).decode()
@@ -377,10 +377,10 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
         "an old moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "2020-01-01T00:00:00+00:00"}).encode(),
         "no moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "now"}).encode(),
     }.items():
-        answers[name] = Guard(chain).refusal_of_kit("192.0.2.1", body)
+        answers[name] = Authorizer(chain).refusal_of_kit("192.0.2.1", body)
     assert [name for name, reason in answers.items() if reason is None] == ["code", "key"]
     assert set(answers.values()) == {None, Reason.CODE}
-    guard = Guard(chain)
+    guard = Authorizer(chain)
     chain.stores.revoke("oslo-7")
     assert guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) is Reason.REVOKED
     wrong = json.dumps({"store": "oslo-7", "code": "x" * 40}).encode()
@@ -389,7 +389,7 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
 
 def test_the_key_of_a_new_kit_is_taken_up_by_who_has_it_only(chain: Chain) -> None:
     old = Kit.read(chain.write_kit("oslo-7", with_key=True))
-    guard = Guard(chain)
+    guard = Authorizer(chain)
     first, second = key_in(old), key_in(Kit.read(chain.write_kit("oslo-7", with_key=True)))
     assert guard.refusal("192.0.2.1", signed(first, first)) is Reason.UNKNOWN_KEY, "that kit was never used"
     assert guard.refusal("192.0.2.1", signed(second, second)) is None
@@ -406,19 +406,19 @@ def key_in(kit: Kit) -> ec.EllipticCurvePrivateKey:
 
 
 @pytest.fixture(scope="module")
-def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
-    return Guard(Chain.make(tmp_path_factory.mktemp("fuzz") / "server", "shop.example", 1))
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Authorizer:
+    return Authorizer(Chain.make(tmp_path_factory.mktemp("fuzz") / "server", "shop.example", 1))
 
 
 @given(st.binary(max_size=300) | st.dictionaries(st.text(), st.text()).map(lambda told: json.dumps(told).encode()))
 @settings(max_examples=100, deadline=None)
-def test_no_body_harms_the_door(guard: Guard, body: bytes) -> None:
+def test_no_body_harms_the_door(guard: Authorizer, body: bytes) -> None:
     assert guard.enrol("192.0.2.1", body) in (Reason.MALFORMED, Reason.SLOW_DOWN)
     assert guard.refusal_of_kit("192.0.2.2", body) in (Reason.CODE, Reason.SLOW_DOWN)
 
 
 def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> None:
-    log = RefusalLog()
+    log = RejectionLog()
     for number in range(3 * MOST):
         log.tell("192.0.2.1", "again and again")
         log.tell(f"192.0.2.{number}", "many")
@@ -461,8 +461,8 @@ def test_stores_are_listed_revoked_and_renewed(tmp_path: Path) -> None:
     renewed = call(server, "stores", "renew", "lyon-2", *credentials)
     assert renewed.returncode == 0
     assert renewed.stdout.endswith("lyon-2.kit.\n"), "a revoked store has no key that would go on working"
-    registry = Registry(tmp_path / "server")
-    assert registry.stores()["lyon-2"].state is State.INVITED
+    registry = StoreRegister(tmp_path / "server")
+    assert registry.stores()["lyon-2"].state is EnrolmentState.INVITED
     registry.enrol("oslo-7", str(Kit.read(tmp_path / "kits" / "oslo-7.kit").code), "key-a")
     told = {
         "": "The key that the store has now works until this kit is first used.",

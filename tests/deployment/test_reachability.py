@@ -18,7 +18,7 @@ from flwr.superlink.main import create_app
 
 from fedshelf.client.connection.credentials import Credentials, new_key
 from fedshelf.client.connection.events import UnknownStoreError
-from fedshelf.client.connection.fleet import Line
+from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.identity.enrolment import credentials_for, enrolment_request
 from fedshelf.client.identity.home import store_home
@@ -136,7 +136,10 @@ def test_a_key_that_is_claimed_but_not_had_is_refused(oslo: Credentials, place: 
 
 def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place: Path) -> None:
     stranger = Credentials(oslo.server, oslo.root_certificates, new_key())
-    with pytest.raises(RefusedError, match="does not know this store's key"), Line(stranger, Quiet(), patience=0):
+    with (
+        pytest.raises(RefusedError, match="does not know this store's key"),
+        FleetConnection(stranger, Quiet(), patience=0),
+    ):
         pass
     wait_for(lambda: "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place))
 
@@ -154,7 +157,7 @@ def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0, 30.0])
 def test_a_store_with_a_wrong_clock_joins_by_the_servers(oslo: Credentials, ahead: float) -> None:
-    line = Line(oslo, Quiet(), patience=time.monotonic() + 8)
+    line = FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8)
     (signer,) = [each for each in line._client._interceptors if isinstance(each, Signer)]
     signer._error = timedelta(seconds=-ahead)  # so it takes a clock that is right for one that is `ahead`
     with line:
@@ -190,7 +193,7 @@ def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -
     elsewhere = Authority.new("another chain").text.encode()
     with (
         pytest.raises(Exception, match="its certificate is not from the chain that made this kit"),
-        Line(Credentials(oslo.server, elsewhere, oslo.private_key), Quiet(), patience=0),
+        FleetConnection(Credentials(oslo.server, elsewhere, oslo.private_key), Quiet(), patience=0),
     ):
         pass
     wait_for(lambda: "127.0.0.1: it does not trust this server's certificate" in door_log(place))
@@ -198,8 +201,8 @@ def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -
 
 def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, oslo: Credentials, place: Path) -> None:
     lyon = credentials_for(Kit.read(chain.kit_path("lyon-2")), wait=30)
-    with Line(oslo, Quiet(), patience=float("inf")) as line:
-        with Line(lyon, Quiet(), patience=float("inf")) as other:
+    with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
+        with FleetConnection(lyon, Quiet(), patience=float("inf")) as other:
             wait_for(lambda: set(nodes(place).values()) >= {"oslo-7", "lyon-2"})
             assert list(other.receive() or []) == []
             chain.stores.revoke("lyon-2")
@@ -212,22 +215,22 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, osl
     assert told == {"lyon-2": chain.stores.stores()["lyon-2"].since.timestamp()}, "what page and status show"
     wait_for(lambda: "127.0.0.1: store lyon-2 is revoked" in door_log(place))
     with pytest.raises(RefusedError, match="The server does not let this store in: the chain has revoked this store"):
-        Line(lyon, Quiet(), patience=0).__enter__()
+        FleetConnection(lyon, Quiet(), patience=0).__enter__()
 
 
 def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -> None:
     first = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
     chain.write_kit("süd 2")
-    with Line(first, Quiet(), patience=float("inf")):
+    with FleetConnection(first, Quiet(), patience=float("inf")):
         pass
     second = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
-    with Line(second, Quiet(), patience=float("inf")) as line:
+    with FleetConnection(second, Quiet(), patience=float("inf")) as line:
         wait_for(lambda: nodes(place).get(str(line.node_id)) == "süd 2")
     with pytest.raises(RefusedError, match="does not know this store's key"):
-        Line(first, Quiet(), patience=0).__enter__()
+        FleetConnection(first, Quiet(), patience=0).__enter__()
     kit = Kit.read(chain.write_kit("süd 2", with_key=True))
-    with Line(second, Quiet(), patience=float("inf")) as line:
-        with Line(credentials_for(kit, wait=30), Quiet(), patience=float("inf")) as newest:
+    with FleetConnection(second, Quiet(), patience=float("inf")) as line:
+        with FleetConnection(credentials_for(kit, wait=30), Quiet(), patience=float("inf")) as newest:
             wait_for(lambda: nodes(place).get(str(newest.node_id)) == "süd 2")
         with pytest.raises(RefusedError, match="does not know this store's key"):
             line.receive()
@@ -270,9 +273,9 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
 
 
 def test_a_store_that_was_killed_is_back_before_the_server_misses_it(oslo: Credentials) -> None:
-    killed = Line(oslo, Quiet(), patience=float("inf"))
+    killed = FleetConnection(oslo, Quiet(), patience=float("inf"))
     killed.__enter__()
-    with Line(oslo, Quiet(), patience=time.monotonic() + 8) as line:  # the server would miss it after 20 s
+    with FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8) as line:  # the server would miss it after 20 s
         assert line.node_id == killed.node_id
     killed.__exit__(None, None, None)
 
@@ -296,14 +299,14 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
 
 def test_a_store_hears_from_the_door_where_the_server_moves(chain: Chain, oslo: Credentials) -> None:
     before, there = oslo.known_addresses.all, (Endpoint("127.0.0.1", chain.port), Endpoint("new.example", 9443))
-    with Line(oslo, Quiet(), patience=float("inf")) as line:
+    with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
         assert oslo.known_addresses.all == before
         chain.move(there)
         wait_for(lambda: oslo.known_addresses.all == (*map(str, there), *before))  # with the next heartbeat
         assert list(line.receive() or []) == []
     again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
     assert again.server == f"127.0.0.1:{chain.port}"
-    with Line(again, Quiet(), patience=float("inf")) as line:
+    with FleetConnection(again, Quiet(), patience=float("inf")) as line:
         assert list(line.receive() or []) == []
 
 
@@ -333,12 +336,12 @@ def test_stores_are_let_in_again_after_the_server_was_started_afresh(tmp_path: P
     assert place, "the state of this test's stores is kept there"
     with running(tmp_path, "kiel") as (chain, flower):
         kiel = credentials_for(Kit.read(chain.kit_path("kiel")), wait=30)
-        line = Line(kiel, Quiet(), patience=float("inf"))
+        line = FleetConnection(kiel, Quiet(), patience=float("inf"))
         line.__enter__()
     with FlowerServer(tmp_path / "flower", flower.address, chain) as flower:
         with pytest.raises(UnknownStoreError):
             line.receive()
-        with Line(kiel, Quiet(), patience=float("inf")) as again:
+        with FleetConnection(kiel, Quiet(), patience=float("inf")) as again:
             assert again.node_id != line.node_id
             assert nodes(tmp_path) == {str(again.node_id): "kiel"}
             os.kill(superlink := flower.children.groups()["superlink"], signal.SIGKILL)

@@ -11,10 +11,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from rich.console import Console
 
-from fedshelf.client.connection.framing import Head
+from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import answer
-from fedshelf.client.session.recorder import Books
+from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import RunError
@@ -22,10 +22,10 @@ from fedshelf.common.protocol.serialization import encode_order
 from fedshelf.server.grid import model_distribution, outbox
 from fedshelf.server.grid.model_deliveries import ModelDeliveries, deliver_only
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import terminal
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.given_models import FILE, spoilt_at
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.past_rounds import export_round
@@ -47,11 +47,11 @@ class Federation:
         self.grid, self.notes, self.place = LossyGrid(), Notes(), place
         start = start_of(run__rounds=9, data__dataset="stores").identified("a" * 32)
         self.config, self.path = start.plan.config, run_of(place / "shops", start, rounds=(1, 2))
-        self.state = State(2, torch.full_like(start.params, 2.0), {}, record=RECORD)
+        self.state = TrainingState(2, torch.full_like(start.params, 2.0), {}, record=RECORD)
         self.directory = RunDirectory.open(self.path, self.config)
         for number in (1, 2):
             self.directory.append({**RECORD, "round": number})
-        self.desk = Desk(self.path)
+        self.desk = RunMailbox(self.path)
         self.desk.directory.mkdir()
         self.said: dict[str, list[str]] = {}
 
@@ -72,7 +72,7 @@ class Federation:
         wait_for(lambda: len(runtime.stores()) == len(self.grid.apps))
         return ModelDeliveries(self.config, self.directory, runtime, self.notes, lambda: False, self.desk)
 
-    def take_back(self) -> State:
+    def take_back(self) -> TrainingState:
         """Round 2 is played again, and makes another model."""
         record = {**RECORD, "taken_back": {"store": "evil", "round": 2, "reason": "spoilt"}}
         again = replace(self.state, params=torch.full_like(self.state.params, 2.5), record=record)
@@ -172,8 +172,8 @@ def test_a_finished_model_whose_round_was_taken_back_is_given_to_nobody(federati
 @pytest.mark.parametrize("recalled", [(), ("1" * 64,), ("1" * 64, "2" * 64)])
 def test_the_audit_log_says_that_a_model_takes_one_back(tmp_path: Path, recalled: tuple[str, ...]) -> None:
     content = encode_order(replace(order_of(), recalled=recalled))
-    with Books(tmp_path, Policy()) as books:
-        books.received(Head("1", "c" * 64, "query", 1, 60.0, ()), content, 10)
+    with SessionRecorder(tmp_path, Policy()) as books:
+        books.received(MessageHeader("1", "c" * 64, "query", 1, 60.0, ()), content, 10)
     last = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
     assert (last["kind"], "takes back one that the run gave before" in last["why"]) == ("deliver", bool(recalled))
 

@@ -15,7 +15,7 @@ from benchmarks.strange_clients import Strangers, allow_files, sockets_of
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
 from fedshelf.server.credentials.chain import Chain, public_text
-from fedshelf.server.credentials.stores import State
+from fedshelf.server.credentials.stores import EnrolmentState
 from fedshelf.server.gateway.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
 from fedshelf.server.gateway.connections import MOST_UNPROVEN
 from tests.deployment.conftest import Starter
@@ -152,7 +152,7 @@ def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it
     assert "Until then no kit can be used." in door.log.read_text()
     path.write_text(whole)
     assert door.call(key).status_code == 503  # it passed, and nobody is behind
-    assert door.chain.stores.stores()["lyon-2"].state is State.ENROLLED
+    assert door.chain.stores.stores()["lyon-2"].state is EnrolmentState.ENROLLED
 
 
 def test_who_begins_too_many_handshakes_is_turned_away_before_them_and_others_are_not(door: Door) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from fedshelf.client.audit import AuditLog, Note, verify
+from fedshelf.client.audit import AuditLog, AuditNote, verify
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.health.evidence.label_errors import load as load_model
 from fedshelf.client.identity.enrolment import load_key, membership
@@ -37,11 +37,11 @@ from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.system.files import write_private
 from fedshelf.server.credentials.authority import key_text
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.stores import Registry
-from fedshelf.server.monitor.page import View
+from fedshelf.server.credentials.stores import StoreRegister
+from fedshelf.server.monitor.page import PageView
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.run_directory import RunDirectory
 from tests.client.test_bundle import packed
 from tests.hostile.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
@@ -119,7 +119,7 @@ def test_registries(chain: Chain, place: Path, data: st.DataObject) -> None:
     content = (chain.directory / which).read_bytes()
     put(copy / which, data.draw(spoiled(content)) if which == "ca.crt" else of_json(data, content))
     decodes(lambda: Chain.load(copy).name)
-    decodes(lambda: Registry(copy).stores())
+    decodes(lambda: StoreRegister(copy).stores())
 
 
 def test_an_authority_with_bytes_that_are_no_text_behind_it(chain: Chain, place: Path) -> None:
@@ -164,7 +164,7 @@ def test_audit_logs(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
     path = tmp_path_factory.mktemp("audit") / "audit.jsonl"
     with AuditLog(path) as log:
         for round in range(3):
-            log.record(Note("received", "train", "run", round, 9, "0" * 64, "x"))
+            log.record(AuditNote("received", "train", "run", round, 9, "0" * 64, "x"))
     which = data.draw(st.sampled_from((path, path.with_suffix(".head"))))
     before = which.read_bytes()
     put(which, data.draw(spoiled(before)))
@@ -172,7 +172,7 @@ def test_audit_logs(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
     assert (verify(path).fault != "") == is_changed or which.suffix == ".head" or not is_changed
     assert len(list(entries(path))) <= 100
     with AuditLog(path) as log:
-        log.record(Note("sent", "update"))
+        log.record(AuditNote("sent", "update"))
     assert list(entries(path))[-1].event == "sent"
 
 
@@ -203,7 +203,7 @@ def _checkpoint() -> bytes:
 def test_checkpoints(place: Path, data: st.DataObject) -> None:
     content = data.draw(st.one_of(spoiled(_checkpoint()), safetensors({"params": torch.ones(4)}, "state")))
     put(place / "round-000001.safetensors", content)
-    assert isinstance(decodes(lambda: Checkpoints(place, 3).load(1)), State | FedshelfError)
+    assert isinstance(decodes(lambda: Checkpoints(place, 3).load(1)), TrainingState | FedshelfError)
 
 
 @st.composite
@@ -316,7 +316,7 @@ def test_files_of_a_run_that_people_watch_may_be_cut_anywhere(run: LiveRun, data
     path.write_bytes(before[: data.draw(st.integers(0, len(before)))] + (junk if path.suffix == ".jsonl" else b""))
     try:
         state = RunReader(run.path).look()
-        View().parts(state)
+        PageView().parts(state)
         exposition(state)
     finally:
         path.write_bytes(before)
@@ -326,7 +326,7 @@ def test_what_a_store_calls_itself_is_text_on_the_page(run: LiveRun) -> None:
     before, name = (run.flower / "stores.json").read_text(), "<script>alert(1)</script>"
     told = {"state": "ready", "since": 1.0, "why": "<img src=x onerror=alert(1)>", "images": 3, "round": 2}
     (run.flower / "stores.json").write_text(json.dumps({name: told}))
-    parts = "".join(View().parts(RunReader(run.path).look()).values())
+    parts = "".join(PageView().parts(RunReader(run.path).look()).values())
     (run.flower / "stores.json").write_text(before)
     assert "&lt;script&gt;" in parts
     assert "<script>" not in parts

@@ -13,8 +13,8 @@ from flwr.proto.node_pb2 import Node
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import UnknownStoreError
-from fedshelf.client.connection.fleet import Line
-from fedshelf.client.connection.framing import Head
+from fedshelf.client.connection.fleet import FleetConnection
+from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.common.errors import NetworkError
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.protocol.probe import PROBE, header, presence
@@ -46,14 +46,14 @@ class Spite:
 
     def _work(self) -> None:
         try:
-            with Line(Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")) as line:
+            with FleetConnection(Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")) as line:
                 while not self.over.wait(0.1):
                     for head in line.receive():
                         self._answer(line, head)
         except (UnknownStoreError, NetworkError):  # the run is over
             return
 
-    def _answer(self, line: Line, head: Head) -> None:
+    def _answer(self, line: FleetConnection, head: MessageHeader) -> None:
         message, _ = line.fetch(head)
         if head.type == PROBE:
             line.send(line.pack(message, presence(has=False), 0.0))
@@ -69,7 +69,7 @@ class Spite:
             del root.children[:]
             line.send(parcel)
 
-    def _forge(self, line: Line, honest: PushMessagesRequest) -> None:
+    def _forge(self, line: FleetConnection, honest: PushMessagesRequest) -> None:
         """In the server's name; with more pieces than there is room for."""
         order, endless = PushMessagesRequest(), PushMessagesRequest()
         for forged in (order, endless):
@@ -86,7 +86,7 @@ class Spite:
             except httpx.HTTPStatusError as error:
                 self.refused.append(error.response.status_code)
 
-    def _read(self, line: Line, head: Head) -> None:
+    def _read(self, line: FleetConnection, head: MessageHeader) -> None:
         """Pieces with names that it makes up."""
         for number in range(3):
             request = PullObjectRequest(node=Node(node_id=line.node_id), run_id=head.run_id, object_id=f"{number:064x}")

@@ -16,15 +16,15 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.proto.fleet_pb2 import PushMessagesRequest
 
 from fedshelf.client.audit.verify import entries
-from fedshelf.client.connection.framing import Head, Parcel
+from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.connection.response_limits import LARGEST_ANSWER, bound
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import Guard, GuardedWorker
+from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.console import log_in_plain_words
 from fedshelf.client.process.handler import answer
-from fedshelf.client.session.recorder import Books
+from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import KEPT, FrozenCache
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
@@ -63,11 +63,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def worker_in(home: Path, policy: Policy | None = None) -> GuardedWorker:
+def worker_in(home: Path, policy: Policy | None = None) -> PolicyWorker:
     policy = policy or Policy()
     trainer = Trainer(torch.device("cpu"), StateStore(home / "home" / "states"))
-    guard = Guard(policy, Usage(home / "home" / "usage.json"))
-    return GuardedWorker(StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer), guard)
+    guard = PolicyEnforcer(policy, Usage(home / "home" / "usage.json"))
+    return PolicyWorker(StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer), guard)
 
 
 def params() -> torch.Tensor:
@@ -211,16 +211,16 @@ def test_words_from_a_server_steer_no_terminal(home: Path, capsys: pytest.Captur
 
 
 def test_an_odd_round_ends_no_store(tmp_path: Path) -> None:
-    head = Head("a" * 64, "b" * 64, "train", 1, 9.0, ())
-    with Books(tmp_path, Policy()) as books:
+    head = MessageHeader("a" * 64, "b" * 64, "train", 1, 9.0, ())
+    with SessionRecorder(tmp_path, Policy()) as books:
         for number in ("three", 2**62, True):
             books.received(head, RecordDict({"header": ConfigRecord({"kind": "\x1b[2J", "round": number})}), 7)
 
 
 def test_the_answer_to_words_is_not_taken_down_as_a_count_of_images(tmp_path: Path) -> None:
     answer = encode_result(StoreInfo("oslo", {}, 0, 0))
-    parcel = Parcel(PushMessagesRequest(), {}, "c" * 64)
-    with Books(tmp_path, Policy()) as books:
+    parcel = OutgoingMessage(PushMessagesRequest(), {}, "c" * 64)
+    with SessionRecorder(tmp_path, Policy()) as books:
         books.sending(answer, parcel, encode_order(Notice("Closed on Monday.")))
         books.sending(answer, parcel, encode_order(Query("run", resolve({}))))
     assert [entry.why for entry in entries(tmp_path / "audit.jsonl")][1:] == [

@@ -24,10 +24,10 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.messages import Evaluation, Failure, StoreInfo, Update
 from fedshelf.common.protocol.probe import presence
-from fedshelf.common.protocol.serialization import NeedsFrozen, decode_result, encode_result
-from fedshelf.server.credentials.authorizer import Guard
+from fedshelf.common.protocol.serialization import FrozenWeightsMissing, decode_result, encode_result
+from fedshelf.server.credentials.authorizer import Authorizer
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.gateway.push_inspection import FACTOR, FEWEST, SERVER, Announced
+from fedshelf.server.gateway.push_inspection import FACTOR, FEWEST, SERVER, PushInspection
 from fedshelf.server.grid import dispatch, outbox, reply_puller
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
@@ -46,8 +46,8 @@ def announcement(pieces: int = 3, **about: object) -> PushMessagesRequest:
 
 def test_an_honest_answer_is_let_through() -> None:
     assert SERVER == SUPERLINK_NODE_ID
-    assert Announced().fault(announcement().SerializeToString()) == ""
-    assert Announced().fault(announcement(FEWEST).SerializeToString()) == ""
+    assert PushInspection().fault(announcement().SerializeToString()) == ""
+    assert PushInspection().fault(announcement(FEWEST).SerializeToString()) == ""
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_an_honest_answer_is_let_through() -> None:
      {"dst_node_id": OTHER}, {"src_node_id": SERVER}],
 )  # fmt: skip
 def test_nobody_speaks_for_another_or_for_the_server(about: dict[str, object]) -> None:
-    assert "no answer of its own" in Announced().fault(announcement(**about).SerializeToString())
+    assert "no answer of its own" in PushInspection().fault(announcement(**about).SerializeToString())
 
 
 def test_an_answer_is_as_large_as_its_order_allows() -> None:
-    announced, large = Announced(), announcement(FACTOR * 100)
+    announced, large = PushInspection(), announcement(FACTOR * 100)
     assert "200 pieces" in announced.fault(large.SerializeToString())
     tree = ObjectTree(object_id="a" * 64, children=[ObjectTree(object_id="b" * 64)] * 99)
     announced.handed_out(PullMessagesResponse(message_object_trees=[tree]).SerializeToString())
@@ -75,20 +75,20 @@ def test_an_announcement_of_millions_of_pieces_is_not_even_read() -> None:
         announcement().SerializeToString()
         + PushMessagesRequest(message_object_trees=[ObjectTree.FromString(empty_piece * 100_000)]).SerializeToString()
     )
-    assert f"an answer in {len(large)} bytes" in Announced().fault(large)
+    assert f"an answer in {len(large)} bytes" in PushInspection().fault(large)
 
 
 def test_messages_are_announced_one_by_one() -> None:
     two = announcement()
     two.messages_list.append(two.messages_list[0])
-    assert "2 messages" in Announced().fault(two.SerializeToString())
-    assert "0 messages" in Announced().fault(b"")
+    assert "2 messages" in PushInspection().fault(two.SerializeToString())
+    assert "0 messages" in PushInspection().fault(b"")
 
 
 @given(spoiled(announcement().SerializeToString()))
 @examples(66)
 def test_any_announcement_is_judged(body: bytes) -> None:
-    announced = Announced()
+    announced = PushInspection()
     announced.handed_out(body)
     assert isinstance(announced.fault(body), str)
 
@@ -109,7 +109,7 @@ def asked(chain: Chain) -> dict[str, str]:
 @given(data=st.data())
 @examples(26)
 def test_requests_to_enrol_are_taken_or_refused(chain: Chain, asked: dict[str, str], data: st.DataObject) -> None:
-    guard, honest = Guard(chain), asked
+    guard, honest = Authorizer(chain), asked
     forged = (
         as_json(data.draw(altered(honest)))
         if data.draw(st.booleans())
@@ -210,7 +210,7 @@ def test_an_answer_whose_pieces_never_come_keeps_nobody_waiting(
 
 def test_what_was_sent_is_not_asked_for_again_and_again(together: Callable[[LocalGrid], GridRuntime]) -> None:
     def lacks(reply: Message) -> Message:
-        reply.content = encode_result(NeedsFrozen("bad", "0" * 64))
+        reply.content = encode_result(FrozenWeightsMissing("bad", "0" * 64))
         return reply
 
     runtime = together(grid := Spiteful(lacks))
@@ -248,11 +248,11 @@ def test_a_name_is_no_path(store: str) -> None:
 
 
 def test_numbers_that_no_store_has_are_refused() -> None:
-    from fedshelf.server.updates.buffer import Memory
-    from fedshelf.server.updates.screening import Screen
+    from fedshelf.server.updates.buffer import InMemoryBuffer
+    from fedshelf.server.updates.screening import Screening
 
     asked = {name: StoreInfo(name, {"boot": 9}, 1, 1) for name in "abcd"}
-    screen = Screen(order(3), asked, {}, Memory())
+    screen = Screening(order(3), asked, {}, InMemoryBuffer())
     screen.take(Update("a", 3, torch.ones(2), 9, 1e300, 1.0))
     screen.take(Update("b", 3, torch.ones(2), 9, 1.0, 1e300))
     screen.take(Update("c", 3, torch.ones(2), 19, 1.0, 1.0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from fedshelf.client.connection.framing import Head, heads, put_together, take_apart
+from fedshelf.client.connection.framing import MessageHeader, heads, put_together, take_apart
 from fedshelf.common import compression
 from fedshelf.common.compression.packed import rebuild
 from fedshelf.common.config import resolve
@@ -23,7 +23,7 @@ from fedshelf.common.protocol.failures import failure
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.common.protocol.probe import header, is_present, presence, probe, probed
 from fedshelf.common.protocol.serialization import (
-    NeedsFrozen,
+    FrozenWeightsMissing,
     Notice,
     Query,
     decode_order,
@@ -59,7 +59,7 @@ RESULTS = (
     encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5), SURELY)),
     encode_result(StoreInfo("oslo", {"boot": 3, "hat": 4}, 2, 1)),
     encode_result(failure("oslo", "policy", "hours", 60)),
-    encode_result(NeedsFrozen("oslo", "0" * 64)),
+    encode_result(FrozenWeightsMissing("oslo", "0" * 64)),
     presence(has=True),
     probe("abc"),
 )
@@ -159,7 +159,7 @@ def test_a_packed_update_is_one_or_is_refused(packed: dict[str, torch.Tensor], n
 
 
 @pytest.fixture(scope="module")
-def parcel() -> tuple[Head, dict[str, bytes]]:
+def parcel() -> tuple[MessageHeader, dict[str, bytes]]:
     """An order in pieces."""
     LocalGrid()  # Flower wants to know whose messages these are
     message = Message(ORDERS[0], 5, "train")
@@ -168,12 +168,14 @@ def parcel() -> tuple[Head, dict[str, bytes]]:
 
     made = take_apart(message, Node(node_id=5), 0.0)
     root = made.head.message_object_trees[0].object_id
-    return Head(root, made.content_id, "train", 1, 9.0, tuple(made.objects)), dict(made.objects)
+    return MessageHeader(root, made.content_id, "train", 1, 9.0, tuple(made.objects)), dict(made.objects)
 
 
 @given(data=st.data())
 @examples(50)
-def test_pieces_make_a_message_or_are_refused(parcel: tuple[Head, dict[str, bytes]], data: st.DataObject) -> None:
+def test_pieces_make_a_message_or_are_refused(
+    parcel: tuple[MessageHeader, dict[str, bytes]], data: st.DataObject
+) -> None:
     head, objects = parcel
     which = data.draw(st.sampled_from(sorted(objects)))
     bad = data.draw(spoiled(objects[which]))

@@ -11,7 +11,7 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import Doubler
 from tests.server.by_hand import Notes
@@ -30,7 +30,7 @@ def test_an_update_of_1e30_in_round_1_is_refused_and_named(tmp_path: Path) -> No
         grid.apps[node] = make_app(lambda _, worker=worker: worker, FrozenCache(tmp_path / str(node)))
     config = resolve({"data.dataset": "stores", "cohort.min_stores": 2, "run.rounds": 3})
     runtime = GridRuntime(grid, config, "run", Surroundings(notes.note))
-    rounds = Rounds(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)
     wait_for(lambda: len(runtime.stores()) == 3)
     state, record = rounds.play(rounds.begin(torch.ones(4)))
     assert state.params.tolist() == [2.0] * 4

@@ -7,7 +7,7 @@ import pytest
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.photo_folder import open_folder
 from fedshelf.common.images.folder.scan import scan
-from fedshelf.common.images.listing.tables import Row, Table, read_table
+from fedshelf.common.images.listing.tables import Table, TableRow, read_table
 from tests.images.photo_files import noise, save
 
 
@@ -187,7 +187,7 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, sentence: str) -
 
 def test_what_is_no_file_name_is_left_out(tmp_path: Path) -> None:
     found = table(tmp_path, "image,label\na\0.jpg,hat\n,hat\nfile://[x/b.jpg,hat\n")
-    assert found.rows == (Row("file://[x/b.jpg", "hat", None, ""),)
+    assert found.rows == (TableRow("file://[x/b.jpg", "hat", None, ""),)
     assert found.left_out == (("line 2", "not a file name"), ("line 3", "no image"))
 
 

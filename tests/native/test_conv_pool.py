@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from fedshelf.common.native import compiler
-from fedshelf.common.native.conv_pool import SOURCE, ConvPool, Geometry
+from fedshelf.common.native.conv_pool import SOURCE, ConvPool, PoolGeometry
 from fedshelf.common.native.fuse import fuse
 
 GEOMETRIES = [
-    Geometry(3, 6, 5, 0, 32, relu=True),
-    Geometry(6, 16, 5, 0, 14, relu=True),  # five pooled pixels a row
-    Geometry(16, 33, 3, 1, 8, relu=False),  # the last group of channels is nearly empty
-    Geometry(2, 40, 3, 2, 7, relu=True),
-    Geometry(1, 1, 1, 0, 5, relu=False),  # the last row and column are not pooled
-    Geometry(4, 9, 2, 1, 6, relu=True),
+    PoolGeometry(3, 6, 5, 0, 32, relu=True),
+    PoolGeometry(6, 16, 5, 0, 14, relu=True),  # five pooled pixels a row
+    PoolGeometry(16, 33, 3, 1, 8, relu=False),  # the last group of channels is nearly empty
+    PoolGeometry(2, 40, 3, 2, 7, relu=True),
+    PoolGeometry(1, 1, 1, 0, 5, relu=False),  # the last row and column are not pooled
+    PoolGeometry(4, 9, 2, 1, 6, relu=True),
 ]
 
 
-def layers(geometry: Geometry, *, bias: bool = True, relu_first: bool = False) -> nn.Sequential:
+def layers(geometry: PoolGeometry, *, bias: bool = True, relu_first: bool = False) -> nn.Sequential:
     shape = (geometry.inputs, geometry.outputs, geometry.kernel)
     tail: list[nn.Module] = [nn.MaxPool2d(2), *([nn.ReLU()] if geometry.relu else [])]
     return nn.Sequential(
@@ -30,7 +30,7 @@ def layers(geometry: Geometry, *, bias: bool = True, relu_first: bool = False) -
     )
 
 
-def images(geometry: Geometry, batch: int = 3) -> Tensor:
+def images(geometry: PoolGeometry, batch: int = 3) -> Tensor:
     return torch.randn(batch, geometry.inputs, geometry.side, geometry.side)
 
 
@@ -45,7 +45,7 @@ def seeded() -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize(("bias", "relu_first"), [(True, False), (True, True), (False, False)])
-def test_results_and_gradients_are_those_of_the_layers(geometry: Geometry, bias: bool, relu_first: bool) -> None:
+def test_results_and_gradients_are_those_of_the_layers(geometry: PoolGeometry, bias: bool, relu_first: bool) -> None:
     plain = layers(geometry, bias=bias, relu_first=relu_first)
     fused = fuse(plain, images(geometry, 1))
     assert isinstance(fused, nn.Sequential)
@@ -62,7 +62,7 @@ def test_results_and_gradients_are_those_of_the_layers(geometry: Geometry, bias:
 
 def test_a_gradient_by_hand() -> None:
     """One 2x2 image through a 1x1 kernel of weight 2: the gradient goes to the largest pixel alone."""
-    fused = fuse(layers(Geometry(1, 1, 1, 0, 2, relu=True), bias=False), torch.zeros(1, 1, 2, 2))
+    fused = fuse(layers(PoolGeometry(1, 1, 1, 0, 2, relu=True), bias=False), torch.zeros(1, 1, 2, 2))
     weight = next(fused.parameters())
     with torch.no_grad():
         weight.fill_(2)
@@ -75,7 +75,7 @@ def test_a_gradient_by_hand() -> None:
 
 
 def test_a_closed_rectifier_passes_nothing_on() -> None:
-    fused = fuse(layers(Geometry(1, 1, 1, 0, 2, relu=True)), torch.zeros(1, 1, 2, 2))
+    fused = fuse(layers(PoolGeometry(1, 1, 1, 0, 2, relu=True)), torch.zeros(1, 1, 2, 2))
     with torch.no_grad():
         for parameter in fused.parameters():
             parameter.fill_(-1)
@@ -86,7 +86,7 @@ def test_a_closed_rectifier_passes_nothing_on() -> None:
 
 @pytest.mark.parametrize("relu", [True, False])
 def test_what_is_not_a_number_stays_so(relu: bool) -> None:
-    geometry = Geometry(1, 1, 3, 1, 4, relu=relu)
+    geometry = PoolGeometry(1, 1, 3, 1, 4, relu=relu)
     fused = fuse(layers(geometry), images(geometry, 1))
     assert fused(torch.full((1, 1, 4, 4), float("nan"))).isnan().all()
 
@@ -141,7 +141,7 @@ def test_images_that_are_not_square_are_left_alone() -> None:
 @pytest.mark.parametrize(("side", "kernel"), [(4, 1), (4, 3), (6, 1), (6, 3)])
 def test_the_last_pixel_counts(side: int, kernel: int) -> None:
     """The memory of these images ends with the last pixel that the last pooled one sees."""
-    geometry = Geometry(1, 2, kernel, 0, side, relu=False)
+    geometry = PoolGeometry(1, 2, kernel, 0, side, relu=False)
     plain, pixels = layers(geometry), images(geometry, 1)
     assert relative(fuse(plain, pixels)(pixels).detach(), plain(pixels).detach()) < 1e-6
 
@@ -242,7 +242,7 @@ NAN = float("nan")
 @pytest.mark.parametrize("place", range(4))
 def test_a_nan_anywhere_in_a_window_stays_one(place: int, relu: bool) -> None:
     """Pixels 1 to 4 with one of them in turn not a number: what is pooled is none, and that pixel gets the gradient."""
-    geometry = Geometry(1, 1, 1, 0, 2, relu)
+    geometry = PoolGeometry(1, 1, 1, 0, 2, relu)
     plain = layers(geometry, bias=False)
     pixels = torch.tensor([1.0, 2.0, 3.0, 4.0])
     pixels[place] = NAN

@@ -14,7 +14,7 @@ from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.final_evaluation import Verdict
+from fedshelf.server.training.final_evaluation import FinalEvaluation
 
 PRODUCTS = ("shirt", "t-shirt", "trousers", "dress", "shoe", "bag", "watch", "lamp", "cup", "chair")
 PHASES = {"aggregate": 0.02, "evaluate": 0.2, "checkpoint": 0.01}
@@ -112,7 +112,7 @@ def judged(directory: Path, config: RunConfig, stores: list[str], classes: list[
     each = {
         store: counted(confusion(len(classes), 60, seed=place), place, (1.0, 1.3)) for place, store in enumerate(stores)
     }
-    verdict = Verdict(tuple(classes), Scores(counted(matrix, 7, (1.0, 1.3)), each), Scores(None, {}), 1.3)
+    verdict = FinalEvaluation(tuple(classes), Scores(counted(matrix, 7, (1.0, 1.3)), each), Scores(None, {}), 1.3)
     with closing(RunDirectory.open(directory, config)) as opened:
         return verdict.in_summary(opened, {})
 

@@ -12,7 +12,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 
 
 class Targets:
@@ -60,7 +60,7 @@ class Notes:
     def __init__(self) -> None:
         self.rows: list[dict] = []
         self.notes: list[str] = []
-        self.done: list[Doing] = []
+        self.done: list[RunActivity] = []
 
     def row(self, record: dict) -> None:
         self.rows.append(record)
@@ -68,7 +68,7 @@ class Notes:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         self.done.append(doing)
 
     def training(self, round: int, done: int, sampled: int) -> None:

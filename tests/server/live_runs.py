@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from fedshelf.common.config import resolve, to_toml
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from tests.report.sample_run import class_names, history, partition, summary, write_history
 
 BEGAN = 1_700_000_000.0
@@ -40,7 +40,7 @@ class LiveRun:
 
     def joined(self) -> None:
         """The stores have joined."""
-        self.does(Doing(Status.WAITING, 1, tuple(self.names[:1]), 2, BEGAN + 600))
+        self.does(RunActivity(RunStatus.WAITING, 1, tuple(self.names[:1]), 2, BEGAN + 600))
         self.say(note=f"Waiting for stores: {len(self.names)} of 2 joined ({', '.join(self.names)}).")
         table = partition(self.names, class_names(10))
         (self.path / "partition.json").write_text(json.dumps(table))
@@ -49,14 +49,14 @@ class LiveRun:
         """Rounds `first` to `last` are done."""
         with (self.path / "history.jsonl").open("a") as file:
             for record in self.records[first - 1 : last]:
-                self.does(Doing(Status.TRAINING, record["round"], tuple(record["sampled"])))
+                self.does(RunActivity(RunStatus.TRAINING, record["round"], tuple(record["sampled"])))
                 self.say(training=[record["round"], 0, len(record["sampled"])])
                 file.write(json.dumps(record) + "\n")
                 self.say(row=record)
         if last < self.rounds:
-            self.does(Doing(Status.TRAINING, last + 1, tuple(self.names)))
+            self.does(RunActivity(RunStatus.TRAINING, last + 1, tuple(self.names)))
 
-    def does(self, doing: Doing) -> None:
+    def does(self, doing: RunActivity) -> None:
         """The round loop says what it does."""
         self.say(doing=doing.in_event())
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedshelf.server.ipc import upload_log
-from fedshelf.server.ipc.upload_log import Answered, Uploads
+from fedshelf.server.ipc.upload_log import UploadLogReader, UploadLogWriter
 
 FIRST, SECOND = "a" * 64, "b" * 64
 TAKEN, REFUSED = (PushObjectResponse(stored=stored).SerializeToString() for stored in (True, False))
@@ -36,7 +36,7 @@ def piece(session: str, name: str) -> bytes:
 
 
 def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
-    uploads, app = Uploads(path), Answered(path)
+    uploads, app = UploadLogWriter(path), UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x", "y"))
     uploads.announced(announcement(SECOND), granted("two", "x"))
     uploads.arrived(piece("one", "x"), TAKEN)
@@ -52,19 +52,19 @@ def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
 
 
 def test_an_answer_has_begun_until_it_is_complete(path: Path) -> None:
-    uploads, app = Uploads(path), Answered(path)
+    uploads, app = UploadLogWriter(path), UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x"))
     uploads.announced(announcement(SECOND), granted("two", "x"))
     assert app.begun([FIRST, SECOND, "c" * 64]) == {FIRST, SECOND}
     uploads.arrived(piece("one", "x"), TAKEN)
     assert app.begun([FIRST, SECOND]) == {SECOND}
     assert app.complete([FIRST, SECOND]) == {FIRST}
-    Uploads(path)  # a door that starts again knows nothing of the pieces before, so all may be there
+    UploadLogWriter(path)  # a door that starts again knows nothing of the pieces before, so all may be there
     assert app.begun([FIRST, SECOND]) == set()
 
 
 def test_where_a_full_disk_keeps_the_door_from_telling_nothing_counts_as_begun(path: Path) -> None:
-    uploads, app = Uploads(path), Answered(path)
+    uploads, app = UploadLogWriter(path), UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x"))
     assert app.begun([FIRST]) == {FIRST}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -77,21 +77,21 @@ def test_where_a_full_disk_keeps_the_door_from_telling_nothing_counts_as_begun(p
 
 
 def test_an_answer_that_is_all_there_already_is_told_at_once(path: Path) -> None:
-    Uploads(path).announced(announcement(FIRST), granted("again"))
-    assert Answered(path).complete([FIRST]) == {FIRST}
+    UploadLogWriter(path).announced(announcement(FIRST), granted("again"))
+    assert UploadLogReader(path).complete([FIRST]) == {FIRST}
 
 
 def test_a_door_that_starts_again_tells_on(path: Path) -> None:
-    app = Answered(path)
-    Uploads(path).announced(announcement(FIRST), granted("one"))
+    app = UploadLogReader(path)
+    UploadLogWriter(path).announced(announcement(FIRST), granted("one"))
     assert app.complete([FIRST]) == {FIRST}
-    Uploads(path).announced(announcement(SECOND), granted("one"))
+    UploadLogWriter(path).announced(announcement(SECOND), granted("one"))
     assert app.complete([FIRST, SECOND]) == {SECOND}
 
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_log, "LARGEST", 1000)
-    uploads, app = Uploads(path), Answered(path)
+    uploads, app = UploadLogWriter(path), UploadLogReader(path)
     for number in range(100):
         uploads.announced(announcement(f"{number:064x}"), granted("one"))
         assert app.complete([f"{number:064x}"]) == {f"{number:064x}"}
@@ -101,7 +101,7 @@ def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40), st.text(max_size=70))
 def test_what_stores_make_up_is_not_told(path: Path, junk: bytes, order: str) -> None:
-    uploads = Uploads(path)
+    uploads = UploadLogWriter(path)
     uploads.announced(announcement(order), granted("one"))
     for known in (junk, announcement(FIRST), granted("one", "x")):
         uploads.announced(announcement(FIRST), granted("one", "x"))
@@ -112,5 +112,5 @@ def test_what_stores_make_up_is_not_told(path: Path, junk: bytes, order: str) ->
 
 
 def test_where_there_is_no_door_nothing_is_told(path: Path) -> None:
-    assert Answered(None).complete([FIRST]) == set()
-    assert Answered(path).complete([FIRST]) == set()
+    assert UploadLogReader(None).complete([FIRST]) == set()
+    assert UploadLogReader(path).complete([FIRST]) == set()

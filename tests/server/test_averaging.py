@@ -10,12 +10,12 @@ from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.server.results.checkpoints import Checkpoints, State
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
+from fedshelf.server.training.round_loop import RoundLoop
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 
-def played(rounds: int, state: State | None = None, **settings: object) -> list[State]:
+def played(rounds: int, state: TrainingState | None = None, **settings: object) -> list[TrainingState]:
     """The states after each round from 16 on, half the way to 0 each: 8, 4, 2, 1."""
     judged: list[Tensor] = []
 
@@ -24,7 +24,7 @@ def played(rounds: int, state: State | None = None, **settings: object) -> list[
         return counts_of(1, 1)
 
     given = {f"strategy__{key}": value for key, value in settings.items()}
-    playing = Rounds(plan_of(run__rounds=rounds, **given), ONE, Targets({"a": 0.0}), judge, Notes(), lambda: False)
+    playing = RoundLoop(plan_of(run__rounds=rounds, **given), ONE, Targets({"a": 0.0}), judge, Notes(), lambda: False)
     state, states = state or playing.begin(vector(16.0)), []
     while state.round < rounds:
         state, _ = playing.play(state)
@@ -33,7 +33,7 @@ def played(rounds: int, state: State | None = None, **settings: object) -> list[
     return states
 
 
-def models(states: list[State]) -> list[float]:
+def models(states: list[TrainingState]) -> list[float]:
     return [state.model.item() for state in states]
 
 

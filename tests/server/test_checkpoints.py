@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fedshelf.common.errors import RunError
-from fedshelf.server.results.checkpoints import Best, Checkpoints, State, Totals, add_round
+from fedshelf.server.results.checkpoints import Best, Checkpoints, Totals, TrainingState, add_round
 from tests.server.by_hand import vector
 
-STATE = State(
+STATE = TrainingState(
     round=4,
     params=vector(1.5, -2.0),
     strategy={"velocity": vector(0.25, 0.5), "steps": torch.tensor(4)},

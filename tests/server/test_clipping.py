@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.protocol.messages import Update
-from fedshelf.server.updates.buffer import Held, Memory, Spool
+from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.clipping import clip
 from tests.server.by_hand import vector
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_only_suspects_with_larger_updates_are_clipped_to_the_median_norm(where: str, tmp_path: Path) -> None:
-    held: Held = Memory() if where == "memory" else Spool(tmp_path / "updates")
+    held: UpdateBuffer = InMemoryBuffer() if where == "memory" else DiskBuffer(tmp_path / "updates")
     start, changes = vector(1.0, 1.0), {"a": (0.0, 1.0), "b": (3.0, 4.0), "c": (2.0, 0.0), "d": (0.0, 9.0)}
     for store, (x, y) in changes.items():
         held.put(Update(store, 1, vector(1 + x, 1 + y), 10, 1.0, 0.1))
@@ -27,4 +27,4 @@ def test_only_suspects_with_larger_updates_are_clipped_to_the_median_norm(where:
 
 
 def test_no_update_is_no_error() -> None:
-    assert clip(Memory(), vector(0.0), {}, ["a"]) == {}
+    assert clip(InMemoryBuffer(), vector(0.0), {}, ["a"]) == {}

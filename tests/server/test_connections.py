@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fedshelf.server.credentials.rejection_log import RefusalLog
+from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import (
     HEAD_SECONDS,
     MOST_OF_A_STORE,
@@ -22,7 +22,7 @@ class Crowd:
     """Opens connections at a limit, and remembers by number which were ended."""
 
     def __init__(self, files: int) -> None:
-        self.limits, self.ended, self.opened = ConnectionLimits(RefusalLog(), files), list[int](), list[Connection]()
+        self.limits, self.ended, self.opened = ConnectionLimits(RejectionLog(), files), list[int](), list[Connection]()
 
     def open(self, address: str) -> Connection:
         number = len(self.opened)

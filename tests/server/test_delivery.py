@@ -8,7 +8,7 @@ import numpy as np
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 from fedshelf.server.results.delivered_round import best_round, deliver
 from tests.server.by_hand import vector
 
@@ -22,20 +22,20 @@ def right(images: int, loss: float = 1.0) -> Counts:
     return Counts(np.array([[images, 10 - images], [0, 0]]), loss)
 
 
-def after(*judged: tuple[str, Counts] | None, metric: str = "accuracy") -> State:
+def after(*judged: tuple[str, Counts] | None, metric: str = "accuracy") -> TrainingState:
     """The state after rounds that were judged so."""
-    state = State(0, vector(0.0), {})
+    state = TrainingState(0, vector(0.0), {})
     for number, deciding in enumerate(judged, start=1):
         best, stale = best_round(state, number, deciding, metric)
         state = replace(state, round=number, params=vector(float(number)), best=best, stale=stale)
     return state
 
 
-def delivered(tmp_path: Path, last: State, **settings: object) -> tuple[float, str]:
+def delivered(tmp_path: Path, last: TrainingState, **settings: object) -> tuple[float, str]:
     """The model (one number, that of its round) of a run whose rounds all have a checkpoint, and why that one."""
     checkpoints = Checkpoints(tmp_path, keep=99)
     for number in range(1, last.round):
-        checkpoints.save(State(number, vector(float(number)), {}))
+        checkpoints.save(TrainingState(number, vector(float(number)), {}))
     found = deliver(config(**settings), last, checkpoints)
     assert found.state.round == found.state.model.item()
     return found.state.model.item(), found.because

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.common.parameters.aggregation import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 from fedshelf.server.updates import directions
 from fedshelf.server.updates.directions import RIDGE, gram, predicted, strays
 from tests.server.by_hand import vector
@@ -20,12 +20,12 @@ def products(*vectors: list[float]) -> np.ndarray:
 
 
 def test_inner_products_by_hand() -> None:
-    found = gram(vector(1.0, 1.0), Rows([vector(4.0, 5.0), vector(-2.0, -3.0), vector(1.0, 1.0)]))
+    found = gram(vector(1.0, 1.0), VectorSequence([vector(4.0, 5.0), vector(-2.0, -3.0), vector(1.0, 1.0)]))
     assert found.tolist() == [[25, -25, 0], [-25, 25, 0], [0, 0, 0]]
 
 
 def test_of_long_vectors_every_kth_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    ones = Rows([torch.ones(3 * BLOCK + 7)] * 2)
+    ones = VectorSequence([torch.ones(3 * BLOCK + 7)] * 2)
     assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 3 * BLOCK + 7
     monkeypatch.setattr(directions, "MOST", 3 * BLOCK + 7)  # half of the coordinates of the two
     assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 2 * BLOCK
@@ -57,8 +57,8 @@ def test_an_opposite_update_and_a_strange_one_stray_from_stores_with_their_class
 def test_a_huge_update_makes_nobody_else_strange() -> None:
     usual = [vector(1.0, 0.1), vector(1.0, -0.1), vector(1.0, 0.2), vector(1.0, -0.2)]
     start = vector(0.0, 0.0)
-    assert strays(gram(start, Rows([*usual, vector(1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4) == {}
-    assert list(strays(gram(start, Rows([*usual, vector(-1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4)) == [4]
+    assert strays(gram(start, VectorSequence([*usual, vector(1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4) == {}
+    assert list(strays(gram(start, VectorSequence([*usual, vector(-1e25, 0.0), vector(1.0, 0.0)])), ALIKE, 4)) == [4]
 
 
 def test_stores_with_other_classes_go_other_ways_and_none_strays() -> None:

@@ -7,7 +7,7 @@ from fedshelf.common.config import StrategyConfig, resolve
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import Failure
 from fedshelf.server.training.robustness_guarantee import check_cohort
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 from tests.simulations.command import run
 
@@ -72,7 +72,7 @@ def test_a_cohort_that_shrinks_is_told_and_on_record() -> None:
     """Five stores are enough for one malicious one; one leaves in rounds 2 and 3, and comes back."""
     runtime, notes = Targets({f"s{number}": float(number) for number in range(5)}), Notes()
     plan = plan_of(strategy__name="krum", strategy__malicious=1, run__rounds=5)
-    rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
     state, found = rounds.begin(vector(0.0)), []
     for is_broken in (False, True, True, False, True):
         runtime.broken = {"s4": Failure("s4", "unavailable", "away")} if is_broken else {}
@@ -92,7 +92,7 @@ def test_what_is_so_from_the_beginning_is_told_once_and_before_training() -> Non
 
     runtime, notes = Listening({f"s{number}": float(number) for number in range(4)}), Notes()
     plan = plan_of(strategy__name="trimmed-mean", run__rounds=3)
-    rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
     state = rounds.begin(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)
@@ -106,5 +106,5 @@ def test_two_equal_attackers_win_among_five_and_not_among_seven() -> None:
     for honest, expected in ((3, 100.0), (5, 1.0)):
         runtime = Targets({f"s{n}": float(n) for n in range(honest)} | {"x": 100.0, "y": 100.0})
         plan = plan_of(strategy__name="krum", strategy__malicious=2, screening__norm_factor=0)
-        rounds = Rounds(plan, ONE, runtime, None, Notes(), lambda: False)
+        rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
         assert rounds.play(rounds.begin(vector(0.0)))[0].params.item() == expected / 2

@@ -1,6 +1,6 @@
 """Limits on TLS handshakes: numbers by hand."""
 
-from fedshelf.server.gateway.handshakes import Allowance, Handshakes
+from fedshelf.server.gateway.handshakes import Handshakes, TokenBucket
 
 
 def begun(handshakes: Handshakes, address: str, count: int, now: float, *, is_familiar: bool = False) -> int:
@@ -8,7 +8,7 @@ def begun(handshakes: Handshakes, address: str, count: int, now: float, *, is_fa
 
 
 def test_an_owner_may_have_so_many_at_once_and_so_many_a_second_then() -> None:
-    allowance = Allowance(burst=4, rate=2)
+    allowance = TokenBucket(burst=4, rate=2)
     assert [allowance.take("a", 100.0) for _ in range(6)] == [True] * 4 + [False] * 2
     assert allowance.take("b", 100.0)
     assert [allowance.take("a", 101.0) for _ in range(3)] == [True, True, False]

@@ -7,7 +7,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.training.selection_images import divide, split
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 from tests.simulations.stores import CLASSES, settings, start
 
 HOLDS = {"a": StoreInfo("a", {"hat": 5}, 0, 2), "b": StoreInfo("b", {"hat": 5}, 3, 0)}
@@ -30,7 +30,7 @@ def numbers(chosen: Images | None) -> set[int]:
     }
 
 
-def run(**changed: object) -> Start:
+def run(**changed: object) -> InitialState:
     return start(settings(model__name="niid-cnn", **changed))
 
 

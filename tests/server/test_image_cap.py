@@ -14,7 +14,7 @@ from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.updates.image_cap import ImageCap, capped, most_images
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
@@ -75,7 +75,7 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
 ) -> None:
     runtime = Claims({"a": 2.0, "b": 2.0, "evil": 26.0}, {"a": 10, "b": 10, "evil": 10**9})
     plan = plan_of(**REAL, strategy__weighting=weighting)
-    rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
     state = rounds.begin(vector(0.0))
     state, record = rounds.play(state)
     # halves of the way: 1, 1 and 13, with weights 10, 10 and 100 where images count
@@ -90,13 +90,13 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
 
 
 def test_rows_of_the_head_are_averaged_by_images_that_count() -> None:
-    from fedshelf.server.updates.buffer import Memory
-    from fedshelf.server.updates.screening import Screen
+    from fedshelf.server.updates.buffer import InMemoryBuffer
+    from fedshelf.server.updates.screening import Screening
 
-    held = Memory()
+    held = InMemoryBuffer()
     order = TrainOrder(plan_of(strategy__absent_classes="mask", **REAL), 1, torch.zeros(1))
     asked = {"a": StoreInfo("a", {"a": 6, "b": 4}, 0, 0), "evil": StoreInfo("evil", {"a": 0, "b": 10**9}, 0, 0)}
-    screen = Screen(order, asked, {}, held, most_images=most_images(order.plan.config, asked))
+    screen = Screening(order, asked, {}, held, most_images=most_images(order.plan.config, asked))
     for name, info in asked.items():
         screen.take(Update(name, 1, torch.ones(1), info.num_examples, 1.0, 0.1))
     by_class = {update.store: update.by_class for update in screen.result().updates}
@@ -149,7 +149,7 @@ class Judging(Targets):
 
 
 def test_one_store_does_not_choose_the_best_round_for_all_others(notes: Notes) -> None:
-    rounds = Rounds(plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), None, notes, lambda: False)
+    rounds = RoundLoop(plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), None, notes, lambda: False)
     _, record = rounds.play(rounds.begin(vector(0.0)))
     assert record["validation"]["accuracy"] == pytest.approx(20 / 120)
     assert [note for note in notes.notes if note.startswith("evil: it says it has 1000000000 validation images")]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedshelf.common.errors import StoresError
-from fedshelf.server.ipc.events import RelayReader, RelayWriter
+from fedshelf.server.ipc.events import EventReader, EventWriter
 from fedshelf.server.report.json_log import JsonLog
 from tests.report.sample_run import history
 from tests.server.by_hand import Notes
@@ -63,12 +63,12 @@ def test_what_ended_the_run_is_a_line_too() -> None:
 
 def test_a_writer_killed_within_a_line_costs_that_line_alone(tmp_path: Path) -> None:
     path, heard = tmp_path / "events.jsonl", Notes()
-    RelayWriter(path).note("first")
-    reader = RelayReader(path, heard)
+    EventWriter(path).note("first")
+    reader = EventReader(path, heard)
     reader.play()
     with path.open("a") as file:
         file.write('{"note": "half')
     reader.play()
-    RelayWriter(path).note("second")
+    EventWriter(path).note("second")
     reader.play()
     assert heard.notes == ["first", "second"]

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.server.monitor import terminal, wording
-from fedshelf.server.monitor.page import View
+from fedshelf.server.monitor.page import PageView
 from fedshelf.server.monitor.prometheus import LISTED, exposition
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.monitor.state import Trouble
+from fedshelf.server.monitor.state import FailureSummary
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.results.run_status import Status
+from fedshelf.server.results.run_status import RunStatus
 from tests.report.sample_run import write_history
 from tests.server.live_runs import BEGAN, LiveRun
 
@@ -138,14 +138,14 @@ def test_nobody_knows_where_stores_are_once_the_run_is_over(run: LiveRun) -> Non
 
 def test_every_status_is_a_series_and_one_of_them_is_1(run: LiveRun) -> None:
     told = {sample[1]: value for sample, value in samples(run).items() if sample[0] == "fedshelf_status"}
-    assert told == {status: float(status == "dead") for status in Status}
+    assert told == {status: float(status == "dead") for status in RunStatus}
 
 
 def test_every_failure_has_a_metric_and_words(run: LiveRun) -> None:
     metrics = text(run)
     for code in get_args(FailureCode):
         assert f'fedshelf_failures_total{{code="{code}"}} 0.0' in metrics
-        assert wording.trouble(Trouble("lyon-2", code, "", (1,))) != code
+        assert wording.trouble(FailureSummary("lyon-2", code, "", (1,))) != code
 
 
 def test_what_stores_answer_makes_no_metric(run: LiveRun) -> None:
@@ -221,6 +221,6 @@ def test_no_counter_falls_when_a_round_is_taken_back(run: LiveRun) -> None:
     state = RunReader(run.path).look()
     assert state.round == 5
     assert [(told.round, told.store) for told in state.taken_back] == [(5, "oslo-7")]
-    assert "everybody else&#39;s training diverges" in View().parts(state)["taken_back"]
+    assert "everybody else&#39;s training diverges" in PageView().parts(state)["taken_back"]
     terminal.show(state, console := Console(width=200, record=True, file=io.StringIO()))
     assert "round taken back" in console.export_text()

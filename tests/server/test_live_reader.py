@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import RunError
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import find
 from fedshelf.server.monitor.state import RunState
-from fedshelf.server.results.run_status import Doing, Status
+from fedshelf.server.results.run_status import RunActivity, RunStatus
 from tests.report.sample_run import make_run
 from tests.server.live_runs import BEGAN, LiveRun
 
@@ -32,7 +32,7 @@ def test_a_run_from_its_start_to_its_end(run: LiveRun) -> None:
         assert reader.look().status == "starting"
         run.joined()
         assert (reader.look().status, reader.look().present) == ("waiting", 3)
-        run.does(Doing(Status.TRAINING, 1, tuple(NAMES)))
+        run.does(RunActivity(RunStatus.TRAINING, 1, tuple(NAMES)))
         run.say(training=[1, 1, 3])
         state = reader.look()
         assert (state.status, state.round, state.rounds) == ("training", 0, 20)
@@ -140,9 +140,9 @@ def test_a_killed_run_is_told_from_one_at_work(run: LiveRun) -> None:
 
 def test_looking_does_not_keep_a_launcher_out(run: LiveRun) -> None:
     reader = RunReader(run.path)
-    with Desk(run.path).open(BEGAN):
+    with RunMailbox(run.path).open(BEGAN):
         assert reader.look().is_at_work
-    with Desk(run.path).open(BEGAN):
+    with RunMailbox(run.path).open(BEGAN):
         assert reader.look().is_at_work
     assert not reader.look().is_at_work
 

@@ -10,23 +10,25 @@ import pytest
 from rich.console import Console
 
 from fedshelf.server.monitor import terminal, wording
-from fedshelf.server.monitor.page import View, tiles
+from fedshelf.server.monitor.page import PageView, tiles
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.report.json_log import JsonLog
-from fedshelf.server.results.run_status import AT_WORK, HELD_UP, WORDS, Doing, Status
+from fedshelf.server.results.run_status import AT_WORK, HELD_UP, WORDS, RunActivity, RunStatus
 from tests.server.live_runs import BEGAN, LiveRun
 
 NAMES = ("lyon-2", "oslo-7", "süd 2")
 DOINGS = {
-    "4 stores needed for round 4 of 20, 1 there: oslo-7.": Doing(Status.WAITING, 4, ("oslo-7",), 4, BEGAN + 600),
-    "Round 4 of 20 cannot begin: 1 of 2 stores needed can train now. rome: its disk is full.": Doing(
-        Status.BLOCKED, 4, ("oslo-7",), 2, BEGAN + 600, "rome: its disk is full"
+    "4 stores needed for round 4 of 20, 1 there: oslo-7.": RunActivity(
+        RunStatus.WAITING, 4, ("oslo-7",), 4, BEGAN + 600
     ),
-    "Round 4 of 20: all stores have answered; the new model is being judged.": Doing(Status.JUDGING, 4),
-    "The rounds are over; the model that is delivered is being judged and written.": Doing(Status.FINISHING),
-    "The rounds are over; the model goes to the stores that are here.": Doing(Status.DELIVERING),
-    "Round 4 of 20 is done; the model goes to the stores, as asked.": Doing(Status.DELIVERING, 4),
+    "Round 4 of 20 cannot begin: 1 of 2 stores needed can train now. rome: its disk is full.": RunActivity(
+        RunStatus.BLOCKED, 4, ("oslo-7",), 2, BEGAN + 600, "rome: its disk is full"
+    ),
+    "Round 4 of 20: all stores have answered; the new model is being judged.": RunActivity(RunStatus.JUDGING, 4),
+    "The rounds are over; the model that is delivered is being judged and written.": RunActivity(RunStatus.FINISHING),
+    "The rounds are over; the model goes to the stores that are here.": RunActivity(RunStatus.DELIVERING),
+    "Round 4 of 20 is done; the model goes to the stores, as asked.": RunActivity(RunStatus.DELIVERING, 4),
 }
 
 
@@ -50,9 +52,9 @@ def printed(state: RunState) -> str:
 
 
 def test_there_are_words_for_each_state() -> None:
-    assert WORDS.keys() == set(Status)
-    assert len(set(WORDS.values())) == len(Status)
-    assert {doing.status for doing in DOINGS.values()} | {Status.STARTING, Status.TRAINING} == AT_WORK
+    assert WORDS.keys() == set(RunStatus)
+    assert len(set(WORDS.values())) == len(RunStatus)
+    assert {doing.status for doing in DOINGS.values()} | {RunStatus.STARTING, RunStatus.TRAINING} == AT_WORK
 
 
 @pytest.mark.parametrize("sentence", DOINGS)
@@ -62,7 +64,7 @@ def test_page_terminal_json_and_log_say_the_same(run: LiveRun, sentence: str) ->
     state = look(run)
     assert state.status is doing.status
     assert json.loads(terminal.as_json(state))["status"] == doing.status
-    for said in (printed(state), View().parts(state)["head"]):
+    for said in (printed(state), PageView().parts(state)["head"]):
         assert WORDS[doing.status] in said
         assert sentence in said
     log = io.StringIO()
@@ -77,8 +79,8 @@ def test_an_end_is_expected_only_while_rounds_go_on(run: LiveRun, sentence: str)
     doing = DOINGS[sentence]
     run.does(doing)
     state = look(run)
-    assert (state.ends is None) == (doing.status is not Status.JUDGING)
-    assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is Status.JUDGING)
+    assert (state.ends is None) == (doing.status is not RunStatus.JUDGING)
+    assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is RunStatus.JUDGING)
     since = wording.held_up(state)
     assert since == ([("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)] if doing.status in HELD_UP else [])
 
@@ -93,18 +95,18 @@ def test_a_run_is_finished_after_its_delivery_however_that_ended(tmp_path: Path)
     (run.flower / "delivering").touch()
     with run.at_work():
         state = look(run)
-        assert (state.status, state.present) == (Status.DELIVERING, 0), "nobody says where stores are"
+        assert (state.status, state.present) == (RunStatus.DELIVERING, 0), "nobody says where stores are"
     given: dict[str, object] = {"summary": {"sha256": "", "delivered": []}, "error": "", "exit_code": 0}
     for outcome in (given, given | {"summary": None, "error": "No model.", "exit_code": 4}):
         (run.flower / "outcome.json").write_text(json.dumps(outcome))
         state = look(run)
-        assert (state.status, state.reason) == (Status.FINISHED, "Not yet delivered: süd 2 (gone).")
+        assert (state.status, state.reason) == (RunStatus.FINISHED, "Not yet delivered: süd 2 (gone).")
 
 
 def test_a_run_that_is_asked_to_stop_says_so_and_expects_no_end(run: LiveRun) -> None:
     (run.flower / "stop").touch()
     state = look(run)
-    assert (state.status, state.reason, state.ends) == (Status.TRAINING, "It is ending, as asked.", None)
+    assert (state.status, state.reason, state.ends) == (RunStatus.TRAINING, "It is ending, as asked.", None)
 
 
 def test_while_stores_train_it_names_those_that_are_still_out(run: LiveRun) -> None:
@@ -115,7 +117,7 @@ def test_while_stores_train_it_names_those_that_are_still_out(run: LiveRun) -> N
 
 def test_a_start_after_rounds_says_that_it_starts(run: LiveRun) -> None:
     (run.flower / "events.jsonl").unlink()
-    assert look(run).status is Status.STARTING
+    assert look(run).status is RunStatus.STARTING
 
 
 def test_a_revoked_store_is_revoked_whatever_the_app_says(run: LiveRun) -> None:
@@ -128,4 +130,4 @@ def test_a_revoked_store_is_revoked_whatever_the_app_says(run: LiveRun) -> None:
     assert (oslo.name, oslo.state, oslo.since) == ("oslo-7", "revoked", BEGAN + 90)
     assert state.present == 2
     assert "Revoked" in printed(state)
-    assert "<b>Revoked</b>" in View().parts(state)["stores"]
+    assert "<b>Revoked</b>" in PageView().parts(state)["stores"]

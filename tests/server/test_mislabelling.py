@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.server.updates.mislabelling import KEPT, REMEMBERED, SHOWN, Evidence, Looks, classes_of
+from fedshelf.server.updates.mislabelling import KEPT, REMEMBERED, SHOWN, LabelEvidence, Looks, classes_of
 
 EVEN = np.full(3, 100.0)
 TARGETS = np.repeat(np.arange(3), SHOWN)
@@ -34,14 +34,14 @@ def test_right_labels_look_like_their_classes() -> None:
     seen = looks().likeness(step(0, 1, 2), EVEN)
     for label in range(3):
         assert seen[label] == pytest.approx({like: 1 if like == label else -0.5 for like in range(3)})  # 120 degrees
-    evidence = Evidence().after(seen)
+    evidence = LabelEvidence().after(seen)
     assert (evidence.exchanged(), evidence.is_wrong(EVEN)) == (None, False)
 
 
 def test_exchanged_labels_look_like_each_other() -> None:
     seen = looks().likeness(step(1, 0, 2), EVEN)
     assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 0, 2]
-    evidence = Evidence().after(seen)
+    evidence = LabelEvidence().after(seen)
     assert evidence.exchanged() == (0, 1)
     assert evidence.is_wrong(EVEN)
     assert not evidence.is_wrong(np.array([1.0, 1.0, 100.0]))  # most images are right: (1 * -1.5 * 2 + 100 * 1.5) / 102
@@ -50,16 +50,16 @@ def test_exchanged_labels_look_like_each_other() -> None:
 def test_shifted_labels_look_wrong() -> None:
     seen = looks().likeness(step(1, 2, 0), EVEN)
     assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 2, 0]
-    assert Evidence().after(seen).is_wrong(EVEN)
+    assert LabelEvidence().after(seen).is_wrong(EVEN)
 
 
 def test_two_classes_look_exchanged_if_the_images_of_both_look_more_like_the_other() -> None:
     one_way = {0: {0: -0.5, 1: 0.5}, 1: {0: 0.1, 1: 0.2}}  # -0.45 in the mean, but 1 is more like 1
-    assert Evidence(1, one_way).exchanged() is None
+    assert LabelEvidence(1, one_way).exchanged() is None
     slightly = {0: {0: 0.0, 1: 0.3}, 1: {0: 0.2, 1: 0.0}}  # -0.25 in the mean
-    assert Evidence(1, slightly).exchanged() is None
+    assert LabelEvidence(1, slightly).exchanged() is None
     clearly = {0: {0: 0.0, 1: 0.4}, 1: {0: 0.3, 1: 0.0}}
-    assert Evidence(1, clearly).exchanged() == (0, 1)
+    assert LabelEvidence(1, clearly).exchanged() == (0, 1)
 
 
 def test_a_single_class_is_told_from_all_others() -> None:
@@ -107,7 +107,7 @@ def told(right: float, wrong: float) -> Mapping[int, Mapping[int, float]]:
 
 
 def test_evidence_is_a_mean_that_fades() -> None:
-    evidence = Evidence().after(told(-0.5, 0.5)).after(told(0.5, -0.3))
+    evidence = LabelEvidence().after(told(-0.5, 0.5)).after(told(0.5, -0.3))
     assert evidence.rounds == 2
     assert evidence.likeness[0] == pytest.approx({0: 0.0, 1: 0.1})
     assert evidence.likeness[1] == pytest.approx({0: 0.1, 1: 0.0})
@@ -120,11 +120,11 @@ def test_evidence_is_a_mean_that_fades() -> None:
 
 def test_evidence_follows_what_a_label_is_most_like_and_reads_back() -> None:
     seen = {0: {like: like / 10 for like in range(KEPT + 3)}}
-    evidence = Evidence().after(seen).after(seen)
+    evidence = LabelEvidence().after(seen).after(seen)
     assert set(evidence.likeness[0]) == {0, *range(3, KEPT + 3)}
-    assert Evidence.of(json.loads(json.dumps(evidence.in_record()))).in_record() == evidence.in_record()
-    assert Evidence.of(None) == Evidence()
+    assert LabelEvidence.of(json.loads(json.dumps(evidence.in_record()))).in_record() == evidence.in_record()
+    assert LabelEvidence.of(None) == LabelEvidence()
 
 
 def test_evidence_of_an_earlier_version_says_nothing() -> None:
-    assert Evidence.of({"rounds": 4, "labels": -0.1, "pairs": [[0, 1, -0.2]]}) == Evidence()
+    assert LabelEvidence.of({"rounds": 4, "labels": -0.1, "pairs": [[0, 1, -0.2]]}) == LabelEvidence()

@@ -13,23 +13,23 @@ from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.server.operations.export import export
 from fedshelf.server.results import plan_file
-from fedshelf.server.results.checkpoints import Best, Checkpoints, State
+from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 from fedshelf.server.results.model_export import weights_sha256
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.training.setup import Start, agree_on_classes, prepare
+from fedshelf.server.training.setup import InitialState, agree_on_classes, prepare
 from tests.server.by_hand import plan_of
 
 TEST = {"accuracy": 0.5, "macro_f1": 0.4, "loss": 1.5, "images": 10}
 
 
-def start_of(**settings: object) -> Start:
+def start_of(**settings: object) -> InitialState:
     config = plan_of(model__name="niid-cnn", data__image_size=32, data__classes=["boot", "hat"], **settings).config
     return prepare(config, agree_on_classes(config, {}).classes, 3).identified("run")
 
 
-def run_of(path: Path, start: Start, best: Best | None = None, rounds: tuple[int, ...] = (2, 4, 5)) -> Path:
+def run_of(path: Path, start: InitialState, best: Best | None = None, rounds: tuple[int, ...] = (2, 4, 5)) -> Path:
     """A run whose model is filled with the number of its round; round 4 was judged on the server's test images."""
     with_judgement = {4: TEST}
     RunDirectory.open(path, start.plan.config).close()
@@ -38,7 +38,7 @@ def run_of(path: Path, start: Start, best: Best | None = None, rounds: tuple[int
     for number in rounds:
         record = {"round": number, "test": with_judgement.get(number)}
         params = torch.full_like(start.params, float(number))
-        checkpoints.save(State(number, params, {}, best=best, record=record))
+        checkpoints.save(TrainingState(number, params, {}, best=best, record=record))
     return path
 
 
@@ -81,7 +81,7 @@ def test_only_the_delivered_round_has_the_figures_of_the_outcome(tmp_path: Path)
     summary = {
         "delivered_round": 5, "rounds": 5, "test": TEST | {"accuracy": 0.25, "on": "stores"}, "stores": 3,
         "calibration": {"temperature": 1.25}, "resumed_from": None, "personal": [],
-        "weights_sha256": weights_sha256(start.plan, State(5, torch.full_like(start.params, 5.0), {})),
+        "weights_sha256": weights_sha256(start.plan, TrainingState(5, torch.full_like(start.params, 5.0), {})),
     }  # fmt: skip
     (run / "summary.json").write_text(json.dumps(summary))
     delivered, other = export_round(run, "5", None), export_round(run, "4", None)
@@ -96,7 +96,7 @@ def test_only_the_delivered_round_has_the_figures_of_the_outcome(tmp_path: Path)
 def test_the_mean_of_rounds_is_exported_where_it_is_what_was_judged(tmp_path: Path) -> None:
     start = start_of(strategy__average="ema")
     run = run_of(tmp_path / "run", start)
-    state = State(6, start.params, {}, average=torch.full_like(start.params, 0.5), averaged=2)
+    state = TrainingState(6, start.params, {}, average=torch.full_like(start.params, 0.5), averaged=2)
     Checkpoints(run / "checkpoints", keep=9).save(state)
     assert filling(export_round(run, "last", None).path.parent) == {0.5}
 

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from fedshelf.server.grid import reply_puller
-from fedshelf.server.grid.reply_puller import THREADS, Pulls
+from fedshelf.server.grid.reply_puller import THREADS, ReplyPuller
 from tests.deployment.deployed import LocalGrid, wait_for
 
 
@@ -37,7 +37,7 @@ def test_answers_that_never_come_whole_keep_no_others_waiting(monkeypatch: pytes
         order = Message(RecordDict(), 10, "query")
         order.metadata.__dict__["_message_id"] = identity
         grid.replies[identity] = Message(RecordDict(), reply_to=order)
-    found = Pulls(grid)
+    found = ReplyPuller(grid)
 
     def are_all_there() -> bool:
         missing.difference_update([each.metadata.reply_to_message_id for each in found.pull(sorted(missing), 1)])

@@ -11,13 +11,13 @@ import torch
 from fedshelf.common.errors import RunError, StoresError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
-from fedshelf.server.results.checkpoints import Checkpoints, State
+from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.run_directory import Record, RunDirectory
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.rollback import exploded, is_unusable_to_all, outstanding
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest, Training
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates.norm_bound import UsualNorms
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
@@ -54,11 +54,11 @@ def server_judge(params: torch.Tensor) -> Counts:
     return Counts(counts_of(1, 9).confusion, 10 * (1.0 if params.abs().item() < SPOILT else 1e5))
 
 
-def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:
-    return Rounds(plan_of(**UNBOUNDED, run__rounds=9, **settings), ONE, runtime, judge, notes, lambda: False)
+def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> RoundLoop:
+    return RoundLoop(plan_of(**UNBOUNDED, run__rounds=9, **settings), ONE, runtime, judge, notes, lambda: False)
 
 
-def played(rounds: Rounds, state: State) -> tuple[State, Record]:
+def played(rounds: RoundLoop, state: TrainingState) -> tuple[TrainingState, Record]:
     """As a training goes on: the state carries the last round's record."""
     after, record = rounds.play(state)
     return replace(after, record=record), record
@@ -206,7 +206,7 @@ def test_who_can_use_a_model_keeps_a_run_going(losses: tuple[float, ...], is_so:
 def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Notes) -> None:
     """It is judged with temperatures, once: but not that which was taken back."""
     runtime = spoiler(10)
-    rounds = Rounds(plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, None, notes, lambda: False)
     state, record = played(rounds, rounds.begin(vector(0.0)))
     assert (state.params.tolist(), record["taken_back"]["store"]) == ([3.0], "evil")
     assert record["validation"]["loss"] < SPOILT
@@ -251,7 +251,9 @@ class Late(Spoiler):
 
 def training(path: Path, runtime: Targets, keep: int = 3) -> Training:
     plan = plan_of(run__rounds=60, evaluation__every=100, run__keep_checkpoints=keep, **UNBOUNDED)
-    return Training(Start(plan, vector(0.0), ONE), runtime, None, Notes(), RunDirectory.open(path, plan.config), 0.0)
+    return Training(
+        InitialState(plan, vector(0.0), ONE), runtime, None, Notes(), RunDirectory.open(path, plan.config), 0.0
+    )
 
 
 @pytest.mark.parametrize("is_resumed", [False, True])

@@ -11,15 +11,15 @@ from fedshelf.common.errors import StoppedError, StoresError
 from fedshelf.common.metrics.calibration import GRID
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Failure, Update
-from fedshelf.server.results.run_status import Doing, Status
-from fedshelf.server.training.round_loop import Rounds
-from fedshelf.server.updates.buffer import Memory, Spool
+from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer
 from fedshelf.server.updates.gate import Gate
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
-def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> Rounds:
-    return Rounds(plan_of(**settings), ONE, runtime, judge, notes, lambda: False)
+def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> RoundLoop:
+    return RoundLoop(plan_of(**settings), ONE, runtime, judge, notes, lambda: False)
 
 
 def test_a_round_averages_what_came_back(notes: Notes) -> None:
@@ -104,7 +104,7 @@ def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> No
 def test_the_watcher_hears_what_a_round_does(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
     rounds.play(rounds.begin(vector(0.0)))
-    assert notes.done == [Doing(Status.TRAINING, 1, ("a", "b")), Doing(Status.JUDGING, 1)]
+    assert notes.done == [RunActivity(RunStatus.TRAINING, 1, ("a", "b")), RunActivity(RunStatus.JUDGING, 1)]
 
 
 def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
@@ -118,12 +118,12 @@ def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
             return {"b": "its policy does not allow it (hours)"} if self.looks < 3 else {}
 
     runtime = Resting({"a": 4.0})
-    rounds = Rounds(plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3)
+    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3)
     with pytest.raises(StoppedError):
         rounds.play(rounds.begin(vector(0.0)))
     assert [(doing.status, doing.stores, doing.needed, doing.why) for doing in notes.done] == [
-        (Status.BLOCKED, ("a",), 2, "b: its policy does not allow it (hours)"),
-        (Status.WAITING, ("a",), 2, ""),
+        (RunStatus.BLOCKED, ("a",), 2, "b: its policy does not allow it (hours)"),
+        (RunStatus.WAITING, ("a",), 2, ""),
     ]
 
 
@@ -170,11 +170,11 @@ def test_the_last_rounds_model_is_judged_once_on_validation(notes: Notes, settin
 
 def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(notes: Notes, tmp_path: Path) -> None:
     found = []
-    for held in (Memory(), Spool(tmp_path / "updates")):
+    for held in (InMemoryBuffer(), DiskBuffer(tmp_path / "updates")):
         runtime = Targets({"a": 4.1, "b": 8.3, "c": 2.7})
         runtime.broken = {"b": Update("b", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1)}
         plan = plan_of(strategy__name="fedadam", run__rounds=3)
-        rounds = Rounds(plan, ONE, runtime, None, notes, lambda: False, Gate(held))
+        rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False, Gate(held))
         state = rounds.begin(vector(0.1))
         for _ in range(2):
             state, record = rounds.play(state)

@@ -18,9 +18,9 @@ from fedshelf.common.config import StrategyConfig
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from fedshelf.server.updates.buffer import Held, Memory, Spool
+from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.norm_bound import too_large
-from fedshelf.server.updates.screening import PIECE, Screen, Screened, distance, screen_evaluations
+from fedshelf.server.updates.screening import PIECE, Screened, Screening, distance, screen_evaluations
 from tests.server.by_hand import counts_of, plan_of, vector
 
 NAMES = tuple("abcdef")
@@ -33,12 +33,12 @@ def screened(
     asked: Sequence[str] = NAMES,
     start: Tensor | None = None,
     extras: dict[str, tuple[int, ...]] | None = None,
-    held: Held | None = None,
+    held: UpdateBuffer | None = None,
     **config: object,
 ) -> Screened:
     order = TrainOrder(plan_of(**config), 3, vector(1.0, 1.0) if start is None else start)
     infos = {name: StoreInfo(name, {"a": 60, "b": 20}, 0, 0, untold=20) for name in asked}
-    screen = Screen(order, infos, extras or {}, held or Memory())
+    screen = Screening(order, infos, extras or {}, held or InMemoryBuffer())
     for answer in answers:
         screen.take(answer)
     return screen.result()
@@ -92,7 +92,7 @@ def test_poison_is_dropped_and_named_and_the_rest_is_as_if_it_had_not_come(
     tmp_path: Path, bad: Update, reason: str, strategy: str, on_disk: bool
 ) -> None:
     others = [good(name) for name in "fabde"]  # in order of arrival
-    held = Spool(tmp_path / "updates") if on_disk else Memory()
+    held = DiskBuffer(tmp_path / "updates") if on_disk else InMemoryBuffer()
     found = screened([*others[:2], bad, *others[2:]], held=held)
     assert [update.store for update in found.updates] == list("abdef")
     assert list(found.failed) == ["c"]
@@ -238,7 +238,7 @@ def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
     strategy, start = strategies.build(StrategyConfig(name=name)), torch.ones(5)
     sent = strategy.extras(strategy.initial(start, 4))
     local = strategy.begin(start[:4], sent, {})
-    run = strategies.LocalRun(start[:4], start[:4] + 1, 3, 0.1, 10)
+    run = strategies.LocalTrainingSummary(start[:4], start[:4] + 1, 3, 0.1, 10)
     extras, _ = strategy.end(run, local, {})
     assert {key: tuple(tensor.shape) for key, tensor in extras.items()} == dict(strategy.expected(4))
     assert all(tensor.dtype == torch.float32 for tensor in extras.values())

@@ -13,15 +13,15 @@ from fedshelf.common.system.files import write_private, write_text
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.check.certificates import certificates, credentials, names
 from fedshelf.server.check.examine import CHECKS, examine, exit_code
-from fedshelf.server.check.finding import Finding
+from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.machine import clock, disk
 from fedshelf.server.check.ports import holder, ports
-from fedshelf.server.check.subject import Subject
+from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.credentials.authority import Authority, certificate_text, load_key
 from fedshelf.server.credentials.chain import Chain
 from tests.deployment.deployed import draw_photos
 
-MakeSubject = Callable[..., Subject]
+MakeSubject = Callable[..., CheckSubject]
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def chain(tmp_path: Path) -> Chain:
 
 @pytest.fixture
 def subject(chain: Chain, tmp_path: Path) -> MakeSubject:
-    def make(port: int = 0, live_port: int | None = 0, **settings: object) -> Subject:
+    def make(port: int = 0, live_port: int | None = 0, **settings: object) -> CheckSubject:
         config = resolve({key.replace("__", "."): value for key, value in settings.items()})
-        return Subject(chain, Address(LOOPBACK, port or free_port()), live_port, tmp_path / "run", config)
+        return CheckSubject(chain, Address(LOOPBACK, port or free_port()), live_port, tmp_path / "run", config)
 
     return make
 
 
-def verdicts(findings: Iterable[Finding]) -> list[tuple[str, str]]:
+def verdicts(findings: Iterable[CheckFinding]) -> list[tuple[str, str]]:
     return [(finding.about, finding.verdict) for finding in findings]
 
 
@@ -72,7 +72,7 @@ def test_a_certificate_that_has_ended_is_renewed_and_others_are_not_the_chains(
     assert verdicts(certificates(subject()))[-1] == ("certificate", "fail")
     shop = Chain.make(tmp_path / "shop" / "server", "shop.example", 9092)
     reissue(shop, host="elsewhere.example")
-    (finding,) = names(Subject(shop, Address(LOOPBACK, free_port()), 0, tmp_path, resolve()))
+    (finding,) = names(CheckSubject(shop, Address(LOOPBACK, free_port()), 0, tmp_path, resolve()))
     assert (finding.verdict, "shop.example" in finding.told) == ("fail", True)
     reissue(chain)
     write_private(chain.directory / "server.key", (other.directory / "server.key").read_text())

@@ -13,7 +13,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.parameters.aggregation import BLOCK
 from fedshelf.common.protocol.messages import Update
-from fedshelf.server.updates.buffer import Held, Memory, Spool
+from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from tests.strategies.toy import told
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}
@@ -26,7 +26,7 @@ def random_updates(count: int, size: int, seed: int) -> list[Update]:
     return [Update(f"s{i}", 1, vector.clone(), i + 1, 0.5, 0.1, extras) for i, vector in enumerate(vectors)]
 
 
-def held(holder: Held, updates: list[Update]) -> Held:
+def held(holder: UpdateBuffer, updates: list[Update]) -> UpdateBuffer:
     for update in reversed(updates):  # arrival order is not store order
         holder.put(update)
     return holder
@@ -42,7 +42,7 @@ def test_every_strategy_makes_the_same_of_updates_on_disk(
     start = torch.ones(size)
     updates = told(strategy, start, random_updates(count, size, seed), size)
     found = []
-    for holder in (Memory(), Spool(tmp_path_factory.mktemp("run") / "updates")):
+    for holder in (InMemoryBuffer(), DiskBuffer(tmp_path_factory.mktemp("run") / "updates")):
         memory = strategy.initial(start, size)
         params, memory = strategy.aggregate(start, held(holder, updates).updates(), memory, size)
         found.append((params, memory))
@@ -52,7 +52,7 @@ def test_every_strategy_makes_the_same_of_updates_on_disk(
 
 def test_an_update_reads_back_and_in_store_order(tmp_path: Path) -> None:
     updates = random_updates(3, 5, 1)
-    spool = held(Spool(tmp_path / "updates"), updates)
+    spool = held(DiskBuffer(tmp_path / "updates"), updates)
     assert [update.store for update in spool.updates()] == ["s0", "s1", "s2"]
     for found, update in zip(spool.updates(), updates, strict=True):
         assert torch.equal(found.params, update.params)
@@ -65,7 +65,7 @@ def test_an_update_reads_back_and_in_store_order(tmp_path: Path) -> None:
 
 
 def test_writing_to_what_was_read_changes_nothing_on_disk(tmp_path: Path) -> None:
-    updates = held(Spool(tmp_path / "updates"), random_updates(1, 5, 1)).updates()
+    updates = held(DiskBuffer(tmp_path / "updates"), random_updates(1, 5, 1)).updates()
     before = updates[0].params.clone()
     updates[0].params.zero_()
     assert torch.equal(updates[0].params, before)
@@ -73,18 +73,18 @@ def test_writing_to_what_was_read_changes_nothing_on_disk(tmp_path: Path) -> Non
 
 def test_dropped_and_cleared_updates_leave_no_file_and_a_killed_process_neither(tmp_path: Path) -> None:
     directory = tmp_path / "updates"
-    spool = held(Spool(directory), random_updates(2, 5, 1))
+    spool = held(DiskBuffer(directory), random_updates(2, 5, 1))
     assert len(list(directory.iterdir())) == 2 * 4
     spool.drop("s0")
     assert [update.store for update in spool.updates()] == ["s1"]
     assert len(list(directory.iterdir())) == 4
-    Spool(directory).clear()  # another process, after a kill
+    DiskBuffer(directory).clear()  # another process, after a kill
     assert not directory.exists()
-    Spool(directory).clear()
+    DiskBuffer(directory).clear()
 
 
 def test_nobody_else_can_read_them(tmp_path: Path) -> None:
-    held(Spool(tmp_path / "updates"), random_updates(1, 5, 1))
+    held(DiskBuffer(tmp_path / "updates"), random_updates(1, 5, 1))
     assert (tmp_path / "updates").stat().st_mode & 0o777 == 0o700
 
 
@@ -114,7 +114,7 @@ def test_many_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> Non
     torch takes when it first works."""
     stores, size = 32, 2**20
     strategy, start = strategies.build(StrategyConfig(name=name)), torch.zeros(size)
-    spool = Spool(tmp_path / "updates")
+    spool = DiskBuffer(tmp_path / "updates")
     for number in range(stores):
         update = Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0)
         spool.put(told(strategy, start, [update], size)[0])

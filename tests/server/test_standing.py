@@ -9,7 +9,7 @@ from hypothesis import strategies as draw
 
 from fedshelf.common.config import ScreeningConfig
 from fedshelf.common.protocol.messages import Failure, Update
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.updates.standing import REMEMBERED, Standing
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
@@ -75,8 +75,8 @@ def test_a_line_of_the_history_reads_back() -> None:
     assert Standing.of({"round": 1}) == Standing.of(None) == Standing()
 
 
-def rounds_of(runtime: Targets, notes: Notes, **settings: object) -> Rounds:
-    return Rounds(plan_of(run__rounds=20, **settings), ONE, runtime, None, notes, lambda: False)
+def rounds_of(runtime: Targets, notes: Notes, **settings: object) -> RoundLoop:
+    return RoundLoop(plan_of(run__rounds=20, **settings), ONE, runtime, None, notes, lambda: False)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

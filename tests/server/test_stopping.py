@@ -14,7 +14,7 @@ from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
 from fedshelf.server import patience
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, PLAN, Doubler, order
@@ -56,7 +56,7 @@ def test_a_wait_for_a_quorum_ends() -> None:
             return super().stores()
 
     runtime = Lonely({"a": 4.0})
-    rounds = Rounds(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
+    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
     with pytest.raises(StoppedError, match=r"^1 of the 2 stores needed had joined \(a\)$"):
         rounds.play(rounds.begin(vector(0.0)))
     assert runtime.asked == []
@@ -72,7 +72,7 @@ def test_a_round_without_a_quorum_is_not_tried_again() -> None:
 
     runtime = Refusing({"a": 4.0, "b": 8.0})
     runtime.broken = {"b": Failure("b", "data", "its images cannot be used")}
-    rounds = Rounds(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
+    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
     with pytest.raises(StoppedError, match=r"^1 of 2 updates needed; b: its images cannot be used$"):
         rounds.play(rounds.begin(vector(0.0)))
     assert runtime.asked == [["a", "b"]]

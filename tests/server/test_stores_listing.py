@@ -9,8 +9,8 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work, last_run
-from fedshelf.server.ipc.run_mailbox import Desk
-from fedshelf.server.ipc.store_status import Board
+from fedshelf.server.ipc.run_mailbox import RunMailbox
+from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.operations.stores_list import as_json, listing, show
 from tests.server.live_runs import BEGAN, LiveRun
 
@@ -85,9 +85,9 @@ def test_a_delivery_after_the_run_forgets_nobody(
     run.tell(lyon={"version": "0.2.0"})
     run.end()
     os.utime(run.flower / "stores.json", (BEGAN + 900, BEGAN + 900))
-    desk = Desk(run.path)
+    desk = RunMailbox(run.path)
     with desk.open(BEGAN + 5000, only_delivers=True):
-        board = Board.of_earlier_run(desk.board)
+        board = StoreStatusFile.of_earlier_run(desk.board)
         board.put("oslo", "ready")
         board.flush(at_once=True)
         lyon, oslo, _ = listing(chain.directory).stores

@@ -17,11 +17,11 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
-from fedshelf.server.results.outcomes import Trained
-from fedshelf.server.training.round_loop import Rounds
-from fedshelf.server.training.setup import Start, prepare, settle
-from fedshelf.server.updates.anomaly_detection import Detector, is_on, sample_of
-from fedshelf.server.updates.evaluator import ServerTest
+from fedshelf.server.results.outcomes import RoundOutcome
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.training.setup import InitialState, prepare, settle
+from fedshelf.server.updates.anomaly_detection import AnomalyDetector, is_on, sample_of
+from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.server.updates.gate import Gate
 from fedshelf.simulations.federation import federation
 from fedshelf.simulations.federation.federation import Federation
@@ -53,20 +53,20 @@ class Table:
         return np.eye(2)[self.targets] + np.tile([[0.1], [-0.1]], (20, 2))
 
 
-def detector(sample: Table | None, **settings: object) -> Detector:
+def detector(sample: Table | None, **settings: object) -> AnomalyDetector:
     plan = plan_of(**settings)
     layout = Layout(("head.weight",), (torch.Size([2, 2]),), 4, 4, "head")
-    return Detector(replace(plan, spec=replace(plan.spec, classes=CLASSES)), sample, layout)
+    return AnomalyDetector(replace(plan, spec=replace(plan.spec, classes=CLASSES)), sample, layout)
 
 
 def trained(
     start: Sequence[float], vectors: Sequence[Sequence[float]], counts: Mapping[str, int] = {"boot": 30, "hat": 30}
-) -> Trained:
+) -> RoundOutcome:
     """A round of stores s0, s1, ... with these parameters and images."""
     updates = [Update(f"s{i}", 1, vector(*values), 60, 0.0, 0.0) for i, values in enumerate(vectors)]
     infos = {update.store: StoreInfo(update.store, counts, 0, 0) for update in updates}
     norms = {update.store: float((update.params - vector(*start)).norm()) for update in updates}
-    return Trained(TrainOrder(plan_of(), 1, vector(*start)), infos, updates, {}, infos, norms)
+    return RoundOutcome(TrainOrder(plan_of(), 1, vector(*start)), infos, updates, {}, infos, norms)
 
 
 def test_a_large_update_and_an_opposite_one_are_named() -> None:
@@ -119,7 +119,7 @@ def test_a_store_with_one_class_whose_images_look_like_the_other_is_told() -> No
 def test_without_test_images_labels_are_not_looked_at() -> None:
     start, stores = begun("iid", 1)
     assert stores.test is not None
-    judge = ServerTest(start.plan, stores.test, CPU)
+    judge = ServerEvaluator(start.plan, stores.test, CPU)
     config = start.plan.config
     few = sample_of(judge, replace_images(config, 100))
     assert few is not None
@@ -191,7 +191,7 @@ def swapped(images: Images) -> Images:
     return Images(images.pixels, labels, images.rows)
 
 
-def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[Start, Federation]:
+def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[InitialState, Federation]:
     chosen = {"data.dataset": "shelf", "data.stores": 8, "data.partition": partition, "run.rounds": rounds}
     chosen |= {"train.lr": 0.02, "model.name": model, "screening.detect": "on", "evaluation.stores": False}
     config: RunConfig = settle(resolve(chosen, {"run.device": "cpu", "run.seed": 1}), 32, 3)
@@ -203,9 +203,9 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     """Who comes under suspicion first within some rounds of real training, and why."""
     start, stores = begun(partition, rounds)
     assert stores.test is not None
-    gate = Gate(sample=sample_of(ServerTest(start.plan, stores.test, CPU), start.plan.config))
+    gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
     runtime, notes = Products(stores, "store-2", how), Notes()
-    playing = Rounds(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
+    playing = RoundLoop(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
     state = playing.begin(start.params)
     for _ in range(rounds):
         state, record = playing.play(state)
@@ -235,7 +235,7 @@ def test_a_store_with_two_classes_exchanged_is_found_and_honest_ones_are_left_in
 def test_the_sample_has_as_many_images_of_each_class() -> None:
     start, stores = begun("iid", 1)
     assert stores.test is not None
-    whole = ServerTest(start.plan, stores.test, CPU)
+    whole = ServerEvaluator(start.plan, stores.test, CPU)
     few = whole.sample(50, 0)
     assert np.bincount(few.targets).tolist() == [5] * len(stores.classes)
     assert len(whole.sample(10**6, 0).targets) == len(stores.test)
@@ -244,7 +244,7 @@ def test_the_sample_has_as_many_images_of_each_class() -> None:
 def test_the_head_makes_the_models_scores_of_the_features() -> None:
     start, stores = begun("iid", 1)
     assert stores.test is not None
-    whole = ServerTest(start.plan, stores.test.select(torch.arange(100)), CPU)
+    whole = ServerEvaluator(start.plan, stores.test.select(torch.arange(100)), CPU)
     sample = whole.sample(100, 0)
     head = start.layout.views(start.params)
     weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))
@@ -257,6 +257,6 @@ def test_the_head_makes_the_models_scores_of_the_features() -> None:
 def test_features_before_a_head_that_is_a_convolution_are_means_over_places() -> None:
     start, stores = begun("iid", 1, "squeezenet1_1")
     assert stores.test is not None
-    sample = ServerTest(start.plan, stores.test, CPU).sample(20, 0)
+    sample = ServerEvaluator(start.plan, stores.test, CPU).sample(20, 0)
     head = start.layout.views(start.params)[f"{start.layout.head}.weight"]
     assert sample(start.params).shape == (20, head[0].numel()) == (20, 512)

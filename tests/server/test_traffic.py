@@ -10,10 +10,10 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message
 from flwr.proto.node_pb2 import Node
 
 import fedshelf.server.ipc.traffic
-from fedshelf.server.grid.connection import Link
+from fedshelf.server.grid.connection import GridConnection
 from fedshelf.server.ipc import withdrawals
 from fedshelf.server.ipc.run_mailbox import TRAFFIC, WITHDRAWN
-from fedshelf.server.ipc.traffic import ALIVE, LONG, MOST, PACE, Flow, Traffic, TrafficReader
+from fedshelf.server.ipc.traffic import ALIVE, LONG, MOST, PACE, Flow, TrafficReader, TrafficRecorder
 from fedshelf.server.ipc.withdrawals import Withdrawals, Withdrawn
 from tests.deployment.deployed import LocalGrid
 
@@ -31,8 +31,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def traffic(path: Path, clock: list[float]) -> Traffic:
-    return Traffic(path, lambda: clock[0])
+def traffic(path: Path, clock: list[float]) -> TrafficRecorder:
+    return TrafficRecorder(path, lambda: clock[0])
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def reader(path: Path, clock: list[float]) -> TrafficReader:
     return TrafficReader(path, lambda: clock[0])
 
 
-def announce(traffic: Traffic, key: str, node: int) -> None:
+def announce(traffic: TrafficRecorder, key: str, node: int) -> None:
     traffic.announced(key, PushMessagesRequest(node=Node(node_id=node)).SerializeToString())
 
 
-def hand_out(traffic: Traffic, key: str, node: int, messages: int) -> None:
+def hand_out(traffic: TrafficRecorder, key: str, node: int, messages: int) -> None:
     request = PullMessagesRequest(node=Node(node_id=node)).SerializeToString()
     traffic.handed_out(key, request, PullMessagesResponse(messages_list=[Message()] * messages).SerializeToString())
 
 
 def test_a_long_transfer_is_told_of_while_bytes_come(
-    traffic: Traffic, reader: TrafficReader, clock: list[float], path: Path
+    traffic: TrafficRecorder, reader: TrafficReader, clock: list[float], path: Path
 ) -> None:
     announce(traffic, "key", 7)
     traffic.count("key", "up", 100)
@@ -64,7 +64,7 @@ def test_a_long_transfer_is_told_of_while_bytes_come(
     assert reader.flows() == {}
 
 
-def test_what_comes_next_is_counted_anew(traffic: Traffic, reader: TrafficReader, clock: list[float]) -> None:
+def test_what_comes_next_is_counted_anew(traffic: TrafficRecorder, reader: TrafficReader, clock: list[float]) -> None:
     announce(traffic, "key", 7)
     traffic.count("key", "up", 100)
     hand_out(traffic, "key", 7, messages=0)
@@ -77,7 +77,7 @@ def test_what_comes_next_is_counted_anew(traffic: Traffic, reader: TrafficReader
     assert reader.flows() == {7: Flow("down", 5, 1000.0 + LONG + 1, 1000.0 + 2 * (LONG + 1))}
 
 
-def test_what_is_no_message_counts_for_nothing(traffic: Traffic, clock: list[float]) -> None:
+def test_what_is_no_message_counts_for_nothing(traffic: TrafficRecorder, clock: list[float]) -> None:
     traffic.announced("key", b"\xff")
     traffic.handed_out("key", b"\xff", b"\xff")
     clock[0] += LONG + 1
@@ -99,7 +99,10 @@ def test_a_store_whose_answer_comes_is_there_though_its_heartbeats_are_late(
 ) -> None:
     monkeypatch.setattr(fedshelf.server.ipc.traffic, "ALIVE", 1e9)
     grid, clock = LocalGrid(), [time.time() - LONG - 1]
-    link, traffic = Link(grid, 1.0, tmp_path / "answered.jsonl"), Traffic(tmp_path / TRAFFIC, lambda: clock[0])
+    link, traffic = (
+        GridConnection(grid, 1.0, tmp_path / "answered.jsonl"),
+        TrafficRecorder(tmp_path / TRAFFIC, lambda: clock[0]),
+    )
     grid.apps = {7: ClientApp(), 8: ClientApp()}
     assert link.nodes() == {7, 8}
     announce(traffic, "one", 7)
@@ -111,7 +114,7 @@ def test_a_store_whose_answer_comes_is_there_though_its_heartbeats_are_late(
         traffic.count(key, way, 1)
     grid.apps = {}
     assert link.nodes() == {7}
-    assert Link(grid, 1.0).nodes() == set()
+    assert GridConnection(grid, 1.0).nodes() == set()
 
 
 def asks(order: str) -> bytes:

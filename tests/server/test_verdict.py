@@ -17,7 +17,7 @@ from fedshelf.common.metrics.intervals import wilson
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.final_evaluation import FILE, Verdict
+from fedshelf.server.training.final_evaluation import FILE, FinalEvaluation
 from tests.server.by_hand import plan_of
 
 CLASSES = ("boot", "hat", "shirt")
@@ -31,7 +31,7 @@ def sure(counts: Counts, temperatures: tuple[float, ...], confidence: float) -> 
     return replace(counts, reliability=Reliability.of(temperatures, -np.log(values), values, is_right))
 
 
-def told(path: Path, verdict: Verdict) -> tuple[dict[str, Any], dict[str, Any]]:
+def told(path: Path, verdict: FinalEvaluation) -> tuple[dict[str, Any], dict[str, Any]]:
     """The summary's part, and the file."""
     directory = RunDirectory.open(path, plan_of().config)
     stores = {"a": StoreInfo("a", {"boot": 3, "hat": 1}, 2, 6)}
@@ -48,7 +48,7 @@ CLOSED = Counts(np.zeros((3, 3), dtype=np.int64), 4.0, right=1, wrong=3)  # a st
 def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_they_tell(tmp_path: Path) -> None:
     stores = {"a": sure(OPEN, (1.0, 2.0), 0.9), "b": CLOSED, "c": sure(OPEN, (1.0, 2.0), 0.9)}
     validation = Scores(None, {"a": sure(OPEN, GRID, 0.9)})
-    summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, stores), validation, 2.0))
+    summary, file = told(tmp_path, FinalEvaluation(CLASSES, Scores(None, stores), validation, 2.0))
     test = summary["test"]
     assert (test["on"], test["images"], test["accuracy"]) == ("stores", 16, 11 / 16)
     assert test["confusion"] == [[6, 2, 0], [0, 4, 0], [0, 0, 0]]
@@ -83,7 +83,7 @@ matrices = arrays.arrays(np.int64, (3, 3), elements=draw.integers(0, 9))
 def test_whatever_stores_count_adds_up(tmp_path_factory: pytest.TempPathFactory, counted: list[Any]) -> None:
     stores = {f"s{n}": Counts(matrix, 1.0, *untold) for n, (matrix, *untold) in enumerate(counted)}
     path = tmp_path_factory.mktemp("run")
-    summary, file = told(path, Verdict(CLASSES, Scores(None, stores), NOTHING, None))
+    summary, file = told(path, FinalEvaluation(CLASSES, Scores(None, stores), NOTHING, None))
     for whole in (summary["test"], file["together"]):
         assert np.sum([store["confusion"] for store in file["stores"].values()], axis=0).tolist() == whole["confusion"]
         assert sum(store["images"] for store in file["stores"].values()) == whole["images"]
@@ -95,7 +95,7 @@ def test_whatever_stores_count_adds_up(tmp_path_factory: pytest.TempPathFactory,
 
 def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path) -> None:
     scores = Scores(sure(OPEN, (1.0,), 0.5), {})
-    summary, file = told(tmp_path, Verdict(CLASSES, scores, NOTHING, None))
+    summary, file = told(tmp_path, FinalEvaluation(CLASSES, scores, NOTHING, None))
     assert summary["test"]["on"] == "server"
     assert summary["calibration"]["temperature"] is None
     assert summary["calibration"]["scaled"] is None
@@ -106,13 +106,13 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
 
 def test_many_classes_at_many_stores_leave_no_matrix_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedshelf.server.training.final_evaluation.MOST_CELLS", 17)
-    _, file = told(tmp_path, Verdict(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), NOTHING, None))
+    _, file = told(tmp_path, FinalEvaluation(CLASSES, Scores(None, {"a": OPEN, "b": OPEN}), NOTHING, None))
     assert [store["confusion"] for store in file["stores"].values()] == [None, None]
     assert [store["per_class"]["boot"]["recall"] for store in file["stores"].values()] == [0.75, 0.75]
     assert file["together"]["confusion"][0] == [6, 2, 0]
 
 
 def test_without_any_images_there_is_nothing_to_say(tmp_path: Path) -> None:
-    summary, file = told(tmp_path, Verdict(CLASSES, Scores(None, {}), NOTHING, None))
+    summary, file = told(tmp_path, FinalEvaluation(CLASSES, Scores(None, {}), NOTHING, None))
     assert (summary["test"], summary["confused"], summary["calibration"]) == (None, [], None)
     assert (file["calibration"], file["stores"]) == (None, {})

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fedshelf.common import strategies
 from fedshelf.common.parameters.layout import Tensors
-from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 
 
 class Remembering(Strategy):
@@ -15,7 +15,7 @@ class Remembering(Strategy):
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         gradient.sub_(local["last"], alpha=0.1)
 
-    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         return {"norm": (run.end - run.start).norm().reshape(1)}, {"last": run.end - run.start}
 
 

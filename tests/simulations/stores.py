@@ -15,7 +15,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
-from fedshelf.server.training.setup import Start, prepare
+from fedshelf.server.training.setup import InitialState, prepare
 from fedshelf.simulations.engines.batched.engine import BatchedEngine
 from fedshelf.simulations.federation.federation import Federation
 
@@ -55,11 +55,11 @@ def federation(sizes: Sequence[int], size: int = 16) -> Federation:
     return Federation(CLASSES, stores, photos(50, size, seed=99), table, "")
 
 
-def start(config: RunConfig) -> Start:
+def start(config: RunConfig) -> InitialState:
     return prepare(config, CLASSES, 3).identified("run")
 
 
-def order(begun: Start, round: int = 1, **parts: Any) -> TrainOrder:
+def order(begun: InitialState, round: int = 1, **parts: Any) -> TrainOrder:
     return TrainOrder(begun.plan, round, begun.params, **parts)
 
 
@@ -67,7 +67,7 @@ def trained(engine: Any, asked: TrainOrder, stores: Sequence[str]) -> dict[str, 
     return {answer.store: answer for answer in engine.train(asked, stores)}
 
 
-def batched(dealt: Federation, begun: Start, states: Path, devices: int = 1) -> BatchedEngine:
+def batched(dealt: Federation, begun: InitialState, states: Path, devices: int = 1) -> BatchedEngine:
     return BatchedEngine(dealt, begun, states, [CPU] * devices)
 
 

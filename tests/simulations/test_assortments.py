@@ -9,9 +9,9 @@ import torch
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.training.fit import Network
-from fedshelf.server.results.checkpoints import State
-from fedshelf.server.training.round_loop import Rounds
-from fedshelf.server.training.setup import Start
+from fedshelf.server.results.checkpoints import TrainingState
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes
@@ -107,11 +107,13 @@ def test_heads_of_the_stores_own_stay_there(tmp_path: Path) -> None:
         assert torch.equal(state.params[span], begun.params[span])
 
 
-def played(dealt: Federation, config: RunConfig, states: Path, engine: str, *, rounds: int) -> tuple[State, Start]:
+def played(
+    dealt: Federation, config: RunConfig, states: Path, engine: str, *, rounds: int
+) -> tuple[TrainingState, InitialState]:
     """Train the initial model for some rounds."""
     begun = start(config)
     runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, states)
-    loop = Rounds(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
+    loop = RoundLoop(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
     state = loop.begin(begun.params)
     for _ in range(rounds):
         state, _ = loop.play(state)

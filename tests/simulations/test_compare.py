@@ -16,10 +16,10 @@ from rich.console import Console
 
 from fedshelf.common.errors import ConfigError, DataError, RunError
 from fedshelf.simulations.compare.command import compare
-from fedshelf.simulations.compare.place import Request
+from fedshelf.simulations.compare.place import ComparisonRequest
 from fedshelf.simulations.compare.statistics.margins import Gain, holm
 from fedshelf.simulations.compare.wording.findings import headline, of_store
-from fedshelf.simulations.run.simulate import Request as RunRequest
+from fedshelf.simulations.run.simulate import ComparisonRequest as RunRequest
 from fedshelf.simulations.run.simulate import simulate
 from tests.simulations.command import run, start, summary
 from tests.simulations.product_photos import COUNTS, photos
@@ -42,7 +42,7 @@ def compared(given: dict[str, Any], **options: Any) -> tuple[dict[str, Any], str
     nothing: dict[str, Any] = {"resume": False, "seeds": (), "tune_epochs": None, "tune_lr": None}
     asked = nothing | {"leave_one_out": False} | options
     console = Console(file=io.StringIO(), width=200)
-    assert compare(Request(given, **asked), console)
+    assert compare(ComparisonRequest(given, **asked), console)
     assert isinstance(console.file, io.StringIO)
     found: dict[str, Any] = json.loads((Path(given["run.out"]) / "compare.json").read_text())
     return found, console.file.getvalue()

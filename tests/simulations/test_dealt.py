@@ -10,7 +10,7 @@ from fedshelf.common.config import resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.seeding import rng
 from fedshelf.simulations.federation.federation import build, store_names
-from fedshelf.simulations.federation.partitioned import Dealt, Parts
+from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 
 CLASSES = 3
 
@@ -44,7 +44,7 @@ def one_by_one(train: Images, parts: list[np.ndarray], share: float, seed: int) 
 def test_lazy_stores_equal_those_dealt_one_by_one(owners: list[int], share: float, seed: int) -> None:
     train = images([owner % CLASSES for owner in range(len(owners))])
     parts = [np.flatnonzero(np.array(owners) == store) for store in range(5)]
-    lazy = Dealt(store_names(5), *Parts.of(train, parts).hold_out(share, seed, store_names(5)))
+    lazy = PartitionedStores(store_names(5), *PartitionedImages.of(train, parts).hold_out(share, seed, store_names(5)))
     eager = one_by_one(train, parts, share, seed)
     assert list(lazy) == list(eager)
     for name, data in eager.items():
@@ -58,8 +58,8 @@ def test_lazy_stores_equal_those_dealt_one_by_one(owners: list[int], share: floa
 
 def test_a_store_that_does_not_exist_is_a_key_error() -> None:
     train = images([0, 1])
-    nothing = Parts.of(train, [np.empty(0, np.int64)] * 2)
-    lazy = Dealt(["a", "b"], Parts.of(train, [np.array([0]), np.array([1])]), nothing)
+    nothing = PartitionedImages.of(train, [np.empty(0, np.int64)] * 2)
+    lazy = PartitionedStores(["a", "b"], PartitionedImages.of(train, [np.array([0]), np.array([1])]), nothing)
     assert "c" not in lazy
     assert len(lazy) == 2
     with pytest.raises(KeyError):

@@ -15,7 +15,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.fingerprint import changes, of
-from fedshelf.simulations.run.simulate import Request, simulate
+from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.simulations.command import history
 from tests.simulations.product_photos import photos
 
@@ -65,7 +65,7 @@ def test_what_differs_is_told_by_store_split_and_class() -> None:
 
 def resume(settings: dict[str, Any], rounds: int, *, changed_data: bool = False) -> None:
     asked = {"run.out": settings["run.out"], "run.rounds": rounds}
-    simulate(Request(asked, True, time.perf_counter(), changed_data), Console(file=io.StringIO()))
+    simulate(SimulationRequest(asked, True, time.perf_counter(), changed_data), Console(file=io.StringIO()))
 
 
 def test_other_photos_than_before_are_refused_unless_that_is_said(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_other_photos_than_before_are_refused_unless_that_is_said(tmp_path: Path
         "data.dataset": str(chain), "data.partition": "folder", "model.name": "niid-cnn", "train.epochs": 1,
         "run.rounds": 1, "run.out": str(out), "run.workers": 1,
     }  # fmt: skip
-    simulate(Request(settings, False, time.perf_counter()), Console(file=io.StringIO()))
+    simulate(SimulationRequest(settings, False, time.perf_counter()), Console(file=io.StringIO()))
     began = (out / "data.json").read_text()
     resume(settings, 1)
     (chain / "rome" / "train" / "hat" / "3.png").unlink()

@@ -15,7 +15,7 @@ from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.server.results.checkpoints import Checkpoints
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.training.resume_model import adopt
-from fedshelf.simulations.run.simulate import Request, simulate
+from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.deployment.deployed import draw_photos
 from tests.simulations.command import run
 
@@ -30,7 +30,7 @@ MORE = {key: value for key, value in SMALL.items() if key not in ("model.name", 
 def trained(out: Path, settings: dict[str, Any], *, resume: bool = False) -> tuple[dict[str, Any], str]:
     """The summary of a run, and what it printed."""
     told = io.StringIO()
-    summary = simulate(Request({**settings, "run.out": str(out)}, resume, 0.0), Console(file=told, width=200))
+    summary = simulate(SimulationRequest({**settings, "run.out": str(out)}, resume, 0.0), Console(file=told, width=200))
     return summary, told.getvalue()
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.simulations.compare.command import compare
-from fedshelf.simulations.compare.place import Request as ComparisonRequest
+from fedshelf.simulations.compare.place import SimulationRequest as ComparisonRequest
 from fedshelf.simulations.ensemble.command import ensemble
-from fedshelf.simulations.run.simulate import Request, simulate
+from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.simulations.product_photos import photos
 
 NAMES = {"hat": "Beret", "bag": "Satchel"}
@@ -30,7 +30,7 @@ def simulated(data: Path, out: Path, names: dict[str, str] | None, *, resume: bo
     """All that the run prints."""
     console = Console(file=io.StringIO(), width=120)
     given = {"run.out": str(out)} if resume else settings(data, out)
-    assert simulate(Request(given, resume, 0.0, names=names), console)["status"] == "finished"
+    assert simulate(SimulationRequest(given, resume, 0.0, names=names), console)["status"] == "finished"
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

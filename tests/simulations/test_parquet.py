@@ -39,7 +39,7 @@ def write(path: Path, columns: Mapping[str, pa.Array], features: Mapping[str, An
     pq.write_table(pa.table(dict(columns)).replace_schema_metadata(told), path)
 
 
-def found(path: Path) -> datasets.Source:
+def found(path: Path) -> datasets.DatasetSource:
     return datasets.find(DataConfig(dataset=str(path)))
 
 

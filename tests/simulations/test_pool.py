@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.common.errors import RunError
-from fedshelf.simulations.engines.process_pool import LARGE_JOB, Pool
+from fedshelf.simulations.engines.process_pool import LARGE_JOB, ProcessPool
 from fedshelf.simulations.engines.sequential import parcels
 
 written, writes = os.pipe()  # a byte per job, in the order in which they were begun, whichever worker began them
@@ -35,9 +35,9 @@ def work(job: object) -> object:
 
 
 @contextmanager
-def pool(count: int) -> Iterator[Pool]:
+def pool(count: int) -> Iterator[ProcessPool]:
     begun()
-    with closing(Pool(count, work)) as workers:
+    with closing(ProcessPool(count, work)) as workers:
         yield workers
 
 

@@ -12,12 +12,12 @@ from fedshelf.common.config import resolve
 from fedshelf.common.images.types import Images
 from fedshelf.server.results.per_store import read
 from fedshelf.server.results.run_directory import Record, RunDirectory
-from fedshelf.server.results.run_status import Doing
+from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.setup import prepare
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation, store_names
-from fedshelf.simulations.federation.partitioned import Dealt, Parts
+from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import partition
 
 CLASSES = tuple("abcdefghij")
@@ -32,8 +32,8 @@ def noise(count: int, seed: int) -> Images:
 def many(stores: int, images: int, holdout: float) -> Federation:
     """Noise dealt to stores, in the way that `simulations.federation.federation` deals a data set."""
     train, names = noise(stores * images, 0), store_names(stores)
-    parts = Parts.of(train, partition("iid", train.targets().numpy(), stores, seed=0))
-    dealt = Dealt(names, *parts.hold_out(holdout, 0, names))
+    parts = PartitionedImages.of(train, partition("iid", train.targets().numpy(), stores, seed=0))
+    dealt = PartitionedStores(names, *parts.hold_out(holdout, 0, names))
     return Federation(CLASSES, dealt, noise(100, 1), dealt.table(len(CLASSES)), "")
 
 
@@ -49,7 +49,7 @@ class Watch:
     def note(self, text: str) -> None:
         pass
 
-    def doing(self, doing: Doing) -> None:
+    def doing(self, doing: RunActivity) -> None:
         pass
 
     def training(self, round: int, done: int, sampled: int) -> None:

@@ -20,7 +20,14 @@ from fedshelf.common.training.fit import Network
 from fedshelf.common.training.loss import batches, image_losses, objective
 from fedshelf.common.training.optimizers import OPTIMIZERS
 from fedshelf.simulations.engines.batched import layers, memory
-from fedshelf.simulations.engines.batched.convolution import Form, Geometry, columns, form_for, merged, one_by_one
+from fedshelf.simulations.engines.batched.convolution import (
+    ConvolutionGeometry,
+    Form,
+    columns,
+    form_for,
+    merged,
+    one_by_one,
+)
 from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
 from fedshelf.simulations.engines.batched.layers import STACKED
 from fedshelf.simulations.engines.batched.memory import stores_that_fit
@@ -47,7 +54,7 @@ def test_all_forms_of_a_convolution_agree(kernel, options: dict, bias: bool) -> 
     weight = torch.stack([layer.weight.detach() for layer in layers]).requires_grad_()
     biases = torch.stack([layer.bias.detach() for layer in layers]).requires_grad_() if bias else None
     expected = torch.cat([layer(part) for layer, part in zip(layers, pixels.split(2), strict=True)])
-    geometry = Geometry.of(layers[0])
+    geometry = ConvolutionGeometry.of(layers[0])
     cotangent = torch.randn_like(expected)
     wanted = [pixels, weight] + ([biases] if bias else [])
     gradients = torch.autograd.grad(expected, [pixels, *(p for layer in layers for p in [layer.weight])], cotangent)

@@ -9,7 +9,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.scan import scan
 from fedshelf.simulations import datasets
-from fedshelf.simulations.partitions.folder import Stores, open_stores
+from fedshelf.simulations.partitions.folder import StoreFolders, open_stores
 from tests.images.photo_files import noise, save
 
 
@@ -21,7 +21,7 @@ def table(tmp_path: Path, rows: list[str], header: str = "image,label,store,spli
     return tmp_path / "photos.csv"
 
 
-def opened(path: Path) -> Stores:
+def opened(path: Path) -> StoreFolders:
     return open_stores(path, PixelFormat(8), DataConfig(dataset=str(path), partition="folder"))
 
 

@@ -18,9 +18,9 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.class_skew import centred, images_by_class, keep_rows, offsets, row_shares
-from fedshelf.common.training.fit import Network, Task, fit
+from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from fedshelf.common.training.loss import image_losses, objective, soft_targets
-from fedshelf.server.updates.buffer import Spool
+from fedshelf.server.updates.buffer import DiskBuffer
 
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
 HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")
@@ -140,7 +140,7 @@ def test_rows_of_absent_classes_move_less(mode: str) -> None:
     start, moved = network.vector.clone(), {}
     for told in ("full", mode):
         config = resolve({"strategy.absent_classes": told, "train.epochs": 2, "train.batch_size": 2})
-        task = Task(config, strategies.build(config.strategy, network.layout), "oslo", 1, start)
+        task = LocalTrainingTask(config, strategies.build(config.strategy, network.layout), "oslo", 1, start)
         end = fit(network, of_labels(0, 1, 3, 0, 1), task).params
         moved[told] = [float((end[span] - start[span]).view(4, -1)[2].norm()) for span in network.layout.rows()]
     assert all(0 < little < 0.2 * much for little, much in zip(moved[mode], moved["full"], strict=True))
@@ -208,7 +208,7 @@ def test_names_are_compared_as_everywhere() -> None:
 
 
 def test_an_update_that_waits_on_disk_keeps_its_numbers(tmp_path) -> None:
-    spool = Spool(tmp_path / "updates")
+    spool = DiskBuffer(tmp_path / "updates")
     spool.put(trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]))
     spool.put(trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10]))
     strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)

@@ -31,7 +31,7 @@ def test_a_round_by_hand() -> None:
     half, start = feddyn(alpha=0.5, weighting="uniform"), torch.tensor([2.0])
     updates, kept = [], []
     for store, end, state in (("a", 4.0, {}), ("b", 1.0, {"linear": torch.tensor([3.0])})):
-        run = strategies.LocalRun(start, torch.tensor([end]), 5, 0.1, 9)
+        run = strategies.LocalTrainingSummary(start, torch.tensor([end]), 5, 0.1, 9)
         extras, after = half.end(run, half.begin(start, {}, state), state)
         updates.append(Update(store, 1, torch.tensor([end]), 9, 0.0, 0.0, extras))
         kept.append(after["linear"].item())

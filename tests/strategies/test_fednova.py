@@ -11,7 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig, TrainConfig
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
 from fedshelf.common.strategies.shared.base import reach
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.server.by_hand import Notes
 from tests.simulations.stores import federation, settings, start
@@ -90,7 +90,7 @@ def test_a_store_that_claims_less_work_than_it_did_does_not_count(tmp_path: Path
     """Three epochs of 30 images in batches of 8 are 9 to 12 steps, without momentum at a rate of 0.01."""
     config = settings(model__name="niid-cnn", strategy__name="fednova", train__momentum=0, run__workers=1)
     dealt, begun = federation((30, 9)), start(config)
-    rounds = Rounds(begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), None, Notes(), lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), None, Notes(), lambda: False)
     _, record = rounds.play(rounds.begin(begun.params))
     assert list(record["stores"]) == ["store-1"]
     assert record["failed"]["store-0"]["reason"] == "claims a reach of 0.01, where its images allow 0.09 to 0.12"

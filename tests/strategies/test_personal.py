@@ -16,7 +16,7 @@ from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder
 from fedshelf.common.strategies.shared.personalization import own_model, spans, withhold
-from fedshelf.server.training.round_loop import Rounds
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import prepare
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
@@ -127,7 +127,7 @@ def accuracies(name: str, states: Path) -> list[float | None]:
     """Of each store after four rounds, on what it holds out."""
     begun = start(config_of(name))
     engine = SequentialEngine(two_tongues(), begun, states)
-    rounds = Rounds(begun.plan, begun.layout, engine, None, Notes(), lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, engine, None, Notes(), lambda: False)
     state = rounds.begin(begun.params)
     while state.round < 4:
         state, _ = rounds.play(state)

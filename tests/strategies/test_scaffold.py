@@ -8,7 +8,7 @@ from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig, resol
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import reach
-from fedshelf.common.training.fit import Network, Task, fit
+from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from tests.simulations.stores import CPU, photos, settings, start
 from tests.strategies.toy import SGD_WITHOUT_MOMENTUM, Toy
 
@@ -37,7 +37,7 @@ def test_a_round_by_hand() -> None:
     half, start, control = scaffold(weighting="uniform"), torch.tensor([2.0]), {"control": torch.tensor([0.5])}
     updates, states = [], []
     for store, end, state in (("a", 1.0, {}), ("b", 4.0, {"control": torch.tensor([3.0])})):
-        run = strategies.LocalRun(start, torch.tensor([end]), steps=2, lr=0.25, num_examples=9)
+        run = strategies.LocalTrainingSummary(start, torch.tensor([end]), steps=2, lr=0.25, num_examples=9)
         extras, kept = half.end(run, half.begin(start, control, state), state)
         updates.append(Update(store, 1, torch.tensor([end]), 9, 0.0, 0.0, extras))
         states.append(kept["control"].item())
@@ -106,7 +106,7 @@ def test_a_control_is_the_mean_gradient_that_moved_the_store() -> None:
         weights -= 0.1 * velocity
     # the first gradient moves the weights by 1 + 0.5 + 0.25, the second by 1 + 0.5, the third by 1
     mean = (1.75 * 3 + 1.5 * -1 + 1 * 4) / (1.75 + 1.5 + 1)
-    run = strategies.LocalRun(torch.zeros(1), torch.tensor([weights]), 3, 0.1, 9, momentum)
+    run = strategies.LocalTrainingSummary(torch.zeros(1), torch.tensor([weights]), 3, 0.1, 9, momentum)
     local = scaffold().begin(torch.zeros(1), {"control": torch.zeros(1)}, {})
     assert scaffold().end(run, local, {})[1]["control"].item() == pytest.approx(mean)
 
@@ -154,7 +154,9 @@ def test_a_correction_is_not_clipped_and_decay_comes_on_top() -> None:
     begun = start(config)
     network, control = Network(begun.plan.spec, CPU), torch.full_like(begun.params, 0.3)
     strategy = strategies.build(config.strategy, begun.layout)
-    fitted = fit(network, photos(24, 16), Task(config, strategy, "oslo", 1, begun.params, {"control": control}))
+    fitted = fit(
+        network, photos(24, 16), LocalTrainingTask(config, strategy, "oslo", 1, begun.params, {"control": control})
+    )
     expected = begun.params.clone()
     for _ in range(3):
         expected -= 0.01 * (0.3 + 0.5 * expected)

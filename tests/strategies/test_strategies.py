@@ -11,9 +11,9 @@ from torch import Tensor
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.parameters.aggregation import BLOCK, Rows
+from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.algorithms.krum import squared_distances
 from tests.strategies.toy import told
 
@@ -163,7 +163,7 @@ class Stateful(Strategy):
     def correct(self, gradient, weights, local) -> None:
         gradient.add_(local["shift"])
 
-    def end(self, run: LocalRun, local, state):
+    def end(self, run: LocalTrainingSummary, local, state):
         own = (run.start - run.end) / (run.steps * run.lr)
         return {"change": own - state.get("own", torch.zeros_like(own))}, {"own": own}
 
@@ -173,7 +173,9 @@ class Stateful(Strategy):
 
 
 def test_squared_distances_by_hand() -> None:
-    found = squared_distances(Rows([torch.tensor(v) for v in ([0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [0.0, 1.0])]))
+    found = squared_distances(
+        VectorSequence([torch.tensor(v) for v in ([0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [0.0, 1.0])])
+    )
     assert found.tolist() == [[0, 25, 25, 1], [25, 0, 0, 18], [25, 0, 0, 18], [1, 18, 18, 0]]
 
 
@@ -181,7 +183,7 @@ def test_small_distances_between_large_vectors_are_not_lost() -> None:
     far = torch.full((3 * BLOCK,), 1000.0)
     near = far.clone()
     near[-1] += 2**-6
-    assert squared_distances(Rows([far, near]))[0, 1].item() == 2**-12
+    assert squared_distances(VectorSequence([far, near]))[0, 1].item() == 2**-12
 
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.training.optimizers import SGD
 
 SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
@@ -20,7 +20,7 @@ def told(strategy: Strategy, start: Tensor, cohort: Sequence[Update], trainable:
     sent, steps, found = strategy.extras(strategy.initial(start, trainable)), 3, []
     for update in cohort:
         local = strategy.begin(start[:trainable], sent, {})
-        run = LocalRun(start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples)
+        run = LocalTrainingSummary(start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples)
         found.append(replace(update, extras=strategy.end(run, local, {})[0]))
     return found
 
@@ -62,6 +62,8 @@ class Toy:
             self.strategy.correct(gradient, weights, local)
             optimizer.step(weights, gradient, self._train.lr)
         images = self.present[store].num_examples
-        run = LocalRun(self.params, weights, self._steps[store], self._train.lr, images, self._train.momentum)
+        run = LocalTrainingSummary(
+            self.params, weights, self._steps[store], self._train.lr, images, self._train.momentum
+        )
         extras, self.states[store] = self.strategy.end(run, local, self.states[store])
         return Update(store, 1, weights, images, 0.0, 0.0, extras)

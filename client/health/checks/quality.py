@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
-from fedshelf.client.health.evidence.image_quality import Look
+from fedshelf.client.health.evidence.image_quality import ImageQuality
 from fedshelf.common.wording import counted
 
 _DARK = 90.0  # of 255, Look.light: three stops too little light
@@ -82,14 +82,14 @@ def shape(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _size(look: Look) -> str:
+def _size(look: ImageQuality) -> str:
     return f"{look.width} \N{MULTIPLICATION SIGN} {look.height}"
 
 
 def _photos(
     evidence: Evidence,
-    is_bad: Callable[[Look], bool],
-    remark: Callable[[Look], str],
+    is_bad: Callable[[ImageQuality], bool],
+    remark: Callable[[ImageQuality], str],
     one: str,
     advice: str,
     *,

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from fedshelf.client.health.evidence.label_errors import Guesses
+from fedshelf.client.health.evidence.label_errors import LabelErrors
 from fedshelf.client.health.evidence.machine import Machine
-from fedshelf.client.health.evidence.photos import Photos
-from fedshelf.client.health.evidence.server_probe import Line
+from fedshelf.client.health.evidence.photos import PhotoEvidence
+from fedshelf.client.health.evidence.server_probe import ServerProbe
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Evidence:
     policy:  why the store's policy cannot be used, or nothing
     """
 
-    photos: Photos
+    photos: PhotoEvidence
     machine: Machine
-    line: Line | None = None
-    guesses: Guesses | None = None
+    line: ServerProbe | None = None
+    guesses: LabelErrors | None = None
     policy: str = ""

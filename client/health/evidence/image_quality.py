@@ -19,7 +19,7 @@ _TURNED = range(5, 9)  # EXIF orientations that lie on their side
 Pixels = NDArray[np.uint8]
 
 
-class Look(NamedTuple):
+class ImageQuality(NamedTuple):
     """One photo, upright.
 
     width, height: pixels
@@ -41,7 +41,7 @@ class Look(NamedTuple):
     tiny: Pixels
 
 
-def look_at(data: bytes) -> Look:
+def look_at(data: bytes) -> ImageQuality:
     """Measure a photo. Raises NotUsableError with the reason if training could not use it either."""
     width, height = _size(data)
     # A small photo is measured at its own size: enlarged, it would count as blurred.
@@ -50,7 +50,7 @@ def look_at(data: bytes) -> Look:
     edge = len(pixels) // 4
     red, green, blue = (pixels[..., channel] for channel in range(3))  # pixels.max(axis=2) takes 20 times as long
     brightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
-    return Look(
+    return ImageQuality(
         width,
         height,
         light=float(np.percentile(brightest, 98)),

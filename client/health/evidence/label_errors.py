@@ -31,7 +31,7 @@ _SURE = 0.98  # least probability of the other class; then four of five are wron
 
 
 @dataclass(frozen=True)
-class Doubt:
+class LabelError:
     """A photo that the model takes for another class, with this probability."""
 
     seen: Seen
@@ -40,7 +40,7 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Guesses:
+class LabelErrors:
     """What the model says.
 
     judged:   photos of classes that it knows
@@ -52,7 +52,7 @@ class Guesses:
     judged: int
     agreed: int
     unknown: tuple[str, ...]
-    doubts: tuple[Doubt, ...]
+    doubts: tuple[LabelError, ...]
 
 
 def load(model: Path) -> Network:
@@ -72,7 +72,7 @@ def load(model: Path) -> Network:
     return network
 
 
-def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> Guesses:
+def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> LabelErrors:
     """Judge photos. `progress` gets (done, total)."""
     numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(network.spec.classes)}
     known = [seen for seen in usable if seen.photo.label in numbers]
@@ -87,10 +87,10 @@ def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = 
             progress(done, len(known))
     agreed = int((chances.argmax(axis=1) == labels).sum())
     doubts = tuple(
-        Doubt(known[row], network.spec.classes[other], float(chances[row, other]))
+        LabelError(known[row], network.spec.classes[other], float(chances[row, other]))
         for row, other in suspects(chances, labels)
     )
-    return Guesses(len(known), agreed, tuple(sorted(unknown)), doubts)
+    return LabelErrors(len(known), agreed, tuple(sorted(unknown)), doubts)
 
 
 def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fedshelf.client.health.evidence.image_quality import Look, look_at
+from fedshelf.client.health.evidence.image_quality import ImageQuality, look_at
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Remembered, remembered
 from fedshelf.common.images.decoding import content_digests
@@ -33,11 +33,11 @@ class Seen:
 
     photo: Photo
     digest: bytes | None = None
-    look: Look | None = None
+    look: ImageQuality | None = None
 
 
 @dataclass(frozen=True)
-class Photos:
+class PhotoEvidence:
     """All that a folder holds.
 
     trouble:  why the folder cannot be read at all, or nothing
@@ -89,7 +89,7 @@ class Photos:
         return counts
 
 
-def glance(data: Path, classes: Collection[str] = ()) -> Photos:
+def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
     """By names, sizes and first bytes alone, and by what is remembered of photos that were read before."""
     try:
         found = scan(data, classes)
@@ -99,7 +99,7 @@ def glance(data: Path, classes: Collection[str] = ()) -> Photos:
     return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
 
 
-def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
+def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> PhotoEvidence:
     """Decode each photo that was not decoded before, so that exactly those are usable that training can use.
 
     A thread per core; `progress` gets (done, total).
@@ -112,7 +112,7 @@ def tried(data: Path, progress: Progress | None = None, classes: Collection[str]
     return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
 
 
-def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> Photos:
+def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> PhotoEvidence:
     """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
     try:
         found = scan(data, classes)
@@ -121,13 +121,13 @@ def gather(data: Path, progress: Progress | None = None, classes: Collection[str
     return _photos(data, found, _each(_seen, found, progress))
 
 
-def _unreadable(data: Path, error: DataError) -> Photos:
+def _unreadable(data: Path, error: DataError) -> PhotoEvidence:
     """Return what is to be told of photos that cannot be listed; where they lie may be closed to this user as well."""
     try:
         is_table = data.is_file()
     except OSError:
         is_table = False
-    return Photos(trouble=str(error), is_table=is_table)
+    return PhotoEvidence(trouble=str(error), is_table=is_table)
 
 
 def _each(
@@ -141,7 +141,7 @@ def _each(
     return seen
 
 
-def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photos:
+def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> PhotoEvidence:
     usable = tuple(one for one in seen if isinstance(one, Seen))
     left_out = list(found.left_out)
     for photo, one in zip(found.photos, seen, strict=True):
@@ -149,7 +149,7 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
             left_out.append((photo.name, str(one)))
     strays = {entry for entry in left_out if _is_stray(data, *entry)}
     empty = found.labels - {one.photo.label for one in usable}
-    return Photos(
+    return PhotoEvidence(
         usable=usable,
         left_out=tuple(sorted({*left_out} - strays)),
         strays=tuple(sorted(strays)),

@@ -40,7 +40,7 @@ _NAMES = {62: "it was made for another host name", 64: "it was made for another 
 
 
 @dataclass(frozen=True)
-class Line:
+class ServerProbe:
     """What came of it.
 
     server:  HOST:PORT, the address that answered; without an answer the one that `join` tries first
@@ -62,14 +62,14 @@ class Line:
     merges: bool = False
 
 
-class _Told(BaseModel):
+class _ProbeAnswers(BaseModel):
     """The gateway's answer to a question for the run's classes."""
 
     classes: tuple[str, ...]
     merge_spellings: bool = False
 
 
-def call(known: KnownAddresses, proof: Proof | None = None) -> Line:
+def call(known: KnownAddresses, proof: Proof | None = None) -> ServerProbe:
     """Call the server as `join` does: at the first address that can be reached, over the same proxies.
 
     proof: see `proof_of`; None: the classes are not asked for
@@ -78,23 +78,25 @@ def call(known: KnownAddresses, proof: Proof | None = None) -> Line:
     try:
         return _called(known, proof)
     except ProxyFault as fault:
-        return Line(server, "proxy", str(fault))
+        return ServerProbe(server, "proxy", str(fault))
     except httpx.TransportError as error:
         return _without_answer(server, error)
 
 
-def _without_answer(server: str, error: httpx.TransportError) -> Line:
+def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAMES:
-            return Line(server, "name", _NAMES[cause.verify_code])
+            return ServerProbe(server, "name", _NAMES[cause.verify_code])
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Line(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
+            return ServerProbe(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
         if isinstance(cause, ssl.SSLError):
-            return Line(server, "protocol", f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})")
+            return ServerProbe(
+                server, "protocol", f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})"
+            )
     if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return Line(server, "protocol", "it takes connections, and does not answer as a Fedshelf server does")
+        return ServerProbe(server, "protocol", "it takes connections, and does not answer as a Fedshelf server does")
     told = [cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror]
-    return Line(server, "unreachable", told[0] if told else "no answer")
+    return ServerProbe(server, "unreachable", told[0] if told else "no answer")
 
 
 def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
@@ -115,7 +117,7 @@ def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     return json.dumps(asked).encode()
 
 
-def _called(known: KnownAddresses, proof: Proof | None) -> Line:
+def _called(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
     with http_client(known, _SECONDS) as client:
         before = time.time()
         with client.stream("GET", "/health") as answer:
@@ -126,14 +128,14 @@ def _called(known: KnownAddresses, proof: Proof | None) -> Line:
         if proof and answer.status_code == httpx.codes.OK:
             found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
     classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
-    return Line(known.answered, "", "", ends, answer.status_code, skew, classes, merges)
+    return ServerProbe(known.answered, "", "", ends, answer.status_code, skew, classes, merges)
 
 
-def _classes(client: httpx.Client, proof: bytes) -> _Told | None:
+def _classes(client: httpx.Client, proof: bytes) -> _ProbeAnswers | None:
     """The run's classes, if the server tells them, and whether other spellings are taken for the same."""
     try:
         answer = client.post(CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"})
-        return _Told.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
+        return _ProbeAnswers.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
     except (httpx.TransportError, ValueError, RecursionError):
         return None
 

@@ -28,7 +28,7 @@ Known = Mapping[str, tuple[list[int], str]]
 
 
 @dataclass(frozen=True)
-class Contents:
+class ContentDigests:
     """What was read.
 
     digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be read
@@ -43,12 +43,12 @@ class Contents:
         return any(isinstance(digest, bytes) for digest in self.digests)
 
 
-def lost(known: Known, now: Contents) -> list[Path]:
+def lost(known: Known, now: ContentDigests) -> list[Path]:
     """Return the files that `known` tells of and that are not, as it tells of them, among those read `now`."""
     return [Path(name) for name in known if name not in now.known]
 
 
-def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
+def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
     """Hash files, except those that `known` tells are unchanged. `now_ns`: the time at the start (Unix, ns)."""
     paths = list(paths)
     found: dict[Path, bytes | NotUsableError] = {}
@@ -64,7 +64,7 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> Contents:
         found[path] = digest
         if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
             remembered[str(path)] = fingerprint, digest.hex()
-    return Contents(tuple(found[path] for path in paths), remembered)
+    return ContentDigests(tuple(found[path] for path in paths), remembered)
 
 
 def read_photo(path: Path) -> bytes:

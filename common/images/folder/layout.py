@@ -15,7 +15,7 @@ from pathlib import Path
 from fedshelf.common import wording
 from fedshelf.common.classes.spelling import normal
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import Entry, entries, has_photos, is_photo
+from fedshelf.common.images.listing.listing import ListedEntry, entries, has_photos, is_photo
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 
@@ -47,7 +47,7 @@ class Inside:
         return bool(self.folders) and not self.has_photos
 
 
-def look_inside(folders: Iterable[Entry]) -> list[Inside]:
+def look_inside(folders: Iterable[ListedEntry]) -> list[Inside]:
     """Those of the folders that have photos, at any depth."""
     found = []
     for folder in folders:
@@ -59,7 +59,7 @@ def look_inside(folders: Iterable[Entry]) -> list[Inside]:
     return found
 
 
-def split_folders(root: Path, folders: Sequence[Entry], classes: Collection[str]) -> dict[str, Split]:
+def split_folders(root: Path, folders: Sequence[ListedEntry], classes: Collection[str]) -> dict[str, Split]:
     """Name -> split of those folders directly in `root` that hold the classes of a split; none: they are classes.
 
     classes: names that are known to be classes, also where they could be those of splits

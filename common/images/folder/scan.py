@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.layout import split_folders
-from fedshelf.common.images.listing.listing import Entry, LeftOut, entries, files, identity, shown
+from fedshelf.common.images.listing.listing import LeftOut, ListedEntry, entries, files, identity, shown
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.tables import read_table
 
@@ -135,7 +135,7 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
 
 
 def _scan_classes(
-    found: list[Entry], prefix: str, split: Split | None, above: tuple[Path, ...], findings: _Findings
+    found: list[ListedEntry], prefix: str, split: Split | None, above: tuple[Path, ...], findings: _Findings
 ) -> None:
     """Each folder among the entries is a class; all files below it, at any depth, are its photos."""
     for label, path, is_folder in found:

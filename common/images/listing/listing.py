@@ -13,7 +13,7 @@ LeftOut = list[tuple[str, str]]
 """Names relative to the folder, and the reason why each is not used."""
 
 
-class Entry(NamedTuple):
+class ListedEntry(NamedTuple):
     """A file or folder; `name` is NFC, `path` as the disk spells it."""
 
     name: str
@@ -21,14 +21,14 @@ class Entry(NamedTuple):
     is_folder: bool
 
 
-def entries(folder: Path, name: str, left_out: LeftOut) -> list[Entry]:
+def entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
     """List the entries of a folder, sorted by name, without hidden files and files that operating systems leave.
 
     name: of the folder, for `left_out`, which gets it if the folder cannot be read
     """
     try:
         with os.scandir(folder) as found:
-            listed = [Entry(shown(entry.name), Path(entry.path), _is_folder(entry)) for entry in found]
+            listed = [ListedEntry(shown(entry.name), Path(entry.path), _is_folder(entry)) for entry in found]
     except OSError as error:
         left_out.append((name, f"unreadable folder: {error.strerror}"))
         return []

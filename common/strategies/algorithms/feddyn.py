@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import LocalRun, Strategy
+from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
 
 
 class FedDyn(Strategy):
@@ -38,7 +38,7 @@ class FedDyn(Strategy):
         """g <- g + alpha w + (-l_i - alpha x)."""
         gradient.add_(weights, alpha=self.config.alpha).add_(local["offset"])
 
-    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """l_i <- l_i - alpha (y_i - x) = -(-l_i - alpha x) - alpha y_i."""
         return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.config.alpha)}
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import Vectors
-from fedshelf.common.strategies.shared.normalized_steps import REACH, Reaching
+from fedshelf.common.strategies.shared.normalized_steps import REACH, NormalizedSteps
 
 
-class FedNova(Reaching):
+class FedNova(NormalizedSteps):
     """The mean of what the stores would have become if each had done the same work."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})

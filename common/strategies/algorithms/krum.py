@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import Rows, blocks
+from fedshelf.common.parameters.aggregation import VectorSequence, blocks
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
 
@@ -49,7 +49,7 @@ class Krum(Strategy):
         return nearest.sum(dim=1).argsort(stable=True).tolist()
 
 
-def squared_distances(vectors: Rows) -> Tensor:
+def squared_distances(vectors: VectorSequence) -> Tensor:
     """||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
 
     From products of what the vectors differ by from the first: without that, what they share would drown it.

@@ -32,11 +32,11 @@ from torch import Tensor
 from fedshelf.common.config import RunConfig
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import LocalRun
-from fedshelf.common.strategies.shared.normalized_steps import REACH, Reaching
+from fedshelf.common.strategies.shared.base import LocalTrainingSummary
+from fedshelf.common.strategies.shared.normalized_steps import REACH, NormalizedSteps
 
 
-class Scaffold(Reaching):
+class Scaffold(NormalizedSteps):
     """Local training without the drift to a store's own optimum; eta_g is `server_lr` (0: 1)."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
@@ -56,7 +56,7 @@ class Scaffold(Reaching):
         """g <- g + (c - c_i)."""
         gradient.add_(local["shift"])
 
-    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """c_i+ = (x - y) / (K eta) - (c - c_i)."""
         extras, _ = super().end(run, local, state)
         return extras, {"control": (run.start - run.end) / run.reach - local["shift"]}

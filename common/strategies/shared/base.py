@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig
-from fedshelf.common.parameters.aggregation import Rows, RowShares, weighted_mean
+from fedshelf.common.parameters.aggregation import RowShares, VectorSequence, weighted_mean
 from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared import class_skew
@@ -16,7 +16,7 @@ ROUNDED = 1e-6  # from here on 1 - momentum has lost too many digits to be divid
 
 
 @dataclass(frozen=True)
-class LocalRun:
+class LocalTrainingSummary:
     """What a local training did, for the client half's last word.
 
     start, end:   float32 [T], the trainable part of the vector before and after
@@ -59,7 +59,7 @@ def _carried(steps: int, momentum: float) -> float:
     return carried
 
 
-class Vectors(Rows):
+class Vectors(VectorSequence):
     """The parameter vectors [P] of updates, all or those at `places`."""
 
     def __init__(self, updates: Sequence[Update], places: Sequence[int] | None = None) -> None:
@@ -117,7 +117,7 @@ class Strategy:
         all or has a leading S too ([S, 1] for a single number). So write what broadcasts, and read no values.
         """
 
-    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """After training: what travels to the server beside the weights, and the store's new state."""
         return {}, state
 
@@ -158,7 +158,7 @@ class Strategy:
         """One vector [P] out of the updates' vectors: their mean, weighted by images or uniformly."""
         return self.mean(updates, range(len(updates)))
 
-    def mean(self, updates: Sequence[Update], places: Sequence[int], vectors: Rows | None = None) -> Tensor:
+    def mean(self, updates: Sequence[Update], places: Sequence[int], vectors: VectorSequence | None = None) -> Tensor:
         """The mean [P] of the updates at these places, added in the order given, weighted by images or uniformly.
 
         vectors: what to take of each in place of its own vector

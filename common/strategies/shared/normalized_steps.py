@@ -9,14 +9,14 @@ from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.schedules import standstill
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import LocalRun, Strategy, reach
+from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, reach
 
 REACH = "reach"
 ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of ten thousand
 
 
-class Reaching(Strategy):
-    """Each update brings its `LocalRun.reach`, float32 [1]; the server checks it, as it divides by it."""
+class NormalizedSteps(Strategy):
+    """Each update brings its `LocalTrainingSummary.reach`, float32 [1]; the server checks it, as it divides by it."""
 
     def unfit(self, config: RunConfig) -> str | None:
         """For other optimizers no such number exists, and for steps of no length it is 0."""
@@ -27,7 +27,7 @@ class Reaching(Strategy):
             return f"divides by the length of a store's steps, and {rate}"
         return None
 
-    def end(self, run: LocalRun, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
         """Tell the reach."""
         return {REACH: torch.tensor([run.reach])}, state
 

@@ -25,7 +25,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve: its name, path data, and the label at its right end."""
 
     name: str
@@ -48,7 +48,7 @@ class LineChart:
     """Curves over rounds with all that is needed to draw them."""
 
     title: str
-    lines: list[Line]
+    lines: list[Curve]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     hovers: list[Hover]
@@ -134,13 +134,13 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [points[place] for place in sorted(kept)]
 
 
-def _line(name: str, points: Sequence[Point], x: Scale, y: Scale, show: Callable[[float], str]) -> Line:
+def _line(name: str, points: Sequence[Point], x: Scale, y: Scale, show: Callable[[float], str]) -> Curve:
     places = [f"{x(number):.0f} {BOX - y(value):.0f}" for number, value in thin(points)]
     dots = "".join(f"M{place}h0" for place in places) if len(points) <= 30 else ""
-    return Line(name, "M" + "L".join(places), dots, Tick(100 - y(points[-1][1]) / 10, show(points[-1][1])))
+    return Curve(name, "M" + "L".join(places), dots, Tick(100 - y(points[-1][1]) / 10, show(points[-1][1])))
 
 
-def _labelled(lines: list[Line]) -> list[Line]:
+def _labelled(lines: list[Curve]) -> list[Curve]:
     """Push the end labels apart, downwards and then back up from the bottom, so that none covers another."""
     ordered = sorted(lines, key=lambda line: line.label.at)
     places = [line.label.at for line in ordered]
@@ -151,7 +151,7 @@ def _labelled(lines: list[Line]) -> list[Line]:
         places[index] = min(places[index], limit)
         limit = places[index] - LABEL_HEIGHT
     return [
-        Line(line.name, line.path, line.dots, Tick(place, line.label.text))
+        Curve(line.name, line.path, line.dots, Tick(place, line.label.text))
         for line, place in zip(ordered, places, strict=True)
     ]
 

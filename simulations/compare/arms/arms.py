@@ -44,7 +44,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Part:
+class Arm:
     """One training.
 
     store: whom it is about, or "" if it is about all
@@ -74,7 +74,7 @@ class Part:
         return int(images * self.config.cohort.fraction * self.config.run.rounds * self.config.train.epochs) + 1
 
 
-def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Part]:
+def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
     """All parts of one seed, the federated one first, and those that start from another's model at the end; else those
     that cost most come first.
     """
@@ -82,16 +82,16 @@ def plan(config: RunConfig, federation: Federation, options: Options, root: Path
         federation = replace(federation, test=None)  # nobody shall stop by the images that judge in the end
     stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     by_itself = _with_own_mix(config)
-    whole = Part(FEDERATED, "", _single_process(config), federation)
-    pool = Part(POOLED, "", _lone(config, rounds), _everyone(federation))
-    alone = [Part(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores]
+    whole = Arm(FEDERATED, "", _single_process(config), federation)
+    pool = Arm(POOLED, "", _lone(config, rounds), _everyone(federation))
+    alone = [Arm(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores]
     without = [
-        Part(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
+        Arm(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
         for name in stores
         if options.leave_one_out and len(stores) > 1
     ]
     further = [
-        Part(kind, part.store, _further(settings, options, root / start.name), part.federation, start.name)
+        Arm(kind, part.store, _further(settings, options, root / start.name), part.federation, start.name)
         for part in alone
         for kind, settings, start in ((TUNED, config, whole), (LONGER, by_itself, part))
         if options.tune_epochs
@@ -108,7 +108,7 @@ def lone_rounds(config: RunConfig, stores: int) -> int:
     return max(1, round_half_up(config.run.rounds * cohort / stores))
 
 
-def _costly_first(parts: list[Part]) -> list[Part]:
+def _costly_first(parts: list[Arm]) -> list[Arm]:
     return sorted(parts, key=lambda part: -part.cost)
 
 

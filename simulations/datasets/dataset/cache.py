@@ -30,7 +30,7 @@ Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Part:
+class CachedPart:
     """One split on its way to the cache.
 
     count:  rows in all
@@ -71,7 +71,7 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
     return found
 
 
-def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, Part]]) -> dict[str, Images]:
+def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, CachedPart]]) -> dict[str, Images]:
     """The splits of a data set in one pixel format, written by `parts` unless they are there. Raises DataError."""
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"
@@ -81,7 +81,7 @@ def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, Part]]
     return {path.name: _open(path) for path in sorted(folder.iterdir())}
 
 
-def _write(folder: Path, parts: Mapping[str, Part]) -> None:
+def _write(folder: Path, parts: Mapping[str, CachedPart]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -96,7 +96,7 @@ def _write(folder: Path, parts: Mapping[str, Part]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write_part(folder: Path, part: Part) -> None:
+def _write_part(folder: Path, part: CachedPart) -> None:
     labels = np.empty(part.count, np.int64)
     done = 0
     with (folder / "pixels.npy").open("wb") as file:

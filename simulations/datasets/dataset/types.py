@@ -27,7 +27,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """A data set that was found; nothing is decoded before `load`.
 
     name:        for reports

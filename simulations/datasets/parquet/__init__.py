@@ -15,10 +15,10 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.listing.split import Split
 from fedshelf.simulations.datasets.dataset.assemble import assemble, unlabelled
-from fedshelf.simulations.datasets.dataset.cache import Part, decoded, described, key_of
-from fedshelf.simulations.datasets.dataset.types import Dataset, Source
+from fedshelf.simulations.datasets.dataset.cache import CachedPart, decoded, described, key_of
+from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 from fedshelf.simulations.datasets.parquet.labels import FileLabels, read_labels
-from fedshelf.simulations.datasets.parquet.layout import EXPECTED, Files, Layout, layout
+from fedshelf.simulations.datasets.parquet.layout import EXPECTED, Files, ParquetLayout, layout
 from fedshelf.simulations.datasets.parquet.rows import Labelled, part, paths_in, read_shapes
 
 __all__ = ["EXPECTED", "layout", "source"]
@@ -26,7 +26,7 @@ __all__ = ["EXPECTED", "layout", "source"]
 _VERSION = 2  # raise it when a change here changes labels: every cache is then built anew
 
 
-def source(folder: Path, name: str) -> Source:
+def source(folder: Path, name: str) -> DatasetSource:
     """The data set in `folder` (or in one parquet file), which has a `layout`.
 
     Raises DataError if it has no files for training, or columns that cannot be used.
@@ -38,7 +38,7 @@ def source(folder: Path, name: str) -> Source:
         raise DataError(f"{folder} has parquet files, but none for training: {got}; expected {EXPECTED}.")
     key = _key(found.splits)
     about = described(key, partial(_describe, found.splits))
-    return Source(name, about["native_size"], about["channels"], partial(_load, name, found, key, about))
+    return DatasetSource(name, about["native_size"], about["channels"], partial(_load, name, found, key, about))
 
 
 def _key(splits: Files) -> str:
@@ -59,7 +59,7 @@ def _describe(splits: Files) -> dict[str, Any]:
     }
 
 
-def _load(name: str, found: Layout, key: str, about: dict[str, Any], form: PixelFormat) -> Dataset:
+def _load(name: str, found: ParquetLayout, key: str, about: dict[str, Any], form: PixelFormat) -> Dataset:
     files = {
         split: [(path, FileLabels(**told)) for path, told in zip(paths, about["files"][split], strict=True)]
         for split, paths in found.splits.items()
@@ -69,7 +69,7 @@ def _load(name: str, found: Layout, key: str, about: dict[str, Any], form: Pixel
     return assemble(name, about["classes"], splits, " ".join(note for note in notes if note))
 
 
-def _parts(splits: Mapping[Split, Labelled], form: PixelFormat) -> dict[str, Part]:
+def _parts(splits: Mapping[Split, Labelled], form: PixelFormat) -> dict[str, CachedPart]:
     parts = {split: part(files, form) for split, files in splits.items()}
     return {split: part for split, part in parts.items() if part.count}
 

@@ -20,7 +20,7 @@ Kind = Literal["Image", "ClassLabel"]
 
 
 @dataclass(frozen=True)
-class Columns:
+class ParquetColumns:
     """The names of the columns of images and labels.
 
     names: class names of the labels 0, 1, ...; empty if the file has none
@@ -31,7 +31,7 @@ class Columns:
     names: tuple[str, ...] = ()
 
 
-def find_columns(path: Path, schema: Any) -> Columns:
+def find_columns(path: Path, schema: Any) -> ParquetColumns:
     """Choose the columns of the file `path` by its pyarrow `schema`.
 
     Raises DataError, which lists the columns, if there is none of a kind, or more than one.
@@ -39,10 +39,10 @@ def find_columns(path: Path, schema: Any) -> Columns:
     features = _features(schema)
     image = _choose(path, schema, features, "Image", IMAGE_NAMES, _may_be_images)
     label = _choose(path, schema, features, "ClassLabel", LABEL_NAMES, _may_be_labels)
-    return Columns(image, label, _names(features.get(label)))
+    return ParquetColumns(image, label, _names(features.get(label)))
 
 
-def same_columns(path: Path, schema: Any, first: Path, wanted: Columns) -> Columns:
+def same_columns(path: Path, schema: Any, first: Path, wanted: ParquetColumns) -> ParquetColumns:
     """The columns of a further file, which must be those `wanted`, of the `first`; class names are its own.
 
     Raises DataError, which lists the columns, if it has others.
@@ -54,7 +54,7 @@ def same_columns(path: Path, schema: Any, first: Path, wanted: Columns) -> Colum
             f"{path} has the columns {_listed(schema)}; expected {wanted.image} and {wanted.label}, as in {first}: "
             "rename them, or take the file out of the folder."
         )
-    return Columns(wanted.image, wanted.label, _names(_features(schema).get(wanted.label)))
+    return ParquetColumns(wanted.image, wanted.label, _names(_features(schema).get(wanted.label)))
 
 
 def _choose(

@@ -17,7 +17,7 @@ from fedshelf.common.classes.spelling import normal
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.missing import is_missing
 from fedshelf.common.images.listing.split import Split
-from fedshelf.simulations.datasets.parquet.columns import Columns, find_columns, same_columns
+from fedshelf.simulations.datasets.parquet.columns import ParquetColumns, find_columns, same_columns
 from fedshelf.simulations.datasets.parquet.layout import Files
 from fedshelf.simulations.datasets.parquet.reading import batches, schema_of
 
@@ -83,7 +83,7 @@ class _Found:
     """
 
     path: Path
-    columns: Columns
+    columns: ParquetColumns
     classes: Mapping[Value, str]
     is_numbered: bool
 
@@ -111,7 +111,7 @@ def read_labels(splits: Files) -> Labels:
     )
 
 
-def _read(path: Path, first: Path, wanted: Columns) -> _Found:
+def _read(path: Path, first: Path, wanted: ParquetColumns) -> _Found:
     schema = schema_of(path)
     columns = wanted if path == first else same_columns(path, schema, first, wanted)
     values: dict[Value, None] = {}
@@ -141,7 +141,7 @@ def _plain(column: Any) -> Any:
     return column.cast(pa.string()) if pa.types.is_string_view(column.type) else column
 
 
-def _class_of(value: Value, columns: Columns, path: Path) -> str:
+def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
     """The name of a label's class; empty if it stands for none, as -1 does on the Hugging Face hub."""
     where = f"The column {columns.label!r} of {path}"
     if isinstance(value, str):

@@ -27,7 +27,7 @@ _NAMED = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.I
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParquetLayout:
     """The parquet files of one data set.
 
     splits: those of each split; no split is empty
@@ -49,14 +49,14 @@ class Layout:
         return f"Not used, as their names tell no split (train, validation, test): {named}."
 
 
-def layout(folder: Path) -> Layout | None:
+def layout(folder: Path) -> ParquetLayout | None:
     """The parquet files of `folder` (or the one that it is) by split.
 
     None if it holds none; or if none is said to be for training, and photos lie beside them: then it is a folder of
     photos. Raises DataError if several sub-folders hold such files: they are different data sets.
     """
     if folder.is_file():
-        return Layout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
+        return ParquetLayout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
     paths = sorted(_parquet_files(folder))
     told = {path: _told_by_name(path, folder) for path in paths}
     _check_one_name(folder, {name.casefold() for name, _ in told.values() if name})
@@ -69,7 +69,7 @@ def layout(folder: Path) -> Layout | None:
     if len(homes) > 1:
         names = ", ".join(sorted(str(home.relative_to(folder)) for home in homes))
         raise DataError(f"{folder} holds several data sets ({names}); give the folder of one of them.")
-    return Layout(splits or {"train": paths}, tuple(unused))
+    return ParquetLayout(splits or {"train": paths}, tuple(unused))
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode, open_photo
 from fedshelf.common.images.decoding.parallel import in_order
-from fedshelf.simulations.datasets.dataset.cache import Chunk, Part
+from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk
 from fedshelf.simulations.datasets.parquet.labels import FileLabels
 from fedshelf.simulations.datasets.parquet.reading import batches, rows_of
 
@@ -39,7 +39,7 @@ class Shapes(NamedTuple):
     has_paths: bool
 
 
-class _Headers(NamedTuple):
+class _ImageHeaders(NamedTuple):
     """Sizes and Pillow's modes of some images, those that have a readable header."""
 
     sizes: set[tuple[int, int]]
@@ -62,10 +62,10 @@ def read_shapes(files: Labelled) -> Shapes:
     return Shapes(sides.pop() if len(sides) == 1 else None, 1 if modes <= _GREY else 3, has_paths)
 
 
-def part(files: Labelled, form: PixelFormat) -> Part:
+def part(files: Labelled, form: PixelFormat) -> CachedPart:
     """One split on its way to the cache: its images decoded, its labels counted in the data set's classes."""
     count = sum(rows_of(path) for path, _ in files)
-    return Part(count, in_order(partial(_decode, form=form), _cells(files)))
+    return CachedPart(count, in_order(partial(_decode, form=form), _cells(files)))
 
 
 def paths_in(files: Labelled) -> list[Path]:
@@ -94,8 +94,8 @@ def _encoded(cell: Cell) -> bytes:
     return read_photo(cell) if isinstance(cell, Path) else cell
 
 
-def _look_at(cells: Sequence[Cell]) -> _Headers:
-    found = _Headers(set(), set(), any(isinstance(cell, Path) for cell in cells))
+def _look_at(cells: Sequence[Cell]) -> _ImageHeaders:
+    found = _ImageHeaders(set(), set(), any(isinstance(cell, Path) for cell in cells))
     for cell in cells:
         try:
             with open_photo(_encoded(cell)) as image:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.parameters.layout import Tensors
-from fedshelf.common.strategies import LocalRun, Strategy
+from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 
 
-class ClientHalves:
+class StackedClientHooks:
     """What `begin` answered for each store of a group, and the hooks that need it.
 
     If no store remembers anything, `begin` gives the same for all and is asked once. Otherwise each tensor
@@ -45,7 +45,7 @@ class ClientHalves:
         own = {name: tensor[stores] for name, tensor in self._local.items()} if self._own else self._local
         self._strategy.correct(gradient, weights, own)
 
-    def end(self, place: int, run: LocalRun, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(self, place: int, run: LocalTrainingSummary, state: Tensors) -> tuple[Tensors, Tensors]:
         """The hook `end` for the store at `place` of the group."""
         local: Tensors = self._local
         if self._own:

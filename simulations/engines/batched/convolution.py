@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class Geometry:
+class ConvolutionGeometry:
     """How a convolution moves over an image: (vertical, horizontal) each; groups of one store's channels."""
 
     stride: tuple[int, int]
@@ -18,24 +18,24 @@ class Geometry:
     groups: int
 
     @classmethod
-    def of(cls, layer: nn.Conv2d) -> "Geometry":
+    def of(cls, layer: nn.Conv2d) -> "ConvolutionGeometry":
         """That of `layer`, whose padding is given in pixels."""
         assert not isinstance(layer.padding, str), layer.padding
         return cls(_pair(layer.stride), _pair(layer.padding), _pair(layer.dilation), layer.groups)
 
 
-Form = Callable[[Tensor, Tensor, Tensor | None, Geometry], Tensor]
+Form = Callable[[Tensor, Tensor, Tensor | None, ConvolutionGeometry], Tensor]
 """Pixels [S * B, C, H, W], weights [S, O, C / groups, h, w], bias [S, O] or None -> [S * B, O, H', W']."""
 
 
-def form_for(pixels: Tensor, geometry: Geometry) -> Form:
+def form_for(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
     """The quickest form for where the pixels are (measured on a CPU only; docs/log.md)."""
     if not pixels.is_cuda:
         return one_by_one
     return columns if geometry.groups == 1 and geometry.dilation == (1, 1) else merged
 
 
-def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     """One convolution a store: the least work where starting an operation costs nothing."""
     images = pixels.split(len(pixels) // len(weight))
     biases = bias.unbind() if bias is not None else [None] * len(weight)
@@ -48,7 +48,7 @@ def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ge
     )
 
 
-def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     """One convolution whose groups of channels are the stores."""
     stores, outputs = weight.shape[:2]
     batch = pixels.unflatten(0, (stores, -1)).transpose(0, 1).flatten(1, 2)  # [B, S * C, H, W]
@@ -59,7 +59,7 @@ def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geomet
     return images
 
 
-def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
     """Windows as rows of a matrix, then one batched matrix product; the result is in channels-last order.
 
     For one group and dilation 1. Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural

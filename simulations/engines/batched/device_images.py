@@ -8,7 +8,7 @@ from torch import Tensor
 from fedshelf.common.images.types import Images
 
 
-class Gallery:
+class DeviceImages:
     """The arrays that stores' images lie in, on `device`."""
 
     def __init__(self, device: torch.device) -> None:

@@ -17,15 +17,15 @@ from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
-from fedshelf.common.strategies import LocalRun
+from fedshelf.common.strategies import LocalTrainingSummary
 from fedshelf.common.strategies.shared.class_skew import offsets
 from fedshelf.common.training.error_feedback import compress, split
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
 from fedshelf.common.training.fit import Network
-from fedshelf.simulations.engines.batched.device_images import Gallery
+from fedshelf.simulations.engines.batched.device_images import DeviceImages
 from fedshelf.simulations.engines.batched.memory import home_of_updates, stores_that_fit
 from fedshelf.simulations.engines.batched.network import check
-from fedshelf.simulations.engines.batched.schedule import Schedule, plan
+from fedshelf.simulations.engines.batched.schedule import BatchSchedule, plan
 from fedshelf.simulations.engines.batched.training import Group, StackedTraining
 from fedshelf.simulations.federation.answers import load_state, save_state
 
@@ -35,7 +35,7 @@ Store = tuple[str, Images]
 
 
 @dataclass(frozen=True)
-class Work:
+class GroupWork:
     """An order with its tensors on the device. home: where updates are kept until they are aggregated"""
 
     order: TrainOrder
@@ -44,7 +44,7 @@ class Work:
     home: torch.device
 
 
-class Shard:
+class DeviceWorker:
     """One device, with a resident network, the images, and room for as many stores as fit.
 
     states: where strategies keep what stores remember
@@ -58,12 +58,12 @@ class Shard:
         check(self._network)
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)
-        self._gallery = Gallery(device)
+        self._gallery = DeviceImages(device)
         self._codec = compression.build(plan.config.messages)
         self._training: StackedTraining | None = None
         self._fits = (0, 0)  # in batches of so many images, so many stores fit; (0, 0): not measured yet
         self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
-        self._planned: tuple[int, list[str], Schedule] | None = None
+        self._planned: tuple[int, list[str], BatchSchedule] | None = None
 
     def train(self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]) -> Iterator[Update | Failure]:
         """Train `stores`, largest first, each with images.
@@ -76,7 +76,7 @@ class Shard:
         self._make_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch))
         start = order.params.to(self._device)
         extras = {name: tensor.to(self._device) for name, tensor in order.extras.items()}
-        work = Work(order, start, extras, home_of_updates(self._network, len(stores)))
+        work = GroupWork(order, start, extras, home_of_updates(self._network, len(stores)))
         while waiting:
             group = [waiting.popleft() for _ in range(min(self._fits[1], len(waiting)))]
             states = {name: load_state(self._states, self._plan.run_id, name, order.round) for name, _ in group}
@@ -128,7 +128,11 @@ class Shard:
             self._training = None
 
     def _train_group(
-        self, work: Work, group: Sequence[Store], kept: Mapping[str, Tensors], following: tuple[int, Sequence[Store]]
+        self,
+        work: GroupWork,
+        group: Sequence[Store],
+        kept: Mapping[str, Tensors],
+        following: tuple[int, Sequence[Store]],
     ) -> list[Update | Failure]:
         """Train stores that fit.
 
@@ -155,7 +159,7 @@ class Shard:
         for place, (name, images) in enumerate(group):
             size = len(images)
             end = ends[place] if ends.device == weights.device else weights[place].clone()
-            run = LocalRun(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
+            run = LocalTrainingSummary(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
             extra, state = training.halves.end(place, run, states[place])
             update = Update(
                 name, order.round, ends[place], size, sums[place] / size, seconds * size, extra, steps=run.steps
@@ -184,14 +188,14 @@ class Shard:
         """Make this the thread's current device."""
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
-    def _schedule(self, round: int, group: Sequence[Store]) -> Schedule:
+    def _schedule(self, round: int, group: Sequence[Store]) -> BatchSchedule:
         """That of a group: made before, or now."""
         planned, self._planned = self._planned, None
         if planned is not None and planned[:2] == (round, [name for name, _ in group]):
             return planned[2]
         return self._plan_of(round, group)[1]
 
-    def _plan_of(self, round: int, group: Sequence[Store]) -> tuple[list[str], Schedule]:
+    def _plan_of(self, round: int, group: Sequence[Store]) -> tuple[list[str], BatchSchedule]:
         names = [name for name, _ in group]
         _, starts = self._gallery.joined([images for _, images in group])
         rows = [images.rows.numpy() + first for (_, images), first in zip(group, starts, strict=True)]

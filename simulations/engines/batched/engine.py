@@ -23,8 +23,8 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.training.evaluate import Pair
 from fedshelf.server.training import client_sampling
-from fedshelf.server.training.setup import Start
-from fedshelf.simulations.engines.batched.device_worker import Shard, Store
+from fedshelf.server.training.setup import InitialState
+from fedshelf.simulations.engines.batched.device_worker import DeviceWorker, Store
 from fedshelf.simulations.federation.federation import Federation
 
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class BatchedEngine:
     """
 
     def __init__(
-        self, federation: Federation, start: Start, states: Path, devices: Sequence[torch.device] = ()
+        self, federation: Federation, start: InitialState, states: Path, devices: Sequence[torch.device] = ()
     ) -> None:
         if (seconds := start.plan.config.train.seconds) > 0:
             raise ConfigError(
@@ -50,7 +50,7 @@ class BatchedEngine:
         _check(start)
         self._federation, self._plan = federation, start.plan
         devices = devices or _devices(torch.device(start.plan.config.run.device))
-        self._shards = [Shard(start.plan, device, StateStore(states)) for device in devices]
+        self._shards = [DeviceWorker(start.plan, device, StateStore(states)) for device in devices]
         self._first = devices[0]
         self._threads = ThreadPoolExecutor(len(devices))
         self._infos = federation.infos()
@@ -145,7 +145,7 @@ class BatchedEngine:
             yield done.result()
 
 
-def _check(start: Start) -> None:
+def _check(start: InitialState) -> None:
     """Raises ConfigError for what stores cannot have each for itself if they take their steps together."""
     config, advice = start.plan.config, "use --engine sequential."
     if config.train.seconds:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedshelf.simulations.engines.batched.convolution import Geometry, form_for
+from fedshelf.simulations.engines.batched.convolution import ConvolutionGeometry, form_for
 
 
 class Stacked(nn.Module):
@@ -37,7 +37,7 @@ class StackedConv2d(Stacked):
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__(layer)
-        self._geometry = Geometry.of(layer)
+        self._geometry = ConvolutionGeometry.of(layer)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[S * B, C, H, W] -> [S * B, O, H', W']."""

@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Schedule:
+class BatchSchedule:
     """All steps of a group: `Inputs` with a leading dimension K, and how much of each step is needed.
 
     steps:  of each store
@@ -54,15 +54,17 @@ class Schedule:
         rows, shares, counts, draws = (tensor[step, :stores] for tensor in self.inputs)
         return Inputs(rows[:, :width], shares[:, :width], counts, draws[:, :width])
 
-    def to(self, device: torch.device) -> "Schedule":
+    def to(self, device: torch.device) -> "BatchSchedule":
         """The same on `device`; the copy to a CUDA device does not wait for what is under way there."""
         if device.type != "cuda":
-            return Schedule(Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths)
+            return BatchSchedule(Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths)
         moved = Inputs(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self.inputs))
-        return Schedule(moved, self.steps, self.stores, self.widths)
+        return BatchSchedule(moved, self.steps, self.stores, self.widths)
 
 
-def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool) -> Schedule:
+def plan(
+    config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool
+) -> BatchSchedule:
     """The schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
 
     keep_pairs: see `common.training.loss.batches`
@@ -89,4 +91,4 @@ def plan(config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.i
             draws[step, place, slot] = Stream(config.data, seed, round, name).take(len(step))
     at_work = [sum(own > step for own in steps) for step in range(shape[0])]
     inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
-    return Schedule(inputs, steps, at_work, widths.tolist())
+    return BatchSchedule(inputs, steps, at_work, widths.tolist())

@@ -19,10 +19,10 @@ from fedshelf.common.seeding import derive
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.loss import image_losses, regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, shares
-from fedshelf.simulations.engines.batched.client_hooks import ClientHalves
+from fedshelf.simulations.engines.batched.client_hooks import StackedClientHooks
 from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
 from fedshelf.simulations.engines.batched.network import StackedNetwork
-from fedshelf.simulations.engines.batched.schedule import Inputs, Schedule
+from fedshelf.simulations.engines.batched.schedule import BatchSchedule, Inputs
 
 REPEATS = 20  # steps of one shape before it is recorded: recording costs about as much as some steps
 GRAPHS = 32  # shapes recorded at most
@@ -42,7 +42,7 @@ class Group:
 
     names: list[str]
     array: Images
-    schedule: Schedule
+    schedule: BatchSchedule
     states: Sequence[Tensors]
     offsets: Tensor | None = None
 
@@ -55,7 +55,7 @@ class StackedTraining:
 
     def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
         self.room, self.network = stores, StackedNetwork(network, stores)
-        self.halves = ClientHalves(strategies.build(config.strategy, network.layout), stores)
+        self.halves = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
         self._spec, self._config, self._mixed = network.spec, config, mixed
         rates = shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedshelf.common.errors import ConfigError, NetworkError
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.federation.federation import Federation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANSWER = 5.0  # seconds in which a cluster must answer
 
 
-def build(federation: Federation, start: Start, states: Path) -> "RayEngine":
+def build(federation: Federation, start: InitialState, states: Path) -> "RayEngine":
     """The engine, on the cluster that the settings name. Raises what `connect` raises, RunError."""
     connect(start.plan.config.run.ray_address)
     from fedshelf.simulations.engines.ray.engine import RayEngine

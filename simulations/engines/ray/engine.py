@@ -29,19 +29,19 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import adjustment
-from fedshelf.server.training.setup import Start
+from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.ray.worker import (
     Arrays,
-    EvaluateJob,
     Model,
+    RayEvaluateJob,
+    RayTrained,
+    RayTrainJob,
     Selection,
     Setup,
-    Trained,
-    TrainJob,
     arrays,
     tensors,
 )
-from fedshelf.simulations.engines.ray.workers import Crew
+from fedshelf.simulations.engines.ray.workers import RayWorkers
 from fedshelf.simulations.engines.sequential import CHUNK, parcels
 from fedshelf.simulations.federation.answers import load_state, save_state
 from fedshelf.simulations.federation.federation import Federation
@@ -55,7 +55,7 @@ class RayEngine:
     Ray must be connected. states: where strategies keep what stores remember; it stays on this machine
     """
 
-    def __init__(self, federation: Federation, start: Start, states: Path) -> None:
+    def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config.run
         self._federation, self._plan, self._states = federation, start.plan, StateStore(states)
         self._infos = federation.infos()
@@ -63,7 +63,7 @@ class RayEngine:
         self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
         share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
-        self._crew = Crew(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
+        self._crew = RayWorkers(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """All of them, but those set aside."""
@@ -90,15 +90,15 @@ class RayEngine:
 
         detached = DetachedOrder.of(order, "plan", "params", "extras")
 
-        def prepare(number: int) -> TrainJob:
+        def prepare(number: int) -> RayTrainJob:
             store = largest_first[number]
             images = self._select(self._federation.stores[store].train)
-            return TrainJob(store, detached, images, self._kept(store, order.round))
+            return RayTrainJob(store, detached, images, self._kept(store, order.round))
 
         model = Model(order.params.numpy(), arrays(order.extras))
         for number, answer in self._crew.run(len(stores), prepare, model):
             assert not isinstance(answer, list)
-            if isinstance(answer, Trained):
+            if isinstance(answer, RayTrained):
                 yield self._received(answer, order)
             else:
                 yield answer or Failure(largest_first[number], "unavailable", LOST)
@@ -108,11 +108,11 @@ class RayEngine:
         parts = list(parcels(stores, [getattr(self._infos[store], order.split) for store in stores], CHUNK))
         detached = DetachedOrder.of(order, "plan", "params")
 
-        def prepare(number: int) -> EvaluateJob:
+        def prepare(number: int) -> RayEvaluateJob:
             held_out = [getattr(self._federation.stores[store], order.split) for store in parts[number]]
             images = tuple(map(self._select, held_out))
             own = self._own(parts[number], order), self._adjustments(parts[number])
-            return EvaluateJob(parts[number], detached, images, *own)
+            return RayEvaluateJob(parts[number], detached, images, *own)
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
@@ -126,8 +126,8 @@ class RayEngine:
         order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
         detached = DetachedOrder.of(order, "plan", "params")
 
-        def prepare(number: int) -> EvaluateJob:
-            return EvaluateJob(("",), detached, (self._select(test.select(parts[number])),), {}, {})
+        def prepare(number: int) -> RayEvaluateJob:
+            return RayEvaluateJob(("",), detached, (self._select(test.select(parts[number])),), {}, {})
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
@@ -163,7 +163,7 @@ class RayEngine:
             self._placed[key] = (images, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
         return Selection(self._placed[key][1], images.rows.numpy())
 
-    def _received(self, answer: Trained, order: TrainOrder) -> Update | Failure:
+    def _received(self, answer: RayTrained, order: TrainOrder) -> Update | Failure:
         """The update with its arrays, after keeping what the store remembers."""
         if answer.state and (failed := save_state(self._states, order, answer.update.store, tensors(answer.state))):
             return failed

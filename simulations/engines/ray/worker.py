@@ -73,7 +73,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class TrainJob:
+class RayTrainJob:
     """Train `store`, which remembers `state`, or fails because that cannot be read."""
 
     store: str
@@ -83,7 +83,7 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
-class EvaluateJob:
+class RayEvaluateJob:
     """Judge the model on the images of each of `stores`, or on a part of the server's ("").
 
     states:      what stores remember, or why that cannot be read, where parts of the model are their own
@@ -98,7 +98,7 @@ class EvaluateJob:
 
 
 @dataclass(frozen=True)
-class Trained:
+class RayTrained:
     """An update; its parameters (float32 [P]), its extras and what the store remembers now lie beside it."""
 
     update: Update
@@ -107,9 +107,9 @@ class Trained:
     state: Arrays
 
 
-Job = TrainJob | EvaluateJob
+Job = RayTrainJob | RayEvaluateJob
 Judged = list[Evaluation | Failure]
-Answer = Trained | Failure | Judged
+Answer = RayTrained | Failure | Judged
 
 
 class Carried:
@@ -128,7 +128,7 @@ class Carried:
         self.of[store] = state
 
 
-class Worker:
+class RayWorker:
     """A process of its own on some node, with one thread and one network."""
 
     def __init__(self, setup: Setup) -> None:
@@ -141,9 +141,9 @@ class Worker:
 
     def work(self, job: Job, model: Model) -> Answer:
         """Do one job, starting from a round's model."""
-        return self._train(job, model) if isinstance(job, TrainJob) else self._evaluate(job, model)
+        return self._train(job, model) if isinstance(job, RayTrainJob) else self._evaluate(job, model)
 
-    def _train(self, job: TrainJob, model: Model) -> Trained | Failure:
+    def _train(self, job: RayTrainJob, model: Model) -> RayTrained | Failure:
         if isinstance(job.state, Failure):
             return job.state
         self._states.of = {job.store: tensors(job.state)}
@@ -153,9 +153,9 @@ class Worker:
         if isinstance(answer, Failure):
             return answer
         bare = replace(answer, params=torch.empty(0), extras={}, packed=None)
-        return Trained(bare, answer.params.cpu().numpy(), arrays(answer.extras), arrays(self._states.of[job.store]))
+        return RayTrained(bare, answer.params.cpu().numpy(), arrays(answer.extras), arrays(self._states.of[job.store]))
 
-    def _evaluate(self, job: EvaluateJob, model: Model) -> Judged:
+    def _evaluate(self, job: RayEvaluateJob, model: Model) -> Judged:
         order = job.order.attach(plan=self._plan, params=torch.from_numpy(model.params))
         failed = {store: state for store, state in job.states.items() if isinstance(state, Failure)}
         self._states.of = {

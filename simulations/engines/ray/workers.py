@@ -24,7 +24,7 @@ START = 180.0  # seconds to wait for the first worker to come up: the first impo
 
 
 @dataclass(eq=False)
-class Hand:
+class WorkerHandle:
     """A worker: `coming` until it has said what it has installed; then its jobs, the present one first."""
 
     actor: Any
@@ -40,13 +40,13 @@ class Hand:
         return self.jobs[0][0] if self.jobs else None
 
 
-class Crew:
+class RayWorkers:
     """One worker for each CPU, or each `share` of a GPU, of every node."""
 
     def __init__(self, setup: Setup, share: float) -> None:
         self._setup, self._share, self._installed = ray.put(setup), share, installed()
         self._shell: Any = ray.remote(_shell())
-        self._hands: list[Hand] = []
+        self._hands: list[WorkerHandle] = []
         self._failed: Counter[str] = Counter()  # node -> workers in a row that died while they came up
         self._founders = frozenset(places(ray.nodes(), share))
         self._reconcile()
@@ -86,11 +86,11 @@ class Crew:
             if self._failed[node] < DEATHS:
                 self._hands += [self._call(node) for _ in range(count - present[node])]
 
-    def _call(self, node: str) -> Hand:
+    def _call(self, node: str) -> WorkerHandle:
         """Start a worker."""
         there = NodeAffinitySchedulingStrategy(node, soft=False)
         actor = self._shell.options(num_cpus=1, num_gpus=self._share, scheduling_strategy=there).remote()
-        return Hand(actor, node, actor.begin.remote(self._installed, [self._setup]))
+        return WorkerHandle(actor, node, actor.begin.remote(self._installed, [self._setup]))
 
     def _next(self, work: Work) -> Iterator[tuple[int, Answer | None]]:
         """What is heard next from anyone, if it brings an answer."""
@@ -115,7 +115,7 @@ class Crew:
             else:
                 self._welcome(hand, *said)
 
-    def _bury(self, hand: Hand, work: Work) -> int | None:
+    def _bury(self, hand: WorkerHandle, work: Work) -> int | None:
         """Drop a dead worker, give its jobs back and call another; returns the job that is beyond hope, if any."""
         ray.kill(hand.actor)
         self._hands.remove(hand)
@@ -125,7 +125,7 @@ class Crew:
         self._reconcile()
         return hopeless
 
-    def _welcome(self, hand: Hand, host: str, found: str) -> None:
+    def _welcome(self, hand: WorkerHandle, host: str, found: str) -> None:
         """Let a new worker begin, or leave its node out if it has something else installed."""
         hand.coming = None
         self._failed[hand.node] = 0
@@ -161,16 +161,16 @@ def _shell() -> type:
             """Make the worker if this node has what is expected; returns the node's name and what it has."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
             try:
-                from fedshelf.simulations.engines.ray.worker import Worker, installed
+                from fedshelf.simulations.engines.ray.worker import RayWorker, installed
             except ImportError as error:
                 return socket.gethostname(), f"no usable Fedshelf ({error})"
             found = installed()
             if found == expected:
-                self.worker = Worker(ray.get(setup[0]))
+                self.worker = RayWorker(ray.get(setup[0]))
             return socket.gethostname(), found
 
         def work(self, job: Any, model: Any) -> Any:
-            """See `Worker.work`."""
+            """See `RayWorker.work`."""
             return self.worker.work(job, model)
 
     return Shell

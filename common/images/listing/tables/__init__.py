@@ -3,6 +3,6 @@
 `text` reads characters and cells, `columns` tells what they mean, `rows` makes rows of photos of them.
 """
 
-from fedshelf.common.images.listing.tables.rows import Row, Table, read_table
+from fedshelf.common.images.listing.tables.rows import Table, TableRow, read_table
 
-__all__ = ["Row", "Table", "read_table"]
+__all__ = ["Table", "TableRow", "read_table"]

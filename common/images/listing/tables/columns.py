@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.listing import is_photo
-from fedshelf.common.system.csv_text import Line
+from fedshelf.common.system.csv_text import TextLine
 
 # As they are compared: lower case, without blanks, dashes and underscores.
 _IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",
@@ -19,7 +19,7 @@ _INDEX = {"", "index", "unnamed:0", "id"}  # what pandas writes first
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """Places of columns, counted from 0; None: there is no such column.
 
     width:   columns in all
@@ -36,7 +36,7 @@ class Columns:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def find_columns(path: Path, first: Line) -> Columns:
+def find_columns(path: Path, first: TextLine) -> TableColumns:
     """Tell the columns by the first line.
 
     Raises DataError if it names them, but not one of images and one of labels.
@@ -45,7 +45,7 @@ def find_columns(path: Path, first: Line) -> Columns:
     while len(names) > 2 and not names[-1]:
         names.pop()
     if not _is_header(names):
-        return Columns(0, 1, None, None, 2, has_header=False)
+        return TableColumns(0, 1, None, None, 2, has_header=False)
     image, label = _places(names, _IMAGE), _places(names, _LABEL)
     if len(image) != 1 or len(label) != 1:
         missing = "images" if not image else "labels"
@@ -57,7 +57,7 @@ def find_columns(path: Path, first: Line) -> Columns:
     split, store = _places(names, _SPLIT), _places(names, _STORE)
     used = {*image, *label, *split, *store}
     others = {cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used}
-    return Columns(
+    return TableColumns(
         image[0],
         label[0],
         split[0] if split else None,

@@ -15,8 +15,8 @@ from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.images.listing.missing import is_missing
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
-from fedshelf.common.images.listing.tables.columns import Columns, find_columns
-from fedshelf.common.system.csv_text import Line, read_lines
+from fedshelf.common.images.listing.tables.columns import TableColumns, find_columns
+from fedshelf.common.system.csv_text import TextLine, read_lines
 from fedshelf.common.wording import listed
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
@@ -25,7 +25,7 @@ _WHOLE = re.compile(r"-?\d+")
 _NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so where some are missing
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A photo. `image` is a path relative to the CSV file's folder, or an absolute one; `store` may be empty."""
 
     image: str
@@ -43,7 +43,7 @@ class Table:
     notes:    sentences for a person about how it was read
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     left_out: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
@@ -66,7 +66,7 @@ def read_table(path: Path) -> Table:
     if columns.store is not None:
         notes.append(f"{path.name}: the column of stores counts with --partition folder only")
     left_out: list[tuple[str, str]] = []
-    seen: dict[tuple[str, str], tuple[int, Row]] = {}
+    seen: dict[tuple[str, str], tuple[int, TableRow]] = {}
     found = list(_rows(path, lines, columns, left_out))
     if not columns.has_header:
         _check_order(path, [row for _, row in found])
@@ -86,8 +86,8 @@ def read_table(path: Path) -> Table:
 
 
 def _rows(
-    path: Path, lines: Sequence[Line], columns: Columns, left_out: list[tuple[str, str]]
-) -> Iterator[tuple[int, Row]]:
+    path: Path, lines: Sequence[TextLine], columns: TableColumns, left_out: list[tuple[str, str]]
+) -> Iterator[tuple[int, TableRow]]:
     """Line number and row of each line that says all that is needed; the others go to `left_out`."""
     for number, cells in lines:
         if len(cells) < columns.width or any(cells[columns.width :]):
@@ -104,7 +104,7 @@ def _rows(
         elif columns.split is not None and split is None:
             left_out.append((image, "no split"))
         else:
-            yield number, Row(image, label, split, store)
+            yield number, TableRow(image, label, split, store)
 
 
 def _image(path: Path, number: int, cell: str) -> str:
@@ -137,7 +137,7 @@ def _split(path: Path, number: int, cell: str) -> Split | None:
     return split_named(cell)
 
 
-def _check_splits(path: Path, lines: Sequence[Line], columns: Columns) -> None:
+def _check_splits(path: Path, lines: Sequence[TextLine], columns: TableColumns) -> None:
     """Raises DataError if a column that means nothing here holds names of splits, and only those."""
     for name, place in columns.others.items():
         cells = {line.cells[place] for line in lines if len(line.cells) > place}
@@ -148,7 +148,7 @@ def _check_splits(path: Path, lines: Sequence[Line], columns: Columns) -> None:
             )
 
 
-def _whole_numbers(rows: Sequence[Row]) -> tuple[Row, ...]:
+def _whole_numbers(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
     """The rows, with labels 1 for 1.0 if all are such numbers."""
     told = [_NUMBER.fullmatch(row.label) for row in rows]
     if not all(told):
@@ -156,7 +156,7 @@ def _whole_numbers(rows: Sequence[Row]) -> tuple[Row, ...]:
     return tuple(row._replace(label=match[1]) for row, match in zip(rows, told, strict=True) if match)
 
 
-def _check_order(path: Path, rows: Sequence[Row]) -> None:
+def _check_order(path: Path, rows: Sequence[TableRow]) -> None:
     """Raises DataError if photos stand in the column of labels."""
     if rows and all(is_photo(row.label) and not is_photo(row.image) for row in rows):
         raise DataError(
@@ -165,14 +165,14 @@ def _check_order(path: Path, rows: Sequence[Row]) -> None:
         )
 
 
-def _odd_line(path: Path, number: int, cells: Sequence[str], columns: Columns) -> str:
+def _odd_line(path: Path, number: int, cells: Sequence[str], columns: TableColumns) -> str:
     got = f"{len(cells)} values" if len(cells) > 1 else "one value"
     wanted = f"{columns.width}, as the first line names" if columns.has_header else "two, IMAGE,LABEL"
     named = "" if columns.has_header else " (more columns need a first line that names them)"
     return f"{path}, line {number} has {got}: {','.join(cells)!r}; expected {wanted}{named}."
 
 
-def _two_classes(path: Path, number: int, row: Row, earlier_number: int, earlier: Row) -> str:
+def _two_classes(path: Path, number: int, row: TableRow, earlier_number: int, earlier: TableRow) -> str:
     lost = (
         ""
         if _is_there(path, row.image)
