@@ -22,7 +22,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from google.protobuf.message import Message as ProtoMessage
 
-from fedshelf.client.connection.fleet import HEARTBEAT
+from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS
 from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
 
 SIGNED_FOR = 60.0  # seconds for which one signature is used: the server takes it for 305
@@ -61,7 +61,7 @@ class Connection:
         self.public_key = public_key_to_bytes(key.public_key())
         self._signed, self._headers = -SIGNED_FOR, b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._process = process_words(secrets.token_hex(16), HEARTBEAT / 2)
+        self._process = process_words(secrets.token_hex(16), HEARTBEAT_SECONDS / 2)
         self.is_held = False
 
     async def call(self, name: str, request: ProtoMessage, reply: type[Reply]) -> Reply:

@@ -39,9 +39,9 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
-from fedshelf.client.connection.fleet import HEARTBEAT, UPLOAD_WAIT
+from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS, UPLOAD_WAIT
 from fedshelf.client.connection.framing import MessageHeader, answer_to, heads, put_together, take_apart
-from fedshelf.client.session.poll_loop import FAIR, FASTEST, LONGEST_TURN, SLOWEST, SOON
+from fedshelf.client.session.poll_loop import FAIR, LONGEST_TURN, MAX_POLL_SECONDS, MIN_POLL_SECONDS, SOON
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.probe import HEADER, PROBE, presence
 
@@ -81,7 +81,7 @@ class LightStore:
             await asyncio.sleep(RETRY * (1 + random.random()))
 
     async def _join(self) -> None:
-        request = fleet.ActivateNodeRequest(public_key=self._line.public_key, heartbeat_interval=HEARTBEAT)
+        request = fleet.ActivateNodeRequest(public_key=self._line.public_key, heartbeat_interval=HEARTBEAT_SECONDS)
         reply = await self._line.call("activate-node", request, fleet.ActivateNodeResponse)
         self._node = Node(node_id=reply.node_id)
 
@@ -89,8 +89,8 @@ class LightStore:
         self._done = time.monotonic()
         while True:
             began = time.monotonic()
-            if began - self._beaten > HEARTBEAT / 2:
-                beat = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
+            if began - self._beaten > HEARTBEAT_SECONDS / 2:
+                beat = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
                 await self._line.call("send-node-heartbeat", beat, SendNodeHeartbeatResponse)
                 self._beaten = began = time.monotonic()
             reply = await self._line.call(
@@ -102,7 +102,7 @@ class LightStore:
                 if self._line.is_held:
                     self._beaten = time.monotonic()
                     continue
-                pause = min(max(0.1 * (time.monotonic() - self._done), FASTEST, FAIR * took), SLOWEST)
+                pause = min(max(0.1 * (time.monotonic() - self._done), MIN_POLL_SECONDS, FAIR * took), MAX_POLL_SECONDS)
                 await asyncio.sleep(pause)
                 continue
             self._turn = began - self._done

@@ -20,7 +20,7 @@ Photos = Annotated[
     typer.Option(readable=False, help="Folder with one sub-folder of photos per product class, or a CSV file."),
 ]  # one that cannot be read is a fault of the data, and ends with its exit code
 
-LOOPBACK = {"127.0.0.1", "localhost"}  # where `flower-server start --insecure` listens
+LOOPBACK_NAMES = {"127.0.0.1", "localhost"}  # where `flower-server start --insecure` listens
 
 
 @app.command()
@@ -142,10 +142,10 @@ def audit(
     ] = False,
 ) -> None:
     """Show all that this store received and all that left it."""
-    from fedshelf.client.audit import FILE, command
+    from fedshelf.client.audit import AUDIT_FILE, command
     from fedshelf.client.identity.home import known_home
 
-    path = known_home(name) / FILE
+    path = known_home(name) / AUDIT_FILE
     if verify:
         command.check(path)
     else:
@@ -194,7 +194,7 @@ def leave(
 def _check_insecure(server: str) -> None:
     """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
     host = Endpoint.parse(server, "--server").host
-    if host not in LOOPBACK:
+    if host not in LOOPBACK_NAMES:
         raise ConfigError(
             f"--insecure got the host {host!r}; plain HTTP is for a server on this machine (127.0.0.1) only."
         )

@@ -6,8 +6,8 @@ import unicodedata
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import is_plain
 
-LONGEST_CLASS, MOST_CLASSES = 200, 10_000  # characters of a class's name, and classes
-MOST_NAMES = 2**18  # bytes of the names of all classes that one store tells of
+MAX_CLASS_CHARACTERS, MAX_CLASSES = 200, 10_000  # characters of a class's name, and classes
+MAX_CLASS_NAMES_BYTES = 2**18  # bytes of the names of all classes that one store tells of
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -44,4 +44,4 @@ def check_run_id(text: str) -> str:
 
 def is_class(name: object) -> bool:
     """Whether this may be the name of a class: it is shown to people, and travels to all stores."""
-    return isinstance(name, str) and bool(name) and is_plain(name, LONGEST_CLASS)
+    return isinstance(name, str) and bool(name) and is_plain(name, MAX_CLASS_CHARACTERS)

@@ -2,18 +2,18 @@
 
 import unicodedata
 
-LONGEST = 500  # characters
+MAX_CHARACTERS = 500  # characters
 _UNFIT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of characters, ends of lines and paragraphs
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they show text in another order
 
 
-def plain(text: str, longest: int = LONGEST) -> str:
+def plain(text: str, longest: int = MAX_CHARACTERS) -> str:
     """The text in one line of at most `longest` characters, with `?` for each that could steer what shows it."""
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
     return "".join(letter if _is_fit(letter) else "?" for letter in cut)
 
 
-def is_plain(text: str, longest: int = LONGEST) -> bool:
+def is_plain(text: str, longest: int = MAX_CHARACTERS) -> bool:
     """Whether `plain` would leave the text as it is."""
     return len(text) <= longest and all(map(_is_fit, text))
 

@@ -39,7 +39,7 @@ from fedshelf.server.updates.evaluator import judge_of
 from fedshelf.server.updates.gate import Gate
 
 TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
-LOOK = 1.0  # seconds between two looks whether the launcher is alive
+LAUNCHER_POLL_SECONDS = 1.0  # seconds between two looks whether the launcher is alive
 
 app = ServerApp()
 
@@ -92,7 +92,7 @@ def main(grid: Grid, context: Context) -> None:
 def _end_with_launcher(desk: RunMailbox) -> None:
     """Without the launcher there is no SuperLink, and Flower's grid would look for it for ever."""
     while desk.is_launcher_at_work():
-        time.sleep(LOOK)
+        time.sleep(LAUNCHER_POLL_SECONDS)
     os._exit(1)  # at any moment: what counts is saved as with any other kill
 
 

@@ -13,7 +13,7 @@ from fedshelf.server.operations.entrance_options import Host, Insecure, Port
 from fedshelf.server.operations.export import export
 from fedshelf.server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
-BEGAN = time.time()
+STARTED_AT = time.time()
 
 app = command_line("The server of a training across stores: it combines their updates into one model.")
 
@@ -107,7 +107,9 @@ def start(
     from fedshelf.server.launcher.launcher import LaunchRequest, conduct
 
     names = display_names.read(class_names) if class_names else None
-    raise typer.Exit(conduct(LaunchRequest(settings, address, chain, resume, BEGAN, log == "json", live_port, names)))
+    raise typer.Exit(
+        conduct(LaunchRequest(settings, address, chain, resume, STARTED_AT, log == "json", live_port, names))
+    )
 
 
 app.command()(status)

@@ -10,7 +10,7 @@ from fedshelf.common.command_line import merge_settings
 from fedshelf.common.errors import RunError
 from fedshelf.server.operations.entrance_options import Host, Insecure, Port
 
-BEGAN = time.time()
+STARTED_AT = time.time()
 
 
 def status(
@@ -25,14 +25,14 @@ def status(
     from fedshelf.server.monitor import terminal
     from fedshelf.server.monitor.reader import RunReader
     from fedshelf.server.monitor.run_finder import find
-    from fedshelf.server.results.run_status import WRONG
+    from fedshelf.server.results.run_status import FAILED_STATES
 
     state = RunReader(find(run)).look()
     if as_json:
         print(terminal.as_json(state))
     else:
         terminal.show(state, Console())
-    raise typer.Exit(RunError.exit_code if state.status in WRONG else 0)
+    raise typer.Exit(RunError.exit_code if state.status in FAILED_STATES else 0)
 
 
 def watch(
@@ -124,7 +124,7 @@ def try_out(
     settings = merge_settings(None, flags, assignments or [])
     from fedshelf.server.operations.trial import Trial, run_trial
 
-    raise typer.Exit(run_trial(Trial(stores, photos, out, settings, BEGAN)))
+    raise typer.Exit(run_trial(Trial(stores, photos, out, settings, STARTED_AT)))
 
 
 def deliver(
@@ -147,4 +147,4 @@ def deliver(
     directory = find(run)
     if not deliver.ask_running_server(directory):
         address, chain = entrance(credentials, host, port, insecure=insecure)
-        raise typer.Exit(deliver.deliver(directory, address, chain, wait, BEGAN))
+        raise typer.Exit(deliver.deliver(directory, address, chain, wait, STARTED_AT))

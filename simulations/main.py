@@ -12,8 +12,8 @@ from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
 from fedshelf.simulations.run import options
 
-BEGAN = time.perf_counter()
-STOPPED = 130  # exit code of a run that a person stopped, as after any SIGINT
+STARTED_AT = time.perf_counter()
+STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped, as after any SIGINT
 
 app = command_line("Train across simulated stores on this machine, to find what works before any store joins.")
 
@@ -105,8 +105,8 @@ def run(
     from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
     names = display_names.read(class_names) if class_names else None
-    summary = simulate(SimulationRequest(settings, resume, BEGAN, changed_data, names), Console())
-    raise typer.Exit(0 if summary["status"] == "finished" else STOPPED)
+    summary = simulate(SimulationRequest(settings, resume, STARTED_AT, changed_data, names), Console())
+    raise typer.Exit(0 if summary["status"] == "finished" else STOPPED_EXIT_CODE)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 NOTHING = "0" * 64  # what the first line follows
-LONGEST = 300  # characters of what a server or an error may put into a line
+MAX_TEXT_CHARACTERS = 300  # characters of what a server or an error may put into a line
 
 Event = Literal[
     "joined",  # the line to a server is open
@@ -99,4 +99,4 @@ def decode(line: bytes) -> AuditEntry:
 
 def _text(value: str) -> str:
     """Cut to what fits, without halves of characters, which are no UTF-8."""
-    return value[:LONGEST].encode(errors="replace").decode()
+    return value[:MAX_TEXT_CHARACTERS].encode(errors="replace").decode()

@@ -31,7 +31,7 @@ class LogHead:
     signature: str = field(default="", compare=False)
 
 
-START = LogHead(0, NOTHING, first=1)
+EMPTY_LOG_HEAD = LogHead(0, NOTHING, first=1)
 _HEAD = TypeAdapter(LogHead)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from filelock import FileLock, Timeout
 
 from fedshelf.client.audit.entry import AuditNote, decode, encode
-from fedshelf.client.audit.files import START, LogHead, full_files, full_name, lines, read_head, write_head
+from fedshelf.client.audit.files import EMPTY_LOG_HEAD, LogHead, full_files, full_name, lines, read_head, write_head
 from fedshelf.client.audit.seal import fingerprint, is_genuine, public_text, seal
 from fedshelf.common.errors import RunError
 from fedshelf.common.system.files import sync_directory
@@ -49,7 +49,7 @@ class AuditLog:
         self._path, self._now, self._full, self._key = path, now, full, key
         self._first, self._rotations = 1, 0
         self._threads = threading.Lock()
-        self._head, self._size = START, 0
+        self._head, self._size = EMPTY_LOG_HEAD, 0
         self._process = FileLock(path.with_name(f".{path.name}.lock"), timeout=MOMENT)
         try:
             self._process.acquire()
@@ -99,10 +99,10 @@ class AuditLog:
 
     def _open(self) -> None:
         if not self._path.exists() and not full_files(self._path) and read_head(self._path) is None:
-            write_head(self._path, self._sealed(START))
+            write_head(self._path, self._sealed(EMPTY_LOG_HEAD))
         self._file = self._opened()
         cut = self._cut_half_line()
-        last, written = next(self._backwards(), START), read_head(self._path)
+        last, written = next(self._backwards(), EMPTY_LOG_HEAD), read_head(self._path)
         self._head = last
         self._first = (written and written.first) or self._first_here()
         self._rotations = max(written.rotations if written else 0, len(full_files(self._path)))
@@ -118,7 +118,7 @@ class AuditLog:
             self.record(
                 AuditNote("broken", why="audit.head is missing or damaged, so lines may be missing before this one")
             )
-        elif written != START and written != self._at(written.number):
+        elif written != EMPTY_LOG_HEAD and written != self._at(written.number):
             self._head = max(written, last, key=lambda head: head.number)  # `written` if they have the same number
             self.record(
                 AuditNote("broken", why=f"number {written.number}, which had been written, is missing or changed")

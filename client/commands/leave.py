@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from fedshelf.client.audit import FILE, AuditLog, AuditNote
+from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
 from fedshelf.client.health import FACTS, PAGE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY, MODELS
-from fedshelf.client.policy.policy import FILE as POLICY
+from fedshelf.client.policy.policy import POLICY_FILE as POLICY
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.location import forget_all
 from fedshelf.common.wording import listed
@@ -52,7 +52,7 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
 def _at_rest(home: Path) -> AuditLog:
     """Return the store's audit log, which a store at work has for itself. Raises RunError."""
     key = home / KEY
-    return AuditLog(home / FILE, key=load_key(key) if key.exists() else None)
+    return AuditLog(home / AUDIT_FILE, key=load_key(key) if key.exists() else None)
 
 
 def _forget_photos(home: Path) -> str:
@@ -68,4 +68,4 @@ def _doomed(home: Path, *, has_log: bool) -> list[Path]:
 
 
 def _stays(path: Path) -> bool:
-    return path.name in STAYS or path.name.lstrip(".").startswith(Path(FILE).stem)
+    return path.name in STAYS or path.name.lstrip(".").startswith(Path(AUDIT_FILE).stem)

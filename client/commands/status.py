@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fedshelf.client.audit import FILE, AuditEntry
+from fedshelf.client.audit import AUDIT_FILE, AuditEntry
 from fedshelf.client.audit.entry import decode
 from fedshelf.client.audit.files import full_files
 from fedshelf.client.identity.enrolment import membership
 from fedshelf.client.identity.home import MODELS
-from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
@@ -61,7 +61,7 @@ def status_of(home: Path) -> dict[str, Any]:
 def _is_at_work(home: Path) -> bool:
     """Return whether a process writes the store's audit log."""
     try:
-        with FileLock(home / f".{FILE}.lock", blocking=False):
+        with FileLock(home / f".{AUDIT_FILE}.lock", blocking=False):
             return False
     except Timeout:
         return True
@@ -71,7 +71,7 @@ def _latest(home: Path, *, running: bool) -> dict[str, Any]:
     """Return the server that the store is joined to and since when, what it heard last, and what it trained last."""
     found: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
     is_this_process = running  # until the line with which the process at work began its log
-    for entry in _backwards(home / FILE):
+    for entry in _backwards(home / AUDIT_FILE):
         if entry.event == "joined" and is_this_process and found["joined_to"] is None:
             found |= {"joined_to": entry.why, "joined_at": entry.time}
         elif entry.event == "policy":

@@ -49,10 +49,10 @@ from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-HEARTBEAT = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
+HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 TRANSFERS = 4  # pieces of a message under way at the same time
-MOST_PIECES = 1024  # of a message: 5 GiB, and memory for no more
+MAX_MESSAGE_PIECES = 1024  # of a message: 5 GiB, and memory for no more
 UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
 STALLED = 10.0  # seconds without any part of it, after which the app has died: if not, it asks and sends it again
 ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
@@ -81,7 +81,7 @@ class FleetConnection:
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
         self._polls = PollInterval()
-        self._client = connect(credentials, Signer(private_key), self._polls, HEARTBEAT / 2, take)
+        self._client = connect(credentials, Signer(private_key), self._polls, HEARTBEAT_SECONDS / 2, take)
         self._server = " or ".join(credentials.known_addresses.all)
         self._narrator, self._patience = narrator, patience
         self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
@@ -141,7 +141,7 @@ class FleetConnection:
 
     def _activate(self) -> int:
         """The node's number, once the server has registered the key and noticed that an earlier process is gone."""
-        request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT)
+        request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT_SECONDS)
         while True:
             try:
                 node_id = int(self._call(self._client.ActivateNode, request).node_id)
@@ -160,8 +160,8 @@ class FleetConnection:
 
     def fetch(self, head: MessageHeader) -> tuple[Message, int]:
         """The message with all its pieces, and their bytes. Raises MessageError if they make none."""
-        if len(head.pieces) > MOST_PIECES:
-            raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MOST_PIECES}.")
+        if len(head.pieces) > MAX_MESSAGE_PIECES:
+            raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MAX_MESSAGE_PIECES}.")
         missing = [piece for piece in head.pieces if piece not in self._kept]
         self._came = time.monotonic()
         transfer = Transfer("Receiving a message", 0, LOG.info)
@@ -210,9 +210,9 @@ class FleetConnection:
 
     def _beat(self) -> None:
         """Heartbeats for as long as the line is open, also while the main thread trains."""
-        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT)
-        while not self._closed.wait(HEARTBEAT / 2):
-            if self._polls.are_signs_of_life(HEARTBEAT / 2):
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
+        while not self._closed.wait(HEARTBEAT_SECONDS / 2):
+            if self._polls.are_signs_of_life(HEARTBEAT_SECONDS / 2):
                 continue
             try:
                 self._client.SendNodeHeartbeat(request)

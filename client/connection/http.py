@@ -11,7 +11,7 @@ from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.transport import http_client
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_words
 
-TIMEOUT = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
+TIMEOUT_SECONDS = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
 
 
 def connect(
@@ -30,7 +30,7 @@ def connect(
         interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), signer, AddressReader(known), polls],
     )
     client._client.close()
-    client._client = http_client(known, TIMEOUT)
+    client._client = http_client(known, TIMEOUT_SECONDS)
     bound(client._client, take)
     client._client.headers[PROCESS_HEADER] = process_words(credentials.process, silence)
     return client

@@ -28,7 +28,7 @@ from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import Transfer
 
 LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept for the next message that has them, too
-ASK_AGAIN = 5.0  # seconds of sending after which to ask whether the answer is still wanted
+STILL_WANTED_AFTER_SECONDS = 5.0  # seconds of sending after which to ask whether the answer is still wanted
 SENDINGS = 20  # times that an answer is sent which the server says it lacks
 
 LOG = logging.getLogger("fedshelf.store")
@@ -120,7 +120,9 @@ class Uploader:
         now = time.monotonic()
         if not sending.is_wanted():
             sending.is_over = True
-        elif not sending.is_over and (sending.returns != self.returns or now - sending.asked > ASK_AGAIN):
+        elif not sending.is_over and (
+            sending.returns != self.returns or now - sending.asked > STILL_WANTED_AFTER_SECONDS
+        ):
             sending.returns, sending.asked = self.returns, now
             sending.is_over = not self._is_waited_for(sending)
         if sending.is_over:

@@ -9,7 +9,7 @@ from fedshelf.client.health.evidence.finding import Finding
 from fedshelf.client.health.progress import progress_of_steps
 from fedshelf.client.identity.enrolment import addresses_of
 from fedshelf.client.identity.home import store_home
-from fedshelf.client.policy.policy import FILE
+from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.wording import printable
 
@@ -37,7 +37,7 @@ def check_store(
         data,
         _called(read, server),
         model,
-        policy or (home / FILE if (home / FILE).exists() else None),
+        policy or (home / POLICY_FILE if (home / POLICY_FILE).exists() else None),
         partial(proof_of, read) if read else lambda _: b"{}",
     )
     with progress_of_steps() as progress:

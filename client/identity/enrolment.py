@@ -24,8 +24,8 @@ from fedshelf.common.system.files import check_private, write_private, write_tex
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-TIMEOUT = 10.0  # seconds to connect, and for each piece of an answer
-PAUSE = 1.0  # seconds between two attempts at a server that does not answer
+ENROL_TIMEOUT_SECONDS = 10.0  # seconds to connect, and for each piece of an answer
+ENROL_RETRY_SECONDS = 1.0  # seconds between two attempts at a server that does not answer
 
 
 class Membership(BaseModel):
@@ -137,7 +137,7 @@ def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: 
 def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float) -> None:
     """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
     body, told = enrolment_request(kit, code, key), NO_CONNECTION
-    with http_client(known, TIMEOUT) as client:
+    with http_client(known, ENROL_TIMEOUT_SECONDS) as client:
         while True:
             try:
                 client.post(ENROL_PATH, json=body).raise_for_status()
@@ -151,7 +151,7 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddr
             if reason != told:
                 print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
                 told = reason
-            time.sleep(PAUSE)
+            time.sleep(ENROL_RETRY_SECONDS)
 
 
 def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> dict[str, str]:

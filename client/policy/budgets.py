@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import write_json
 
-FILE = "usage.json"
-KEPT = 60  # days
+USAGE_FILE = "usage.json"
+KEPT_DAYS = 60  # days
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Usage:
     """What was spent on each local calendar day, in a file that several processes may add to.
 
     A day is granted once: whoever sets the clock back comes to a day with what was spent on it already, and finds the
-    later day as it was left. The `KEPT` days that were begun last are remembered, whatever their dates, so a clock
+    later day as it was left. The `KEPT_DAYS` days that were begun last are remembered, whatever their dates, so a clock
     that was years ahead for a while takes nothing away either.
     """
 
@@ -61,7 +61,7 @@ class Usage:
         with self._lock:
             days, day = self._read(), self._day()
             days[day] = days.get(day, Spent()) + spent
-            write_json(self._path, {name: asdict(days[name]) for name in list(days)[-KEPT:]})
+            write_json(self._path, {name: asdict(days[name]) for name in list(days)[-KEPT_DAYS:]})
 
     def _day(self) -> str:
         return datetime.fromtimestamp(self._now()).date().isoformat()

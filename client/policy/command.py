@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from fedshelf.client.policy.policy import FILE, Policy, commented, load_policy
+from fedshelf.client.policy.policy import POLICY_FILE, Policy, commented, load_policy
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import write_text
@@ -14,7 +14,7 @@ def tell(home: Path) -> None:
 
     Raises ConfigError for a policy that cannot be used, or that names a network or strategy which is none; OSError.
     """
-    path = home / FILE
+    path = home / POLICY_FILE
     if not path.exists():
         write_text(path, commented())
         print(f"Wrote {path}: every key is explained there, and allows what any honest run needs. Edit what should not")

@@ -16,7 +16,7 @@ from fedshelf.client.policy.schedule import Window, parse
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 
-FILE = "policy.toml"
+POLICY_FILE = "policy.toml"
 
 Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -120,7 +120,7 @@ def load_policy(path: Path) -> Policy:
 
 def policy_of(home: Path) -> Policy:
     """The policy in a store's home; the default where there is none. Raises ConfigError."""
-    path = home / FILE
+    path = home / POLICY_FILE
     return load_policy(path) if path.exists() else Policy()
 
 

@@ -11,7 +11,9 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.schedule import seconds_until_midnight
 from fedshelf.common.protocol.failures import LONGEST_REST
 
-AT_ONCE = 2**20  # bytes that came in, after which they are written down: a process may be killed before a message ends
+UNRECORDED_BYTES = (
+    2**20
+)  # bytes that came in, after which they are written down: a process may be killed before a message ends
 
 Way = Literal["down", "up"]
 _KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
@@ -38,7 +40,7 @@ class TrafficBudget:
         with self._lock:
             self._check("down", size)
             self._unwritten += size
-            if self._unwritten >= AT_ONCE:
+            if self._unwritten >= UNRECORDED_BYTES:
                 self._write()
 
     def settle(self) -> None:

@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 from fedshelf.client.health.run_checks import quick
 from fedshelf.client.identity.home import MODELS, store_home
 from fedshelf.client.policy.enforcement import PolicyWorker
-from fedshelf.client.policy.policy import FILE as POLICY
+from fedshelf.client.policy.policy import POLICY_FILE as POLICY
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.console import log_in_plain_words, say
 from fedshelf.client.process.factory import guard_of, worker_of

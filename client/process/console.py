@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from fedshelf.common.text import LONGEST, plain
+from fedshelf.common.text import MAX_CHARACTERS, plain
 
 TIME = "%Y-%m-%d %H:%M:%S"  # local, before each line: a log is read days later
 
@@ -31,4 +31,4 @@ class _Plain(logging.Formatter):
         return plain(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return "\n".join(plain(line, 2 * LONGEST) for line in super().formatException(ei).split("\n"))
+        return "\n".join(plain(line, 2 * MAX_CHARACTERS) for line in super().formatException(ei).split("\n"))

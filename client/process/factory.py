@@ -6,13 +6,13 @@ from functools import cache
 from pathlib import Path
 
 from fedshelf.client.identity.home import STATES, store_home
-from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.gpu_memory import limit_gpu_memory
-from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -52,4 +52,4 @@ def _worker(name: str, data: str, device: str, on_change: Callable[[str], None])
     limit_gpu_memory(chosen, policy.gpu_memory_share)
     source, trainer = FolderSource(name, Path(data), policy, on_change), Trainer(chosen, StateStore(home / STATES))
     source.forget_deleted()
-    return StoreWorker(name, source, trainer, Adjustments(home / FOLDER))
+    return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER))

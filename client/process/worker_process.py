@@ -23,8 +23,8 @@ from fedshelf.common.errors import FedshelfError
 if TYPE_CHECKING:
     from fedshelf.common.protocol.messages import FailureCode  # loads torch
 
-PAUSE = 0.5  # seconds until a process that died at its start is followed by another
-ATTEMPTS = 2  # processes that may die of one order before it is given up
+RESTART_PAUSE_SECONDS = 0.5  # seconds until a process that died at its start is followed by another
+MAX_PROCESSES_PER_ORDER = 2  # processes that may die of one order before it is given up
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -92,12 +92,16 @@ class WorkerProcess:
 
     def do(self, order: RecordDict) -> RecordDict:
         """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(MAX_PROCESSES_PER_ORDER):
             if (done := self._ask(order)) is not None:
                 self._heard(done)
                 assert done.answer is not None
                 return done.answer
-            again = "starting another one and trying again" if attempt + 1 < ATTEMPTS else "giving up this order"
+            again = (
+                "starting another one and trying again"
+                if attempt + 1 < MAX_PROCESSES_PER_ORDER
+                else "giving up this order"
+            )
             LOG.error("The worker process died (%s); %s.", self._how(), again)
             self._restart()
         return self.decline("crashed")
@@ -146,7 +150,7 @@ class WorkerProcess:
             try:
                 fault = self._pipe.recv()
             except (EOFError, OSError):
-                time.sleep(PAUSE)
+                time.sleep(RESTART_PAUSE_SECONDS)
                 continue
             if fault is not None:
                 LOG.error("%s", fault)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from fedshelf.client.failures import StoreError
 
 CLIENT_APP = "fedshelf.client.app:app"
-LARGEST = 16 * 1024  # bytes, of the bundle and of each file in it; ours has less than one thousand
+MAX_BUNDLE_BYTES = 16 * 1024  # bytes, of the bundle and of each file in it; ours has less than one thousand
 
 _PROJECT, _MANIFEST = "pyproject.toml", ".info/CONTENT"
 _FIRST, _LAST = b"PK\x03\x04", b"PK\x05\x06"  # how a zip archive begins, and how its last 22 bytes do
@@ -30,8 +30,8 @@ _ALLOWED = {  # all others could name code to install or to run
 
 def check_bundle(content: bytes) -> None:
     """Raises StoreError unless this is a bundle that asks for the installed client app and holds no code."""
-    if len(content) > LARGEST:
-        _refuse(f"it has {len(content)} bytes; expected at most {LARGEST}")
+    if len(content) > MAX_BUNDLE_BYTES:
+        _refuse(f"it has {len(content)} bytes; expected at most {MAX_BUNDLE_BYTES}")
     project = _opened(content)
     try:
         document = tomllib.loads(project.decode())
@@ -65,9 +65,9 @@ def _opened(content: bytes) -> bytes:
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
     """A file's content, unpacked no further than to what is allowed."""
     with archive.open(name) as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        _refuse(f"its {name} unpacks to more than {LARGEST} bytes")
+        content = file.read(MAX_BUNDLE_BYTES + 1)
+    if len(content) > MAX_BUNDLE_BYTES:
+        _refuse(f"its {name} unpacks to more than {MAX_BUNDLE_BYTES} bytes")
     return content
 
 

@@ -13,7 +13,10 @@ from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
 from fedshelf.common.protocol.probe import PROBE
 
-FASTEST, SLOWEST = 0.1, 2.0  # seconds between two polls: a tenth of the time since the last order was done ...
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = (
+    0.1,
+    2.0,
+)  # seconds between two polls: a tenth of the time since the last order was done ...
 WHILE_BUSY = 1.0  # ... but while an order is worked on only a probe can come
 SOON = 0.75  # of what the server took for the last order, from an answer on until the next one is looked for ...
 LONGEST_TURN = 1.0  # ... and at most so many seconds
@@ -60,7 +63,7 @@ def _listen(line: FleetConnection, orders: OrderQueue) -> None:
         if kinds and kinds[-1] != MessageType.TRAIN:
             continue  # one is handed out at a time, and others may be there: what is judged now is trained next
         if line.is_held:
-            time.sleep(0.0 if kinds else max(FASTEST - took, 0.0))
+            time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - took, 0.0))
             continue
         if orders.is_busy:
             orders.finish(WHILE_BUSY)
@@ -68,7 +71,7 @@ def _listen(line: FleetConnection, orders: OrderQueue) -> None:
                 done = time.monotonic()
                 time.sleep(min(SOON * turn, LONGEST_TURN))
         else:
-            time.sleep(min(max(0.1 * (time.monotonic() - done), FASTEST, FAIR * took), SLOWEST))
+            time.sleep(min(max(0.1 * (time.monotonic() - done), MIN_POLL_SECONDS, FAIR * took), MAX_POLL_SECONDS))
 
 
 def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:

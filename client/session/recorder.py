@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Self
 
 from flwr.app import RecordDict
 
-from fedshelf.client.audit import FILE, AuditLog, AuditNote, Event
+from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote, Event
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
-from fedshelf.client.policy.budgets import FILE as USAGE
+from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
@@ -43,7 +43,7 @@ class SessionRecorder:
     """
 
     def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
-        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE)), AuditLog(home / FILE, key=key)
+        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE)), AuditLog(home / AUDIT_FILE, key=key)
         self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ from fedshelf.client.worker.state_store import KEPT_RUNS
 from fedshelf.common.errors import DataError
 from fedshelf.common.system.files import write_json
 
-FOLDER = "adjustments"  # in a store's home
+ADJUSTMENTS_FOLDER = "adjustments"  # in a store's home
 
 
 class Adjustments:

@@ -23,8 +23,10 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic
 from fedshelf.common.text import plain
 
-OWN = "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.worker.export`)
-LARGEST = 2**30  # bytes of one
+OWN_MODEL_FOLDER = (
+    "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.worker.export`)
+)
+MAX_MODEL_BYTES = 2**30  # bytes of one
 LEAST_COUNTED = 10**6  # bytes that a model counts for at least, so that tiny ones are not without number either
 _NEW, _OLD = ".new-", ".old-"  # how folders begin that an interrupted process may leave behind
 
@@ -55,8 +57,8 @@ class KeptModels:
         OSError.
         """
         self._admit(order)
-        if order.size > LARGEST:
-            told = f"The model of run {order.run} has {order.size:,} bytes; at most {LARGEST:,} are taken."
+        if order.size > MAX_MODEL_BYTES:
+            told = f"The model of run {order.run} has {order.size:,} bytes; at most {MAX_MODEL_BYTES:,} are taken."
             raise StoreError("refused", told, "model-too-large")
         self._mend()
         self._call_back(order)
@@ -121,7 +123,7 @@ class KeptModels:
         from fedshelf.client.worker.export import export_own
 
         try:
-            exported = export_own(folder, self._name, folder / OWN)
+            exported = export_own(folder, self._name, folder / OWN_MODEL_FOLDER)
         except FedshelfError as error:  # the chain's model is kept whatever has become of the store's own parts
             return f"There is no other one for this store: {plain(str(error))}"
         return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])

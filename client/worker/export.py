@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedshelf.client.identity.home import STATES, known_home
-from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError
@@ -77,7 +77,7 @@ def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owne
     """Return the store's own parts of the model. Raises ConfigError if there are none, DataError."""
     home, run_id, names = known_home(name), provenance["run_id"], provenance["personal"]
     used = _used(provenance)
-    added = Adjustments(home / FOLDER).of(run_id, shared.spec.classes) if used == "adjusted" else None
+    added = Adjustments(home / ADJUSTMENTS_FOLDER).of(run_id, shared.spec.classes) if used == "adjusted" else None
     if not names:
         if used is None:
             raise ConfigError(

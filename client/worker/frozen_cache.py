@@ -10,7 +10,7 @@ from torch import Tensor
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.system.files import cache_directory, write_atomic
 
-KEPT = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
+MAX_FROZEN_VECTORS = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
 
 
 class FrozenCache:
@@ -36,7 +36,9 @@ class FrozenCache:
         self._latest = (sha256, vector)
         try:
             write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))
-            for old in sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            for old in sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[
+                :-MAX_FROZEN_VECTORS
+            ]:
                 old.unlink(missing_ok=True)
         except OSError:
             return

@@ -14,8 +14,8 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.csv_text import TextLine, read_lines
 from fedshelf.common.system.files import write_text
 
-FILE = "class-names.csv"  # in a run's directory, in the form that `read` takes
-HEADER = ("folder", "name")
+CLASS_NAMES_FILE = "class-names.csv"  # in a run's directory, in the form that `read` takes
+CSV_COLUMNS = ("folder", "name")
 _NAMED = 5  # classes that a sentence names before it only counts them
 
 ProductNames = Mapping[str, str]
@@ -58,16 +58,16 @@ def record(directory: Path, names: ProductNames) -> None:
     Raises OSError.
     """
     if not names:
-        (directory / FILE).unlink(missing_ok=True)
+        (directory / CLASS_NAMES_FILE).unlink(missing_ok=True)
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([HEADER, *names.items()])
-    write_text(directory / FILE, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows([CSV_COLUMNS, *names.items()])
+    write_text(directory / CLASS_NAMES_FILE, text.getvalue())
 
 
 def recorded(directory: Path) -> dict[str, str]:
     """The names that a run's directory has; none if nobody gave any. Raises ConfigError, DataError."""
-    path = directory / FILE
+    path = directory / CLASS_NAMES_FILE
     return read(path) if path.exists() else {}
 
 
@@ -115,7 +115,7 @@ def _pairs(path: Path) -> list[TextLine]:
                 f"{path}, line {number} has {','.join(cells)!r}; expected folder,name (a name with a comma in it stands"
                 ' in double quotes: 10,"Shirts, blue").'
             )
-    return lines[1:] if lines and tuple(cell.casefold() for cell in lines[0].cells[:2]) == HEADER else lines
+    return lines[1:] if lines and tuple(cell.casefold() for cell in lines[0].cells[:2]) == CSV_COLUMNS else lines
 
 
 def _composed(label: str) -> str:

@@ -12,8 +12,8 @@ from torch.nn import functional
 from fedshelf.common.compression.base import Codec, take
 from fedshelf.common.parameters.layout import Tensors
 
-BLOCK = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
-LARGEST = 127
+VALUES_PER_SCALE = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
+MAX_INT8 = 127
 
 
 class Int8(Codec):
@@ -22,15 +22,16 @@ class Int8(Codec):
     parts: ClassVar = frozenset({"codes", "scales"})
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
-        """codes: int8 [T]; scales: float32 [ceil(T / BLOCK)], not finite where a value of the block is not."""
-        blocks = functional.pad(vector, (0, -len(vector) % BLOCK)).view(-1, BLOCK)
-        scales = blocks.abs().amax(dim=1) / LARGEST
-        steps = (blocks / scales[:, None]).round().nan_to_num(0).clamp(-LARGEST, LARGEST)
+        """codes: int8 [T]; scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite where a value of the block is
+        not."""
+        blocks = functional.pad(vector, (0, -len(vector) % VALUES_PER_SCALE)).view(-1, VALUES_PER_SCALE)
+        scales = blocks.abs().amax(dim=1) / MAX_INT8
+        steps = (blocks / scales[:, None]).round().nan_to_num(0).clamp(-MAX_INT8, MAX_INT8)
         return {"codes": steps.to(torch.int8).flatten()[: len(vector)], "scales": scales}
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
         """float32 [size]; nothing in a block is finite if its scale is not. Raises MessageError."""
         codes = take(packed, "codes", torch.int8, size=size)
-        scales = take(packed, "scales", torch.float32, size=-(-size // BLOCK))
+        scales = take(packed, "scales", torch.float32, size=-(-size // VALUES_PER_SCALE))
         scales = torch.where(scales.isfinite(), scales, torch.nan)
-        return codes * scales.repeat_interleave(BLOCK)[:size]
+        return codes * scales.repeat_interleave(VALUES_PER_SCALE)[:size]

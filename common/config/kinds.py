@@ -44,7 +44,7 @@ MATHEMATICS_KEYS = frozenset(
 )  # fmt: skip
 MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # but for the above
 
-KINDS: Mapping[str, Kind] = {
+SETTING_KINDS: Mapping[str, Kind] = {
     **{key: Kind.MATHEMATICS for key in known_keys() if key.partition(".")[0] in MATHEMATICS_SECTIONS},
     **dict.fromkeys(MATHEMATICS_KEYS, Kind.MATHEMATICS),
     **dict.fromkeys(OPERATOR_KEYS, Kind.OPERATOR),
@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
 
 def is_fixed(key: str) -> bool:
     """Return whether a setting keeps its value for the life of a run."""
-    return KINDS[key] is Kind.MATHEMATICS
+    return SETTING_KINDS[key] is Kind.MATHEMATICS
 
 
 def of_operator(config: RunConfig) -> dict[str, Any]:
@@ -63,5 +63,5 @@ def of_operator(config: RunConfig) -> dict[str, Any]:
     return {
         key: list(flat[key]) if isinstance(flat[key], tuple) else flat[key]
         for key in flat
-        if KINDS[key] is Kind.OPERATOR
+        if SETTING_KINDS[key] is Kind.OPERATOR
     }

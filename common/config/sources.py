@@ -23,7 +23,10 @@ Flat = dict[str, Any]
 _OWN = "this_run"
 _OWN_NOTE = "# These belong to this run: --config leaves them out, as long as they say the same here as above."
 
-KINDS = {"string_type": "text in quotes", "tuple_type": "a list of names"}  # pydantic's codes, in words for a person
+EXPECTED_KINDS = {
+    "string_type": "text in quotes",
+    "tuple_type": "a list of names",
+}  # pydantic's codes, in words for a person
 
 
 def known_keys() -> dict[str, Any]:
@@ -163,5 +166,5 @@ def _invalid(error: ValidationError) -> str:
     section, name = str(problem["loc"][0]), str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
     model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
     meaning = model.model_fields[name].description if name in model.model_fields else ""
-    allowed = KINDS.get(problem["type"]) or problem["msg"].replace("Input should be ", "").removeprefix("a ")
+    allowed = EXPECTED_KINDS.get(problem["type"]) or problem["msg"].replace("Input should be ", "").removeprefix("a ")
     return f"Setting {section}.{name} got {problem['input']!r}; allowed: {allowed}. It means: {meaning}."

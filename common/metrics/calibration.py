@@ -17,8 +17,10 @@ from fedshelf.common.metrics.apportion import apportioned
 BINS = 15  # of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
 GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
-COOLEST, HOTTEST, MOST = 1 / 64, 64.0, 32  # what may be asked for
-FEWEST = 50  # images that a temperature is fitted to: of 20, all right by chance, any model looks too unsure
+COOLEST, HOTTEST, MAX_TEMPERATURES = 1 / 64, 64.0, 32  # what may be asked for
+MIN_CALIBRATION_IMAGES = (
+    50  # images that a temperature is fitted to: of 20, all right by chance, any model looks too unsure
+)
 PRIOR = math.log(2)  # standard deviation of log T before any image was seen: most models want 1/2 to 2
 _QUANTILE = 1.96  # of the normal distribution, for 95%
 
@@ -127,11 +129,11 @@ def fit(counted: Reliability) -> FittedTemperature | None:
     vertex of the parabola in log T through the best of the grid and its neighbours, and the interval follows from its
     curvature (Laplace's approximation: 1.96 / sqrt(second derivative) on either side).
 
-    None for fewer than FEWEST images, where a likelihood is not finite, and where the best is an end of the grid,
-    beyond which nobody has looked.
+    None for fewer than MIN_CALIBRATION_IMAGES images, where a likelihood is not finite, and where the best is an end of
+    the grid, beyond which nobody has looked.
     """
     assert counted.temperatures == GRID
-    if counted.num_examples < FEWEST or not np.isfinite(counted.nll).all():
+    if counted.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counted.nll).all():
         return None
     logarithms = np.log(GRID)
     costs = counted.nll + (logarithms / PRIOR) ** 2 / 2

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-MOST = 10
+MAX_CONFUSIONS = 10
 
 
-def most_confused(classes: Sequence[str], confusion: ArrayLike, most: int = MOST) -> list[dict[str, Any]]:
+def most_confused(classes: Sequence[str], confusion: ArrayLike, most: int = MAX_CONFUSIONS) -> list[dict[str, Any]]:
     """The pairs of classes with the most mistakes between them, most first; pairs without any are left out.
 
     confusion: counts [C, C], row = true class. Of each pair {"images": mistakes both ways, "ways": [{"class",

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from fedshelf.common.config.model_train_strategy import Freeze
-from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, is_class
+from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells by how many quarter turns a photo was turned; see
@@ -63,8 +63,10 @@ def received_spec(text: str) -> ModelSpec:
     spec = TypeAdapter(ModelSpec).validate_python(values)
     if not spec.classes or len(set(spec.classes)) != len(spec.classes):
         raise ValueError("classes must be named, each once")
-    if len(spec.classes) > MOST_CLASSES or not all(map(is_class, spec.classes)):
-        raise ValueError(f"expected at most {MOST_CLASSES} classes, each in at most {LONGEST_CLASS} plain characters")
+    if len(spec.classes) > MAX_CLASSES or not all(map(is_class, spec.classes)):
+        raise ValueError(
+            f"expected at most {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain characters"
+        )
     if spec.channels not in (1, 3) or not len(spec.mean) == len(spec.std) == spec.channels or not min(spec.std) > 0:
         raise ValueError("mean and std need one value per channel, std above 0")
     if not (1 <= spec.image_size <= 1024 and 0 <= spec.dropout < 1):

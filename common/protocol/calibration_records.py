@@ -22,9 +22,11 @@ def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
     if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
         return ()
     at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
-    if len(at) > calibration.MOST or not all(calibration.COOLEST <= each <= calibration.HOTTEST for each in at):
+    if len(at) > calibration.MAX_TEMPERATURES or not all(
+        calibration.COOLEST <= each <= calibration.HOTTEST for each in at
+    ):
         raise MessageError(
-            f"Tensor {name!r} got {len(at)} values; expected at most {calibration.MOST}, each from"
+            f"Tensor {name!r} got {len(at)} values; expected at most {calibration.MAX_TEMPERATURES}, each from"
             f" {calibration.COOLEST:g} to {calibration.HOTTEST:g}."
         )
     return at

@@ -12,7 +12,7 @@ from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.system.files import check_private, write_private
 
-LARGEST = 64 * 1024  # bytes; a kit has about three thousand
+MAX_KIT_BYTES = 64 * 1024  # bytes; a kit has about three thousand
 
 
 def _check_address(address: str) -> str:
@@ -71,7 +71,7 @@ class Kit(BaseModel):
             raise ConfigError(f"There is no kit {path}; expected the file NAME.kit that the chain made for this store.")
         check_private(path)
         try:
-            if (size := path.stat().st_size) > LARGEST:
+            if (size := path.stat().st_size) > MAX_KIT_BYTES:
                 raise ConfigError(f"it has {size:,} bytes, which is too large")
             return cls.model_validate_json(path.read_bytes())
         except ConfigError as error:

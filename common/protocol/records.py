@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, MOST_NAMES, is_class
+from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASS_NAMES_BYTES, MAX_CLASSES, is_class
 from fedshelf.common.protocol.probe import HEADER
 
 ARRAYS, TENSORS = "arrays", "tensors"
@@ -91,12 +91,17 @@ class RecordReader:
     def table(self, names: str, counts: str) -> dict[str, int]:
         """Two list fields of one length as a mapping from text to integers of zero or more."""
         keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
-        good = len(keys) <= MOST_CLASSES and all(map(is_class, keys))
+        good = len(keys) <= MAX_CLASSES and all(map(is_class, keys))
         good = good and all(type(value) is int and value >= 0 for value in values)
-        if not good or len(keys) != len(values) or len(set(keys)) != len(keys) or sum(map(_size, keys)) > MOST_NAMES:
+        if (
+            not good
+            or len(keys) != len(values)
+            or len(set(keys)) != len(keys)
+            or sum(map(_size, keys)) > MAX_CLASS_NAMES_BYTES
+        ):
             raise MessageError(
-                f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MOST_CLASSES} classes,"
-                f" each in at most {LONGEST_CLASS} plain characters, {MOST_NAMES} bytes in all."
+                f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MAX_CLASSES} classes,"
+                f" each in at most {MAX_CLASS_CHARACTERS} plain characters, {MAX_CLASS_NAMES_BYTES} bytes in all."
             )
         return dict(zip(keys, values, strict=True))
 

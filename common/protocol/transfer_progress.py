@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fedshelf.common.wording import duration
 
-QUIET = 10.0  # seconds until the first line, and between two lines
+LINE_INTERVAL_SECONDS = 10.0  # seconds until the first line, and between two lines
 
 
 class Transfer:
@@ -30,7 +30,7 @@ class Transfer:
         with self._lock:
             self._done += size
             now, done = self._now(), self._done
-            if now - self._told < QUIET or done == self._total:
+            if now - self._told < LINE_INTERVAL_SECONDS or done == self._total:
                 return
             self._told = now
         self._tell(f"{self._what}: {progress(done, self._total, now - self._began)}.")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fedshelf.common.errors import DataError
 
-MAX_BYTES = 2**28  # a million photos take a tenth of it
+MAX_CSV_BYTES = 2**28  # a million photos take a tenth of it
 _DELIMITERS = (",", ";", "\t", "|")
 _LOOKED_AT = 50  # lines that tell the delimiter
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -41,11 +41,11 @@ def _decoded(path: Path) -> tuple[str, str]:
     """The text of a file, and the sentence that its encoding was guessed, if names depend on it."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(MAX_CSV_BYTES + 1)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB; expected a CSV file, one line per photo.")
+    if len(data) > MAX_CSV_BYTES:
+        raise DataError(f"{path} is larger than {MAX_CSV_BYTES >> 20} MiB; expected a CSV file, one line per photo.")
     try:
         return data.decode(_encoding(data)), ""
     except UnicodeDecodeError:

@@ -10,7 +10,7 @@ from fedshelf.server.check.ports import ports
 from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.check.training import flower, test_photos
 
-CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
+SERVER_CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
     "credentials": credentials,
     "clock": clock,
     "certificate": certificates,
@@ -24,7 +24,7 @@ CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
 
 def examine(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Yield what each check finds, as soon as it is known; one that cannot be made has failed, and says why."""
-    for about, check in CHECKS.items():
+    for about, check in SERVER_CHECKS.items():
         try:
             yield from check(subject)
         except (FedshelfError, OSError, ValueError) as error:

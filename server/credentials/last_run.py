@@ -17,7 +17,7 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 _FILE = "run.json"
 _LOCK = "server.lock"  # held by the server that works with these credentials
-PATIENCE = 1.0  # seconds for the lock of a server that has just been killed
+SERVER_LOCK_TIMEOUT_SECONDS = 1.0  # seconds for the lock of a server that has just been killed
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def at_work(credentials: Path, run: Path) -> Iterator[None]:
     """
     lock = FileLock(credentials / _LOCK, mode=0o600)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=SERVER_LOCK_TIMEOUT_SECONDS)
     except Timeout:
         where = f", in {found}" if (found := last_run(credentials)) else ""
         raise RunError(

@@ -9,7 +9,7 @@ from fedshelf.server.credentials.authorizer import key_header
 from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
-LOOK = 0.25  # seconds between two looks at the clerk's notes
+REGISTRATIONS_POLL_SECONDS = 0.25  # seconds between two looks at the clerk's notes
 
 
 class Registered:
@@ -27,7 +27,7 @@ class Registered:
                 self._nodes = self._read()
                 for key in self._awaited.keys() & self._nodes.keys():
                     self._awaited.pop(key).set()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(REGISTRATIONS_POLL_SECONDS)
 
     def node_of(self, key: str) -> int:
         """Return the node that a key is registered for; 0: none."""

@@ -31,9 +31,9 @@ from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry
 from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
-LOOK = 0.2  # seconds between two looks at the chain's stores
-SAVED_EVERY = 0.5  # seconds between two notes of who is registered, while many are
-RETRY = 1.0  # seconds until the SuperLink is asked again after it has not answered
+STORES_POLL_SECONDS = 0.2  # seconds between two looks at the chain's stores
+REGISTRATIONS_SAVE_SECONDS = 0.5  # seconds between two notes of who is registered, while many are
+SUPERLINK_RETRY_SECONDS = 1.0  # seconds until the SuperLink is asked again after it has not answered
 REVOKED = "revoked.json"  # in Flower's directory: who was taken out of the chain, and when
 HOUR = 3600.0  # seconds between two looks at the certificate
 
@@ -103,7 +103,7 @@ class Registrar:
             self._known.nodes[str(answer["node-id"])] = node
             self._known.pending.remove(node)
             print(f"{node.store} is registered.", flush=True)
-            if time.monotonic() - saved > SAVED_EVERY or not self._known.pending:
+            if time.monotonic() - saved > REGISTRATIONS_SAVE_SECONDS or not self._known.pending:
                 self._save()
                 saved = time.monotonic()
 
@@ -200,7 +200,7 @@ def main() -> None:
             except FlowerError as error:
                 print(f"The SuperLink did not take it: {error}", flush=True)
                 is_due = True
-                time.sleep(RETRY)
+                time.sleep(SUPERLINK_RETRY_SECONDS)
             except ConfigError as error:
                 print(f"{error} Until then the SuperLink knows the stores that it knew.", flush=True)
                 is_due = False
@@ -208,7 +208,7 @@ def main() -> None:
             next_look += HOUR
             if renew_if_due(chain.directory, Chain.load(chain.directory).hosts):
                 print("The server's certificate was renewed.", flush=True)
-        time.sleep(LOOK)
+        time.sleep(STORES_POLL_SECONDS)
 
 
 if __name__ == "__main__":

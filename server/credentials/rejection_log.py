@@ -3,10 +3,10 @@
 import time
 from collections import OrderedDict
 
-QUIET = 60.0  # seconds in which the same is not said again
-REMEMBERED = 1000  # pairs of address and reason
-MOST = 100  # lines within QUIET, whoever comes
-TRIES = 5  # wrong codes from one address within QUIET
+QUIET_SECONDS = 60.0  # seconds in which the same is not said again
+MAX_REMEMBERED_REJECTIONS = 1000  # pairs of address and reason
+MAX_LINES_PER_PERIOD = 100  # lines within QUIET_SECONDS, whoever comes
+TRIES = 5  # wrong codes from one address within QUIET_SECONDS
 
 
 class RejectionLog:
@@ -19,21 +19,21 @@ class RejectionLog:
     def tell(self, address: str, why: str) -> None:
         """Someone at `address` was turned away, because of `why`."""
         now = time.monotonic()
-        before = self._last.pop((address, why), -QUIET)
-        is_repetition = now - before < QUIET
+        before = self._last.pop((address, why), -QUIET_SECONDS)
+        is_repetition = now - before < QUIET_SECONDS
         self._last[address, why] = before if is_repetition else now
-        if len(self._last) > REMEMBERED:
+        if len(self._last) > MAX_REMEMBERED_REJECTIONS:
             self._last.popitem(last=False)
         if not is_repetition and self._may_speak(now):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} refused {address}: {why}", flush=True)
 
     def _may_speak(self, now: float) -> bool:
-        if now - self._began > QUIET:
+        if now - self._began > QUIET_SECONDS:
             self._began, self._said = now, 0
         self._said += 1
-        if self._said == MOST:
+        if self._said == MAX_LINES_PER_PERIOD:
             print("Many are being refused; the rest of this minute is not logged.", flush=True)
-        return self._said < MOST
+        return self._said < MAX_LINES_PER_PERIOD
 
 
 class Tries:
@@ -44,11 +44,11 @@ class Tries:
 
     def are_used_up(self, address: str) -> bool:
         """Whether the address has to wait."""
-        recent = [moment for moment in self._failed.get(address, []) if time.monotonic() - moment < QUIET]
+        recent = [moment for moment in self._failed.get(address, []) if time.monotonic() - moment < QUIET_SECONDS]
         return len(recent) >= TRIES
 
     def failed(self, address: str) -> None:
         """One more wrong code."""
         self._failed[address] = [*self._failed.pop(address, [])[1 - TRIES :], time.monotonic()]
-        if len(self._failed) > REMEMBERED:
+        if len(self._failed) > MAX_REMEMBERED_REJECTIONS:
             self._failed.popitem(last=False)

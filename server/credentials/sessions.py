@@ -24,7 +24,7 @@ from fedshelf.common.system.files import write_private
 _PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
 MISSED = 2  # signs of life that may get lost
 SLACK = 2.0  # seconds that one may be late
-SAVED_EVERY = 1.0  # seconds, at least, between two writings of the file
+SESSIONS_SAVE_SECONDS = 1.0  # seconds, at least, between two writings of the file
 MOST_RIVALS = 8  # processes that wait for one store's place and are remembered
 
 
@@ -68,7 +68,7 @@ class Sessions:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
         self._speakers = {name: _Speaker(each, clock()) for name, each in read_sessions(path).items()}
-        self._saved, self._is_saved = clock() - SAVED_EVERY, True
+        self._saved, self._is_saved = clock() - SESSIONS_SAVE_SECONDS, True
 
     def refusal(self, store: str, key: str, told: str, address: str) -> Reason | None:
         """Note a sign of life of a process that has proven its store's key; why it may not speak, or None if it may.
@@ -123,7 +123,7 @@ class Sessions:
 
     def _save_at_times(self) -> None:
         """Write the file if it is due; what is not written yet, or cannot be, is with a later sign of life."""
-        if self._is_saved or self._clock() - self._saved < SAVED_EVERY:
+        if self._is_saved or self._clock() - self._saved < SESSIONS_SAVE_SECONDS:
             return
         self._saved = self._clock()
         sessions = {name: speaker.session for name, speaker in self._speakers.items()}

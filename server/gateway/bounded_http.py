@@ -20,7 +20,7 @@ LARGEST_URL = 2000  # bytes
 LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
 LARGEST_UNREAD = 2 * LARGEST_BODY  # bytes that are still taken of a body which was refused
 UNREAD_RATE = 8e6  # bytes a second of refused bodies, of all connections: they cost time and serve nobody
-LINGER = 2.0  # seconds in which a client can read why its request was not taken, before the connection ends
+LINGER_SECONDS = 2.0  # seconds in which a client can read why its request was not taken, before the connection ends
 
 
 class Unread:
@@ -161,4 +161,4 @@ class BoundedHttp(HttpToolsProtocol):
             self.cycle.message_event.set()
         head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
         self.transport.write(head)
-        self.loop.call_later(LINGER, self.transport.close)
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -13,7 +13,7 @@ from fedshelf.server.credentials.rejection_log import RejectionLog
 
 HEAD_SECONDS = 30.0  # from the connection, or the first byte of a further request, to the end of the request's headers
 STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key
-SLOWEST = 2000.0  # bytes a second that a body comes in, on average, beyond STALL_SECONDS
+MIN_BODY_BYTES_PER_SECOND = 2000.0  # bytes a second that a body comes in, on average, beyond STALL_SECONDS
 
 MOST_UNPROVEN = 512  # connections of strangers; as many more from addresses that stores came from of late
 MOST_UNPROVEN_OF_ONE = 256  # of these from one address: stores behind one router all begin as strangers
@@ -62,7 +62,10 @@ class Connection:
             case Awaited.HEAD:
                 return now - self._since > HEAD_SECONDS
             case Awaited.BODY:
-                return now - self._last > patience or now - self._since > patience + self._bytes / SLOWEST
+                return (
+                    now - self._last > patience
+                    or now - self._since > patience + self._bytes / MIN_BODY_BYTES_PER_SECOND
+                )
         return False
 
 

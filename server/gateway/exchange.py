@@ -31,12 +31,12 @@ from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 
 from fedshelf.server.ipc import answer_file
-from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
 HOLD = 25.0  # seconds for which a request for messages waits for one: stores give up after 30, many proxies do, too
-LOOK = 0.05  # seconds between two looks for orders
-LARGE = 2**18  # bytes of a part that is read or written in a thread
+ORDERS_POLL_SECONDS = 0.05  # seconds between two looks for orders
+THREADED_BYTES = 2**18  # bytes of a part that is read or written in a thread
 
 Result = TypeVar("Result")
 
@@ -69,7 +69,11 @@ class Exchange:
     """Hands out and takes in, in `directory`. The nodes that it is told of have proven to be these."""
 
     def __init__(self, directory: Path) -> None:
-        self._path, self._parts, self._answers = directory / ORDERS, directory / PARTS, directory / ANSWERS
+        self._path, self._parts, self._answers = (
+            directory / ORDERS,
+            directory / PARTS_FOLDER,
+            directory / ANSWERS_FOLDER,
+        )
         self._orders, self._before = dict[str, _Order](), dict[str, _Order]()
         self._of_node = defaultdict[int, dict[str, _Order]](dict)
         self._sessions = dict[str, str]()
@@ -80,7 +84,7 @@ class Exchange:
         """Look for orders until cancelled."""
         while True:
             self._look()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(ORDERS_POLL_SECONDS)
 
     @property
     def is_open(self) -> bool:
@@ -250,4 +254,4 @@ def _pieces(tree: ObjectTree) -> frozenset[str]:
 
 async def _maybe_in_thread(size: int, work: Callable[[], Result]) -> Result:
     """Do work on so many bytes, without making others wait."""
-    return await run_in_threadpool(work) if size > LARGE else work()
+    return await run_in_threadpool(work) if size > THREADED_BYTES else work()

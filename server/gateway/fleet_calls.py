@@ -18,30 +18,30 @@ from starlette.requests import Request
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER
 from fedshelf.server.credentials.authorizer import KEY_HEADER
 from fedshelf.server.gateway.exchange import HOLD, Exchange
-from fedshelf.server.gateway.heartbeats import HEARTBEAT, Headers, Sender, with_interval
+from fedshelf.server.gateway.heartbeats import HEARTBEAT_PATH, Headers, Sender, with_interval
 
 ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
-PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
+PUSH_PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 CONFIRM = "/v1/fleet/confirm-message-received"
 REGISTERING = 20.0  # seconds for which a store is kept that comes before the SuperLink has been told of it
-OWN: Mapping[str, type[Message]] = {
-    HEARTBEAT: SendNodeHeartbeatRequest,
+OWN_CALLS: Mapping[str, type[Message]] = {
+    HEARTBEAT_PATH: SendNodeHeartbeatRequest,
     PULL: PullMessagesRequest,
     PULL_PIECE: PullObjectRequest,
     CONFIRM: ConfirmMessageReceivedRequest,
     PUSH: PushMessagesRequest,
-    PIECE: PushObjectRequest,
+    PUSH_PIECE: PushObjectRequest,
 }
 
 
 async def own_answer(request: Request, path: str, body: bytes, headers: Headers) -> Message | None:
     """The answer to a call, or None if the SuperLink is to answer it. headers: those that it would get."""
     state = request.app.state
-    if path not in OWN or (path != HEARTBEAT and not state.exchange.is_open):
+    if path not in OWN_CALLS or (path != HEARTBEAT_PATH and not state.exchange.is_open):
         return None
     try:
-        asked = OWN[path].FromString(body)
+        asked = OWN_CALLS[path].FromString(body)
     except DecodeError:
         return None
     node_id: int = asked.node.node_id

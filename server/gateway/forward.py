@@ -10,7 +10,16 @@ from fedshelf.common.protocol.enrolment import HELD_HEADER
 from fedshelf.server.credentials.authorizer import KEY_HEADER
 from fedshelf.server.gateway.bounded_http import LARGEST_BODY
 from fedshelf.server.gateway.exchange import HOLD
-from fedshelf.server.gateway.fleet_calls import ACTIVATE, PIECE, PULL, PULL_PIECE, PUSH, activate, is_ours, own_answer
+from fedshelf.server.gateway.fleet_calls import (
+    ACTIVATE,
+    PULL,
+    PULL_PIECE,
+    PUSH,
+    PUSH_PIECE,
+    activate,
+    is_ours,
+    own_answer,
+)
 
 PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
 FLOWERS = b"flwr-"
@@ -23,7 +32,7 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 async def forward(request: Request) -> Response:
     """Return the answer to a call that may pass: the door's own, or the SuperLink's."""
     path, state, key = request.url.path, request.app.state, request.headers.get(KEY_HEADER, "")
-    body = await limited_body(request, LARGEST_BODY, key if path == PIECE else "")
+    body = await limited_body(request, LARGEST_BODY, key if path == PUSH_PIECE else "")
     if body is None:
         return Response(status_code=413)
     if path == PUSH and (fault := state.announced.fault(body)):
@@ -67,7 +76,7 @@ def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> No
     elif path == PUSH:
         state.uploads.announced(body, answer)
         state.traffic.announced(key, body)
-    elif path == PIECE:
+    elif path == PUSH_PIECE:
         state.uploads.arrived(body, answer)
     elif path == PULL_PIECE:
         state.traffic.count(key, "down", len(answer))

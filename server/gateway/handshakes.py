@@ -7,7 +7,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 
-REMEMBERED = 2**14  # owners of a kind
+MAX_BUCKETS = 2**14  # owners of a kind
 HOST_BITS = 64  # of an IPv6 address: one household or machine has all numbers that begin alike
 
 
@@ -23,7 +23,7 @@ class TokenBucket:
         paid = max(self._paid.pop(owner, 0.0), now) + self._each
         is_allowed = paid - now <= self._ahead
         self._paid[owner] = paid if is_allowed else paid - self._each
-        if len(self._paid) > REMEMBERED:
+        if len(self._paid) > MAX_BUCKETS:
             self._paid.popitem(last=False)
         return is_allowed
 

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fedshelf.server.ipc.presence import INTERVAL, Presence
 
-HEARTBEAT = "/v1/fleet/send-node-heartbeat"
+HEARTBEAT_PATH = "/v1/fleet/send-node-heartbeat"
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -62,7 +62,7 @@ class Heartbeats:
         """Pass a heartbeat on; return whether the SuperLink knows the sender as this node, None if it does not say."""
         beat = SendNodeHeartbeatRequest(node=Node(node_id=sender.node_id), heartbeat_interval=INTERVAL)
         try:
-            answer = await self._client.post(HEARTBEAT, content=beat.SerializeToString(), headers=sender.headers)
+            answer = await self._client.post(HEARTBEAT_PATH, content=beat.SerializeToString(), headers=sender.headers)
             if answer.is_success:
                 return bool(SendNodeHeartbeatResponse.FromString(answer.content).success)
         except (httpx.TransportError, DecodeError):  # it is away, or another server is in its place

@@ -42,7 +42,7 @@ from fedshelf.server.gateway.push_inspection import PushInspection
 from fedshelf.server.gateway.superlink_health import SuperLinkHealth
 from fedshelf.server.gateway.tls_server import TlsServer
 from fedshelf.server.ipc.presence import Presence
-from fedshelf.server.ipc.run_mailbox import CLASSES, PRESENCE, TRAFFIC, WITHDRAWN
+from fedshelf.server.ipc.run_mailbox import CLASSES_FILE, PRESENCE, TRAFFIC, WITHDRAWN
 from fedshelf.server.ipc.traffic import TrafficRecorder
 from fedshelf.server.ipc.upload_log import UploadLogWriter
 from fedshelf.server.ipc.withdrawals import Withdrawn
@@ -57,7 +57,7 @@ TOLD_ADDRESSES = {  # whose answers carry ADDRESSES_HEADER
 }
 LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
-POLL = b"/v1/fleet/pull-messages"
+POLL_PATH = b"/v1/fleet/pull-messages"
 HEALTH, WANTED = b"/health", WANTED_PATH.encode()
 
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
@@ -83,7 +83,7 @@ def make_door(
             door.state.client, door.state.guard, door.state.limits = client, guard, limits
             door.state.health = SuperLinkHealth(client)
             door.state.announced, door.state.uploads = PushInspection(), UploadLogWriter(answered)
-            door.state.classes = answered.with_name(CLASSES)
+            door.state.classes = answered.with_name(CLASSES_FILE)
             door.state.traffic = TrafficRecorder(answered.with_name(TRAFFIC))
             door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
             door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(PRESENCE))
@@ -135,7 +135,7 @@ async def _of_store(request: Request, guard: Authorizer | None) -> Response:
     if not guard:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await (_tell_whether_wanted if path == WANTED else forward)(request)
-    if guard and path == POLL and (refused := _stopped(request, guard)):
+    if guard and path == POLL_PATH and (refused := _stopped(request, guard)):
         return refused  # it may have been held, and was let in a while ago
     if path in LEAVE:
         request.app.state.presence.left(request.headers.get(KEY_HEADER, ""))

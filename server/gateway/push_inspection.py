@@ -8,17 +8,19 @@ from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
 from google.protobuf.message import DecodeError
 
-SERVER = 1  # flwr.common.constant.SUPERLINK_NODE_ID, held by a test
-FEWEST = 64  # pieces that any answer may have; Flower's have at most 5 MiB
+SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, held by a test
+MIN_ALLOWED_PIECES = 64  # pieces that any answer may have; Flower's have at most 5 MiB
 LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of all beside them
-FACTOR = 2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
+PIECES_PER_PIECE_OF_ORDER = (
+    2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
+)
 
 
 class PushInspection:
     """Looks at what passes the door, for all stores."""
 
     def __init__(self) -> None:
-        self._pieces = FEWEST // FACTOR
+        self._pieces = MIN_ALLOWED_PIECES // PIECES_PER_PIECE_OF_ORDER
 
     def handed_out(self, body: bytes) -> None:
         """The SuperLink has answered a request for orders with this."""
@@ -33,7 +35,7 @@ class PushInspection:
 
         Its size is looked at first: 8 MB may name four million pieces, which take 14 s and 1 GB to read.
         """
-        most = FACTOR * self._pieces
+        most = PIECES_PER_PIECE_OF_ORDER * self._pieces
         if len(body) > most * LARGEST_PIECE + LARGEST_REST:
             return f"it announced an answer in {len(body)} bytes; {most} pieces are allowed"
         try:
@@ -43,7 +45,11 @@ class PushInspection:
         if len(asked.messages_list) != 1 or len(asked.message_object_trees) != 1:
             return f"it announced {len(asked.messages_list)} messages at once"
         about = asked.messages_list[0].metadata
-        if about.src_node_id != asked.node.node_id or about.dst_node_id != SERVER or not about.reply_to_message_id:
+        if (
+            about.src_node_id != asked.node.node_id
+            or about.dst_node_id != SUPERLINK_NODE
+            or not about.reply_to_message_id
+        ):
             return "it announced a message that is no answer of its own"
         if (pieces := _pieces(asked.message_object_trees[0])) > most:
             return f"it announced an answer of {pieces} pieces; {most} are allowed"

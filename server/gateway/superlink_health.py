@@ -5,8 +5,8 @@ import time
 
 import httpx
 
-FRESH = 0.25  # seconds for which an answer holds
-PATIENCE = 2.0  # seconds for the SuperLink to answer
+HEALTH_FRESH_SECONDS = 0.25  # seconds for which an answer holds
+SUPERLINK_TIMEOUT_SECONDS = 2.0  # seconds for the SuperLink to answer
 
 
 class SuperLinkHealth:
@@ -19,13 +19,13 @@ class SuperLinkHealth:
     async def is_well(self) -> bool:
         """Return the SuperLink's answer, which may be a moment old."""
         async with self._lock:
-            if time.monotonic() - self._asked > FRESH:
+            if time.monotonic() - self._asked > HEALTH_FRESH_SECONDS:
                 self._is_well = await self._ask()
                 self._asked = time.monotonic()
             return self._is_well
 
     async def _ask(self) -> bool:
         try:
-            return (await self._client.get("/health", timeout=PATIENCE)).is_success
+            return (await self._client.get("/health", timeout=SUPERLINK_TIMEOUT_SECONDS)).is_success
         except httpx.TransportError:
             return False

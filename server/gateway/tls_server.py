@@ -24,7 +24,7 @@ HANDSHAKE = 10.0  # seconds that a client has for it
 FAREWELL = 1.0  # seconds that a client has to answer when the door closes
 BACKLOG = 1024  # connections that wait to be accepted
 UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dead machine is noticed within 20 s
-LOOK = 1.0  # seconds between two looks at the certificate, and for connections that are late
+CERTIFICATE_POLL_SECONDS = 1.0  # seconds between two looks at the certificate, and for connections that are late
 
 
 class TlsServer(uvicorn.Server):
@@ -120,7 +120,7 @@ class TlsServer(uvicorn.Server):
 
     async def _look_after(self) -> None:
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
             self._limits.end_late()
             if self._certificate:
                 self._certificate.renew()

@@ -20,11 +20,11 @@ from fedshelf.server.ipc.traffic import Flow, TrafficReader
 from fedshelf.server.ipc.upload_log import UploadLogReader
 from fedshelf.server.ipc.withdrawals import Withdrawals
 
-AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
+MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
 LISTED_EVERY = 30.0  # seconds between two looks at the SuperLink's list of nodes, if the door tells of no change
 _LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
 # flwr.common.constant.ErrorCode, which is private
-LOST = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
+LOST_ERROR_CODES = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
 _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
     3: ("timeout", "no answer in time"),
     4: ("timeout", "its answer was lost on the way"),
@@ -125,7 +125,7 @@ class GridConnection:
         begun = self.begun(asked)
         if self._mailbox is None:
             whole = [each for each in asked if each not in begun]
-            yield from self._pulls.pull(whole, max(AT_ONCE // max(size, 2**20), 1))
+            yield from self._pulls.pull(whole, max(MAX_REPLY_BYTES_AT_ONCE // max(size, 2**20), 1))
             return
         for order in asked:
             answer = self._mailbox.take(order)
@@ -159,4 +159,4 @@ def says_no(reply: Message) -> bool:
         return False
 
 
-__all__: Sequence[str] = ("GONE", "LOST", "GridConnection", "read", "says_no")
+__all__: Sequence[str] = ("GONE", "LOST_ERROR_CODES", "GridConnection", "read", "says_no")

@@ -16,13 +16,15 @@ from fedshelf.server.grid.store_registry import StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-POLL = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
+MIN_REPLIES_POLL_SECONDS = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this
 TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same where the door tells whose answers are complete
-LOOK = 0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
+MIN_GATEWAY_POLL_SECONDS = (
+    0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
+)
 SLOWEST_LOOK = 0.1  # ... and to no more than this
 GRACE = 10.0  # seconds, at least, for which a store may be away in the middle of its answer: as long as it was at it
-ROLL_CALL = 2.0  # seconds between two looks at who is there
+PRESENCE_CHECK_SECONDS = 2.0  # seconds between two looks at who is there
 BYTES_PER_FLOAT = 4
 MOST_SENDINGS = 20  # times that one store is sent an order which it then does not have: something is wrong there
 MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
@@ -95,7 +97,7 @@ class OrderDispatch:
                 yield from self._take(sent, reply)
             self._post_missing()
             if self._pending and not self._unreached:
-                time.sleep(min(max(0.01 * patience.waited(), LOOK), SLOWEST_LOOK))
+                time.sleep(min(max(0.01 * patience.waited(), MIN_GATEWAY_POLL_SECONDS), SLOWEST_LOOK))
 
     def _give_up(self, patience: Patience) -> Iterator[Failure]:
         """Let go of all that have not answered. Raises StoppedError."""
@@ -114,7 +116,7 @@ class OrderDispatch:
         now = time.monotonic()
         if now < self._all_at and not self._out.has_missing():
             return self._link.complete(self._pending)
-        least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (POLL, SLOWEST_POLL)
+        least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (MIN_REPLIES_POLL_SECONDS, SLOWEST_POLL)
         self._all_at = now + min(max(0.1 * waited, least), most)
         return self._pending
 
@@ -145,7 +147,7 @@ class OrderDispatch:
     def _look_after(self) -> None:
         """Find orders that are not where they should be."""
         now = time.monotonic()
-        if now - self._looked < ROLL_CALL:
+        if now - self._looked < PRESENCE_CHECK_SECONDS:
             return
         self._roster.look()
         self._looked = now

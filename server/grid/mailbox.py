@@ -31,10 +31,10 @@ from fedshelf.common.protocol.probe import announcement
 from fedshelf.common.system.files import write_text
 from fedshelf.server.grid.reply_puller import answers, unreadable
 from fedshelf.server.ipc import answer_file
-from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 
 GONE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE, which is private
-LARGEST = 16 * 2**20  # bytes of the list of orders: then it begins anew, with those that are not answered
+MAX_ORDER_LIST_BYTES = 16 * 2**20  # bytes of the list of orders: then it begins anew, with those that are not answered
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,11 @@ class Mailbox:
     """Orders and answers in `directory`, which the door looks at, too; what an earlier app left there is dropped."""
 
     def __init__(self, directory: Path) -> None:
-        self._orders, self._parts, self._answers = directory / ORDERS, directory / PARTS, directory / ANSWERS
+        self._orders, self._parts, self._answers = (
+            directory / ORDERS,
+            directory / PARTS_FOLDER,
+            directory / ANSWERS_FOLDER,
+        )
         self._pending = dict[str, _Sent]()
         self._uses = Counter[str]()  # orders that are not answered, by their parts
         self._is_torn = False  # the list may end in the middle of a line
@@ -145,7 +149,7 @@ class Mailbox:
         """Add lines to the list. Raises OSError if not all of it could be written."""
         if not (data := "".join(f"{line}\n" for line in lines)):
             return
-        if self._is_torn or self._orders.stat().st_size + len(data) > LARGEST:
+        if self._is_torn or self._orders.stat().st_size + len(data) > MAX_ORDER_LIST_BYTES:
             self._begin_list()
             return
         with self._orders.open("a", encoding="ascii") as file:

@@ -34,7 +34,7 @@ from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunStatus
 
 IN_SUMMARY = "delivery"  # the summary's part on who has the model
-ANSWER = 3600.0  # seconds for which an offer stays of interest
+OFFER_LIFETIME_SECONDS = 3600.0  # seconds for which an offer stays of interest
 WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all have it or somebody asks for an end
 
 
@@ -137,7 +137,7 @@ def deliver_only(
 
     before = delivered_before(directory, order)
     board = StoreStatusFile.of_earlier_run(desk.board)
-    link = GridConnection(grid, ANSWER, desk.answered, desk.directory)
+    link = GridConnection(grid, OFFER_LIFETIME_SECONDS, desk.answered, desk.directory)
     distribution = ModelDistribution(order, link, names, watcher.note, before, board)
     distributed = distribution.give(until, awaited)
     board.flush(at_once=True)

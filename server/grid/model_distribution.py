@@ -15,13 +15,15 @@ from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.grid.outbox import Outbox
 from fedshelf.server.ipc.store_status import State, StoreStatusFile
 
-LOOK = 0.2  # seconds between two looks for answers
-ROLL_CALL = 2.0  # seconds between two looks at who is there
-SMALL = 2**20  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
-RETRY = 60.0  # seconds until a store that could not keep the model is offered it again
-NAMED = 20  # stores that a line names one by one; the summary has all
+REPLIES_POLL_SECONDS = 0.2  # seconds between two looks for answers
+PRESENCE_CHECK_SECONDS = 2.0  # seconds between two looks at who is there
+MAX_UNOFFERED_BYTES = (
+    2**20
+)  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
+OFFER_RETRY_SECONDS = 60.0  # seconds until a store that could not keep the model is offered it again
+MAX_STORES_IN_LINE = 20  # stores that a line names one by one; the summary has all
 AWAY = "not connected"
-SILENT = "no answer yet"
+NO_ANSWER = "no answer yet"
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Distributed:
         told = [f"{len(self.delivered)} {stores} the model"]
         for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
             if found:
-                named = [f"{name} ({why})" for name, why in sorted(found.items())[:NAMED]]
-                more = [f"{len(found) - NAMED} more"] if len(found) > NAMED else []
+                named = [f"{name} ({why})" for name, why in sorted(found.items())[:MAX_STORES_IN_LINE]]
+                more = [f"{len(found) - MAX_STORES_IN_LINE} more"] if len(found) > MAX_STORES_IN_LINE else []
                 told.append(f"{words}: {', '.join(named + more)}")
         return "; ".join(told) + "."
 
@@ -60,7 +62,7 @@ class _Known:
 
     store: str = ""
     settled: bool = False
-    why: str = SILENT
+    why: str = NO_ANSWER
     is_refused: bool = False
     offer_at: float = 0.0
 
@@ -106,14 +108,14 @@ class ModelDistribution:
                 return self._distributed((awaited() if awaited else None) or ())
             self._out.look_after()
             for store in self._news():
-                if len(self._nodes) <= NAMED:
+                if len(self._nodes) <= MAX_STORES_IN_LINE:
                     self._note(f"{store} has the model of run {self._order.run}.")
             for lost in self._out.take_missing():
                 self._send(lost.node_id, is_offer=lost.about)
             if self._out.waiting:
-                time.sleep(LOOK)
+                time.sleep(REPLIES_POLL_SECONDS)
             elif not self._is_done(awaited):
-                time.sleep(ROLL_CALL / 2)
+                time.sleep(PRESENCE_CHECK_SECONDS / 2)
 
     def _is_done(self, awaited: Callable[[], Collection[str] | None] | None) -> bool:
         if awaited is None:
@@ -139,7 +141,7 @@ class ModelDistribution:
     def _look(self) -> None:
         """Offer the model to those who are there and have not been asked."""
         now = time.monotonic()
-        if now - self._looked < ROLL_CALL:
+        if now - self._looked < PRESENCE_CHECK_SECONDS:
             return
         self._looked = now
         names = self._names() if self._names else None
@@ -154,7 +156,7 @@ class ModelDistribution:
             node.store = names[node_id] if names is not None else node.store
             self._shown(node, "ready")
             if node_id not in busy and now >= node.offer_at:
-                self._send(node_id, is_offer=self._order.size > SMALL)
+                self._send(node_id, is_offer=self._order.size > MAX_UNOFFERED_BYTES)
 
     def _shown(self, node: _Known, state: State, why: str = "") -> None:
         if node.store:
@@ -186,6 +188,6 @@ class ModelDistribution:
         node.store = node.store or failure.store
         node.settled, node.why = True, failure.reason
         node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST
-        wait = float("inf") if node.is_refused else max(failure.rest, RETRY)
+        wait = float("inf") if node.is_refused else max(failure.rest, OFFER_RETRY_SECONDS)
         node.offer_at = time.monotonic() + wait
         self._note(f"{node.store or 'A store'} does not have the model of run {self._order.run}: {failure.reason}.")

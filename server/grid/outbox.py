@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 
-from fedshelf.server.grid.connection import LOST, GridConnection, says_no
+from fedshelf.server.grid.connection import LOST_ERROR_CODES, GridConnection, says_no
 
 DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time,
 # and where it has not answered that either, as long again as it has been waited for
@@ -63,7 +63,7 @@ class Outbox(Generic[About]):
         """
         for reply in self._link.pull(self.waiting if asked is None else asked, size):
             identity = reply.metadata.reply_to_message_id  # the sender's id is the link's if a node died
-            is_lost = reply.has_error() and reply.error.code in LOST
+            is_lost = reply.has_error() and reply.error.code in LOST_ERROR_CODES
             if not is_lost and (sent := self.waiting.pop(identity, None)) is not None:
                 yield sent, reply
 

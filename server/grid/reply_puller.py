@@ -18,11 +18,11 @@ from flwr.serverapp import Grid
 
 UNREADABLE = 1000  # the code of an error in place of an answer that is none; Flower's own are below 100
 THREADS = 4  # answers that may be slow to come, at the same time, before all wait for them
-PATIENCE = 2.0  # seconds until an answer counts as slow ...
+SLOW_REPLY_SECONDS = 2.0  # seconds until an answer counts as slow ...
 EACH = 0.2  # ... and so many more for each that is read with it: ten times what Flower needs for a small one
 CAREFUL = 60.0  # seconds for which answers are taken in one by one after a bad one
 STUCK = 30.0  # seconds after which what is still on its way holds up nothing else, and may come another way
-KEPT = 64  # of them, and of those that nobody has asked for since, at most
+MAX_KEPT_REPLIES = 64  # of them, and of those that nobody has asked for since, at most
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class ReplyPuller:
     """What has been asked of `grid`, and is still on its way."""
 
     def __init__(self, grid: Grid) -> None:
-        self._grid, self._threads = grid, ThreadPoolExecutor(KEPT, "pull")
+        self._grid, self._threads = grid, ThreadPoolExecutor(MAX_KEPT_REPLIES, "pull")
         self._underway: list[_Pull] = []
         self._careful_until = 0.0
 
@@ -62,7 +62,7 @@ class ReplyPuller:
                 return
             pull = _Pull(some, time.monotonic(), self._threads.submit(self._pull, sorted(some)))
             self._underway.append(pull)
-            wait([pull.coming], PATIENCE + EACH * len(some))
+            wait([pull.coming], SLOW_REPLY_SECONDS + EACH * len(some))
             if pull.coming.done():
                 yield from self._taken(pull, asked)
             else:
@@ -78,10 +78,12 @@ class ReplyPuller:
     def _has_room(self) -> bool:
         """Whether a thread is free, perhaps after a while; answers that nobody asks for any more are let go."""
         if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
-            wait(busy, PATIENCE, FIRST_COMPLETED)
-        for pull in [each for each in self._underway if each.coming.done()][: max(len(self._underway) - KEPT + 1, 0)]:
+            wait(busy, SLOW_REPLY_SECONDS, FIRST_COMPLETED)
+        for pull in [each for each in self._underway if each.coming.done()][
+            : max(len(self._underway) - MAX_KEPT_REPLIES + 1, 0)
+        ]:
             self._underway.remove(pull)
-        return sum(each.is_busy() for each in self._underway) < THREADS and len(self._underway) < KEPT
+        return sum(each.is_busy() for each in self._underway) < THREADS and len(self._underway) < MAX_KEPT_REPLIES
 
     def _taken(self, pull: _Pull, asked: Collection[str]) -> Iterator[Message]:
         """What came of a pull. A reply says itself what it answers; what was not asked counts for nothing."""

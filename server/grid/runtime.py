@@ -20,14 +20,14 @@ from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server import patience
 from fedshelf.server.grid.class_table import recounted
 from fedshelf.server.grid.connection import GridConnection
-from fedshelf.server.grid.dispatch import POLL, OrderDispatch
+from fedshelf.server.grid.dispatch import MIN_REPLIES_POLL_SECONDS, OrderDispatch
 from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
 from fedshelf.server.grid.store_registry import GHOST, StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-FRESH = 0.5  # seconds for which a look at who is there holds: a round asks several times
+PRESENCE_FRESH_SECONDS = 0.5  # seconds for which a look at who is there holds: a round asks several times
 
 Answer = TypeVar("Answer", Update, Evaluation)
 
@@ -78,7 +78,7 @@ class GridRuntime:
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
-        self._roster.look(FRESH)
+        self._roster.look(PRESENCE_FRESH_SECONDS)
         return {name: recounted(info, self._classes) for name, info in self._roster.present().items()}
 
     def agree(self, classes: Sequence[str]) -> None:
@@ -144,7 +144,7 @@ class GridRuntime:
         sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {None}
         deadline = time.monotonic() + wait
         while sent and time.monotonic() < deadline:
-            time.sleep(POLL)
+            time.sleep(MIN_REPLIES_POLL_SECONDS)
             for reply in self._link.pull([identity for identity in sent if identity]):
                 sent.discard(reply.metadata.reply_to_message_id)
         self._board.flush(at_once=True)

@@ -12,9 +12,9 @@ from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.ipc.store_status import StoreStatusFile
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
-ASK_AGAIN = 10.0  # seconds without an answer to what a store holds; the question may be lost
+QUERY_TIMEOUT_SECONDS = 10.0  # seconds without an answer to what a store holds; the question may be lost
 MOST_QUERIES = 12  # to a store that may still be answered: a store that is silent for weeks is asked every 10 s
-RETRY = 60.0  # seconds until a store that cannot take part is asked once more
+STORE_RETRY_SECONDS = 60.0  # seconds until a store that cannot take part is asked once more
 
 
 @dataclass
@@ -77,7 +77,7 @@ class StoreRegistry:
             if not is_known and not node.refused and time.monotonic() >= node.ask_at:
                 if (identity := self._link.ask(node_id, self._query)) is not None:
                     node.queries.append(identity)
-                node.ask_at = time.monotonic() + ASK_AGAIN
+                node.ask_at = time.monotonic() + QUERY_TIMEOUT_SECONDS
         self._hear(names)
         self._settle_names()
         self._board.flush()
@@ -168,7 +168,7 @@ class StoreRegistry:
 
     def _cannot(self, node: _Node, failure: Failure) -> None:
         """A store that cannot take part now may be able to later."""
-        node.ask_at, node.failure = time.monotonic() + max(failure.rest, RETRY), failure
+        node.ask_at, node.failure = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS), failure
         if failure.store:
             self._board.put(failure.store, "refused", failure.reason)
         self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")

@@ -17,10 +17,10 @@ from fedshelf.server.ipc.file_watcher import WatchedFile
 INTERVAL = 300.0  # seconds that are told to the SuperLink: it takes a node to be there for twice as long
 PASSED_EVERY = 400.0  # seconds between two heartbeats of a node that are passed on ...
 TRIED_EVERY = 20.0  # ... or between two attempts, of which one gets through before the SuperLink gives the node up
-SILENT = {True: 20.0, False: 60.0}  # seconds after which a store is gone, by whether it is ours or Flower's
+SILENT_SECONDS = {True: 20.0, False: 60.0}  # seconds after which a store is gone, by whether it is ours or Flower's
 FORGOTTEN = 600.0  # seconds after which nothing is known any more of a silent node
 SETTLED = 120.0  # seconds from the door's start until all stores that are there have been heard: others are gone then
-LOOK = 0.5  # seconds between two looks at who is there
+PRESENCE_POLL_SECONDS = 0.5  # seconds between two looks at who is there
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class Presence:
         """Keep the file up to date until cancelled."""
         while True:
             self.write()
-            await sleep(LOOK)
+            await sleep(PRESENCE_POLL_SECONDS)
 
     def node_of(self, key: str) -> int:
         """Return the node that a key stands for, as far as the SuperLink has said; else 0."""
@@ -107,7 +107,7 @@ class Presence:
     def is_silent(self, node_id: int) -> bool:
         """Return whether a node has not been heard of for so long that it is gone."""
         node = self._nodes.get(node_id)
-        return node is not None and not node.waiting and self._clock() - node.heard > SILENT[node.is_ours]
+        return node is not None and not node.waiting and self._clock() - node.heard > SILENT_SECONDS[node.is_ours]
 
     def write(self) -> None:
         """Write who is there, if that has changed. A full disk is no error: the SuperLink notices later."""

@@ -20,11 +20,16 @@ REGISTRATIONS = "registrations.json"  # what the SuperLink knows of enrolled sto
 REGISTERED = "registered"  # there while the SuperLink knows all enrolled stores, see `server.credentials.registrar`
 WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
 ORDERS = "orders.jsonl"  # what the app gives the door to hand out, while it is at work; see `server.grid.mailbox`
-PARTS, ANSWERS = "parts", "answers"  # folders: the parts of orders, by identity; complete answers, by their orders
+PARTS_FOLDER, ANSWERS_FOLDER = (
+    "parts",
+    "answers",
+)  # folders: the parts of orders, by identity; complete answers, by their orders
 PRESENCE = "presence.json"  # which stores are there, as the door hears it; see `server.ipc.presence`
-CLASSES = "classes.json"  # what the app lets the door tell stores that ask
+CLASSES_FILE = "classes.json"  # what the app lets the door tell stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
-PATIENCE = 1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
+LAUNCHER_LOCK_TIMEOUT_SECONDS = (
+    1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,13 @@ class RunMailbox:
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         try:
-            held = FileLock(self._launcher_lock).acquire(timeout=PATIENCE)
+            held = FileLock(self._launcher_lock).acquire(timeout=LAUNCHER_LOCK_TIMEOUT_SECONDS)
         except Timeout:
             raise RunError(
                 f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
             ) from None
         with held:
-            talk = (CLASSES, WITHDRAWN, ORDERS, PRESENCE)
+            talk = (CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
             told = (self.events, self._nodes, *(self.directory / name for name in talk))
             for path in (*told, self._outcome, self._stop, *([] if only_delivers else [self.board, self._delivering])):
                 path.unlink(missing_ok=True)
@@ -137,7 +142,7 @@ class RunMailbox:
         """Let the door tell stores that ask which classes the run has; nothing where none are product classes."""
         if classes and config.train.objective == "classes":
             told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}
-            write_json(self.directory / CLASSES, told)
+            write_json(self.directory / CLASSES_FILE, told)
 
     def ask_to_stop(self) -> None:
         """Ask the app to save and end after its round."""

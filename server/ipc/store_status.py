@@ -9,7 +9,7 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 State = Literal["ready", "training", "evaluating", "away", "refused", "resting", "set-aside"]
 _HERE = frozenset({"ready", "training", "evaluating", "resting"})
-PACE = 0.5  # seconds between two writings, so that a thousand stores that answer at once are one
+MIN_WRITE_INTERVAL_SECONDS = 0.5  # seconds between two writings, so that a thousand stores that answer at once are one
 
 
 class StoreStatusFile:
@@ -46,7 +46,11 @@ class StoreStatusFile:
         """Write what is new, if the last writing was a while ago. What people look at must not stop a run: a full
         disk is no error here.
         """
-        if self._path is None or not self._is_new or (not at_once and time.monotonic() - self._written < PACE):
+        if (
+            self._path is None
+            or not self._is_new
+            or (not at_once and time.monotonic() - self._written < MIN_WRITE_INTERVAL_SECONDS)
+        ):
             return
         self._written, self._is_new = time.monotonic(), False
         try:

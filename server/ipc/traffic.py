@@ -18,9 +18,9 @@ from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter, ValidationError
 
 LONG = 5.0  # seconds after which a transfer is told of ...
-PACE = 2.0  # ... and between two writings
+FLOWS_WRITE_INTERVAL_SECONDS = 2.0  # ... and between two writings
 ALIVE = 15.0  # seconds after its last byte for which a store that was sending counts as there
-MOST = 4096  # stores that are followed at the same time
+MAX_FLOWS = 4096  # stores that are followed at the same time
 
 
 @dataclass
@@ -64,14 +64,14 @@ class TrafficRecorder:
         if flow is None or flow.way != way:
             return
         flow.bytes, flow.last = flow.bytes + size, self._now()
-        if flow.last - flow.since > LONG and flow.last - self._written > PACE:
+        if flow.last - flow.since > LONG and flow.last - self._written > FLOWS_WRITE_INTERVAL_SECONDS:
             self._write()
 
     def _begin(self, key: str, node_id: int, way: Literal["up", "down"]) -> None:
         now = self._now()
         self._flows[key] = node_id, Flow(way, 0, now, now)
         self._flows.move_to_end(key)
-        while len(self._flows) > MOST:
+        while len(self._flows) > MAX_FLOWS:
             self._flows.popitem(last=False)
 
     def _write(self) -> None:

@@ -19,9 +19,11 @@ from google.protobuf.message import DecodeError
 
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-LARGEST = 2**20  # bytes of the file: then it begins anew, whoever has not read it by then looks for all answers
+MAX_UPLOAD_LOG_BYTES = (
+    2**20
+)  # bytes of the file: then it begins anew, whoever has not read it by then looks for all answers
 MOST_UNDERWAY = 4096  # answers that are followed at the same time; stores that break off leave theirs behind
-MOST_REMEMBERED = 2**14  # answers begun, and complete ones until somebody asks for them
+MAX_REMEMBERED_UPLOADS = 2**14  # answers begun, and complete ones until somebody asks for them
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +71,7 @@ class UploadLogWriter:
         if not all(map(_IDENTITY.fullmatch, what.values())):
             return
         line = json.dumps(what).encode() + b"\n"
-        if self._written + len(line) > LARGEST:
+        if self._written + len(line) > MAX_UPLOAD_LOG_BYTES:
             self._begin_anew()
         try:
             with self._path.open("ab", buffering=0) as file:
@@ -116,5 +118,5 @@ class UploadLogReader:
             if isinstance(order := line.get(kind), str):
                 self._begun.pop(order, None)
                 orders[order] = None
-                while len(orders) > MOST_REMEMBERED:
+                while len(orders) > MAX_REMEMBERED_UPLOADS:
                     orders.popitem(last=False)

@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-LARGEST = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
-MOST_REMEMBERED = 2**14  # orders
+MAX_WITHDRAWALS_BYTES = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
+MAX_REMEMBERED_WITHDRAWALS = 2**14  # orders
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,7 +30,7 @@ class Withdrawals:
         if self._path is None or not lines:
             return
         with suppress(OSError):
-            if self._path.exists() and self._path.stat().st_size + len(lines) > LARGEST:
+            if self._path.exists() and self._path.stat().st_size + len(lines) > MAX_WITHDRAWALS_BYTES:
                 self._path.unlink()
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(lines)
@@ -55,5 +55,5 @@ class Withdrawn:
     def _take(self, line: dict[str, Any]) -> None:
         if isinstance(order := line.get("order"), str) and _IDENTITY.fullmatch(order):
             self._orders[order] = None
-            while len(self._orders) > MOST_REMEMBERED:
+            while len(self._orders) > MAX_REMEMBERED_WITHDRAWALS:
                 self._orders.popitem(last=False)

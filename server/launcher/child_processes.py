@@ -14,7 +14,7 @@ from pathlib import Path
 from fedshelf.server.launcher.log_files import LogFile, copy_output
 
 _MORTAL = Path(__file__).with_name("die_with_parent.py")
-PATIENCE = 8.0  # seconds a child gets to end by itself before it is killed
+CHILD_EXIT_TIMEOUT_SECONDS = 8.0  # seconds a child gets to end by itself before it is killed
 LAST_WORDS = 2.0  # seconds for what it has said to reach its log
 
 
@@ -69,7 +69,7 @@ class Children:
         """Where the output of a child goes."""
         return self._directory / f"{name}.log"
 
-    def stop(self, patience: float = PATIENCE) -> None:
+    def stop(self, patience: float = CHILD_EXIT_TIMEOUT_SECONDS) -> None:
         """End all of them and all they started: SIGTERM in reverse order of start, SIGKILL after `patience` seconds."""
         for group in reversed(self.groups().values()):
             _signal_group(group, signal.SIGTERM)

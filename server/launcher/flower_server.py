@@ -25,7 +25,7 @@ from fedshelf.server.credentials.registrar import begin_registrations
 from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
 from fedshelf.server.launcher.child_processes import Children, end_leftovers, installed
 
-PATIENCE = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
+START_TIMEOUT_SECONDS = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
 CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
@@ -57,7 +57,7 @@ class FlowerServer:
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        check_free(self.address, PATIENCE)  # a killed process may take a moment to let go
+        check_free(self.address, START_TIMEOUT_SECONDS)  # a killed process may take a moment to let go
         self.superlink_port = free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
@@ -182,7 +182,7 @@ class FlowerServer:
             tls.check_hostname = False  # the address that we listen on need not be the one in kits
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
-            return httpx.get(url, verify=tls or False, timeout=PATIENCE, trust_env=False).is_success
+            return httpx.get(url, verify=tls or False, timeout=START_TIMEOUT_SECONDS, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -28,12 +28,12 @@ from fedshelf.server.patience import ROUND
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
 APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
-ATTEMPTS = 4  # deaths of the app within one round before the run is given up
-LOOK = 0.2  # seconds between two looks at the app and the processes
+MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
+SUPERVISION_POLL_SECONDS = 0.2  # seconds between two looks at the app and the processes
 STOPPING = (
     f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last round)."
 )
-STOPPED = 130  # exit code of a run that a person stopped
+STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,12 @@ class RunSupervisor:
                 return outcome
             before, done = done, RunDirectory.rounds_done(self._path)
             deaths = 1 if done > before else deaths + 1
-            if deaths == ATTEMPTS:
+            if deaths == MAX_APP_DEATHS_PER_ROUND:
                 log = self._flower.children.log("superexec")
-                raise RunError(f"The server's app died {ATTEMPTS} times in one round; {self._trouble or f'see {log}.'}")
+                raise RunError(
+                    f"The server's app died {MAX_APP_DEATHS_PER_ROUND} times in one round; "
+                    f"{self._trouble or f'see {log}.'}"
+                )
             self._show.say("The server's app died; it starts again from the last round that was saved.")
 
     def _begins(self) -> bool:
@@ -167,7 +170,7 @@ class RunSupervisor:
             self._relay.play()
             for name in self._flower.revive():
                 self._show.say(f"The server's {name} ended and was started again.")
-            time.sleep(LOOK)
+            time.sleep(SUPERVISION_POLL_SECONDS)
         return True
 
     def _has_begun(self) -> bool:
@@ -249,6 +252,6 @@ def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[No
 def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
     """By what is there, never by what Flower says: a model, made by stores, of a run that went to its end."""
     if summary["status"] == "stopped":
-        return STOPPED
+        return STOPPED_EXIT_CODE
     trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()
     return 0 if summary["status"] == "finished" and trained else RunError.exit_code

@@ -13,8 +13,8 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 FIRST = 8444
 NEXT = 20  # ports that are tried in turn, before the system picks one
-PATIENCE = 2.0  # seconds for a page of an earlier start to let go of its port
-MOST_REMEMBERED = 200  # runs; beyond, those whose directory is gone are forgotten
+PORT_TIMEOUT_SECONDS = 2.0  # seconds for a page of an earlier start to let go of its port
+MAX_REMEMBERED_RUNS = 200  # runs; beyond, those whose directory is gone are forgotten
 
 
 class _Claims(BaseModel):
@@ -73,7 +73,7 @@ def _remembered(run: str, asked: int | None) -> int:
         ports = _read(file)
         port = asked or ports.get(run) or _unclaimed(ports)
         ports = {path: other for path, other in ports.items() if other != port} | {run: port}
-        if len(ports) > MOST_REMEMBERED:
+        if len(ports) > MAX_REMEMBERED_RUNS:
             ports = {path: other for path, other in ports.items() if path == run or Path(path).is_dir()}
         write_private(file, _Claims(ports=ports).model_dump_json(indent=2) + "\n")
     return port
@@ -103,7 +103,7 @@ def _is_unfinished(run: Path) -> bool:
 def _check_free(port: int) -> None:
     """Raises NetworkError if another program uses the port, also after a moment."""
     try:
-        check_free(Address(LOOPBACK, port), PATIENCE)
+        check_free(Address(LOOPBACK, port), PORT_TIMEOUT_SECONDS)
     except NetworkError as error:
         raise NetworkError(
             f"--live-port got {port}, which another program on this machine uses; stop that, or choose another "

@@ -14,8 +14,8 @@ import uvicorn
 from fedshelf.server.addresses import LOOPBACK, Address, listening_socket
 from fedshelf.server.monitor.web import LivePage
 
-LINGER = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended
-FRESH = 5.0  # seconds for which a page that asked counts as open
+LAST_PAGE_SECONDS = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended
+PAGE_OPEN_SECONDS = 5.0  # seconds for which a page that asked counts as open
 
 
 class _Server(uvicorn.Server):
@@ -27,12 +27,12 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called on SIGINT and SIGTERM."""
-        is_open = time.monotonic() - self._page.asked < FRESH
+        is_open = time.monotonic() - self._page.asked < PAGE_OPEN_SECONDS
         if self._asked or not is_open or os.getppid() != self._parent:
             super().handle_exit(sig, frame)
             return
         self._asked = True
-        timer = threading.Timer(LINGER, super().handle_exit, (sig, frame))
+        timer = threading.Timer(LAST_PAGE_SECONDS, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
 

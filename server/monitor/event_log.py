@@ -8,10 +8,10 @@ from fedshelf.server.monitor.state import EventNote, Underway
 from fedshelf.server.results.jsonl_tail import JsonlTail
 from fedshelf.server.results.run_status import IN_A_ROUND, RunActivity
 
-NOTES = 100  # lines of the log that are kept
+MAX_NOTES = 100  # lines of the log that are kept
 
 
-class EventLog:
+class RunEvents:
     """Reads `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
 
     underway: the round being played, or None
@@ -24,7 +24,7 @@ class EventLog:
         self.doing: RunActivity | None = None
         self.since: float | None = None
         self.has_begun = False
-        self._app, self._launcher = deque[EventNote](maxlen=NOTES), deque[EventNote](maxlen=NOTES)
+        self._app, self._launcher = deque[EventNote](maxlen=MAX_NOTES), deque[EventNote](maxlen=MAX_NOTES)
         self._files = (
             JsonlTail(directory / "events.jsonl", self._event, self._forget),
             JsonlTail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
@@ -37,7 +37,7 @@ class EventLog:
 
     def notes(self) -> tuple[EventNote, ...]:
         """The latest lines of both, oldest first."""
-        return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-NOTES:])
+        return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-MAX_NOTES:])
 
     def _event(self, event: dict[str, Any]) -> None:
         self.has_begun = True

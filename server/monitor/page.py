@@ -16,11 +16,11 @@ from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.results.given_models import spoilt_words
 from fedshelf.server.results.run_status import WORDS
 
-FOLDER = Path(__file__).parent
-REPORT = FOLDER.parent / "report"
-PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
+TEMPLATE_FOLDER = Path(__file__).parent
+REPORT = TEMPLATE_FOLDER.parent / "report"
+PAGE_PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
 # rows at once, and at most on demand
-LISTED = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "log": (12, 100)}
+MAX_ROWS_SHOWN = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "log": (12, 100)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TableRows:
     @classmethod
     def of(cls, part: str, rows: Sequence[Any]) -> "TableRows":
         """Cut `rows` as that part of the page shows them."""
-        at_once, at_most = LISTED[part]
+        at_once, at_most = MAX_ROWS_SHOWN[part]
         return cls(rows[:at_once], rows[at_once:at_most], max(0, len(rows) - at_most))
 
 
@@ -53,7 +53,7 @@ class PageView:
 
     def __init__(self) -> None:
         environment = Environment(
-            loader=FileSystemLoader([FOLDER, REPORT]),
+            loader=FileSystemLoader([TEMPLATE_FOLDER, REPORT]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -79,7 +79,7 @@ class PageView:
             "troubles": (TableRows.of("troubles", state.troubles),),
             "log": (TableRows.of("log", state.notes[::-1]),),
         }
-        return {part: str(getattr(self._parts, part)(*values[part])) for part in PARTS}
+        return {part: str(getattr(self._parts, part)(*values[part])) for part in PAGE_PARTS}
 
     def page(self, state: RunState, parts: Mapping[str, str], version: str) -> str:
         """The whole page, as it is before the first update."""

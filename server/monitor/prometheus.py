@@ -1,7 +1,7 @@
 """The state of a run in Prometheus' text format.
 
 Counters and the run's own gauges are there from the start, at zero; accuracy, loss and the expected end are absent
-until they are known. Of each store there are a few series while the run goes on, for `LISTED` stores at most.
+until they are known. Of each store there are a few series while the run goes on, for `MAX_STORE_SERIES` stores at most.
 """
 
 import platform
@@ -17,17 +17,18 @@ from prometheus_client.registry import Collector
 from fedshelf.common.wording import printable
 from fedshelf.server.formatting import FAILURES
 from fedshelf.server.monitor.progress import Point
-from fedshelf.server.monitor.state import ABSENT, RunState, StoreState
+from fedshelf.server.monitor.state import ABSENT_STATES, RunState, StoreState
 from fedshelf.server.monitor.wording import STORE, in_need_first
 from fedshelf.server.results.run_status import RunStatus
 
-PREFIX = "fedshelf_"
-PHASES = ("train", "aggregate", "inspect", "evaluate")
-LISTED = 1_000  # stores with series of their own; those that need a person come first
+METRIC_PREFIX = "fedshelf_"
+ROUND_PHASES = ("train", "aggregate", "inspect", "evaluate")
+MAX_STORE_SERIES = 1_000  # stores with series of their own; those that need a person come first
 
 
 def exposition(state: RunState) -> bytes:
-    """All metrics of `state`; labels take values of fixed sets, but for the run's name and `LISTED` stores' names."""
+    """All metrics of `state`; labels take values of fixed sets, but for the run's name and `MAX_STORE_SERIES` stores'
+    names."""
     registry = CollectorRegistry()
     registry.register(_Run(state))
     registry.register(_Stores(state))
@@ -75,7 +76,7 @@ class _Stores(Collector):
     def __init__(self, state: RunState) -> None:
         self._is_told = state.is_at_work
         shown = in_need_first(state.stores)
-        self._stores = {printable(store.name): store for store in shown[:LISTED]}
+        self._stores = {printable(store.name): store for store in shown[:MAX_STORE_SERIES]}
         self._unlisted = len(shown) - len(self._stores)
 
     def collect(self) -> Iterable[Metric]:
@@ -85,7 +86,7 @@ class _Stores(Collector):
         yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
         if self._is_told:
             asked = {name: store for name, store in self._stores.items() if store.state not in ("", "revoked")}
-            present = {name: float(store.state not in ABSENT) for name, store in asked.items()}
+            present = {name: float(store.state not in ABSENT_STATES) for name, store in asked.items()}
             yield _gauge("store_present", "1 if the store can be asked to train, else 0.", present, "store")
             seen = {name: at for name, store in asked.items() if (at := _last_seen(store)) is not None}
             yield _instant("store_last_seen", "When the store could last be asked to train.", seen, "store")
@@ -103,7 +104,7 @@ class _Stores(Collector):
 
 def _last_seen(store: StoreState) -> float | None:
     """Seconds since the epoch; of an absent store since when it is absent, or None if that is not known."""
-    return store.since if store.state in ABSENT else time.time()
+    return store.since if store.state in ABSENT_STATES else time.time()
 
 
 def _build() -> dict[str, str]:
@@ -111,7 +112,7 @@ def _build() -> dict[str, str]:
 
 
 def _info(name: str, told: str, labels: Mapping[str, str]) -> Metric:
-    family = GaugeMetricFamily(PREFIX + name, told, labels=list(labels))
+    family = GaugeMetricFamily(METRIC_PREFIX + name, told, labels=list(labels))
     family.add_metric(list(labels.values()), 1)
     return family
 
@@ -121,12 +122,12 @@ def _instant(name: str, told: str, values: float | Mapping[str, float], label: s
 
 
 def _gauge(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
-    family = GaugeMetricFamily(PREFIX + name, told, labels=[label] if label else [])
+    family = GaugeMetricFamily(METRIC_PREFIX + name, told, labels=[label] if label else [])
     return _filled(family, values)
 
 
 def _counter(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
-    family = CounterMetricFamily(PREFIX + name, told, labels=[label] if label else [])
+    family = CounterMetricFamily(METRIC_PREFIX + name, told, labels=[label] if label else [])
     return _filled(family, values)
 
 
@@ -156,4 +157,4 @@ def _latest(curves: Mapping[str, tuple[Point, ...]]) -> dict[str, float]:
 
 
 def _phases(state: RunState) -> dict[str, float]:
-    return {phase: state.seconds.get(phase, 0.0) for phase in PHASES}
+    return {phase: state.seconds.get(phase, 0.0) for phase in ROUND_PHASES}

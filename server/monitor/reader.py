@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedshelf.server.monitor.event_log import EventLog
+from fedshelf.server.monitor.event_log import RunEvents
 from fedshelf.server.monitor.progress import Point, RunProgress
 from fedshelf.server.monitor.state import FailureSummary, RunState, StoreState, TakenBack, Underway
 from fedshelf.server.monitor.store_states import store_states
@@ -19,7 +19,7 @@ from fedshelf.server.results.run_status import AT_WORK, IN_A_ROUND, RunStatus
 FILES = (
     "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
     "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
-    "flower/delivering", "flower/revoked.json", given_models.FILE, TAKEN_BACK,
+    "flower/delivering", "flower/revoked.json", given_models.GIVEN_FILE, TAKEN_BACK,
 )  # fmt: skip
 UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
 LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
@@ -30,7 +30,7 @@ class RunReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._flower = directory, directory / "flower"
-        self._progress, self._talk = RunProgress(), EventLog(directory / "flower")
+        self._progress, self._talk = RunProgress(), RunEvents(directory / "flower")
         self._history = JsonlTail(directory / "history.jsonl", self._record, self._forget)
         self._kept = set[tuple[object, object]]()  # the rounds of the history
         self._gone: list[dict[str, Any]] = []
@@ -107,7 +107,7 @@ class RunReader:
             notes=self._talk.notes(),
             taken_back=tuple(TakenBack(*told) for told in progress.taken_back),
             rounds_taken_back=undone.played,
-            spoilt_at=given_models.spoilt_at(read_json(self._directory / given_models.FILE)),
+            spoilt_at=given_models.spoilt_at(read_json(self._directory / given_models.GIVEN_FILE)),
         )
 
     def _verdict(self, *, at_work: bool) -> tuple[RunStatus, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.results.run_status import AT_WORK, RunActivity, RunStatus
 
-ABSENT = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
+ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ class RunState:
     @property
     def present(self) -> int:
         """Stores that can be asked for something."""
-        return sum(bool(store.state) and store.state not in ABSENT for store in self.stores)
+        return sum(bool(store.state) and store.state not in ABSENT_STATES for store in self.stores)

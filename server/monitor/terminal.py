@@ -16,11 +16,11 @@ from fedshelf.server import formatting
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.given_models import spoilt_words
-from fedshelf.server.results.run_status import HELD_UP, WORDS, WRONG, RunStatus
+from fedshelf.server.results.run_status import FAILED_STATES, HELD_UP, WORDS, RunStatus
 
-STORES = 30  # rows at most; those that need a person come first
+MAX_STORES_SHOWN = 30  # rows at most; those that need a person come first
 TROUBLES = 10
-NOTES = 8
+NOTES_SHOWN = 8
 NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
 COLOURS = {
     "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red", "refused": "red",
@@ -51,7 +51,7 @@ def show(state: RunState, console: Console) -> None:
 
 
 def _colour(status: RunStatus) -> str:
-    if status in WRONG:
+    if status in FAILED_STATES:
         return "red"
     if status in HELD_UP:
         return "yellow"
@@ -84,7 +84,7 @@ def _progress(state: RunState) -> Padding:
 def _stores(state: RunState) -> Table:
     is_told = state.is_at_work  # what stores do; nobody knows once the run is over
     table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
-    for store in (shown := wording.in_need_first(state.stores))[:STORES]:
+    for store in (shown := wording.in_need_first(state.stores))[:MAX_STORES_SHOWN]:
         why = f" ({printable(store.why)})" if store.why else ""
         doing = Text(wording.store_state(store) + why, style=COLOURS.get(store.state, ""))
         table.add_row(
@@ -95,8 +95,8 @@ def _stores(state: RunState) -> Table:
             formatting.whole(store.rounds),
             formatting.whole(store.failures) if store.failures else "",
         )
-    if len(shown) > STORES:
-        table.add_row(Text(f"and {len(shown) - STORES:,} more", style="dim"))
+    if len(shown) > MAX_STORES_SHOWN:
+        table.add_row(Text(f"and {len(shown) - MAX_STORES_SHOWN:,} more", style="dim"))
     return table
 
 
@@ -121,7 +121,7 @@ def _troubles(state: RunState) -> Table:
 
 def _notes(state: RunState) -> Table:
     table = _table("log", "")
-    for note in state.notes[-NOTES:]:
+    for note in state.notes[-NOTES_SHOWN:]:
         at = time.strftime("%H:%M:%S", time.localtime(note.at))
         table.add_row(Text(at, style="dim"), Text(printable(note.text)))
     return table

@@ -19,11 +19,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedshelf.server.monitor import wording
-from fedshelf.server.monitor.page import FOLDER, REPORT, PageView
+from fedshelf.server.monitor.page import REPORT, TEMPLATE_FOLDER, PageView
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import RunState
-from fedshelf.server.results.run_status import WRONG
+from fedshelf.server.results.run_status import FAILED_STATES
 
 HOSTS = ["127.0.0.1", "localhost"]
 POLICY = (
@@ -54,8 +54,8 @@ class LivePage:
         self._shown: RunState | None = None
         self._parts: dict[str, str] = {}
         self.asked = float("-inf")
-        self._style = (REPORT / "page.css").read_bytes() + (FOLDER / "live.css").read_bytes()
-        self._script = (FOLDER / "live.js").read_bytes()
+        self._style = (REPORT / "page.css").read_bytes() + (TEMPLATE_FOLDER / "live.css").read_bytes()
+        self._script = (TEMPLATE_FOLDER / "live.js").read_bytes()
         self.app = Starlette(
             routes=[
                 Route("/", self._page),
@@ -111,7 +111,9 @@ class LivePage:
     async def _health(self, _: Request) -> Response:
         """200 while the run is in order, 503 once it has failed."""
         state = self._look()
-        return JSONResponse({"status": state.status, "round": state.round}, 503 if state.status in WRONG else 200)
+        return JSONResponse(
+            {"status": state.status, "round": state.round}, 503 if state.status in FAILED_STATES else 200
+        )
 
 
 class _SafeHeaders:

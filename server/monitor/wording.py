@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fedshelf.common.wording import counted, printable
 from fedshelf.server.formatting import FAILURES, percent
-from fedshelf.server.monitor.state import ABSENT, FailureSummary, RunState, StoreState
+from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed
 
 STORE = {
@@ -58,7 +58,7 @@ def store_state(store: StoreState) -> str:
 
 def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
     """Stores that need a person first, else by name."""
-    return sorted(stores, key=lambda store: (store.state not in ABSENT, store.name))
+    return sorted(stores, key=lambda store: (store.state not in ABSENT_STATES, store.name))
 
 
 def trouble(found: FailureSummary) -> str:

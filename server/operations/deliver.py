@@ -10,7 +10,7 @@ from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher.flower_server import FlowerServer, join_command
-from fedshelf.server.launcher.launcher import STOPPED, RunFailedError, RunSupervisor, stop_on_signals
+from fedshelf.server.launcher.launcher import STOPPED_EXIT_CODE, RunFailedError, RunSupervisor, stop_on_signals
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.results.run_directory import RunDirectory
 
@@ -61,5 +61,5 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     if not (missing := outcome.summary["missing"]):
         return 0
     if desk.is_stop_asked():
-        return STOPPED
+        return STOPPED_EXIT_CODE
     raise StoresError(f"After {wait:g} s not all stores have the model; not yet delivered: {', '.join(missing)}.")

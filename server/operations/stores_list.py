@@ -20,17 +20,17 @@ from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import touched
-from fedshelf.server.monitor.state import ABSENT, StoreState
+from fedshelf.server.monitor.state import ABSENT_STATES, StoreState
 from fedshelf.server.operations.text_table import print_table
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_status import WORDS, RunStatus
 
 
 @dataclass(frozen=True)
-class StoreRow:
+class ListedStore:
     """One store of the chain. Times are seconds since the epoch.
 
-    state, since: where it stands with the chain, see `registry.State`
+    state, since: where it stands with the chain, see `EnrolmentState`
     kit:       its kit in words
     presence:  what it does in the run that is going on, see `server.monitor.state.StoreState`; empty: nobody knows
     last_seen: when the server could last ask it for something; None: never in that run
@@ -60,7 +60,7 @@ class Listing:
     chain: str
     run: str | None
     status: RunStatus | None
-    stores: tuple[StoreRow, ...]
+    stores: tuple[ListedStore, ...]
     server_certificate_until: float
     authority_until: float
 
@@ -120,9 +120,9 @@ def _row(
     told: dict[str, Any],
     over: float | None,
     session: Session | None,
-) -> StoreRow:
+) -> ListedStore:
     """Make a store's row; told: what the app said of it last; over: when the run was, None if it goes on."""
-    return StoreRow(
+    return ListedStore(
         store=name,
         state=entry.state,
         since=entry.since.timestamp(),
@@ -140,13 +140,13 @@ def _row(
 def _last_seen(told: dict[str, Any], over: float | None) -> float | None:
     if not told:
         return None
-    if told.get("state") in ABSENT:
+    if told.get("state") in ABSENT_STATES:
         return told.get("since")
     return over or time.time()
 
 
-def _cells(row: StoreRow, *, has_run: bool) -> list[str]:
-    is_there = row.presence and row.presence not in ABSENT
+def _cells(row: ListedStore, *, has_run: bool) -> list[str]:
+    is_there = row.presence and row.presence not in ABSENT_STATES
     seen = "now" if is_there else _clock("%b %d %H:%M", row.last_seen) if row.last_seen else "never" if has_run else ""
     presence = wording.STORE.get(row.presence, printable(row.presence))
     numbers = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]

@@ -24,7 +24,7 @@ from fedshelf.server.launcher.child_processes import Children, installed, mortal
 from fedshelf.server.launcher.launcher import LaunchRequest, conduct
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 
-STORES = 3
+DEFAULT_STORES = 3
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
 _TEST = "test"
 _LOOK = 0.5  # seconds between two looks at the stores' processes
@@ -34,7 +34,7 @@ _LOOK = 0.5  # seconds between two looks at the stores' processes
 class Trial:
     """The command line's request.
 
-    stores:   how many; None: as many as `photos` has folders of stores, else `STORES`
+    stores:   how many; None: as many as `photos` has folders of stores, else `DEFAULT_STORES`
     photos:   a folder of stores' folders, or of photos to be dealt; None: the embedded data set `shelf`, dealt
     out:      run directory; None: a new one below runs/
     settings: flat settings of the run, beside those that follow from the others
@@ -69,7 +69,7 @@ def run_trial(trial: Trial) -> int:
     with tempfile.TemporaryDirectory(prefix="fedshelf-try-") as place:
         folder = Path(place)
         if not (folders := given):
-            _deal(trial.photos, trial.stores or STORES, folder / "photos")
+            _deal(trial.photos, trial.stores or DEFAULT_STORES, folder / "photos")
             folders = _stores_in(folder / "photos")
         photos = TrialPhotos(_without_test(folders), folders.get(_TEST))
         address = Address(LOOPBACK, free_port())

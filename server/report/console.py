@@ -19,7 +19,7 @@ from fedshelf.server.formatting import decimal, duration, percent
 from fedshelf.server.report.naming import outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
-MOST_ROWS = 15
+MAX_TABLE_ROWS = 15
 CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
 REFRESH_SECONDS = 1 / 8
 # Drawing takes some 10 ms; waiting so many times as long until the next keeps it below 1% of the run.
@@ -41,7 +41,7 @@ class RoundTable:
         self._done = first_round - 1
         self._answered, self._sampled = 0, 0  # of the round under way
         self._status = RunStatus.STARTING
-        self._rows: deque[Mapping[str, Any]] = deque(maxlen=MOST_ROWS)
+        self._rows: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
         self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
         self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
         self._next_draw = 0.0
@@ -119,7 +119,7 @@ class RoundTable:
         self._next_draw = finished + max(REFRESH_SECONDS, IDLE_FACTOR * (finished - started))
 
     def _table(self) -> Table:
-        rows = list(self._rows)[-max(1, min(MOST_ROWS, self._console.height - CHROME_ROWS)) :]
+        rows = list(self._rows)[-max(1, min(MAX_TABLE_ROWS, self._console.height - CHROME_ROWS)) :]
         judged = [name for name in ("test", "validation") if any(record[name] for record in rows)]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for heading in ("round", "train loss", *(f"{name} accuracy" for name in judged), "stores", "seconds"):

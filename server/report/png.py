@@ -19,14 +19,14 @@ from fedshelf.common.system.files import write_atomic
 from fedshelf.common.wording import printable
 from fedshelf.server.report import sections
 from fedshelf.server.report.charts.calibration_chart import Trust, trust
-from fedshelf.server.report.charts.colours import CURVES
+from fedshelf.server.report.charts.colours import CURVE_COLOURS
 from fedshelf.server.report.charts.confusion_chart import NUMBERED
 from fedshelf.server.report.charts.line_chart import BOX, Point
-from fedshelf.server.report.charts.partition_chart import MOST_STORES, chosen
+from fedshelf.server.report.charts.partition_chart import MAX_STORES_DRAWN, chosen
 from fedshelf.server.report.charts.shown_classes import shown_classes
 from fedshelf.server.report.naming import for_people
 from fedshelf.server.report.run_data import RunData, read
-from fedshelf.server.report.stores import LISTED
+from fedshelf.server.report.stores import MAX_STORES_LISTED
 
 INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
 STYLE: dict[str, Any] = {
@@ -37,8 +37,8 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.12,
     "legend.frameon": False, "text.parse_math": False,  # a class may be called "$5_shirt$"
 }  # fmt: skip
-NAMED = 24  # up to so many stores are named along an axis
-BINS = 30  # of a histogram; a rule that looks at the values may want thousands
+MAX_NAMED_ON_AXIS = 24  # up to so many stores are named along an axis
+HISTOGRAM_BINS = 30  # of a histogram; a rule that looks at the values may want thousands
 
 
 def write_pictures(run_directory: Path) -> list[Path]:
@@ -92,7 +92,7 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
     with _figure(path, (side, side)) as figure:
         axes = figure.subplots()
         # The root lifts the small shares, which are the mistakes one looks for.
-        for kept, colour in ((diagonal, CURVES["test"]), (~diagonal, CURVES["validation"])):
+        for kept, colour in ((diagonal, CURVE_COLOURS["test"]), (~diagonal, CURVE_COLOURS["validation"])):
             shown = np.ma.masked_where(~kept, np.sqrt(share))
             axes.imshow(shown, cmap=_fading(colour), vmin=0, vmax=1)
         axes.grid(visible=False)
@@ -117,7 +117,7 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
     """
     layers = shown_classes(table)
     total, classes, colours = len(table["stores"]), layers.names, layers.colours
-    shown = chosen(layers.stores, MOST_STORES)
+    shown = chosen(layers.stores, MAX_STORES_DRAWN)
     names = [printable(name) for name, _ in shown]
     counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
     tops = counts.cumsum(axis=1)
@@ -133,7 +133,7 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
         axes.add_collection(PolyCollection(list(corners), facecolors=colours * len(names), linewidths=0))
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_ylim(0, 1.05 * max(1, int(tops.max(initial=0))))
-        if len(names) <= NAMED:
+        if len(names) <= MAX_NAMED_ON_AXIS:
             axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 10 else 0)
         else:
             drawn = f"{len(names):,} of " if len(names) < total else ""
@@ -147,17 +147,17 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
     known = sorted((found["accuracy"], name) for name, found in per_store.items() if found.get("accuracy") is not None)
     accuracies = [accuracy for accuracy, _ in known]
-    few = len(known) <= LISTED
+    few = len(known) <= MAX_STORES_LISTED
     with _figure(path, (8, max(2.2, 1 + 0.25 * len(known)) if few else 4)) as figure:
         axes = figure.subplots()
         axes.set_title("Accuracy per store")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if few:
             axes.grid(visible=True, axis="both")
-            axes.plot(accuracies, range(len(known)), "o", color=CURVES["test"])
+            axes.plot(accuracies, range(len(known)), "o", color=CURVE_COLOURS["test"])
             axes.set_yticks(range(len(known)), [printable(name) for _, name in known])
         else:
-            axes.hist(accuracies, bins=BINS, color=CURVES["test"], rwidth=0.94)
+            axes.hist(accuracies, bins=HISTOGRAM_BINS, color=CURVE_COLOURS["test"], rwidth=0.94)
             axes.set_ylabel("stores")
 
 
@@ -171,8 +171,8 @@ def draw_reliability(confidence: Trust, path: Path) -> None:
             for step in chart.steps:
                 common, gap = step.height / BOX, step.gap / BOX
                 place, width = (step.x + step.width / 2) / BOX, step.width / BOX
-                colour = CURVES["validation" if step.kind == "over" else "test"]
-                axes.bar(place, common, width, color=CURVES["test"])
+                colour = CURVE_COLOURS["validation" if step.kind == "over" else "test"]
+                axes.bar(place, common, width, color=CURVE_COLOURS["test"])
                 axes.bar(place, gap, width, bottom=common, color=colour, alpha=0.45)
             axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
             axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure the model is", ylabel="how often it is right")
@@ -200,7 +200,7 @@ def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
         axes.plot(
             numbers,
             values,
-            color=CURVES[name],
+            color=CURVE_COLOURS[name],
             linewidth=1.8,
             marker="o" if len(points) <= 30 else "",
             markersize=4,

@@ -56,7 +56,7 @@ def read(directory: Path) -> RunData:
     if summary.get("per_store_file"):
         from fedshelf.server.results import per_store  # late: it imports torch
 
-        summary["per_store"] = per_store.read(directory / per_store.FILE)
+        summary["per_store"] = per_store.read(directory / per_store.PER_STORE_FILE)
     return RunData(
         directory=directory,
         history=_read_lines(directory / "history.jsonl"),

@@ -14,7 +14,7 @@ from fedshelf.server import formatting
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData
 
-PHASES = ("startup", "train", "aggregate", "evaluate")
+RUN_PHASES = ("startup", "train", "aggregate", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def command(run: RunData) -> str:
         return ""
     tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
     where = Path(run.config.get("run", {}).get("out") or run.directory.name)
-    names = f" --class-names {shlex.quote(printable(where / display_names.FILE))}" if run.names else ""
+    names = f" --class-names {shlex.quote(printable(where / display_names.CLASS_NAMES_FILE))}" if run.names else ""
     return f"{tool} --config {shlex.quote(printable(where / 'config.toml'))}{names}"
 
 
@@ -227,7 +227,7 @@ def phases(run: RunData) -> list[Phase]:
     total = seconds.get("total")
     if not total:
         return []
-    known = [(name, seconds.get(name) or 0.0) for name in PHASES]
+    known = [(name, seconds.get(name) or 0.0) for name in RUN_PHASES]
     known.append(("other", max(0.0, total - sum(value for _, value in known))))
     return [
         Phase(name, f"{formatting.duration(value)} ({formatting.percent(value / total)})", value / total)

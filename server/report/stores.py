@@ -11,7 +11,7 @@ from fedshelf.server.formatting import percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
 from fedshelf.server.report.run_data import RunData
 
-LISTED = 40
+MAX_STORES_LISTED = 40
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def stores(run: RunData) -> Stores | None:
     is_adjusted = (run.summary.get("adjustment") or {}).get("used") == "adjusted"
     rows = [_row(name, found, parts.get(name), is_adjusted=is_adjusted) for name, found in ordered]
     shares = [row.share for row in rows]
-    shown, bins = (rows[:10], _bins(rows)) if len(rows) > LISTED else (rows, [])
+    shown, bins = (rows[:10], _bins(rows)) if len(rows) > MAX_STORES_LISTED else (rows, [])
     told = _told(rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from"))
     return Stores(len(rows), shares[0], median(shares), shares[-1], told, shown, bins)
 

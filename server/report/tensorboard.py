@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-PREFIX = "events.out.tfevents."
+EVENT_FILE_PREFIX = "events.out.tfevents."
 
 
 class EventLog:
@@ -46,10 +46,10 @@ class EventLog:
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        for path in self._directory.glob(f"{PREFIX}*"):
-            if path.name.removeprefix(PREFIX) >= f"{first:010d}":
+        for path in self._directory.glob(f"{EVENT_FILE_PREFIX}*"):
+            if path.name.removeprefix(EVENT_FILE_PREFIX) >= f"{first:010d}":
                 path.unlink()
-        writer = RecordWriter((self._directory / f"{PREFIX}{first:010d}").open("wb"))
+        writer = RecordWriter((self._directory / f"{EVENT_FILE_PREFIX}{first:010d}").open("wb"))
         self._write(writer, file_version="brain.Event:2")
         self._write(writer, step=first, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
         return writer

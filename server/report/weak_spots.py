@@ -11,7 +11,7 @@ from fedshelf.server.formatting import percent
 from fedshelf.server.report.charts.confusion_chart import SHADES, HeatMap, heat_map, shortened
 
 CELL = 16
-MOST_ROWS = 24  # stores, the weakest first
+MAX_WEAK_STORES = 24  # stores, the weakest first
 MOST_SMALL = 12  # confusion matrices side by side
 TIPS = 40  # cells of a small matrix that say what they are
 
@@ -61,12 +61,12 @@ def weak_spots(classes: Sequence[str], stores: Stores) -> WeakSpots | None:
     rows, columns = ([shortened(printable(name)) for name in names] for names in ((n for n, _ in known), classes))
     spots = [
         _spot(column, row, printable(name), printable(label), *counts)
-        for row, (name, found) in enumerate(known[:MOST_ROWS])
+        for row, (name, found) in enumerate(known[:MAX_WEAK_STORES])
         for column, label in enumerate(classes)
         if (counts := _counts(found, label))
     ]
     left, top = (12 + round(6.6 * max(map(len, names))) for names in (rows, columns))
-    return WeakSpots(rows[:MOST_ROWS], columns, CELL, left, top, spots, len(known))
+    return WeakSpots(rows[:MAX_WEAK_STORES], columns, CELL, left, top, spots, len(known))
 
 
 def small_maps(classes: Sequence[str], stores: Stores) -> list[Small]:

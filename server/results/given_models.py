@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         RunDirectory,  # loads pydantic, which who only looks at a run can do without
     )
 
-FILE = "given.json"
-REMEMBERED = 20  # models: the latest ones
+GIVEN_FILE = "given.json"
+MAX_REMEMBERED_MODELS = 20  # models: the latest ones
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class GivenModels:
         lines = {record["round"]: _digest(record) for record in self._directory.history()}
         before = [given for given in self._known() if given.sha256 != sha256]
         others = [replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before]
-        self._write([*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-REMEMBERED:])
+        self._write(
+            [*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-MAX_REMEMBERED_MODELS:]
+        )
 
     def taken_back(self) -> list[GivenModel]:
         """Return the models whose rounds were taken back, and write down that they were. Raises OSError."""
@@ -60,11 +62,11 @@ class GivenModels:
         return [given for given in known if given.is_taken_back]
 
     def _known(self) -> list[GivenModel]:
-        told = read_json(self._directory.path / FILE).get("models", [])
+        told = read_json(self._directory.path / GIVEN_FILE).get("models", [])
         return [GivenModel(**{**each, "stores": tuple(each["stores"])}) for each in told]
 
     def _write(self, models: list[GivenModel]) -> None:
-        self._directory.write(FILE, {"models": [asdict(given) for given in models]})
+        self._directory.write(GIVEN_FILE, {"models": [asdict(given) for given in models]})
 
 
 def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
@@ -73,7 +75,7 @@ def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
 
 
 def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return the same of what `FILE` says, for those who look at a run."""
+    """Return the same of what `GIVEN_FILE` says, for those who look at a run."""
     gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
     return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
 

@@ -7,7 +7,7 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.config.kinds import of_operator
 
 SETTINGS = "settings"  # of a run's first line: all of the operator's settings
-CHANGED = "settings_changed"  # of the first line after a change: key -> [before, from this round on]
+SETTINGS_CHANGED = "settings_changed"  # of the first line after a change: key -> [before, from this round on]
 
 
 def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str, Any]:
@@ -19,12 +19,12 @@ def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str,
     if not before:
         return {SETTINGS: now}
     changed = {key: [before.get(key), value] for key, value in now.items() if before.get(key) != value}
-    return {CHANGED: changed} if changed else {}
+    return {SETTINGS_CHANGED: changed} if changed else {}
 
 
 def told(remark: Mapping[str, Any]) -> str:
     """Return a sentence on what has changed; empty if nothing has."""
-    changes = remark.get(CHANGED, {}).items()
+    changes = remark.get(SETTINGS_CHANGED, {}).items()
     words = ", ".join(f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in changes)
     return f"Settings that hold from here on: {words}." if words else ""
 
@@ -34,7 +34,7 @@ def _in_force(history: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for record in history:
         found |= record.get(SETTINGS, {})
-        found |= {key: after for key, (_, after) in record.get(CHANGED, {}).items()}
+        found |= {key: after for key, (_, after) in record.get(SETTINGS_CHANGED, {}).items()}
     return found
 
 

@@ -18,8 +18,8 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.system.files import write_text
 from fedshelf.server.results.scores import Scores
 
-MOST = 200  # stores that history and summary tell one by one
-FILE = "per-store.csv"
+MAX_STORES_ONE_BY_ONE = 200  # stores that history and summary tell one by one
+PER_STORE_FILE = "per-store.csv"
 COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "raw_accuracy", "images")
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
@@ -38,8 +38,9 @@ def macros(counts: Counts) -> dict[str, float]:
 
 
 def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
-    """A round's evaluations at the stores: "stores", each one's, or of more than `MOST` their "spread"."""
-    if len(found) <= MOST:
+    """A round's evaluations at the stores: "stores", each one's, or of more than `MAX_STORES_ONE_BY_ONE` their
+    "spread"."""
+    if len(found) <= MAX_STORES_ONE_BY_ONE:
         return {"stores": {name: described(counts) for name, counts in found.items()}}
     return {"spread": spread(counts.accuracy for counts in found.values())}
 
@@ -134,16 +135,17 @@ def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[s
 
 
 def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any]:
-    """The summary's part: how they spread, and each store's result, or, of more than `MOST`, all of them in `FILE`.
+    """The summary's part: how they spread, and each store's result, or, of more than `MAX_STORES_ONE_BY_ONE`, all of
+    them in `PER_STORE_FILE`.
 
     Raises OSError.
     """
     told = fairness(rows, is_measured=source != "class mix") if rows else None
     found = {"per_store_from": source, "per_store": rows, "per_store_spread": told}
-    if rows is None or len(rows) <= MOST:
+    if rows is None or len(rows) <= MAX_STORES_ONE_BY_ONE:
         return found
-    write_text(directory / FILE, _as_csv(rows))
-    return found | {"per_store": None, "per_store_file": FILE}
+    write_text(directory / PER_STORE_FILE, _as_csv(rows))
+    return found | {"per_store": None, "per_store_file": PER_STORE_FILE}
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:

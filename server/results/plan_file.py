@@ -15,7 +15,7 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.system.files import write_atomic
 
-FILE = "plan.safetensors"
+PLAN_FILE = "plan.safetensors"
 _FROZEN = "frozen"
 
 
@@ -34,12 +34,12 @@ def write(directory: Path, saved: SavedPlan) -> None:
     told = {"spec": plan.spec.to_json(), "run_id": plan.run_id, "resumed_from": json.dumps(saved.resumed_from)}
     tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
     content = save(tensors, metadata=told)
-    write_atomic(directory / FILE, lambda file: file.write(content))
+    write_atomic(directory / PLAN_FILE, lambda file: file.write(content))
 
 
 def read(directory: Path, config: RunConfig) -> SavedPlan:
     """Inverse of `write`, for a run of this configuration. Raises RunError if there is none that can be read."""
-    path = directory / FILE
+    path = directory / PLAN_FILE
     if not path.is_file():
         raise RunError(
             f"There is no {path}, which says what network the checkpoints beside it are of, as an earlier version made"

@@ -20,7 +20,7 @@ from fedshelf.server.results.jsonl_tail import TAKEN_BACK
 
 Record = dict[str, Any]
 
-OWN = frozenset({"run.name", "run.out"})  # which no other run can use
+RUNS_OWN_SETTINGS = frozenset({"run.name", "run.out"})  # which no other run can use
 DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -29,7 +29,7 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 EARLIER: Record = {"data.split": "hash"}
 EXCLUDE_SUSPECTS = "screening.exclude_suspects"  # true or false; now a word, `screening.suspects`
 
-PATIENCE = 10.0  # seconds that a killed run's last process may take to let go of its directory
+RUN_LOCK_TIMEOUT_SECONDS = 10.0  # seconds that a killed run's last process may take to let go of its directory
 
 
 class RunDirectory:
@@ -99,7 +99,7 @@ class RunDirectory:
         path, given, defaults = self.path / "config.toml", flatten(resolve(asked)), known_keys()
         known = own_settings(path).keys() if path.exists() else DERIVED
         derived = {key for key in DERIVED & known if given[key] == defaults[key]}
-        write_text(path, to_toml(config, OWN | derived))
+        write_text(path, to_toml(config, RUNS_OWN_SETTINGS | derived))
 
     def history(self) -> list[Record]:
         """The rounds on record; an unfinished last line (from a kill) is not one."""
@@ -169,7 +169,7 @@ class RunDirectory:
 
     def _acquire(self) -> None:
         try:
-            self._lock.acquire(timeout=PATIENCE)
+            self._lock.acquire(timeout=RUN_LOCK_TIMEOUT_SECONDS)
         except Timeout:
             raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedshelf.common.wording import counted, first_of, printable
 
-NAMED = 5  # stores that a sentence names; of the others it says how many they are
+MAX_STORES_IN_SENTENCE = 5  # stores that a sentence names; of the others it says how many they are
 
 
 class RunStatus(StrEnum):
@@ -49,7 +49,7 @@ AT_WORK = frozenset(
 )
 IN_A_ROUND = frozenset({RunStatus.TRAINING, RunStatus.JUDGING})
 HELD_UP = frozenset({RunStatus.WAITING, RunStatus.BLOCKED})
-WRONG = frozenset({RunStatus.FAILED, RunStatus.DEAD})
+FAILED_STATES = frozenset({RunStatus.FAILED, RunStatus.DEAD})
 
 WORDS: Mapping[RunStatus, str] = {
     RunStatus.STARTING: "Starting",
@@ -125,4 +125,4 @@ class RunActivity:
 
 def listed(stores: Sequence[str]) -> str:
     """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more"; "none" of none."""
-    return first_of([printable(store) for store in sorted(stores)], NAMED) or "none"
+    return first_of([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE) or "none"

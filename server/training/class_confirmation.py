@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from fedshelf.common.classes.spelling import normal, places
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.names import LONGEST_CLASS, MOST_CLASSES, is_class
+from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
 from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:
     from fedshelf.common.protocol.messages import StoreInfo  # loads torch, which the launcher does well without
 
-FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
+UNCONFIRMED_CLASSES_FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
 MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
 _LISTED = ".txt"
 _NAMED = 5  # classes that the sentence names before it only counts them
@@ -36,10 +36,10 @@ def given(asked: str) -> list[str]:
             " or names with commas between them."
         ) from None
     names = list(dict.fromkeys(line.removesuffix("\r") for line in lines if line.strip()))
-    if len(names) > MOST_CLASSES or not all(map(is_class, names)):
+    if len(names) > MAX_CLASSES or not all(map(is_class, names)):
         raise ConfigError(
-            f"--confirm-classes got {asked}; expected at most {MOST_CLASSES} lines, each the name of a class in at most"
-            f" {LONGEST_CLASS} plain characters."
+            f"--confirm-classes got {asked}; expected at most {MAX_CLASSES} lines, each the name of a class in at most"
+            f" {MAX_CLASS_CHARACTERS} plain characters."
         )
     return names
 
@@ -73,7 +73,7 @@ def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
 
     found: class -> the stores that have it, see `unconfirmed`
     """
-    file = directory / FILE
+    file = directory / UNCONFIRMED_CLASSES_FILE
     if not found:
         file.unlink(missing_ok=True)
         return

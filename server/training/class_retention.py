@@ -13,7 +13,7 @@ from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.resume_model import Origin
 from fedshelf.server.training.round_loop import RoundLoop
 
-FILE = "before.json"
+BEFORE_FILE = "before.json"
 
 Confusions = Mapping[str, NDArray[np.int64]]
 """Confusion matrices [C, C]: the server's under "", or each store's under its name."""
@@ -26,10 +26,10 @@ def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> 
     """
     if origin is None or origin.params is None:
         return None
-    path = directory.path / FILE
+    path = directory.path / BEFORE_FILE
     if not path.exists():
         found = confusions(rounds.scores(TrainingState(0, origin.params, {})))
-        directory.write(FILE, {name: matrix.tolist() for name, matrix in found.items()})
+        directory.write(BEFORE_FILE, {name: matrix.tolist() for name, matrix in found.items()})
     told = json.loads(path.read_text(encoding="utf-8"))
     return {name: np.array(matrix, dtype=np.int64) for name, matrix in told.items()}
 

@@ -116,7 +116,7 @@ class FinalEvaluation:
                 if place is not None:
                     calibration[name] = _bins(self.reliability, place)
             calibration["validation"] = self._losses()
-        few, together = len(stores) <= per_store.MOST, scores.together()
+        few, together = len(stores) <= per_store.MAX_STORES_ONE_BY_ONE, scores.together()
         return {
             "classes": list(self.classes),
             "calibration": calibration,

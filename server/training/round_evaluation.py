@@ -11,7 +11,7 @@ from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.updates.gate import UpdateEvaluator
 from fedshelf.server.updates.image_cap import ImageCap
-from fedshelf.server.updates.screening import LARGEST, screen_evaluations
+from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 
 
 class RoundEvaluator:
@@ -88,7 +88,7 @@ class RoundEvaluator:
 def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:
     """Pass answers on; `lost` takes the stores whose loss is not finite, or beyond what any chart shows."""
     for answer in answers:
-        if isinstance(answer, Evaluation) and not answer.counts.loss <= LARGEST:
+        if isinstance(answer, Evaluation) and not answer.counts.loss <= MAX_REPORTED:
             lost.add(answer.store)
         yield answer
 

@@ -42,8 +42,8 @@ from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import Screening
 from fedshelf.server.updates.standing import Standing
 
-ATTEMPTS = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
-ABSENT = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
+MAX_COHORTS_PER_ROUND = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
+ABSENCE_CODES = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
 
 Answer = TypeVar("Answer")
 
@@ -96,7 +96,8 @@ class RoundLoop:
         Where everybody's training from `state` diverges because of the round before, that one is played again, without
         the store whose update explains it if there is one, and its new state and record are what is returned.
 
-        Raises StoresError if no cohort reached the quorum in `ATTEMPTS` attempts, or if training diverges and no store
+        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or if training diverges
+        and no store
         explains it, StoppedError if the run was asked to end before a quorum, OSError if updates cannot be held.
         """
         standing, told = Standing.of(state.record), None
@@ -204,7 +205,7 @@ class RoundLoop:
         for attempt in count():
             wait = self.config.cohort.wait
             present = client_sampling.assemble(self.runtime, number, quorum, wait, self._watcher, self._stop)
-            sampled = self._cohort(present, number, attempt + ATTEMPTS * self._rollback.is_redrawn(number))
+            sampled = self._cohort(present, number, attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(number))
             self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present, norms)
             if (store := rollback.blamed(trained, state.record)) is not None:
@@ -213,10 +214,10 @@ class RoundLoop:
                 return trained
             failed = trained.failed
             self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {listed(failed)}.")
-            refusals += any(failure.code not in ABSENT and not failure.rest for failure in failed.values())
+            refusals += any(failure.code not in ABSENCE_CODES and not failure.rest for failure in failed.values())
             if self._stop():
                 raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}")
-            if refusals == ATTEMPTS or (attempt + 1 >= ATTEMPTS and time.monotonic() > until):
+            if refusals == MAX_COHORTS_PER_ROUND or (attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > until):
                 break
         if rollback.is_divergence(failed):
             raise rollback.divergence(number, state.record, self.config.train.lr)

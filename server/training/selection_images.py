@@ -18,7 +18,7 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.training.setup import InitialState
 
-SHARE = 5  # one in so many images of a class is held out to choose by
+SELECTION_ONE_IN = 5  # one in so many images of a class is held out to choose by
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def nothing_to_choose_on(config: RunConfig) -> str:
         asked = f"evaluation.patience got {config.evaluation.patience}"
     return (
         f"Setting {asked}, but there is nothing to choose rounds on: no store holds out validation images, and the"
-        f" server has no test images to spare (one in {SHARE} of each class would do); leave the setting out, or let"
-        " stores hold some out (in a simulation, data.holdout = 0.1)."
+        f" server has no test images to spare (one in {SELECTION_ONE_IN} of each class would do); leave the setting"
+        " out, or let stores hold some out (in a simulation, data.holdout = 0.1)."
     )
 
 
@@ -87,7 +87,7 @@ def split(images: Images) -> ServerImages:
         of_class.setdefault(label, {}).setdefault(digest, []).append(place)
     held: set[int] = set()
     for alike in of_class.values():
-        wanted = sum(map(len, alike.values())) // SHARE
+        wanted = sum(map(len, alike.values())) // SELECTION_ONE_IN
         for _, places in sorted(alike.items()):
             if len(places) <= wanted:
                 held.update(places)

@@ -24,10 +24,10 @@ from fedshelf.server.updates.directions import Floats, gram, strays
 from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.server.updates.gate import Sample, UpdateEvaluator
 from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
-from fedshelf.server.updates.norm_bound import FEWEST
+from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
 from fedshelf.server.updates.norm_regression import times_usual
 
-LARGE = 3.5  # times the usual norm
+SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
 
 
 def is_on(config: RunConfig) -> bool:
@@ -60,12 +60,12 @@ class AnomalyDetector:
         evidence: of earlier rounds, by store
         """
         updates = trained.updates
-        if len(updates) < FEWEST:
+        if len(updates) < MIN_UPDATES_FOR_MEDIAN:
             return {}, dict(evidence)
         counts = np.stack([self._counts(trained.asked[update.store]) for update in updates])
         found = self._by_size(trained)
         mixes = counts / counts.sum(axis=1, keepdims=True)
-        for place, stray in strays(gram(trained.order.params, Vectors(updates)), mixes, FEWEST).items():
+        for place, stray in strays(gram(trained.order.params, Vectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN).items():
             words = (
                 "its update points elsewhere than those of stores with such classes"
                 f" (cosine {stray.cosine:.2f}, where {stray.usual:.2f} is usual)"
@@ -88,7 +88,7 @@ class AnomalyDetector:
         return {
             update.store: [f"its update is {found:.1f} times as large as is usual for so many steps"]
             for update, found in zip(updates, times, strict=True)
-            if found > LARGE
+            if found > SUSPICIOUS_NORM_FACTOR
         }
 
     def _looked_at(

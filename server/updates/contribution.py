@@ -10,7 +10,7 @@ from fedshelf.common.parameters.aggregation import BLOCK
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results import per_store
 
-MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
+MAX_COORDINATES = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 
 
 def contributions(
@@ -39,7 +39,7 @@ def contributions(
     counted k times.
     """
     shares = torch.tensor(weights, dtype=torch.float32, device=updates[0].params.device) / sum(weights)
-    stride = max(1, -(-trainable * len(updates) // MOST)) * BLOCK
+    stride = max(1, -(-trainable * len(updates) // MAX_COORDINATES)) * BLOCK
     found = torch.zeros_like(shares)
     for begin in range(0, trainable, stride):
         end = min(begin + BLOCK, trainable)
@@ -63,8 +63,8 @@ def in_round(contributed: Sequence[float]) -> tuple[list[float | None], float]:
 def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
     """Store -> its share of all steps of a run: its c_i over all rounds, by those of all stores; they add up to 1.
 
-    None for more stores than `per_store.MOST`, or if the model took no step: the history has what there is. Rounds of
-    earlier versions tell the c_i themselves.
+    None for more stores than `per_store.MAX_STORES_ONE_BY_ONE`, or if the model took no step: the history has what
+    there is. Rounds of earlier versions tell the c_i themselves.
     """
     sums: dict[str, float] = {}
     for record in history:
@@ -72,6 +72,6 @@ def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
         for store, told in record["stores"].items():
             sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0) * squared_step
     total = sum(sums.values())
-    if total <= 0 or len(sums) > per_store.MOST:
+    if total <= 0 or len(sums) > per_store.MAX_STORES_ONE_BY_ONE:
         return None
     return {store: value / total for store, value in sorted(sums.items())}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 
-MOST = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
-RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix
+MAX_COORDINATES = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
+MIX_RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix
 OWN_WAY = 0.1  # cosine with its prediction below which an update points elsewhere ...
 SURE, SLOPE = 0.6, 2.0  # ... if the prediction is as long as this; for shorter ones so many times the difference lower
 
@@ -32,7 +32,7 @@ class Stray:
 
 def gram(start: Tensor, vectors: VectorSequence) -> Floats:
     """Inner products [n, n] of the differences v_i - start of n vectors [P]; of long ones, of every k-th block."""
-    stride = max(1, -(-len(start) * len(vectors) // MOST)) * BLOCK
+    stride = max(1, -(-len(start) * len(vectors) // MAX_COORDINATES)) * BLOCK
     device = vectors[0].device
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     for begin in range(0, len(start), stride):
@@ -50,13 +50,13 @@ def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
     With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt m_i, sqrt m_j>, ridge
     regression predicts u_i from the others (Rasmussen and Williams 2006, equation 5.12):
 
-        A = (K + RIDGE I)^-1,   p_i = -sum_{j != i} A_ij u_j / A_ii
+        A = (K + MIX_RIDGE I)^-1,   p_i = -sum_{j != i} A_ij u_j / A_ii
 
     |p_i| is near 1 where many stores with such a mix agree, and near 0 where there are none, or they do not.
     products: [n, n] of the updates; mixes: [n, C]
     """
     roots = np.sqrt(mixes)
-    inverse = np.linalg.inv(roots @ roots.T + RIDGE * np.eye(len(roots)))
+    inverse = np.linalg.inv(roots @ roots.T + MIX_RIDGE * np.eye(len(roots)))
     weights = -inverse / np.diag(inverse)[:, None]
     np.fill_diagonal(weights, 0)
     norms = np.sqrt(np.diag(products))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.protocol.messages import Evaluation, StoreInfo
 
-FACTOR = 10.0  # with real stores, where nobody has chosen
+DEFAULT_IMAGES_FACTOR = 10.0  # with real stores, where nobody has chosen
 
 
 def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | None:
@@ -21,7 +21,7 @@ def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
     middle ones: of two stores the smaller one, of three the middle one. So fewer than half of the stores cannot raise
     it by claiming more, and one store alone is its own median and never capped.
     """
-    factor = config.screening.images_factor or (FACTOR if config.data.dataset == STORES_OWN else 0.0)
+    factor = config.screening.images_factor or (DEFAULT_IMAGES_FACTOR if config.data.dataset == STORES_OWN else 0.0)
     images = sorted(claimed)
     if not factor or not images:
         return None

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 OWNED, FEW = 0.5, 10  # a store has a class with this share of what an even mix would have, and at least so many images
-ALONE = 0.5  # share of its images from which one class alone is enough to look at a store
-MOST_CLASSES = 10  # of a store's, its most frequent ones
+MIN_SHARE_OF_ONE_CLASS = 0.5  # share of its images from which one class alone is enough to look at a store
+MAX_CLASSES_OF_STORE = 10  # of a store's, its most frequent ones
 SHOWN = 20  # test images from which it is known what a class looks like
-RIDGE = 3.0  # added to the variance of features in each direction: so many times its mean over all directions
-KEPT = 5  # other classes that a label is followed for from round to round
-REMEMBERED = 10  # rounds of a mean
-EXCHANGED, WRONG = -0.3, -0.26  # scores below which two classes look exchanged, and labels wrong
+FEATURE_RIDGE = 3.0  # added to the variance of features in each direction: so many times its mean over all directions
+MAX_FOLLOWED_CLASSES = 5  # other classes that a label is followed for from round to round
+MEAN_ROUNDS = 10  # rounds of a mean
+EXCHANGED_SCORE, WRONG_SCORE = -0.3, -0.26  # scores below which two classes look exchanged, and labels wrong
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -56,7 +56,7 @@ class Looks:
         means = np.stack([features[targets == label].mean(axis=0) for label in labels])
         apart = np.concatenate([features[targets == label] - mean for label, mean in zip(labels, means, strict=True)])
         covariance = apart.T @ apart / len(apart)
-        covariance += max(RIDGE * float(np.diag(covariance).mean()), 1e-12) * np.eye(len(covariance))
+        covariance += max(FEATURE_RIDGE * float(np.diag(covariance).mean()), 1e-12) * np.eye(len(covariance))
         whiten = np.linalg.inv(np.linalg.cholesky(covariance))
         means = means @ whiten.T
         common = _unit(means.mean(axis=0))
@@ -87,16 +87,16 @@ def classes_of(counts: Floats) -> list[int]:
     counts: [C]
     """
     fair = np.maximum(FEW, OWNED * counts.sum() / len(counts))
-    most = np.argsort(-counts, kind="stable")[:MOST_CLASSES]
+    most = np.argsort(-counts, kind="stable")[:MAX_CLASSES_OF_STORE]
     own = sorted(int(label) for label in most if counts[label] >= fair)
-    return own if len(own) > 1 or counts[own].sum() >= ALONE * counts.sum() else []
+    return own if len(own) > 1 or counts[own].sum() >= MIN_SHARE_OF_ONE_CLASS * counts.sum() else []
 
 
 @dataclass(frozen=True)
 class LabelEvidence:
     """What a store's images look like, averaged over its last rounds.
 
-    rounds:   how many count, at most REMEMBERED: older ones fade
+    rounds:   how many count, at most MEAN_ROUNDS: older ones fade
     likeness: of each of its labels, to the class of that name and the KEPT others that it is most like
     """
 
@@ -122,13 +122,13 @@ class LabelEvidence:
         """The same after one more update. What was not followed counts 0 in earlier rounds."""
         if not seen:
             return self
-        rounds = min(self.rounds + 1, REMEMBERED)
+        rounds = min(self.rounds + 1, MEAN_ROUNDS)
         means = {}
         for label, likes in seen.items():
             earlier = self.likeness.get(label, {})
             moved = {like: _moved(earlier.get(like, 0.0), score, rounds) for like, score in likes.items()}
             others = sorted((like for like in moved if like != label), key=lambda like: -moved[like])
-            means[label] = {like: moved[like] for like in (label, *others[:KEPT])}
+            means[label] = {like: moved[like] for like in (label, *others[:MAX_FOLLOWED_CLASSES])}
         return LabelEvidence(rounds, means)
 
     def exchanged(self) -> Pair | None:
@@ -137,7 +137,7 @@ class LabelEvidence:
         for a, b in combinations(sorted(self.likeness), 2):
             if b in self.likeness[a] and a in self.likeness[b]:
                 ahead = self._ahead(a, b), self._ahead(b, a)
-                if max(ahead) < 0 and sum(ahead) / 2 < EXCHANGED:
+                if max(ahead) < 0 and sum(ahead) / 2 < EXCHANGED_SCORE:
                     scores[a, b] = sum(ahead)
         return min(scores, key=lambda pair: scores[pair], default=None)
 
@@ -149,7 +149,7 @@ class LabelEvidence:
         if not labels or not counts[labels].sum():
             return False
         leads = [min(self._ahead(label, other) for other in self.likeness[label] if other != label) for label in labels]
-        return float(np.average(leads, weights=counts[labels])) < WRONG
+        return float(np.average(leads, weights=counts[labels])) < WRONG_SCORE
 
     def _ahead(self, label: int, other: int) -> float:
         return self.likeness[label][label] - self.likeness[label][other]

@@ -12,10 +12,10 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.strategies.shared.base import reach
 
-FEWEST = 4  # updates: with fewer, one store's norm weighs too much in what is usual ...
+MIN_UPDATES_FOR_MEDIAN = 4  # updates: with fewer, one store's norm weighs too much in what is usual ...
 LENIENT = 5.0  # ... so that as many times more is allowed
 OF_ORDER = 1000.0  # times what gradients of 1 in every coordinate would change, and the model that training began with
-REMEMBERED = 10  # rounds, with that of the largest norm
+NORM_ROUNDS = 10  # rounds, with that of the largest norm
 BEFORE = "was usual in the rounds before"
 
 
@@ -39,7 +39,7 @@ class UsualNorms:
         if not norms:
             return self
         known = (*self.recent, usual(norms))
-        if len(known) <= REMEMBERED:
+        if len(known) <= NORM_ROUNDS:
             return UsualNorms(known)
         oldest = 1 if known[0] == max(known) else 0
         return UsualNorms(known[:oldest] + known[oldest + 1 :])
@@ -65,7 +65,7 @@ def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: floa
     Usual is the cohort's median, and for a store with more images than the median as many times more: each image
     is a step, or part of one, away from the global model. Stores with fewer images are not measured by less.
     """
-    if not limit or len(norms) < FEWEST:
+    if not limit or len(norms) < MIN_UPDATES_FOR_MEDIAN:
         return {}
     usually, middle = usual(norms), usual({store: images[store] for store in norms})
     if usually == 0:
@@ -127,12 +127,12 @@ class NormBound:
     def _beside_others(self, norms: Mapping[str, float], images: Mapping[str, int]) -> dict[str, str]:
         """Updates that are too large for their cohort, or where that is too small, for the rounds before."""
         limit, where = self.config.screening.norm_factor, "is usual in its cohort"
-        if self.config.data.dataset != STORES_OWN and len(norms) >= FEWEST:
+        if self.config.data.dataset != STORES_OWN and len(norms) >= MIN_UPDATES_FOR_MEDIAN:
             times = too_large(norms, images, limit)  # numbers of images are true here
         else:
             at_hand = usual(norms) if len(norms) > 2 else 0.0  # of two, nobody knows which
             usually = max(at_hand, self.earlier.most)
-            if len(norms) < FEWEST:
+            if len(norms) < MIN_UPDATES_FOR_MEDIAN:
                 limit *= LENIENT
                 where = where if at_hand == usually else BEFORE
             times = {store: norm / usually for store, norm in norms.items() if usually and norm > limit * usually}

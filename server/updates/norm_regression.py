@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 APART = 2.0  # times as many steps from which two updates say how norms grow with steps
-LARGEST = float(np.finfo(np.float64).max)
+MAX_FLOAT64 = float(np.finfo(np.float64).max)
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
     moved = norms > 0
     if not moved.any():
         return found
-    x, y = np.log(steps[moved]), np.log(np.minimum(norms[moved], LARGEST))
+    x, y = np.log(steps[moved]), np.log(np.minimum(norms[moved], MAX_FLOAT64))
     rest = y - _power(x, y) * x
     found[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
     return found * np.sqrt(shares)

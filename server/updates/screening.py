@@ -19,11 +19,11 @@ from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 DIVERGED = (
     "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"
 )
-ROUNDING = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
+REPORT_TOLERANCE = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
 MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
-LARGEST = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
+MAX_REPORTED = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 LONGEST_REASON = 300  # characters, which go into the history
-PIECE = 2**18  # coordinates whose difference is taken at a time
+COORDINATES_AT_ONCE = 2**18  # coordinates whose difference is taken at a time
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -165,7 +165,7 @@ class Screening:
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; takes little memory."""
-    pieces = zip(one.split(PIECE), other.to(one.device).split(PIECE), strict=True)
+    pieces = zip(one.split(COORDINATES_AT_ONCE), other.to(one.device).split(COORDINATES_AT_ONCE), strict=True)
     norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
     norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     return norm
@@ -194,7 +194,7 @@ def _can_be(counts: Counts, classes: int, most: int) -> bool:
         counts.confusion.shape == (classes, classes)
         and (counts.confusion >= 0).all()
         and 0 < counts.num_examples <= most
-        and 0 <= counts.loss_sum <= LARGEST * counts.num_examples
+        and 0 <= counts.loss_sum <= MAX_REPORTED * counts.num_examples
     )
 
 
@@ -214,20 +214,20 @@ def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bo
 
 def _most_change(raw: Counts) -> float:
     """By how much a store's adjustment can have changed the sum of losses: else one store could turn what all use."""
-    return most_loss(len(raw.confusion)) * raw.num_examples + ROUNDING * (raw.num_examples + raw.loss_sum)
+    return most_loss(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (raw.num_examples + raw.loss_sum)
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
     """Whether what is said of the model's confidence can be: of the same images and hits, or nothing at all."""
     if (told := counts.reliability) is None:
         return True
-    right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - ROUNDING
+    right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
     return bool(
         told.temperatures == asked
         and (told.images.sum(axis=1) == counts.num_examples).all()
         and (told.right.sum(axis=1) == right).all()
-        and ((told.sure >= least * told.images) & (told.sure <= (1 + ROUNDING) * told.images)).all()
-        and ((told.nll >= 0) & (told.nll <= LARGEST * counts.num_examples)).all()
+        and ((told.sure >= least * told.images) & (told.sure <= (1 + REPORT_TOLERANCE) * told.images)).all()
+        and ((told.nll >= 0) & (told.nll <= MAX_REPORTED * counts.num_examples)).all()
     )
 
 
@@ -240,9 +240,9 @@ def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | Non
         return f"claims {update.num_examples} images, where it has declared {declared}"
     if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
         return f"claims {update.steps} steps, where its images make {most}"
-    if not 0 <= update.seconds <= LARGEST:
+    if not 0 <= update.seconds <= MAX_REPORTED:
         return f"claims to have trained for {update.seconds} s"
-    is_claim = isfinite(update.loss) and not 0 <= update.loss <= LARGEST
+    is_claim = isfinite(update.loss) and not 0 <= update.loss <= MAX_REPORTED
     return f"claims a loss of {update.loss}" if is_claim else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fedshelf.common.config import ScreeningConfig
 from fedshelf.common.protocol.messages import Failure
 
-REMEMBERED = 10  # rounds of a store for which suspicion counts
+STANDING_ROUNDS = 10  # rounds of a store for which suspicion counts
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Standing:
             if failure.code == "invalid":
                 invalid[store] = invalid.get(store, 0) + 1
         recent = {
-            store: (self.recent.get(store, "") + "01"[store in suspicion])[-REMEMBERED:] if store in good else rounds
+            store: (self.recent.get(store, "") + "01"[store in suspicion])[-STANDING_ROUNDS:]
+            if store in good
+            else rounds
             for store, rounds in {**dict.fromkeys(suspicion, ""), **self.recent}.items()
         }
         recent = {store: rounds for store, rounds in recent.items() if "1" in rounds}

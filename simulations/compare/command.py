@@ -33,7 +33,7 @@ from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions import parse
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
-FILE = "compare.json"
+COMPARE_FILE = "compare.json"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _report(comparison: _Comparison, found: ComparisonResults) -> Mapping[str, o
     told = verdict(comparison.config, comparison.options, found)
     if contributed := contributions(found):
         told["contributions"] = contributed
-    comparison.directory.write(FILE, told)
+    comparison.directory.write(COMPARE_FILE, told)
     page.write(comparison.directory.path)
     return told
 

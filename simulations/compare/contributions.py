@@ -11,7 +11,7 @@ from fedshelf.simulations.compare.arms.arms import FEDERATED, WITHOUT
 from fedshelf.simulations.compare.found import ComparisonResults, ResultRow, SeedOutcome
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
-from fedshelf.simulations.compare.trainer import SERVER
+from fedshelf.simulations.compare.trainer import SERVER_TEST
 
 
 def contributions(found: ComparisonResults) -> dict[str, Any] | None:
@@ -74,8 +74,8 @@ def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
 def _on_all(seed: SeedOutcome, part: str) -> Judged:
     """A part's model on the server's test images, else on those of all stores, as these use the federated model."""
     judged = seed.parts[part].judged
-    if SERVER in judged:
-        return judged[SERVER].raw
+    if SERVER_TEST in judged:
+        return judged[SERVER_TEST].raw
     own = [judged[store].used(is_adjusted=seed.is_adjusted(FEDERATED)) for store in seed.stores]
     right = np.concatenate([each.right for each in own])
     return Judged(right, merge([each.counts for each in own], len(own[0].counts.confusion)))

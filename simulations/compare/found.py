@@ -11,10 +11,10 @@ from fedshelf.simulations.compare.curves import Curve
 from fedshelf.simulations.compare.held_out import HeldOut
 from fedshelf.simulations.compare.statistics.margins import Gain, Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, Judged
-from fedshelf.simulations.compare.trainer import SERVER, ArmResult
+from fedshelf.simulations.compare.trainer import SERVER_TEST, ArmResult
 from fedshelf.simulations.federation.federation import Federation
 
-KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which they are shown
+ARM_KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which they are shown
 
 
 class SeedOutcome:
@@ -36,7 +36,7 @@ class SeedOutcome:
         self.stores = sorted(federation.stores)
         self.numbers = held_out.numbers()
         kinds = {part.kind for part in parts}
-        self.kinds = [kind for kind in KINDS if kind in kinds]
+        self.kinds = [kind for kind in ARM_KINDS if kind in kinds]
         self.is_adjusted = cache(self._is_adjusted)
 
     def own(self, kind: str, store: str) -> Judged:
@@ -49,7 +49,7 @@ class SeedOutcome:
 
     def server(self, kind: str, store: str) -> Judged | None:
         """The same on the server's test set of all classes."""
-        answers = self._outcome(kind, store).judged.get(SERVER)
+        answers = self._outcome(kind, store).judged.get(SERVER_TEST)
         return None if answers is None else answers.raw
 
     def curve(self, kind: str) -> list[Curve]:

@@ -7,7 +7,7 @@ import typer
 from fedshelf.common.command_line import merge_settings
 from fedshelf.simulations.run import options
 
-STOPPED = 130  # exit code of what a person stopped, as after any SIGINT
+STOPPED_EXIT_CODE = 130  # exit code of what a person stopped, as after any SIGINT
 
 
 def compare(
@@ -74,7 +74,7 @@ def compare(
 
     names = display_names.read(class_names) if class_names else None
     finished = run(ComparisonRequest(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
-    raise typer.Exit(0 if finished else STOPPED)
+    raise typer.Exit(0 if finished else STOPPED_EXIT_CODE)
 
 
 def _numbers(seeds: str | None, seed: int | None) -> tuple[int, ...]:

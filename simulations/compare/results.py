@@ -21,7 +21,7 @@ from fedshelf.simulations.compare.arms.arms import (
 from fedshelf.simulations.compare.found import ComparisonResults, ResultRow
 from fedshelf.simulations.compare.statistics.margins import LEVEL, Gain, holm
 
-CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
+ARMS_WITH_CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
 
 
 def verdict(config: RunConfig, options: Options, found: ComparisonResults) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
     """
     stretch = config.run.rounds / lone_rounds(config, len(found.seeds[0].stores))
     told = {}
-    for kind in CURVES:
+    for kind in ARMS_WITH_CURVES:
         points = curves.together([curve for seed in found.seeds for curve in seed.curve(kind)])
         if points:
             rise = curves.rise(points)

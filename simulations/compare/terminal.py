@@ -19,7 +19,7 @@ from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POO
 from fedshelf.simulations.compare.trainer import ArmResult, ArmTrainer
 from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_store
 
-KINDS = {
+ARM_TITLES = {
     FEDERATED: "federated",
     POOLED: "all images pooled",
     ALONE: "each store alone",
@@ -27,10 +27,10 @@ KINDS = {
     TUNED: "fine-tuned per store",
     WITHOUT: "federated without one store",
 }
-MOST_STORES = 40  # that get a line of their own; all are in the report
+MAX_STORE_LINES = 40  # that get a line of their own; all are in the report
 WIDTH = 6  # characters of a figure, "100.0%": names give way in a narrow terminal, figures are never cut
 LOOK_SECONDS = 2.0  # between two looks at how far it is, where no terminal shows it ...
-LEAST_SHARE = 0.02  # ... and of the work that is done between two lines
+MIN_SHARE_OF_WORK = 0.02  # ... and of the work that is done between two lines
 
 
 def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
@@ -69,7 +69,7 @@ def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
     console.print(_table(found))
     for line in headline(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for label, store in list(found["stores"].items())[:MOST_STORES]:
+    for label, store in list(found["stores"].items())[:MAX_STORE_LINES]:
         line = of_store(label, store, is_dealt_anew=found["seeds"]["is_dealt_anew"])
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {path / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -87,7 +87,7 @@ def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
     def watch() -> None:
         last = crew.progress.share()
         while not ended.wait(LOOK_SECONDS):
-            if crew.progress.share() >= last + LEAST_SHARE:
+            if crew.progress.share() >= last + MIN_SHARE_OF_WORK:
                 last = crew.progress.share()
                 tell()
 
@@ -103,7 +103,7 @@ def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
 def _progress(crew: ArmTrainer, name: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_row(name)
-    for kind, told in KINDS.items():
+    for kind, told in ARM_TITLES.items():
         share, parts = crew.progress.of(kind)
         if parts:
             grid.add_row(
@@ -120,7 +120,7 @@ def _table(found: Mapping[str, Any]) -> Table:
     table.add_column("store", no_wrap=True)
     for name in ("images", *(TITLES[kind].lower().replace(" ", "\n") for kind in kinds), "gain"):
         table.add_column(name, justify="right", no_wrap=True, min_width=WIDTH)
-    for label, store in list(found["stores"].items())[:MOST_STORES]:
+    for label, store in list(found["stores"].items())[:MAX_STORE_LINES]:
         accuracies = [percent(store["models"][kind].get("accuracy")) for kind in kinds]
         gain = store["gain"][FEDERATED]
         table.add_row(printable(label), f"{store['images']:,}", *accuracies, f"{gain['points']:+.1f}" if gain else "–")

@@ -40,7 +40,7 @@ from fedshelf.simulations.compare.progress import ArmObserver, ComparisonProgres
 from fedshelf.simulations.compare.statistics.paired_accuracy import Answers, judge
 from fedshelf.simulations.engines.process_pool import ProcessPool
 
-SERVER = ""  # in place of a store's name: the server's test set
+SERVER_TEST = ""  # in place of a store's name: the server's test set
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class ArmResult:
     """What came of the part with this number.
 
     summary:   of its run; empty if it was not begun
-    judged:    its finished model on the held-out images of each store that it is for, and on the server's (`SERVER`)
+    judged:    its finished model on the held-out images of each store that it is for, and on the server's
+               (`SERVER_TEST`)
     validated: the same on the validation images of those stores that have any
     curve:     its rounds and their accuracies, see `curves`
     """
@@ -178,7 +179,7 @@ class ArmTrainer:
             if len(store.validation):
                 validated[name] = judge(network, store.validation, shares, batch_size)
         if self._held_out.server is not None and not keeps_parts:
-            own[SERVER] = judge(network, self._held_out.server, None, batch_size)
+            own[SERVER_TEST] = judge(network, self._held_out.server, None, batch_size)
         return own, validated
 
     def _of_store(self, part: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:

@@ -1,6 +1,6 @@
 """The data sets of simulations: by name, by folder, or by their name on the Hugging Face hub.
 
-A data set is one module with a function `source(name)` and one line in `NAMED`.
+A data set is one module with a function `source(name)` and one line in `DATASETS`.
 """
 
 import importlib
@@ -16,9 +16,9 @@ from fedshelf.simulations.datasets import places
 from fedshelf.simulations.datasets.dataset.assemble import relabel
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 
-__all__ = ["NAMED", "Dataset", "DatasetSource", "find", "load"]
+__all__ = ["DATASETS", "Dataset", "DatasetSource", "find", "load"]
 
-NAMED = {
+DATASETS = {
     "shelf": "fedshelf.simulations.datasets.shelf",
     "cifar10": "fedshelf.simulations.datasets.cifar10",
     "fashion-mnist": "fedshelf.simulations.datasets.fashion_mnist",
@@ -31,8 +31,8 @@ def find(config: DataConfig) -> DatasetSource:
     Raises DataError if it is not there and cannot be fetched.
     """
     name = config.dataset
-    if name in NAMED:
-        source: DatasetSource = importlib.import_module(NAMED[name]).source(name)
+    if name in DATASETS:
+        source: DatasetSource = importlib.import_module(DATASETS[name]).source(name)
         return source
     from fedshelf.simulations.datasets import folder, parquet
 
@@ -43,10 +43,10 @@ def find(config: DataConfig) -> DatasetSource:
             return folder.source(path, config)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
-    hint = did_you_mean(name, NAMED)
+    hint = did_you_mean(name, DATASETS)
     raise DataError(
-        f"Data set {name!r} is neither known ({', '.join(NAMED)}) nor a folder or CSV file, here or in the folder of "
-        f"data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging Face hub.{hint}"
+        f"Data set {name!r} is neither known ({', '.join(DATASETS)}) nor a folder or CSV file, here or in the folder "
+        f"of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging Face hub.{hint}"
     )
 
 

@@ -13,7 +13,7 @@ from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk, decoded
 from fedshelf.simulations.datasets.dataset.types import Dataset
 
-CHUNK = 256
+IMAGES_PER_TASK = 256
 
 Arrays = Mapping[str, Chunk]
 """Split -> pixels (uint8 [N, height, width, channels]) and labels (int64 [N])."""
@@ -30,7 +30,7 @@ def load(name: str, classes: tuple[str, ...], key: str, read: Callable[[], Array
 
 def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
     pixels, labels = arrays
-    pieces = (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
+    pieces = (slice(start, start + IMAGES_PER_TASK) for start in range(0, len(labels), IMAGES_PER_TASK))
     return in_order(lambda piece: (convert(pixels[piece], form), labels[piece]), pieces)
 
 

@@ -21,7 +21,7 @@ REPOSITORY = "zalando-datasets/fashion_mnist"
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-SPLITS = {"train": "train", "test": "t10k"}
+SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def source(name: str) -> DatasetSource:
@@ -40,12 +40,12 @@ def source(name: str) -> DatasetSource:
 def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Split -> files of images and labels; empty unless all four are there."""
     found = {}
-    for split, prefix in SPLITS.items():
+    for split, prefix in SPLIT_PREFIXES.items():
         pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         present = [p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()]
         if len(present) >= len(pair):
             found[split] = (present[0], present[-1])
-    return found if len(found) == len(SPLITS) else {}
+    return found if len(found) == len(SPLIT_PREFIXES) else {}
 
 
 def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:

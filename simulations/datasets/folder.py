@@ -14,12 +14,12 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.wording import listed
 from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
-from fedshelf.simulations.partitions import FOLDER
+from fedshelf.simulations.partitions import FOLDER_PARTITION
 
 
 def source(path: Path, config: DataConfig) -> DatasetSource:
     """Photos of any size, read in colour. Raises DataError if they seem to be those of several stores."""
-    if path.is_dir() and config.partition != FOLDER:
+    if path.is_dir() and config.partition != FOLDER_PARTITION:
         _check_depth(path, config.classes)
     return DatasetSource(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
 

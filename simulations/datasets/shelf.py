@@ -21,7 +21,7 @@ from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 CLASSES = tuple(products.PRODUCTS)
 NATIVE_SIZE = 32
 PER_CLASS = {"train": 400, "test": 100}
-CHUNK = 50  # pictures drawn at once: few enough for their planes to stay in a processor's cache
+IMAGES_PER_TASK = 50  # pictures drawn at once: few enough for their planes to stay in a processor's cache
 
 
 def source(name: str) -> DatasetSource:
@@ -36,12 +36,12 @@ def _load(name: str, form: PixelFormat) -> Dataset:
 
 
 def _part(split: str, form: PixelFormat) -> CachedPart:
-    chunks = range(PER_CLASS[split] // CHUNK)
+    chunks = range(PER_CLASS[split] // IMAGES_PER_TASK)
     tasks = [(split, label, chunk, form) for label in range(len(CLASSES)) for chunk in chunks]
-    return CachedPart(CHUNK * len(tasks), in_order(_draw, tasks))
+    return CachedPart(IMAGES_PER_TASK * len(tasks), in_order(_draw, tasks))
 
 
 def _draw(task: tuple[str, int, int, PixelFormat]) -> Chunk:
     split, label, chunk, form = task
-    pixels = drawing.draw(CLASSES[label], CHUNK, form.image_size, rng(0, "shelf", split, label, chunk))
-    return convert(pixels, form), np.full(CHUNK, label)
+    pixels = drawing.draw(CLASSES[label], IMAGES_PER_TASK, form.image_size, rng(0, "shelf", split, label, chunk))
+    return convert(pixels, form), np.full(IMAGES_PER_TASK, label)

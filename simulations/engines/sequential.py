@@ -37,7 +37,7 @@ from fedshelf.simulations.engines.process_pool import ProcessPool, shared
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
 
-CHUNK = 1024  # images that one process judges at a time
+IMAGES_PER_JUDGING = 1024  # images that one process judges at a time
 HERE = ("plan", "params")  # of an order: worker processes have the plan, and share the parameters' memory
 
 
@@ -60,7 +60,7 @@ class EvaluateJob:
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """Judge the shared parameters on the server's test images [start, start + CHUNK)."""
+    """Judge the shared parameters on the server's test images [start, start + IMAGES_PER_JUDGING)."""
 
     start: int
     order: DetachedOrder[EvaluateOrder]
@@ -130,7 +130,7 @@ class SequentialEngine:
         self._judged.copy_(order.params)
         sizes = [getattr(self._infos[store], order.split) for store in stores]
         detached = DetachedOrder.of(order, *HERE)
-        jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, CHUNK)]
+        jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, IMAGES_PER_JUDGING)]
         for answer in self._run_first(jobs):
             assert isinstance(answer, list)
             yield from answer
@@ -140,7 +140,7 @@ class SequentialEngine:
         assert self._federation.test is not None
         self._judged.copy_(params)
         order = DetachedOrder.of(EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE)
-        jobs = [JudgeJob(start, order) for start in range(0, len(self._federation.test), CHUNK)]
+        jobs = [JudgeJob(start, order) for start in range(0, len(self._federation.test), IMAGES_PER_JUDGING)]
         counted = dict(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
         return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
 
@@ -195,7 +195,7 @@ class SequentialEngine:
 
     def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
         assert self._federation.test is not None
-        end = min(job.start + CHUNK, len(self._federation.test))
+        end = min(job.start + IMAGES_PER_JUDGING, len(self._federation.test))
         part: Images = self._federation.test.select(torch.arange(job.start, end))
         order = job.order.attach(plan=self._plan, params=self._judged)
         (evaluation,) = self._trainer.evaluate(order, {"": part})

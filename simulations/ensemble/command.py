@@ -28,7 +28,7 @@ from fedshelf.simulations.ensemble.members import Predictions, listen, read_memb
 from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 from fedshelf.simulations.ensemble.words import headline
 
-FILE = "ensemble.json"
+ENSEMBLE_FILE = "ensemble.json"
 Rule = Callable[[Tensor], Tensor]
 """What M members say, [M, N, C], to the scores of the ensemble, [N, C]."""
 
@@ -45,7 +45,7 @@ def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Consol
     said = listen(members, config.data, chosen, config.evaluation.batch_size, config.run.seed)
     found = verdict(_names(members), members, said) | {"dataset": config.data.dataset}
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / FILE, found)
+    write_json(out / ENSEMBLE_FILE, found)
     page.write(out)
     console.print(_table(found))
     for line in headline(found):

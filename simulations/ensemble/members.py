@@ -20,7 +20,7 @@ from fedshelf.simulations.federation.pooled import pooled
 from fedshelf.simulations.partitions import parse
 from fedshelf.simulations.partitions.folder import open_stores
 
-OWN = "the data set's validation images"
+OWN_VALIDATION = "the data set's validation images"
 HALF = "half of the test images, as the data set has no validation images; the other half judges"
 
 
@@ -95,7 +95,7 @@ def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
     if test is None or not len(test):
         raise DataError(f"Data set {data.dataset} has no test images to judge an ensemble on; give one that has.")
     if fit is not None and len(fit):
-        return Splits(fit, test, OWN)
+        return Splits(fit, test, OWN_VALIDATION)
     order = torch.from_numpy(rng(seed, "ensemble").permutation(len(test)))
     half = len(test) // 2
     return Splits(test.select(order[:half].sort().values), test.select(order[half:].sort().values), HALF)

@@ -15,14 +15,14 @@ from fedshelf.server.formatting import whole
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.federation.federation import Federation
 
-FILE = "data.json"
+DATA_FILE = "data.json"
 REMARK = "changed_data"  # in the history, of the first round with other images
-SERVER = "the server"
+SERVER_IN_WORDS = "the server"
 DIGEST_BYTES = 8  # two images in 10^8 are taken for each other with a probability of 10^-4
-MOST = 5  # differences that a sentence names
+MAX_DIFFERENCES_NAMED = 5  # differences that a sentence names
 
 Fingerprint = dict[str, Any]
-"""Store -> split -> {"order": digest, "classes": {class: [images, digest]}}; `SERVER` has a split "test"."""
+"""Store -> split -> {"order": digest, "classes": {class: [images, digest]}}; `SERVER_IN_WORDS` has a split "test"."""
 
 
 def of(federation: Federation) -> Fingerprint:
@@ -41,7 +41,7 @@ def of(federation: Federation) -> Fingerprint:
         for name, data in federation.stores.items()
     }
     if federation.test is not None:
-        found[SERVER] = {"test": _of(hashes, federation.test, federation.classes)}
+        found[SERVER_IN_WORDS] = {"test": _of(hashes, federation.test, federation.classes)}
     return found
 
 
@@ -60,18 +60,19 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
 
     Raises DataError for a difference, with `advice` on what else can be done; without advice, it is returned.
     """
-    path = directory.path / FILE
+    path = directory.path / DATA_FILE
     if not path.exists():
-        directory.write(FILE, now)
+        directory.write(DATA_FILE, now)
         return []
     before = json.loads(path.read_text(encoding="utf-8"))
     found = changes(before, now)
     if found and advice:
-        more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
+        more = f", and {len(found) - MAX_DIFFERENCES_NAMED} more" if len(found) > MAX_DIFFERENCES_NAMED else ""
         totals = f"{whole(_total(now))} images where there were {whole(_total(before))}"
         raise DataError(
-            f"The data of {directory.path} changed since it began, {totals}: {', '.join(found[:MOST])}{more}. Put back"
-            f" what there was to get the same result, {advice}."
+            f"The data of {directory.path} changed since it began, {totals}: "
+            f"{', '.join(found[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to get the same"
+            f" result, {advice}."
         )
     return found
 
@@ -79,7 +80,7 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
 def keep(directory: RunDirectory, now: Fingerprint, changed: list[str]) -> None:
     """Take `now` for what the run holds, once its history says what changed."""
     if changed and any(record.get(REMARK) == changed for record in directory.history()):
-        directory.write(FILE, now)
+        directory.write(DATA_FILE, now)
 
 
 class _Hashes:

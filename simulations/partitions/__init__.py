@@ -17,9 +17,9 @@ from fedshelf.common.suggest import did_you_mean
 from fedshelf.simulations.partitions import dirichlet, iid, labels, quantity, shards
 from fedshelf.simulations.partitions.types import Labels, Owners, PartitionTask, Rows
 
-__all__ = ["FAMILIES", "FOLDER", "parse", "partition"]
+__all__ = ["FAMILIES", "FOLDER_PARTITION", "parse", "partition"]
 
-FOLDER = "folder"
+FOLDER_PARTITION = "folder"
 """The partition that exists already: each sub-folder of the data set is a store."""
 
 
@@ -51,11 +51,11 @@ def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
     Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of range.
     """
     name, _, text = spec.partition(":")
-    if spec == FOLDER:
+    if spec == FOLDER_PARTITION:
         return None
     if name not in FAMILIES:
-        forms = ", ".join([*(family.form(known) for known, family in FAMILIES.items()), FOLDER])
-        hint = did_you_mean(name, [*FAMILIES, FOLDER])
+        forms = ", ".join([*(family.form(known) for known, family in FAMILIES.items()), FOLDER_PARTITION])
+        hint = did_you_mean(name, [*FAMILIES, FOLDER_PARTITION])
         raise ConfigError(f"Unknown partition {spec!r}; allowed: {forms}.{hint}")
     family = FAMILIES[name]
     if not family.parameter:

@@ -33,7 +33,7 @@ NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as long as with one,"
     " and its results differ in the last digits."
 )
-CHANGED = "begin a new run, or go on with what there is now: --changed-data"
+CHANGED_DATA_ADVICE = "begin a new run, or go on with what there is now: --changed-data"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
         held = fingerprint.of(stores)
-        changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED)
+        changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED_DATA_ADVICE)
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         names = display_names.settle(directory.path, request.names)

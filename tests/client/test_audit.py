@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedshelf.client.audit import AuditLog, AuditNote, verify
-from fedshelf.client.audit.entry import LONGEST, NOTHING, Event, decode, encode
+from fedshelf.client.audit.entry import MAX_TEXT_CHARACTERS, NOTHING, Event, decode, encode
 from fedshelf.client.audit.files import LogHead, full_files, read_head, write_head
 from fedshelf.client.audit.seal import public_text, seal
 from fedshelf.client.audit.verify import entries
@@ -25,11 +25,11 @@ from fedshelf.common.errors import RunError
 WRITER = """
 import sys
 from pathlib import Path
-from fedshelf.client.audit import AuditLog, Note
+from fedshelf.client.audit import AuditLog, AuditNote
 log = AuditLog(Path(sys.argv[1]), full=4000)
 print("open", flush=True)
 for number in range(int(sys.argv[2])):
-    log.record(Note("received", kind="train", run="run", round=number + 1, size=1000))
+    log.record(AuditNote("received", kind="train", run="run", round=number + 1, size=1000))
     print(number, flush=True)
 """
 
@@ -254,7 +254,7 @@ def test_texts_of_a_server_are_cut_and_stay_on_one_line(tmp_path: Path) -> None:
     with AuditLog(path) as log:
         log.record(AuditNote("refused", run="x" * 10**6, why='a\nb"\udc80\u2028,"hash":"' + NOTHING))
     (entry,) = entries(path)
-    assert (len(entry.run), entry.why) == (LONGEST, 'a\nb"?\u2028,"hash":"' + NOTHING)
+    assert (len(entry.run), entry.why) == (MAX_TEXT_CHARACTERS, 'a\nb"?\u2028,"hash":"' + NOTHING)
     assert verify(path).fault == ""
     assert path.read_bytes().count(b"\n") == 1
 

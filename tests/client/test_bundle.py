@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.client.failures import StoreError, failure_of
-from fedshelf.client.session.bundle import CLIENT_APP, LARGEST, check_bundle
+from fedshelf.client.session.bundle import CLIENT_APP, MAX_BUNDLE_BYTES, check_bundle
 
 PROJECT = {
     "project": {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"},
@@ -128,12 +128,12 @@ def test_a_list_of_files_that_does_not_fit_is_refused() -> None:
 
 def test_a_small_archive_that_unpacks_to_much_is_refused() -> None:
     bomb = packed(b"#" * 10**7)
-    assert len(bomb) < LARGEST
+    assert len(bomb) < MAX_BUNDLE_BYTES
     assert "unpacks to more than" in refusal(bomb)
 
 
 def test_a_large_archive_is_refused_unopened() -> None:
-    assert "expected at most" in refusal(packed(os.urandom(LARGEST)))
+    assert "expected at most" in refusal(packed(os.urandom(MAX_BUNDLE_BYTES)))
 
 
 def test_code_in_front_of_or_behind_the_archive_is_refused() -> None:

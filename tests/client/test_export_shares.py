@@ -12,7 +12,7 @@ from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker import export
-from fedshelf.client.worker.adjustments import FOLDER, Adjustments
+from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -39,7 +39,7 @@ def trained(place: Path, *settings: str) -> Path:
     home = place / "home" / "stores" / "store-1"
     home.mkdir(parents=True)
     told = json.loads((place / "run" / "model.json").read_text())
-    Adjustments(home / FOLDER).keep(told["provenance"]["run_id"], told["classes"], SHARES)
+    Adjustments(home / ADJUSTMENTS_FOLDER).keep(told["provenance"]["run_id"], told["classes"], SHARES)
     if (place / "run" / "stores").is_dir():
         shutil.copytree(place / "run" / "stores", home / "states")
     return place
@@ -151,7 +151,7 @@ def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refuse
     (tmp_path / "model" / "model.json").write_text(json.dumps({"provenance": provenance}))
     home = tmp_path / "home" / "stores" / "oslo"
     home.mkdir(parents=True)
-    Adjustments(home / FOLDER).keep("run", spec.classes, torch.tensor([-0.5, -2.0]))
+    Adjustments(home / ADJUSTMENTS_FOLDER).keep("run", spec.classes, torch.tensor([-0.5, -2.0]))
     with pytest.raises(ConfigError, match=words):
         export.export_own(tmp_path / "model", "oslo", tmp_path / "own")
     assert not (tmp_path / "own").exists()
@@ -160,7 +160,7 @@ def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refuse
 @pytest.mark.parametrize("class_names", [True, False])
 def test_training_keeps_what_it_added(class_names: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
-    policy, kept = Policy(metrics="accuracy", class_names=class_names), Adjustments(tmp_path / FOLDER)
+    policy, kept = Policy(metrics="accuracy", class_names=class_names), Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
     kept.keep("run", ("boot", "hat", "cap"), torch.zeros(3))  # of a time when the policy was another
     source = FolderSource("oslo", folder(tmp_path / "photos", 0), policy)
     worker = StoreWorker("oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states")), kept)
@@ -179,16 +179,16 @@ def test_training_keeps_what_it_added(class_names: bool, tmp_path: Path, monkeyp
 
 
 def test_the_latest_runs_are_kept_and_damage_is_named(tmp_path: Path) -> None:
-    kept = Adjustments(tmp_path / FOLDER)
+    kept = Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
     for number in range(KEPT_RUNS + 3):
         kept.keep(f"run-{number}", ("boot", "hat"), torch.tensor([-1.0, -0.25 * number]))
-    assert len(list((tmp_path / FOLDER).iterdir())) == KEPT_RUNS
+    assert len(list((tmp_path / ADJUSTMENTS_FOLDER).iterdir())) == KEPT_RUNS
     found = kept.of("run-10", ("hat", "boot"))
     assert found is not None
     assert found.tolist() == [-2.5, -1.0]
     assert kept.of("never", ("boot", "hat")) is None
     with pytest.raises(DataError, match=r"run-10\.json"):
         kept.of("run-10", ("boot", "cap"))
-    (tmp_path / FOLDER / "run-10.json").write_text('{"boot": NaN, "hat": 1}')
+    (tmp_path / ADJUSTMENTS_FOLDER / "run-10.json").write_text('{"boot": NaN, "hat": 1}')
     with pytest.raises(DataError, match="what this store adds to the scores of 2 classes"):
         kept.of("run-10", ("boot", "hat"))

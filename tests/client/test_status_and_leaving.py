@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from fedshelf.client.audit import FILE, AuditLog, AuditNote, verify
+from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote, verify
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.identity.enrolment import Membership
 from fedshelf.client.policy.budgets import Spent, Usage
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (home / path).write_text("{}")
     (tmp_path / "cache" / "images").mkdir(parents=True)
     (tmp_path / "cache" / "images" / "a.pixels").write_bytes(b"x" * 2_000_000)
-    with AuditLog(home / FILE, now=lambda: 1e9, key=key) as log:
+    with AuditLog(home / AUDIT_FILE, now=lambda: 1e9, key=key) as log:
         log.record(AuditNote("joined", why="old.example:9092"))
         log.record(AuditNote("received", "train", "run-1", 3))
         log.record(AuditNote("sent", "update", "run-1", 3))
@@ -47,7 +47,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def at_work(home: Path) -> Iterator[AuditLog]:
-    with AuditLog(home / FILE, key=None) as log:
+    with AuditLog(home / AUDIT_FILE, key=None) as log:
         log.record(AuditNote("policy"))
         yield log
 
@@ -100,7 +100,7 @@ def test_leaving_for_good_asks_first_and_keeps_what_is_not_the_chains(tmp_path: 
     done = run(tmp_path, "leave", "--name", home.name, "--yes")
     assert done.returncode == 0
     assert {path.name for path in home.iterdir()} == KEPT
-    verdict = verify(home / FILE)
+    verdict = verify(home / AUDIT_FILE)
     assert (verdict.fault, verdict.head.number, bool(verdict.signer)) == ("", 4, True)
     assert run(tmp_path, "leave", "--name", home.name, "--yes", "--everything").returncode == 0
     assert not home.exists()

@@ -15,7 +15,7 @@ from fedshelf.client.connection.events import RunOverError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.client.connection.uploads import LARGE_PIECE
-from fedshelf.common.protocol.transfer_progress import QUIET, Transfer, progress
+from fedshelf.common.protocol.transfer_progress import LINE_INTERVAL_SECONDS, Transfer, progress
 from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64
@@ -86,7 +86,7 @@ def line_to(receiving: Receiving) -> FleetConnection:
 def test_after_the_server_was_away_an_answer_that_is_not_wanted_is_sent_no_further(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "ASK_AGAIN", 1e9)
+    monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", 1e9)
     with line_to(receiving) as line, pytest.raises(RunOverError):
         line.send(PARCEL)
     assert (receiving.asked, receiving.taken) == ([ORDER], 2)  # the piece that was on its way is sent to its end
@@ -97,7 +97,7 @@ def test_what_is_wanted_is_sent_to_its_end_and_asked_for_once(
     receiving: Receiving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that does not know the question wants everything."""
-    monkeypatch.setattr(uploads, "ASK_AGAIN", 1e9)
+    monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", 1e9)
     with line_to(receiving) as line:
         line.send(PARCEL)
     assert (receiving.asked, receiving.taken) == ([ORDER], len(PIECES))
@@ -105,7 +105,7 @@ def test_what_is_wanted_is_sent_to_its_end_and_asked_for_once(
 
 @pytest.mark.parametrize("receiving", [(99, 410)], indirect=True)
 def test_on_a_slow_link_it_is_asked_in_between(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "ASK_AGAIN", -1.0)
+    monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", -1.0)
     with line_to(receiving) as line, pytest.raises(RunOverError):
         line.send(PARCEL)
     assert (receiving.asked, receiving.taken) == ([ORDER], 0)
@@ -114,7 +114,7 @@ def test_on_a_slow_link_it_is_asked_in_between(receiving: Receiving, monkeypatch
 @pytest.mark.parametrize("receiving", [(99, 200)], indirect=True)
 def test_a_store_that_knows_better_does_not_ask(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A newer order has come, or the time of this one is up."""
-    monkeypatch.setattr(uploads, "ASK_AGAIN", 1e9)
+    monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", 1e9)
     with line_to(receiving) as line, pytest.raises(RunOverError):
         line.send(PARCEL, lambda: receiving.taken < 2)
     assert (receiving.asked, receiving.taken) == ([], 2)
@@ -127,7 +127,7 @@ def test_long_transfers_are_told_of_now_and_then_and_quick_ones_never() -> None:
         clock[0] = float(seconds)
         transfer.add(1_000_000)
     assert told[0] == "Sending the answer: 10 of 45 MB, 1 MB/s, 35 s left."
-    assert len(told) == 45 // QUIET  # none of the last piece: what follows tells
+    assert len(told) == 45 // LINE_INTERVAL_SECONDS  # none of the last piece: what follows tells
     quick = Transfer("Receiving a message", 0, told.append, lambda: clock[0])
     quick.add(99)
     assert len(told) == 4

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedshelf.client.policy.budgets import KEPT, Spent, Usage
+from fedshelf.client.policy.budgets import KEPT_DAYS, Spent, Usage
 from fedshelf.common.errors import ConfigError
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
@@ -56,7 +56,7 @@ def test_a_clock_that_was_years_ahead_takes_nothing_away(tmp_path: Path) -> None
     usage = Usage(tmp_path / "usage.json", clock)
     clock.time = NOON + 10 * 365 * DAY
     usage.add(Spent(trainings=5))
-    for day in range(KEPT + 20):
+    for day in range(KEPT_DAYS + 20):
         clock.time = NOON + day * DAY
         assert usage.today() == Spent()
         usage.add(Spent(trainings=1))
@@ -64,7 +64,7 @@ def test_a_clock_that_was_years_ahead_takes_nothing_away(tmp_path: Path) -> None
 
 
 @settings(max_examples=20)  # each spends on a disk
-@given(st.lists(st.tuples(st.integers(0, KEPT - 1), st.integers(1, 9)), max_size=12))
+@given(st.lists(st.tuples(st.integers(0, KEPT_DAYS - 1), st.integers(1, 9)), max_size=12))
 def test_each_day_keeps_what_was_spent_on_it_whatever_the_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fedshelf.common.metrics.calibration import BINS, FEWEST, GRID, PRIOR, Reliability, fit
+from fedshelf.common.metrics.calibration import BINS, GRID, MIN_CALIBRATION_IMAGES, PRIOR, Reliability, fit
 
 
 def counted(logits: torch.Tensor, targets: torch.Tensor, temperatures: tuple[float, ...]) -> Reliability:
@@ -84,7 +84,7 @@ def temperature_of(logits: torch.Tensor, targets: torch.Tensor) -> float | None:
     return fitted.temperature if fitted else None
 
 
-@pytest.mark.parametrize("images", [FEWEST, 1500])
+@pytest.mark.parametrize("images", [MIN_CALIBRATION_IMAGES, 1500])
 @pytest.mark.parametrize("sharpness", [0.4, 0.8, 1.0, 1.7, 6.0, 19.0])
 def test_the_temperature_is_that_of_a_fine_search(sharpness: float, images: int) -> None:
     logits, targets = scores(images, 6, sharpness=sharpness)
@@ -110,7 +110,7 @@ def test_the_interval_holds_the_right_temperature_about_as_often_as_it_says() ->
     assert 90 <= held <= 99
 
 
-@pytest.mark.parametrize("images", [1, 20, FEWEST - 1])
+@pytest.mark.parametrize("images", [1, 20, MIN_CALIBRATION_IMAGES - 1])
 def test_few_images_fit_no_temperature(images: int) -> None:
     """All right by a margin, they are likeliest at the coolest temperature: 1/4 was the answer once."""
     logits = 8 * torch.eye(4)[torch.arange(images) % 4]

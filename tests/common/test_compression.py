@@ -13,7 +13,7 @@ from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common import compression
 from fedshelf.common.compression import CODECS, Codec
-from fedshelf.common.compression.int8 import BLOCK
+from fedshelf.common.compression.int8 import VALUES_PER_SCALE
 from fedshelf.common.config import MessagesConfig, RunConfig
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.training.error_feedback import compress, split
@@ -66,16 +66,16 @@ def test_top_k_tells_places_by_gaps() -> None:
 
 
 def test_int8_has_127_steps_to_the_largest_value_of_a_block() -> None:
-    vector = torch.zeros(BLOCK + 1)
+    vector = torch.zeros(VALUES_PER_SCALE + 1)
     vector[:4] = torch.tensor([127.0, -63.0, 0.4, 0.6])
-    vector[BLOCK] = 1e-30
+    vector[VALUES_PER_SCALE] = 1e-30
     packed = codec("int8").pack(vector)
     assert packed["codes"][:5].tolist() == [127, -63, 0, 1, 0]
     assert packed["scales"][0].item() == 1.0
-    assert codec("int8").unpack(packed, BLOCK + 1)[-1].item() == pytest.approx(1e-30)
+    assert codec("int8").unpack(packed, VALUES_PER_SCALE + 1)[-1].item() == pytest.approx(1e-30)
 
 
-@pytest.mark.parametrize(("name", "each"), [("fp16", 2), ("int8", 1 + 4 / BLOCK), ("top-k", 0.1 * 3)])
+@pytest.mark.parametrize(("name", "each"), [("fp16", 2), ("int8", 1 + 4 / VALUES_PER_SCALE), ("top-k", 0.1 * 3)])
 def test_bytes_are_as_the_documentation_says(name: str, each: float) -> None:
     size, buffers = 10_240, 32
     sent, _ = compress(update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name))

@@ -114,7 +114,7 @@ class OneByOne:
 def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[Opened]:
     """Flower's messages between the server's runtime and the stores' apps, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        for pause in ("POLL", "LOOK"):
+        for pause in ("MIN_REPLIES_POLL_SECONDS", "MIN_GATEWAY_POLL_SECONDS"):
             patch.setattr(dispatch, pause, 0.003)  # the stores are in this process
         yield _opened_grid(dealt, config, states)
 

@@ -38,10 +38,10 @@ def never() -> bool:
 
 @pytest.fixture
 def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for pause in ("ROLL_CALL", "LOOK"):
+    for pause in ("PRESENCE_CHECK_SECONDS", "REPLIES_POLL_SECONDS"):
         monkeypatch.setattr(model_distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
-    monkeypatch.setattr(model_distribution, "SMALL", 0)
+    monkeypatch.setattr(model_distribution, "MAX_UNOFFERED_BYTES", 0)
     return LossyGrid()
 
 
@@ -117,7 +117,7 @@ def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
 def test_a_small_model_is_sent_without_an_offer(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_distribution, "SMALL", ORDER.size)
+    monkeypatch.setattr(model_distribution, "MAX_UNOFFERED_BYTES", ORDER.size)
     place = put(10)
     assert runtime.deliver(ORDER, never).delivered == {"north"}
     assert (place / "shops" / "model.safetensors").read_bytes() == ORDER.content
@@ -134,7 +134,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of a run nobody waits for it; `flower-server deliver` does."""
-    monkeypatch.setattr(model_distribution, "RETRY", 0.05)
+    monkeypatch.setattr(model_distribution, "OFFER_RETRY_SECONDS", 0.05)
     app, first = ClientApp(), [failure("north", "disk-full")]
 
     @app.query()

@@ -41,7 +41,7 @@ from fedshelf.server.gateway.exchange import HOLD
 from fedshelf.server.grid.mailbox import GONE, Mailbox
 from fedshelf.server.grid.reply_puller import UNREADABLE
 from fedshelf.server.ipc.presence import INTERVAL
-from fedshelf.server.ipc.run_mailbox import ANSWERS, ORDERS, PARTS
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from tests.deployment.deployed import free_port, wait_for
 
 OSLO, ROMA, STRANGER = 11, 12, 13
@@ -354,18 +354,18 @@ def test_pieces_that_are_not_what_they_say_are_not_taken(door: Door, mailbox: Ma
 
 def test_what_nobody_waits_for_is_gone_from_the_disk(tmp_path: Path, mailbox: Mailbox) -> None:
     first = mailbox.send(record("shared"), "train", {OSLO: 60.0, ROMA: 60.0})
-    parts = set((tmp_path / PARTS).iterdir())
+    parts = set((tmp_path / PARTS_FOLDER).iterdir())
     assert len(parts) == 2  # the records and the one record in them, once for both
     mailbox.forget(filter(None, first[:1]))
-    assert set((tmp_path / PARTS).iterdir()) == parts
+    assert set((tmp_path / PARTS_FOLDER).iterdir()) == parts
     mailbox.forget(filter(None, first[1:]))
-    assert not list((tmp_path / PARTS).iterdir())
+    assert not list((tmp_path / PARTS_FOLDER).iterdir())
 
 
 def test_the_list_begins_anew_with_what_is_not_answered(
     tmp_path: Path, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedshelf.server.grid.mailbox.LARGEST", 10_000)
+    monkeypatch.setattr("fedshelf.server.grid.mailbox.MAX_ORDER_LIST_BYTES", 10_000)
     orders = [mailbox.send(record(str(number)), "train", {OSLO: 60.0})[0] for number in range(50)]
     mailbox.forget(filter(None, orders[:-1]))
     mailbox.send(record("last"), "train", {OSLO: 60.0})
@@ -387,7 +387,7 @@ def test_a_node_that_is_gone_answers_as_flower_has_it(mailbox: Mailbox) -> None:
 def test_nonsense_in_place_of_an_answer_is_an_error_of_its_store(tmp_path: Path, mailbox: Mailbox) -> None:
     (order,) = mailbox.send(record("train"), "train", {OSLO: 60.0})
     assert order is not None
-    (tmp_path / ANSWERS / order).write_bytes(b"0" * 64 + b"1" * 64 + (3).to_bytes(8, "big") + b"abc")
+    (tmp_path / ANSWERS_FOLDER / order).write_bytes(b"0" * 64 + b"1" * 64 + (3).to_bytes(8, "big") + b"abc")
     answer = mailbox.take(order)
     assert answer is not None
     assert (answer.error.code, answer.metadata.reply_to_message_id) == (UNREADABLE, order)

@@ -229,7 +229,9 @@ def test_the_second_store_of_one_name_is_refused_and_told(
 def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
     grid: LocalGrid, add: Callable[..., None], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedshelf.server.grid.runtime.FRESH", 0.0)  # a look that is not new would still see the ghost
+    monkeypatch.setattr(
+        "fedshelf.server.grid.runtime.PRESENCE_FRESH_SECONDS", 0.0
+    )  # a look that is not new would still see the ghost
     runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")
@@ -334,7 +336,7 @@ def test_an_answer_of_which_nobody_told_is_found_in_the_end(
 def test_a_store_that_dies_in_the_middle_of_its_answer_is_given_up_and_harms_no_other(
     grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, seconds in {"TOLD_POLL": 0.05, "ROLL_CALL": 0.05, "GRACE": 0.5}.items():
+    for name, seconds in {"TOLD_POLL": 0.05, "PRESENCE_CHECK_SECONDS": 0.05, "GRACE": 0.5}.items():
         monkeypatch.setattr(dispatch, name, seconds)
     answers = iter(told().train(order(), ["north", "south"]))
     node, half = grid.sent[-1].metadata.dst_node_id, grid.sent[-1].metadata.message_id

@@ -58,7 +58,7 @@ class LossyGrid(LocalGrid):
 
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for module, pause in ((outbox, "DOUBT"), (dispatch, "ROLL_CALL")):
+    for module, pause in ((outbox, "DOUBT"), (dispatch, "PRESENCE_CHECK_SECONDS")):
         monkeypatch.setattr(module, pause, 0.05)
     return LossyGrid()
 

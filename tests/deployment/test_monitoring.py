@@ -17,7 +17,7 @@ import pytest
 
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.monitor.state import ABSENT
+from fedshelf.server.monitor.state import ABSENT_STATES
 from fedshelf.server.monitor.wording import STORE
 from fedshelf.server.results.run_status import RunStatus
 from tests.deployment.deployed import SCRIPTS, free_port, wait_for
@@ -69,7 +69,7 @@ def test_there_are_the_statuses_that_they_ask_for() -> None:
 
 def test_the_stores_that_make_a_quorum_are_those_that_can_train() -> None:
     (unable,) = re.findall(r'state!~"([^"]+)"', DASHBOARD.read_text().replace("\\", ""))
-    assert set(unable.split("|")) == ABSENT | {"resting"} < set(STORE)
+    assert set(unable.split("|")) == ABSENT_STATES | {"resting"} < set(STORE)
 
 
 def test_panels_lie_side_by_side() -> None:

@@ -35,7 +35,7 @@ from fedshelf.server.credentials.authority import (
 )
 from fedshelf.server.credentials.authorizer import Authorizer
 from fedshelf.server.credentials.chain import Chain, public_text
-from fedshelf.server.credentials.rejection_log import MOST, RejectionLog
+from fedshelf.server.credentials.rejection_log import MAX_LINES_PER_PERIOD, RejectionLog
 from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError, StoreRegister, now
 from fedshelf.server.main import app as server
 from tests.commands import call
@@ -419,12 +419,12 @@ def test_no_body_harms_the_door(guard: Authorizer, body: bytes) -> None:
 
 def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> None:
     log = RejectionLog()
-    for number in range(3 * MOST):
+    for number in range(3 * MAX_LINES_PER_PERIOD):
         log.tell("192.0.2.1", "again and again")
         log.tell(f"192.0.2.{number}", "many")
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "again and again" in line]) == 1
-    assert len(lines) == MOST
+    assert len(lines) == MAX_LINES_PER_PERIOD
 
 
 def test_commands_say_what_is_wrong(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import terminal
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
-from fedshelf.server.results.given_models import FILE, spoilt_at
+from fedshelf.server.results.given_models import GIVEN_FILE, spoilt_at
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
@@ -87,10 +87,12 @@ class Federation:
 @pytest.fixture
 def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
-    for pause in ("ROLL_CALL", "LOOK"):
+    for pause in ("PRESENCE_CHECK_SECONDS", "REPLIES_POLL_SECONDS"):
         monkeypatch.setattr(model_distribution, pause, 0.05)
     monkeypatch.setattr(outbox, "DOUBT", 0.05)
-    monkeypatch.setattr("fedshelf.server.grid.runtime.FRESH", 0.0)  # who has gone is seen at the next look
+    monkeypatch.setattr(
+        "fedshelf.server.grid.runtime.PRESENCE_FRESH_SECONDS", 0.0
+    )  # who has gone is seen at the next look
     return Federation(tmp_path)
 
 
@@ -114,7 +116,7 @@ def test_a_spoilt_model_is_replaced_at_once_and_at_who_comes_later(federation: F
     told = "in place of that of round 2, which was taken back and which north, south got."
     assert [note for note in federation.notes.notes if note.endswith(told)]
     assert federation.notes.notes[-1].startswith("A model that was taken back is still at south (of round 2);")
-    assert spoilt_at(read_json(federation.path / FILE)) == {"south": 2}
+    assert spoilt_at(read_json(federation.path / GIVEN_FILE)) == {"south": 2}
     assert RunReader(federation.path).look().spoilt_at == {"south": 2}
     assert not deliveries.is_due(again)
 
@@ -123,7 +125,7 @@ def test_a_spoilt_model_is_replaced_at_once_and_at_who_comes_later(federation: F
     assert later.is_due(again)
     later.do(again)
     assert federation.at("south") == {2.5}
-    assert spoilt_at(read_json(federation.path / FILE)) == {}
+    assert spoilt_at(read_json(federation.path / GIVEN_FILE)) == {}
     assert not later.is_due(again)
 
 
@@ -131,7 +133,7 @@ def test_status_names_the_stores_that_have_a_spoilt_model(
     federation: Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {"sha256": "0" * 64, "round": 7, "line": "", "stores": ["north", "süd 2"], "is_taken_back": True}
-    federation.directory.write(FILE, {"models": [given]})
+    federation.directory.write(GIVEN_FILE, {"models": [given]})
     terminal.show(RunReader(federation.path).look(), Console(width=200))
     told = "A model that was taken back is still at north (of round 7), süd 2 (of round 7);"
     assert told in capsys.readouterr().out

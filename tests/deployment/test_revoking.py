@@ -31,8 +31,8 @@ from flwr.serverapp import ServerApp
 from fedshelf.common.config import resolve
 from fedshelf.common.system.files import write_json
 from fedshelf.common.protocol.messages import TrainOrder
-from fedshelf.server import plan
-from fedshelf.server.ipc.run_mailbox import Desk
+from fedshelf.server.training import setup
+from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 
 app = ServerApp()
@@ -49,9 +49,9 @@ def main(grid, context):
     place, stores = Path(context.run_config["place"]), json.loads(context.run_config["stores"])
     settings = {"data.image_size": 32, "train.epochs": 1, "train.batch_size": 16, "model.name": "niid-cnn"}
     config = resolve({"data.dataset": "stores", "cohort.timeout": 3600.0}, settings)
-    runtime = GridRuntime(grid, config, "run", Surroundings(print, enrolled=Desk(place).enrolled))
+    runtime = GridRuntime(grid, config, "run", Surroundings(print, enrolled=RunMailbox(place).enrolled))
     wait_for(lambda: set(runtime.stores()) == set(stores))
-    start = plan.prepare(config, ("boot", "hat", "shirt"), 3).identified("run")
+    start = setup.prepare(config, ("boot", "hat", "shirt"), 3).identified("run")
     asked = sorted(runtime.stores())
     (place / "looked").touch()
     wait_for((place / "go").exists)

@@ -19,7 +19,7 @@ from fedshelf.common.errors import NetworkError
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.protocol.probe import PROBE, header, presence
 from fedshelf.common.protocol.serialization import encode_result
-from fedshelf.server.gateway.push_inspection import FEWEST
+from fedshelf.server.gateway.push_inspection import MIN_ALLOWED_PIECES
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import PATIENCE, free_port
 from tests.deployment.provisioned import Quiet
@@ -78,7 +78,7 @@ class Spite:
         order.messages_list[0].metadata.dst_node_id = line.node_id
         order.messages_list[0].metadata.reply_to_message_id = ""
         endless.message_object_trees[0].children.extend(
-            [ObjectTree(object_id=f"{number:064x}") for number in range(4 * FEWEST)]
+            [ObjectTree(object_id=f"{number:064x}") for number in range(4 * MIN_ALLOWED_PIECES)]
         )
         for forged in (order, endless):
             try:

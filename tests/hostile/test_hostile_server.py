@@ -26,7 +26,7 @@ from fedshelf.client.process.console import log_in_plain_words
 from fedshelf.client.process.handler import answer
 from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.data import FolderSource
-from fedshelf.client.worker.frozen_cache import KEPT, FrozenCache
+from fedshelf.client.worker.frozen_cache import MAX_FROZEN_VECTORS, FrozenCache
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.config import flatten, resolve
@@ -169,10 +169,10 @@ def test_class_names_do_not_leave_against_the_policy(home: Path) -> None:
 
 def test_frozen_parameters_do_not_fill_the_disk(tmp_path: Path) -> None:
     cache = FrozenCache(tmp_path)
-    for number in range(KEPT + 3):
+    for number in range(MAX_FROZEN_VECTORS + 3):
         vector = torch.full((9,), float(number))
         cache.put(frozen_sha256(vector), vector)
-        assert len(files(tmp_path)) <= KEPT
+        assert len(files(tmp_path)) <= MAX_FROZEN_VECTORS
     assert cache.get("../../etc/passwd") is None
 
 

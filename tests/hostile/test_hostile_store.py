@@ -27,7 +27,12 @@ from fedshelf.common.protocol.probe import presence
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, decode_result, encode_result
 from fedshelf.server.credentials.authorizer import Authorizer
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.gateway.push_inspection import FACTOR, FEWEST, SERVER, PushInspection
+from fedshelf.server.gateway.push_inspection import (
+    MIN_ALLOWED_PIECES,
+    PIECES_PER_PIECE_OF_ORDER,
+    SUPERLINK_NODE,
+    PushInspection,
+)
 from fedshelf.server.grid import dispatch, outbox, reply_puller
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from tests.deployment.deployed import LocalGrid, wait_for
@@ -38,34 +43,34 @@ OWN, OTHER = 7, 9  # nodes
 
 
 def announcement(pieces: int = 3, **about: object) -> PushMessagesRequest:
-    honest = {"run_id": 1, "src_node_id": OWN, "dst_node_id": SERVER, "reply_to_message_id": "a" * 64}
+    honest = {"run_id": 1, "src_node_id": OWN, "dst_node_id": SUPERLINK_NODE, "reply_to_message_id": "a" * 64}
     tree = ObjectTree(object_id="c" * 64, children=[ObjectTree(object_id="d" * 64) for _ in range(pieces - 1)])
     message = ProtoMessage(metadata=Metadata(**{**honest, **about}))
     return PushMessagesRequest(node=Node(node_id=OWN), messages_list=[message], message_object_trees=[tree])
 
 
 def test_an_honest_answer_is_let_through() -> None:
-    assert SERVER == SUPERLINK_NODE_ID
+    assert SUPERLINK_NODE == SUPERLINK_NODE_ID
     assert PushInspection().fault(announcement().SerializeToString()) == ""
-    assert PushInspection().fault(announcement(FEWEST).SerializeToString()) == ""
+    assert PushInspection().fault(announcement(MIN_ALLOWED_PIECES).SerializeToString()) == ""
 
 
 @pytest.mark.parametrize(
     "about",
-    [{"src_node_id": OTHER}, {"src_node_id": SERVER, "reply_to_message_id": ""}, {"reply_to_message_id": ""},
-     {"dst_node_id": OTHER}, {"src_node_id": SERVER}],
+    [{"src_node_id": OTHER}, {"src_node_id": SUPERLINK_NODE, "reply_to_message_id": ""}, {"reply_to_message_id": ""},
+     {"dst_node_id": OTHER}, {"src_node_id": SUPERLINK_NODE}],
 )  # fmt: skip
 def test_nobody_speaks_for_another_or_for_the_server(about: dict[str, object]) -> None:
     assert "no answer of its own" in PushInspection().fault(announcement(**about).SerializeToString())
 
 
 def test_an_answer_is_as_large_as_its_order_allows() -> None:
-    announced, large = PushInspection(), announcement(FACTOR * 100)
+    announced, large = PushInspection(), announcement(PIECES_PER_PIECE_OF_ORDER * 100)
     assert "200 pieces" in announced.fault(large.SerializeToString())
     tree = ObjectTree(object_id="a" * 64, children=[ObjectTree(object_id="b" * 64)] * 99)
     announced.handed_out(PullMessagesResponse(message_object_trees=[tree]).SerializeToString())
     assert announced.fault(large.SerializeToString()) == ""
-    assert announced.fault(announcement(FACTOR * 100 + 1).SerializeToString())
+    assert announced.fault(announcement(PIECES_PER_PIECE_OF_ORDER * 100 + 1).SerializeToString())
 
 
 def test_an_announcement_of_millions_of_pieces_is_not_even_read() -> None:
@@ -162,7 +167,7 @@ def of_nothing(reply: Message) -> Message:
 def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRuntime]:
     """Stores bad, good and fair on a grid, for a server that soon asks after what is missing."""
     monkeypatch.setattr(outbox, "DOUBT", 0.2)
-    monkeypatch.setattr(dispatch, "ROLL_CALL", 0.1)
+    monkeypatch.setattr(dispatch, "PRESENCE_CHECK_SECONDS", 0.1)
 
     def together(grid: LocalGrid) -> GridRuntime:
         workers = {10 + number: Doubler(name) for number, name in enumerate(("bad", "good", "fair"))}
@@ -193,7 +198,7 @@ def test_an_answer_that_is_none_costs_only_its_sender(
 def test_an_answer_whose_pieces_never_come_keeps_nobody_waiting(
     together: Callable[[LocalGrid], GridRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reply_puller, "PATIENCE", 0.2)
+    monkeypatch.setattr(reply_puller, "SLOW_REPLY_SECONDS", 0.2)
     released = Event()
 
     def waits(reply: Message) -> Message:

@@ -90,7 +90,7 @@ def test_a_door_that_starts_again_tells_on(path: Path) -> None:
 
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_log, "LARGEST", 1000)
+    monkeypatch.setattr(upload_log, "MAX_UPLOAD_LOG_BYTES", 1000)
     uploads, app = UploadLogWriter(path), UploadLogReader(path)
     for number in range(100):
         uploads.announced(announcement(f"{number:064x}"), granted("one"))

@@ -9,7 +9,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.protocol.serialization import decode_result, encode_result
-from fedshelf.server.training.class_confirmation import FILE, MOST_UNASKED, check, given
+from fedshelf.server.training.class_confirmation import MOST_UNASKED, UNCONFIRMED_CLASSES_FILE, check, given
 from fedshelf.server.training.setup import agree_on_classes
 
 
@@ -74,12 +74,12 @@ def test_of_many_a_file_is_written_that_can_be_given_back(tmp_path: Path) -> Non
     with pytest.raises(DataError) as told:
         check(agree_on_classes(real(), shops).unconfirmed, tmp_path)
     assert len(str(told.value)) < 1000
-    assert f"--confirm-classes {tmp_path / FILE}" in str(told.value)
-    confirmed = given(str(tmp_path / FILE))
+    assert f"--confirm-classes {tmp_path / UNCONFIRMED_CLASSES_FILE}" in str(told.value)
+    confirmed = given(str(tmp_path / UNCONFIRMED_CLASSES_FILE))
     assert len(confirmed) == 299
     config = real(data__confirmed_classes=confirmed)
     check(agree_on_classes(config, shops).unconfirmed, tmp_path)
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / UNCONFIRMED_CLASSES_FILE).exists()
 
 
 def test_what_is_no_list_is_one_sentence(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import (
     HEAD_SECONDS,
+    MIN_BODY_BYTES_PER_SECOND,
     MOST_OF_A_STORE,
     MOST_UNPROVEN,
-    SLOWEST,
     SPARE_FILES,
     STALL_SECONDS,
     Awaited,
@@ -93,7 +93,7 @@ def test_a_body_may_be_slow_and_may_not_stand_still(key: str) -> None:
     connection.key, patience = key, STALL_SECONDS[bool(key)]
     before = time.monotonic()
     connection.expect(Awaited.BODY)
-    connection.received(int(SLOWEST) * 1000)
+    connection.received(int(MIN_BODY_BYTES_PER_SECOND) * 1000)
     after = time.monotonic()
     assert not connection.is_late(before + patience)
     assert connection.is_late(after + patience + 0.001)

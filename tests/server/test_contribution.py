@@ -69,7 +69,7 @@ def test_parts_are_shapley_values_of_what_coalitions_lead_to(stores: int, seed: 
 
 
 def test_long_vectors_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contribution, "MOST", 4 * BLOCK)
+    monkeypatch.setattr(contribution, "MAX_COORDINATES", 4 * BLOCK)
     size = 8 * BLOCK  # of two updates, 16 blocks: every fourth is looked at
     one, other = torch.ones(size), torch.full((size,), 3.0)
     found = contributions(torch.zeros(size), size, updates(one.tolist(), other.tolist()), [1, 1])

@@ -8,7 +8,7 @@ from hypothesis import strategies as draw
 
 from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 from fedshelf.server.updates import directions
-from fedshelf.server.updates.directions import RIDGE, gram, predicted, strays
+from fedshelf.server.updates.directions import MIX_RIDGE, gram, predicted, strays
 from tests.server.by_hand import vector
 
 ALIKE = np.full((6, 2), 0.5)
@@ -27,7 +27,7 @@ def test_inner_products_by_hand() -> None:
 def test_of_long_vectors_every_kth_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = VectorSequence([torch.ones(3 * BLOCK + 7)] * 2)
     assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 3 * BLOCK + 7
-    monkeypatch.setattr(directions, "MOST", 3 * BLOCK + 7)  # half of the coordinates of the two
+    monkeypatch.setattr(directions, "MAX_COORDINATES", 3 * BLOCK + 7)  # half of the coordinates of the two
     assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 2 * BLOCK
 
 
@@ -39,7 +39,7 @@ def test_the_prediction_is_that_of_a_regression_without_the_update_itself(count:
     units, kernel = vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.sqrt(mixes) @ np.sqrt(mixes).T
     for i in range(count):
         others = np.arange(count) != i
-        weights = np.linalg.solve(kernel[np.ix_(others, others)] + RIDGE * np.eye(count - 1), kernel[others, i])
+        weights = np.linalg.solve(kernel[np.ix_(others, others)] + MIX_RIDGE * np.eye(count - 1), kernel[others, i])
         prediction = weights @ units[others]
         assert lengths[i] == pytest.approx(np.linalg.norm(prediction))
         assert cosines[i] == pytest.approx(units[i] @ prediction / np.linalg.norm(prediction))

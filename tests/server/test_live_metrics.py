@@ -15,7 +15,7 @@ from rich.console import Console
 from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.server.monitor import terminal, wording
 from fedshelf.server.monitor.page import PageView
-from fedshelf.server.monitor.prometheus import LISTED, exposition
+from fedshelf.server.monitor.prometheus import MAX_STORE_SERIES, exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import FailureSummary
 from fedshelf.server.results.run_directory import RunDirectory
@@ -173,14 +173,14 @@ def test_names_of_stores_forge_no_metric(tmp_path: Path) -> None:
 
 
 def test_there_is_a_bound_on_series_and_stores_that_are_away_come_first(tmp_path: Path) -> None:
-    names = [f"store-{number:04d}" for number in range(LISTED + 200)]
+    names = [f"store-{number:04d}" for number in range(MAX_STORE_SERIES + 200)]
     run = LiveRun(tmp_path / "chain", stores=names[:1])
     told = {name: {"state": "ready", "since": BEGAN, "why": ""} for name in names}
     told[names[-1]] = {"state": "away", "since": BEGAN, "why": ""}
     (run.flower / "stores.json").write_text(json.dumps(told))
     with run.at_work():
         found = samples(run)
-    assert sum(sample[0] == "fedshelf_store_present" for sample in found) == LISTED
+    assert sum(sample[0] == "fedshelf_store_present" for sample in found) == MAX_STORE_SERIES
     assert found["fedshelf_store_present", names[-1]] == 0
     assert found["fedshelf_stores_unlisted",] == 200
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import NetworkError
-from fedshelf.server.launcher.page_port import FIRST, MOST_REMEMBERED, page_port
+from fedshelf.server.launcher.page_port import FIRST, MAX_REMEMBERED_RUNS, page_port
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +91,8 @@ def test_no_run_fails_for_want_of_its_ports_memory(tmp_path: Path, state: Path) 
 
 
 def test_runs_that_are_gone_are_forgotten_in_the_end(tmp_path: Path, state: Path) -> None:
-    for number in range(MOST_REMEMBERED + 1):
+    for number in range(MAX_REMEMBERED_RUNS + 1):
         page_port(tmp_path / f"gone {number}", 20_000 + number)
     assert list(json.loads((state / "page-ports.json").read_text())["ports"]) == [
-        str(tmp_path / f"gone {MOST_REMEMBERED}")
+        str(tmp_path / f"gone {MAX_REMEMBERED_RUNS}")
     ]

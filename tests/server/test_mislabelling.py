@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.server.updates.mislabelling import KEPT, REMEMBERED, SHOWN, LabelEvidence, Looks, classes_of
+from fedshelf.server.updates.mislabelling import (
+    MAX_FOLLOWED_CLASSES,
+    MEAN_ROUNDS,
+    SHOWN,
+    LabelEvidence,
+    Looks,
+    classes_of,
+)
 
 EVEN = np.full(3, 100.0)
 TARGETS = np.repeat(np.arange(3), SHOWN)
@@ -111,17 +118,17 @@ def test_evidence_is_a_mean_that_fades() -> None:
     assert evidence.rounds == 2
     assert evidence.likeness[0] == pytest.approx({0: 0.0, 1: 0.1})
     assert evidence.likeness[1] == pytest.approx({0: 0.1, 1: 0.0})
-    for _ in range(2 * REMEMBERED):
+    for _ in range(2 * MEAN_ROUNDS):
         evidence = evidence.after(told(1.0, 0.0))
-    assert evidence.rounds == REMEMBERED
+    assert evidence.rounds == MEAN_ROUNDS
     assert evidence.likeness[0][0] > 0.9
     assert evidence.after({}) == evidence
 
 
 def test_evidence_follows_what_a_label_is_most_like_and_reads_back() -> None:
-    seen = {0: {like: like / 10 for like in range(KEPT + 3)}}
+    seen = {0: {like: like / 10 for like in range(MAX_FOLLOWED_CLASSES + 3)}}
     evidence = LabelEvidence().after(seen).after(seen)
-    assert set(evidence.likeness[0]) == {0, *range(3, KEPT + 3)}
+    assert set(evidence.likeness[0]) == {0, *range(3, MAX_FOLLOWED_CLASSES + 3)}
     assert LabelEvidence.of(json.loads(json.dumps(evidence.in_record()))).in_record() == evidence.in_record()
     assert LabelEvidence.of(None) == LabelEvidence()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fedshelf.common.config import RunConfig, resolve
-from fedshelf.server.updates.norm_bound import REMEMBERED, NormBound, UsualNorms, usual
+from fedshelf.server.updates.norm_bound import NORM_ROUNDS, NormBound, UsualNorms, usual
 
 
 def bound(earlier: tuple[float, ...] = (), **settings: object) -> NormBound:
@@ -74,10 +74,10 @@ def test_usual_norms_travel_with_the_history() -> None:
     norms = UsualNorms()
     for number in range(12):
         norms = UsualNorms.of({"usual_norms": list(norms.after({"a": float(number)}).recent)})
-    assert norms.recent == tuple(map(float, range(12 - REMEMBERED, 12)))
+    assert norms.recent == tuple(map(float, range(12 - NORM_ROUNDS, 12)))
     assert norms.most == 11.0
     falling = UsualNorms()
     for norm in range(20, 0, -1):
         falling = falling.after({"a": float(norm)})
-    assert falling.recent == (20.0, *map(float, range(REMEMBERED - 1, 0, -1)))
+    assert falling.recent == (20.0, *map(float, range(NORM_ROUNDS - 1, 0, -1)))
     assert UsualNorms.of({}) == UsualNorms.of(None) == UsualNorms()

@@ -126,7 +126,7 @@ def test_what_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
         export_round(tmp_path / "both", "1", None)
     with pytest.raises(RunError, match=r"There is no checkpoint in .*: no round was saved yet"):
         export_round(run_of(tmp_path / "new", start_of(), rounds=()), "last", None)
-    (run / "checkpoints" / plan_file.FILE).unlink()
+    (run / "checkpoints" / plan_file.PLAN_FILE).unlink()
     with pytest.raises(RunError, match="as an earlier version made them; go on with the run by --resume"):
         export_round(run, "2", None)
 

@@ -13,7 +13,7 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results import per_store
 from fedshelf.server.results.per_store import (
     COLUMNS,
-    MOST,
+    MAX_STORES_ONE_BY_ONE,
     described,
     expected_by_mix,
     fairness,
@@ -88,7 +88,7 @@ def of_accuracy(right: int) -> Counts:
 
 
 def test_few_stores_are_told_one_by_one_and_many_by_their_spread() -> None:
-    few = {f"s{number:03d}": of_accuracy(number % 101) for number in range(MOST)}
+    few = {f"s{number:03d}": of_accuracy(number % 101) for number in range(MAX_STORES_ONE_BY_ONE)}
     assert in_history(few)["stores"]["s007"]["accuracy"] == 0.07
     many = {f"s{number:05d}": of_accuracy(number % 101) for number in range(101 * 100)}
     assert in_history(many) == {
@@ -127,7 +127,7 @@ def test_what_is_by_chance_is_what_chance_makes(stores: int) -> None:
 
 
 def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
-    rows = {f"s{number}": described(of_accuracy(number)) for number in range(MOST)}
+    rows = {f"s{number}": described(of_accuracy(number)) for number in range(MAX_STORES_ONE_BY_ONE)}
     told = fairness(rows, is_measured=True)
     assert in_summary("test", rows, tmp_path) == {"per_store_from": "test", "per_store": rows, "per_store_spread": told}
     nothing = {"per_store_from": "class mix", "per_store": None, "per_store_spread": None}
@@ -140,7 +140,9 @@ def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], 
     folder = tmp_path_factory.mktemp("run")
     row = described(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
     rows = dict.fromkeys(names, row)
-    rows |= {f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3} for n in range(MOST)}
+    rows |= {
+        f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3} for n in range(MAX_STORES_ONE_BY_ONE)
+    }
     rows["diverged"] = dict.fromkeys(COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
     told = in_summary("validation", rows, folder)
     assert told["per_store"] is None

@@ -10,7 +10,7 @@ from fedshelf.server.ipc.presence import (
     INTERVAL,
     PASSED_EVERY,
     SETTLED,
-    SILENT,
+    SILENT_SECONDS,
     TRIED_EVERY,
     Presence,
     PresenceReader,
@@ -42,7 +42,7 @@ def test_a_store_that_is_not_heard_of_is_gone_until_it_comes_back(path: Path, cl
     reader = PresenceReader(path)
     presence.proven("oslo", OSLO, is_ours=True)
     presence.proven("roma", ROMA, is_ours=True)
-    clock.now = SILENT[True]
+    clock.now = SILENT_SECONDS[True]
     presence.heard(ROMA)
     clock.now += 1.0
     presence.write()
@@ -84,10 +84,10 @@ def test_who_waits_for_messages_is_there(path: Path, clock: Clock) -> None:
     presence = Presence(path, clock)
     presence.proven("oslo", OSLO, is_ours=True)
     with presence.waiting(OSLO):
-        clock.now = 10 * SILENT[True]
+        clock.now = 10 * SILENT_SECONDS[True]
         assert presence.is_waiting(OSLO)
         assert not presence.is_silent(OSLO)
-    clock.now += SILENT[True]
+    clock.now += SILENT_SECONDS[True]
     assert not presence.is_silent(OSLO)
     clock.now += 1
     assert presence.is_silent(OSLO)
@@ -109,9 +109,9 @@ def test_the_last_request_of_a_process_that_is_gone_does_not_end_the_wait_of_the
 def test_flowers_own_supernode_beats_more_slowly(path: Path, clock: Clock) -> None:
     presence = Presence(path, clock)
     presence.proven("theirs", OSLO, is_ours=False)
-    clock.now = SILENT[True] + 1
+    clock.now = SILENT_SECONDS[True] + 1
     assert not presence.is_silent(OSLO)
-    clock.now = SILENT[False] + 1
+    clock.now = SILENT_SECONDS[False] + 1
     assert presence.is_silent(OSLO)
 
 

@@ -30,7 +30,7 @@ class Halting(LocalGrid):
 
 
 def test_answers_that_never_come_whole_keep_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PATIENCE", 0.01), ("EACH", 0.0), ("STUCK", 0.05)):
+    for name, value in (("SLOW_REPLY_SECONDS", 0.01), ("EACH", 0.0), ("STUCK", 0.05)):
         monkeypatch.setattr(reply_puller, name, value)
     grid, missing = Halting(), {f"order-{number}" for number in range(3 * THREADS)}
     for identity in missing:

@@ -81,7 +81,7 @@ def test_a_run_of_an_earlier_version_does_with_suspects_what_it_did(tmp_path: Pa
 
 
 def test_two_processes_cannot_share_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedshelf.server.results.run_directory.PATIENCE", 0.1)
+    monkeypatch.setattr("fedshelf.server.results.run_directory.RUN_LOCK_TIMEOUT_SECONDS", 0.1)
     with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):
         RunDirectory.open(tmp_path, resolve())
     RunDirectory.open(tmp_path, resolve()).close()

@@ -20,7 +20,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.norm_bound import too_large
-from fedshelf.server.updates.screening import PIECE, Screened, Screening, distance, screen_evaluations
+from fedshelf.server.updates.screening import COORDINATES_AT_ONCE, Screened, Screening, distance, screen_evaluations
 from tests.server.by_hand import counts_of, plan_of, vector
 
 NAMES = tuple("abcdef")
@@ -155,7 +155,10 @@ def test_an_update_counts_just_if_all_its_values_are_finite(values: list[float])
 
 
 @settings(max_examples=10, deadline=None)
-@given(draw.sampled_from([1, 5, PIECE, PIECE + 1, PIECE + 3]), draw.integers(0, 99))
+@given(
+    draw.sampled_from([1, 5, COORDINATES_AT_ONCE, COORDINATES_AT_ONCE + 1, COORDINATES_AT_ONCE + 3]),
+    draw.integers(0, 99),
+)
 def test_distance_is_the_norm_of_the_difference(size: int, seed: int) -> None:
     one, other = torch.randn(2, size, generator=torch.Generator().manual_seed(seed))
     assert distance(one, other).item() == pytest.approx((one.double() - other.double()).norm().item(), rel=1e-5)

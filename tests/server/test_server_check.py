@@ -12,7 +12,7 @@ from fedshelf.common.config import resolve
 from fedshelf.common.system.files import write_private, write_text
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.check.certificates import certificates, credentials, names
-from fedshelf.server.check.examine import CHECKS, examine, exit_code
+from fedshelf.server.check.examine import SERVER_CHECKS, examine, exit_code
 from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.machine import clock, disk
 from fedshelf.server.check.ports import holder, ports
@@ -100,17 +100,17 @@ def test_a_disk_too_small_for_the_checkpoints_is_no_place_for_a_run(subject: Mak
 def test_test_photos_are_read_as_a_run_reads_them(subject: MakeSubject, tmp_path: Path) -> None:
     photos = draw_photos(tmp_path / "test", ["boot", "hat"], per_class=2)
     settings = {"evaluation__test_data": str(photos), "data__image_size": 32, "model__name": "niid-cnn"}
-    (finding,) = CHECKS["test data"](subject(**settings))
+    (finding,) = SERVER_CHECKS["test data"](subject(**settings))
     assert (finding.verdict, finding.told[:31]) == ("ok", "4 usable photos of 2 classes in")
     (photos / "hat" / "broken.jpg").write_text("no photo")
-    (finding,) = CHECKS["test data"](subject(**settings))
+    (finding,) = SERVER_CHECKS["test data"](subject(**settings))
     assert (finding.verdict, "broken.jpg" in finding.told) == ("warn", True)
 
 
 def test_what_cannot_be_looked_at_has_failed_and_the_others_are_looked_at_all_the_same(
     subject: MakeSubject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(CHECKS, "flower")  # tried with the command, in tests/deployment
+    monkeypatch.delitem(SERVER_CHECKS, "flower")  # tried with the command, in tests/deployment
     photos = draw_photos(tmp_path / "test", ["boot", "scarf"], per_class=1)
     settings = {"evaluation__test_data": str(photos), "data__classes": ("boot", "hat"), "model__name": "niid-cnn"}
     found = list(examine(subject(**settings, data__image_size=32)))

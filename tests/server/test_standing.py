@@ -10,7 +10,7 @@ from hypothesis import strategies as draw
 from fedshelf.common.config import ScreeningConfig
 from fedshelf.common.protocol.messages import Failure, Update
 from fedshelf.server.training.round_loop import RoundLoop
-from fedshelf.server.updates.standing import REMEMBERED, Standing
+from fedshelf.server.updates.standing import STANDING_ROUNDS, Standing
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 BAD = Failure("c", "invalid", "claims 0 images")
@@ -56,7 +56,7 @@ def test_suspicion_is_told_after_three_of_ten_rounds_and_excludes_only_if_told_t
     told = after(standing, suspected=True)
     assert (told.suspects, told.set_aside) == ({"c": "odd"}, {})
     assert after(standing, suspected=True, config=strict).set_aside == {"c": "it is under suspicion: odd"}
-    for _ in range(REMEMBERED):
+    for _ in range(STANDING_ROUNDS):
         told = after(told)
     assert (told.recent, told.suspects) == ({}, {"c": "odd"})  # the run remembers what was told
 
@@ -66,7 +66,7 @@ def test_only_the_last_rounds_count(rounds: list[bool]) -> None:
     standing = Standing()
     for suspected in rounds:
         standing = after(standing, suspected=suspected)
-    assert standing.recent.get("c", "").count("1") == sum(rounds[-REMEMBERED:])
+    assert standing.recent.get("c", "").count("1") == sum(rounds[-STANDING_ROUNDS:])
 
 
 def test_a_line_of_the_history_reads_back() -> None:

@@ -13,7 +13,15 @@ import fedshelf.server.ipc.traffic
 from fedshelf.server.grid.connection import GridConnection
 from fedshelf.server.ipc import withdrawals
 from fedshelf.server.ipc.run_mailbox import TRAFFIC, WITHDRAWN
-from fedshelf.server.ipc.traffic import ALIVE, LONG, MOST, PACE, Flow, TrafficReader, TrafficRecorder
+from fedshelf.server.ipc.traffic import (
+    ALIVE,
+    FLOWS_WRITE_INTERVAL_SECONDS,
+    LONG,
+    MAX_FLOWS,
+    Flow,
+    TrafficReader,
+    TrafficRecorder,
+)
 from fedshelf.server.ipc.withdrawals import Withdrawals, Withdrawn
 from tests.deployment.deployed import LocalGrid
 
@@ -82,9 +90,9 @@ def test_what_is_no_message_counts_for_nothing(traffic: TrafficRecorder, clock: 
     traffic.handed_out("key", b"\xff", b"\xff")
     clock[0] += LONG + 1
     traffic.count("key", "up", 1)
-    for number in range(MOST + 1):
+    for number in range(MAX_FLOWS + 1):
         announce(traffic, str(number), number)
-    assert len(traffic._flows) == MOST
+    assert len(traffic._flows) == MAX_FLOWS
 
 
 def test_a_damaged_file_tells_nothing(path: Path, reader: TrafficReader) -> None:
@@ -110,7 +118,7 @@ def test_a_store_whose_answer_comes_is_there_though_its_heartbeats_are_late(
     hand_out(traffic, "another", 8, messages=1)
     clock[0] = time.time()
     for key, way in (("a stranger to the grid", "up"), ("another", "down"), ("one", "up")):
-        clock[0] += PACE + 1
+        clock[0] += FLOWS_WRITE_INTERVAL_SECONDS + 1
         traffic.count(key, way, 1)
     grid.apps = {}
     assert link.nodes() == {7}
@@ -128,7 +136,7 @@ def test_the_door_knows_which_orders_were_withdrawn(tmp_path: Path, monkeypatch:
     app.add([FIRST])
     app.add([])
     assert (door.has(asks(FIRST)), door.has(asks(SECOND)), door.has(b"\xff")) == (True, False, False)
-    monkeypatch.setattr(withdrawals, "LARGEST", 100)
+    monkeypatch.setattr(withdrawals, "MAX_WITHDRAWALS_BYTES", 100)
     app.add([SECOND])  # the file begins anew
     assert path.read_text().count("\n") == 1
     assert (door.has(asks(FIRST)), door.has(asks(SECOND))) == (True, True)

@@ -119,9 +119,9 @@ def test_help_needs_no_torch() -> None:
 
 def test_help_lists_what_there_is() -> None:
     from fedshelf.common import models, strategies
-    from fedshelf.simulations.datasets import NAMED
+    from fedshelf.simulations.datasets import DATASETS
     from fedshelf.simulations.engines import ENGINES
 
     shown = " ".join(call(app, "run", "--help", COLUMNS="400").stdout.split())
-    for name in (*strategies.STRATEGIES, *models.names(), *NAMED, *ENGINES):
+    for name in (*strategies.STRATEGIES, *models.names(), *DATASETS, *ENGINES):
         assert name in shown

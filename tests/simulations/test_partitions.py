@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.simulations.partitions import FAMILIES, FOLDER, parse, partition
+from fedshelf.simulations.partitions import FAMILIES, FOLDER_PARTITION, parse, partition
 
 SPECS = [f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()]
 
@@ -144,4 +144,4 @@ def test_a_split_that_cannot_be_is_refused(spec, stores, minimum, sentence):
 
 
 def test_folder_leaves_the_split_to_the_folders():
-    assert parse(FOLDER) is None
+    assert parse(FOLDER_PARTITION) is None

@@ -153,7 +153,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
         assert len({counts.loss_sum for counts in at_both}) == 1
         assert len({counts.reliability.nll.tobytes() for counts in at_both}) == 1
         # the last node goes too
-        monkeypatch.setattr("fedshelf.simulations.engines.ray.workers.PATIENCE", 1.0)
+        monkeypatch.setattr("fedshelf.simulations.engines.ray.workers.NODE_TIMEOUT_SECONDS", 1.0)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         with pytest.raises(RunError, match=r"no worker left .* go on with --resume"):
             there.judge(params)

@@ -55,7 +55,7 @@ class Decoded:
 class Remembered:
     """Facts about a folder's files, kept since its photos were last opened.
 
-    known:    of files that had settled; see `contents.read`
+    known:    of files that had settled; see `content_digests.read`
     verdicts: content's hash (hex) -> why such a photo cannot be decoded; empty if it can
     """
 
@@ -172,8 +172,8 @@ def _write(
 def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
     path = source.path
     try:
-        if path.stat().st_size > content_digests.MAX_BYTES:
-            return NotUsableError(f"larger than {content_digests.MAX_BYTES >> 20} MiB")
+        if path.stat().st_size > content_digests.MAX_PHOTO_BYTES:
+            return NotUsableError(f"larger than {content_digests.MAX_PHOTO_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError:
         data = b""
@@ -204,7 +204,8 @@ def pixel_name(tag: str, digests: Sequence[str]) -> str:
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """Return what an index tells: `files`, see `contents.Known`, and `pixels`, format -> name; empty if damaged."""
+    """Return what an index tells: `files`, see `content_digests.Known`, and `pixels`, format -> name; empty if
+    damaged."""
     try:
         index = json.loads(path.read_bytes())
         files = {name: (list(fingerprint), str(digest)) for name, (fingerprint, digest) in index["files"].items()}

@@ -18,7 +18,7 @@ from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.parallel import in_order
 
 DIGEST_BYTES = 20
-MAX_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+MAX_PHOTO_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
 _START_BYTES = 512
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
@@ -82,8 +82,8 @@ def objection(path: Path) -> str:
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
             return "not a file" if path.exists() else _missing(path)
-        if path.stat().st_size > MAX_BYTES:
-            return f"larger than {MAX_BYTES >> 20} MiB"
+        if path.stat().st_size > MAX_PHOTO_BYTES:
+            return f"larger than {MAX_PHOTO_BYTES >> 20} MiB"
         with path.open("rb") as file:
             return formats.objection(file.read(_START_BYTES))
     except OSError as error:

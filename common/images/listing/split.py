@@ -23,7 +23,7 @@ HeldOut = Literal["validation", "test"]
 SplitRule = Literal["class", "hash"]
 
 ONE_IN = 10  # photos of a class: one for validation and one for test
-SHARE = 1 / ONE_IN
+HELD_OUT_SHARE = 1 / ONE_IN
 
 
 def splits_by_content(
@@ -68,9 +68,9 @@ def _of_class(contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[byte
 def _by_hash(digest: bytes, held_out: Set[HeldOut]) -> Split:
     """The split by a photo's hash alone."""
     place = _place(digest)
-    if "validation" in held_out and place < SHARE:
+    if "validation" in held_out and place < HELD_OUT_SHARE:
         return "validation"
-    return "test" if "test" in held_out and SHARE <= place < 2 * SHARE else "train"
+    return "test" if "test" in held_out and HELD_OUT_SHARE <= place < 2 * HELD_OUT_SHARE else "train"
 
 
 def _place(digest: bytes) -> float:
@@ -80,4 +80,4 @@ def _place(digest: bytes) -> float:
 
 def _turned(digest: bytes) -> float:
     """The place on a circle that begins with test and ends with validation."""
-    return (_place(digest) - SHARE) % 1
+    return (_place(digest) - HELD_OUT_SHARE) % 1

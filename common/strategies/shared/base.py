@@ -174,7 +174,7 @@ class Strategy:
         return class_skew.row_shares(by_class, self.layout, uniform=self.config.weighting == "uniform")
 
     def centred(self, vector: Tensor) -> Tensor:
-        """See `assortment.centred`: `vector` [P] or [T], the head's rows centred where they have means of their own."""
+        """See `class_skew.centred`: `vector` [P] or [T], the head's rows centred where they have means of their own."""
         if self.layout is None or self.config.absent == "full":
             return vector
         return class_skew.centred(vector, self.layout)

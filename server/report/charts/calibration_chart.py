@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.metrics.calibration import FEWEST, GRID
+from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES
 from fedshelf.common.wording import counted
 from fedshelf.server.formatting import decimal, percent, points
 from fedshelf.server.report.charts.line_chart import BOX
@@ -95,8 +95,9 @@ def _why_not_scaled(fitted_on: int) -> str:
             "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"
             " out; in a simulation data.holdout = 0.1 does."
         )
-    if fitted_on < FEWEST:
-        return f"No temperature was fitted: {counted(fitted_on, 'validation image')} are too few, it takes {FEWEST}."
+    if fitted_on < MIN_CALIBRATION_IMAGES:
+        images = counted(fitted_on, "validation image")
+        return f"No temperature was fitted: {images} are too few, it takes {MIN_CALIBRATION_IMAGES}."
     between = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
     return (
         f"No temperature was fitted: for the {counted(fitted_on, 'validation image')} none between {between} is the"

@@ -11,7 +11,7 @@ TEN = (
 OTHERS = "#ccd4db"  # of all that has no colour of its own
 
 # One colour per curve; the page has its own shades of the same hues for light and dark.
-CURVES = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
+CURVE_COLOURS = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
 
 
 def class_colours(number: int) -> list[str]:

@@ -9,9 +9,9 @@ from fedshelf.server.report.charts.line_chart import BOX, Tick, nice_ticks
 from fedshelf.server.report.charts.shown_classes import ShownClasses, shown_classes
 
 COLUMN = 10  # units from one column to the next
-MOST_PIECES = 12_000  # keeps the page small
-MOST_STORES = 300
-NAMED = 12  # up to so many stores, there is room for their names
+MAX_BARS = 12_000  # keeps the page small
+MAX_STORES_DRAWN = 300
+MAX_NAMED_STORES = 12  # up to so many stores, there is room for their names
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def stacks(partition: Mapping[str, Any]) -> Stacks | None:
     classes: list[str] = [printable(name) for name in partition["classes"]]
     everyone: Mapping[str, Sequence[int]] = partition["stores"]
     layers = shown_classes(partition)
-    shown = chosen(layers.stores, min(MOST_STORES, MOST_PIECES // max(1, len(layers.names))))
+    shown = chosen(layers.stores, min(MAX_STORES_DRAWN, MAX_BARS // max(1, len(layers.names))))
     if not shown or not any(sum(counts) for _, counts in shown):
         return None
     ticks = nice_ticks(0, max(sum(counts) for _, counts in shown))
@@ -55,7 +55,7 @@ def stacks(partition: Mapping[str, Any]) -> Stacks | None:
         layers=_layers(layers, shown, ticks[-1]),
         columns=[(printable(name), _described(printable(name), classes, everyone[name])) for name, _ in shown],
         y_ticks=[Tick(100 - 100 * tick / ticks[-1], f"{tick:,.0f}") for tick in ticks],
-        named=len(shown) <= NAMED,
+        named=len(shown) <= MAX_NAMED_STORES,
         hidden=layers.hidden,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from fedshelf.common.wording import printable
 from fedshelf.server.report.charts.colours import OTHERS, TEN, class_colours
 
-MOST = 20  # up to so many classes, each has a colour
+MAX_COLOURED_CLASSES = 20  # up to so many classes, each has a colour
 MOST_OF_MANY = len(TEN)  # of more than that
 
 
@@ -28,7 +28,7 @@ def shown_classes(partition: Mapping[str, Any]) -> ShownClasses:
     """The classes of {"classes": [C], "stores": {name: [C counts]}}; of many, those that stores have most images of."""
     classes = [printable(name) for name in partition["classes"]]
     stores: list[tuple[str, Sequence[int]]] = list(partition["stores"].items())
-    if len(classes) <= MOST:
+    if len(classes) <= MAX_COLOURED_CLASSES:
         return ShownClasses(classes, class_colours(len(classes)), stores, 0)
     kept = sorted(_most_frequent([counts for _, counts in stores], MOST_OF_MANY))
     hidden = len(classes) - len(kept)

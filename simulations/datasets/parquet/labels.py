@@ -21,7 +21,7 @@ from fedshelf.simulations.datasets.parquet.columns import ParquetColumns, find_c
 from fedshelf.simulations.datasets.parquet.layout import Files
 from fedshelf.simulations.datasets.parquet.reading import batches, schema_of
 
-MOST_CLASSES = 10_000
+MAX_LABELS = 10_000
 _ROWS = 65_536  # labels read at once
 
 Value = int | float | str | bool
@@ -92,7 +92,7 @@ def read_labels(splits: Files) -> Labels:
     """Find the columns and the classes of all files.
 
     Raises DataError, naming the file, for columns that cannot be used or differ from the first file's, labels that are
-    no classes, more than `MOST_CLASSES` of them, or numbers without names beside names.
+    no classes, more than `MAX_LABELS` of them, or numbers without names beside names.
     """
     first = splits["train"][0]
     columns = find_columns(first, schema_of(first))
@@ -100,7 +100,7 @@ def read_labels(splits: Files) -> Labels:
     everything = [file for files in found.values() for file in files]
     _check_alike(everything)
     classes = _ordered(found["train"][0], {name for file in everything for name in file.classes.values()} - {""})
-    if len(classes) > MOST_CLASSES:
+    if len(classes) > MAX_LABELS:
         raise DataError(_too_many(first, columns.label))
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
     trained = {normal(name) for file in found["train"] for name in file.classes.values()}
@@ -117,7 +117,7 @@ def _read(path: Path, first: Path, wanted: ParquetColumns) -> _Found:
     values: dict[Value, None] = {}
     for batch in batches(path, [columns.label], _ROWS):
         values |= dict.fromkeys(_values(batch.column(0)))
-        if len(values) > MOST_CLASSES:
+        if len(values) > MAX_LABELS:
             raise DataError(_too_many(path, columns.label))
     classes = {value: _class_of(value, columns, path) for value in values}
     is_numbered = not columns.names and any(not isinstance(value, str | bool) for value in values)
@@ -184,6 +184,6 @@ def _with_numbers(file: _Found, numbers: Mapping[str, int]) -> FileLabels:
 
 def _too_many(path: Path, label: str) -> str:
     return (
-        f"The column {label!r} of {path} has more than {MOST_CLASSES:,} different values; expected labels, "
+        f"The column {label!r} of {path} has more than {MAX_LABELS:,} different values; expected labels, "
         "of which many images share each. Rename the column that is meant to label."
     )

@@ -16,7 +16,7 @@ from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk
 from fedshelf.simulations.datasets.parquet.labels import FileLabels
 from fedshelf.simulations.datasets.parquet.reading import batches, rows_of
 
-CHUNK = 256  # images decoded as one task of a thread
+IMAGES_PER_TASK = 256  # images decoded as one task of a thread
 _GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "F"}
 
 Labelled = Sequence[tuple[Path, FileLabels]]
@@ -74,9 +74,9 @@ def paths_in(files: Labelled) -> list[Path]:
 
 
 def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
-    """Images and labels (int64; -1 where there is none), `CHUNK` at a time."""
+    """Images and labels (int64; -1 where there is none), `IMAGES_PER_TASK` at a time."""
     for path, labels in files:
-        for batch in batches(path, [labels.image, labels.label], CHUNK):
+        for batch in batches(path, [labels.image, labels.label], IMAGES_PER_TASK):
             cells = [_cell(value, path.parent) for value in batch.column(labels.image).to_pylist()]
             yield cells, labels.read(batch.column(labels.label))
 

@@ -6,11 +6,11 @@ from torch import Tensor
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.network import StackedNetwork
 
-SHARE = 0.8  # of the free memory of a CUDA device: the allocator's pieces do not fit without gaps
+USABLE_SHARE = 0.8  # of the free memory of a CUDA device: the allocator's pieces do not fit without gaps
 CPU_BUDGET = 1 << 30  # bytes of activations and gradients on a CPU, where a larger group is no quicker
 VECTORS = 8  # a store's float32 vectors: weights, gradient, its pieces, two moments, the result, a strategy's two
-KEPT = 0.3  # of the free memory of a CUDA device: updates that take more are kept on the host
-SMALL = 1 << 30  # bytes of updates for which nobody looks how much is free
+MAX_SHARE_FOR_UPDATES = 0.3  # of the free memory of a CUDA device: updates that take more are kept on the host
+SMALL_UPDATES_BYTES = 1 << 30  # bytes of updates for which nobody looks how much is free
 
 
 def stores_that_fit(network: Network, width: int) -> int:
@@ -22,7 +22,7 @@ def stores_that_fit(network: Network, width: int) -> int:
         except torch.OutOfMemoryError:
             return 1
         own = two - one
-        budget = (SHARE - KEPT) * _free(network.device) - (one - own)
+        budget = (USABLE_SHARE - MAX_SHARE_FOR_UPDATES) * _free(network.device) - (one - own)
     else:
         own, budget = _saved(network, width), float(CPU_BUDGET)
     own += VECTORS * network.vector.numel() * network.vector.element_size()
@@ -32,7 +32,11 @@ def stores_that_fit(network: Network, width: int) -> int:
 def home_of_updates(network: Network, stores: int) -> torch.device:
     """Where the updates of `stores` are kept until they are aggregated: on the device if there is room."""
     size = stores * network.vector.numel() * network.vector.element_size()
-    if network.device.type == "cuda" and size > SMALL and size > KEPT * _free(network.device):
+    if (
+        network.device.type == "cuda"
+        and size > SMALL_UPDATES_BYTES
+        and size > MAX_SHARE_FOR_UPDATES * _free(network.device)
+    ):
         return torch.device("cpu")
     return network.device
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Ray reads these when it is imported: nothing is reported home, `uv run` is not repeated on the nodes, and no
 # warning of what other versions do.
-ENVIRONMENT = {
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -23,8 +23,8 @@ ENVIRONMENT = {
 # The one setting that makes Ray stay on the loopback interface. Without it, it puts the machine's address in the
 # place of 127.0.0.1 and listens on all interfaces, where whoever reaches its ports can run code.
 STAY_HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-ANSWER = 5.0  # seconds in which a cluster must answer
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+CONNECT_TIMEOUT_SECONDS = 5.0  # seconds in which a cluster must answer
 
 
 def build(federation: Federation, start: InitialState, states: Path) -> "RayEngine":
@@ -41,7 +41,7 @@ def connect(address: str) -> None:
     Raises ConfigError for an address of another form, NetworkError if there is no cluster to be had.
     """
     host = _check_answers(address) if address not in ("", "auto") else ""
-    os.environ.update(ENVIRONMENT | (STAY_HERE if not address or host in LOOPBACK else {}))
+    os.environ.update(RAY_ENVIRONMENT | (STAY_HERE if not address or host in LOOPBACK_HOSTS else {}))
     import ray
 
     try:
@@ -64,7 +64,7 @@ def _check_answers(address: str) -> str:
     if not host or not 0 < port < 65536:
         raise ConfigError(f"Setting run.ray_address got {address!r}; expected HOST:PORT of a Ray cluster, or auto.")
     try:
-        with socket.create_connection((host, port), ANSWER) as peer:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_SECONDS) as peer:
             # A Ray head speaks gRPC, so HTTP/2: it answers our preface with a frame of type SETTINGS (RFC 9113, 3.4).
             peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
             answer = peer.recv(9, socket.MSG_WAITALL)

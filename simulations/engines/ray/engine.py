@@ -42,11 +42,11 @@ from fedshelf.simulations.engines.ray.worker import (
     tensors,
 )
 from fedshelf.simulations.engines.ray.workers import RayWorkers
-from fedshelf.simulations.engines.sequential import CHUNK, parcels
+from fedshelf.simulations.engines.sequential import IMAGES_PER_JUDGING, parcels
 from fedshelf.simulations.federation.answers import load_state, save_state
 from fedshelf.simulations.federation.federation import Federation
 
-LOST = "its worker died again and again; perhaps the node has too little memory"
+LOST_REASON = "its worker died again and again; perhaps the node has too little memory"
 
 
 class RayEngine:
@@ -101,11 +101,13 @@ class RayEngine:
             if isinstance(answer, RayTrained):
                 yield self._received(answer, order)
             else:
-                yield answer or Failure(largest_first[number], "unavailable", LOST)
+                yield answer or Failure(largest_first[number], "unavailable", LOST_REASON)
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
         """Many small stores make one job. Raises RunError."""
-        parts = list(parcels(stores, [getattr(self._infos[store], order.split) for store in stores], CHUNK))
+        parts = list(
+            parcels(stores, [getattr(self._infos[store], order.split) for store in stores], IMAGES_PER_JUDGING)
+        )
         detached = DetachedOrder.of(order, "plan", "params")
 
         def prepare(number: int) -> RayEvaluateJob:
@@ -116,13 +118,13 @@ class RayEngine:
 
         for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
             assert answer is None or isinstance(answer, list)
-            yield from answer or [Failure(store, "unavailable", LOST) for store in parts[number]]
+            yield from answer or [Failure(store, "unavailable", LOST_REASON) for store in parts[number]]
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
         test = self._federation.test
         assert test is not None
-        parts = torch.arange(len(test)).split(CHUNK)
+        parts = torch.arange(len(test)).split(IMAGES_PER_JUDGING)
         order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
         detached = DetachedOrder.of(order, "plan", "params")
 
@@ -131,7 +133,7 @@ class RayEngine:
 
         counted: dict[int, Counts] = {}
         for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
-            part = answer[0] if isinstance(answer, list) else Failure("", "unavailable", LOST)
+            part = answer[0] if isinstance(answer, list) else Failure("", "unavailable", LOST_REASON)
             if isinstance(part, Failure):
                 raise RunError(f"The server's test images cannot be judged on the Ray cluster: {part.reason}.")
             counted[number] = part.counts

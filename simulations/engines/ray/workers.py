@@ -18,9 +18,11 @@ from fedshelf.simulations.engines.ray.schedule import DEATHS, Work, deal, places
 from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
 
 LOG = logging.getLogger("fedshelf.ray")
-LOOK = 1.0  # seconds without an answer after which the cluster is looked at again
-PATIENCE = 30.0  # seconds to wait for nodes when there is none that a worker fits on
-START = 180.0  # seconds to wait for the first worker to come up: the first import of torch on a node is slow
+CLUSTER_POLL_SECONDS = 1.0  # seconds without an answer after which the cluster is looked at again
+NODE_TIMEOUT_SECONDS = 30.0  # seconds to wait for nodes when there is none that a worker fits on
+FIRST_WORKER_TIMEOUT_SECONDS = (
+    180.0  # seconds to wait for the first worker to come up: the first import of torch on a node is slow
+)
 
 
 @dataclass(eq=False)
@@ -65,7 +67,7 @@ class RayWorkers:
                 ready[place].jobs.append((ready[place].actor.work.remote(prepare(job), shared), job))
             if ready:
                 manned = time.monotonic()
-            elif time.monotonic() - manned > (START if self._hands else PATIENCE):
+            elif time.monotonic() - manned > (FIRST_WORKER_TIMEOUT_SECONDS if self._hands else NODE_TIMEOUT_SECONDS):
                 raise self._deserted(time.monotonic() - manned)
             for answer in self._next(work):
                 work.answered()
@@ -96,8 +98,8 @@ class RayWorkers:
         """What is heard next from anyone, if it brings an answer."""
         expected = {hand.expected: hand for hand in self._hands if hand.expected is not None}
         if not expected:
-            time.sleep(LOOK)
-        heard = ray.wait(list(expected), timeout=LOOK)[0] if expected else []
+            time.sleep(CLUSTER_POLL_SECONDS)
+        heard = ray.wait(list(expected), timeout=CLUSTER_POLL_SECONDS)[0] if expected else []
         if not heard:
             self._reconcile()
         for hand in [expected[reference] for reference in heard]:
