@@ -1,1 +1,1 @@
-"""The store: its data, its work, its process, and `flower-client`."""
+"""The store: its data, its training, its worker process, and the command `flower-client`."""

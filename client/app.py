@@ -7,7 +7,7 @@ from fedshelf.client.worker.protocol import Worker
 
 
 def _configured_worker(context: Context) -> Worker:
-    """The resident worker of the store that the node's configuration names: `store`, `data`, `device`."""
+    """Return the resident worker of the store in the node's configuration (`store`, `data`, `device`)."""
     from fedshelf.client.policy.enforcement import PolicyWorker  # these load torch and torchvision
     from fedshelf.client.process.factory import guard_of, worker_of
 

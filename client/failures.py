@@ -1,4 +1,4 @@
-"""What leaves a store when it cannot do as asked: a code and an identifier, never text, a path or a file name."""
+"""Failures as they leave a store: a code and an identifier, never text, a path or a file name."""
 
 import errno
 
@@ -7,7 +7,7 @@ from fedshelf.common.protocol.failures import Failure, FailureCode, failure
 
 
 class StoreError(DataError):
-    """A store cannot do as asked. `code`, `detail` and `rest` leave the store; the message stays there.
+    """A store cannot carry out an order. `code`, `detail` and `rest` leave the store; the message stays there.
 
     rest: seconds for which it is of no use to ask again
     """
@@ -19,7 +19,7 @@ class StoreError(DataError):
 
 
 def failure_of(store: str, error: Exception) -> Failure:
-    """What may leave the store of `error`: what a StoreError says, else a code, or the error's class."""
+    """Return the part of `error` that may leave the store: a StoreError's fields, else a code, or the error's class."""
     if isinstance(error, StoreError):
         return failure(store, error.code, error.detail, error.rest)
     code = _code(error)

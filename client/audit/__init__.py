@@ -1,4 +1,4 @@
-"""The store's audit log: all that was received and all that left, in lines that none can change unseen.
+"""The store's audit log: a hash chain of all messages received and sent, so that no change goes unnoticed.
 
 `log` writes, `entry` is the form of a line, `files` finds the lines, `verify` verifies them, `show` prints them.
 """

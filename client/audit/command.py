@@ -16,7 +16,8 @@ from fedshelf.common.errors import ConfigError, RunError
 def read(path: Path, *, as_json: bool) -> None:
     """Print a table of the log at `path`, or all its lines.
 
-    Raises ConfigError if there is none, OSError; RunError, after all has been printed, if it is not as it was written.
+    Raises ConfigError if there is no log; OSError; RunError, after all has been printed, if the
+    log is not as it was written.
     """
     _check_begun(path)
     if as_json:
@@ -30,7 +31,7 @@ def read(path: Path, *, as_json: bool) -> None:
 
 
 def check(path: Path) -> None:
-    """Say that the log at `path` is whole. Raises RunError saying where it is not, and as `read` does."""
+    """Check the log at `path` and say that it is whole. Raises RunError saying where it is not; else as `read`."""
     _check_begun(path)
     verdict = verify(path, _own_key(path))
     known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
@@ -49,12 +50,12 @@ def check(path: Path) -> None:
 
 
 def _own_key(path: Path) -> str:
-    """Return the public key of the store whose home the log is in; empty if there is none."""
+    """Return the public key of the store in whose home the log lies; empty if there is none."""
     key = path.with_name(KEY)
     return public_text(load_key(key)) if key.exists() else ""
 
 
 def _check_begun(path: Path) -> None:
-    """Raises ConfigError if nothing was ever written to the log."""
+    """Check that the log was begun; raise ConfigError if nothing was ever written to it."""
     if not path.exists() and not full_files(path) and read_head(path) is None:
         raise ConfigError(f"There is no audit log at {path} yet; it begins when the store joins.")

@@ -1,4 +1,6 @@
-"""One line of the audit log: JSON with the hash of the line before and, last, the SHA-256 of all that stands before it.
+"""One line of the audit log: JSON with the hash of the line before and the line's own hash.
+
+The own hash comes last: the SHA-256 of everything before it.
 
 {"number":7,"time":"2026-11-22T11:27:26.123+01:00","event":"sent",...,"previous":"<64 hex>","hash":"<64 hex>"}
 """
@@ -11,11 +13,11 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-NOTHING = "0" * 64  # what the first line follows
-MAX_TEXT_CHARACTERS = 300  # characters of what a server or an error may put into a line
+NOTHING = "0" * 64  # `previous` of the first line
+MAX_TEXT_CHARACTERS = 300  # limit for a text that a server or an error puts into a line
 
 Event = Literal[
-    "joined",  # the line to a server is open
+    "joined",  # the connection to a server is open
     "left",  # and closed
     "policy",  # the policy in force; sha256 is its identity
     "received",  # a message from the server
@@ -23,20 +25,20 @@ Event = Literal[
     "sent",  # a message to the server, written before its first byte leaves
     "photos",  # the store's photos have changed
     "mended",  # half a line, which a killed process left behind, was cut off
-    "broken",  # what was in the log before is not what had been written
+    "broken",  # the existing log is not as it was written
 ]
 
 
 @dataclass(frozen=True)
 class AuditNote:
-    """What happened.
+    """An event to be logged.
 
-    kind:   of the message: train, update, evaluate, ...
+    kind:   kind of the message: train, update, evaluate, ...
     run:    the run's identity
     round:  from 1; 0 where there is none
     size:   bytes of the content
     sha256: of the content, in hexadecimal
-    why:    what for, in plain words
+    why:    purpose or reason, in plain words
     """
 
     event: Event
@@ -50,7 +52,7 @@ class AuditNote:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """A note with its place in the chain.
+    """A note with its place in the hash chain.
 
     number:   from 1, without gaps
     time:     local, ISO 8601 with the offset from UTC
@@ -78,7 +80,7 @@ _TAIL = len(f',"hash":"{NOTHING}"}}')
 
 
 def encode(note: AuditNote, number: int, now: float, previous: str) -> tuple[bytes, str]:
-    """The line, with its end, and its hash. now: seconds since the epoch. Long texts are cut."""
+    """Return the line, with its newline, and its hash. now: Unix time (s). Long texts are cut."""
     time = datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds")
     told = {key: _text(value) if isinstance(value, str) else value for key, value in asdict(note).items()}
     body = json.dumps({"number": number, "time": time, **told, "previous": previous}, separators=(",", ":"))[:-1]
@@ -87,7 +89,7 @@ def encode(note: AuditNote, number: int, now: float, previous: str) -> tuple[byt
 
 
 def decode(line: bytes) -> AuditEntry:
-    """Inverse of `encode`, for a line with or without its end. Raises ValueError unless it is as it was written."""
+    """Decode a line, with or without its newline (inverse of `encode`). Raises ValueError if it was changed."""
     line = line.rstrip(b"\n")
     entry = _ENTRY.validate_json(line)
     if line[-_TAIL:] != f',"hash":"{entry.hash}"}}'.encode():
@@ -98,5 +100,5 @@ def decode(line: bytes) -> AuditEntry:
 
 
 def _text(value: str) -> str:
-    """Cut to what fits, without halves of characters, which are no UTF-8."""
+    """Cut a text to what fits, without lone surrogates, which UTF-8 cannot encode."""
     return value[:MAX_TEXT_CHARACTERS].encode(errors="replace").decode()

@@ -1,4 +1,7 @@
-"""The files of an audit log: `audit.jsonl`, full ones such as `audit-000012345.jsonl` (its last line), `audit.head`."""
+"""Files of an audit log: `audit.jsonl`, the full files and `audit.head`.
+
+A full file has the number of its last line in its name, such as `audit-000012345.jsonl`.
+"""
 
 import json
 import os
@@ -15,9 +18,9 @@ from fedshelf.common.system.files import write_private
 
 @dataclass(frozen=True)
 class LogHead:
-    """The last line that was written, kept in a second file so that a log which was cut short shows.
+    """The last line that was written, kept in a second file to detect a log that was cut short.
 
-    first:     number of the first line that was written; 0: not told, by an earlier version
+    first:     number of the first line that was written; 0: unknown (head of an earlier version)
     rotations: how many full files were set aside
     signer:    public key of the store (OpenSSH); empty: it has none
     signature: of all of these by that key, in base64; see `client.audit.seal`
@@ -36,7 +39,7 @@ _HEAD = TypeAdapter(LogHead)
 
 
 def read_head(path: Path) -> LogHead | None:
-    """The head beside the log `path`; None if it is missing or damaged."""
+    """Return the head beside the log `path`; None if it is missing or damaged."""
     try:
         return _HEAD.validate_json(_head_path(path).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -44,30 +47,31 @@ def read_head(path: Path) -> LogHead | None:
 
 
 def write_head(path: Path, head: LogHead) -> None:
-    """Keep the head beside the log `path`, for this user only. Raises OSError."""
+    """Write the head beside the log `path`, readable by this user only. Raises OSError."""
     write_private(_head_path(path), json.dumps(asdict(head), indent=2) + "\n")
 
 
 def full_name(path: Path, last: int) -> Path:
-    """Where the log `path` goes when it is full, `last` being the number of its last line."""
+    """Return the name of the log `path` once it is full; `last` is the number of its last line."""
     return path.with_name(f"{path.stem}-{last:09}{path.suffix}")
 
 
 def full_files(path: Path) -> list[Path]:
-    """The files that were full, the oldest first."""
+    """Return the full files, the oldest first."""
     return sorted(path.parent.glob(f"{path.stem}-{'[0-9]' * 9}{path.suffix}"))
 
 
 def lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    """All lines with the file's name and the place in it (from 1), also while another process writes.
+    """Yield all lines, each with its file's name and its line number there (from 1).
 
-    A last line without an end is left out: it is being written, or was when its process died.
+    Another process may be writing. A last line without a newline is left out: it is being written,
+    or its process died.
     """
     with ExitStack() as stack:
         current = None
-        with suppress(FileNotFoundError):  # none yet, or the last one has just become a full file
+        with suppress(FileNotFoundError):  # no log yet, or it has just become a full file
             current = stack.enter_context(path.open("rb"))
-        known = os.fstat(current.fileno()) if current else None  # which may become a full file at any moment
+        known = os.fstat(current.fileno()) if current else None  # it may become a full file at any moment
         for full in full_files(path):
             if known is None or not os.path.samestat(known, full.stat()):
                 with full.open("rb") as file:

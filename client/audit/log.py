@@ -1,4 +1,4 @@
-"""Writing the audit log: on disk before what it tells of goes on."""
+"""Writer of the audit log: a line is on disk before the event that it records goes on."""
 
 import errno
 import os
@@ -23,18 +23,19 @@ from fedshelf.common.system.files import sync_directory
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-FULL = 16 * 2**20  # bytes of a file, some 40 thousand lines
-MOMENT = 1.0  # seconds to wait for the log: `flower-client status` holds it for an instant to see whether it is free
+FULL = 16 * 2**20  # bytes of a file, about 40 thousand lines
+MOMENT = 1.0  # seconds to wait for the lock: `flower-client status` takes it for an instant to see whether it is free
 
 
 class AuditLog:
     """The log at `path`, for one process at a time; a context manager.
 
-    Opening mends what a killed process left behind, and notes it. Where lines are missing or changed the log goes on
-    from what `audit.head` knows, so that the gap stays visible for ever.
+    Opening repairs the half line that a killed process left behind, and notes it. Where lines are
+    missing or were changed, the log continues from the line that `audit.head` names, so that the
+    gap stays visible.
 
-    now: seconds since the epoch
-    key: the store's, which signs `audit.head`; None: it has none
+    now: current Unix time (s)
+    key: the store's key, which signs `audit.head`; None: it has none
 
     Raises RunError if another process has the log, OSError.
     """
@@ -72,14 +73,15 @@ class AuditLog:
         self.close()
 
     def close(self) -> None:
-        """Let another process have the log."""
+        """Release the log for another process."""
         self._file.close()
         self._process.release()
 
     def record(self, note: AuditNote) -> None:
         """Append a line; it is on disk when this returns. Any thread may call it.
 
-        Raises OSError (disk full): what the note tells of must then not go on, whether its line is there or not.
+        Raises OSError (disk full): then the event must not go on, whether or not its line is
+        there.
         """
         with self._threads:
             line, own = encode(note, self._head.number + 1, self._now(), self._head.hash)
@@ -113,7 +115,7 @@ class AuditLog:
             )
 
     def _check_written(self, written: LogHead | None, last: LogHead) -> None:
-        """Note what `audit.head` says against the log, of which `last` is the last line."""
+        """Note any contradiction between `audit.head` and the log, of which `last` is the last line."""
         if written is None:
             self.record(
                 AuditNote("broken", why="audit.head is missing or damaged, so lines may be missing before this one")
@@ -138,21 +140,21 @@ class AuditLog:
         return seal(replace(head, first=self._first, rotations=self._rotations), self._key)
 
     def _first_here(self) -> int:
-        """Number of the first line that is here, of a log whose head does not tell which was written first."""
+        """Return the number of the first line present, for a log whose head does not name its first line."""
         for _, _, line in lines(self._path):
             with suppress(ValueError):
                 return decode(line).number
         return 1
 
     def _opened(self) -> FileIO:
-        """The current file, for this user only."""
+        """Open the current file for appending, for this user only."""
         file = FileIO(self._path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
         os.fchmod(file.fileno(), 0o600)
         sync_directory(self._path.parent)
         return file
 
     def _begin_file(self) -> None:
-        """Set the full file aside and go on in a new one."""
+        """Set the full file aside and continue in a new one."""
         full = full_name(self._path, self._head.number)
         self._path.rename(full)
         try:
@@ -165,7 +167,7 @@ class AuditLog:
         self._rotations += 1
 
     def _cut_half_line(self) -> int:
-        """Cut off what has no end, and find where the file ends; the number of bytes that were cut."""
+        """Cut off a last line without a newline, and find the end of the file; return the number of bytes cut."""
         content = self._path.read_bytes()
         self._size = size = content.rfind(b"\n") + 1
         if size < len(content):
@@ -174,11 +176,11 @@ class AuditLog:
         return len(content) - size
 
     def _at(self, number: int) -> LogHead | None:
-        """The line of this number."""
+        """Return the line with this number, or the last intact one before it; None if there is none."""
         return next((head for head in self._backwards() if head.number <= number), None)
 
     def _backwards(self) -> Iterator[LogHead]:
-        """The lines that are as they were written, the last one first."""
+        """Yield the intact lines, the last one first."""
         for file in (self._path, *reversed(full_files(self._path))):
             for line in reversed(file.read_bytes().splitlines()):
                 with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""The store's signature on `audit.head`: nobody without the store's key can make a head for a log that was changed."""
+"""The store's signature on `audit.head`: a head for a changed log cannot be made without the store's key."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def seal(head: LogHead, key: "EllipticCurvePrivateKey | None") -> LogHead:
-    """Return the head signed by the store's key; without a key, as it is."""
+    """Return the head signed by the store's key; unchanged without a key."""
     if key is None:
         return replace(head, signer="", signature="")
     from cryptography.hazmat.primitives import hashes
@@ -23,7 +23,7 @@ def seal(head: LogHead, key: "EllipticCurvePrivateKey | None") -> LogHead:
 
 
 def is_genuine(head: LogHead) -> bool:
-    """Return whether the head is as its signer signed it."""
+    """Return whether the signature of the head is valid."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,7 +40,7 @@ def is_genuine(head: LogHead) -> bool:
 
 
 def public_text(key: "EllipticCurvePrivateKey") -> str:
-    """Return the key's public half as OpenSSH writes it, as the server's `stores.json` has it."""
+    """Return the public key in OpenSSH format, as in the server's `stores.json`."""
     from cryptography.hazmat.primitives import serialization
 
     form = serialization.PublicFormat.OpenSSH
@@ -48,7 +48,7 @@ def public_text(key: "EllipticCurvePrivateKey") -> str:
 
 
 def fingerprint(signer: str) -> str:
-    """Return a public key's SHA-256 as `ssh-keygen -l` writes it."""
+    """Return a public key's SHA-256 fingerprint as `ssh-keygen -l` writes it."""
     digest = hashlib.sha256(base64.b64decode(signer.split()[1])).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 

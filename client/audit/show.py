@@ -1,4 +1,4 @@
-"""The audit log as a person reads it: what came and what left, by day, and the latest lines."""
+"""Summary of the audit log for a person: messages received and sent, by day, and the latest lines."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ LATEST = 30  # lines
 
 @dataclass
 class Day:
-    """Messages and bytes of a day."""
+    """Number and bytes of messages on one day."""
 
     received: int = 0
     down: int = 0
@@ -78,5 +78,5 @@ def _lines(latest: Iterable[AuditEntry]) -> Table:
 
 
 def _printable(text: str) -> str:
-    """Neither rich's markup nor a terminal's control sequences: a server may have chosen it."""
+    """Remove rich's markup and a terminal's control sequences: a server may have chosen the text."""
     return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")

@@ -1,9 +1,11 @@
-"""Verification of an audit log: whether it is as it was written.
+"""Verification that an audit log is as it was written.
 
-Found by the files alone: a line changed, removed, inserted or moved, from the first line on that `audit.head` names to
-the last one. Without the store's key nobody can make a head for another log. Not found: a log that somebody who has
-that key wrote anew as a whole, head and all; and one that was put back, head and all, to what it had been at an earlier
-moment. For that a person has to note the hash of the last line elsewhere: it stands in the log for ever.
+Detected from the files alone: a line changed, removed, inserted or moved, from the first line that
+`audit.head` names to the last one. Without the store's key nobody can make a head for another log.
+
+Not detected: a log that somebody with that key wrote anew as a whole, head included; and a log
+that was set back, head included, to an earlier state. To detect these, note the hash of the last
+line elsewhere: it stays in the log for ever.
 """
 
 from collections.abc import Iterator
@@ -17,12 +19,12 @@ from fedshelf.client.audit.seal import fingerprint, is_genuine
 
 @dataclass(frozen=True)
 class AuditVerdict:
-    """What was found.
+    """Result of a verification.
 
-    first:  number of the first line that is here
+    first:  number of the first line present
     head:   the last line that follows from those before it
-    fault:  the first thing that is wrong, in plain words; empty if nothing is
-    signer: public key (OpenSSH) that has signed `audit.head`; empty: none
+    fault:  the first fault, in plain words; empty if there is none
+    signer: public key (OpenSSH) that signed `audit.head`; empty: none
     """
 
     first: int
@@ -32,11 +34,11 @@ class AuditVerdict:
 
 
 def verify(path: Path, key: str = "") -> AuditVerdict:
-    """Go through the log at `path`, from its first line to its last, or to the first that is wrong. Raises OSError.
+    """Verify the log at `path`, from its first line to its last, or to the first fault. Raises OSError.
 
-    key: the store's public key (OpenSSH), which must have signed the head; empty: any, or none
+    key: the store's public key (OpenSSH), which must have signed the head; empty: any key, or none
     """
-    written = read_head(path)  # before the lines, of which another process may be writing more
+    written = read_head(path)  # read before the lines: another process may be writing more of them
     first, last, is_head_seen = 0, LogHead(0, NOTHING), written is not None and written.number == 0
     for file, place, line in lines(path):
         where = f"line {place} of {file}"
@@ -58,7 +60,7 @@ def verify(path: Path, key: str = "") -> AuditVerdict:
 
 
 def entries(path: Path) -> Iterator[AuditEntry]:
-    """All lines that are as they were written, in order, whether they follow from each other or not."""
+    """Yield all intact lines in order, whether or not they follow from each other."""
     for _, _, line in lines(path):
         try:
             yield decode(line)
@@ -67,7 +69,7 @@ def entries(path: Path) -> Iterator[AuditEntry]:
 
 
 def _fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
-    """What is wrong with an entry after `last`, or empty."""
+    """Return the fault of an entry that comes after `last`; empty if there is none."""
     if entry.event == "broken":
         return f"says: {entry.why}"
     if is_first:
@@ -84,7 +86,7 @@ def _beheaded(first: int, written: LogHead, full: int) -> str:
 
 
 def _unsealed(written: LogHead, key: str) -> str:
-    """Return what is wrong with the signature of the head, or nothing."""
+    """Return the fault of the head's signature; empty if there is none."""
     if (written.signer or written.signature) and not is_genuine(written):
         return "audit.head is not as it was signed, so lines may be missing at the end"
     if not key or written.signer == key:

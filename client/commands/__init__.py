@@ -1,1 +1,1 @@
-"""Commands of `flower-client` that look at a store or take it out."""
+"""Commands of `flower-client` that show a store's state or remove the store."""

@@ -1,4 +1,4 @@
-"""Taking photos' copies, or all that a store has been, off this machine."""
+"""Removal of photo copies, or of a whole store, from this machine."""
 
 import shutil
 from pathlib import Path
@@ -12,11 +12,11 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.location import forget_all
 from fedshelf.common.wording import listed
 
-STAYS = (POLICY, MODELS)  # in a store's home, beside the audit log: what a person wrote, and what the store was given
+STAYS = (POLICY, MODELS)  # kept in a store's home beside the audit log: the person's policy and the delivered models
 
 
 def forget(home: Path) -> str:
-    """Remove every copy of photos: the pixel cache of this user, the page of `check` in the home; say what went.
+    """Remove every copy of photos: this user's pixel cache and the page of `check` in the home. Return what went.
 
     Raises ConfigError or RunError while the store is at work, OSError.
     """
@@ -25,12 +25,13 @@ def forget(home: Path) -> str:
 
 
 def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
-    """Remove all that makes this machine the store, and say what went and what stays.
+    """Remove all that makes this machine the store. Return a text of what was removed and what stays.
 
-    is_confirmed: else nothing is removed
-    has_log:      keep the audit log, the policy and the models; else remove the home as a whole
+    is_confirmed: False: nothing is removed
+    has_log:      keep the audit log, the policy and the models; else remove the whole home
 
-    Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work, OSError.
+    Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work,
+    OSError.
     """
     names = ", ".join(path.name for path in _doomed(home, has_log=has_log)) or "nothing"
     if not is_confirmed:
@@ -50,7 +51,7 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
 
 
 def _at_rest(home: Path) -> AuditLog:
-    """Return the store's audit log, which a store at work has for itself. Raises RunError."""
+    """Return the store's audit log, which a running store holds for itself. Raises RunError."""
     key = home / KEY
     return AuditLog(home / AUDIT_FILE, key=load_key(key) if key.exists() else None)
 
@@ -63,7 +64,7 @@ def _forget_photos(home: Path) -> str:
 
 
 def _doomed(home: Path, *, has_log: bool) -> list[Path]:
-    """Return all in the home that leaving removes."""
+    """Return all files and folders in the home that leaving removes."""
     return [path for path in sorted(home.iterdir()) if not has_log or not _stays(path)]
 
 

@@ -1,4 +1,4 @@
-"""`flower-client status`: what a store is joined to, what it did last, and what it may still do today."""
+"""`flower-client status`: the store's server, its latest actions, and what remains of its budgets today."""
 
 import json
 import time
@@ -23,11 +23,11 @@ from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnigh
 from fedshelf.common.errors import RunError
 from fedshelf.common.model_files import DESCRIPTION
 
-OLDEST = 100_000  # lines of the audit log that are looked through, the latest first
+OLDEST = 100_000  # lines of the audit log that are read, the latest first
 
 
 def tell(home: Path, *, as_json: bool) -> None:
-    """Print a store's status. Raises RunError, after printing, if no process is at work as the store; ConfigError."""
+    """Print a store's status. Raises RunError, after printing, if no process runs as the store; ConfigError."""
     status = status_of(home)
     if as_json:
         print(json.dumps(status, indent=2, ensure_ascii=False))
@@ -39,7 +39,7 @@ def tell(home: Path, *, as_json: bool) -> None:
 
 
 def status_of(home: Path) -> dict[str, Any]:
-    """Return all that the store's own files tell, in plain values; times are local, ISO 8601.
+    """Return all that the store's own files tell, as plain values; times are local, ISO 8601.
 
     Raises ConfigError for a policy, a membership or records that cannot be read.
     """
@@ -59,7 +59,7 @@ def status_of(home: Path) -> dict[str, Any]:
 
 
 def _is_at_work(home: Path) -> bool:
-    """Return whether a process writes the store's audit log."""
+    """Return whether a process holds the store's audit log."""
     try:
         with FileLock(home / f".{AUDIT_FILE}.lock", blocking=False):
             return False
@@ -68,9 +68,9 @@ def _is_at_work(home: Path) -> bool:
 
 
 def _latest(home: Path, *, running: bool) -> dict[str, Any]:
-    """Return the server that the store is joined to and since when, what it heard last, and what it trained last."""
+    """Return the store's server and since when it is joined, the last message, and the last training."""
     found: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
-    is_this_process = running  # until the line with which the process at work began its log
+    is_this_process = running  # until the line with which the running process began its log
     for entry in _backwards(home / AUDIT_FILE):
         if entry.event == "joined" and is_this_process and found["joined_to"] is None:
             found |= {"joined_to": entry.why, "joined_at": entry.time}
@@ -90,7 +90,7 @@ def _event(entry: AuditEntry) -> dict[str, Any]:
 
 
 def _backwards(path: Path) -> Iterator[AuditEntry]:
-    """Yield the lines of an audit log that are as they were written, the latest first."""
+    """Yield the intact lines of an audit log, the latest first."""
     left = OLDEST
     for file in (path, *reversed(full_files(path))):
         content = file.read_bytes().splitlines() if file.exists() else []
@@ -101,7 +101,7 @@ def _backwards(path: Path) -> Iterator[AuditEntry]:
 
 
 def _budgets(home: Path) -> list[dict[str, Any]]:
-    """Return the policy's budgets that have a limit: how much of each is used today, and how much is left."""
+    """Return the policy's limited budgets: how much of each is used today, and how much is left."""
     policy, spent = policy_of(home), Usage(home / USAGE).today()
     used = {
         "rounds_per_day": spent.trainings,

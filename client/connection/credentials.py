@@ -1,4 +1,4 @@
-"""How a store reaches its server and proves who it is."""
+"""A store's credentials: the address of its server and the key that proves its identity."""
 
 import secrets
 from contextlib import suppress
@@ -19,16 +19,17 @@ _PROCESS = secrets.token_hex(16)
 
 @dataclass(frozen=True)
 class Credentials:
-    """One store's side of the line to its server.
+    """One store's credentials for its server.
 
     server:            HOST:PORT
-    root_certificates: PEM of the only authority that the server's certificate may come from;
-                       None is plain HTTP, to a server on this machine that takes in whoever comes
-    private_key:       on a NIST curve; the server has registered its public half. None over plain HTTP
-    node_file:         holds what the server called this store last: whoever comes after a process that
-                       was killed takes leave for it. None over plain HTTP
+    root_certificates: PEM of the only authority that the server's certificate may come from; None:
+                       plain HTTP, to a server on this machine that admits anybody
+    private_key:       on a NIST curve; the server has its public key. None over plain HTTP
+    node_file:         file with the last Flower node id; on start, a leftover registration of a
+                       killed process is deactivated. None over plain HTTP
     addresses:         all addresses of the server; None: only `server`
-    process:           32 hexadecimal digits, new with each process: the server notices a copy that is at work, too
+    process:           32 hexadecimal digits, new with each process: the server also detects a
+                       second process with the same key
     """
 
     server: str
@@ -40,25 +41,25 @@ class Credentials:
 
     @property
     def known_addresses(self) -> "KnownAddresses":
-        """All that is known of where the server is."""
+        """All known addresses of the server."""
         from fedshelf.client.connection.known_addresses import KnownAddresses
 
         return self.addresses or KnownAddresses((self.server,), self.root_certificates)
 
     def note_node(self, number: int) -> None:
-        """Keep what the server calls this store. Raises OSError."""
+        """Store the Flower node id that the server assigned. Raises OSError."""
         if self.node_file:
             write_text(self.node_file, str(number))
 
     def noted_node(self) -> int:
-        """What the server called this store last; 0 if that is not known."""
+        """Return the last Flower node id; 0 if it is unknown."""
         with suppress(OSError, ValueError):
             return int(self.node_file.read_text(encoding="utf-8")) if self.node_file else 0
         return 0
 
 
 def new_key() -> "EllipticCurvePrivateKey":
-    """A key of the kind that Flower's node authentication takes."""
+    """Make a key of the kind that Flower's node authentication accepts (SECP384R1)."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.generate_private_key(ec.SECP384R1())

@@ -1,4 +1,4 @@
-"""Why a server lets a store not in, or cannot be reached, in words for the person at the store's machine."""
+"""Plain-language reasons why a server refuses a store or cannot be reached."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -12,9 +12,9 @@ from fedshelf.client.connection.transport import causes
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 
-NO_CONNECTION, STARTING = "no connection", "it is starting"  # what passes by itself
+NO_CONNECTION, STARTING = "no connection", "it is starting"  # pass by themselves
 NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
-_AWAY = {500, 502, 503, 504}  # what the door and the SuperLink answer while that starts, or is not there
+_AWAY = {500, 502, 503, 504}  # answers of the gateway and the SuperLink while the SuperLink starts or is down
 
 _SENTENCES = {
     Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
@@ -30,9 +30,9 @@ _SENTENCES = {
 
 
 def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
-    """What is in the way for now, if trying again may help; else empty.
+    """Return the temporary obstacle if trying again may help; else empty.
 
-    Raises RefusedError if the server says that it does not let this store in.
+    Raises RefusedError if the server says that it does not admit this store.
     """
     if isinstance(error, httpx.TransportError):
         return _no_connection(error)
@@ -67,7 +67,7 @@ def _no_connection(error: httpx.TransportError) -> str:
                 )
             case ssl.SSLCertVerificationError():
                 return "another server answers there: its certificate is not from the chain that made this kit"
-            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):  # that: ended, as where too many come
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):  # that: closed, as on too many connections
                 return "what answers there does not speak TLS"
     return NO_CONNECTION
 
@@ -78,7 +78,7 @@ def _reason(response: httpx.Response) -> Reason | None:
 
 
 def clock_error(response: httpx.Response) -> timedelta:
-    """How far this clock is ahead of the server's, which puts the time into each answer; zero if it did not."""
+    """Return how far this clock is ahead of the server's (from its Date header); zero if there is none."""
     try:
         return datetime.now(UTC) - parsedate_to_datetime(response.headers.get("date", ""))
     except (TypeError, ValueError):
@@ -86,15 +86,15 @@ def clock_error(response: httpx.Response) -> timedelta:
 
 
 def told_error(error: timedelta) -> str:
-    """A clock's error in words."""
+    """Return a clock's error in words."""
     seconds = error.total_seconds()
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
 
 
 def passing_obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
-    """Return why the server does not answer just now.
+    """Return the temporary reason why the server does not answer.
 
-    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself where trying again is of no use.
+    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself if trying again is of no use.
     """
     if known := obstacle(error):
         return known

@@ -1,23 +1,23 @@
-"""What can happen on the line to a server, to those who are told and those who go on."""
+"""Observer and exceptions of a store's connection to its server."""
 
 from typing import Protocol
 
 
 class ConnectionObserver(Protocol):
-    """Who is told what happens on the line."""
+    """Observer of a connection."""
 
     def joined(self) -> None:
-        """The server knows this store and may send orders."""
+        """Note that the server knows this store and may send orders."""
 
     def lost(self, reason: str) -> None:
-        """The server stopped answering, or does not answer yet; the line keeps trying."""
+        """Note that the server stopped answering, or does not answer yet; the connection keeps trying."""
 
     def found(self) -> None:
-        """The server answers again."""
+        """Note that the server answers again."""
 
 
 class UnknownStoreError(Exception):
-    """The server does not know this node (any more): it was started afresh."""
+    """The server does not know this node (any more), because it was started afresh."""
 
 
 class RunOverError(Exception):

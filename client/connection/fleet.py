@@ -1,14 +1,14 @@
-"""A store's line to the server: the Fleet API of Flower's SuperLink, spoken by one long-lived process.
+"""A store's connection to the server: the Fleet API of Flower's SuperLink, in one long-lived process.
 
-Flower's own SuperNode starts a new Python process for every message, polls every 3 s and runs what
-the server ships. This module speaks with the HTTP client that the SuperNode uses, for as long as
-the process lives, and never fetches the code that a run ships. (The SuperNode's function
-`http_request_response` would be fewer names, but it sends this process a SIGINT when the server was
-started afresh, and kills it 5 s after a failed join.)
+Flower's own SuperNode starts a new Python process for every message, polls every 3 s and runs the
+code that the server ships. This module uses the HTTP client of the SuperNode for as long as the
+process lives, and never runs the code that a run ships. (The SuperNode's function
+`http_request_response` would need fewer private names, but it sends this process a SIGINT when the
+server was started afresh, and kills it 5 s after a failed join.)
 
-All private names of flwr that a store uses are in this file, `client.connection.http`, `client.connection.framing`,
-`client.connection.signing` and `client.connection.uploads`; `pyproject.toml` pins flwr, and a contract test holds the
-line to the stock SuperNode.
+All private names of flwr that a store uses are in this file, `client.connection.http`,
+`client.connection.framing`, `client.connection.signing` and `client.connection.uploads`;
+`pyproject.toml` pins flwr, and a contract test compares this connection with the stock SuperNode.
 """
 
 import logging
@@ -49,14 +49,14 @@ from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink takes; it gives a node up after two
+HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink accepts; it gives a node up after two missed ones
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
-TRANSFERS = 4  # pieces of a message under way at the same time
-MAX_MESSAGE_PIECES = 1024  # of a message: 5 GiB, and memory for no more
-UPLOAD_WAIT = 0.05  # seconds between two looks for a part of a message that the server's app still uploads
-STALLED = 10.0  # seconds without any part of it, after which the app has died: if not, it asks and sends it again
-ACTIVATION_WAIT = 0.5  # seconds between two attempts of a store that is not registered yet, or counts as present
-LEAVE_WAIT = 5.0  # seconds that taking leave of a silent server may take
+TRANSFERS = 4  # pieces of a message in transfer at the same time
+MAX_MESSAGE_PIECES = 1024  # per message: 5 GiB, and memory for no more
+UPLOAD_WAIT = 0.05  # seconds between two requests for a part of a message that the server's app still uploads
+STALLED = 10.0  # seconds without any part of it, after which its app counts as dead; a living app sends it again
+ACTIVATION_WAIT = 0.5  # seconds between two attempts while the store is not registered yet, or still counts as present
+LEAVE_WAIT = 5.0  # seconds to deregister from a silent server
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -66,12 +66,13 @@ Reply = TypeVar("Reply")
 class FleetConnection:
     """One registration of this process with a server, as a context manager.
 
-    Every call waits until the server answers: for ever once joined, until `patience` (a value of
-    time.monotonic()) before. Calls raise UnknownStoreError, RunOverError, RefusedError if the server
-    does not let this store in (any more), and httpx.HTTPStatusError for any other refusal; joining
-    raises NetworkError.
+    Every call waits until the server answers: for ever once joined; before that until `patience`
+    (a value of time.monotonic()). Calls raise UnknownStoreError, RunOverError, RefusedError if the
+    server does not admit this store (any more), and httpx.HTTPStatusError for any other refusal;
+    joining raises NetworkError.
 
-    take: is called with the bytes of each piece of a message that is about to come in; what it raises, `fetch` raises
+    take: called with the size in bytes of each piece of a message before it is read; `fetch` raises
+          what it raises
     """
 
     def __init__(
@@ -88,22 +89,22 @@ class FleetConnection:
         self._node = Node()
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._kept: dict[str, bytes] = {}
-        self._came = 0.0  # when the last piece of a message came, in time.monotonic()
+        self._came = 0.0  # time.monotonic() at which the last piece of a message came
         self._uploader = Uploader(self._call, self._client, self._transfers)
 
     @property
     def node_id(self) -> int:
-        """What the server calls this registration."""
+        """Flower's node id of this registration."""
         return int(self._node.node_id)
 
     @property
     def is_held(self) -> bool:
-        """Return whether the server answers `receive` as soon as there is a message: waiting before it is in vain."""
+        """Return whether the server holds `receive` until there is a message, so that pausing before it is needless."""
         return self._polls.is_held
 
     def __enter__(self) -> Self:
         try:
-            if self._is_insecure:  # else the server has registered the key of each store that is enrolled
+            if self._is_insecure:  # over TLS the server has registered the key of each enrolled store
                 self._register()
             self._node = Node(node_id=self._activate())
         except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
@@ -127,7 +128,7 @@ class FleetConnection:
         self._client.close()
 
     def _take_leave(self) -> None:
-        """One attempt: a server that is not there forgets the node by itself."""
+        """Deregister in one attempt: a server that cannot be reached drops the node by itself."""
         with suppress(httpx.HTTPError, ValueError, RuntimeError):
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
             self._client.UnregisterNode(fleet.UnregisterNodeFleetRequest(node_id=self.node_id))
@@ -137,10 +138,10 @@ class FleetConnection:
             self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
-                raise  # else it is known: by an attempt whose answer was lost, for the key is a new one
+                raise  # else the key, which is new, is known from an attempt whose answer was lost
 
     def _activate(self) -> int:
-        """The node's number, once the server has registered the key and noticed that an earlier process is gone."""
+        """Return the node id, once the server has registered the key and noticed that an earlier process is gone."""
         request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT_SECONDS)
         while True:
             try:
@@ -150,16 +151,16 @@ class FleetConnection:
             except httpx.HTTPStatusError as error:
                 if error.response.status_code != httpx.codes.PRECONDITION_FAILED or time.monotonic() > self._patience:
                     raise
-            with suppress(ValueError, httpx.HTTPError):  # take leave for a process of this store that was killed
+            with suppress(ValueError, httpx.HTTPError):  # deregister a process of this store that was killed
                 self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node()))
             time.sleep(ACTIVATION_WAIT)
 
     def receive(self) -> list[MessageHeader]:
-        """The messages that have come for this node; the server hands each out once."""
+        """Return the messages that have come for this node; the server hands each out once."""
         return heads(self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node)))
 
     def fetch(self, head: MessageHeader) -> tuple[Message, int]:
-        """The message with all its pieces, and their bytes. Raises MessageError if they make none."""
+        """Return the message with all its pieces, and their bytes. Raises MessageError if they make no message."""
         if len(head.pieces) > MAX_MESSAGE_PIECES:
             raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MAX_MESSAGE_PIECES}.")
         missing = [piece for piece in head.pieces if piece not in self._kept]
@@ -175,26 +176,25 @@ class FleetConnection:
         return put_together(head, objects), sum(map(len, objects.values()))
 
     def still_to_come(self, head: MessageHeader) -> int:
-        """Bytes of a message, as it was announced, that are not here yet."""
+        """Return the announced bytes of a message that are still at the server."""
         return max(head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept), 0)
 
     def bundle(self, run_id: int) -> bytes:
-        """What the server ships with a run."""
+        """Return the bundle that the server ships with a run."""
         run = self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run
         request = GetFabRequest(node=self._node, hash_str=run.fab_hash, run_id=run_id)
         return bytes(self._call(self._client.GetFab, request).fab.content)
 
     def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
-        """The answer to a message, ready to be sent; `seconds` is what the work took."""
+        """Return the answer to a message, ready to be sent; `seconds` is the time that the work took."""
         return take_apart(answer_to(message, content), self._node, seconds)
 
     def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Send an answer; see `client.connection.uploads`. Raises RunOverError, too, if nobody waits for it any
-        more."""
+        """Send an answer, see `client.connection.uploads`. Raises RunOverError, too, if nobody waits for it."""
         self._uploader.send(self._node, parcel, is_wanted)
 
     def _pull(self, run_id: int, object_id: str, transfer: Transfer) -> bytes:
-        """One piece of a message, waited for while the other side uploads. Raises MessageError if it has stopped."""
+        """Return one piece of a message; wait while the other side uploads. Raises MessageError if that has stopped."""
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
         while True:
             reply = self._call(self._client.PullObject, request)
@@ -209,7 +209,7 @@ class FleetConnection:
             time.sleep(UPLOAD_WAIT)
 
     def _beat(self) -> None:
-        """Heartbeats for as long as the line is open, also while the main thread trains."""
+        """Send heartbeats for as long as the connection is open, also while the main thread trains."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
         while not self._closed.wait(HEARTBEAT_SECONDS / 2):
             if self._polls.are_signs_of_life(HEARTBEAT_SECONDS / 2):
@@ -217,19 +217,19 @@ class FleetConnection:
             try:
                 self._client.SendNodeHeartbeat(request)
             except (httpx.HTTPError, RuntimeError, ValueError):
-                continue  # the main thread learns the same from its next call and says so
+                continue  # the main thread gets the same error from its next call and reports it
 
     def _call(self, method: Callable[[Request], Reply], request: Request) -> Reply:
-        """Call the server again and again until it answers; raises what the class says."""
+        """Call the server again and again until it answers; raise as the class says."""
         pause = FIRST_RETRY
         while not self._closed.is_set():
             try:
                 reply = method(request)
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
                 reason = passing_obstacle(error)
-            except (ValueError, httpx.RequestError):  # not protobuf, not what its headers say
+            except (ValueError, httpx.RequestError):  # not protobuf, or at odds with its headers
                 reason = NOT_FEDSHELF
-            except RuntimeError:  # httpx: the client was closed under our feet
+            except RuntimeError:  # httpx: another thread closed the client
                 break
             else:
                 self._tell(None)
@@ -243,7 +243,7 @@ class FleetConnection:
         raise UnknownStoreError
 
     def _tell(self, obstacle: str | None) -> None:
-        """Tell that the server is away, or back; once, however many threads find out."""
+        """Tell the observer that the server is away, or back; once, however many threads notice."""
         with self._lock:
             if self._is_away == (obstacle is not None):
                 return

@@ -1,7 +1,7 @@
-"""Messages in the pieces in which Flower's Fleet API carries them: a head, then objects of at most 5 MiB.
+"""Messages as Flower's Fleet API carries them: a head, then objects of at most 5 MiB.
 
-Like `client.connection.fleet`, this module uses private names of flwr, and is held to the stock SuperNode by the same
-test.
+Like `client.connection.fleet`, this module uses private names of flwr, and the same contract test
+compares it with the stock SuperNode.
 """
 
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ from fedshelf.common.protocol.probe import announced
 
 @dataclass(frozen=True)
 class MessageHeader:
-    """A message of which the pieces are still at the server.
+    """A message whose pieces are still at the server.
 
-    message_id: its identity; SHA-256 of all that it says
+    message_id: its identity: SHA-256 of the whole message
     content_id: SHA-256 of its records: equal for an order that is sent again
     pieces:     identities of its objects, in the order in which they are put together
-    ttl:        seconds, from now, after which nobody waits for an answer
-    size:       bytes that it was announced with, at most; 0: not told
+    ttl:        seconds from now, after which nobody waits for an answer
+    size:       announced bytes, at most; 0: unknown
     envelope:   the message without its records
     """
 
@@ -49,7 +49,7 @@ class MessageHeader:
 
 
 def heads(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
-    """The messages that a server handed out. Raises MessageError."""
+    """Return the heads of the messages that a server handed out. Raises MessageError."""
     try:
         return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
     except Exception as error:  # whatever a server sends, as below
@@ -69,7 +69,7 @@ def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
 
 
 def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
-    """The message of these pieces. Raises MessageError if they are none."""
+    """Return the message made of these pieces. Raises MessageError if they make none."""
     try:
         message = inflate_object_from_contents(head.message_id, dict(objects))
     except Exception as error:  # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
@@ -81,7 +81,7 @@ def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
 
 
 def answer_to(message: Message, content: RecordDict) -> Message:
-    """The reply, dated by the server's clock: by a wrong one of ours it would be too late, or of the future."""
+    """Return the reply, dated by the server's clock: by a wrong local clock it would be too late, or in the future."""
     reply = Message(content, reply_to=message)
     reply.metadata.__dict__.update(_created_at=message.metadata.created_at, _ttl=message.metadata.ttl)
     return reply
@@ -89,7 +89,7 @@ def answer_to(message: Message, content: RecordDict) -> Message:
 
 @dataclass(frozen=True)
 class OutgoingMessage:
-    """A reply ready to be sent: what announces it, and its objects by identity.
+    """A reply ready to be sent: its announcement, and its objects by identity.
 
     content_id: SHA-256 of its records
     """
@@ -105,7 +105,7 @@ class OutgoingMessage:
 
 
 def take_apart(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
-    """The reply of `node` in pieces; `seconds` is what the work took."""
+    """Split the reply of `node` into pieces; `seconds` is the time that the work took."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
         objects, tree = get_all_nested_objects(reply), get_object_tree(reply)

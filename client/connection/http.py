@@ -1,4 +1,4 @@
-"""Flower's client of the Fleet API, over the store's own connection to its server."""
+"""Flower's client of the Fleet API, over the store's own HTTP transport."""
 
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -17,10 +17,11 @@ TIMEOUT_SECONDS = 30.0  # seconds to connect, and for each piece of an answer; t
 def connect(
     credentials: Credentials, signer: Signer, polls: PollInterval, silence: float, take: Take
 ) -> FleetHttpClient:
-    """A client of the Fleet API at the credentials' server; nothing is sent yet.
+    """Return a client of the Fleet API for the credentials' server; nothing is sent yet.
 
-    silence: seconds in which the server hears at least once of a store that lives
-    take:    see `client.connection.response_limits`
+    silence: longest time (s) that a living store may be silent to the server
+    take:    called with the size of each piece of a message, see
+             `client.connection.response_limits`
     """
     known, authority = credentials.known_addresses, credentials.root_certificates
     client = FleetHttpClient.from_server_address(

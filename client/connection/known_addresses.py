@@ -1,4 +1,4 @@
-"""Addresses of a store's server: the addresses in its kit, and those that the chain has signed since."""
+"""Addresses of a store's server: those in its kit, and those that the chain has signed since."""
 
 import logging
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ class KnownAddresses:
     """The addresses of one server, HOST:PORT, in the order in which they are tried.
 
     given:        those of the kit, or of the command line
-    authority:    PEM of the only authority that the server's certificate may come from; None: plain HTTP
-    file:         keeps the chain's latest signed list, whose addresses come first; None: no list is taken up
-    checks_names: the server's certificate must be for the host that is called. Without, the authority's word is enough,
-                  for a person who says where to call: it vouches for this chain's server and nobody else
-
-    answered: the address that answered last; the first one until one has
+    authority:    PEM of the only authority that the server's certificate may come from; None: plain
+                  HTTP
+    file:         keeps the chain's latest signed list, whose addresses come first; None: no list is
+                  accepted
+    checks_names: the server's certificate must name the host that is called. If False, the
+                  authority's signature is enough (for a person who gave the address): it signs for
+                  this chain's server only
+    answered:     the address that answered last; the first one until one has
     """
 
     def __init__(
@@ -36,16 +38,16 @@ class KnownAddresses:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All of them, each once."""
+        """All addresses, each once."""
         return tuple(dict.fromkeys([*(self._list.addresses if self._list else ()), *self._given]))
 
     @property
     def scheme(self) -> str:
-        """The scheme of the server's addresses: http or https."""
+        """The URL scheme of the server's addresses: http or https."""
         return "http" if self.authority is None else "https"
 
     def take_up(self, header: str) -> None:
-        """Keep a list that the server told, if the chain's authority has signed it and it is a newer one."""
+        """Keep a list that the server sent, if the chain's authority has signed it and it is a newer one."""
         if self._file is None or self.authority is None:
             return
         try:
@@ -59,7 +61,7 @@ class KnownAddresses:
         LOG.warning("The chain's server moves: from now on this store looks for it at %s.", ", ".join(told.addresses))
         try:
             write_text(self._file, header)
-        except OSError as error:  # of the disk, which must not end a heartbeat, the thread that may be told first
+        except OSError as error:  # a full disk must not end a heartbeat: its thread may be the first to see the list
             LOG.warning("%s cannot be written (%s): it is not kept beyond this start.", self._file, error.strerror)
 
     def _kept(self) -> AddressList | None:

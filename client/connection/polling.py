@@ -1,4 +1,4 @@
-"""Ask for messages as the server wants it: again and again, or once, and it answers when there is one."""
+"""Polling as the server wants it: repeated requests, or one that the server holds until there is a message."""
 
 import time
 
@@ -9,18 +9,18 @@ from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 
 class PollInterval:
-    """Looks at requests for messages as one of the interceptors of Flower's HTTP client."""
+    """An interceptor of Flower's HTTP client that watches the requests for messages."""
 
     def __init__(self) -> None:
         self._held_for, self._is_under_way, self._began, self._ended = 0.0, False, 0.0, float("-inf")
 
     @property
     def is_held(self) -> bool:
-        """Return whether the server keeps these requests until there is a message, as its last answer says."""
+        """Return whether the server holds these requests until there is a message, as its last answer said."""
         return self._held_for > 0
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request, and note how it was answered."""
+        """Send the request, and note the time and kind of its answer."""
         if not context.rpc_method.endswith("/PullMessages"):
             return call_next(context)
         self._is_under_way, self._began = True, time.monotonic()
@@ -32,8 +32,10 @@ class PollInterval:
         return response
 
     def are_signs_of_life(self, seconds: float) -> bool:
-        """Return whether the server keeps a request just now, or has answered it within so many seconds: it needs no
-        other sign. One that it should have answered before is on a broken link.
+        """Return whether the server holds a request now, or has answered one within `seconds`.
+
+        The server then needs no other sign of life. A request that it should have answered before
+        counts as lost on a broken link.
         """
         now = time.monotonic()
         if self._is_under_way:

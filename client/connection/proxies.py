@@ -1,4 +1,4 @@
-"""The proxy that the machine's settings name for a server, and the fault of one that leads nowhere."""
+"""The proxy that the machine's settings name for a server, and the error of a proxy that fails."""
 
 import ipaddress
 from contextlib import suppress
@@ -13,10 +13,11 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_for(endpoint: Endpoint, scheme: str) -> httpx.URL | None:
-    """Return the proxy to use for a server that is spoken to over `scheme`; None: none, as always on this machine.
+    """Return the proxy for a server that is called over `scheme`; None: none, as always for this machine.
 
-    HTTPS_PROXY (HTTP_PROXY for plain HTTP) names it, else ALL_PROXY; NO_PROXY lists exceptions: hosts, domains, numbers
-    and networks (10.0.0.0/8). Raises ConfigError for a proxy that cannot be used.
+    HTTPS_PROXY (HTTP_PROXY for plain HTTP) names it, else ALL_PROXY; NO_PROXY lists exceptions:
+    hosts, domains, IP addresses and networks (10.0.0.0/8). Raises ConfigError for a proxy that
+    cannot be used.
     """
     settings = getproxies()
     told = settings.get(scheme) or settings.get("all")
@@ -53,11 +54,11 @@ def _networks(exceptions: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Net
 
 
 class ProxyFault(httpx.ProxyError):
-    """A proxy that did not lead to the server; its text says which, and why, and holds no password."""
+    """A proxy failed to reach the server; the text says which one and why, and holds no password."""
 
 
 def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
-    """Return the fault of a proxy through which no connection came about."""
+    """Return the error of a proxy through which no connection was made."""
     name = f"{proxy.scheme}://{proxy.host}" + (f":{proxy.port}" if proxy.port else "")
     match error:
         case httpx.ProxyError() if str(error).startswith("407") or "username" in str(error).lower():

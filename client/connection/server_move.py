@@ -1,4 +1,4 @@
-"""Takes up what the server tells of its addresses, as soon as an answer carries it."""
+"""Reader of the address list that the server sends with its answers."""
 
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
@@ -8,13 +8,13 @@ from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
 
 
 class AddressReader:
-    """Looks at the answers of Flower's HTTP client (as one of its interceptors)."""
+    """An interceptor of Flower's HTTP client that reads address lists from answers."""
 
     def __init__(self, known: KnownAddresses) -> None:
         self._known, self._seen = known, ""
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request, and keep a list of addresses that comes with the answer."""
+        """Send the request, and keep the list of addresses that comes with the answer."""
         response = call_next(context)
         told = response.headers.get(ADDRESSES_HEADER, "")
         if told and told != self._seen:

@@ -1,4 +1,4 @@
-"""Who a store is, proved to Flower's Fleet API with every request."""
+"""Signatures that prove a store's identity to Flower's Fleet API with every request."""
 
 import logging
 from base64 import b64encode
@@ -17,16 +17,16 @@ from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-WRONG_CLOCK = 2.0  # seconds that two clocks may differ; the server takes signatures from up to 5 s in its future
+WRONG_CLOCK = 2.0  # largest difference (s) of two clocks; the server accepts signatures from up to 5 s in its future
 
 LOG = logging.getLogger("fedshelf.store")
 
 
 class Signer:
-    """Signs requests as Flower's NodeAuthHttpInterceptor does, but by the server's clock.
+    """Signer of requests, as Flower's NodeAuthHttpInterceptor, but by the server's clock.
 
-    The signature is good for minutes around its time, and a store's clock may be wrong by years; each answer of
-    the server carries the right time.
+    A signature is valid for minutes around its time, and a store's clock may be wrong by years;
+    each answer of the server carries the right time.
     """
 
     def __init__(self, private_key: "EllipticCurvePrivateKey") -> None:
@@ -35,9 +35,10 @@ class Signer:
         self._error = timedelta(0)
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request signed; once more if the server says that the clock is wrong, and tells another time.
+        """Send the request signed; once more if the server says that the clock is wrong, and sends another time.
 
-        No other answer is asked for the time: a large one, or one of a busy server, comes long after it was dated.
+        The time is read from no other answer: a large one, or one of a busy server, arrives long
+        after it was dated.
         """
         response = self._send(context, call_next)
         if response.headers.get(REASON_HEADER) != Reason.CLOCK:

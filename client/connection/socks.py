@@ -1,4 +1,4 @@
-"""Connections through a SOCKS proxy that end when it says nothing: httpcore reads its answers without a limit."""
+"""Connections through a SOCKS proxy with a timeout: httpcore reads a SOCKS proxy's answers without one."""
 
 import ssl
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import httpx
 
 
 def socks_transport(proxy: httpx.Proxy, tls: ssl.SSLContext | bool) -> httpx.HTTPTransport:
-    """Return a transport through a SOCKS proxy; a silent one is a httpx.ConnectTimeout."""
+    """Return a transport through a SOCKS proxy; a silent proxy raises httpx.ConnectTimeout."""
     transport = httpx.HTTPTransport(verify=tls, proxy=proxy, trust_env=False)
     assert isinstance(transport._pool, httpcore.SOCKSProxy)
     transport._pool._network_backend = _Backend()
@@ -29,7 +29,7 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _Patient(httpcore.NetworkStream):
-    """A connection on which no reading or writing waits longer than the connecting was to take."""
+    """A stream on which each read and write waits at most as long as the connecting was allowed to take."""
 
     def __init__(self, stream: httpcore.NetworkStream, patience: float | None) -> None:
         self._stream, self._patience = stream, patience

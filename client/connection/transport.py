@@ -1,4 +1,4 @@
-"""HTTP to a store's server: one way for joining, enrolling and checking, over any of its addresses and any proxy."""
+"""HTTP to a store's server, used to join, to enrol and to check, over any of its addresses and any proxy."""
 
 import socket
 import ssl
@@ -14,33 +14,34 @@ from fedshelf.client.connection.response_limits import bound
 from fedshelf.client.connection.socks import socks_transport
 from fedshelf.common.protocol.endpoint import Endpoint
 
-UNSENT = 128 * 1024  # bytes that the system may hold of what is still to be sent
-CONNECT = 10.0  # seconds for a connection, of a server that has other addresses
+UNSENT = 128 * 1024  # bytes that the operating system may buffer of a request
+CONNECT = 10.0  # seconds to connect, if the server has other addresses
 
 
 def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
     """Return a client of the server at these addresses, for paths or for URLs of the first; nothing is sent yet.
 
-    timeout: seconds to connect (less where there are other addresses), and for each piece of an answer
+    timeout: seconds to connect (less where there are other addresses), and for each piece of an
+             answer
     """
     connect = min(timeout, CONNECT) if len(addresses.all) > 1 else timeout
     client = httpx.Client(
         base_url=f"{addresses.scheme}://{addresses.all[0]}",
         transport=ServerTransport(addresses),
         timeout=httpx.Timeout(timeout, connect=connect),
-        trust_env=False,  # which the transport looks at
+        trust_env=False,  # the transport reads the environment
     )
     for name in list(client.headers):
-        del client.headers[name]  # a server needs to know no more than what is asked
+        del client.headers[name]  # a server gets no more headers than it needs
     bound(client)
     return client
 
 
 class ServerTransport(httpx.BaseTransport):
-    """Carries each request to the address that answered last, or else to the next one that can be reached.
+    """A transport that sends each request to the address that answered last, else to the next reachable one.
 
-    On a slow link the system would take megabytes off our hands at once, and the time that it then needs to send them
-    would count as the server's silence: so it may hold few.
+    On a slow link the operating system would buffer megabytes at once, and the time that it then
+    needs to send them would count as the server's silence: so its buffer is small.
     """
 
     def __init__(self, addresses: KnownAddresses) -> None:
@@ -61,7 +62,7 @@ class ServerTransport(httpx.BaseTransport):
         try:
             raise faults[0]
         finally:
-            del faults  # else the error would keep itself, and connections that came half about, until Python tidies up
+            del faults  # breaks a reference cycle that would keep half-open connections until garbage collection
 
     def close(self) -> None:
         """Close all connections."""
@@ -69,7 +70,7 @@ class ServerTransport(httpx.BaseTransport):
             way.close()
 
     def _in_turn(self) -> Iterator[str]:
-        """All addresses from the current one on, and round to it; those that are learnt of meanwhile come first."""
+        """Yield all addresses once, starting with the current one; addresses learnt meanwhile come first."""
         known = self._addresses.all
         start = known.index(self._current) if self._current in known else 0
         return iter(known[start:] + known[:start])
@@ -89,9 +90,9 @@ class ServerTransport(httpx.BaseTransport):
             return way.handle_request(sent)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
-                raise  # the proxy led to somebody
+                raise  # the proxy reached a server
             raise fault_of(proxy, error) from error
-        except (AssertionError, SOCKSError) as error:  # of httpcore, where a SOCKS proxy says what it should not
+        except (AssertionError, SOCKSError) as error:  # of httpcore, if a SOCKS proxy answers nonsense
             raise fault_of(proxy, error) from error
 
     def _way(self, address: str, endpoint: Endpoint) -> tuple[httpx.HTTPTransport, httpx.URL | None]:
@@ -107,7 +108,7 @@ class ServerTransport(httpx.BaseTransport):
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
-        """Return what a server has to prove."""
+        """Return how the server's certificate is verified."""
         if self._addresses.authority is None:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -123,7 +124,7 @@ def _options() -> list[tuple[int, int, int]]:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what it came of, and so on."""
+    """Yield an error, its cause, the cause of that, and so on."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

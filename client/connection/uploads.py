@@ -1,7 +1,7 @@
-"""Answers on their way to the server: in pieces, and no further once nobody waits for them.
+"""Uploads of answers: in pieces, and stopped once nobody waits for them.
 
-A store whose link was cut for minutes would else send the rest of what the server has written off, and then all of it
-again for the order that the server has sent in the meantime.
+Otherwise a store whose link was cut for minutes would send the rest of an answer that the server
+has given up, and then all of it again for the order that the server has sent in the meantime.
 """
 
 import logging
@@ -27,9 +27,9 @@ from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept for the next message that has them, too
+LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept in case the next message has them, too
 STILL_WANTED_AFTER_SECONDS = 5.0  # seconds of sending after which to ask whether the answer is still wanted
-SENDINGS = 20  # times that an answer is sent which the server says it lacks
+SENDINGS = 20  # times that an answer is sent of which the server says that it lacks pieces
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -37,18 +37,18 @@ Reply = TypeVar("Reply")
 
 
 class Caller(Protocol):
-    """Calls the server until it answers; `client.connection.fleet.FleetConnection` says what it raises."""
+    """Call of the server until it answers; it raises what `client.connection.fleet.FleetConnection` says."""
 
     def __call__(self, method: Callable[[Request], Reply], request: Request) -> Reply:
-        """Return what the server answers."""
+        """Return the server's answer."""
 
 
 @dataclass
 class _Sending:
-    """An answer on its way.
+    """An answer that is being sent.
 
-    returns: how often the server had come back when it was last known to wait for the answer
-    asked:   when it was asked last, a value of time.monotonic()
+    returns: number of reconnections when the server was last known to wait for the answer
+    asked:   when the server was asked last, a value of time.monotonic()
     is_over: nobody waits for it any more
     """
 
@@ -69,9 +69,9 @@ class _Sending:
 
 
 class Uploader:
-    """Sends answers by `call` and `client`, their pieces in threads of `pool`.
+    """Sender of answers by `call` and `client`; their pieces go in threads of `pool`.
 
-    returns: times that the server was away and came back; counted by who notices it
+    returns: number of times that the server was away and came back; counted by the connection
     """
 
     def __init__(self, call: Caller, client: FleetHttpClient, pool: ThreadPoolExecutor) -> None:
@@ -79,19 +79,20 @@ class Uploader:
         self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
 
     def send(self, node: Node, parcel: OutgoingMessage, is_wanted: Callable[[], bool]) -> None:
-        """Send an answer; returns when all of it is at the server, or it keeps saying that it is not.
+        """Send an answer; return when the server has all of it, or still lacks pieces after all attempts.
 
-        is_wanted: tells, as far as this side knows, whether the server may still wait for it
-        Raises RunOverError if nobody waits for it any more, and what `call` does.
+        is_wanted: returns whether the server may still wait for it, as far as this side knows
+
+        Raises RunOverError if nobody waits for it any more, and what `call` raises.
         """
         sending = _Sending(node, parcel, is_wanted, self.returns)
         for _ in range(SENDINGS):
             if self._sent(sending):
-                return  # else the link was cut for minutes, and the server has dropped what it had of it
+                return  # else the link was cut for minutes, and the server has dropped the pieces that it had
             LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
 
     def _sent(self, sending: _Sending) -> bool:
-        """Push a reply and the objects that the server lacks; whether it took them all."""
+        """Push a reply and the objects that the server lacks; return whether it accepted them all."""
         parcel = sending.parcel
         accepted = self._call(self._client.PushMessages, parcel.head)
         lacking = [piece for piece in accepted.objects_to_push if piece in parcel.objects]
@@ -100,7 +101,7 @@ class Uploader:
         return all(list(self._pool.map(lambda piece: self._push(sending, piece, session, transfer), lacking)))
 
     def _push(self, sending: _Sending, object_id: str, session: str, transfer: Transfer) -> bool:
-        """Send one piece of a reply; whether the server took it. Raises RunOverError if it is no longer wanted."""
+        """Send one piece of a reply; return whether the server accepted it. Raises RunOverError if it is not wanted."""
         content = sending.parcel.objects[object_id]
         part = PushObjectRequest(
             node=sending.node,
@@ -116,7 +117,7 @@ class Uploader:
         return stored
 
     def _check_wanted(self, sending: _Sending) -> None:
-        """Ask whether the answer is still waited for, if that is in doubt. Raises RunOverError if it is not."""
+        """Ask the server, if in doubt, whether it still waits for the answer. Raises RunOverError if it does not."""
         now = time.monotonic()
         if not sending.is_wanted():
             sending.is_over = True
@@ -129,7 +130,7 @@ class Uploader:
             raise RunOverError
 
     def _is_waited_for(self, sending: _Sending) -> bool:
-        """Ask the server's door; one that does not know the question waits for every answer."""
+        """Ask the server's gateway; one that does not know the question waits for every answer."""
         question = ConfirmMessageReceivedRequest(
             node=sending.node, run_id=sending.run_id, message_object_id=sending.order_id
         )
