@@ -1,4 +1,4 @@
-"""`flower-client`: what a person runs on a store's machine."""
+"""The command line `flower-client`, used on a store's machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +18,9 @@ app = command_line("A store: trains on its own photos when the server asks; the 
 Photos = Annotated[
     Path,
     typer.Option(readable=False, help="Folder with one sub-folder of photos per product class, or a CSV file."),
-]  # one that cannot be read is a fault of the data, and ends with its exit code
+]  # a photo folder that cannot be read is a fault of the data, and ends with its exit code
 
-LOOPBACK_NAMES = {"127.0.0.1", "localhost"}  # where `flower-server start --insecure` listens
+LOOPBACK_NAMES = {"127.0.0.1", "localhost"}  # addresses on which `flower-server start --insecure` listens
 
 
 @app.command()
@@ -192,7 +192,7 @@ def leave(
 
 
 def _check_insecure(server: str) -> None:
-    """Raises ConfigError unless `server` is an address on this machine; says what plain HTTP means."""
+    """Check that `server` is an address on this machine, and warn of plain HTTP; raise ConfigError unless it is."""
     host = Endpoint.parse(server, "--server").host
     if host not in LOOPBACK_NAMES:
         raise ConfigError(
@@ -206,5 +206,5 @@ def _check_insecure(server: str) -> None:
 
 
 def main() -> None:
-    """Entry point of `flower-client`."""
+    """Run `flower-client`."""
     run_command_line(app)

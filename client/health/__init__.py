@@ -1,3 +1,3 @@
-"""Is this store fit to take part? What `flower-client check` looks at, and the page that it leaves at the store."""
+"""`flower-client check`: the checks whether a store is fit to take part, and the page that they leave at the store."""
 
-PAGE, FACTS = "health.html", "health.json"  # what `check` writes, in the store's home or elsewhere
+PAGE, FACTS = "health.html", "health.json"  # files that `check` writes, in the store's home or elsewhere

@@ -1,4 +1,4 @@
-"""`flower-client check`: the whole check at a terminal."""
+"""`flower-client check`: all checks, run from a terminal."""
 
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def check_store(
     data: Path, name: str, kit: Path | None, server: str, model: Path | None, policy: Path | None, out: Path | None
 ) -> int:
-    """Check, write the page, say what is to be done; returns the exit code.
+    """Run the checks, write the page, print what is to be done; return the exit code.
 
-    Empty or None is what the command line was not given. Raises ConfigError for a name, a kit or a model that cannot
-    be used, OSError if the page cannot be written.
+    An argument is empty or None if the command line did not give it. Raises ConfigError for a
+    name, a kit or a model that cannot be used, OSError if the page cannot be written.
     """
     read = Kit.read(kit) if kit else None
     store = name or (read.store if read else data.resolve().name)
@@ -59,7 +59,7 @@ def _called(kit: Kit | None, server: str) -> KnownAddresses | None:
 
 
 def line(finding: Finding) -> str:
-    """A finding on one line, what to do included."""
+    """Return a finding with its advice on one line."""
     return f"{finding.severity.capitalize()}: {printable(finding.what)} {printable(finding.advice)}"
 
 

@@ -1,4 +1,4 @@
-"""`health.html` and `health.json`: what a person at the store looks at. Both stay there."""
+"""`health.html` and `health.json`: the result of the checks for a person at the store. Both stay at the store."""
 
 import base64
 import contextlib
@@ -35,7 +35,7 @@ def write_page(report: Report, directory: Path) -> Path:
 
 
 def facts(report: Report) -> dict[str, Any]:
-    """All that was found, in plain values."""
+    """Return all findings and facts as plain values."""
     photos, line = report.evidence.photos, report.evidence.line
     return {
         "store": report.store,
@@ -51,7 +51,7 @@ def facts(report: Report) -> dict[str, Any]:
 
 
 def render(report: Report) -> str:
-    """The page as text. Names come from a disk and are escaped, everywhere."""
+    """Render the page as text. Names come from a disk and are escaped everywhere."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -80,13 +80,13 @@ def render(report: Report) -> str:
 
 
 class _Pictures:
-    """Thumbnails as data addresses, until there are enough of them on the page."""
+    """Thumbnails as data URLs, up to a number for the whole page."""
 
     def __init__(self) -> None:
         self._left = _ALL_SHOWN
 
     def of(self, exhibit: Exhibit) -> str | None:
-        """None for a file that has no picture, or one that is gone by now."""
+        """Return the thumbnail of an exhibit; None for a file that has no picture, or is gone by now."""
         if exhibit.path is None or not self._left:
             return None
         with contextlib.suppress(NotUsableError, MemoryError):
@@ -97,7 +97,7 @@ class _Pictures:
 
 
 def _shown(finding: Finding, pictures: _Pictures) -> dict[str, Any]:
-    """A finding with its first photos as pictures and the next as names."""
+    """Return a finding with its first photos as pictures and the next as names."""
     pictured = [(exhibit, pictures.of(exhibit)) for exhibit in finding.exhibits[:_SHOWN]]
     figures = [(exhibit, source) for exhibit, source in pictured if source]
     seen = {id(exhibit) for exhibit, _ in figures}
@@ -118,7 +118,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _classes(evidence: Evidence) -> list[dict[str, Any]]:
-    """Largest first: name, photos, photos per split if that is known, length of the bar (0 to 1)."""
+    """Return the classes, largest first: name, photos, photos per split if known, length of the bar (0 to 1)."""
     counts, splits = evidence.photos.per_class(), evidence.photos.splits() or {}
     largest = max(counts.values(), default=1)
     return [
@@ -138,7 +138,7 @@ def _trains_on(evidence: Evidence) -> str:
 
 
 def _machine(evidence: Evidence) -> list[tuple[str, str]]:
-    """What there is, whether good or bad: (name, value)."""
+    """Return the facts about machine and server, good or bad: (name, value)."""
     machine, line = evidence.machine, evidence.line
     return list(
         _known(

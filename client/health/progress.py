@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def progress_of_steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Show a bar for each step on stderr, if that is a terminal, until the context ends.
 
-    Gives a function from a step's name to one that takes (done, total).
+    Yields a function from a step's name to one that takes (done, total).
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""Gather, then judge: the whole check, and the quick part of it that joining a server begins with."""
+"""The whole check (gather the evidence, then judge it), and its quick part, with which joining a server begins."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fedshelf.client.health.evidence.server_probe import Proof, call
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
 
-# What a person is told to mend first decides; a machine is mended like a setting.
+# The exit code is that of the first kind, in this order, to be mended; a machine is mended like a setting.
 EXIT_CODES: dict[Kind, int] = {
     "photos": DataError.exit_code,
     "server": NetworkError.exit_code,
@@ -29,15 +29,15 @@ ProgressOf = Callable[[str], Progress]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be checked.
+    """The store to be checked, and the optional inputs.
 
-    store:     its name
-    data:      folder of photos, or a CSV file of them
-    server:    where the server is looked for, and how it proves who it is; None: it is not called
-    model:     model.safetensors, or the directory that holds it, or None
-    policy:    file, or None
-    proof:     of membership in the chain, see `client.health.evidence.server_probe.proof_of`; None: classes are not
-               asked for
+    store:  its name
+    data:   folder of photos, or a CSV file of them
+    server: addresses of the server, and its authority; None: it is not called
+    model:  model.safetensors, or the directory that holds it, or None
+    policy: file, or None
+    proof:  of membership in the chain, see `client.health.evidence.server_probe.proof_of`; None:
+            classes are not asked for
     """
 
     store: str
@@ -50,7 +50,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The result of a check.
 
     outcomes: every check that was made, in the order of the list of checks, with its findings
     """
@@ -62,17 +62,17 @@ class Report:
 
     @property
     def findings(self) -> list[Finding]:
-        """All of them, the worst first."""
+        """All findings, the worst first."""
         return _worst_first(finding for _, findings in self.outcomes for finding in findings)
 
     @property
     def passed(self) -> list[str]:
-        """What is so: the titles of the checks that found nothing."""
+        """Titles of the checks that found nothing."""
         return [check.title for check, findings in self.outcomes if not findings]
 
 
 def examine(subject: Subject, progress: ProgressOf) -> Report:
-    """The whole check. `progress` makes a progress of each step's name. Raises ConfigError for an unusable model."""
+    """Run all checks. `progress` makes a progress for each step's name. Raises ConfigError for an unusable model."""
     network = load(subject.model) if subject.model else None  # first: a mistake should show before the long work
     photos = gather(subject.data, progress("Looking at photos"), _classes(subject.policy))
     evidence = Evidence(
@@ -87,16 +87,17 @@ def examine(subject: Subject, progress: ProgressOf) -> Report:
 
 
 def quick(data: Path, policy: Path | None = None) -> list[Finding]:
-    """What can be said at once, the worst first: counts, names, copies among known photos; the machine; the policy.
+    """Return the findings that need no reading, the worst first.
 
-    Reads no photo and calls nobody.
+    They are about counts, names, copies among photos read before, the machine and the policy. No
+    photo is read and no server called.
     """
     evidence = Evidence(glance(data, _classes(policy)), inspect(), policy=_policy(policy))
     return _worst_first(finding for check in CHECKS if check.quick for finding in check.find(evidence))
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 if the store can take part, else that of the error that joining would end with."""
+    """Return 0 if the store can take part, else the exit code of the error with which joining would end."""
     kinds = {finding.kind for finding in findings if finding.severity == "problem"}
     return next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0)
 
@@ -106,7 +107,7 @@ def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _applies(check: Check, subject: Subject) -> bool:
-    """Whether there was anything to look at: a check that was not made is not one that was passed."""
+    """Return whether a check has its inputs: a check that was not made is not reported as passed."""
     given = {
         "server": subject.server,
         "proof": subject.proof,
@@ -118,7 +119,7 @@ def _applies(check: Check, subject: Subject) -> bool:
 
 
 def _classes(policy: Path | None) -> tuple[str, ...]:
-    """The names that are known to be classes, as the store's policy has them."""
+    """Return the class names that the store's policy lists."""
     return load_policy(policy).classes if policy is not None and not _policy(policy) else ()
 
 

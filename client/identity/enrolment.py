@@ -1,4 +1,4 @@
-"""A store's own key: made here, never sent, and made known to the server once, with the code in the kit."""
+"""A store's own key: made here, never sent, and enrolled with the server once, with the code in the kit."""
 
 import base64
 import time
@@ -29,9 +29,9 @@ ENROL_RETRY_SECONDS = 1.0  # seconds between two attempts at a server that does 
 
 
 class Membership(BaseModel):
-    """What `store.json` in a store's home tells of the kit that the store joined with, without code or key.
+    """The content of `store.json` in a store's home: the kit that the store joined with, without code or key.
 
-    invitation: which kit that was
+    invitation: identity of the kit
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,12 +45,13 @@ class Membership(BaseModel):
 
 
 def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
-    """The store's credentials; with a kit that is new here, its key is made (or taken from the kit) and enrolled.
+    """Return the store's credentials; for a kit that is new here, make or take its key and enrol it.
 
-    server: HOST:PORT to call instead of all addresses that are known of the server, or empty
+    server: HOST:PORT to call instead of all known addresses of the server, or empty
 
     Raises ConfigError for a kit of another chain than the store's, or a key that others can read,
-    RefusedError if the server does not take the code, NetworkError if none answers within `wait` seconds.
+    RefusedError if the server rejects the code, NetworkError if none answers within `wait`
+    seconds.
     """
     home = store_home(kit.store)
     member = membership(home)
@@ -66,7 +67,7 @@ def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
 
 
 def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
-    """Return where the kit's store looks for its server: there, if HOST:PORT is given, else where kit and chain say."""
+    """Return the server's addresses: HOST:PORT if `server` is given, else those of the kit and of the chain."""
     authority = kit.authority.encode()
     if server:
         return KnownAddresses((server,), authority, checks_names=False)
@@ -74,7 +75,7 @@ def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
 
 
 def membership(home: Path) -> Membership | None:
-    """Of which chain the store with this home is; None if of none yet. Raises ConfigError for a damaged file."""
+    """Return the membership of the store with this home; None before it joined. Raises ConfigError (damaged file)."""
     path = home / "store.json"
     try:
         return Membership.model_validate_json(path.read_bytes()) if path.exists() else None
@@ -83,7 +84,7 @@ def membership(home: Path) -> Membership | None:
 
 
 def load_key(path: Path) -> "EllipticCurvePrivateKey":
-    """A private key. Raises ConfigError if it is none, or if others can read it."""
+    """Load a private key. Raises ConfigError if it is none, or if others can read it."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -97,7 +98,7 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
 
 
 class SingleInstanceLock:
-    """Holds a store's home for this process; a second one with the same key would take the first one's orders."""
+    """Lock of a store's home for this process; a second one with the same key would take the first one's orders."""
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -116,8 +117,8 @@ class SingleInstanceLock:
 
 
 def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
-    """Make the kit's key, or the key that it lets in, this store's. Whatever is interrupted can be done again."""
-    fresh = home / f"key-{kit.invitation}.pem"  # kept until all is done: an answer that got lost is asked for again
+    """Make the key of the kit, or the key that the kit enrols, this store's. Safe to repeat after an interruption."""
+    fresh = home / f"key-{kit.invitation}.pem"  # kept until all is done: after a lost answer it is enrolled again
     if kit.private_key is not None:
         write_private(fresh, kit.private_key)
     elif not fresh.exists():
@@ -155,7 +156,7 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddr
 
 
 def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> dict[str, str]:
-    """What is sent to enrol the public half of `key`: JSON of four texts."""
+    """Return the request to enrol the public half of `key`: JSON of four texts."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -1,4 +1,4 @@
-"""Where a store keeps what must survive: its key, its policy, its audit log."""
+"""A store's home: the directory of its key, its policy and its audit log."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from fedshelf.common.system.files import private_directory, state_directory
 
 # In a store's home:
 KEY = "key.pem"  # its private key
-STATES = "states"  # the folder of what its strategies keep between rounds
-MODELS = "models"  # the folder of models that runs delivered, one folder each
+STATES = "states"  # state that strategies keep between rounds
+MODELS = "models"  # models that runs delivered, a folder each
 
 
 def store_home(name: str) -> Path:
-    """The store's own directory, made if need be, for this user alone. Raises OSError; ConfigError for a bad name."""
+    """Return the store's directory, made if need be, private to this user. Raises OSError; ConfigError (bad name)."""
     return private_directory(state_directory() / "stores" / check_store_name(name))
 
 
 def known_home(name: str) -> Path:
-    """The directory of a store that has one here. Raises ConfigError, naming those that have."""
+    """Return the directory of a store that has one here. Raises ConfigError, naming those that have."""
     home = state_directory() / "stores" / check_store_name(name)
     if not home.is_dir():
         known = sorted(path.name for path in home.parent.glob("*"))

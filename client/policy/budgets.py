@@ -1,4 +1,4 @@
-"""What a store has spent today of what its policy allows."""
+"""Usage of the policy's budgets: the amounts that a store has spent on each day."""
 
 import json
 import math
@@ -20,7 +20,7 @@ KEPT_DAYS = 60  # days
 
 @dataclass(frozen=True)
 class Spent:
-    """What was spent; a commutative monoid under `+`.
+    """Amounts spent; a commutative monoid under `+`.
 
     trainings, judgements: orders begun
     seconds:               of computing
@@ -41,11 +41,12 @@ _DAYS = TypeAdapter(dict[str, Spent])
 
 
 class Usage:
-    """What was spent on each local calendar day, in a file that several processes may add to.
+    """Amounts spent on each local calendar day, in a file that several processes may add to.
 
-    A day is granted once: whoever sets the clock back comes to a day with what was spent on it already, and finds the
-    later day as it was left. The `KEPT_DAYS` days that were begun last are remembered, whatever their dates, so a clock
-    that was years ahead for a while takes nothing away either.
+    A day's budget is granted once: after the clock is set back, the earlier day still has the
+    amounts spent on it, and so has the later one when it comes. The `KEPT_DAYS` days that were
+    begun last are kept, whatever their dates, so that a clock that was years ahead for a while
+    loses nothing either.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
@@ -53,11 +54,11 @@ class Usage:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def today(self) -> Spent:
-        """Spent since local midnight. Raises ConfigError if the file is damaged."""
+        """Return the amounts spent since local midnight. Raises ConfigError if the file is damaged."""
         return self._read().get(self._day(), Spent())
 
     def add(self, spent: Spent) -> None:
-        """Count this, on disk before it returns. Raises ConfigError if the file is damaged, OSError."""
+        """Add these amounts, on disk before it returns. Raises ConfigError if the file is damaged, OSError."""
         with self._lock:
             days, day = self._read(), self._day()
             days[day] = days.get(day, Spent()) + spent
@@ -67,7 +68,7 @@ class Usage:
         return datetime.fromtimestamp(self._now()).date().isoformat()
 
     def _read(self) -> dict[str, Spent]:
-        """By day, in the order in which the days were begun."""
+        """Return the amounts by day, in the order in which the days were begun."""
         try:
             days = _DAYS.validate_python(json.loads(self._path.read_text(encoding="utf-8")))
             if not all(math.isfinite(spent.seconds) for spent in days.values()):

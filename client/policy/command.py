@@ -1,4 +1,4 @@
-"""`flower-client policy`: what a store allows, in words; the file to change it, where there is none yet."""
+"""`flower-client policy`: the store's policy in words, and a policy file to edit if there is none yet."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -12,7 +12,8 @@ from fedshelf.common.system.files import write_text
 def tell(home: Path) -> None:
     """Print what the policy in a store's `home` allows, and write the default if there is none.
 
-    Raises ConfigError for a policy that cannot be used, or that names a network or strategy which is none; OSError.
+    Raises ConfigError for a policy that cannot be used, or that names an unknown network or
+    strategy; OSError.
     """
     path = home / POLICY_FILE
     if not path.exists():
@@ -29,7 +30,7 @@ def tell(home: Path) -> None:
 
 
 def check_names(policy: Policy) -> None:
-    """Raises ConfigError for a network or a strategy that there is not: nothing could ever be accepted."""
+    """Check that the policy's networks and strategies exist; raise ConfigError if not: it would accept no order."""
     if policy.strategies:
         from fedshelf.common.strategies import STRATEGIES  # loads torch
 

@@ -1,6 +1,6 @@
-"""The policy at work: which orders a store carries out, and what of the answers leaves it.
+"""Enforcement of the policy: the decision which orders a store carries out, and which parts of an answer leave it.
 
-Nothing in an order reaches these decisions but as a value that is judged.
+Decisions use only the policy and validated fields of the order; the order cannot change them.
 """
 
 import math
@@ -22,27 +22,28 @@ from fedshelf.common.protocol.failures import LONGEST_REST
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 
-JUDGEMENTS_PER_TRAINING = 3  # a run of one round judges its model on validation images, twice, and on test images
-PRIVATE_STRATEGIES = frozenset[str]()  # those whose client half bounds and noises what leaves the store; none does yet
+JUDGEMENTS_PER_TRAINING = 3  # a run of one round evaluates its model on validation images, twice, and on test images
+PRIVATE_STRATEGIES = frozenset[str]()  # strategies whose client half clips and noises updates; none does yet
 
 
 Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 
 
 class PolicyEnforcer:
-    """Applies a policy.
+    """Applies a policy to orders and answers.
 
-    now: seconds since the epoch
+    now: Unix time (s)
     """
 
     def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
         self._policy, self._usage, self._now = policy, usage, now
 
     def admit(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
-        """Raises StoreError if the order, or any order of a run with this configuration, may not be carried out.
+        """Check that the policy allows the order, or an order of a run with this configuration; else raise StoreError.
 
-        Its `detail` is the policy's key, with hyphens; its `rest` the seconds until the key allows it again. Decided
-        before the photos are looked at: a refusal says nothing of them. Raises ConfigError for damaged records.
+        The error's `detail` is the policy's key, with hyphens; its `rest` the seconds until the
+        key allows the order again. The photos are not looked at before: a refusal reveals nothing
+        about them. Raises ConfigError for damaged records.
         """
         if isinstance(order, RunConfig):
             self._check_run(order.model.name, order.data.classes, order)
@@ -53,9 +54,9 @@ class PolicyEnforcer:
 
     @contextmanager
     def carrying_out(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
-        """Admit an order and count it; what it took is counted when it ends, also if it fails.
+        """Admit an order and count it; the time that it took is counted when it ends, also if it fails.
 
-        Raises what `admit` does, and OSError.
+        Raises what `admit` raises, and OSError.
         """
         self.admit(order)
         is_training = isinstance(order, TrainOrder)
@@ -67,7 +68,10 @@ class PolicyEnforcer:
             self._usage.add(Spent(seconds=time.monotonic() - began))
 
     def admit_model(self, order: DeliverOrder) -> None:
-        """Raises StoreError, as `admit` does, if the model that a run delivers may not be taken; ConfigError."""
+        """Check that the policy takes the model that a run delivers; raise StoreError, as `admit`, if not.
+
+        Raises ConfigError for damaged records.
+        """
         policy = self._policy
         if not policy.model_delivery:
             _refuse("model_delivery", f"no model that a run delivers is taken, that of {order.run} neither")
@@ -79,7 +83,7 @@ class PolicyEnforcer:
             _refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
 
     def info(self, info: StoreInfo) -> StoreInfo:
-        """What may leave of it: the same number of images, fewer names and counts."""
+        """Return the part of it that may leave: the same number of images, fewer names and counts."""
         policy, least = self._policy, self._policy.least_images_per_class
         named = {name: count for name, count in info.counts.items() if policy.class_names and not 0 < count < least}
         counts = {name: count if policy.metrics == "confusion" else 0 for name, count in named.items()}
@@ -87,18 +91,19 @@ class PolicyEnforcer:
         return StoreInfo(info.name, counts, info.validation, info.test, untold)
 
     def evaluation(self, evaluation: Evaluation) -> Evaluation:
-        """What may leave of it: the same images, hits and loss; classes that may not be told only in the sums.
+        """Return the part of it that may leave: the same images, hits and loss; private classes only in the sums.
 
-        How sure the model was leaves with counts per class only: it says more than accuracy and loss do.
+        The confidence of the model leaves only with counts per class: it says more than accuracy
+        and loss.
         """
         adjusted = None if evaluation.adjusted is None else self._counts(evaluation.adjusted)
         return Evaluation(evaluation.store, evaluation.round, self._counts(evaluation.counts), adjusted)
 
     def discreet(self, order: Order) -> Order:
-        """The order as it is carried out: whoever keeps the names of its classes to itself masks none of the others.
+        """Disable class masking and weighing in an order if class names are private.
 
-        The rows of the head that masked training hardly moves would tell which classes the store has; a judgement
-        then adds nothing to the scores either.
+        Rows of the head that masked training hardly moves would reveal which classes the store
+        lacks. An evaluation then adds nothing to the scores either.
         """
         config = order.plan.config
         if self._policy.class_names or config.strategy.absent == "full":
@@ -117,7 +122,7 @@ class PolicyEnforcer:
         return Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability)
 
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
-        """What no waiting changes."""
+        """Check the conditions that do not change with time."""
         policy, strategy, epochs = self._policy, config.strategy.name, config.train.passes
         if policy.models and model not in policy.models:
             _refuse("models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}")
@@ -151,24 +156,24 @@ class PolicyEnforcer:
 
 
 class PolicyWorker:
-    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what `PolicyEnforcer` and the worker
+    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what both parts raise.
     do."""
 
     def __init__(self, worker: Worker, guard: PolicyEnforcer) -> None:
         self.name, self._worker, self._guard = worker.name, worker, guard
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """What may be told of what the store holds, if a run with this configuration is allowed."""
+        """Return the part of the store's info that may leave, if a run with this configuration is allowed."""
         self._guard.admit(config)
         return self._guard.info(self._worker.info(config))
 
     def train(self, order: TrainOrder) -> Update:
-        """Train, if allowed. An update has nothing to mask: rare classes are no part of the images."""
+        """Train, if allowed. An update needs no masking: rare classes are left out of the training images."""
         with self._guard.carrying_out(order):
             return self._worker.train(self._guard.discreet(order))
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """What may be told of a model's judgement, if allowed."""
+        """Evaluate a model, if allowed, and return the part of the evaluation that may leave."""
         with self._guard.carrying_out(order):
             return self._guard.evaluation(self._worker.evaluate(self._guard.discreet(order)))
 
@@ -179,5 +184,5 @@ def _refuse(key: str, why: str, rest: float = LONGEST_REST) -> NoReturn:
 
 
 def _normal(names: Sequence[str]) -> set[str]:
-    """As `common.images.folder.photo_folder.relabel` compares them."""
+    """Return names normalized as `common.images.folder.photo_folder.relabel` compares them."""
     return {unicodedata.normalize("NFC", name) for name in names}

@@ -1,6 +1,7 @@
-"""What a store allows: `policy.toml` in the store's home, which no server can override.
+"""A store's policy: `policy.toml` in the store's home, which no server can override.
 
-A field's description is its documentation: the file that `flower-client policy` writes and the errors print it.
+A field's description is its documentation: the file that `flower-client policy` writes and the
+errors print it.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Policy(BaseModel):
-    """Everything that a store decides for itself. Without a file: all that an honest run needs is allowed."""
+    """All limits that a store sets itself. Without a file all that an honest run needs is allowed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
@@ -90,20 +91,20 @@ class Policy(BaseModel):
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """`hours`, read."""
+        """`hours`, parsed."""
         return tuple(parse(text) for text in self.hours)
 
     def stricter(self) -> dict[str, object]:
-        """What differs from the defaults."""
+        """Return the values that differ from the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def sha256(self) -> str:
-        """Identity of what is allowed, whatever the file's comments and order."""
+        """Return the SHA-256 of the policy's values; comments and order in the file do not change it."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a policy. Raises ConfigError for a file that cannot be read, an unknown key and a value that is none."""
+    """Read a policy. Raises ConfigError for a file that cannot be read, an unknown key or an invalid value."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -112,20 +113,20 @@ def load_policy(path: Path) -> Policy:
         raise ConfigError(f"The policy {path} is not valid TOML: {error}.") from None
     if unknown := [key for key in document if key not in Policy.model_fields]:
         raise ConfigError(f"The policy {path} has the unknown key {unknown[0]!r}.{_nearest(unknown[0])}")
-    try:  # by way of JSON, whose lists pydantic takes for tuples while it takes no text for a number
+    try:  # via JSON: pydantic then accepts lists for tuples, but no text for a number
         return Policy.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
         raise ConfigError(f"The policy {path}: {_invalid(error)}") from None
 
 
 def policy_of(home: Path) -> Policy:
-    """The policy in a store's home; the default where there is none. Raises ConfigError."""
+    """Return the policy in a store's home; the default if there is none. Raises ConfigError."""
     path = home / POLICY_FILE
     return load_policy(path) if path.exists() else Policy()
 
 
 def commented() -> str:
-    """A policy file with every key, what it means and its default."""
+    """Return a policy file with every key, its meaning and its default."""
     lines = [
         "# What this store allows. The server cannot override any of it; changes count from the next start on.",
         "",
@@ -140,7 +141,7 @@ def _nearest(key: str) -> str:
 
 
 def _invalid(error: ValidationError) -> str:
-    """One sentence or two for the first problem: key, got, allowed, meaning."""
+    """Describe the first problem in one sentence or two: key, got, allowed, meaning."""
     problem = error.errors()[0]
     told = problem["msg"].replace("Input should be ", "").removeprefix("Value error, ").removeprefix("a ")
     if not problem["loc"]:

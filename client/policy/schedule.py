@@ -1,4 +1,4 @@
-"""Hours in which a store may train, on the store's own clock: "22:00-06:00", "sat,sun 00:00-24:00"."""
+"""Hours in which a store may train, by the store's own clock: "22:00-06:00", "sat,sun 00:00-24:00"."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _WINDOW = re.compile(r"(?:(?P<days>[a-z,-]+) +)?(?P<begin>\d\d:\d\d) ?- ?(?P<end
 
 @dataclass(frozen=True)
 class Window:
-    """Hours of some days.
+    """A range of hours on some days of the week.
 
     days:       0 is Monday; hours over midnight belong to the day on which they begin
     begin, end: minutes since midnight; an end not after the begin is that of the next day
@@ -24,21 +24,21 @@ class Window:
     end: int
 
     def contains(self, moment: datetime) -> bool:
-        """Whether `moment` (local time) is within."""
+        """Return whether `moment` (local time) is within the window."""
         day, minute = moment.weekday(), moment.hour * 60 + moment.minute
         if self.begin < self.end:
             return day in self.days and self.begin <= minute < self.end
         return (day in self.days and minute >= self.begin) or ((day - 1) % 7 in self.days and minute < self.end)
 
     def opening(self, moment: datetime) -> datetime:
-        """When it begins next after `moment`, in local time."""
+        """Return the next begin of the window after `moment`, in local time."""
         midnights = (datetime.combine(moment.date(), time()) + timedelta(days=ahead) for ahead in range(8))
         begins = (day + timedelta(minutes=self.begin) for day in midnights if day.weekday() in self.days)
         return next(begin for begin in begins if begin > moment)
 
 
 def parse(text: str) -> Window:
-    """The window that `text` describes. Raises ValueError saying what was expected."""
+    """Parse the window that `text` describes. Raises ValueError saying what was expected."""
     if not (match := _WINDOW.fullmatch(text.strip().lower())):
         raise ValueError(FORM)
     begin, end = _minutes(match["begin"]), _minutes(match["end"])
@@ -48,7 +48,7 @@ def parse(text: str) -> Window:
 
 
 def seconds_until(windows: Sequence[Window], now: float) -> float:
-    """Seconds from `now` (since the epoch) until the first of `windows` begins: 0 within one, or without any."""
+    """Return the seconds from `now` (Unix time) until the first of `windows` begins: 0 within one, or without any."""
     moment = datetime.fromtimestamp(now)
     if not windows or any(window.contains(moment) for window in windows):
         return 0.0
@@ -56,7 +56,7 @@ def seconds_until(windows: Sequence[Window], now: float) -> float:
 
 
 def seconds_until_midnight(now: float) -> float:
-    """Seconds from `now` (since the epoch) until the local day ends; 23 to 25 hours where clocks change."""
+    """Return the seconds from `now` (Unix time) until the local day ends; 23 to 25 hours where clocks change."""
     tomorrow = datetime.combine(datetime.fromtimestamp(now).date() + timedelta(days=1), time())
     return tomorrow.timestamp() - now
 
@@ -69,7 +69,7 @@ def _minutes(text: str) -> int:
 
 
 def _days(text: str | None) -> frozenset[int]:
-    """Of "mon,wed" or "fri-mon"; all days without text."""
+    """Parse "mon,wed" or "fri-mon" to day numbers; all days without text."""
     if text is None:
         return frozenset(range(7))
     found: set[int] = set()

@@ -1,4 +1,4 @@
-"""The policy's budgets of bytes: no message is fetched, and no answer sent, that would go over them."""
+"""The policy's budgets of bytes: no message is fetched, and no answer sent, that would exceed them."""
 
 import threading
 import time
@@ -13,16 +13,16 @@ from fedshelf.common.protocol.failures import LONGEST_REST
 
 UNRECORDED_BYTES = (
     2**20
-)  # bytes that came in, after which they are written down: a process may be killed before a message ends
+)  # received bytes after which the count is saved: the process may be killed before a message ends
 
 Way = Literal["down", "up"]
 _KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
 
 
 class TrafficBudget:
-    """Counts the bytes of messages on both ways, in `usage`, and refuses what `policy` does not allow any more today.
+    """Counts the bytes of messages in both directions, in `usage`, and refuses those beyond today's budget.
 
-    Any thread may use it. now: seconds since the epoch
+    Any thread may use it. now: Unix time (s)
     """
 
     def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
@@ -31,12 +31,12 @@ class TrafficBudget:
         self._unwritten = 0
 
     def check(self, way: Way, size: int) -> None:
-        """Raises StoreError if `size` bytes more would go over today's budget; ConfigError for damaged records."""
+        """Check that today's budget has room for `size` bytes; else raise StoreError. ConfigError: damaged records."""
         with self._lock:
             self._check(way, size)
 
     def take(self, size: int) -> None:
-        """Count `size` bytes of a message that are about to come in. Raises what `check` does, before they come."""
+        """Count `size` bytes of a message before they come in. Raises what `check` raises."""
         with self._lock:
             self._check("down", size)
             self._unwritten += size
@@ -44,12 +44,12 @@ class TrafficBudget:
                 self._write()
 
     def settle(self) -> None:
-        """Write down what has come in. Raises OSError, ConfigError for damaged records."""
+        """Save the count of received bytes. Raises OSError, ConfigError for damaged records."""
         with self._lock:
             self._write()
 
     def sent(self, size: int) -> None:
-        """Count `size` bytes that are sent. Raises OSError, ConfigError for damaged records."""
+        """Count `size` sent bytes. Raises OSError, ConfigError for damaged records."""
         self._usage.add(Spent(up=size))
 
     def _check(self, way: Way, size: int) -> None:

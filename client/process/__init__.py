@@ -1,1 +1,1 @@
-"""The worker process that trains, seen from both sides."""
+"""The worker process that trains: its own side and the parent's side."""

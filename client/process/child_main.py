@@ -1,4 +1,4 @@
-"""Inside a store's worker process: orders come through a pipe, answers go back."""
+"""The store's worker process: it reads orders from a pipe and sends answers back."""
 
 import os
 import signal
@@ -28,11 +28,14 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreIn
 from fedshelf.common.protocol.serialization import encode_result
 
 MOST_TOLD = 5  # findings
-IDLE_LOOK = 3600.0  # seconds without an order after which photos that were deleted leave memory and the pixel cache
+IDLE_LOOK = 3600.0  # seconds without an order after which deleted photos are dropped from memory and the pixel cache
 
 
 def tell_what_is_wrong(settings: Settings) -> None:
-    """What `flower-client check` would find at once, if it matters; whether the store can work shows when it works."""
+    """Print the warnings and problems that `flower-client check` finds at once.
+
+    They do not stop the store: it fails by itself if it cannot work.
+    """
     policy = store_home(settings.store) / POLICY
     findings = [each for each in quick(settings.data, policy if policy.exists() else None) if each.severity != "note"]
     for finding in findings[:MOST_TOLD]:
@@ -42,8 +45,8 @@ def tell_what_is_wrong(settings: Settings) -> None:
 
 
 def work(pipe: Connection, settings: Settings) -> None:
-    """Say through the pipe that all is well, or which FedshelfError is in the way; then do what comes, for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the other process decides
+    """Send None through the pipe if all is well, else the FedshelfError in the way; then answer orders for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_in_plain_words()
@@ -82,7 +85,7 @@ def work(pipe: Connection, settings: Settings) -> None:
 
 
 def _end_with_parent() -> None:
-    """Without the other process nobody wants what is done here, however it died."""
+    """End this process as soon as the parent is gone, however it died: nobody wants its answers then."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -90,13 +93,13 @@ def _end_with_parent() -> None:
 
 
 class LoggingWorker:
-    """A worker that says what it does; `client.worker.protocol.Worker`."""
+    """A worker that prints its actions; a `client.worker.protocol.Worker`."""
 
     def __init__(self, worker: StoreWorker) -> None:
         self.name, self._worker = worker.name, worker
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """What the store holds."""
+        """Return the store's info."""
         info = self._worker.info(config)
         held_out = f"{info.validation} for validation and {info.test} for testing held out"
         say(f"The server asked what is here: {info.num_examples} photos to train on, {held_out}.")
@@ -111,7 +114,7 @@ class LoggingWorker:
         return update
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge the global model on photos held out, as it is and as this store uses it."""
+        """Evaluate the global model on images held out, as it is and as this store uses it."""
         evaluation = self._worker.evaluate(order)
         counts = evaluation.counts
         photos = f"{counts.num_examples} {order.split} photos"

@@ -1,4 +1,4 @@
-"""What the person at a store's machine reads."""
+"""Output for the person at a store's machine."""
 
 import logging
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Any
 
 from fedshelf.common.text import MAX_CHARACTERS, plain
 
-TIME = "%Y-%m-%d %H:%M:%S"  # local, before each line: a log is read days later
+TIME = "%Y-%m-%d %H:%M:%S"  # local time before each line, with the date: a log is read days later
 
 
 def say(text: str) -> None:
@@ -15,7 +15,7 @@ def say(text: str) -> None:
 
 
 def log_in_plain_words() -> None:
-    """Our own log lines look like all others; those of libraries stay quiet."""
+    """Format our own log lines like all others; keep those of libraries quiet."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Plain("%(asctime)s %(message)s", TIME))
     log = logging.getLogger("fedshelf")
@@ -25,7 +25,7 @@ def log_in_plain_words() -> None:
 
 
 class _Plain(logging.Formatter):
-    """What a server wrote can neither steer the terminal nor look like a line of ours."""
+    """A formatter that keeps a server's text from steering the terminal or imitating a line of ours."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return plain(super().formatMessage(record))

@@ -1,4 +1,4 @@
-"""Workers that stay: one per store of this process, with its network, images and device."""
+"""Resident workers: one per store of this process, with its network, images and device."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info) -> StoreWorker:
-    """The worker of the store that a node's configuration names: `store`, `data` and perhaps `device`.
+    """Return the worker of the store in a node's configuration: `store`, `data` and optionally `device`.
 
-    on_change: is told of changes to the photos
+    on_change: called with each change to the photos, as a sentence
 
-    Raises ConfigError if one is missing or the device is not there.
+    Raises ConfigError if `store` or `data` is missing or the device does not exist.
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
         raise ConfigError(f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER.")
@@ -38,7 +38,7 @@ def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None
 
 @cache
 def guard_of(store: str) -> PolicyEnforcer:
-    """What applies the policy of a store. Raises ConfigError for a policy that cannot be read."""
+    """Return the enforcer of a store's policy. Raises ConfigError for a policy that cannot be read."""
     home = store_home(store)
     policy = policy_of(home)
     check_names(policy)

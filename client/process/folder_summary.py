@@ -1,4 +1,4 @@
-"""A first look at a store's photos, before anything is asked of it."""
+"""A short description of a store's photos, printed before the store joins."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +11,7 @@ from fedshelf.common.images.folder.scan import expected
 
 
 def survey(data: Path, classes: Collection[str] = ()) -> str:
-    """Tell how many photos there are for training, in a sentence or two. Raises DataError if there is none."""
+    """Describe the photos for training in a sentence or two. Raises DataError if there is none."""
     with progress_of_steps() as progress:
         photos = tried(data, progress("Looking at photos"), classes)
     if photos.trouble:

@@ -1,7 +1,7 @@
-"""One order in, one answer out: decodes the order, lets a worker carry it out, and encodes the answer.
+"""Handler of one order: decodes it, lets a worker carry it out, and encodes the answer.
 
-The same handler runs in `flower-client`, in Flower's simulation and under Flower's own SuperNode; they differ in how a
-worker comes to its images.
+The same handler runs in `flower-client`, in Flower's simulation and under Flower's own SuperNode;
+they differ in where a worker gets its images.
 """
 
 import logging
@@ -34,9 +34,9 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None) -> RecordDict:
-    """Do what the records in `content` order. Never raises: what goes wrong is the answer.
+    """Carry out the order in `content`. Never raises: a failure is an answer, too.
 
-    models: where delivered models are kept; None: nowhere
+    models: keeper of delivered models; None: they are refused
     """
     result: Result
     try:
@@ -64,10 +64,10 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: Mod
 
 
 def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None = None) -> ClientApp:
-    """A ClientApp whose messages are answered by the worker of the node they reach.
+    """Return a ClientApp whose messages are answered by the worker of the node they reach.
 
     `worker_for` is called for every message and should return the same worker for the same node,
-    so that model and images stay where they are.
+    so that model and images stay in memory.
     """
     kept = frozen or FrozenCache()
     app = ClientApp()

@@ -1,4 +1,4 @@
-"""What a person tells a store when it joins."""
+"""Settings that a person gives a store when it joins."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """One store.
+    """Settings of one store.
 
     store:  its name
     data:   folder of photos, one sub-folder per class, or a CSV file of them

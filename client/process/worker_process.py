@@ -1,7 +1,8 @@
-"""The process in which a store trains, seen from the one that holds the line to the server.
+"""The process in which a store trains, seen from the parent process, which holds the connection to the server.
 
 Network, images and device stay in it from one order to the next. When it dies (a fault of a GPU's
-driver, too little memory), the line stays open: another one is started and does the order.
+driver, too little memory), the connection stays open: another process is started and does the
+order.
 """
 
 import contextlib
@@ -23,8 +24,8 @@ from fedshelf.common.errors import FedshelfError
 if TYPE_CHECKING:
     from fedshelf.common.protocol.messages import FailureCode  # loads torch
 
-RESTART_PAUSE_SECONDS = 0.5  # seconds until a process that died at its start is followed by another
-MAX_PROCESSES_PER_ORDER = 2  # processes that may die of one order before it is given up
+RESTART_PAUSE_SECONDS = 0.5  # between the death of a process at its start and the next start
+MAX_PROCESSES_PER_ORDER = 2  # processes that may die while doing one order before it is given up
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -37,9 +38,9 @@ _KILLED = FedshelfError(
 
 @dataclass(frozen=True)
 class Done:
-    """An answer of the process, or None where it was to look at the photos only.
+    """A reply of the process; `answer` is None if it was only to look at the photos.
 
-    changes: to the store's photos that it found meanwhile, in sentences
+    changes: to the store's photos since the last reply, in sentences
     """
 
     answer: RecordDict | None
@@ -47,11 +48,13 @@ class Done:
 
 
 class WorkerProcess:
-    """A worker process of the store that `settings` describe; `do` is for one thread at a time.
+    """A worker process of the store that `settings` describe; only one thread at a time may call `do`.
 
-    on_change: is told of changes to the photos before the answer is handed out; what it raises, `do` raises
+    on_change: called with each change to the photos before the answer is returned; `do` raises what
+               it raises
 
-    Raises FedshelfError if the store cannot work at all, for example for a device that is not there.
+    Raises FedshelfError if the store cannot work at all, for example for a device that does not
+    exist.
     """
 
     def __init__(self, settings: Settings, on_change: Callable[[str], None]) -> None:
@@ -69,7 +72,10 @@ class WorkerProcess:
             raise fault
 
     def _first_word(self) -> FedshelfError | None:
-        """What is in the worker's way, or None; `_KILLED` if it was killed before it could say."""
+        """Return the error that prevents the worker's work, or None.
+
+        It is `_KILLED` if the process was killed before it could report.
+        """
         try:
             fault: FedshelfError | None = self._pipe.recv()
             return fault
@@ -81,17 +87,17 @@ class WorkerProcess:
 
     @property
     def photos(self) -> int:
-        """A number that is another one as soon as it is known that the photos have changed, or may have."""
+        """A counter that changes as soon as the photos have changed, or may have."""
         return self._changes
 
     def look(self) -> None:
-        """Look whether the photos have changed. Raises EOFError once closed."""
+        """Check whether the photos have changed. Raises EOFError once closed."""
         while (done := self._ask(None)) is None:
             self._restart()
         self._heard(done)
 
     def do(self, order: RecordDict) -> RecordDict:
-        """The answer to an order, whatever happens to processes. Raises EOFError once closed."""
+        """Return the answer to an order, even if processes die. Raises EOFError once closed."""
         for attempt in range(MAX_PROCESSES_PER_ORDER):
             if (done := self._ask(order)) is not None:
                 self._heard(done)
@@ -107,14 +113,14 @@ class WorkerProcess:
         return self.decline("crashed")
 
     def decline(self, code: "FailureCode", detail: str = "", rest: int = 0) -> RecordDict:
-        """The answer that says that an order cannot be carried out. Raises EOFError once closed."""
+        """Return the answer that an order cannot be carried out. Raises EOFError once closed."""
         while (done := self._ask((code, detail, rest))) is None:
             self._restart()
         assert done.answer is not None
         return done.answer
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Terminate the process, even during an order."""
         with self._lock:
             self._is_open = False
             self._process.terminate()
@@ -126,7 +132,7 @@ class WorkerProcess:
             self._on_change(change)
 
     def _ask(self, job: "RecordDict | tuple[FailureCode, str, int] | None") -> Done | None:
-        """What the process answers, or None if it dies."""
+        """Return the reply of the process, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)
             done: Done = self._pipe.recv()
@@ -139,7 +145,7 @@ class WorkerProcess:
         return "killed, often for want of memory" if code == -9 else f"exit code {code}"
 
     def _restart(self) -> None:
-        """Start another process; again and again if it does not even come to that. It knows no earlier photos."""
+        """Start another process, repeatedly if it dies at its start. The photos then count as changed."""
         self._changes += 1
         while True:
             with self._lock, contextlib.suppress(OSError):
@@ -175,6 +181,6 @@ def _begin(pipe: Connection, settings: Settings) -> None:
 
 
 def _go_on(pipe: Connection, settings: Settings) -> None:
-    from fedshelf.client.process.child_main import work  # loads torch, in the new process alone
+    from fedshelf.client.process.child_main import work  # loads torch, in the new process only
 
     work(pipe, settings)

@@ -1,1 +1,1 @@
-"""The store's session with a server: joins, polls, queues orders, and writes down what it did."""
+"""The store's session with a server: it joins, polls, queues orders, and records its actions."""

@@ -1,7 +1,7 @@
-"""What a server ships with a run: a store runs only code that it has installed, so a bundle may hold no other.
+"""Check of the bundle that a server ships with a run: it may hold no code, as a store runs only installed code.
 
-Flower's bundle is a zip archive of an app's files and a list of them. Fedshelf's apps are installed on both sides:
-theirs holds nothing but the `pyproject.toml` that names them.
+Flower's bundle is a zip archive of an app's files and a list of them. Fedshelf's apps are
+installed on both sides: their bundle holds only the `pyproject.toml` that names them.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 from fedshelf.client.failures import StoreError
 
 CLIENT_APP = "fedshelf.client.app:app"
-MAX_BUNDLE_BYTES = 16 * 1024  # bytes, of the bundle and of each file in it; ours has less than one thousand
+MAX_BUNDLE_BYTES = 16 * 1024  # limit of the bundle and of each file in it; ours has less than one thousand
 
 _PROJECT, _MANIFEST = "pyproject.toml", ".info/CONTENT"
-_FIRST, _LAST = b"PK\x03\x04", b"PK\x05\x06"  # how a zip archive begins, and how its last 22 bytes do
-_ALLOWED = {  # all others could name code to install or to run
+_FIRST, _LAST = b"PK\x03\x04", b"PK\x05\x06"  # first bytes of a zip archive, and the first of its last 22 bytes
+_ALLOWED = {  # tables that name no code to install or to run
     (): {"project", "tool"},
     ("project",): {"name", "version", "description", "license"},
     ("tool",): {"flwr"},
@@ -29,7 +29,7 @@ _ALLOWED = {  # all others could name code to install or to run
 
 
 def check_bundle(content: bytes) -> None:
-    """Raises StoreError unless this is a bundle that asks for the installed client app and holds no code."""
+    """Check that a bundle asks for the installed client app and holds no code; raise StoreError if not."""
     if len(content) > MAX_BUNDLE_BYTES:
         _refuse(f"it has {len(content)} bytes; expected at most {MAX_BUNDLE_BYTES}")
     project = _opened(content)
@@ -46,7 +46,7 @@ def check_bundle(content: bytes) -> None:
 
 
 def _opened(content: bytes) -> bytes:
-    """The project file of an archive that holds this file, Flower's list of files, and nothing else."""
+    """Return the project file of an archive that holds this file, Flower's list of files, and nothing else."""
     if not content.startswith(_FIRST) or content[-22:-18] != _LAST:  # Python would run an archive with code in front
         _refuse("it is not a zip archive from its first byte to its last")
     try:
@@ -63,7 +63,7 @@ def _opened(content: bytes) -> bytes:
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A file's content, unpacked no further than to what is allowed."""
+    """Return a file's content; unpack no more than the allowed size."""
     with archive.open(name) as file:
         content = file.read(MAX_BUNDLE_BYTES + 1)
     if len(content) > MAX_BUNDLE_BYTES:
@@ -72,7 +72,7 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _table(document: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The table at `path`, empty if there is none."""
+    """Return the table at `path`, empty if there is none."""
     table = document
     for key in path:
         inner = table.get(key, {})

@@ -1,4 +1,4 @@
-"""A store at work: its line to the server open, and all that happens told in plain words."""
+"""A store's work: the connection to its server, and a console report in plain words."""
 
 import signal
 from contextlib import closing
@@ -19,10 +19,10 @@ from fedshelf.client.session.recorder import SessionRecorder
 
 
 def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:
-    """Serve until Ctrl-C or SIGTERM.
+    """Serve orders until Ctrl-C or SIGTERM.
 
-    Raises ConfigError for a device that is not there, NetworkError if no server appears within
-    `wait` seconds, RefusedError if it does not let this store in.
+    Raises ConfigError for a device that does not exist, NetworkError if no server appears within
+    `wait` seconds, RefusedError if it does not admit this store.
     """
     log_in_plain_words()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -46,30 +46,30 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
 
 
 class ConsoleConnectionObserver:
-    """Tells what happens on the line; `client.connection.fleet.ConnectionObserver`."""
+    """A `client.connection.events.ConnectionObserver` that prints and records the events."""
 
     def __init__(self, addresses: KnownAddresses, books: SessionRecorder) -> None:
         self._addresses, self._books, self._has_joined = addresses, books, False
 
     def joined(self) -> None:
-        """The server knows this store."""
+        """Print and record that the server knows this store."""
         self._books.joined(self._addresses.answered)
         say("Joined again." if self._has_joined else "Joined; waiting for work. Ctrl-C leaves.")
         self._has_joined = True
 
     def lost(self, reason: str) -> None:
-        """The server does not answer."""
+        """Print that the server does not answer."""
         if self._has_joined:
             say(f"Lost the server ({reason}); trying again until it is back. Ctrl-C leaves.")
         elif reason not in (NO_CONNECTION, STARTING):
             say(f"The server does not let this store in yet: {reason}. Trying again; Ctrl-C leaves.")
 
     def found(self) -> None:
-        """The server answers again."""
+        """Print that the server answers again."""
         if self._has_joined:
             say("The server is back.")
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Also where a shell starts us in the background, which switches Ctrl-C off."""
+    """Leave as on Ctrl-C; needed also where a shell starts us in the background, which disables Ctrl-C."""
     raise KeyboardInterrupt

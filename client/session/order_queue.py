@@ -1,4 +1,4 @@
-"""A store's orders: one is worked on at a time, in a thread beside the one that listens to the server."""
+"""Queue of a store's orders: one is worked on at a time, in a thread beside the one that polls the server."""
 
 import logging
 import threading
@@ -34,11 +34,11 @@ class _Job:
 
 
 class OrderQueue:
-    """Takes orders, has them done by `workshop`, and answers them.
+    """Queues orders, has them done by the worker process, and sends the answers.
 
-    An order that comes again (its answer was lost, or the server's app died and asks once more) is answered
-    from memory: nobody trains twice for one update, but when photos were deleted or changed since. Then the answer is
-    of photos that are not to be used any more, and is forgotten.
+    An order that comes again (its answer was lost, or the server's app died and asks once more) is
+    answered from memory, so that no work is done twice. The exception: once photos are deleted or
+    changed, the answer is of photos that may not be used any more, and is forgotten.
     """
 
     def __init__(self, workshop: WorkerProcess, books: SessionRecorder) -> None:
@@ -47,9 +47,9 @@ class OrderQueue:
         self._held: dict[str, MessageHeader] = {}
         self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
-        self._answered_for = 0  # the photos that the answers are of, as `WorkerProcess.photos` tells them apart
+        self._answered_for = 0  # value of `WorkerProcess.photos` for which the kept answers were made
         self._bundles: dict[int, str] = {}
-        self._sizes: dict[tuple[int, str], int] = {}  # of the largest answer by run and kind of order, in bytes
+        self._sizes: dict[tuple[int, str], int] = {}  # largest answer in bytes, by run and kind of order
         threading.Thread(target=self._work, name="orders", daemon=True).start()
 
     @property
@@ -59,25 +59,25 @@ class OrderQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an order is being worked on, or waits."""
+        """Return whether an order is being worked on, or waits."""
         return bool(self._held)
 
     def finish(self, seconds: float) -> None:
-        """Wait until all orders are done, or so long."""
+        """Wait until the queue is empty or `seconds` have passed."""
         with self._change:
             self._change.wait_for(lambda: not self._held, seconds)
 
     def take(self, line: FleetConnection, head: MessageHeader) -> None:
-        """Put an order that has come on `line` at the end."""
+        """Append an order that has come on `line`."""
         with self._change:
             self._held[head.message_id] = head
         self._queue.put(_Job(line, head, time.monotonic()))
 
     def tell(self, line: FleetConnection, head: MessageHeader) -> None:
-        """Answer a probe at once: whether the message that it asks about is here."""
+        """Answer a probe at once: whether the order that it asks about is here."""
         try:
             message, size = self._fetched(line, head)
-        except StoreError as refusal:  # an order may have the only worker: this question stays without an answer
+        except StoreError as refusal:  # an order may occupy the only worker: this probe stays unanswered
             self._books.not_fetched(head, refusal.detail)
             return
         self._books.received(head, message.content, size)
@@ -92,18 +92,18 @@ class OrderQueue:
             try:
                 if not self._is_stale(job):
                     self._do(job)
-            except EOFError:  # the workshop was closed: the store leaves
+            except EOFError:  # the worker process was closed: the store leaves
                 return
             except (RunOverError, UnknownStoreError, RefusedError):
                 LOG.info("The server no longer waits for this answer.")
             except MessageError as error:
                 LOG.error("%s It is left out.", error)
                 self._note_unreadable(job.head, error)
-            except FedshelfError as error:  # such as records of what was spent that are damaged
+            except FedshelfError as error:  # such as damaged records of what was spent
                 LOG.error("%s An order is left out.", error)
             except httpx.HTTPStatusError as error:
                 LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
-            except Exception:  # nothing that a server sends may end this thread, and with it the store's work
+            except Exception:  # no message of a server may end this thread, and with it the store's work
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
                 with self._change:
@@ -113,14 +113,14 @@ class OrderQueue:
     def _do(self, job: _Job) -> None:
         try:
             parcel = self._answered(job)
-        except OSError as error:  # this one word may leave unrecorded, else the server would ask for ever
+        except OSError as error:  # this failure may be sent unrecorded, else the server would ask for ever
             LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
             assert job.head.envelope is not None
             parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
         job.line.send(parcel, lambda: not self._is_stale(job))
 
     def _answered(self, job: _Job) -> OutgoingMessage:
-        """The answer to an order, written down and ready to be sent. Raises OSError if it cannot be written down."""
+        """Return the answer to an order, recorded and ready to be sent. Raises OSError if it cannot be recorded."""
         try:
             message, size = self._fetched(job.line, job.head)
         except StoreError as refusal:
@@ -138,8 +138,10 @@ class OrderQueue:
             LOG.error("The audit log cannot be written (%s).", full.strerror)
 
     def _fetched(self, line: FleetConnection, head: MessageHeader) -> tuple[Message, int]:
-        """The message and its bytes. Raises StoreError if today's budget has no room for it: nothing is then fetched,
-        or, of a message that is larger than it was announced, no more than there is room for.
+        """Return the message and its bytes.
+
+        Raises StoreError if today's budget has no room for it: nothing is then fetched or, of a
+        message that is larger than announced, no more than there is room for.
         """
         try:
             self.traffic.check("down", line.still_to_come(head))
@@ -148,7 +150,7 @@ class OrderQueue:
             self.traffic.settle()
 
     def _refused(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
-        """The answer to a message that stays at the server, unconfirmed, as its app may still be handing it over."""
+        """Decline a message that stays at the server, unconfirmed, as the server's app may still be uploading it."""
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.head.envelope is not None
         self._books.not_fetched(job.head, refusal.detail)
@@ -158,8 +160,10 @@ class OrderQueue:
         return parcel
 
     def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, OutgoingMessage]:
-        """The answer, or the refusal of one that is too large to be sent today: then the next one of this kind and run
-        is refused before any work is done for it.
+        """Return the answer, or a refusal if it is too large to be sent today.
+
+        After such a refusal, the next order of this kind and run is refused before any work is
+        done for it.
         """
         kind = job.head.run_id, job.head.type
         try:
@@ -167,7 +171,7 @@ class OrderQueue:
             answer = self._answer(job, message.content)
             parcel = job.line.pack(message, answer, time.monotonic() - began)
             self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
-            if header(answer).get("kind") != "failure":  # the word that says why may always leave
+            if header(answer).get("kind") != "failure":  # the reason for a failure may always leave
                 self.traffic.check("up", parcel.size)
         except StoreError as refusal:
             LOG.info("%s", refusal)
@@ -177,7 +181,7 @@ class OrderQueue:
         return answer, parcel
 
     def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
-        """From memory if the same has been answered before; refused if the run brings code with it."""
+        """Return the kept answer if the same order was answered before; refuse the order if its run brings code."""
         if job.head.content_id in self._answers:
             self._workshop.look()
             self._forget_outdated()
@@ -193,7 +197,7 @@ class OrderQueue:
         return answer
 
     def _fault_of_bundle(self, job: _Job) -> str:
-        """What is wrong with what the server ships with this run, looked at once; empty if nothing is."""
+        """Return the fault of the bundle that the server ships with this run, checked once; empty if there is none."""
         run_id = job.head.run_id
         if run_id not in self._bundles:
             bundle = job.line.bundle(run_id)
@@ -211,7 +215,7 @@ class OrderQueue:
             self._answers.clear()
 
     def _keep(self, head: MessageHeader, answer: RecordDict) -> None:
-        """Remember what took work: an update or an evaluation."""
+        """Keep an answer that took work: an update or an evaluation."""
         self._forget_outdated()
         if header(answer).get("kind") in ("update", "evaluation"):
             self._answers[head.content_id] = answer
@@ -220,7 +224,7 @@ class OrderQueue:
                 self._answers.popitem(last=False)
 
     def _is_stale(self, job: _Job) -> bool:
-        """Whether nobody waits for an answer any more: time is up, or the server went on to another round."""
+        """Return whether nobody waits for an answer any more: time is up, or the server went on to another round."""
         if time.monotonic() - job.came > job.head.ttl:
             return True
         if job.head.type != MessageType.TRAIN:

@@ -1,4 +1,4 @@
-"""A store's working day: join, take what comes, join again whenever the server was started afresh."""
+"""Main loop of a store: join, poll for orders, join again whenever the server was started afresh."""
 
 import logging
 import time
@@ -17,20 +17,20 @@ MIN_POLL_SECONDS, MAX_POLL_SECONDS = (
     0.1,
     2.0,
 )  # seconds between two polls: a tenth of the time since the last order was done ...
-WHILE_BUSY = 1.0  # ... but while an order is worked on only a probe can come
-SOON = 0.75  # of what the server took for the last order, from an answer on until the next one is looked for ...
-LONGEST_TURN = 1.0  # ... and at most so many seconds
-FAIR = 5  # times what a poll takes: a server that has many stores answers slowly, and is then asked less
+WHILE_BUSY = 1.0  # ... but only a probe can come while an order is worked on
+SOON = 0.75  # share of the server's time for the last order, from an answer until the next poll ...
+LONGEST_TURN = 1.0  # ... and at most this many seconds
+FAIR = 5  # times the duration of a poll: a server with many stores answers slowly, and is then polled less often
 
 LOG = logging.getLogger("fedshelf.store")
 
 
 def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObserver, wait: float) -> None:
-    """Take the messages of the server that the credentials are for, until KeyboardInterrupt.
+    """Serve the server that the credentials are for, until KeyboardInterrupt.
 
-    Once joined, it outlives any restart of the server, and a full disk of its own. On KeyboardInterrupt
-    it takes leave and raises it. Raises NetworkError if no Fedshelf server answers within the first
-    `wait` seconds, RefusedError as soon as one does not let this store in.
+    Once joined, it survives any restart of the server, and a full disk of its own. On
+    KeyboardInterrupt it deregisters and raises it. Raises NetworkError if no Fedshelf server
+    answers within the first `wait` seconds, RefusedError as soon as one does not admit this store.
     """
     patience = time.monotonic() + wait
     while True:
@@ -42,7 +42,7 @@ def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObse
             narrator.lost("it was started afresh")
         except RefusedError:
             raise
-        except OSError as error:  # nothing is done that cannot be written down
+        except OSError as error:  # nothing is done that cannot be recorded
             LOG.error("The audit log cannot be written (%s); trying again until it can.", error.strerror)
             time.sleep(LONGEST_RETRY)
         except NetworkError as error:
@@ -61,7 +61,7 @@ def _listen(line: FleetConnection, orders: OrderQueue) -> None:
         if kinds and not is_busy:
             turn = began - done
         if kinds and kinds[-1] != MessageType.TRAIN:
-            continue  # one is handed out at a time, and others may be there: what is judged now is trained next
+            continue  # the server hands out one at a time: after an evaluation the next training may wait
         if line.is_held:
             time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - took, 0.0))
             continue
@@ -75,7 +75,7 @@ def _listen(line: FleetConnection, orders: OrderQueue) -> None:
 
 
 def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
-    """Ask once for messages, and see to those that have come; their types."""
+    """Poll once for messages, and queue or answer those that came; return their types."""
     kinds = []
     try:
         for head in line.receive():

@@ -1,4 +1,4 @@
-"""What a store writes down of its talk with the server: the audit log, and what was spent of the policy's budgets."""
+"""Records of a store's session with the server: the audit log, and the amounts spent of the policy's budgets."""
 
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +32,16 @@ _REASONS = {
     "receipt": "whether that model is kept here or has to be sent",
 }
 _CALLING_BACK = "the model that a run delivers, or the offer of one; takes back one that the run gave before"
-_TO_A_NOTICE = "that the words have arrived"  # told in the form of an info, which then counts nothing
+_TO_A_NOTICE = "that the words have arrived"  # a notice is answered with an info that counts nothing
 
 
 class SessionRecorder:
-    """A store's records, in its `home`; a context manager. Raises RunError if another process keeps them, OSError.
+    """A store's records, in its `home`; a context manager.
 
     key:     of the store, which signs the audit log; None: it has none
     traffic: its budgets of bytes
+
+    Raises RunError if another process keeps them, OSError.
     """
 
     def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
@@ -55,36 +57,36 @@ class SessionRecorder:
         self._log.close()
 
     def joined(self, server: str) -> None:
-        """The line to the server is open."""
+        """Record that the connection to the server is open."""
         self._log.record(AuditNote("joined", why=server))
 
     def left(self) -> None:
-        """The line is closed."""
+        """Record that the connection is closed."""
         self._log.record(AuditNote("left"))
 
     def photos_changed(self, how: str) -> None:
-        """The photos are not those of the last order. Raises OSError."""
+        """Record that the photos are not those of the last order. Raises OSError."""
         self._log.record(AuditNote("photos", why=how))
 
     def received(self, head: MessageHeader, content: RecordDict, size: int) -> None:
-        """A message has come, of `size` bytes. Raises OSError if that cannot be written down."""
+        """Record that a message of `size` bytes has come. Raises OSError if that cannot be written."""
         self._write("received", content, size, head.content_id, _CALLING_BACK if is_calling_back(content) else "")
 
     def unreadable(self, head: MessageHeader, why: str) -> None:
-        """Something has come that is no message. Raises OSError."""
+        """Record that something has come that is no message. Raises OSError."""
         self._log.record(AuditNote("received", "unreadable", sha256=head.content_id, why=why))
 
     def refused(self, order: RecordDict, why: str) -> None:
-        """An order will not be carried out. Raises OSError."""
+        """Record that an order will not be carried out. Raises OSError."""
         told = header(order)
         self._log.record(AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
 
     def not_fetched(self, head: MessageHeader, why: str) -> None:
-        """A message was announced, and stays at the server. Raises OSError."""
+        """Record that a message was announced, but stays at the server. Raises OSError."""
         self._log.record(AuditNote("refused", head.type, size=head.size, sha256=head.content_id, why=why))
 
     def sending(self, content: RecordDict, parcel: OutgoingMessage, order: RecordDict) -> None:
-        """An answer to `order` is about to leave. Raises OSError: then it must not."""
+        """Record that an answer to `order` is about to leave. Raises OSError: then it must not be sent."""
         why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
         self._write("sent", content, parcel.size, parcel.content_id, why)
         self.traffic.sent(parcel.size)

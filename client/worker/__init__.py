@@ -1,1 +1,1 @@
-"""Training at a store, without process or network."""
+"""Training at a store, independent of process and network."""

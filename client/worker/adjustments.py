@@ -1,5 +1,7 @@
-"""A store's adjustments of models' scores (see `common.strategies.shared.class_skew`), one for each run; they stay at
-the store."""
+"""A store's logit adjustments of models, one for each run; they stay at the store.
+
+See `common.strategies.shared.class_skew`.
+"""
 
 import json
 import math
@@ -17,7 +19,7 @@ ADJUSTMENTS_FOLDER = "adjustments"  # in a store's home
 
 
 class Adjustments:
-    """One file for each of the last `KEPT_RUNS` runs, `directory/<run>.json`, as the store trained last."""
+    """One file for each of the last `KEPT_RUNS` runs, `directory/<run>.json`, as of the store's last training."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -35,7 +37,7 @@ class Adjustments:
             old.unlink(missing_ok=True)
 
     def of(self, run_id: str, classes: Sequence[str]) -> Tensor | None:
-        """A run's adjustment (float32 [C]), in the order of `classes`; None: none was kept. Raises DataError."""
+        """Return a run's adjustment (float32 [C]), in the order of `classes`; None: none was kept. Raises DataError."""
         path = self._path(run_id)
         if not path.exists():
             return None

@@ -25,11 +25,11 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 class PhotoRules(Protocol):
-    """The rules of a store for its photos; its policy has them (`client.policy.policy.Policy`)."""
+    """A store's rules for its photos; its policy has them (`client.policy.policy.Policy`)."""
 
     @property
     def class_names(self) -> bool:
-        """Whether the names of its classes may leave the store."""
+        """Permission for the names of the store's classes to leave it."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -37,31 +37,31 @@ class PhotoRules(Protocol):
 
     @property
     def least_images_per_class(self) -> int:
-        """Images below which a class has no part in anything."""
+        """Number of images below which a class is left out of everything."""
 
 
 class FolderSource:
-    """A `client.worker.worker.DataSource` over a folder of photos, or a CSV file of them, without what `rules` leave
-    out.
+    """A `client.worker.worker.DataSource` over a folder or a CSV file of photos, less those that `rules` exclude.
 
-    It looks for changes before each order, of whatever kind: a photo that is gone has no part in it any more.
+    It looks for changes before each order of any kind: a photo that is gone is not used any more.
 
-    on_change: is told of them, in sentences without names of photos
+    on_change: called with each change, as a sentence without names of photos
     """
 
     def __init__(self, name: str, path: Path, rules: PhotoRules, on_change: Callable[[str], None] = LOG.info) -> None:
         self._name, self._path, self._rules, self._on_change = name, path, rules, on_change
         self._watch = Watch(path)
         self._seen = self._watch.look()
-        self._unreachable = ""  # the sentence that says so, if photos that were there cannot be read
+        self._unreachable = ""  # the sentence to tell if photos that were there cannot be read; else empty
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
         self._classes: tuple[str, ...] | None = None
 
     def look(self) -> bool:
-        """Take in changes since the last look, and return whether there may be any.
+        """Read changes since the last look, and return whether there may be any.
 
-        Photos that are gone or were changed leave this process's memory and the pixel cache at once. Those that cannot
-        be reached leave its memory; they are looked for again at the next look.
+        Photos that are gone or were changed are dropped from this process's memory and from the
+        pixel cache at once. Photos that cannot be reached are dropped from memory only; the next
+        look searches for them again.
         """
         before, now = self._seen, self._watch.look()
         if before.still_holds(now) and not self._unreachable:
@@ -69,7 +69,7 @@ class FolderSource:
         self._opened = None
         is_emptied = now.is_emptied(before, self._path)
         if not self._is_reachable(before, now, is_emptied=is_emptied):
-            self.forget_deleted()  # after a week of that
+            self.forget_deleted()  # after a week without them
             return True
         self._seen = now
         if (change := before.difference(now)) is not None:
@@ -79,7 +79,7 @@ class FolderSource:
         return True
 
     def _is_reachable(self, before: Snapshot, now: Snapshot, *, is_emptied: bool) -> bool:
-        """Return whether photos that are missing were deleted; tell it once if they may still exist."""
+        """Return whether missing photos were deleted; report once if they may still exist."""
         told, self._unreachable = self._unreachable, ""
         present = set(now.paths())
         try:
@@ -93,9 +93,9 @@ class FolderSource:
         return not self._unreachable
 
     def forget_deleted(self, *, is_emptied: bool = False) -> None:
-        """Take photos that are gone, whenever they went, out of the pixel cache; say so if the disk is in the way.
+        """Drop photos that are gone from the pixel cache; report it if the disk prevents that.
 
-        is_emptied: whether the folder is sure to hold none because they were deleted
+        is_emptied: whether the folder is empty because its photos were surely deleted
         """
         try:
             forget_deleted(self._path, self._seen.paths(), is_emptied=is_emptied)
@@ -103,7 +103,7 @@ class FolderSource:
             LOG.warning("Photos that were deleted could not be taken out of the pixel cache (%s).", error.strerror)
 
     def describe(self, config: RunConfig) -> StoreInfo:
-        """Training images by class, and those held out. Raises DataError."""
+        """Count the training images by class, and those held out. Raises DataError."""
         self.look()
         folder = self._open(config)
         train = folder.splits["train"]
@@ -116,10 +116,11 @@ class FolderSource:
         )
 
     def open(self, plan: Plan) -> StoreData:
-        """The photos, labelled by the run's classes. Raises StoreError for a class that is none of them, DataError.
+        """Return the photos, labelled by the run's classes.
 
-        Opened once per run, and anew whenever they have changed. A store that does not tell its classes' names does not
-        tell either that this was the trouble.
+        They are opened once per run, and anew whenever they have changed. Raises DataError;
+        StoreError for a class that is not in the run. If the store's class names are private, the
+        error does not reveal this reason.
         """
         self.look()
         if self._opened is None or self._opened[0] != plan.run_id:
@@ -136,7 +137,10 @@ class FolderSource:
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> Folder:
-        """Quick but for the first time: photos are decoded once, into a cache. Raises StoreError, DataError."""
+        """Open the folder: photos are decoded once, into a cache, so only the first time is slow.
+
+        Raises StoreError, DataError.
+        """
         if self._unreachable:
             raise StoreError("data", self._unreachable, "photos-unreachable")
         size, denoise = config.data.image_size, config.data.denoise
@@ -174,10 +178,10 @@ def _quoted(names: set[str]) -> str:
 
 
 def without_rare(folder: Folder, least: int) -> Folder:
-    """The folder without those images of a split whose class has fewer than `least` there.
+    """Return the folder without the images, in each split, of classes with fewer than `least` images there.
 
-    What remains does not depend on them, so nothing that is computed from it does, whatever the server asks: counts,
-    losses and weights.
+    The remaining images do not depend on those left out; so nothing computed from them (counts,
+    losses, weights) does either, whatever the server asks.
     """
     if not folder.classes:
         return folder

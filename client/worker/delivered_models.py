@@ -1,8 +1,8 @@
-"""Models that runs delivered, at the store: `models/RUN/model.safetensors` and `model.json` in its home.
+"""Models that runs delivered to the store: `models/RUN/model.safetensors` and `model.json` in its home.
 
-A model is there as a whole or not at all, and stays until a later one of its own run takes its place or a person
-removes it: no other model can drive it out. How much room all of them have is the policy's; one that finds none is
-refused.
+A model is there as a whole or not at all, and stays until a later one of its own run replaces it
+or a person removes it: no other model can displace it. The policy limits the space of all of them;
+a model that does not fit is refused.
 """
 
 import hashlib
@@ -23,12 +23,10 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic
 from fedshelf.common.text import plain
 
-OWN_MODEL_FOLDER = (
-    "own"  # the folder, beside a model's files, of the store's own model made of it (see `client.worker.export`)
-)
-MAX_MODEL_BYTES = 2**30  # bytes of one
-LEAST_COUNTED = 10**6  # bytes that a model counts for at least, so that tiny ones are not without number either
-_NEW, _OLD = ".new-", ".old-"  # how folders begin that an interrupted process may leave behind
+OWN_MODEL_FOLDER = "own"  # sub-folder for the store's own model made of the delivered one (see `client.worker.export`)
+MAX_MODEL_BYTES = 2**30  # limit of one model
+LEAST_COUNTED = 10**6  # least bytes that a model counts for, so that the number of tiny ones is limited, too
+_NEW, _OLD = ".new-", ".old-"  # prefixes of folders that an interrupted process may leave behind
 
 
 class KeptModels:
@@ -51,10 +49,10 @@ class KeptModels:
         self._called_back = set[str]()
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
-        """Keep a model, or say whether one that is offered has to be sent.
+        """Keep a model, or answer whether an offered one has to be sent.
 
-        Raises StoreError for a model that is not taken, MessageError for one that is not what it is said to be,
-        OSError.
+        Raises StoreError for a model that is refused, MessageError for one that is not as
+        described, OSError.
         """
         self._admit(order)
         if order.size > MAX_MODEL_BYTES:
@@ -71,7 +69,7 @@ class KeptModels:
         return ModelReceipt(self._name, order.run_id, order.sha256, is_kept)
 
     def _call_back(self, order: DeliverOrder) -> None:
-        """Say once of the model that is here that it was taken back, if it was; another one takes its place."""
+        """Report once if the kept model was called back; another one replaces it."""
         folder = self._folder(order)
         with suppress(OSError, DataError):
             sha256 = _described((folder / DESCRIPTION).read_bytes()).get("sha256")
@@ -83,7 +81,7 @@ class KeptModels:
                 )
 
     def _has(self, order: DeliverOrder) -> bool:
-        """Return whether the very model is here, read again from the disk."""
+        """Return whether exactly this model is here, read again from the disk."""
         folder = self._folder(order)
         try:
             told = _described((folder / DESCRIPTION).read_bytes())
@@ -93,7 +91,7 @@ class KeptModels:
             return False
 
     def _keep(self, order: DeliverOrder, content: bytes) -> None:
-        """Write a model beside the others, then give it its name."""
+        """Write a model beside the others, then rename it into place."""
         if len(content) != order.size or hashlib.sha256(content).hexdigest() != order.sha256:
             raise MessageError(
                 f"The model of run {order.run} is not the one that its SHA-256 names ({order.sha256[:12]}); not kept."
@@ -119,23 +117,23 @@ class KeptModels:
         self._tell(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
-        """Make the store's own model of the chain's, if it has anything of its own; what to say of that."""
+        """Make the store's own model of the chain's, if the store has parts of its own; return what to report."""
         from fedshelf.client.worker.export import export_own
 
         try:
             exported = export_own(folder, self._name, folder / OWN_MODEL_FOLDER)
-        except FedshelfError as error:  # the chain's model is kept whatever has become of the store's own parts
+        except FedshelfError as error:  # the chain's model is kept, whatever the fault of the store's own parts
             return f"There is no other one for this store: {plain(str(error))}"
         return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])
 
     def _folder(self, order: DeliverOrder) -> Path:
-        """Return where the model of this run goes: by the run's name, with its identity if anything else has that."""
+        """Return the folder for the model of this run: the run's name, with its identity if that name is taken."""
         names = (order.run, f"{order.run}-{order.run_id[:8]}", f"{order.run}-{order.run_id}")
         folders = [self._directory / name for name in names]
         return next((folder for folder in folders if _is_for(folder, order.run_id)), folders[-1])
 
     def _mend(self) -> None:
-        """Undo what a killed process left: half-written models go, one without its successor gets its name back."""
+        """Repair what a killed process left: remove half-written models, restore one whose successor is missing."""
         for left in self._directory.glob(f"{_NEW}*"):
             shutil.rmtree(left, ignore_errors=True)
         for old in self._directory.glob(f"{_OLD}*"):
@@ -144,7 +142,7 @@ class KeptModels:
                 shutil.rmtree(old) if folder.exists() else old.rename(folder)
 
     def _check_room(self, order: DeliverOrder) -> None:
-        """Raises StoreError if there is no room for a model beside those of other runs."""
+        """Check that there is room for a model beside those of other runs; raise StoreError if not."""
         if not self._room:
             return
         replaced = self._folder(order)
@@ -161,7 +159,7 @@ class KeptModels:
 
 
 def _is_for(folder: Path, run_id: str) -> bool:
-    """Return whether a folder is there for a model of this run: it has one already, or does not exist."""
+    """Return whether a folder may hold the model of this run: it does already, or does not exist."""
     if not folder.exists():
         return True
     try:
@@ -176,7 +174,7 @@ def _size(folder: Path) -> int:
 
 
 def _check(folder: Path, order: DeliverOrder) -> None:
-    """Raises MessageError unless the files are a model and its description, of that run."""
+    """Check that the files are a model of that run and its description; raise MessageError if not."""
     try:
         model, told = saved.read(folder), _described(order.description)
         is_of_it = told["provenance"]["run_id"] == order.run_id and told["sha256"] == order.sha256
@@ -188,7 +186,7 @@ def _check(folder: Path, order: DeliverOrder) -> None:
 
 
 def _described(content: bytes) -> dict[str, Any]:
-    """Return what a `model.json` says. Raises DataError if it is none."""
+    """Parse a `model.json`. Raises DataError if it is invalid."""
     try:
         told = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,8 @@
-"""A store's own model: the chain's, with the parts that never left the store (see
-`common.strategies.shared.personalization`) and with the
-logarithms of its shares of the classes in the head's bias (see `common.strategies.shared.class_skew`).
+"""Export of a store's own model.
+
+It is the chain's model with the parts that never left the store (see
+`common.strategies.shared.personalization`) and with the logarithms of the store's class shares in
+the head's bias (see `common.strategies.shared.class_skew`).
 """
 
 import hashlib
@@ -28,12 +30,15 @@ from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.predict import load
 
-TOLERANCE = 1e-4  # of scores, relative: adding to the bias and adding to the score differ by rounding only
+TOLERANCE = 1e-4  # relative tolerance of scores: adding to the bias and adding to the score differ by rounding only
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A model that was written. told: how it differs from the chain's, in sentences"""
+    """A model that was written.
+
+    told: its differences from the chain's, in sentences
+    """
 
     path: Path
     told: tuple[str, ...]
@@ -55,8 +60,9 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     """Write the store's own `model.safetensors` and `model.json` into `out`.
 
     model: a run's directory or model.safetensors, model.json beside it
-    Raises ConfigError if the store's model is not another than the chain's or the store has nothing of it, DataError,
-    OSError.
+
+    Raises ConfigError if the store's model would equal the chain's or the store has no part of it,
+    DataError, OSError.
     """
     shared = saved.read(model)
     described = _described(shared.path.with_name(DESCRIPTION), shared.tensors.keys())
@@ -69,7 +75,7 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
     redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
     write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
-    write_atomic(path, lambda file: file.write(content))  # last: until it is there, the command may be given again
+    write_atomic(path, lambda file: file.write(content))  # last: until the model is there, the command can be repeated
     return ExportedModel(path, _told(described["provenance"], owned))
 
 
@@ -105,15 +111,15 @@ def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owne
 
 
 def _used(provenance: Mapping[str, Any]) -> str | None:
-    """By which scores stores use the model, "adjusted" or "raw"; None: there is one way only."""
+    """Return the scores by which stores use the model, "adjusted" or "raw"; None: there is one kind only."""
     return provenance["adjustment"]["used"] if provenance.get("adjustment") else None
 
 
 def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
-    """The model's tensors with `added` (float32 [C]) in the head's bias.
+    """Return the model's tensors with `added` (float32 [C]) added to the head's bias.
 
-    Raises ConfigError for a network whose scores do not rise by that: without a bias, or not ending in its head, and
-    for a model whose scores are not finite.
+    Raises ConfigError for a network whose scores do not rise by that (it has no bias, or does not
+    end in its head), and for a model whose scores are not finite.
     """
     network = load(model, torch.device("cpu"))
     bias = f"{head_name(network.module)}.bias"
@@ -141,9 +147,9 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
 def _redescribed(
     described: dict[str, Any], name: str, classes: tuple[str, ...], added: Tensor | None
 ) -> dict[str, Any]:
-    """The description of the store's model."""
+    """Return the description of the store's model."""
     provenance = described["provenance"] | {"store": name}
-    provenance.pop("weights_sha256", None)  # of what all stores share
+    provenance.pop("weights_sha256", None)  # this is the hash of the parts that all stores share
     told = described | {"provenance": provenance}
     if added is None:
         return told
@@ -167,7 +173,7 @@ def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
 
 
 def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
-    """Read and check the `model.json` beside a model: its run, its round and the tensors that are personal.
+    """Read and check the `model.json` beside a model: its run, its round and its personal tensors.
 
     Raises DataError.
     """

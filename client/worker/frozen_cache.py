@@ -1,4 +1,4 @@
-"""Frozen parameters a store has been sent: kept in memory and on disk, so that they travel once."""
+"""Frozen parameters that a store has received: kept in memory and on disk, so that they are sent once."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.system.files import cache_directory, write_atomic
 
-MAX_FROZEN_VECTORS = 2  # vectors on disk: a run has one, and a server cannot fill the disk with others
+MAX_FROZEN_VECTORS = 2  # vectors on disk: a run has one, and a server cannot fill the disk with more
 
 
 class FrozenCache:
@@ -24,7 +24,7 @@ class FrozenCache:
         self._latest: tuple[str, Tensor] | None = None
 
     def get(self, sha256: str) -> Tensor | None:
-        """The vector (float32 [F]) with this SHA-256, or None."""
+        """Return the vector (float32 [F]) with this SHA-256, or None."""
         if self._latest is None or self._latest[0] != sha256:
             if (vector := self._read(sha256)) is None:
                 return None
@@ -32,7 +32,7 @@ class FrozenCache:
         return self._latest[1]
 
     def put(self, sha256: str, vector: Tensor) -> None:
-        """Keep `vector`. A full disk is no error: it is then kept in memory only."""
+        """Keep `vector`. A full disk is no error: the vector is then kept in memory only."""
         self._latest = (sha256, vector)
         try:
             write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))

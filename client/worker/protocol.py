@@ -1,4 +1,4 @@
-"""The work of a store, and the keeping of its models, as those see it who carry out orders."""
+"""Protocols of a store's worker and of its keeper of models."""
 
 from typing import Protocol
 
@@ -8,25 +8,26 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 
 
 class Worker(Protocol):
-    """What does a store's work; `client.worker.worker.StoreWorker` is the one that is used.
+    """A store's worker; `client.worker.worker.StoreWorker` is the implementation.
 
-    Each method may raise a FedshelfError; `client.failures` decides what of it leaves the store.
+    Each method may raise a FedshelfError; `client.failures` decides which part of it leaves the
+    store.
     """
 
     name: str
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """What the store holds under this configuration."""
+        """Return the store's image counts under this configuration."""
 
     def train(self, order: TrainOrder) -> Update:
         """Train locally as ordered."""
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge the order's parameters on images held out."""
+        """Evaluate the order's parameters on images held out."""
 
 
 class ModelKeeper(Protocol):
-    """Keeps the models that runs deliver; `client.worker.delivered_models.KeptModels` is the one that is used."""
+    """Keeper of delivered models; `client.worker.delivered_models.KeptModels` is the implementation."""
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
-        """Keep a model, or say whether one that is offered has to be sent. May raise a FedshelfError, as a worker."""
+        """Keep a model, or answer whether an offered one has to be sent. May raise a FedshelfError, as a worker."""

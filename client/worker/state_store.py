@@ -1,4 +1,4 @@
-"""What a strategy's client half keeps between a store's rounds, on the store's own disk.
+"""State that a strategy's client half keeps between a store's rounds, on the store's own disk.
 
 A state file is named by the round that wrote it, and a round reads the latest one before it. So a
 round that is trained again after a crash starts from the same state as the first time.
@@ -21,27 +21,31 @@ KEPT_RUNS = 8
 
 
 class States(Protocol):
-    """Where stores' states are kept between rounds."""
+    """Storage of stores' states between rounds."""
 
     def load(self, run_id: str, store: str, round: int) -> Tensors:
-        """The state before `round`: of the latest earlier round, or empty."""
+        """Return the state before `round`: of the latest earlier round, or empty."""
 
     def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
-        """Keep `state` as that of the order's round; those of its rounds `committed` and `best` must stay available."""
+        """Keep `state` as that of the order's round.
+
+        The states of the order's rounds `committed` and `best` must stay available.
+        """
 
 
 class StateStore:
     """The states of stores, as `directory/<run>/<store>/round-000012.safetensors`.
 
-    The states since the last committed round are kept, and the latest one up to it and up to the best round, of the
-    last `KEPT_RUNS` runs that the store took part in: a server cannot fill the disk with runs that nobody heard of.
+    It keeps the states since the last committed round, and the latest one up to that round and up
+    to the best round, of the last `KEPT_RUNS` runs of the store: a server cannot fill the disk
+    with invented runs.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def load(self, run_id: str, store: str, round: int) -> dict[str, Tensor]:
-        """The state before `round`: of the latest earlier round, or empty. Raises RunError if it is damaged."""
+        """Return the state before `round`: of the latest earlier round, or empty. Raises RunError if it is damaged."""
         earlier = [(number, path) for number, path in self._files(run_id, store) if number < round]
         if not earlier:
             return {}
@@ -67,13 +71,13 @@ class StateStore:
                 old.unlink(missing_ok=True)
 
     def _forget_runs(self, store: str) -> None:
-        """Make room for one run more."""
+        """Remove old runs to make room for one more."""
         folders = [run / store for run in self._directory.glob("*") if (run / store).is_dir()]
         for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime)[: 1 - KEPT_RUNS]:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
         folder = self._directory / run_id / store
-        if not folder.is_dir():  # the usual case: most strategies remember nothing, and this is asked every round
+        if not folder.is_dir():  # the usual case: most strategies keep no state, and this runs every round
             return []
         return [(int(path.stem.removeprefix("round-")), path) for path in folder.glob("round-*.safetensors")]

@@ -1,4 +1,4 @@
-"""What a store does with an order: open its data, train or evaluate, answer."""
+"""A store's worker: it opens the store's data, trains or evaluates, and answers."""
 
 import logging
 import time
@@ -27,22 +27,22 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 class DataSource(Protocol):
-    """Where a store's images come from."""
+    """Source of a store's images."""
 
     def describe(self, config: RunConfig) -> StoreInfo:
-        """What the store has, under its own class names. Raises DataError."""
+        """Return the image counts, under the store's own class names. Raises DataError."""
 
     def open(self, plan: Plan) -> StoreData:
-        """Its images, labelled by the plan's classes, as they are now: called before each order. Raises DataError."""
+        """Return the current images, labelled by the plan's classes; called before each order. Raises DataError."""
 
     def look(self) -> bool:
-        """Take in changes to the images since the last look, and return whether there may be any."""
+        """Read changes to the images since the last look, and return whether there may be any."""
 
 
 class Trainer:
     """A resident network on one device, for one store or for many in turn.
 
-    Building a network, compiling kernels and moving images to a device is paid once per plan.
+    Building a network, compiling kernels and moving images to a device happens once per plan.
     """
 
     def __init__(self, device: torch.device, states: States) -> None:
@@ -78,9 +78,10 @@ class Trainer:
     def evaluate(
         self, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None] | None = None
     ) -> list[Evaluation]:
-        """Judge the order's model on the images of stores, by their names (none: empty counts).
+        """Evaluate the order's model on the images of stores, by name (a store without images: empty counts).
 
-        Where parts of the model are the stores' own, each one judges with those it had after the order's round.
+        Parts of the model that are the stores' own are those of each store after the order's
+        round.
 
         adjustments: of each store, see `common.strategies.shared.class_skew`; None: of no store
         """
@@ -100,7 +101,7 @@ class Trainer:
         return [Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)]
 
     def network(self, plan: Plan) -> Network:
-        """The resident network of `plan`, built when a plan is first seen."""
+        """Return the resident network of `plan`, built when a plan is first seen."""
         if self._network is None or (self._network[0].run_id, self._network[0].spec) != (plan.run_id, plan.spec):
             network = Network(plan.spec, self._device)
             if plan.frozen is not None:
@@ -109,31 +110,32 @@ class Trainer:
         return self._network[1]
 
     def _on_device(self, images: Images) -> Images:
-        """The images with their whole array on the device, moved when the array changes."""
+        """Return the images with their whole array on the device, moved when the array changes."""
         if images.pixels.device == self._device or self._device.type == "cpu":
             return images
         if self._resident is None or self._resident[0] is not images.pixels:
-            self._resident = None  # the earlier ones leave before others come
+            self._resident = None  # the earlier images are freed before others come
             self._resident = (images.pixels, images.pixels.to(self._device))
         return Images(self._resident[1], images.labels.to(self._device), images.rows.to(self._device))
 
     def release_images(self) -> None:
-        """Forget the images on the device."""
+        """Drop the images on the device."""
         self._resident = None
 
 
 class StoreWorker:
-    """One store: its name, its data, a trainer.
+    """One store: its name, its data and a trainer.
 
-    adjustments: where it keeps what it adds to scores, for `flower-client export`; None: nowhere
+    adjustments: storage of the store's logit adjustments, for `flower-client export`; None: not
+                 kept
     """
 
     def __init__(self, name: str, source: DataSource, trainer: Trainer, adjustments: Adjustments | None = None) -> None:
         self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """Return what the store has. Raises DataError, OSError."""
-        self.look()  # for what has changed leaves the device as well, whatever is asked
+        """Return the store's info. Raises DataError, OSError."""
+        self.look()  # drops changed images from the device as well, whatever is asked
         return self._source.describe(config)
 
     def train(self, order: TrainOrder) -> Update:
@@ -144,7 +146,7 @@ class StoreWorker:
         return self._trainer.train(order, self.name, train)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge on the images held out. Raises DataError."""
+        """Evaluate on the images held out. Raises DataError."""
         data = self._data(order.plan)
         held_out = data.validation if order.split == "validation" else data.test
         own = {self.name: adjustment(data.train, order.plan)}
@@ -152,7 +154,7 @@ class StoreWorker:
         return evaluation
 
     def look(self) -> None:
-        """Let go of images that have changed, while there is nothing to do. Raises OSError."""
+        """Drop images that have changed, while there is nothing to do. Raises OSError."""
         if self._source.look():
             self._trainer.release_images()
 
@@ -160,5 +162,5 @@ class StoreWorker:
         try:
             return self._source.open(plan)
         except FedshelfError:
-            self._trainer.release_images()  # of photos that are no longer to be used
+            self._trainer.release_images()  # of photos that may not be used any more
             raise

@@ -1,4 +1,4 @@
-"""The checks, a file per family; each is a plain function of what was gathered."""
+"""The checks, one file per family; each check is a plain function of the gathered evidence."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from fedshelf.client.health.evidence.finding import Finding
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is looked at.
+    """One check.
 
-    title: what is so if nothing is found
+    title: statement that holds if nothing is found
     quick: whether it needs no photo's pixels and no network
-    needs: what must be given for there to be anything to look at
+    needs: input without which there is nothing to check
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What the classes hold, and what they are called."""
+"""Checks of the classes: their sizes and their names."""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from fedshelf.common.classes.spelling import normal, places
 from fedshelf.common.wording import counted, first_of, printable
 
 _NAMED = 10  # classes that a sentence names before it only counts them
-_FEW = 10  # photos: with eight of ten to train on, a class is hardly learnt
-_UNEVEN = 10.0  # largest class over smallest, before it is worth a word
+_FEW = 10  # photos: with eight of ten to train on, such a class is hardly learnt
+_UNEVEN = 10.0  # largest class over smallest, from which it is reported
 _MOST = 0.8  # share of one class, from which always guessing it looks like a good model
-_TYPING_ERROR = 0.05  # a folder made by a slip of the finger stays small beside the one that was meant
-_GOOD_MODEL = 0.85  # share of labels that a model must agree with for its doubts to be worth a person's time
+_TYPING_ERROR = 0.05  # largest share, of the meant folder's photos, in a folder that a typing error made
+_GOOD_MODEL = 0.85  # share of labels that a model must agree with before its doubts are reported
 
 
 def sizes(evidence: Evidence) -> Iterator[Finding]:
-    """Classes with few photos or none, and a store with one class."""
+    """Find classes with few photos or none, and a store with one class."""
     counts = evidence.photos.per_class()
     if not counts:
         return
@@ -50,7 +50,7 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def deep(evidence: Evidence) -> Iterator[Finding]:
-    """Folders that may be stores or splits rather than classes: all photos lie in folders within them, named alike."""
+    """Find folders that may be stores or splits, not classes: all photos lie in sub-folders with the same names."""
     folders: dict[str, set[str]] = {}
     for seen in evidence.photos.usable:
         above = PurePosixPath(seen.photo.name).parts[1 if seen.photo.split else 0 : -1]
@@ -72,7 +72,7 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
 
 
 def balance(evidence: Evidence) -> Iterator[Finding]:
-    """One class that outweighs the others."""
+    """Find one class that outweighs the others."""
     counts = evidence.photos.per_class()
     if len(counts) < 2:
         return
@@ -96,7 +96,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
 
 
 def names(evidence: Evidence) -> Iterator[Finding]:
-    """Classes that are probably one: their names differ in case, spaces or a letter."""
+    """Find classes that are probably one: their names differ in case, spaces or a letter."""
     counts = evidence.photos.per_class()
     for one, other in combinations(counts, 2):
         if not _alike(one, counts[one], other, counts[other]):
@@ -112,7 +112,7 @@ def names(evidence: Evidence) -> Iterator[Finding]:
 
 
 def unknown(evidence: Evidence) -> Iterator[Finding]:
-    """Classes that the server's run does not know, or spells otherwise."""
+    """Find classes that the server's run does not know, or spells otherwise."""
     line, counts = evidence.line, evidence.photos.per_class()
     if line is None:
         return
@@ -138,7 +138,7 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
 
 
 def doubts(evidence: Evidence) -> Iterator[Finding]:
-    """Photos that a model is sure are of another class."""
+    """Find photos that a model is sure are of another class."""
     guesses = evidence.guesses
     if guesses is None:
         return
@@ -178,9 +178,11 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _alike(one: str, photos: int, other: str, others: int) -> bool:
-    """Equal but for case and separators or a plural; or a letter apart and one of them as small as a mistake is.
+    """Return whether two class names probably mean one class.
 
-    A letter alone says little: shirts and skirts are both sold.
+    They are equal but for case, separators or a plural; or they differ by a letter and one class
+    is small enough for a typing error. A letter alone says little: shirts and skirts are both
+    sold.
     """
     first, second = _plain(one), _plain(other)
     if _singular(first) == _singular(second):
@@ -198,7 +200,7 @@ def _singular(name: str) -> str:
 
 
 def _one_slip(one: str, other: str) -> bool:
-    """Whether a letter more, less or other, or two letters the wrong way round, make one of the other."""
+    """Return whether one letter more, less or changed, or two letters swapped, turn one name into the other."""
     if abs(len(one) - len(other)) > 1:
         return False
     start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)

@@ -1,4 +1,4 @@
-"""Photos that are there twice: harmless in one class, a wrong label in two."""
+"""Checks for photos that exist twice: harmless in one class, a wrong label in two."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from fedshelf.common.wording import counted, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:
-    """Files with the same content."""
+    """Find files with the same content."""
     groups: dict[bytes, list[Seen]] = defaultdict(list)
     for seen in evidence.photos.usable:
         if seen.digest is not None:
@@ -30,7 +30,7 @@ def exact(evidence: Evidence) -> Iterator[Finding]:
 
 
 def near(evidence: Evidence) -> Iterator[Finding]:
-    """Photos that show the same, though the files differ: another size, another compression."""
+    """Find photos that show the same though the files differ: another size, another compression."""
     pairs = list(twins(evidence.photos.usable))
     yield from _across_classes(pairs, "the same photo")
     if inside := [pair for pair in pairs if pair[0].photo.label == pair[1].photo.label]:
@@ -64,7 +64,7 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
 
 
 def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
-    """Only where the folder's own sub-folders split it; otherwise copies are on one side."""
+    """Find copies across splits, if the folder's own sub-folders split it; otherwise copies are always on one side."""
     leaks = [
         (group[0], other)
         for group in groups.values()

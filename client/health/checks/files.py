@@ -1,4 +1,4 @@
-"""Which files can be used, and whether they suffice."""
+"""Checks of the files: which can be used, and whether they suffice."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ _ADVICE = {
     NEEDS_AVIF: "Install a Pillow that can: pip install --upgrade pillow.",
 }
 _CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
-# What a line of a CSV file is left out for, rather than the photo that it names.
+# Reasons for which a line of a CSV file is left out, not the photo that it names.
 _OF_LINES = {"no image", "no label", "no split", "listed twice", "not a file", "not a file name", NO_SUCH_FILE}
-_REASONS = 6  # that are named before files are only counted
-_FEW_HELD_OUT = 20  # photos: one of them is then worth 5 points of accuracy
+_REASONS = 6  # reasons that are named; further files are only counted
+_FEW_HELD_OUT = 20  # photos: each of so few counts 5 points of accuracy
 
 
 def readable(evidence: Evidence) -> Iterator[Finding]:
-    """A folder that cannot be read, files that cannot be used."""
+    """Find a folder that cannot be read, and files that cannot be used."""
     photos = evidence.photos
     if photos.trouble:
         way = (
@@ -73,7 +73,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
-    """Photos in formats that this machine can be taught to read."""
+    """Report photos in formats that this machine can be taught to read."""
     reasons = Counter(reason for _, reason in left_out)
     told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return Finding(
@@ -86,7 +86,7 @@ def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
 
 
 def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
-    """Files that are broken or lie in the wrong place, lines that say too little, classes without photos."""
+    """Report files that are broken or misplaced, lines that say too little, classes without photos."""
     reasons = Counter(reason for _, reason in left_out)
     told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_REASONS)]
     if others := len(left_out) - sum(count for _, count in reasons.most_common(_REASONS)):
@@ -114,7 +114,7 @@ def _way(reason: str, *, is_table: bool) -> str:
 
 
 def splits(evidence: Evidence) -> Iterator[Finding]:
-    """A part of the photos that is empty, or too small to tell anything."""
+    """Find a split of the photos that is empty, or too small to measure anything."""
     per_class = evidence.photos.splits()
     if not per_class:
         return

@@ -1,4 +1,4 @@
-"""What the store's machine offers."""
+"""Checks of the store's machine: device, memory, disks."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ _PHOTO = 224 * 224 * 3  # bytes of a decoded photo at the usual largest size
 
 
 def device(evidence: Evidence) -> Iterator[Finding]:
-    """A GPU that cannot be used, that others use, or none."""
+    """Report a GPU that cannot be used, one that others use, or that there is none."""
     machine = evidence.machine
     if machine.device_trouble:
         driver = f" Its driver is version {machine.driver}." if machine.driver else ""
@@ -41,7 +41,7 @@ def device(evidence: Evidence) -> Iterator[Finding]:
 
 
 def memory(evidence: Evidence) -> Iterator[Finding]:
-    """Little memory left."""
+    """Report that little memory is left."""
     if evidence.machine.memory and evidence.machine.memory[0] < _LEAST_MEMORY:
         available, total = evidence.machine.memory
         yield Finding(
@@ -53,7 +53,7 @@ def memory(evidence: Evidence) -> Iterator[Finding]:
 
 
 def disks(evidence: Evidence) -> Iterator[Finding]:
-    """Little room, or no right to write, where photos are decoded to and where keys are kept."""
+    """Find too little disk space, or no permission to write, for the pixel cache and for the keys."""
     wanted = _GIB + len(evidence.photos.usable) * _PHOTO
     for disk in evidence.machine.disks:
         if disk.trouble or disk.free < _LEAST_ROOM:
@@ -74,5 +74,5 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
 
 
 def size(count: int) -> str:
-    """3221225472 -> "3.0 GiB", 5242880 -> "5 MiB"."""
+    """Format bytes: 3221225472 -> "3.0 GiB", 5242880 -> "5 MiB"."""
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"

@@ -1,4 +1,7 @@
-"""Photos that show too little. The thresholds were measured on 3,781 photos of clothes: see docs/health.md."""
+"""Checks for photos that show too little.
+
+The thresholds were measured on 3,781 photos of clothes: see docs/health.md.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -7,18 +10,18 @@ from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.image_quality import ImageQuality
 from fedshelf.common.wording import counted
 
-_DARK = 90.0  # of 255, Look.light: three stops too little light
-_BURNT = 0.5  # Look.burnt
-_BLANK = 12.0  # of 255, Look.contrast
-_SOFT = 0.76  # pixels of 256, Look.soft
-_SMEARED = 0.6  # Look.smear
-_SMALL = 64  # pixels: the least that the networks for photos start from
+_DARK = 90.0  # of 255, ImageQuality.light: underexposed by three stops
+_BURNT = 0.5  # ImageQuality.burnt
+_BLANK = 12.0  # of 255, ImageQuality.contrast
+_SOFT = 0.76  # pixels of 256, ImageQuality.soft
+_SMEARED = 0.6  # ImageQuality.smear
+_SMALL = 64  # pixels: the smallest input of the networks for photos
 _NARROW = 4.0  # longer side over shorter
-_HABIT = 0.3  # a share above which it is not single photos but how they are taken
+_HABIT = 0.3  # share of photos from which the way of taking them is reported, instead of single photos
 
 
 def dark(evidence: Evidence) -> Iterator[Finding]:
-    """Photos whose brightest parts are dark."""
+    """Find photos whose brightest parts are dark."""
     yield from _photos(
         evidence,
         lambda look: look.light < _DARK and look.contrast >= _BLANK,
@@ -29,7 +32,7 @@ def dark(evidence: Evidence) -> Iterator[Finding]:
 
 
 def burnt(evidence: Evidence) -> Iterator[Finding]:
-    """Photos that are white where the product is. Where many are, it is the white ground of a studio."""
+    """Find photos that are white where the product is; if there are many, the white ground of a studio is named."""
     found = [seen for seen in evidence.photos.usable if seen.look and seen.look.burnt > _BURNT]
     if len(found) <= _HABIT * len(evidence.photos.usable):
         yield from _photos(
@@ -42,7 +45,7 @@ def burnt(evidence: Evidence) -> Iterator[Finding]:
 
 
 def blank(evidence: Evidence) -> Iterator[Finding]:
-    """Photos of one colour: a covered lens, a file that was half copied."""
+    """Find photos of one colour: a covered lens, a file that was half copied."""
     yield from _photos(
         evidence,
         lambda look: look.contrast < _BLANK,
@@ -54,7 +57,7 @@ def blank(evidence: Evidence) -> Iterator[Finding]:
 
 
 def blurred(evidence: Evidence) -> Iterator[Finding]:
-    """Photos out of focus or shaken."""
+    """Find photos that are out of focus or shaken."""
     yield from _photos(
         evidence,
         lambda look: (look.soft > _SOFT or look.smear > _SMEARED) and look.contrast >= _BLANK,
@@ -65,7 +68,7 @@ def blurred(evidence: Evidence) -> Iterator[Finding]:
 
 
 def shape(evidence: Evidence) -> Iterator[Finding]:
-    """Photos with few pixels, or much longer than wide."""
+    """Find photos with few pixels, or much longer than wide."""
     yield from _photos(
         evidence,
         lambda look: min(look.width, look.height) < _SMALL,
@@ -95,7 +98,7 @@ def _photos(
     *,
     many: str = "",
 ) -> Iterator[Finding]:
-    """One finding about all photos of a kind."""
+    """Report all photos of one kind in one finding."""
     usable = evidence.photos.usable
     bad = [(seen.photo, seen.look) for seen in usable if seen.look and is_bad(seen.look)]
     if bad:

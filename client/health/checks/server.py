@@ -1,4 +1,4 @@
-"""The line to the server: reachable, the right one, the same time."""
+"""Checks of the connection to the server: it can be reached, it is the right one, and the clocks agree."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,12 +7,12 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
 from fedshelf.common.wording import duration
 
-_SOON = 14  # days: time to ask the operator and to get a new kit
-_SKEW = 30.0  # seconds: as far as two clocks that are set from the internet never are apart
+_SOON = 14  # days: enough to ask the operator and to get a new kit
+_SKEW = 30.0  # seconds: clocks that are set from the internet always agree within this
 
 
 def answers(evidence: Evidence) -> Iterator[Finding]:
-    """A server that is not there, or something else in its place."""
+    """Find a server that cannot be reached, or something else at its address."""
     line = evidence.line
     if line is None:
         return
@@ -55,7 +55,7 @@ def answers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def certificate(evidence: Evidence) -> Iterator[Finding]:
-    """A certificate that is not believed, or not for much longer."""
+    """Find a certificate that is not trusted, or that expires soon."""
     line = evidence.line
     if line is None:
         return
@@ -84,7 +84,7 @@ def certificate(evidence: Evidence) -> Iterator[Finding]:
 
 
 def clock(evidence: Evidence) -> Iterator[Finding]:
-    """Clocks that disagree."""
+    """Find clocks that disagree."""
     line = evidence.line
     if line is None or line.skew is None or abs(line.skew) <= _SKEW:
         return
@@ -98,5 +98,5 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
 
 
 def days_left(ends: datetime) -> int:
-    """Whole days until then."""
+    """Return the whole days until `ends`."""
     return (ends - datetime.now(UTC)).days

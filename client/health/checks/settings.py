@@ -1,4 +1,4 @@
-"""What the store has written down."""
+"""Checks of the store's own settings."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,6 @@ from fedshelf.client.health.evidence.finding import Finding
 
 
 def policy(evidence: Evidence) -> Iterator[Finding]:
-    """A policy that cannot be read: the store would refuse to start."""
+    """Find a policy that cannot be read: the store would refuse to start."""
     if evidence.policy:
         yield Finding("settings", "problem", evidence.policy, "Mend the policy; the store does not join without it.")

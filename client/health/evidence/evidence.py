@@ -1,4 +1,4 @@
-"""All that the checks judge: gathered first, so that every check is a plain function of it."""
+"""All facts that the checks judge: gathered first, so that every check is a plain function of them."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from fedshelf.client.health.evidence.server_probe import ServerProbe
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one store.
+    """All known facts about one store.
 
-    line:    what came of calling the server; None if it was not called
-    guesses: what a model makes of the photos; None without a model
-    policy:  why the store's policy cannot be used, or nothing
+    line:    result of calling the server; None if it was not called
+    guesses: the model's predictions on the photos; None without a model
+    policy:  why the store's policy cannot be used; empty if it can
     """
 
     photos: PhotoEvidence

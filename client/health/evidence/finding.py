@@ -1,4 +1,4 @@
-"""What a check found, in plain words."""
+"""Findings of the checks, in plain words."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note")
 class Exhibit:
     """One file that a finding is about.
 
-    name:   of the photo relative to the store's folder
-    remark: what is the matter with this one, in a few words
-    path:   where it can be read for a thumbnail; None if there is nothing to be seen
+    name:   of the photo, relative to the store's folder
+    remark: the problem of this file, in a few words
+    path:   file to make a thumbnail of; None if there is nothing to show
     """
 
     name: str
@@ -26,11 +26,11 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know.
+    """One fact that a person should know.
 
     problem: the store cannot take part; warning: it can, but the result suffers; note: good to know
-    what:    what was found, with numbers; a sentence
-    advice:  what to do; a sentence or two
+    what:    the fact, with numbers; a sentence
+    advice:  the remedy; a sentence or two
     """
 
     kind: Kind

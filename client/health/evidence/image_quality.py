@@ -1,4 +1,4 @@
-"""What one photo looks like, in a handful of numbers: enough to judge it without keeping its pixels."""
+"""Quality measures of one photo: a handful of numbers, enough to judge it without keeping its pixels."""
 
 import io
 from pathlib import Path
@@ -11,19 +11,19 @@ from PIL import Image, ImageFilter
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import PixelFormat, decode, open_photo
 
-SIDE = 256  # pixels: what is blurred by half a percent of its side still shows, and decoding stays cheap
-_TINY = 16  # pixels: the least that tells photos of different things apart
+SIDE = 256  # pixels: a blur of half a percent of the side still shows, and decoding stays cheap
+_TINY = 16  # pixels: the smallest square that tells photos of different things apart
 _SMEAR = 4  # pixels to either side: the window of nine of Crete et al.
-_TURNED = range(5, 9)  # EXIF orientations that lie on their side
+_TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 Pixels = NDArray[np.uint8]
 
 
 class ImageQuality(NamedTuple):
-    """One photo, upright.
+    """Quality measures of one photo, upright.
 
     width, height: pixels
-    light:         0 to 255, which only 2% of the pixels exceed in their brightest channel
+    light:         0 to 255: 98th percentile of the pixels' brightest channel
     burnt:         0 to 1, share of the middle of the photo that is pure white
     contrast:      0 to 255, between the darkest and the brightest 2% of the pixels
     soft:          pixels of `SIDE`, spread of the steepest edges
@@ -63,7 +63,7 @@ def look_at(data: bytes) -> ImageQuality:
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """A JPEG of the photo, its longer side `side` pixels. Raises NotUsableError."""
+    """Return a JPEG of the photo, its longer side `side` pixels. Raises NotUsableError."""
     data = read_photo(path)
     square = Image.fromarray(decode(data, PixelFormat(side)))
     width, height = _size(data)
@@ -76,10 +76,11 @@ def thumbnail(path: Path, side: int) -> bytes:
 
 
 def softness(pixels: Pixels) -> float:
-    """Spread (standard deviation, pixels) of the steepest edges of uint8 [S, S, 3]; 0 without edges.
+    """Return the spread (standard deviation, pixels) of the steepest edges of uint8 [S, S, 3]; 0 without edges.
 
-    A step blurred by a Gaussian of spread s has a largest slope g and a largest second derivative g exp(-1/2) / s;
-    their quotient gives s. Unlike the variance of the Laplacian it does not take plain cloth for a blurred photo.
+    A step blurred by a Gaussian of spread s has a largest slope g and a largest second derivative
+    g exp(-1/2) / s; their quotient gives s. Unlike the variance of the Laplacian, this does not
+    mistake plain cloth for a blurred photo.
     """
     grey = _grey(pixels)
     inner = grey[1:-1, 1:-1]
@@ -90,10 +91,11 @@ def softness(pixels: Pixels) -> float:
 
 
 def smear(pixels: Pixels) -> float:
-    """Blur of uint8 [S, S, 3] along its worse axis, 0 to 1, after Crete et al. 2007, SPIE 6492, equations 1 to 6.
+    """Return the blur of uint8 [S, S, 3] along its worse axis, 0 to 1.
 
-    Along each axis: the share of the differences between neighbours that stays when the photo is averaged over nine
-    pixels. Little is left to lose where a shaken camera has smeared it already. 0 for a photo without differences.
+    Source: Crete et al. 2007, SPIE 6492, equations 1 to 6. Along each axis: the share of the
+    differences between neighbours that stays when the photo is averaged over nine pixels. A photo
+    that a shaken camera has smeared has little left to lose. 0 for a photo without differences.
     """
     grey = Image.fromarray(pixels).convert("L")
     sharp = np.asarray(grey, dtype=np.int16)
@@ -112,13 +114,13 @@ def _grey(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels, upright, from the header; a guess if there is none: decoding says what is wrong."""
+    """Return the upright width and height in pixels from the header; a guess without one."""
     try:
         with open_photo(data) as image:
             width, height = image.size
             try:
                 turned = image.getexif().get(0x0112, 1) in _TURNED
-            except Exception:  # a malformed EXIF block turns nothing, as when decoding
+            except Exception:  # a malformed EXIF block rotates nothing, as when decoding
                 turned = False
     except Exception:
         return SIDE, SIDE

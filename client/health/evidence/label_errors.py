@@ -1,7 +1,8 @@
-"""What a model makes of the photos: where it is sure of another class, the label is probably wrong.
+"""Probable label errors: photos that a model is sure belong to another class.
 
-The rule is confident learning's (Northcutt, Jiang and Chuang 2021, JAIR 70, section 3.1): a class is believed where
-its probability is at least the mean that the model gives it on photos that carry its label.
+The rule is that of confident learning (Northcutt, Jiang and Chuang 2021, JAIR 70, section 3.1): a
+class is believed if its probability is at least the mean probability that the model gives it on
+photos with its label.
 """
 
 import unicodedata
@@ -32,7 +33,7 @@ _SURE = 0.98  # least probability of the other class; then four of five are wron
 
 @dataclass(frozen=True)
 class LabelError:
-    """A photo that the model takes for another class, with this probability."""
+    """A photo that the model takes for another class, with the probability of that class."""
 
     seen: Seen
     guess: str
@@ -41,12 +42,12 @@ class LabelError:
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """What the model says.
+    """The model's judgement of a store's labels.
 
-    judged:   photos of classes that it knows
-    agreed:   of those, on how many it says what the label says
-    unknown:  classes that it does not know
-    doubts:   surest first
+    judged:  number of photos of classes that the model knows
+    agreed:  number of those for which it predicts the label
+    unknown: classes that it does not know
+    doubts:  probable errors, the surest first
     """
 
     judged: int
@@ -56,7 +57,7 @@ class LabelErrors:
 
 
 def load(model: Path) -> Network:
-    """The network in a `model.safetensors`, or in a directory's. Raises ConfigError if it is none of ours."""
+    """Load the network in a `model.safetensors` or in a directory with one. Raises ConfigError if it is not ours."""
     path = model / WEIGHTS if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
@@ -73,7 +74,7 @@ def load(model: Path) -> Network:
 
 
 def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> LabelErrors:
-    """Judge photos. `progress` gets (done, total)."""
+    """Judge the labels of photos. `progress` gets (done, total)."""
     numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(network.spec.classes)}
     known = [seen for seen in usable if seen.photo.label in numbers]
     unknown = {seen.photo.label for seen in usable} - numbers.keys()
@@ -94,7 +95,11 @@ def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = 
 
 
 def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(row, class that it seems to be), surest first. chances: float32 [N, C], rows sum to 1; labels: int64 [N]."""
+    """Return (row, probable class) of the probable label errors, the surest first.
+
+    chances: float32 [N, C], rows sum to 1
+    labels:  int64 [N]
+    """
     if not len(labels):
         return []
     rows = np.arange(len(labels))
@@ -111,7 +116,7 @@ def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tu
 
 
 def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[np.float32]]:
-    """Batches of float32 [B, C], in order."""
+    """Yield batches of probabilities, float32 [B, C], in order."""
     spec = network.spec
     form = PixelFormat(spec.image_size, spec.channels)
     for start in range(0, len(known), _BATCH):
@@ -124,5 +129,5 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
 def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
     try:
         return decode(read_photo(seen.photo.path), form)
-    except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is working in the folder
+    except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is changing the folder
         return np.zeros(form.shape, np.uint8)

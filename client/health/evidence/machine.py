@@ -1,4 +1,4 @@
-"""The machine that a store trains on: its device, memory, disks."""
+"""Facts about the machine that a store trains on: its device, memory, disks."""
 
 import os
 import shutil
@@ -16,7 +16,11 @@ _MEMORY = Path("/proc/meminfo")
 
 @dataclass(frozen=True)
 class Disk:
-    """Where something is kept. free: bytes; trouble: why it cannot be written to, or nothing."""
+    """A disk, or a place on it, that the store writes to.
+
+    free:    bytes
+    trouble: why it cannot be written to; empty if it can
+    """
 
     purpose: str
     path: Path
@@ -26,14 +30,14 @@ class Disk:
 
 @dataclass(frozen=True)
 class Machine:
-    """What trains.
+    """The hardware that trains.
 
     device:         "cuda", "mps" or "cpu"
     device_name:    for a person
     device_memory:  (free, total) bytes of a GPU's own memory, or None
-    device_trouble: why a GPU that seems to be there cannot be used, or nothing
-    driver:         version of NVIDIA's driver, or nothing
-    memory:         (available, total) bytes, or None where that cannot be told
+    device_trouble: why a GPU that seems to be there cannot be used, or empty
+    driver:         version of NVIDIA's driver, or empty
+    memory:         (available, total) bytes, or None if unknown
     """
 
     device: str
@@ -47,7 +51,7 @@ class Machine:
 
 
 def inspect() -> Machine:
-    """Look at this machine. Tries the GPU with one small sum, and to write where things are kept."""
+    """Inspect this machine: try the GPU with one small sum, and try to write to the store's folders."""
     import torch
 
     from fedshelf.common.system.device import pick
@@ -73,13 +77,16 @@ def _gpu_trouble(device: str, told: str) -> str:
         return (told or "PyTorch does not see it") if _DRIVER.exists() or shutil.which("nvidia-smi") else ""
     try:
         torch.ones(8, device="cuda").sum().item()
-    except RuntimeError as error:  # a PyTorch that is not built for this GPU, or one that others have filled
+    except RuntimeError as error:  # a PyTorch that is not built for this GPU, or a GPU whose memory others have filled
         return str(error).partition("\n")[0]
     return ""
 
 
 def _driver() -> str:
-    """NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  ... -> 550.54.15"""
+    """Return the version of NVIDIA's driver; empty if there is none.
+
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  ..." -> "550.54.15"
+    """
     try:
         words = _DRIVER.read_text().split()
     except OSError:
@@ -88,7 +95,7 @@ def _driver() -> str:
 
 
 def _memory() -> tuple[int, int] | None:
-    """Bytes that can be had without swapping, and all; Linux only."""
+    """Return (bytes available without swapping, total bytes); Linux only."""
     try:
         lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
         return tuple(int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))  # type: ignore[return-value]

@@ -1,7 +1,8 @@
 """Pairs of photos that show the same though their files differ.
 
-First all pairs by their tiny squares (correlation of 768 values), then those few by their fine detail, which differs
-between two shirts laid on the same bed. On 3,781 photos of clothes this finds the one true pair and no other.
+First all pairs are compared by their tiny squares (correlation of 768 values), then the few
+similar ones by their fine detail, which differs between two shirts laid on the same bed. On 3,781
+photos of clothes this finds the one true pair and no other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +17,17 @@ from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 
 _ALIKE = 0.985  # correlation of tiny squares; different clothes on one ground reach 0.98
-_SAME_DETAIL = 0.6  # correlation of what a blur takes away; different things have about 0
-_PLAIN = 12.0  # contrast (of 255) below which a photo shows nothing, and is like any other such
+_SAME_DETAIL = 0.6  # correlation of the detail that a blur removes; different things have about 0
+_PLAIN = 12.0  # contrast (of 255) below which a photo shows nothing, and resembles any other such photo
 _BLOCK = 1024  # photos: the table of correlations is at most 1,024 by 1,024
-_MOST = 2000  # pairs looked at closely; a store with more has a habit, not a mistake
+_MOST = 2000  # pairs compared closely; a store with more has a habit, not a mistake
 _SIDE = 64  # pixels, of the photos whose detail is compared
 
 Vector = NDArray[np.float32]
 
 
 def twins(usable: Sequence[Seen]) -> Iterator[tuple[Seen, Seen]]:
-    """Pairs in the order of names. Photos with the same file content count once."""
+    """Yield the pairs, in the order of names. Photos with the same file content count once."""
     different = {seen.digest: seen for seen in reversed(usable) if seen.look and seen.look.contrast >= _PLAIN}
     photos = sorted(different.values(), key=lambda seen: seen.photo.name)
     details = cache(lambda number: _detail(photos[number]))
@@ -48,7 +49,7 @@ def _alike(photos: Sequence[Seen]) -> Iterator[tuple[int, int]]:
 
 
 def _squares(photos: Sequence[Seen]) -> Vector:
-    """float32 [N, 768], each row of mean 0 and length 1."""
+    """Return the tiny squares as float32 [N, 768], each row of mean 0 and length 1."""
     stack = np.stack([seen.look.tiny.reshape(-1) for seen in photos if seen.look]).astype(np.float32)
     stack -= stack.mean(axis=1, keepdims=True)
     stack /= np.maximum(np.linalg.norm(stack, axis=1, keepdims=True), 1e-6)
@@ -56,7 +57,7 @@ def _squares(photos: Sequence[Seen]) -> Vector:
 
 
 def _detail(seen: Seen) -> Vector:
-    """What a blur over five pixels takes away: float32 [4096] of length 1; zeros if the photo has gone."""
+    """Return the detail that a blur over five pixels removes: float32 [4096] of length 1; zeros if it is gone."""
     try:
         grey = Image.fromarray(decode(read_photo(seen.photo.path), PixelFormat(_SIDE, 1))[..., 0])
     except NotUsableError:

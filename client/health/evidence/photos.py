@@ -1,4 +1,4 @@
-"""A store's photos as the checks see them: read once, measured, and not kept."""
+"""A store's photos as the checks see them: read once, measured, and not kept in memory."""
 
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -20,7 +20,7 @@ from fedshelf.common.wording import counted
 
 Progress = Callable[[int, int], None]
 
-_TRIAL = PixelFormat(16)  # the smallest square costs least, and whether a photo can be decoded depends on no size
+_TRIAL = PixelFormat(16)  # the smallest costs least, and whether a photo can be decoded depends on no size
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Seen:
     """A photo that training can use; in a quick check, one that it may be able to use.
 
     digest: of the file's content; None if it was not read
-    look:   None if it was not read
+    look:   its quality measures; None if it was not read
     """
 
     photo: Photo
@@ -38,15 +38,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class PhotoEvidence:
-    """All that a folder holds.
+    """The contents of a photo folder.
 
-    trouble:  why the folder cannot be read at all, or nothing
+    trouble:  why the folder cannot be read at all; empty if it can
     usable:   in the order of names
     left_out: (name, reason) of photos and folders that cannot be used, sorted
-    strays:   the same of files that are no photos by their names either
+    strays:   the same for files whose names are not those of photos
     empty:    classes without a usable photo
     is_table: whether a CSV file names the photos
-    without_class: how many photos lie in a folder `unlabelled`
+    without_class: number of photos in a folder `unlabelled`
     notes:    sentences about how a CSV file was read
     """
 
@@ -60,7 +60,7 @@ class PhotoEvidence:
     notes: tuple[str, ...] = ()
 
     def per_class(self) -> dict[str, int]:
-        """Class -> photos, sorted by name."""
+        """Count the photos of each class, sorted by name."""
         return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
 
     def summary(self) -> str:
@@ -78,7 +78,7 @@ class PhotoEvidence:
         return " ".join(sentences)
 
     def splits(self) -> dict[str, Counter[Split]] | None:
-        """Class -> photos per split, as training will have it; None unless all photos were read."""
+        """Count the photos of each class per split, as training will split them; None unless all photos were read."""
         digests = [seen.digest for seen in self.usable if seen.digest is not None]
         if len(digests) < len(self.usable):
             return None
@@ -90,7 +90,7 @@ class PhotoEvidence:
 
 
 def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
-    """By names, sizes and first bytes alone, and by what is remembered of photos that were read before."""
+    """List the photos by names, sizes and first bytes alone, and by the cache of photos that were read before."""
     try:
         found = scan(data, classes)
     except DataError as error:
@@ -100,7 +100,7 @@ def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
 
 
 def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> PhotoEvidence:
-    """Decode each photo that was not decoded before, so that exactly those are usable that training can use.
+    """Decode each photo that was not decoded before: `usable` then holds exactly the photos that training can use.
 
     A thread per core; `progress` gets (done, total).
     """
@@ -122,7 +122,7 @@ def gather(data: Path, progress: Progress | None = None, classes: Collection[str
 
 
 def _unreadable(data: Path, error: DataError) -> PhotoEvidence:
-    """Return what is to be told of photos that cannot be listed; where they lie may be closed to this user as well."""
+    """Describe photos that cannot be listed; this user may have no access to their folder either."""
     try:
         is_table = data.is_file()
     except OSError:
@@ -161,7 +161,7 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
 
 
 def _is_stray(data: Path, name: str, reason: str) -> bool:
-    """Whether it is a licence or a list that lies about; what a CSV file names is meant to be a photo."""
+    """Return whether a file is a licence or a list, not a photo; a CSV file's entries are meant to be photos."""
     return data.is_dir() and not is_photo(name) and not reason.startswith("unreadable") and not (data / name).is_dir()
 
 

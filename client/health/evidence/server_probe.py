@@ -1,7 +1,7 @@
-"""Calling the server once: is it there, is its certificate good, is its clock ours?
+"""One call of the server: it shows whether the server is there, its certificate good, and its clock ours.
 
-What is sent is a TLS handshake, `GET /health`, and the question for the run's classes with proof of the kit; nothing of
-the store's photos.
+It sends a TLS handshake, `GET /health`, and the question for the run's classes with proof of the
+kit; nothing of the store's photos.
 """
 
 import base64
@@ -24,7 +24,7 @@ from fedshelf.common.protocol.enrolment import CLASSES_PATH, classes_statement
 from fedshelf.common.protocol.kit import Kit
 
 Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
-Proof = Callable[[timedelta], bytes]  # of membership in the chain, by how far the server's clock is ahead of ours
+Proof = Callable[[timedelta], bytes]  # of membership in the chain, for a server's clock that is ahead of ours by this
 
 _SECONDS = 5.0  # to connect, and for each piece of the answer
 
@@ -41,14 +41,16 @@ _NAMES = {62: "it was made for another host name", 64: "it was made for another 
 
 @dataclass(frozen=True)
 class ServerProbe:
-    """What came of it.
+    """The result of the call.
 
     server:  HOST:PORT, the address that answered; without an answer the one that `join` tries first
-    trouble: what failed, and `why` in a few words
-    ends:    when the first certificate of the server's or its authority's runs out; None over plain HTTP
+    trouble: the step that failed, and `why` in a few words
+    ends:    expiry of the first certificate to expire, of the server or its authority; None over
+             plain HTTP
     status:  of the HTTP answer; 0 without one
-    skew:    seconds that the server's clock is ahead of ours, give or take one; None if it did not tell
-    classes: of the run; None if it was not asked or did not tell, as before they are known
+    skew:    seconds (give or take one) that the server's clock is ahead of ours; None if unknown
+    classes: of the run; None if the server was not asked or did not answer, as before they are
+             known
     merges:  whether other spellings of these are taken for the same
     """
 
@@ -102,7 +104,7 @@ def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
 def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key.
 
-    ahead: of our clock is the server's, by which the time is told
+    ahead: the server's clock less ours, added to the time in the proof
     """
     if kit.private_key is None:
         return json.dumps({"store": kit.store, "code": kit.code}).encode()
@@ -132,7 +134,7 @@ def _called(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
 
 
 def _classes(client: httpx.Client, proof: bytes) -> _ProbeAnswers | None:
-    """The run's classes, if the server tells them, and whether other spellings are taken for the same."""
+    """Return the run's classes and whether other spellings count as the same; None if the server does not tell."""
     try:
         answer = client.post(CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"})
         return _ProbeAnswers.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
@@ -151,7 +153,7 @@ def _ends(answer: httpx.Response, authority: bytes) -> datetime:
 
 
 def _skew(date: str, before: float, after: float) -> float | None:
-    """Server's time less ours at the middle of the call; the header has whole seconds, cut off."""
+    """Return the server's time less ours at the middle of the call (s); the header's whole seconds are cut off."""
     try:
         told = parsedate_to_datetime(date)
     except ValueError:
