@@ -1,1 +1,1 @@
-"""Who may join: the chain's certificate authority, its stores and their keys, and the kits that it hands out."""
+"""Credentials of a chain: its certificate authority, its stores and their keys, and the kits that it hands out."""

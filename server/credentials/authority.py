@@ -1,4 +1,4 @@
-"""The chain's certificate authority, and the certificates that it gives to its own server."""
+"""The chain's certificate authority, and the certificates that it issues to its own server."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from fedshelf.common.system.files import write_private, write_text
 
 AUTHORITY_LIFE = timedelta(days=3650)  # stores trust the authority in their kit for as long
-AUTHORITY_SOON = timedelta(days=180)  # left of it when people should hear of its end
+AUTHORITY_SOON = timedelta(days=180)  # time left from which people are told of its end
 SERVER_LIFE = timedelta(days=90)
-RENEWAL = timedelta(days=30)  # a server's certificate is made anew when less than this is left
+RENEWAL = timedelta(days=30)  # a server's certificate is renewed when less than this is left
 _EARLIER = timedelta(days=1)  # certificates are valid from a day ago: clocks differ
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class Authority:
-    """An authority with its key."""
+    """A certificate authority with its key."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self.certificate, self._key = certificate, key
 
     @classmethod
     def new(cls, name: str) -> "Authority":
-        """A fresh one, called `name`."""
+        """Make a new authority called `name`."""
         key, now = ec.generate_private_key(ec.SECP384R1()), datetime.now(UTC)
         whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         certificate = (
@@ -41,7 +41,7 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> "Authority":
-        """That of `directory`. Raises OSError, ValueError."""
+        """Load the authority in `directory`. Raises OSError, ValueError."""
         key = load_key((directory / "ca.key").read_text(encoding="utf-8"))
         return cls(x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes()), key)
 
@@ -56,7 +56,7 @@ class Authority:
         return certificate_text(self.certificate)
 
     def issue(self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.Certificate:
-        """A server's certificate for `hosts` (names or numbers) and for this machine, for at most `life`."""
+        """Issue a server's certificate for `hosts` (names or IP addresses) and for this machine, for at most `life`."""
         until = min(datetime.now(UTC) + life, self.certificate.not_valid_after_utc)
         whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
         return (
@@ -75,7 +75,7 @@ class Authority:
 
 
 def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
-    """Make `server.crt` in `directory` anew if it is missing, near its end, or not for all `hosts`; whether it was.
+    """Renew `server.crt` in `directory` if it is missing, near its end, or not for all `hosts`; return whether it was.
 
     `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
     """
@@ -92,7 +92,7 @@ def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
 
 
 def load_key(text: str) -> ec.EllipticCurvePrivateKey:
-    """The private key in a PEM text. Raises ValueError."""
+    """Return the private key in a PEM text. Raises ValueError."""
     key = serialization.load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not a key on an elliptic curve")
@@ -100,13 +100,13 @@ def load_key(text: str) -> ec.EllipticCurvePrivateKey:
 
 
 def key_text(key: ec.EllipticCurvePrivateKey) -> str:
-    """A private key as PEM."""
+    """Return a private key as PEM."""
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
 def certificate_text(certificate: x509.Certificate) -> str:
-    """A certificate as PEM."""
+    """Return a certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 

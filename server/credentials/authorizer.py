@@ -1,8 +1,8 @@
-"""Who may pass the door: requests that name the key of an enrolled store, and requests to enrol one.
+"""Authorization at the gateway: of requests that name the key of an enrolled store, and of requests to enrol.
 
-Flower's SuperLink checks that a request is signed with the key that it names. The guard looks at
-the name alone, before anything is read or passed on: so a revoked store is out at once, strangers
-cost nothing, and a store that is refused is told why.
+Flower's SuperLink checks that a request is signed with the key that it names. The authorizer
+checks the name alone, before anything is read or forwarded: so a revoked store is out at once,
+strangers cost nothing, and a refused store is told why.
 """
 
 import base64
@@ -34,11 +34,11 @@ from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError,
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
 KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
-SIGNATURE_HEADER = "flwr-signature"  # of the same; signs what TIME_HEADER says
+SIGNATURE_HEADER = "flwr-signature"  # of the same; signs the value of TIME_HEADER
 
 
 class Authorizer:
-    """Decides for the stores of one chain."""
+    """Authorizes the stores of one chain."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain, self._watched = chain, WatchedFile(chain.stores.path)
@@ -48,9 +48,9 @@ class Authorizer:
         self.log, self._tries = RejectionLog(), Tries()
 
     def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
-        """Why a request from `address` with these headers may not pass, or None if it may.
+        """Return why a request from `address` with these headers may not pass, or None if it may.
 
-        The key of a kit that was not used before is enrolled if the request is signed with it.
+        The key of an unused kit is enrolled if the request is signed with it.
         """
         self._look()
         key = headers.get(KEY_HEADER, "")
@@ -66,9 +66,10 @@ class Authorizer:
         return None
 
     def refusal_of_process(self, address: str, headers: Mapping[str, str], *, is_waiting: bool) -> Reason | None:
-        """Why a request that has proven its key may not pass: another process speaks for the store. None if it may.
+        """Return why a request with a proven key may not pass: another process speaks for the store. None if it may.
 
-        is_waiting: a request of the store's process is held back, by which that is heard as long as it lives
+        is_waiting: a request of the store's process is held, which is a sign of life as long as its
+                    connection lives
         """
         key = headers[KEY_HEADER]
         standing = self._stores[key]
@@ -82,18 +83,18 @@ class Authorizer:
         return reason
 
     def left(self, headers: Mapping[str, str]) -> None:
-        """Take note that a store's process has taken leave."""
+        """Record that a store's process has deregistered."""
         if standing := self._stores.get(headers.get(KEY_HEADER, "")):
             self._sessions.left(standing.name, headers.get(PROCESS_HEADER, ""))
 
     def addresses(self) -> str:
-        """Return the signed list of the server's addresses, for enrolled stores; empty if it never moved."""
+        """Return the signed list of the server's addresses, for enrolled stores; empty if the server never moved."""
         if self._moved.has_changed():
             self._addresses = _text(self.chain.address_list)
         return self._addresses
 
     def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
-        """Enrol the key of a store's latest kit at its first use; why not, or None."""
+        """Enrol the key of a store's latest kit at its first use; return why not, or None."""
         try:
             verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
         except (ValueError, InvalidSignature):
@@ -104,7 +105,7 @@ class Authorizer:
         return None
 
     def is_signed(self, headers: Mapping[str, str]) -> bool:
-        """Return whether a request with these headers was signed, just now, with the key that it names: a store's."""
+        """Return whether a request with these headers was signed, just now, with the store's key that it names."""
         standing = self._stores.get(headers.get(KEY_HEADER, ""))
         try:
             moment = headers.get(TIME_HEADER, "")
@@ -116,7 +117,7 @@ class Authorizer:
         return True
 
     def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
-        """Why the SuperLink did not believe a request that was let through, if a store can do something about it."""
+        """Return why the SuperLink rejected a permitted request's signature, if a store can do something about it."""
         name = standing.name if (standing := self._stores.get(key)) else "unknown"
         try:
             behind = seconds_behind(timestamp)
@@ -129,7 +130,7 @@ class Authorizer:
         return Reason.CLOCK
 
     def enrol(self, address: str, body: bytes) -> Reason | None:
-        """Enrol the store that sent `body`; why not, or None if it is enrolled."""
+        """Enrol the store that sent `body`; return why not, or None if it is enrolled."""
         if self._tries.are_used_up(address):
             self.log.tell(address, "too many wrong codes")
             return Reason.SLOW_DOWN
@@ -143,7 +144,7 @@ class Authorizer:
         entry = self._entry(asked.store)
         name = asked.store if entry else "unknown"
         try:
-            if not (entry and entry.is_for(asked.code)):  # decided without the file and its lock: anybody may ask
+            if not (entry and entry.is_for(asked.code)):  # checked without the file and its lock: anybody may ask
                 raise NotAdmittedError(Reason.CODE, "a wrong code")
             if entry.has_enrolled(key):  # it got no answer, or asks again and again
                 return None
@@ -156,7 +157,7 @@ class Authorizer:
         return None
 
     def refusal_of_kit(self, address: str, body: bytes) -> Reason | None:
-        """Why the sender of `body` (an `Asking`) is not told what is for stores of this chain; None if it is."""
+        """Return why the sender of `body` (an `Asking`) is not told what stores of this chain may know; or None."""
         if self._tries.are_used_up(address):
             self.log.tell(address, "too many wrong codes")
             return Reason.SLOW_DOWN
@@ -175,12 +176,12 @@ class Authorizer:
         return Reason.CODE
 
     def _entry(self, store: str) -> StoreEntry | None:
-        """Return the store's entry in the list of stores as it is now, or None."""
+        """Return the store's current entry in the list of stores, or None."""
         self._look()
         return self._entries.get(store)
 
     def _look(self) -> None:
-        """Take in what has changed; while the file is damaged, what was known holds."""
+        """Read the list of stores if it has changed; while the file is damaged, the last good list holds."""
         if not self._watched.has_changed():
             return
         try:
@@ -200,7 +201,7 @@ class Authorizer:
 
 @dataclass(frozen=True)
 class _Standing:
-    """A key (in OpenSSH's text form) that stands for a store, or stood for it; `is_next` before its first use."""
+    """A present or former key (OpenSSH's text form) of a store; `is_next` before its first use."""
 
     name: str
     key: str
@@ -212,7 +213,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="ascii") if path.exists() else ""
 
 
-@lru_cache(maxsize=2**14)  # the list of stores is read anew at each change, and 1,000 keys take 50 ms to translate
+@lru_cache(maxsize=2**14)  # the list of stores is read again at each change, and 1,000 keys take 50 ms to convert
 def key_header(key: str) -> str:
     """Return KEY_HEADER of Flower's clients for a public key in OpenSSH's text form."""
     loaded = serialization.load_ssh_public_key(key.encode())

@@ -22,7 +22,7 @@ from fedshelf.common.system.files import check_private, sync_directory, write_js
 from fedshelf.server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
 from fedshelf.server.credentials.stores import CODE_LIFE, StoreRegister, new_code, now
 
-_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of what is read
+_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of damaged files
 _PRIVATE = ("ca.key", "server.key", "stores.json")
 
 
@@ -30,9 +30,9 @@ _PRIVATE = ("ca.key", "server.key", "stores.json")
 class Chain:
     """The credentials in `directory` (`DIR/server`): authority, server's certificate, and stores.
 
-    endpoints: where stores find the server, the preferred one first
-    former:    hosts by which they found it before it moved: its certificate goes on being for these, too
-    moves:     how often it has moved
+    endpoints: addresses of the server for stores, the preferred one first
+    former:    hosts before the server moved; its certificate stays valid for them
+    moves:     number of moves
     """
 
     directory: Path
@@ -42,9 +42,9 @@ class Chain:
 
     @classmethod
     def make(cls, directory: Path, hosts: str, port: int) -> "Chain":
-        """A new chain in `directory`, which appears whole or not at all. Raises ConfigError, OSError.
+        """Make a new chain in `directory`, which appears whole or not at all. Raises ConfigError, OSError.
 
-        hosts: names and numbers of its server, comma-separated
+        hosts: host names and IP addresses of its server, comma-separated
         """
         endpoints = endpoints_of(hosts, port)
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class Chain:
 
     @classmethod
     def load(cls, directory: Path) -> "Chain":
-        """That in `directory`. Raises ConfigError if there is none, it is damaged, or others could read its keys."""
+        """Load the chain in `directory`. Raises ConfigError if it is missing, damaged, or others can read its keys."""
         if not (directory / "server.json").is_file():
             raise ConfigError(
                 f"{directory} holds no credentials; expected DIR/server of `flower-server provision --out DIR`."
@@ -82,8 +82,8 @@ class Chain:
 
     @classmethod
     def _of(cls, directory: Path, told: Mapping[str, Any]) -> "Chain":
-        """Raises ConfigError, KeyError, TypeError, ValueError."""
-        if told["format"] == 1:  # of a version in which a server had one address for ever
+        """Build the chain from the content of `server.json`. Raises ConfigError, KeyError, TypeError, ValueError."""
+        if told["format"] == 1:  # of a version in which a server could not move
             return cls(directory, (Endpoint(str(told["host"]), int(told["port"])),))
         endpoints = tuple(Endpoint.parse(str(each)) for each in told["addresses"])
         return cls(directory, endpoints, tuple(map(str, told["former"])), int(told["moves"]))
@@ -94,19 +94,20 @@ class Chain:
 
     @property
     def port(self) -> int:
-        """Return the port at which the server listens unless told otherwise."""
+        """The port on which the server listens by default."""
         return self.endpoints[0].port
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """All that the server's certificate is for."""
+        """All hosts that the server's certificate is for."""
         return tuple(dict.fromkeys([*(each.host for each in self.endpoints), *self.former]))
 
     def move(self, endpoints: tuple[Endpoint, ...]) -> "Chain":
-        """Let stores find the server at `endpoints` from now on; the chain as it is then.
+        """Move the server to `endpoints`: stores find it there from now on. Return the moved chain.
 
-        The certificate is first, so that no store is sent to a place that cannot prove who it is, and the chain's own
-        file last: a move that was interrupted can be asked for again. Raises OSError.
+        The certificate is written first, so that no store is sent to an address where the server
+        cannot prove its identity, and the chain's own file last: an interrupted move can be
+        repeated. Raises OSError.
         """
         moved = replace(self, endpoints=endpoints, former=self.hosts, moves=self.moves + 1)
         renew_if_due(self.directory, moved.hosts)
@@ -118,17 +119,17 @@ class Chain:
 
     @property
     def address_list(self) -> Path:
-        """The file with the signed list of addresses that stores are told, as they are told it; none before a move."""
+        """The file with the signed list of addresses, as it is sent to stores; it does not exist before a move."""
         return self.directory / "addresses"
 
     @property
     def sessions(self) -> Path:
-        """The file that says which process speaks for each store."""
+        """The file that names the process that speaks for each store."""
         return self.directory / "sessions.json"
 
     @property
     def stores(self) -> StoreRegister:
-        """Its stores."""
+        """The chain's stores."""
         return StoreRegister(self.directory)
 
     @property
@@ -138,17 +139,17 @@ class Chain:
 
     @property
     def name(self) -> str:
-        """What the chain is called in kits and sentences."""
+        """The chain's identity in kits and sentences."""
         return chain_id(self.authority)
 
     def client_tls(self) -> ssl.SSLContext:
-        """For connections that trust this chain's certificates and no others."""
+        """Return a TLS context that trusts this chain's certificates and no others."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.authority)
         return context
 
     def link_flags(self, directory: Path) -> list[str]:
-        """Make a certificate for the SuperLink on this machine, in `directory`; its flags to serve with it.
+        """Make a certificate for the SuperLink on this machine, in `directory`; return the SuperLink's flags to use it.
 
         Made at each start, it lives as long as the authority: a SuperLink reads it only once.
         """
@@ -164,9 +165,10 @@ class Chain:
         ]
 
     def write_kit(self, store: str, *, with_key: bool = False, ends_old_key: bool = False) -> Path:
-        """A new kit in `DIR/kits`, which is the only one of this store that works from now on. Raises OSError.
+        """Write a new kit into `DIR/kits`; from now on it is the only valid kit of this store. Raises OSError.
 
-        The key that the store has now works until this kit is first used; with `ends_old_key` no longer.
+        The key that the store has now works until this kit is first used; with `ends_old_key` no
+        longer.
         """
         path = self.kit_path(store)
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -181,16 +183,16 @@ class Chain:
         else:
             code, until = new_code(), now() + CODE_LIFE
             Kit.model_validate({**about, "code": code, "until": until}).write(path)
-            self.stores.invite(store, code, until, ends_old_key=ends_old_key)  # last: whom the chain knows has a kit
+            self.stores.invite(store, code, until, ends_old_key=ends_old_key)  # last: each known store has a kit
         return path
 
     def kit_path(self, store: str) -> Path:
-        """Where the kit of a store is written."""
+        """Return the path of a store's kit."""
         return self.directory.parent / "kits" / f"{store}.kit"
 
 
 def public_text(key: ec.EllipticCurvePublicKey) -> str:
-    """A public key in OpenSSH's text form, which Flower's registration takes."""
+    """Return a public key in OpenSSH's text form, which Flower's registration takes."""
     return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 

@@ -1,4 +1,4 @@
-"""What `flower-server provision` and `flower-server stores` do."""
+"""The commands `flower-server provision` and `flower-server stores`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.server.credentials.chain import Chain, endpoints_of, endpoints_told
 from fedshelf.server.credentials.stores import EnrolmentState
 
-PORT = 9092  # where stores join if nothing else is asked for
+PORT = 9092  # default port for stores
 _OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."
 _OLD_KEY_ENDED = "The key that the store had does not work any more."
 
 
 def provision(out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool) -> None:
-    """Make a chain in `out`, or find it there, and a kit for each of `stores` (comma-separated) that it has not yet.
+    """Make or load the chain in `out`, and make a kit for each of `stores` (comma-separated) that has none yet.
 
-    Raises ConfigError, and OSError.
+    Raises ConfigError and OSError.
     """
     names = [check_store_name(name.strip()) for name in stores.split(",")]
     chain = _chain(out, host, port)
@@ -52,7 +52,7 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
 
 
 def move(credentials: Path, to: str) -> None:
-    """Let a chain's stores find its server at other addresses (HOST:PORT, comma-separated). Raises ConfigError."""
+    """Move a chain's server to other addresses (HOST:PORT, comma-separated), for its stores. Raises ConfigError."""
     chain = Chain.load(credentials)
     endpoints = endpoints_told(to)
     if endpoints == chain.endpoints:
@@ -73,7 +73,7 @@ def _listed(endpoints: Sequence[Endpoint]) -> str:
 
 
 def _check_distinct(names: Sequence[str]) -> None:
-    """Raises ConfigError for two names that are one file on some systems."""
+    """Check that no two names are the same file on some systems; raise ConfigError if two are."""
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
@@ -81,7 +81,7 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def revoke(credentials: Path, names: Sequence[str]) -> None:
-    """Take stores out. Raises ConfigError, before any is out."""
+    """Revoke stores. Raises ConfigError, before any is revoked."""
     registry = Chain.load(credentials).stores
     for name in names:
         registry.check_known(name)
@@ -93,7 +93,8 @@ def revoke(credentials: Path, names: Sequence[str]) -> None:
 def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_old_key: bool) -> None:
     """Write a new kit for each of these stores. Raises ConfigError, before any is written.
 
-    The key that a store has now works until the new kit is first used; with `ends_old_key` no longer.
+    The key that a store has now works until the new kit is first used; with `ends_old_key` no
+    longer.
     """
     chain = Chain.load(credentials)
     for name in names:
@@ -108,7 +109,7 @@ def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_o
 
 
 def delete(credentials: Path, names: Sequence[str]) -> None:
-    """Forget stores that were never there, or are revoked, with their kits. Raises ConfigError."""
+    """Delete stores that never joined, or are revoked, with their kits. Raises ConfigError."""
     chain, named = Chain.load(credentials), dict.fromkeys(names)
     chain.stores.delete(named)
     for name in named:

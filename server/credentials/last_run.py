@@ -1,7 +1,8 @@
-"""The run that a chain's stores take part in, or took part in last: noted beside the chain's credentials.
+"""The latest run of a chain's stores, noted beside the chain's credentials.
 
-Stores of one chain have one server: two at once would write one file of who speaks for each store, and each would
-forget what the other wrote. So the second is refused for as long as the first lives.
+Stores of one chain have one server: two at once would write one file of which process speaks for
+each store, and each would lose the other's changes. So the second is refused for as long as the
+first lives.
 """
 
 import contextlib
@@ -16,15 +17,15 @@ from fedshelf.common.system.files import write_json
 from fedshelf.server.results.jsonl_tail import read_json
 
 _FILE = "run.json"
-_LOCK = "server.lock"  # held by the server that works with these credentials
-SERVER_LOCK_TIMEOUT_SECONDS = 1.0  # seconds for the lock of a server that has just been killed
+_LOCK = "server.lock"  # held by the server that uses these credentials
+SERVER_LOCK_TIMEOUT_SECONDS = 1.0  # longest wait for the lock of a server that has just been killed
 
 
 @contextmanager
 def at_work(credentials: Path, run: Path) -> Iterator[None]:
-    """For a server that works in `run`: be the only one with these credentials, and note the run.
+    """Hold the lock of these credentials for a server that works in `run`, and note the run.
 
-    Raises RunError if another server has them. That nothing can be written there must not stop a run.
+    Raises RunError if another server has it. A failure to write the note does not stop a run.
     """
     lock = FileLock(credentials / _LOCK, mode=0o600)
     try:
@@ -46,6 +47,6 @@ def at_work(credentials: Path, run: Path) -> Iterator[None]:
 
 
 def last_run(credentials: Path) -> Path | None:
-    """Return the run noted last, or None if there was none, or it is not there any more."""
+    """Return the run noted last, or None if there was none, or it does not exist any more."""
     run = Path(str(read_json(credentials / _FILE).get("run", "")))
     return run if run.is_absolute() and (run / "config.toml").is_file() else None

@@ -1,4 +1,4 @@
-"""Proofs that a kit or a key is a store's own: as the store sends them, and as they are checked."""
+"""Proofs that a kit or a key is a store's own: their format, and their verification."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from fedshelf.common.protocol.enrolment import classes_statement, enrolment_stat
 from fedshelf.server.credentials.chain import public_text
 from fedshelf.server.credentials.stores import StoreEntry
 
-AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, held by a test
+AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, compared in a test
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 Short = Annotated[str, Field(max_length=2000)]
@@ -67,7 +67,10 @@ def has_kit(asked: Asking, chain: str, entry: StoreEntry) -> bool:
 
 
 def verify(public_key: str, signature: str, statement: bytes) -> None:
-    """Raises InvalidSignature or ValueError unless the key (OpenSSH's text form) made the signature (base64)."""
+    """Verify that the key (OpenSSH's text form) made the signature (base64) of `statement`.
+
+    Raises InvalidSignature or ValueError if it did not.
+    """
     key = serialization.load_ssh_public_key(public_key.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise ValueError("not a key on an elliptic curve")
@@ -75,7 +78,7 @@ def verify(public_key: str, signature: str, statement: bytes) -> None:
 
 
 def proven_key(asked: Enrolment, chain: str) -> str:
-    """The public key of an enrolment, in its one text form. Raises ValueError, and cryptography's errors."""
+    """Return the public key of an enrolment, in canonical text form. Raises ValueError, and cryptography's errors."""
     key = serialization.load_ssh_public_key(asked.public_key.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
         raise ValueError("not a key that Flower takes")

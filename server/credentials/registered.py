@@ -1,4 +1,4 @@
-"""Which stores' keys the SuperLink knows, as the clerk notes it: stores come to the door before it has told all."""
+"""Stores' keys that the SuperLink knows, as the registrar notes them: stores may come before it has registered all."""
 
 import asyncio
 import json
@@ -9,11 +9,11 @@ from fedshelf.server.credentials.authorizer import key_header
 from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
-REGISTRATIONS_POLL_SECONDS = 0.25  # seconds between two looks at the clerk's notes
+REGISTRATIONS_POLL_SECONDS = 0.25  # seconds between two checks of the registrar's notes
 
 
 class Registered:
-    """The notes in Flower's `directory`; keys are the headers that name them."""
+    """The registrar's notes in Flower's `directory`; keys are the headers that name them."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / REGISTRATIONS
@@ -21,7 +21,7 @@ class Registered:
         self._nodes, self._awaited = self._read(), dict[str, asyncio.Event]()
 
     async def watch(self) -> None:
-        """Look for new notes until cancelled."""
+        """Check for new notes until cancelled."""
         while True:
             if self._watched.has_changed():
                 self._nodes = self._read()
@@ -34,7 +34,7 @@ class Registered:
         return self._nodes.get(key, 0)
 
     async def has(self, key: str, seconds: float) -> bool:
-        """Return whether the SuperLink knows a key, after so many seconds at most."""
+        """Return whether the SuperLink knows a key, after a wait of at most `seconds`."""
         if key not in self._nodes:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._awaited.setdefault(key, asyncio.Event()).wait(), seconds)
@@ -44,5 +44,5 @@ class Registered:
         try:
             nodes = json.loads(self._path.read_bytes())["nodes"]
             return {key_header(node["key"]): int(number) for number, node in nodes.items()}
-        except (OSError, ValueError):  # a server that starts
+        except (OSError, ValueError):  # a server that is starting
             return {}

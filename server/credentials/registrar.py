@@ -1,8 +1,9 @@
-"""Keeps Flower's SuperLink in step with the chain: registers the keys of enrolled stores, takes revoked ones out.
+"""The registrar: keeps Flower's SuperLink in step with the chain.
 
-A process of its own beside the SuperLink, which knows no store when a run starts. It also renews
-the server's certificate. Flower's registration is a command line of seconds; so the command's
-entry point is loaded once and called for each store.
+It registers the keys of enrolled stores and unregisters those of revoked ones, as a process of its
+own beside the SuperLink, which knows no store when a run starts. It also renews the server's
+certificate. Flower's command for a registration takes seconds to start; so its entry point is
+loaded once and called for each store.
 
     python -m fedshelf.server.credentials.registrar CREDENTIALS FLOWER_DIRECTORY CONNECTION
 """
@@ -31,29 +32,32 @@ from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry
 from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
-STORES_POLL_SECONDS = 0.2  # seconds between two looks at the chain's stores
-REGISTRATIONS_SAVE_SECONDS = 0.5  # seconds between two notes of who is registered, while many are
+STORES_POLL_SECONDS = 0.2  # seconds between two checks of the chain's stores
+REGISTRATIONS_SAVE_SECONDS = 0.5  # seconds between two writings of the list of nodes, while many are registered
 SUPERLINK_RETRY_SECONDS = 1.0  # seconds until the SuperLink is asked again after it has not answered
-REVOKED = "revoked.json"  # in Flower's directory: who was taken out of the chain, and when
-HOUR = 3600.0  # seconds between two looks at the certificate
+REVOKED = "revoked.json"  # in Flower's directory: stores that were revoked, and when
+HOUR = 3600.0  # seconds between two checks of the certificate
 
 
 class Node(BaseModel):
-    """A store that is registered, by its public key."""
+    """A registered store, by its public key."""
 
     store: str
     key: str
 
 
 class Registrations(BaseModel):
-    """What the SuperLink has been told: nodes by number. pending: nodes that it is being told of, in this order."""
+    """The state of the SuperLink's registrations: nodes by node id.
+
+    pending: nodes that are being registered, in this order
+    """
 
     nodes: dict[str, Node] = {}
     pending: list[Node] = []
 
 
 class Registrar:
-    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json tells which node is which."""
+    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json lists the nodes."""
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
         self._chain, self._directory, self._connection = chain, directory, connection
@@ -80,7 +84,7 @@ class Registrar:
         registered.touch()
 
     def _tell_revoked(self, entries: Mapping[str, StoreEntry]) -> None:
-        """Name the stores that the chain has taken out, for those who watch; with seconds since the epoch."""
+        """Write the list of revoked stores for those who watch the run, with Unix times (s)."""
         revoked = {
             name: entry.since.timestamp() for name, entry in entries.items() if entry.state is EnrolmentState.REVOKED
         }
@@ -89,7 +93,7 @@ class Registrar:
             self._revoked = revoked
 
     def _register(self, nodes: Sequence[Node]) -> None:
-        """Register stores one after the other; which number each has got is noted now and then, and at the end."""
+        """Register stores one after the other; write their node ids now and then, and at the end."""
         if not nodes:
             return
         self._known.pending = list(nodes)
@@ -109,13 +113,17 @@ class Registrar:
 
     def _unregister(self, number: str) -> None:
         node = self._known.nodes.pop(number)
-        self._write_nodes()  # first of all, nobody is to take it for the store
+        self._write_nodes()  # first: a node of a revoked key must not be taken for the store
         self._flwr("unregister", number, self._connection)
         self._save()
         print(f"{node.store} is not registered any more.", flush=True)
 
     def _settle_pending(self) -> None:
-        """A clerk may have died between telling the SuperLink and noting its answers: it lists nodes by their age."""
+        """Find the node ids of registrations that were not noted.
+
+        A registrar may have died between a registration and its note: the SuperLink lists nodes by
+        their age.
+        """
         if not self._known.pending:
             return
         rows = [row for row in self._flwr("ls", self._connection)["nodes"] if row["status"] != "unregistered"]
@@ -132,7 +140,7 @@ class Registrar:
         write_json(_nodes(self._directory), {number: node.store for number, node in self._known.nodes.items()})
 
     def _flwr(self, *arguments: str) -> Mapping[str, Any]:
-        """What `flwr supernode ARGUMENTS` answers. Raises FlowerError."""
+        """Return the answer of `flwr supernode ARGUMENTS`. Raises FlowerError."""
         with _captured_output() as said, contextlib.suppress(SystemExit, ClickException, Abort):
             _command().main(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
         text = "".join(said)
@@ -147,13 +155,16 @@ class Registrar:
 
 @cache
 def _command() -> Command:
-    """Return Flower's command line, which takes 26 ms to lay out."""
+    """Return Flower's command line, which takes 26 ms to build."""
     return get_command(next(iter(entry_points(group="console_scripts", name="flwr"))).load())
 
 
 @contextlib.contextmanager
 def _captured_output() -> Iterator[list[str]]:
-    """What is written to this process's output within, once it is over; Flower's command goes round `sys.stdout`."""
+    """Capture this process's output; the list yielded holds it after the context.
+
+    Flower's command bypasses `sys.stdout`.
+    """
     said: list[str] = []
     with tempfile.TemporaryFile() as file:
         output = os.dup(1)
@@ -173,7 +184,7 @@ class FlowerError(Exception):
 
 
 def begin_registrations(directory: Path, *, has_chain: bool) -> None:
-    """For a SuperLink that starts anew, and knows no node; without a chain there is no file that names nodes."""
+    """Reset the notes for a SuperLink that starts anew and knows no node; without a chain there is no file of nodes."""
     (directory / REGISTRATIONS).unlink(missing_ok=True)
     _nodes(directory).unlink(missing_ok=True)
     (directory / REVOKED).unlink(missing_ok=True)
@@ -187,7 +198,7 @@ def _nodes(directory: Path) -> Path:
 
 
 def main() -> None:
-    """Work until terminated."""
+    """Run until terminated."""
     chain, directory, connection = Chain.load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
     clerk, stores = Registrar(chain, directory, connection), WatchedFile(chain.stores.path)
     next_look = time.monotonic()

@@ -1,23 +1,23 @@
-"""Who was turned away at the door: one line each in the server's log, and no flood of them."""
+"""Log of clients rejected at the gateway: one line each in the server's log, rate-limited."""
 
 import time
 from collections import OrderedDict
 
-QUIET_SECONDS = 60.0  # seconds in which the same is not said again
+QUIET_SECONDS = 60.0  # seconds in which the same line is not repeated
 MAX_REMEMBERED_REJECTIONS = 1000  # pairs of address and reason
-MAX_LINES_PER_PERIOD = 100  # lines within QUIET_SECONDS, whoever comes
+MAX_LINES_PER_PERIOD = 100  # lines within QUIET_SECONDS, for all clients together
 TRIES = 5  # wrong codes from one address within QUIET_SECONDS
 
 
 class RejectionLog:
-    """Prints who was refused, from where and why; never what they sent."""
+    """Prints who was rejected, from where and why; never the data that they sent."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._began, self._said = 0.0, 0
 
     def tell(self, address: str, why: str) -> None:
-        """Someone at `address` was turned away, because of `why`."""
+        """Log that a client at `address` was rejected, because of `why`."""
         now = time.monotonic()
         before = self._last.pop((address, why), -QUIET_SECONDS)
         is_repetition = now - before < QUIET_SECONDS
@@ -37,18 +37,18 @@ class RejectionLog:
 
 
 class Tries:
-    """How many wrong codes came from each address of late."""
+    """Number of recent wrong codes from each address."""
 
     def __init__(self) -> None:
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
 
     def are_used_up(self, address: str) -> bool:
-        """Whether the address has to wait."""
+        """Return whether the address has to wait."""
         recent = [moment for moment in self._failed.get(address, []) if time.monotonic() - moment < QUIET_SECONDS]
         return len(recent) >= TRIES
 
     def failed(self, address: str) -> None:
-        """One more wrong code."""
+        """Count one more wrong code."""
         self._failed[address] = [*self._failed.pop(address, [])[1 - TRIES :], time.monotonic()]
         if len(self._failed) > MAX_REMEMBERED_REJECTIONS:
             self._failed.popitem(last=False)

@@ -1,11 +1,12 @@
-"""Which process speaks for each store: one at a time, although a copied home makes the same key speak twice.
+"""Sessions: one process at a time speaks for each store, although a copied home makes the same key speak twice.
 
-Whoever copies a store's home (a disk image, a restored backup, one kit with a key on two machines) has two processes
-with one identity, between which Flower would hand out orders at random. A process tells a number that it drew at its
-start, and how long it is silent at most. The one that speaks for a store goes on until it leaves or has been silent for
-longer; another one waits meanwhile, and is refused if the first is still heard after that. So a store that was killed,
-or restored from a backup, is back after seconds, and of two that both go on the later one ends. This server's clock
-alone counts: those of the stores may be wrong.
+A copy of a store's home (a disk image, a restored backup, one kit with a key on two machines)
+makes two processes with one identity, between which Flower would distribute orders at random. A
+process sends a number that it drew at its start, and the longest time that it is silent. The
+process that speaks for a store keeps its place until it leaves or has been silent for longer;
+another one waits meanwhile, and is refused if the first is still heard after that. So a store that
+was killed, or restored from a backup, is back after seconds, and of two that both go on the later
+one ends. Only this server's clock counts: those of the stores may be wrong.
 """
 
 import hashlib
@@ -23,18 +24,18 @@ from fedshelf.common.system.files import write_private
 
 _PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
 MISSED = 2  # signs of life that may get lost
-SLACK = 2.0  # seconds that one may be late
-SESSIONS_SAVE_SECONDS = 1.0  # seconds, at least, between two writings of the file
+SLACK = 2.0  # seconds that a sign of life may be late
+SESSIONS_SAVE_SECONDS = 1.0  # least seconds between two writings of the file
 MOST_RIVALS = 8  # processes that wait for one store's place and are remembered
 
 
 class Session(BaseModel):
     """The process that speaks for a store, as the file keeps it.
 
-    key:          SHA-256 of the header that names its key: another key begins anew
+    key:          SHA-256 of the header that names its key: another key begins a new session
     process:      the number that it drew; empty once it has left
-    silence:      seconds without a sign of life after which it is gone
-    refused:      when another process was refused last, in seconds since the epoch; None: none was
+    silence:      seconds without a sign of life after which it counts as gone
+    refused:      Unix time (s) at which another process was refused last; None: none was
     refused_from: the address of that one
     """
 
@@ -55,7 +56,7 @@ class _SessionsFile(BaseModel):
 
 @dataclass
 class _Speaker:
-    """A session, when it was heard last, and when each other process came that would speak for its store."""
+    """A session, the time of its last sign of life, and the arrival times of waiting processes of the store."""
 
     session: Session
     heard: float
@@ -63,7 +64,7 @@ class _Speaker:
 
 
 class Sessions:
-    """The sessions of a chain's stores, kept in `path`: a server that starts again, too, knows who came first."""
+    """The sessions of a chain's stores, kept in `path`, so that a restarted server, too, knows who came first."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
@@ -71,10 +72,11 @@ class Sessions:
         self._saved, self._is_saved = clock() - SESSIONS_SAVE_SECONDS, True
 
     def refusal(self, store: str, key: str, told: str, address: str) -> Reason | None:
-        """Note a sign of life of a process that has proven its store's key; why it may not speak, or None if it may.
+        """Note a sign of life of a process with a proven key; return why it may not speak, or None if it may.
 
         key:  the header that names the key
-        told: the process, as `common.protocol.enrolment.process_words` has it; a client that tells none passes unnoted
+        told: the process, as `common.protocol.enrolment.process_words` encodes it; a client without
+              it passes unnoted
         """
         if not (found := _PROCESS.fullmatch(told)):
             return None
@@ -95,12 +97,12 @@ class Sessions:
         return None
 
     def heard(self, store: str) -> None:
-        """Take note that the process that speaks for a store lives."""
+        """Record a sign of life of the process that speaks for the store."""
         if speaker := self._speakers.get(store):
             speaker.heard = self._clock()
 
     def left(self, store: str, told: str) -> None:
-        """Take note that the process has taken leave: any other may come at once."""
+        """Record that the process has deregistered: any other may come at once."""
         speaker = self._speakers.get(store)
         if speaker and speaker.session.process == told.partition(" ")[0]:
             speaker.session.process, self._is_saved = "", False
@@ -111,7 +113,7 @@ class Sessions:
         self._is_saved = False
 
     def _doubt(self, speaker: _Speaker, process: str, address: str) -> Reason:
-        """Let a second process wait until it is plain whether the first one lives."""
+        """Let a second process wait until it is clear whether the first one lives."""
         came = speaker.rivals.setdefault(process, self._clock())
         if len(speaker.rivals) > MOST_RIVALS:
             del speaker.rivals[next(iter(speaker.rivals))]
@@ -122,7 +124,7 @@ class Sessions:
         return Reason.IN_USE
 
     def _save_at_times(self) -> None:
-        """Write the file if it is due; what is not written yet, or cannot be, is with a later sign of life."""
+        """Write the file if it is due; an unwritten or failed change is written with a later sign of life."""
         if self._is_saved or self._clock() - self._saved < SESSIONS_SAVE_SECONDS:
             return
         self._saved = self._clock()
@@ -135,7 +137,7 @@ class Sessions:
 
 
 def read_sessions(path: Path) -> dict[str, Session]:
-    """Return the sessions in a file, by store; none if it is not there or damaged: they begin anew."""
+    """Return the sessions in a file, by store; none if it is missing or damaged: they begin anew."""
     try:
         return _SessionsFile.model_validate_json(path.read_bytes()).sessions
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""The stores of a chain: who was invited, whose key is enrolled, who was revoked. One file, `stores.json`."""
+"""The stores of a chain (invited, enrolled or revoked) and their keys, in one file, `stores.json`."""
 
 import hashlib
 import hmac
@@ -22,7 +22,7 @@ CODE_LIFE = timedelta(days=14)
 
 
 class EnrolmentState(StrEnum):
-    """Where a store stands with its chain."""
+    """The state of a store's enrolment with its chain."""
 
     INVITED = "invited"
     ENROLLED = "enrolled"
@@ -30,12 +30,12 @@ class EnrolmentState(StrEnum):
 
 
 class StoreEntry(BaseModel):
-    """What the chain knows of one store.
+    """The chain's entry of one store.
 
-    since:       when it came into this state
-    key:         its public key in OpenSSH's text form; of a revoked store, the one it had
-    next_key:    the public key of its latest kit, if that carries a key that was not used yet; its first use makes it
-                 `key`
+    since:       begin of this state
+    key:         its public key in OpenSSH's text form; of a revoked store, the last one
+    next_key:    the public key of its latest kit, if the kit has a key that was not used yet; its
+                 first use makes it `key`
     code_sha256: of the code in its latest kit; `until` is None once it has been used
     """
 
@@ -49,7 +49,7 @@ class StoreEntry(BaseModel):
     until: datetime | None = None
 
     def is_for(self, code: str) -> bool:
-        """Whether its latest kit carries this code; takes the same time for every code."""
+        """Return whether its latest kit has this code; takes the same time for every code."""
         return self.code_sha256 is not None and hmac.compare_digest(self.code_sha256, _sha256(code))
 
     def has_enrolled(self, key: str) -> bool:
@@ -64,7 +64,7 @@ class _File(BaseModel):
 
 
 class NotAdmittedError(Exception):
-    """An enrolment that is refused, with the reason for the store and words for the server's log."""
+    """A refused enrolment, with the reason for the store and words for the server's log."""
 
     def __init__(self, reason: Reason, words: str) -> None:
         super().__init__(words)
@@ -79,14 +79,14 @@ class StoreRegister:
         self._lock = FileLock(directory / "stores.lock", mode=0o600)
 
     def stores(self) -> dict[str, StoreEntry]:
-        """All stores by name. Raises ConfigError if the file is damaged."""
+        """Return all stores by name. Raises ConfigError if the file is damaged."""
         try:
             return _File.model_validate_json(self.path.read_bytes()).stores if self.path.exists() else {}
         except ValidationError as error:
             raise ConfigError(f"{self.path} is damaged ({error.error_count()} errors); restore it.") from None
 
     def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:
-        """Let `code` enrol a key for the store, once, up to a time.
+        """Allow `code` to enrol a key for the store, once, up to a time.
 
         A key that the store has works until then; with `ends_old_key` no longer.
         """
@@ -95,7 +95,7 @@ class StoreRegister:
             stores[name] = kept.model_copy(update={"code_sha256": _sha256(code), "until": until})
 
     def admit(self, name: str, key: str, *, ends_old_key: bool = False) -> None:
-        """Let a key that the chain has made itself stand for the store, from its first use on (see `use`).
+        """Allow a key that the chain has made itself for the store, from its first use on (see `use`).
 
         A key that the store has works until then; with `ends_old_key` no longer.
         """
@@ -112,9 +112,10 @@ class StoreRegister:
                 stores[name] = entry.model_copy(update=update)
 
     def enrol(self, name: str, code: str, key: str) -> bool:
-        """Enrol a store's own key; whether it is new. The same again, for a store that got no answer, changes nothing.
+        """Enrol a store's own key; return whether it is new.
 
-        Raises NotAdmittedError.
+        The same key again, of a store that got no answer, changes nothing. Raises
+        NotAdmittedError.
         """
         with self._changing() as stores:
             entry = stores.get(name) or StoreEntry(state=EnrolmentState.INVITED, since=now())
@@ -136,13 +137,13 @@ class StoreRegister:
             return True
 
     def revoke(self, name: str) -> None:
-        """Take a store out: neither its key nor its kit's code opens the door any more. Raises ConfigError."""
+        """Revoke a store: neither its key nor its kit's code is accepted any more. Raises ConfigError."""
         with self._changing() as stores:
-            entry = stores[self._known(name, stores)]  # whose code and keys stay: who has them is told "revoked"
+            entry = stores[self._known(name, stores)]  # its code and keys stay: a holder is told "revoked"
             stores[name] = entry.model_copy(update={"state": EnrolmentState.REVOKED, "since": now()})
 
     def delete(self, names: Iterable[str]) -> None:
-        """Forget stores whose kits were never used, or that are revoked. Raises ConfigError if one is another."""
+        """Delete stores whose kits were never used, or that are revoked. Raises ConfigError for any other store."""
         with self._changing() as stores:
             for name in names:
                 if stores[self._known(name, stores)].state is EnrolmentState.ENROLLED:
@@ -153,17 +154,17 @@ class StoreRegister:
                 del stores[name]
 
     def check_known(self, name: str) -> None:
-        """Raises ConfigError if the chain has no such store."""
+        """Check that the chain has this store; raise ConfigError if not."""
         self._known(name, self.stores())
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, StoreEntry]]:
-        """The stores, to be changed by one process at a time; written if they were, and no error is raised."""
+        """Yield the stores, to be changed by one process at a time; write them if they changed, but not on an error."""
         with self._lock:
             stores = self.stores()
             before = dict(stores)
             yield stores
-            if stores == before:  # whoever waits for changes need not read them again
+            if stores == before:  # watchers of the file need not read it again
                 return
             write_private(self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n")
 
@@ -177,14 +178,14 @@ class StoreRegister:
 
 
 def _invited(before: StoreEntry | None, *, ends_old_key: bool) -> StoreEntry:
-    """Return the entry of a store for which a new kit is made: enrolled if its key goes on, without any older kit."""
+    """Return the entry of a store with a new kit: enrolled if its key stays valid; older kits are void."""
     if before is None or before.state is not EnrolmentState.ENROLLED or ends_old_key:
         return StoreEntry(state=EnrolmentState.INVITED, since=now())
     return before.model_copy(update={"next_key": None, "code_sha256": None, "until": None})
 
 
 def new_code() -> str:
-    """256 random bits as text."""
+    """Return 256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
@@ -193,5 +194,5 @@ def _sha256(code: str) -> str:
 
 
 def now() -> datetime:
-    """The time, to the second, in UTC."""
+    """Return the time, to the second, in UTC."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -1,1 +1,1 @@
-"""The only way in from outside: a reverse proxy that lets stores pass, and only to what they need."""
+"""The gateway: a reverse proxy, the only access from outside, which passes only stores' calls that they need."""

@@ -1,6 +1,7 @@
-"""HTTP as the door speaks it: requests of bounded size, one at a time, whose bodies say their length.
+"""The gateway's HTTP: requests of bounded size, one at a time, whose bodies have a declared length.
 
-Everything here is decided while bytes are parsed, before any of our own code is called for a request.
+All bounds here are checked while bytes are parsed, before any of our own code is called for a
+request.
 """
 
 import time
@@ -18,26 +19,26 @@ MOST_HEADERS = 50
 LARGEST_HEAD = 32 * 2**10  # bytes of a request before its body
 LARGEST_URL = 2000  # bytes
 LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
-LARGEST_UNREAD = 2 * LARGEST_BODY  # bytes that are still taken of a body which was refused
-UNREAD_RATE = 8e6  # bytes a second of refused bodies, of all connections: they cost time and serve nobody
-LINGER_SECONDS = 2.0  # seconds in which a client can read why its request was not taken, before the connection ends
+LARGEST_UNREAD = 2 * LARGEST_BODY  # bytes of a refused body that are still read
+UNREAD_RATE = 8e6  # bytes a second that are read of all refused bodies: they cost time and serve nobody
+LINGER_SECONDS = 2.0  # time for a client to read why its request was refused, before the connection ends
 
 
 class Unread:
-    """The pace at which bodies that were refused are read, of all connections together."""
+    """The pace at which refused bodies are read, of all connections together."""
 
     def __init__(self) -> None:
-        self._free = 0.0  # when all of them so far will have come at UNREAD_RATE, in time.monotonic()
+        self._free = 0.0  # time.monotonic() at which all bytes so far would have come at UNREAD_RATE
 
     def delay(self, count: int) -> float:
-        """Seconds to wait before the next bytes are read, after `count` more."""
+        """Return the seconds to wait before the next bytes are read, after `count` more."""
         now = time.monotonic()
         self._free = max(self._free, now) + count / UNREAD_RATE
         return self._free - now
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol for one connection, with bounds on all that is sent before somebody has looked at it.
+    """uvicorn's protocol for one connection, with bounds on all that is sent before a request is checked.
 
     The application finds `connection` in its request's state.
     """
@@ -60,18 +61,18 @@ class BoundedHttp(HttpToolsProtocol):
         self._fault: tuple[int, str] | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Called once, after the TLS handshake."""
+        """Start to expect a request's head; called once, after the TLS handshake."""
         super().connection_made(transport)
         self._connection.abort = transport.abort
         self._connection.expect(Awaited.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called once, at the end."""
+        """Remove the connection from the limits; called once, at the end."""
         super().connection_lost(exc)
         self._limits.remove(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came."""
+        """Parse received bytes."""
         self._unset_keepalive_if_required()
         if self._connection.awaited is Awaited.NOTHING:
             self._connection.expect(Awaited.HEAD)
@@ -93,11 +94,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _is_unread(self) -> bool:
-        """Return whether the request under way was answered before its body had come."""
+        """Return whether the current request was answered before all of its body came."""
         return not self._is_in_head and self.cycle is not None and self.cycle.response_complete
 
     def _slow_down(self, count: int, received: int) -> None:
-        """Read on when there is time for bytes that nobody needs."""
+        """Delay the reading of bytes that nobody needs."""
         if received > LARGEST_UNREAD:
             self.transport.abort()
         elif (delay := self._unread.delay(count)) > 0.01:
@@ -109,7 +110,7 @@ class BoundedHttp(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
-        """Called by the parser."""
+        """Begin a request (called by the parser); it is refused if the answer to another is not complete."""
         if self.cycle is not None and not self.cycle.response_complete:
             self._fail(400, "it sent a request before the answer to another")
         super().on_message_begin()
@@ -117,13 +118,13 @@ class BoundedHttp(HttpToolsProtocol):
         self.scope["state"]["connection"] = self._connection
 
     def on_url(self, url: bytes) -> None:
-        """Called by the parser with each part of it."""
+        """Add a part of the URL (called by the parser) and bound its length."""
         if len(self.url) + len(url) > LARGEST_URL:
             self._fail(414, f"a URL of more than {LARGEST_URL} bytes")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser."""
+        """Add a header (called by the parser) and bound the number and bytes of headers."""
         if len(self.headers) == MOST_HEADERS:
             self._fail(431, f"more than {MOST_HEADERS} headers")
         self._header_bytes += len(name) + len(value)
@@ -132,7 +133,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Called by the parser; hands the request to the application."""
+        """Check the headers (called by the parser) and hand the request to the application."""
         if self.parser.should_upgrade():
             self._fail(400, "it asked for another protocol than HTTP/1.1")
         if any(name == b"transfer-encoding" for name, _ in self.headers):
@@ -142,18 +143,18 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
+        """End a request (called by the parser)."""
         super().on_message_complete()
         self._connection.expect(Awaited.HEAD if self._is_unread else Awaited.NOTHING)
         self._is_in_head, self._has_completed, self._head_bytes = True, True, 0
 
     def _fail(self, status: int, why: str) -> None:
-        """Make the parser stop; what it then raises says nothing of this."""
+        """Stop the parser by an error of ours; the parser's own exception hides its text."""
         self._fault = status, why
         raise ValueError(why)
 
     def _refuse(self, status: int, why: str) -> None:
-        """Answer once, take no notice of what comes then, and end the connection in a moment."""
+        """Answer once, ignore everything after, and close the connection after a moment."""
         self._is_over = True
         self._log.tell(self._connection.address, why)
         if self.cycle is not None and not self.cycle.response_complete:

@@ -1,7 +1,8 @@
-"""Connections from outside: how many there may be and whose, and how long each may take for what it sends.
+"""Limits on connections from outside: their number, by owner, and the time that each may take to send.
 
-A connection is a stranger's until a request on it is signed with the key of an enrolled store. Strangers have room of
-their own: where it ends, the oldest connection of whoever has most of them goes, and no store's.
+A connection is a stranger's until a request on it is signed with the key of an enrolled store.
+Strangers have a limit of their own: beyond it, the oldest connection of the address with most of
+them is closed, and never a store's.
 """
 
 import time
@@ -11,20 +12,20 @@ from enum import Enum
 
 from fedshelf.server.credentials.rejection_log import RejectionLog
 
-HEAD_SECONDS = 30.0  # from the connection, or the first byte of a further request, to the end of the request's headers
+HEAD_SECONDS = 30.0  # from connecting, or the first byte of a further request, to the end of the headers
 STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key
-MIN_BODY_BYTES_PER_SECOND = 2000.0  # bytes a second that a body comes in, on average, beyond STALL_SECONDS
+MIN_BODY_BYTES_PER_SECOND = 2000.0  # average rate of a body that is required beyond STALL_SECONDS
 
-MOST_UNPROVEN = 512  # connections of strangers; as many more from addresses that stores came from of late
+MOST_UNPROVEN = 512  # connections of strangers; as many more from addresses that stores used recently
 MOST_UNPROVEN_OF_ONE = 256  # of these from one address: stores behind one router all begin as strangers
 MOST_OF_A_STORE = 64  # connections on which one store's key was proven; those that a broken link left count, too
-FAMILIAR_SECONDS = 600.0  # for which an address is known by the last key that was proven from it
+FAMILIAR_SECONDS = 600.0  # for which an address counts as familiar after the last key was proven from it
 MOST_FAMILIAR = 2**14  # addresses
-SPARE_FILES = 128  # files that the process needs beside connections from outside
+SPARE_FILES = 128  # file descriptors that the process needs beside connections from outside
 
 
 class Awaited(Enum):
-    """The next thing that the other side has to send."""
+    """The next part of a request that the client has to send."""
 
     HEAD = "the headers of its request"
     BODY = "the body of its request"
@@ -34,10 +35,10 @@ class Awaited(Enum):
 class Connection:
     """One connection from outside.
 
-    address: the other side's, as a number
-    abort:   ends the connection at once
-    key:     the header that names the key that was proven on it; empty before
-    node:    Flower's node that it was shown to be the line of; 0 before
+    address: IP address of the client
+    abort:   closes the connection at once
+    key:     the header that names the key proven on it; empty before
+    node:    Flower's node id proven on it; 0 before
     """
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
@@ -45,18 +46,18 @@ class Connection:
         self.expect(Awaited.HEAD)
 
     def expect(self, awaited: Awaited) -> None:
-        """Begin to wait for this."""
+        """Begin to wait for this part."""
         self.awaited, self._since, self._bytes = awaited, time.monotonic(), 0
         self._last = self._since
 
     def received(self, count: int) -> int:
-        """Take note of `count` more bytes; return how many have come of what is awaited."""
+        """Count `count` more bytes; return the bytes received of the awaited part."""
         self._last = time.monotonic()
         self._bytes += count
         return self._bytes
 
     def is_late(self, now: float) -> bool:
-        """Return whether what is awaited should have come by `now`, in time.monotonic()."""
+        """Return whether the awaited part is overdue at `now`, in time.monotonic()."""
         patience = STALL_SECONDS[bool(self.key)]
         match self.awaited:
             case Awaited.HEAD:
@@ -77,14 +78,14 @@ class _Pool:
         self._owners: dict[str, dict[Connection, None]] = {}
 
     def add(self, owner: str, connection: Connection) -> Connection | None:
-        """Add a connection; return the one that has to go for it, if any."""
+        """Add a connection; return the one to be closed for it, if any."""
         own = self._owners.setdefault(owner, {})
         own[connection] = None
         self._count += 1
         if len(own) > self._most_of_one:
             return next(iter(own))
         if self._count > self._most:
-            owner = max(self._owners, key=lambda each: len(self._owners[each]))  # the oldest of several
+            owner = max(self._owners, key=lambda each: len(self._owners[each]))  # the first of several
             return next(iter(self._owners[owner]))
         return None
 
@@ -98,7 +99,10 @@ class _Pool:
 
 
 class ConnectionLimits:
-    """Ends connections that are too many or too slow, and says so in `log`. files: that the process may open."""
+    """Closes connections that are too many or too slow, and says so in `log`.
+
+    files: file descriptors that the process may open
+    """
 
     def __init__(self, log: RejectionLog, files: int) -> None:
         room = max(files - SPARE_FILES, SPARE_FILES)
@@ -111,16 +115,16 @@ class ConnectionLimits:
         self._familiar: OrderedDict[str, float] = OrderedDict()
 
     def add(self, connection: Connection) -> None:
-        """Take note of a new connection; another one may have to go for it."""
+        """Add a new connection; another one may be closed for it."""
         pool = self._neighbours if self.is_familiar(connection.address) else self._strangers
         self._put(connection, pool, connection.address)
 
     def is_familiar(self, address: str) -> bool:
-        """Return whether a store has proven its key on a connection from this address of late."""
+        """Return whether a store has recently proven its key on a connection from this address."""
         return time.monotonic() - self._familiar.get(address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
 
     def prove(self, connection: Connection, key: str) -> None:
-        """Take note that a request on the connection was signed with the store's key that this header names."""
+        """Record that a request on the connection was signed with the store's key that this header names."""
         if connection not in self._places:
             return  # it has ended meanwhile
         self._familiar.pop(connection.address, None)
@@ -132,13 +136,13 @@ class ConnectionLimits:
         self._put(connection, self._stores, key)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that has ended; one that is not known is none."""
+        """Remove a connection that has ended; an unknown one is ignored."""
         if place := self._places.pop(connection, None):
             pool, owner = place
             pool.remove(owner, connection)
 
     def end_late(self) -> None:
-        """End the connections that should have sent more by now."""
+        """Close the overdue connections."""
         now = time.monotonic()
         for connection in [each for each in self._places if each.is_late(now)]:
             self._end(connection, f"it did not send {connection.awaited.value} in time")

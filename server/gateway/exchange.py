@@ -1,9 +1,9 @@
-"""Messages between the server's app and its stores, as far as they pass the door: orders out, answers in.
+"""Exchange of messages between the server's app and its stores at the gateway: orders out, answers in.
 
-The door speaks the part of Flower's Fleet API that is about messages, for orders that `server.grid.mailbox` has
-written. A
-store that asks for messages is answered once there is one, or after a while. What is not about these orders (there is
-another app, or none) is left to Flower's SuperLink, by the answer None.
+The gateway speaks the part of Flower's Fleet API that is about messages, for orders that
+`server.grid.mailbox` has written. A store that asks for messages is answered once there is one, or
+after a while. Calls about anything else (there is another app, or none) are left to Flower's
+SuperLink, by the answer None.
 """
 
 import asyncio
@@ -34,21 +34,24 @@ from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-HOLD = 25.0  # seconds for which a request for messages waits for one: stores give up after 30, many proxies do, too
-ORDERS_POLL_SECONDS = 0.05  # seconds between two looks for orders
-THREADED_BYTES = 2**18  # bytes of a part that is read or written in a thread
+HOLD = 25.0  # longest wait of a request for messages: stores give up after 30 s, and so do many proxies
+ORDERS_POLL_SECONDS = 0.05  # seconds between two checks for orders
+THREADED_BYTES = 2**18  # size of a part from which it is read or written in a thread
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class _Order:
-    """An order for one node. over: seconds since the epoch; head: PullMessagesResponse; message: its own part.
+    """An order for one node.
 
+    over:    Unix time (s) after which it counts no more
+    head:    PullMessagesResponse
+    message: the message's own part
     is_out:  it was handed out, which happens once
-    answer:  the identity of the message that answers it, once one is announced; its parts are `pieces`
-    missing: pieces that have not come; `writing` of those that have are being written
-    session: names the transfer of these pieces
+    answer:  identity of the message that answers it, once one is announced; its parts are `pieces`
+    missing: pieces that have not come; `writing` of the others are being written
+    session: identity of the transfer of these pieces
     """
 
     node_id: int
@@ -66,7 +69,7 @@ class _Order:
 
 
 class Exchange:
-    """Hands out and takes in, in `directory`. The nodes that it is told of have proven to be these."""
+    """Hands out orders and takes answers, in `directory`. The caller has authenticated the nodes."""
 
     def __init__(self, directory: Path) -> None:
         self._path, self._parts, self._answers = (
@@ -81,18 +84,18 @@ class Exchange:
         self._tail, self._is_over = JsonlTail(self._path, self._take, self._forget), False
 
     async def watch(self) -> None:
-        """Look for orders until cancelled."""
+        """Check for orders until cancelled."""
         while True:
             self._look()
             await asyncio.sleep(ORDERS_POLL_SECONDS)
 
     @property
     def is_open(self) -> bool:
-        """Return whether an app is at work that gives its orders here."""
+        """Return whether an app is running that exchanges its messages here."""
         return self._path.exists()
 
     def release(self) -> None:
-        """Let no request wait any longer, now and from now on."""
+        """Let no request wait any longer, from now on."""
         self._is_over = True
         for event in self._waiting.values():
             event.set()
@@ -100,7 +103,10 @@ class Exchange:
     async def pull(
         self, node_id: int, is_gone: Callable[[], Awaitable[object]], seconds: float
     ) -> PullMessagesResponse:
-        """The next order for a node, or none after so long. is_gone: returns once nobody listens any more."""
+        """Return the next order for a node, or none after `seconds`.
+
+        is_gone: returns once the client has disconnected
+        """
         if earlier := self._waiting.pop(node_id, None):
             earlier.set()  # its store has given it up
         event = self._waiting[node_id] = asyncio.Event()
@@ -121,7 +127,7 @@ class Exchange:
         return head
 
     async def part(self, node_id: int, request: PullObjectRequest) -> PullObjectResponse | None:
-        """A part of an order that was handed out to the node."""
+        """Return a part of an order that was handed out to the node; None if it is not one."""
         wanted = request.object_id
         for identity, order in self._of_node[node_id].items():
             if order.is_out and (wanted == identity or wanted in order.parts):
@@ -131,11 +137,11 @@ class Exchange:
         return None
 
     def confirm(self, node_id: int, request: ConfirmMessageReceivedRequest) -> ConfirmMessageReceivedResponse | None:
-        """The node has all parts of an order."""
+        """Confirm that the node has all parts of an order."""
         return ConfirmMessageReceivedResponse() if request.message_object_id in self._of_node[node_id] else None
 
     def announce(self, node_id: int, request: PushMessagesRequest) -> PushMessagesResponse | None:
-        """The node has an answer to an order; what of it is to be sent."""
+        """Accept the announcement of the node's answer to an order; return the pieces to be sent."""
         about, tree = request.messages_list[0].metadata, request.message_object_trees[0]
         order, pieces = self._of_node[node_id].get(about.reply_to_message_id), _pieces(tree)
         if order is None or not order.is_out or about.run_id != order.run_id:
@@ -152,7 +158,7 @@ class Exchange:
         return PushMessagesResponse(results={tree.object_id: 0}, objects_to_push=lacking, session_id=order.session)
 
     async def take(self, node_id: int, request: PushObjectRequest) -> PushObjectResponse | None:
-        """A piece of an answer."""
+        """Store a piece of an answer."""
         identity = self._sessions.get(request.session_id, "")
         if (order := self._of_node[node_id].get(identity)) is None:
             return None
@@ -164,10 +170,10 @@ class Exchange:
         path, session = self._answers / f"{identity}.part", order.session
         try:
             is_good = await _maybe_in_thread(len(content), lambda: answer_file.add(path, piece, content))
-        except OSError:  # a full disk, or the app has begun anew: all of it has to come again
+        except OSError:  # a full disk, or the app has started again: all pieces have to come again
             self._drop(order)
             return PushObjectResponse(stored=False)
-        if order.session != session:  # it was begun anew meanwhile
+        if order.session != session:  # the answer was announced anew meanwhile
             return PushObjectResponse(stored=False)
         order.writing -= 1
         if not is_good:
@@ -200,7 +206,7 @@ class Exchange:
         return next(waiting, None)
 
     def _look(self) -> None:
-        """Take in what the app has written."""
+        """Read the list that the app has written."""
         with suppress(OSError):
             self._tail.look()
         for identity, order in self._before.items():
@@ -215,7 +221,7 @@ class Exchange:
         identity = str(line.get("order", ""))
         try:
             order = self._before.pop(identity) if identity in self._before else self._new(identity, line)
-        except (KeyError, IndexError, ValueError, TypeError, DecodeError):  # damaged: as if it were not there
+        except (KeyError, IndexError, ValueError, TypeError, DecodeError):  # damaged: treated as missing
             return
         self._orders[identity] = order
         self._of_node[order.node_id][identity] = order
@@ -227,11 +233,11 @@ class Exchange:
         told = PullMessagesResponse.FromString(head)
         parts, run_id = _pieces(told.message_object_trees[0]), told.messages_list[0].metadata.run_id
         order = _Order(int(line["node"]), float(line["over"]), head, base64.b64decode(line["message"]), parts, run_id)
-        order.is_out = (self._answers / identity).exists()  # an earlier door has seen to it
+        order.is_out = (self._answers / identity).exists()  # handed out by an earlier gateway process
         return order
 
     def _forget(self) -> None:
-        """The list is another one: orders that are in it, too, are as they were."""
+        """Start a new list; orders that are in both keep their state."""
         self._before, self._orders = self._before | self._orders, {}
         self._of_node.clear()
 
@@ -244,7 +250,7 @@ class Exchange:
 
 
 def _pieces(tree: ObjectTree) -> frozenset[str]:
-    """Return the identities of all that a message consists of."""
+    """Return the identities of all objects of a message."""
     found, waiting = set[str](), [tree]
     while waiting:
         found.add((each := waiting.pop()).object_id)
@@ -253,5 +259,5 @@ def _pieces(tree: ObjectTree) -> frozenset[str]:
 
 
 async def _maybe_in_thread(size: int, work: Callable[[], Result]) -> Result:
-    """Do work on so many bytes, without making others wait."""
+    """Do work on `size` bytes, in a thread if they are many, so that others need not wait."""
     return await run_in_threadpool(work) if size > THREADED_BYTES else work()

@@ -1,8 +1,9 @@
-"""Calls of Flower's Fleet API that the door answers by itself: heartbeats, and those about orders in its hands.
+"""Calls of Flower's Fleet API that the gateway answers itself: heartbeats, and those about its own orders.
 
-First of all the SuperLink has to say that the sender is the node that it says it is: it checks the signature of each
-heartbeat that is passed on, and of whoever is let in. With a guard, which has checked the signature of each connection,
-that holds for the key; without, for the connection.
+First the SuperLink has to confirm that the sender is the node that it claims to be: it checks the
+signature of each forwarded heartbeat and of each activation. Behind an authorizer, which has
+checked a signature on each connection, the confirmation holds for the key; without one, for the
+connection.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
 PUSH_PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 CONFIRM = "/v1/fleet/confirm-message-received"
-REGISTERING = 20.0  # seconds for which a store is kept that comes before the SuperLink has been told of it
+REGISTERING = 20.0  # longest wait of a store that comes before the SuperLink knows its key
 OWN_CALLS: Mapping[str, type[Message]] = {
     HEARTBEAT_PATH: SendNodeHeartbeatRequest,
     PULL: PullMessagesRequest,
@@ -36,7 +37,10 @@ OWN_CALLS: Mapping[str, type[Message]] = {
 
 
 async def own_answer(request: Request, path: str, body: bytes, headers: Headers) -> Message | None:
-    """The answer to a call, or None if the SuperLink is to answer it. headers: those that it would get."""
+    """Return the answer to a call, or None if the SuperLink is to answer it.
+
+    headers: those that the SuperLink would get
+    """
     state = request.app.state
     if path not in OWN_CALLS or (path != HEARTBEAT_PATH and not state.exchange.is_open):
         return None
@@ -71,7 +75,7 @@ async def _answer(request: Request, node_id: int, asked: Message) -> Message | N
 
 
 def is_ours(request: Request) -> bool:
-    """Return whether a `flower-client` sends it: Flower's own SuperNode sends nothing while it waits for messages."""
+    """Return whether a `flower-client` is the sender; Flower's own SuperNode is silent while it waits for messages."""
     return PROCESS_HEADER in request.headers
 
 
@@ -83,7 +87,7 @@ async def _held(request: Request, node_id: int) -> Message:
 
 
 async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
-    """Return whether the sender is this node; the SuperLink is asked about one that is not known, and waited for."""
+    """Return whether the sender is this node; for an unknown one, ask the SuperLink and wait for it."""
     state, key, connection = request.app.state, request.headers.get(KEY_HEADER, ""), request.state.connection
     sender = Sender(key, node_id, headers, is_ours(request))
     is_known = node_id == (state.presence.node_of(key) if state.guard else connection.node)
@@ -97,10 +101,10 @@ async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
 
 
 async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Response:
-    """Return the SuperLink's answer to a node that comes, once it has been told of the store that the node is of.
+    """Return the SuperLink's answer to a node's activation, once the SuperLink knows the key of the node's store.
 
-    It may take an earlier process of the store to be there. Of ours one at a time speaks for a store, and this one
-    does: then that one is signed off, and the SuperLink asked anew.
+    It may count an earlier process of the store as present. Only one process of ours speaks for a
+    store, and this one does: then the earlier one is deactivated, and the SuperLink asked again.
     """
     state, key = request.app.state, request.headers.get(KEY_HEADER, "")
     if state.registered and not await state.registered.has(key, REGISTERING):

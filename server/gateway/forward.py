@@ -1,4 +1,4 @@
-"""Passes calls of stores on to the SuperLink behind the door, and takes note of what it hands out and takes."""
+"""Forwarding of stores' calls to the SuperLink behind the gateway, with a record of the messages that pass."""
 
 import httpx
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
@@ -30,7 +30,7 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 
 
 async def forward(request: Request) -> Response:
-    """Return the answer to a call that may pass: the door's own, or the SuperLink's."""
+    """Return the answer to a permitted call: the gateway's own, or the SuperLink's."""
     path, state, key = request.url.path, request.app.state, request.headers.get(KEY_HEADER, "")
     body = await limited_body(request, LARGEST_BODY, key if path == PUSH_PIECE else "")
     if body is None:
@@ -69,7 +69,7 @@ def _is_passed_on(header: bytes) -> bool:
 
 
 def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> None:
-    """Take note of what the SuperLink has handed out or taken."""
+    """Record which messages the SuperLink has handed out or accepted."""
     if path == PULL:
         state.announced.handed_out(answer)
         state.traffic.handed_out(key, body, answer)
@@ -83,11 +83,11 @@ def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> No
 
 
 async def limited_body(request: Request, largest: int, sender: str = "") -> bytes | None:
-    """The body, or None if it is larger than `largest` bytes; one that says so is not read at all.
+    """Return the body, or None if it is larger than `largest` bytes; a body declared as larger is not read at all.
 
-    sender: the key of a store whose piece of an answer it is; its bytes are counted as they come
+    sender: key of the store that sends a piece of an answer; its bytes are counted as they come
     """
-    if int(request.headers.get("content-length", "0")) > largest:  # the parser lets through digits alone
+    if int(request.headers.get("content-length", "0")) > largest:  # the parser accepts only digits
         return None
     body = bytearray()
     async for part in request.stream():
@@ -100,5 +100,5 @@ async def limited_body(request: Request, largest: int, sender: str = "") -> byte
 
 
 def address_of(request: Request) -> str:
-    """Return where a request came from, for the log."""
+    """Return the address that a request came from, for the log."""
     return request.client.host if request.client else "unknown"

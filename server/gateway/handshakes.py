@@ -1,25 +1,25 @@
-"""Limits on the TLS handshakes that anybody may begin: each is work for the server before it knows who comes.
+"""Limits on TLS handshakes: each is work for the server before it knows who the client is.
 
-A handshake costs the server 2 ms of a core, a connection that is ended before it 0.2 ms.
+A handshake costs the server 2 ms of a core; a connection that is closed before it costs 0.2 ms.
 """
 
 import ipaddress
 import time
 from collections import OrderedDict
 
-MAX_BUCKETS = 2**14  # owners of a kind
-HOST_BITS = 64  # of an IPv6 address: one household or machine has all numbers that begin alike
+MAX_BUCKETS = 2**14  # owners of one kind
+HOST_BITS = 64  # prefix of an IPv6 address: one household or machine has all addresses with it
 
 
 class TokenBucket:
     """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long run."""
 
     def __init__(self, burst: int, rate: float) -> None:
-        self._ahead, self._each = (burst + 0.5) / rate, 1 / rate  # seconds; half a one for rounding
-        self._paid: OrderedDict[str, float] = OrderedDict()  # up to when each has used what it may, in time.monotonic()
+        self._ahead, self._each = (burst + 0.5) / rate, 1 / rate  # seconds; half a handshake for rounding
+        self._paid: OrderedDict[str, float] = OrderedDict()  # time.monotonic() up to which each has used its rate
 
     def take(self, owner: str, now: float) -> bool:
-        """Return whether the owner may have one more, and count it."""
+        """Return whether the owner may begin one more handshake, and count it."""
         paid = max(self._paid.pop(owner, 0.0), now) + self._each
         is_allowed = paid - now <= self._ahead
         self._paid[owner] = paid if is_allowed else paid - self._each
@@ -29,10 +29,10 @@ class TokenBucket:
 
 
 class Handshakes:
-    """Decides who may begin a handshake: addresses that stores came from of late have an allowance apart.
+    """Decides who may begin a handshake: addresses that stores used recently have their own allowance.
 
-    A chain may have a thousand stores behind one router, and all of them come at once when the server starts: then its
-    address is a stranger's until the first of them has proven its key.
+    A chain may have a thousand stores behind one router, which all connect at once when the server
+    starts: their address is a stranger's until the first of them has proven its key.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Handshakes:
 
 
 def _owner(address: str) -> str:
-    """Return an IPv4 address, or the part of an IPv6 address that says whose it is."""
+    """Return an IPv4 address, or the prefix of an IPv6 address that identifies its owner."""
     if ":" not in address:
         return address
     number = ipaddress.IPv6Address(address.partition("%")[0])

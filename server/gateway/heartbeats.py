@@ -1,4 +1,4 @@
-"""Heartbeats of stores as the door passes them on to the SuperLink: to hear who a node is, and to keep it there."""
+"""Heartbeats of stores, forwarded to the SuperLink to authenticate a node and to keep it active."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Sender:
-    """A store's request: who it says it is, and with which headers.
+    """The sender of a store's request: the claimed node and the headers.
 
     key:     the header that names its key; may be empty in plain HTTP
     headers: those that the SuperLink gets, the store's signature among them
@@ -31,21 +31,21 @@ class Sender:
 
 
 class Heartbeats:
-    """Passes heartbeats on by `client`, and notes in `presence` what the SuperLink makes of them."""
+    """Forwards heartbeats by `client`, and records in `presence` how the SuperLink answers them."""
 
     def __init__(self, client: httpx.AsyncClient, presence: Presence) -> None:
         self._client, self._presence = client, presence
         self._tasks = set[asyncio.Task[None]]()
 
     async def is_proven(self, sender: Sender) -> bool:
-        """Return whether the SuperLink says that the sender is the node that it says it is."""
+        """Return whether the SuperLink confirms that the sender is the node that it claims to be."""
         is_node = await self._is_taken(sender)
         if is_node:
             self._presence.proven(sender.key, sender.node_id, is_ours=sender.is_ours)
         return bool(is_node)
 
     def renew(self, sender: Sender) -> None:
-        """Let the SuperLink hear of a known node, if that is due; nobody waits for its answer."""
+        """Forward a heartbeat of a known node, if one is due; nobody waits for its answer."""
         if self._presence.begin_passing(sender.node_id):
             task = asyncio.get_running_loop().create_task(self._renew(sender))
             self._tasks.add(task)
@@ -55,23 +55,23 @@ class Heartbeats:
         match await self._is_taken(sender):
             case True:
                 self._presence.passed(sender.node_id)
-            case False:  # its next request is asked about anew
+            case False:  # its next request is checked anew
                 self._presence.disproven(sender.node_id)
 
     async def _is_taken(self, sender: Sender) -> bool | None:
-        """Pass a heartbeat on; return whether the SuperLink knows the sender as this node, None if it does not say."""
+        """Forward a heartbeat; return whether the SuperLink knows the sender as this node, None without an answer."""
         beat = SendNodeHeartbeatRequest(node=Node(node_id=sender.node_id), heartbeat_interval=INTERVAL)
         try:
             answer = await self._client.post(HEARTBEAT_PATH, content=beat.SerializeToString(), headers=sender.headers)
             if answer.is_success:
                 return bool(SendNodeHeartbeatResponse.FromString(answer.content).success)
-        except (httpx.TransportError, DecodeError):  # it is away, or another server is in its place
+        except (httpx.TransportError, DecodeError):  # it is down, or another server is in its place
             return None
         return None if answer.is_server_error else False
 
 
 def with_interval(activation: bytes) -> bytes:
-    """Return a store's request to be let in, with the interval of the heartbeats that the SuperLink will get."""
+    """Return a store's activation request, with the interval of the heartbeats that the SuperLink will get."""
     try:
         asked = ActivateNodeRequest.FromString(activation)
     except DecodeError:

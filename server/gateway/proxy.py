@@ -1,15 +1,17 @@
-"""The door: the only way from outside to Flower's SuperLink, and only for what stores need.
+"""The gateway: the only access from outside to Flower's SuperLink, and only for the calls that stores need.
 
 A SuperLink serves three APIs on one port. The one for stores (Fleet) authenticates; the one that
 starts runs (Control) does not, and a run is code. So the SuperLink listens on loopback, and this
-reverse proxy lets through the exact paths of the Fleet API and `/health`, nothing that merely
-looks like them. With credentials, it speaks TLS, asks a guard who may pass, and enrols stores.
-While the SuperLink restarts, it answers 503 and goes on. No body is read before its sender is known to be a store of
-the chain, but for the small ones of stores that enrol or ask for the classes.
+reverse proxy passes the exact paths of the Fleet API and `/health`, and no path that merely looks
+like them. With credentials, it speaks TLS, asks an authorizer who may pass, and enrols stores.
+While the SuperLink restarts, it answers 503 and keeps running. No body is read before its sender
+is known to be a store of the chain, except the small ones of stores that enrol or ask for the
+classes.
 
     python -m fedshelf.server.gateway.proxy HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
 
-ANSWERED is the file in which it tells the server's app whose answers are complete (`server.ipc.upload_log`).
+ANSWERED is the file in which it tells the server's app whose answers are complete
+(`server.ipc.upload_log`).
 """
 
 import asyncio
@@ -52,7 +54,7 @@ FLEET_CALLS = (
     "pull-messages", "push-messages", "get-run", "get-fab", "push-object", "pull-object",
     "confirm-message-received",
 )  # fmt: skip
-TOLD_ADDRESSES = {  # whose answers carry ADDRESSES_HEADER
+TOLD_ADDRESSES = {  # calls whose answers carry ADDRESSES_HEADER
     f"/v1/fleet/{call}".encode() for call in ("activate-node", "send-node-heartbeat", "pull-messages")
 }
 LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
@@ -68,7 +70,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 def make_door(
     superlink_port: int, answered: Path, guard: Authorizer | None, limits: ConnectionLimits, exchange: Exchange
 ) -> Starlette:
-    """The proxy as an ASGI app in front of the SuperLink on this machine; behind a `guard`, that speaks TLS."""
+    """Return the gateway as an ASGI app in front of the local SuperLink; with a `guard`, it checks the senders."""
 
     @asynccontextmanager
     async def lifespan(door: Starlette) -> AsyncIterator[None]:
@@ -100,18 +102,18 @@ def make_door(
 
 
 async def _answer(request: Request) -> Response:
-    """Forward the request if its path, byte for byte as sent, is one that may pass, and so is its sender; else 404."""
+    """Forward the request if its path, byte for byte as sent, and its sender are permitted; else answer 404."""
     try:
         return await _routed(request)
     except ClientDisconnect:
-        return Response(status_code=400)  # nobody hears it
+        return Response(status_code=400)  # nobody reads this answer
     except ConfigError as error:  # the list of stores is damaged, and a store has just proven that a kit is its own
         print(f"{error} Until then no kit can be used.", flush=True)
         return Response(status_code=503)
 
 
 async def _routed(request: Request) -> Response:
-    path = request.scope["raw_path"]  # not decoded: %2e%2e, //, and other cases of letters are other paths
+    path = request.scope["raw_path"]  # not decoded: %2e%2e, // and other letter cases make other paths
     guard: Authorizer | None = request.app.state.guard
     call = ("" if request.url.query else request.method), path
     if call == ("GET", HEALTH):
@@ -128,7 +130,7 @@ async def _routed(request: Request) -> Response:
 
 
 async def _of_store(request: Request, guard: Authorizer | None) -> Response:
-    """Answer a call that may pass, if a store of the chain sends it."""
+    """Answer a permitted call, if a store of the chain sends it."""
     path = request.scope["raw_path"]
     if guard and (refused := _stopped(request, guard)):
         return refused
@@ -136,7 +138,7 @@ async def _of_store(request: Request, guard: Authorizer | None) -> Response:
         _prove(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await (_tell_whether_wanted if path == WANTED else forward)(request)
     if guard and path == POLL_PATH and (refused := _stopped(request, guard)):
-        return refused  # it may have been held, and was let in a while ago
+        return refused  # the call may have been held, and its permission be old
     if path in LEAVE:
         request.app.state.presence.left(request.headers.get(KEY_HEADER, ""))
     if guard:
@@ -145,7 +147,7 @@ async def _of_store(request: Request, guard: Authorizer | None) -> Response:
 
 
 def _accompany(response: Response, request: Request, guard: Authorizer) -> None:
-    """Add to the SuperLink's answer what the chain has to say to the store, and note a store that takes leave."""
+    """Add the chain's headers for the store to the SuperLink's answer, and record a store that deregisters."""
     path = request.scope["raw_path"]
     if response.status_code == httpx.codes.UNAUTHORIZED:
         _explain(response, request, guard)
@@ -156,9 +158,10 @@ def _accompany(response: Response, request: Request, guard: Authorizer) -> None:
 
 
 def _stopped(request: Request, guard: Authorizer) -> Response | None:
-    """The answer to a call that does not come from a store of the chain, or None if it does.
+    """Return the refusal of a call that does not come from a store of the chain, or None if it does.
 
-    A signature is looked at once for each connection and key: nobody else can send on the same connection.
+    A signature is checked once for each connection and key: nobody else can send on the same
+    connection.
     """
     if reason := guard.refusal(address_of(request), request.headers):
         return _refused(reason)
@@ -184,7 +187,7 @@ def _prove(request: Request, key: str) -> None:
 
 
 def _explain(response: Response, request: Request, guard: Authorizer) -> None:
-    """Say in `response`, a 401, what the store can do about it, if anything."""
+    """Explain in `response`, a 401, how the store can remedy it, if it can."""
     key, timestamp = request.headers.get(KEY_HEADER, ""), request.headers.get(TIME_HEADER, "")
     if reason := guard.reason_for_401(address_of(request), key, timestamp):
         response.headers[REASON_HEADER] = reason
@@ -199,7 +202,7 @@ async def _enrol(request: Request, guard: Authorizer) -> Response:
 
 
 async def _tell_classes(request: Request, guard: Authorizer | None) -> Response:
-    """The run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
+    """Return the run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
     body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)
@@ -246,7 +249,7 @@ def main() -> None:
 
 
 def _raise_file_limit() -> int:
-    """Let this process open as many files as it may; return how many that is."""
+    """Raise this process's limit of open files as far as allowed; return the limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return most

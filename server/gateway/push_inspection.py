@@ -1,29 +1,30 @@
-"""What a store announces before it sends the pieces of an answer: is it its own, one answer, and not too large?
+"""Inspection of PushMessages requests: exactly one reply, from the authenticated node, with at most N objects.
 
-Flower's SuperLink checks who sends a request, not what the message within says of its sender, nor how much is to come:
-it would take messages in the name of the server, for anyone whose number is known, without end. So the door looks.
+Flower's SuperLink checks who sends a request, not which sender the message within names, nor how
+many objects are to come: it would accept messages in the name of the server, for any known node
+id, without end. So the gateway checks.
 """
 
 from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
 from google.protobuf.message import DecodeError
 
-SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, held by a test
+SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, compared in a test
 MIN_ALLOWED_PIECES = 64  # pieces that any answer may have; Flower's have at most 5 MiB
-LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of all beside them
+LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of everything else
 PIECES_PER_PIECE_OF_ORDER = (
-    2  # times as many as the largest order has: what a strategy adds to an update is no larger than the update
+    2  # in pieces of the largest order: a strategy's additions to an update are no larger than the update
 )
 
 
 class PushInspection:
-    """Looks at what passes the door, for all stores."""
+    """Checks the announcements of all stores."""
 
     def __init__(self) -> None:
         self._pieces = MIN_ALLOWED_PIECES // PIECES_PER_PIECE_OF_ORDER
 
     def handed_out(self, body: bytes) -> None:
-        """The SuperLink has answered a request for orders with this."""
+        """Record the number of pieces of the orders in the SuperLink's answer, which bounds that of stores' answers."""
         try:
             for tree in PullMessagesResponse.FromString(body).message_object_trees:
                 self._pieces = max(self._pieces, _pieces(tree))
@@ -33,7 +34,8 @@ class PushInspection:
     def fault(self, body: bytes) -> str:
         """Return the fault of an announcement in words; empty: it has none.
 
-        Its size is looked at first: 8 MB may name four million pieces, which take 14 s and 1 GB to read.
+        Its size is checked first: 8 MB may name four million pieces, which take 14 s and 1 GB to
+        parse.
         """
         most = PIECES_PER_PIECE_OF_ORDER * self._pieces
         if len(body) > most * LARGEST_PIECE + LARGEST_REST:
@@ -57,7 +59,7 @@ class PushInspection:
 
 
 def _pieces(tree: ObjectTree) -> int:
-    """Counted as they come: a piece that is named twice counts twice."""
+    """Count the pieces; a piece that is named twice counts twice."""
     count, waiting = 0, [tree]
     while waiting:
         count += 1

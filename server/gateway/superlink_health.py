@@ -1,11 +1,11 @@
-"""Is the SuperLink there? Asked by anybody, as often as they like, and answered for all with few requests to it."""
+"""Cached health of the SuperLink: any number of questions cause few requests to it."""
 
 import asyncio
 import time
 
 import httpx
 
-HEALTH_FRESH_SECONDS = 0.25  # seconds for which an answer holds
+HEALTH_FRESH_SECONDS = 0.25  # seconds for which an answer is reused
 SUPERLINK_TIMEOUT_SECONDS = 2.0  # seconds for the SuperLink to answer
 
 

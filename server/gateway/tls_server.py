@@ -1,7 +1,7 @@
-"""Connections on their way to the door: few and bounded ones of strangers, over TLS with a renewable certificate.
+"""The gateway's server: a bounded number of connections of strangers, over TLS with a renewable certificate.
 
-uvicorn alone accepts connections without end, never ends one that says nothing, and drops a client that fails the TLS
-handshake without a word.
+uvicorn alone accepts connections without limit, never closes a silent one, and drops a client that
+fails the TLS handshake without a log line.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.handshakes import Handshakes
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
-HANDSHAKE = 10.0  # seconds that a client has for it
-FAREWELL = 1.0  # seconds that a client has to answer when the door closes
+HANDSHAKE = 10.0  # seconds that a client has for the handshake
+FAREWELL = 1.0  # seconds that a client has to answer when the gateway closes
 BACKLOG = 1024  # connections that wait to be accepted
 UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dead machine is noticed within 20 s
-CERTIFICATE_POLL_SECONDS = 1.0  # seconds between two looks at the certificate, and for connections that are late
+CERTIFICATE_POLL_SECONDS = 1.0  # seconds between two checks of the certificate, and for overdue connections
 
 
 class TlsServer(uvicorn.Server):
     """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None.
 
-    release: makes the app answer requests that it holds back
+    release: makes the app answer requests that it holds
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TlsServer(uvicorn.Server):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Start to accept connections."""
         await super().startup(sockets=[])
         assert self.config.host is not None
         self._listener = listening_socket(Address(self.config.host, self.config.port), BACKLOG)
@@ -58,7 +58,7 @@ class TlsServer(uvicorn.Server):
         self._keep(self._look_after())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, and let what is going on end."""
+        """Accept no more connections, and let the current ones end."""
         for task in list(self._tasks):
             task.cancel()
         self._listener.close()
@@ -77,7 +77,7 @@ class TlsServer(uvicorn.Server):
             await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
 
     def _greet_soon(self, accepted: socket.socket, address: str) -> None:
-        """Begin to speak with one client, as far as there is room for it and it does not come too often."""
+        """Start the handshake with one client, if there is room for it and it does not come too often."""
         is_familiar = self._limits.is_familiar(address)
         if self._certificate and not self._handshakes.may_begin(address, is_familiar=is_familiar):
             accepted.close()
@@ -86,12 +86,12 @@ class TlsServer(uvicorn.Server):
         _keep_alive(accepted)
         connection = Connection(address, accepted.close)
         task = self._keep(self._greet(accepted, connection))
-        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began
+        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # cancelled before it began
         connection.abort = task.cancel
         self._limits.add(connection)
 
     async def _greet(self, accepted: socket.socket, connection: Connection) -> None:
-        """Shake hands with one client; uvicorn does the rest."""
+        """Do the handshake with one client; uvicorn does the rest."""
         loop, tls = asyncio.get_running_loop(), self._certificate.context if self._certificate else None
         try:
             await loop.connect_accepted_socket(
@@ -133,7 +133,7 @@ class TlsServer(uvicorn.Server):
 
 
 def _keep_alive(accepted: socket.socket) -> None:
-    """Let the system notice a client that is gone without a word while a request of its is held back."""
+    """Let the operating system notice a client that has vanished while a request of its is held."""
     with contextlib.suppress(OSError):  # it is gone already
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in UNHEARD.items():
@@ -142,18 +142,18 @@ def _keep_alive(accepted: socket.socket) -> None:
 
 
 class _Certificate:
-    """The certificate in `directory`, and what new connections are encrypted with."""
+    """The certificate in `directory`, and the TLS context of new connections."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "server.crt"
         self._watched = WatchedFile(self._path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.options |= ssl.OP_NO_RENEGOTIATION  # each is a handshake's work, at a client's will
+        self.context.options |= ssl.OP_NO_RENEGOTIATION  # each costs a handshake's work, whenever a client wants
         self._load()
 
     def renew(self) -> None:
-        """Give new connections the certificate that is there now."""
+        """Use the current certificate for new connections."""
         if self._watched.has_changed():
             self._load()
 
@@ -163,7 +163,7 @@ class _Certificate:
 
 
 def _why(error: BaseException) -> str:
-    """What a failed handshake means; empty if it means nothing."""
+    """Return the reason of a failed handshake in words; empty if it means nothing."""
     match error:
         case ssl.SSLError(reason="HTTP_REQUEST"):
             return "it spoke plain HTTP, not TLS"

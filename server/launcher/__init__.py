@@ -1,1 +1,1 @@
-"""Starts Flower's processes and watches them."""
+"""The launcher: it starts Flower's processes and watches them."""

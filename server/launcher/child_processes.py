@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose: restarted when they die, gone when we go."""
+"""Child processes: restarted when they die, and ended with this process."""
 
 import contextlib
 import os
@@ -15,15 +15,17 @@ from fedshelf.server.launcher.log_files import LogFile, copy_output
 
 _MORTAL = Path(__file__).with_name("die_with_parent.py")
 CHILD_EXIT_TIMEOUT_SECONDS = 8.0  # seconds a child gets to end by itself before it is killed
-LAST_WORDS = 2.0  # seconds for what it has said to reach its log
+LAST_WORDS = 2.0  # seconds for its last output to reach the log
 
 
 class Children:
     """Named child processes, each the leader of a process group of its own, so that Ctrl-C reaches only us.
 
-    Their output goes to `directory/<name>.log` by way of this process, so that the file can be rotated; files they make
-    are for our eyes only (umask 077).
-    On Linux they get SIGTERM when this process dies, however it dies; spawn them from the main thread.
+    This process copies their output to `directory/<name>.log`, so that the file can be rotated;
+    files they make are private to this user (umask 077).
+
+    On Linux they get SIGTERM when this process dies, however it dies; spawn them from the main
+    thread.
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
@@ -51,26 +53,26 @@ class Children:
         self._copying = [*filter(threading.Thread.is_alive, self._copying), copying]
 
     def groups(self) -> dict[str, int]:
-        """The process group of each child."""
+        """Return the process group of each child."""
         return {name: child.pid for name, child in self._running.items()}
 
     def exited(self, name: str) -> int | None:
-        """The exit status of a child that has ended, or None."""
+        """Return the exit status of a child that has ended, or None."""
         return self._running[name].poll()
 
     def revive(self) -> list[str]:
-        """Start again what has died; the names of these."""
+        """Restart the children that have died; return their names."""
         dead = [name for name in self._running if self.exited(name) is not None]
         for name in dead:
             self.spawn(name, self._commands[name])
         return dead
 
     def log(self, name: str) -> Path:
-        """Where the output of a child goes."""
+        """Return the log file of a child."""
         return self._directory / f"{name}.log"
 
     def stop(self, patience: float = CHILD_EXIT_TIMEOUT_SECONDS) -> None:
-        """End all of them and all they started: SIGTERM in reverse order of start, SIGKILL after `patience` seconds."""
+        """End all children and their descendants: SIGTERM, the last started first; SIGKILL after `patience` seconds."""
         for group in reversed(self.groups().values()):
             _signal_group(group, signal.SIGTERM)
         until = time.monotonic() + patience
@@ -91,15 +93,15 @@ def mortal(command: Sequence[str]) -> list[str]:
 
 
 def installed(name: str) -> str:
-    """Return the path of an installed command of this very environment."""
+    """Return the path of a command installed in this environment."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
-    """Kill what a killed launcher left in these process groups; returns how many processes that were.
+    """Kill the processes that a killed launcher left in these process groups; return their number.
 
-    A process counts as left over only if its command line contains one of `marks`: numbers of
-    processes are used again, by programs that are none of our business.
+    A process counts as left over only if its command line contains one of `marks`: process numbers
+    are reused, by unrelated programs.
     """
     try:
         command_line = ["ps", "-A", "-ww", "-o", "pid=,pgid=,args="]
@@ -110,7 +112,7 @@ def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
     for line in listing.stdout.splitlines():
         pid, group, command = line.split(maxsplit=2)
         if int(group) in groups and any(mark in command for mark in marks):
-            with contextlib.suppress(ProcessLookupError):  # it was ending anyway
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(int(pid), signal.SIGKILL)
             ended += 1
     return ended

@@ -1,8 +1,8 @@
-"""Becomes another program, one that gets SIGTERM when its parent dies (on Linux; elsewhere it just becomes it).
+"""A script that becomes another program, which gets SIGTERM when its parent dies (on Linux only).
 
     python -I -S mortal.py PARENT_PID COMMAND ...
 
-Run as a script by itself, so that nothing but the standard library is loaded.
+It runs as a script, so that only the standard library is loaded.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
-    """Ask for the signal, make sure that the parent has not died before, become the command."""
+    """Ask for the signal, check that the parent has not died before, become the command."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a launcher can tell of a run's settings before it starts anything."""
+"""Check of a run's settings before anything is started."""
 
 from fedshelf.common import models
 from fedshelf.common.config import RunConfig, StrategyConfig
@@ -6,10 +6,10 @@ from fedshelf.common.models.spec import STORE_CHANNELS
 
 
 def check_early(config: RunConfig) -> None:
-    """Raises ConfigError, DataError for a model that cannot be built: better now than when stores have joined.
+    """Check that the model can be built, before stores join; raise ConfigError or DataError if it cannot.
 
-    PyTorch, which costs seconds and 500 MB, is loaded only to check what needs it: networks of torchvision's, weights
-    from a file, and a strategy that somebody has chosen.
+    PyTorch, which costs seconds and 500 MB, is loaded only for checks that need it: of
+    torchvision's networks, weights from a file, and a chosen strategy.
     """
     models.specify(config.model, (), image_size=config.data.image_size, native_size=None, channels=STORE_CHANNELS)
     models.check_weights(config.model)

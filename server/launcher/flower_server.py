@@ -1,6 +1,7 @@
-"""Flower's server side as child processes: SuperLink, SuperExec, door, and the run submitted to them.
+"""Flower's server side as child processes: SuperLink, SuperExec, gateway, and the run submitted to them.
 
-Command lines alone, no private name of flwr. All that Flower writes goes below `<run>/flower/`.
+Only command lines are used, no private name of flwr. All of Flower's files are below
+`<run>/flower/`.
 """
 
 import json
@@ -25,11 +26,11 @@ from fedshelf.server.credentials.registrar import begin_registrations
 from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
 from fedshelf.server.launcher.child_processes import Children, end_leftovers, installed
 
-START_TIMEOUT_SECONDS = 5.0  # seconds for a port to become free, and for the door to say whether the SuperLink is well
+START_TIMEOUT_SECONDS = 5.0  # for a port to become free, and for the gateway to say whether the SuperLink is well
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
 CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
-# Set before Python starts, for every child, beside what keeps Flower quiet.
+# Set before Python starts, for every child, beside the settings that keep Flower quiet.
 _ENVIRONMENT = ENVIRONMENT | {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.7",
     "NO_COLOR": "1",
@@ -38,11 +39,11 @@ _ENVIRONMENT = ENVIRONMENT | {
 
 
 class FlowerServer:
-    """SuperLink, SuperExec and door of one run, with their state in `directory` (made if need be).
+    """SuperLink, SuperExec and gateway of one run, with their state in `directory` (made if need be).
 
-    With a `chain` all talk is encrypted, and only its enrolled stores are let in; without, it is
-    plain HTTP for whoever reaches `address`. A context manager: whatever happens inside, all processes
-    are gone afterwards.
+    With a `chain` all connections are encrypted, and only its enrolled stores are admitted;
+    without, it is plain HTTP for anybody who reaches `address`. A context manager: all processes
+    are gone afterwards, also after an error.
     """
 
     def __init__(self, directory: Path, address: Address, chain: Chain | None) -> None:
@@ -57,7 +58,7 @@ class FlowerServer:
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        check_free(self.address, START_TIMEOUT_SECONDS)  # a killed process may take a moment to let go
+        check_free(self.address, START_TIMEOUT_SECONDS)  # a killed process may take a moment to release it
         self.superlink_port = free_port()
         secret, home = self._directory / "superexec.secret", self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
@@ -103,17 +104,17 @@ class FlowerServer:
         self._remember()
 
     def revive(self) -> list[str]:
-        """Start again what has died (the SuperLink's database outlives it); the names of these."""
+        """Restart the processes that have died (the SuperLink's database outlives it); return their names."""
         if revived := self.children.revive():
             self._remember()
         return revived
 
     def _trust(self) -> dict[str, str | bool]:
-        """How Flower's command line is to trust the SuperLink."""
+        """Return the settings by which Flower's command line trusts the SuperLink."""
         return {"root-certificates": str(self._chain.directory / "ca.crt")} if self._chain else {"insecure": True}
 
     def _begin(self, secret: Path) -> None:
-        """Start all processes, with a database that knows nothing yet."""
+        """Start all processes, with an empty database."""
         for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
             stale.unlink()
         begin_registrations(self._directory, has_chain=self._chain is not None)
@@ -158,14 +159,14 @@ class FlowerServer:
             self.children.spawn("clerk", clerk)
 
     def _await_health(self, secret: Path) -> None:
-        """Wait until the SuperLink answers through the door. Raises NetworkError."""
+        """Wait until the SuperLink answers through the gateway. Raises NetworkError."""
         until = time.monotonic() + STARTUP
         while not self.is_healthy():
             ended = {name: self.children.exited(name) for name in ("superlink", "door")}
-            if (ended["superlink"] or 0) < 0:  # killed, and half a database is worse than none
+            if (ended["superlink"] or 0) < 0:  # killed: half a database is worse than none
                 self.children.stop()
                 self._begin(secret)
-            elif (ended["door"] or 0) < 0:  # killed: it starts again, now as later
+            elif (ended["door"] or 0) < 0:  # killed: it is restarted, as it would be later
                 self.revive()
             for name, status in ended.items():
                 if status is not None and status >= 0:
@@ -175,11 +176,11 @@ class FlowerServer:
             time.sleep(0.1)
 
     def is_healthy(self) -> bool:
-        """Whether the SuperLink answers through the door."""
+        """Return whether the SuperLink answers through the gateway."""
         host, tls = self.address.seen_from_here(), None
         if self._chain:
             tls = self._chain.client_tls()
-            tls.check_hostname = False  # the address that we listen on need not be the one in kits
+            tls.check_hostname = False  # the address that we listen on need not be one in the kits
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
             return httpx.get(url, verify=tls or False, timeout=START_TIMEOUT_SECONDS, trust_env=False).is_success
@@ -187,7 +188,7 @@ class FlowerServer:
             return False
 
     def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
-        """What `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
+        """Write the bundle that `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
         bundle = self._directory / "app"
         components = {"serverapp": "fedshelf.server.app:app", "clientapp": "fedshelf.client.app:app"}
         app = {
@@ -204,7 +205,7 @@ class FlowerServer:
         return self._directory / PROCESSES
 
     def _remember(self) -> None:
-        """Note which processes are ours, for a next start after this process was killed, and where we can be reached.
+        """Save the process groups, for a next start after this process was killed, and our addresses.
 
         page: the port of the live page; 0: none
         """
@@ -227,7 +228,7 @@ class FlowerServer:
 
 
 def join_command(address: Address, chain: Chain | None) -> str:
-    """What a store has to run, but for its folder and name."""
+    """Return the command that a store has to run, without its folder and name."""
     if chain:
         return "flower-client join --kit NAME.kit --data FOLDER"
     return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
@@ -241,7 +242,7 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _last_json(output: str) -> Mapping[str, object]:
-    """The JSON object in a command's output; empty if there is none."""
+    """Return the JSON object in a command's output; empty if there is none."""
     try:
         found = json.loads(output[output.index("{") :])
     except ValueError:

@@ -1,4 +1,4 @@
-"""One deployed training, from settings to a run directory: starts Flower, shows what happens, judges the outcome."""
+"""The launcher of one deployed training: it starts Flower, reports, and judges the outcome in the run directory."""
 
 import json
 import signal
@@ -27,9 +27,9 @@ from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.patience import ROUND
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
-APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
+APP_STARTUP = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
-SUPERVISION_POLL_SECONDS = 0.2  # seconds between two looks at the app and the processes
+SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
 STOPPING = (
     f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last round)."
 )
@@ -38,15 +38,15 @@ STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What the command line asks for.
+    """The request of the command line.
 
     settings: flat settings, merged in the order of their precedence
     address:  where to listen for stores
     chain:    whose stores may join; None is plain HTTP on this machine
-    began:    seconds since the epoch when the process started
+    began:    Unix time (s) at which the process started
     as_json:  whether to print JSON lines instead of a table
-    live_port: where the live page is wanted; None: see `server.launcher.page_port`; 0: nowhere
-    names:    what people call the classes; None: as a run that goes on has it, else like their folders
+    live_port: port for the live page; None: see `server.launcher.page_port`; 0: no page
+    names:    product names of the classes; None: those of the resumed run, else the folders' names
     """
 
     settings: dict[str, Any]
@@ -60,9 +60,10 @@ class LaunchRequest:
 
 
 def conduct(request: LaunchRequest) -> int:
-    """Train with real stores; returns the exit code: 0 only if the model was trained to the end.
+    """Train with real stores; return the exit code: 0 only if the model was trained to the end.
 
-    Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on its end.
+    Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on
+    its end.
     """
     path, config = _place(request)
     if request.names and config.data.classes:
@@ -72,7 +73,7 @@ def conduct(request: LaunchRequest) -> int:
         if request.names:
             _rename(path, request.names)
         return 0
-    if not RunDirectory.is_run(path):  # else what a killed launcher left behind may have it, and is cleared away
+    if not RunDirectory.is_run(path):  # else a killed launcher's leftovers may occupy it, and are removed
         check_free(request.address)
     check_early(config)
     with at_work(request.chain.directory, path) if request.chain else nullcontext():
@@ -80,7 +81,7 @@ def conduct(request: LaunchRequest) -> int:
 
 
 def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
-    """Train in `path`, which nobody else does; the exit code. Raises what `conduct` does."""
+    """Train in `path`, which this process has locked; return the exit code. Raises what `conduct` raises."""
     desk = RunMailbox(path)
     with closing(RunDirectory.open(path, config, request.settings)):
         display_names.settle(path, request.names)
@@ -90,7 +91,7 @@ def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
         RunOutput(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
         stop_on_signals(desk, show, STOPPING),
     ):
-        desk.tell_classes(config.data.classes, config)  # a store can ask before the app is at work
+        desk.tell_classes(config.data.classes, config)  # a store can ask before the app has started
         if (done := RunDirectory.rounds_done(path)) or request.resume:
             show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
         show.say("The server is up. Each store joins with:")
@@ -107,7 +108,7 @@ def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
 
 
 class RunFailedError(RunError):
-    """What ended the app, with the exit code of its own kind of error."""
+    """The error that ended the app, with the exit code of its kind."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         super().__init__(sentence)
@@ -115,9 +116,9 @@ class RunFailedError(RunError):
 
 
 class RunSupervisor:
-    """Sees a submitted run through: restarts what dies, shows what is said, waits for the outcome.
+    """Supervisor of a submitted run: restarts processes that die, relays messages, waits for the outcome.
 
-    task: what the app has to do if it is not to train, see `FlowerServer.submit`
+    task: the app's task if it is not to train, see `FlowerServer.submit`
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class RunSupervisor:
         self._relay, self._trouble = EventReader(desk.events, show), ""
 
     def see_through(self) -> RunOutcome:
-        """The outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
+        """Return the outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
         deaths, done = 0, RunDirectory.rounds_done(self._path)
         while True:
             if self._begins():
@@ -151,7 +152,7 @@ class RunSupervisor:
             self._show.say("The server's app died; it starts again from the last round that was saved.")
 
     def _begins(self) -> bool:
-        """Submit the run; whether its app began to work: what takes part in that may die, too."""
+        """Submit the run; return whether its app began to work: processes that take part in that may die, too."""
         try:
             self._flower.submit(self._path, **self._task)
         except RunError as error:
@@ -162,7 +163,7 @@ class RunSupervisor:
         return self._until(self._has_begun, APP_STARTUP)
 
     def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Keep things going until `condition` holds, or for so many seconds; whether it holds."""
+        """Keep the processes running until `condition` holds, or for `seconds`; return whether it holds."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -181,7 +182,7 @@ class RunSupervisor:
 
 
 def _place(request: LaunchRequest) -> tuple[Path, RunConfig]:
-    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    """Return the run's directory and configuration: a new run, or the one to resume."""
     settings = request.settings
     if settings.get("model.resume_from"):
         from fedshelf.server.training.resume_model import adopt  # loads torch
@@ -199,14 +200,14 @@ def _place(request: LaunchRequest) -> tuple[Path, RunConfig]:
 
 
 def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with a file of initial weights named from the root: the app works in another directory."""
+    """Return the settings with an absolute path of initial weights: the app works in another directory."""
     weights = settings.get("model.weights", "")
     found = {"model.weights": str(Path(weights).resolve())} if str(weights).endswith(".safetensors") else {}
     return {**settings, **found}
 
 
 def _finished(path: Path, config: RunConfig) -> str | None:
-    """What to say of a run that is at its end already, and is not asked for more; else None."""
+    """Return a sentence about a run that is finished and is not asked for more; else None."""
     summary = path / "summary.json"
     if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS).exists()):
         return None
@@ -224,7 +225,7 @@ def _finished(path: Path, config: RunConfig) -> str | None:
 
 
 def _rename(path: Path, names: ProductNames) -> None:
-    """Call the classes of a finished run as asked, and say so if that is new."""
+    """Rename the classes of a finished run as asked, and say so if that changes them."""
     from fedshelf.server.report.rename_classes import rename  # loads torch
 
     if rename(path, names):
@@ -233,7 +234,7 @@ def _rename(path: Path, names: ProductNames) -> None:
 
 @contextmanager
 def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[None]:
-    """The first signal asks the app to end, and `told` says so; the second ends everything at once."""
+    """Ask the app to end on the first signal, and print `told`; end everything at once on the second."""
 
     def signalled(_number: int, _frame: FrameType | None) -> None:
         if desk.is_stop_asked():
@@ -250,7 +251,7 @@ def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[No
 
 
 def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
-    """By what is there, never by what Flower says: a model, made by stores, of a run that went to its end."""
+    """Return the exit code by the run's files, not by Flower's status: 0 for a model of a run that went to its end."""
     if summary["status"] == "stopped":
         return STOPPED_EXIT_CODE
     trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()

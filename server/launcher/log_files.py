@@ -5,14 +5,14 @@ import os
 from io import BufferedReader
 from pathlib import Path
 
-PART = 64 * 1024  # bytes taken from a process at a time
+PART = 64 * 1024  # bytes read from a process at a time
 
 
 class LogFile:
-    """The file at `path`, for this user only, to which output is added. Raises OSError if it cannot be opened.
+    """The file at `path`, for this user only, to which output is appended. Raises OSError if it cannot be opened.
 
-    It may be moved away (a new one is begun), or copied and cut to nothing, at any time. Nothing is lost but for what
-    is written between the copy and the cut.
+    It may be moved away (a new one is begun), or copied and truncated, at any time. Nothing is
+    lost but output that is written between the copy and the truncation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +20,7 @@ class LogFile:
         self._descriptor = self._open()
 
     def write(self, output: bytes) -> None:
-        """Add output. Raises OSError, as on a full disk: then part of it may be missing."""
+        """Append output. Raises OSError, as on a full disk: then part of it may be missing."""
         if not self._is_current():
             self.close()
             self._descriptor = self._open()
@@ -28,7 +28,7 @@ class LogFile:
             output = output[os.write(self._descriptor, output) :]
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -47,8 +47,8 @@ class LogFile:
 
 
 def copy_output(pipe: BufferedReader, log: LogFile) -> None:
-    """Add to `log` what comes from `pipe`, until its end; what a full disk does not take is dropped."""
+    """Append the output from `pipe` to `log`, until its end; output that a full disk does not take is dropped."""
     with pipe, contextlib.closing(log):
         while output := pipe.read1(PART):
-            with contextlib.suppress(OSError):  # the writer must not come to a standstill for it
+            with contextlib.suppress(OSError):  # a full disk must not block the writer
                 log.write(output)

@@ -1,4 +1,4 @@
-"""What the launcher shows of a run, to a person or to a program, and keeps for those who look later."""
+"""The launcher's output about a run, for a person or a program, and the record for later readers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from fedshelf.server.results.run_status import RunActivity
 
 
 class RunOutput:
-    """A watcher of a run of `rounds` rounds; a context manager.
+    """An observer of a run of `rounds` rounds; a context manager.
 
     as_json: JSON lines for programs instead of a table for people
-    kept:    the file that keeps the launcher's own words, made anew; the app's are kept by the app
+    kept:    the file that keeps the launcher's own messages, made anew; the app keeps its own
     """
 
     def __init__(self, rounds: int, kept: Path, *, as_json: bool) -> None:
@@ -34,26 +34,26 @@ class RunOutput:
         self._screen.__exit__(kind, error, traceback)
 
     def row(self, record: Mapping[str, Any]) -> None:
-        """A round is done."""
+        """Show a completed round."""
         self._screen.row(record)
 
     def note(self, text: str) -> None:
-        """Something that the app says."""
+        """Show a message of the app."""
         self._screen.note(text)
 
     def say(self, text: str) -> None:
-        """Something that the launcher says."""
+        """Show and keep a message of the launcher."""
         self._screen.note(text)
         self._kept.note(text)
 
     def doing(self, doing: RunActivity) -> None:
-        """The run does something else from now on."""
+        """Show that the run's activity changes."""
         self._screen.doing(doing)
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """Within a round: `done` of `sampled` stores have answered."""
+        """Show that `done` of the round's `sampled` stores have answered."""
         self._screen.training(round, done, sampled)
 
     def closing(self, summary: Mapping[str, Any], out: Path) -> None:
-        """The outcome, and where it lies."""
+        """Show the outcome, and where its files are."""
         (self._log.closing if self._log else console.closing)(summary, out)

@@ -1,4 +1,4 @@
-"""The port of a run's page on this machine: it stays the run's own from one start to the next."""
+"""The port of a run's page on this machine: the run keeps it from one start to the next."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 FIRST = 8444
 NEXT = 20  # ports that are tried in turn, before the system picks one
-PORT_TIMEOUT_SECONDS = 2.0  # seconds for a page of an earlier start to let go of its port
+PORT_TIMEOUT_SECONDS = 2.0  # for a page of an earlier start to release its port
 MAX_REMEMBERED_RUNS = 200  # runs; beyond, those whose directory is gone are forgotten
 
 
 class _Claims(BaseModel):
-    """The file of ports: by the run directory's path, the port of its page."""
+    """The file of ports: the port of the page by the run directory's path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +29,7 @@ class _Claims(BaseModel):
 class PagePort:
     """The port of a run's page.
 
-    is_free: whether the page can be there at once; another program may be, for now
+    is_free: whether the page can be there at once; else another program uses the port now
     trouble: why the port cannot be remembered; empty if it is
     """
 
@@ -50,11 +50,12 @@ class PagePort:
 
 
 def page_port(run: Path, asked: int | None) -> PagePort:
-    """Return the port of the page of the run in `run`, which is its own from now on.
+    """Return the port of the page of the run in `run`, which the run keeps from now on.
 
-    asked: by a person; None: the one that it has had before, else the first from FIRST on that is free, and that no
-    unfinished run of this user on this machine has
-    Raises NetworkError if that which was asked for is taken.
+    asked: port that a person asked for; None: the earlier one, else the first from FIRST on that is
+           free and that no unfinished run of this user on this machine has
+
+    Raises NetworkError if the port that was asked for is taken.
     """
     if asked is not None:
         _check_free(asked)
@@ -66,7 +67,7 @@ def page_port(run: Path, asked: int | None) -> PagePort:
 
 
 def _remembered(run: str, asked: int | None) -> int:
-    """Return the run's port, and write it down. Raises OSError."""
+    """Return the run's port, and save it. Raises OSError."""
     file = state_directory() / "page-ports.json"
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock"), mode=0o600):
@@ -101,7 +102,7 @@ def _is_unfinished(run: Path) -> bool:
 
 
 def _check_free(port: int) -> None:
-    """Raises NetworkError if another program uses the port, also after a moment."""
+    """Check that the port is free, if need be after a moment; raise NetworkError if another program uses it."""
     try:
         check_free(Address(LOOPBACK, port), PORT_TIMEOUT_SECONDS)
     except NetworkError as error:

@@ -1,8 +1,8 @@
 """The `flower-server` processes that run on this machine, and their run directories.
 
-Nothing is written for it: a launcher is the process that holds the lock of a run's `flower/launcher.lock`, and the
-system tells of every process which files it holds. A killed one holds nothing. Needs Linux's `/proc`; elsewhere no
-process is found.
+No file is written for it: a launcher is the process that holds the lock of a run's
+`flower/launcher.lock`, and the system lists the files that every process holds. A killed one holds
+nothing. Needs Linux's `/proc`; elsewhere no process is found.
 """
 
 import pwd
@@ -21,9 +21,9 @@ _LAUNCHING = frozenset({"start", "try", "deliver"})  # the sub-commands that hol
 class Launcher:
     """A living launcher.
 
-    user:  who runs it
-    run:   its run directory; None if it is not to be seen from here: another user's, or a container's
-    since: seconds since the epoch when the process started
+    user:  owner of the process
+    run:   its run directory; None if it is not visible from here: another user's, or a container's
+    since: Unix time (s) at which the process started
     """
 
     pid: int
@@ -33,7 +33,7 @@ class Launcher:
 
 
 def living() -> list[Launcher]:
-    """Return all launchers of this machine that this user may know of, by process number."""
+    """Return all launchers of this machine that this user can see, by process number."""
     found = []
     for folder in sorted(_PROC.glob("[0-9]*"), key=lambda folder: int(folder.name)):
         try:
@@ -44,12 +44,12 @@ def living() -> list[Launcher]:
 
 
 def launcher_of(run: Path) -> Launcher | None:
-    """Return the launcher that works in `run`, or None if none does, or it is not to be seen from here."""
+    """Return the launcher that works in `run`, or None if there is none, or it is not visible from here."""
     return next((each for each in living() if each.run and each.run.exists() and each.run.samefile(run)), None)
 
 
 def owner(path: Path) -> str:
-    """Return the name, or else the number, of the user that `path` belongs to. Raises OSError."""
+    """Return the name, or else the number, of the user who owns `path`. Raises OSError."""
     return user_name(path.stat().st_uid)
 
 
@@ -70,7 +70,7 @@ def _launcher(process: Path) -> list[Launcher]:
 
 
 def _held_runs(process: Path) -> Iterator[Path | None]:
-    """Yield the run directory whose launcher's lock the process holds, or None for one that cannot be seen from here.
+    """Yield the run directory whose launcher's lock the process holds, or None for one that is not visible from here.
 
     Raises PermissionError for another user's process.
     """
@@ -84,7 +84,7 @@ def _held_runs(process: Path) -> Iterator[Path | None]:
 
 
 def _is_locked(info: Path) -> bool:
-    """Return whether a lock for writing is held through this descriptor; who only looks holds one for reading."""
+    """Return whether this descriptor holds a lock for writing; a mere reader holds one for reading."""
     lines = info.read_text(encoding="utf-8").splitlines()
     return any(line.startswith("lock:") and " WRITE " in line for line in lines)
 
