@@ -1,1 +1,1 @@
-"""`flower-server check`: is this machine fit to serve a federation? Asked before the first store joins."""
+"""`flower-server check`: the checks whether this machine is fit to serve a federation, before the first store joins."""

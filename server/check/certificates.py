@@ -1,4 +1,4 @@
-"""The chain's credentials: kept from others, whole, valid now, and good for the names that stores call."""
+"""Checks of the chain's credentials: private, complete, valid now, and issued for the hosts that stores call."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from fedshelf.server.credentials.stores import EnrolmentState
 
 
 def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The directory, whose permissions have been looked at when it was loaded, and the kits beside it."""
+    """Check the credentials directory and the kits beside it; loading the chain has checked the permissions."""
     chain = subject.chain
     states = [entry.state for entry in chain.stores.stores().values()]
     counted = ", ".join(f"{states.count(state)} {state}" for state in EnrolmentState if state in states) or "none"
@@ -36,7 +36,7 @@ def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The authority's certificate and the server's: signature, key, dates, names."""
+    """Check the authority's certificate and the server's: signature, key, dates, host names."""
     directory = subject.chain.directory
     authority, server = (
         x509.load_pem_x509_certificate((directory / name).read_bytes()) for name in ("ca.crt", "server.crt")
@@ -56,7 +56,7 @@ def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def names(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The names by which stores call: are they in the certificate, and does each lead anywhere?"""
+    """Check the hosts that stores call: each is in the certificate, and resolves to an address."""
     server = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes())
     told = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     good = {*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))}

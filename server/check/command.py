@@ -14,7 +14,7 @@ from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.operations.entrance import entrance
 
-_LONGEST = 2000  # characters of a line: names of many classes are told in full
+_LONGEST = 2000  # characters of a line: the names of many classes are listed in full
 
 
 def check_server(
@@ -25,9 +25,9 @@ def check_server(
     *,
     as_json: bool,
 ) -> int:
-    """Look at everything, say how it is, one line each, and return the exit code.
+    """Run all checks, print one line for each finding, and return the exit code.
 
-    address: host and port where stores are to come in; None: as `start` would have it
+    address: host and port for stores; None: as `start` would choose them
 
     Raises ConfigError for settings that no run can have.
     """

@@ -1,4 +1,4 @@
-"""The whole check, in the order in which a person mends things."""
+"""All checks, in the order in which a person repairs things."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -23,7 +23,7 @@ SERVER_CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
 
 
 def examine(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Yield what each check finds, as soon as it is known; one that cannot be made has failed, and says why."""
+    """Yield each check's findings as soon as they are known; a check that cannot be made has failed, and says why."""
     for about, check in SERVER_CHECKS.items():
         try:
             yield from check(subject)
@@ -32,5 +32,5 @@ def examine(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def exit_code(findings: Iterable[CheckFinding]) -> int:
-    """Return 0 unless something failed."""
+    """Return 0 unless a check failed."""
     return RunError.exit_code if any(finding.verdict == "fail" for finding in findings) else 0

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it is."""
+"""The finding of one check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,10 @@ Verdict = Literal["ok", "warn", "fail"]
 class CheckFinding:
     """A line of the check.
 
-    verdict: warn: the server can start, but a person should know; fail: it cannot, or no store could join
-    about:   what was looked at, in a word or two
-    told:    what was found, and what to do where it is not ok
+    verdict: warn: the server can start, but a person should know; fail: it cannot, or no store
+             could join
+    about:   the subject, in a word or two
+    told:    the finding, and the remedy if it is not ok
     """
 
     verdict: Verdict

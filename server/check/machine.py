@@ -1,4 +1,4 @@
-"""The machine: room on the disk, and the clock."""
+"""Checks of the machine: space on the disk, and the clock."""
 
 import os
 import shutil
@@ -14,14 +14,14 @@ from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.subject import CheckSubject
 from fedshelf.server.formatting import size
 
-_STATES = 3  # a checkpoint holds the model and what a strategy keeps: at most two numbers for each of the model's
+_STATES = 3  # a checkpoint holds the model and a strategy's state: at most two numbers for each of the model's
 _BESIDE = 2  # checkpoints beside the latest ones: the best, and the one being written
 _OTHERS = 100 * 2**20  # bytes for history, report, pictures and logs
 _NUMBER = 4  # bytes of a float32
 
 
 def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Room for checkpoints, for a round's updates, and for the report."""
+    """Check the space for checkpoints, for a round's updates, and for the report."""
     from fedshelf.common.models.spec import STORE_CHANNELS
     from fedshelf.server.training.setup import prepare, settle  # loads torch
 
@@ -45,7 +45,7 @@ def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def clock(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The time, which stores compare with theirs, and whether it is kept in step."""
+    """Check the time, which stores compare with theirs, and whether it is synchronised."""
     now = datetime.now(UTC)
     made = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes()).not_valid_before_utc
     installed = datetime.fromtimestamp(Path(__file__).stat().st_mtime, UTC)
@@ -61,7 +61,7 @@ def clock(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def _is_synchronised() -> bool | None:
-    """Return what systemd says; None if it does not run here."""
+    """Return systemd's answer; None if it does not run here."""
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

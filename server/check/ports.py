@@ -1,4 +1,4 @@
-"""The ports that the server would listen on, and who has them if they are taken."""
+"""Checks of the ports that the server would listen on, with the program that uses a port that is taken."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
 def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The port of the stores, and the page's."""
+    """Check the port for stores and the page's port."""
     if trouble := _trouble(subject.address):
         yield CheckFinding("fail", "port", trouble)
     else:
@@ -31,7 +31,7 @@ def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def holder(port: int) -> str:
-    """Return who listens on a port of this machine, in words; empty if that cannot be told."""
+    """Describe the program that listens on a port of this machine; empty if unknown."""
     for table in ("tcp", "tcp6"):
         try:
             lines = (Path("/proc/net") / table).read_text(encoding="ascii").splitlines()[1:]
@@ -45,7 +45,7 @@ def holder(port: int) -> str:
 
 
 def _trouble(address: Address) -> str:
-    """Return why nothing can listen there, in a sentence; empty if something can."""
+    """Return why no server can listen there, in a sentence; empty if one can."""
     try:
         check_free(address)
     except NetworkError as error:

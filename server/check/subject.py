@@ -1,4 +1,4 @@
-"""The subject of the check: the same that `flower-server start` would be told."""
+"""The subject of the checks: the inputs of `flower-server start`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ class CheckSubject:
     """The server that somebody wants to start.
 
     chain:     its credentials
-    address:   where stores are to come in
-    live_port: of the page; None: nobody asked for one in particular; 0: no page
-    run:       the run directory, which need not be there yet
+    address:   address for stores
+    live_port: of the page; None: no particular one is wanted; 0: no page
+    run:       the run directory, which need not exist yet
     config:    the settings
     """
 

@@ -1,4 +1,4 @@
-"""The training itself: the server's test photos, and Flower's processes."""
+"""Checks of the training itself: the server's test photos, and Flower's processes."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from fedshelf.server.check.subject import CheckSubject
 
 
 def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """The test photos, if there are to be any, are read as a run reads them. Raises DataError."""
+    """Read the test photos, if there are to be any, as a run reads them. Raises DataError."""
     if not subject.config.evaluation.test_data:
         yield CheckFinding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
         return
@@ -38,9 +38,10 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def flower(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Flower's processes start with these credentials, and answer behind the door. Raises NetworkError.
+    """Start Flower's processes with these credentials, and check that they answer through the gateway.
 
-    On another port of this machine alone, so that no store takes it for the server.
+    They listen on another port of this machine only, so that no store takes them for the server.
+    Raises NetworkError.
     """
     from fedshelf.server.launcher.flower_server import FlowerServer
 

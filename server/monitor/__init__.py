@@ -1,1 +1,1 @@
-"""A run while it goes on, read from its files alone: `flower-server status`, the live page, Prometheus metrics."""
+"""Views of a running run, from its files alone: `flower-server status`, the live page, Prometheus metrics."""

@@ -1,5 +1,7 @@
-"""Serves the live page of a run on this machine: `python -m fedshelf.server.monitor RUN PORT`. Ends with whoever
-started it."""
+"""Server of a run's live page on this machine: `python -m fedshelf.server.monitor RUN PORT`.
+
+It ends with the process that started it.
+"""
 
 import os
 import socket
@@ -14,19 +16,19 @@ import uvicorn
 from fedshelf.server.addresses import LOOPBACK, Address, listening_socket
 from fedshelf.server.monitor.web import LivePage
 
-LAST_PAGE_SECONDS = 2.5  # seconds; an open page asks every 2 s, and is to learn how the run ended
-PAGE_OPEN_SECONDS = 5.0  # seconds for which a page that asked counts as open
+LAST_PAGE_SECONDS = 2.5  # an open page asks every 2 s, and shall learn how the run ended
+PAGE_OPEN_SECONDS = 5.0  # for which a page counts as open after a request
 
 
 class _Server(uvicorn.Server):
-    """Ends on a signal, a moment later if a page is open and the launcher is alive to wait for us."""
+    """A server that ends on a signal; a moment later if a page is open and the launcher is alive to wait for it."""
 
     def __init__(self, page: LivePage) -> None:
         super().__init__(page.server_config())
         self._page, self._parent, self._asked = page, os.getppid(), False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called on SIGINT and SIGTERM."""
+        """End on SIGINT or SIGTERM, or start the timer that does."""
         is_open = time.monotonic() - self._page.asked < PAGE_OPEN_SECONDS
         if self._asked or not is_open or os.getppid() != self._parent:
             super().handle_exit(sig, frame)
@@ -44,7 +46,7 @@ def main() -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    """A socket on that port of this machine; another program may have to let go of it first."""
+    """Return a socket on that port of this machine; wait while another program uses it."""
     while True:
         try:
             return listening_socket(Address(LOOPBACK, port))

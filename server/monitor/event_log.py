@@ -1,4 +1,4 @@
-"""What launcher and app of a run have said since the launcher started."""
+"""Messages of a run's launcher and app since the launcher started."""
 
 from collections import deque
 from pathlib import Path
@@ -12,11 +12,12 @@ MAX_NOTES = 100  # lines of the log that are kept
 
 
 class RunEvents:
-    """Reads `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
+    """A reader of `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
 
-    underway: the round being played, or None
-    doing:    what the round loop says that it does, or None; since: seconds since the epoch when it began to
-    has_begun: whether the app has said anything
+    underway:  the current round, or None
+    doing:     activity reported by the round loop, or None
+    since:     Unix time (s) at which the activity began
+    has_begun: whether the app has written anything
     """
 
     def __init__(self, directory: Path) -> None:
@@ -31,12 +32,12 @@ class RunEvents:
         )
 
     def look(self) -> None:
-        """Read what is new. Raises OSError."""
+        """Read new lines. Raises OSError."""
         for file in self._files:
             file.look()
 
     def notes(self) -> tuple[EventNote, ...]:
-        """The latest lines of both, oldest first."""
+        """Return the latest lines of both, oldest first."""
         return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-MAX_NOTES:])
 
     def _event(self, event: dict[str, Any]) -> None:

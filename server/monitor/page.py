@@ -1,4 +1,4 @@
-"""The live page's parts as markup. What comes from stores is escaped, everywhere."""
+"""The live page's parts as markup. Texts that come from stores are escaped everywhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,10 @@ MAX_ROWS_SHOWN = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 1
 
 @dataclass(frozen=True)
 class LiveTile:
-    """A headline number with its name and a remark; `at` is an instant to show instead of the number."""
+    """A headline number with its name and a remark.
+
+    at: a moment to show instead of the number
+    """
 
     name: str
     value: str
@@ -35,7 +38,7 @@ class LiveTile:
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of a table: those shown at once, those shown on demand, and how many more there are."""
+    """Rows of a table: those shown at once, those shown on demand, and the number of the others."""
 
     first: Sequence[Any]
     rest: Sequence[Any]
@@ -43,13 +46,13 @@ class TableRows:
 
     @classmethod
     def of(cls, part: str, rows: Sequence[Any]) -> "TableRows":
-        """Cut `rows` as that part of the page shows them."""
+        """Cut `rows` to the numbers that this part of the page shows."""
         at_once, at_most = MAX_ROWS_SHOWN[part]
         return cls(rows[:at_once], rows[at_once:at_most], max(0, len(rows) - at_most))
 
 
 class PageView:
-    """Turns states into markup."""
+    """Renders states as markup."""
 
     def __init__(self) -> None:
         environment = Environment(
@@ -69,7 +72,7 @@ class PageView:
         self._parts: Any = environment.get_template("parts.html.j2").module
 
     def parts(self, state: RunState) -> dict[str, str]:
-        """The page's parts by the id of their place."""
+        """Return the page's parts by the id of their place."""
         values = {
             "head": (state, WORDS[state.status], wording.headline(state), wording.held_up(state), _share(state)),
             "tiles": (tiles(state),),
@@ -82,13 +85,13 @@ class PageView:
         return {part: str(getattr(self._parts, part)(*values[part])) for part in PAGE_PARTS}
 
     def page(self, state: RunState, parts: Mapping[str, str], version: str) -> str:
-        """The whole page, as it is before the first update."""
+        """Return the whole page, as it is before the first update."""
         over = not state.is_at_work
         return self._page.render(title=wording.title(state), parts=parts, version=version, over=over)
 
 
 def tiles(state: RunState) -> list[LiveTile]:
-    """The numbers on top; what is not known yet is left out."""
+    """Return the numbers on top; unknown ones are left out."""
     found = []
     if latest := wording.latest_accuracy(state):
         found.append(LiveTile(f"{latest[0].capitalize()} accuracy", formatting.percent(latest[1]), _beside_best(state)))
@@ -118,7 +121,7 @@ def _beside_best(state: RunState) -> str:
 
 
 def accuracy_chart(state: RunState) -> LineChart | None:
-    """Accuracy over rounds, the best round marked."""
+    """Draw accuracy over rounds, the best round marked."""
     mark = (state.best[0], f"best: {state.best[0]}") if state.best else None
     return line_chart(
         "Accuracy", state.accuracy, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark
@@ -126,16 +129,16 @@ def accuracy_chart(state: RunState) -> LineChart | None:
 
 
 def loss_chart(state: RunState) -> LineChart | None:
-    """Loss over rounds."""
+    """Draw loss over rounds."""
     return line_chart("Loss", state.loss, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
 
 
 def clock(at: float) -> str:
-    """An instant as the server's clock shows it; the page puts the reader's own time in its place."""
+    """Format a moment by the server's clock; the page replaces it by the reader's own time."""
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _share(state: RunState) -> float:
-    """How much of the run is done (0..1), the round under way by its answers."""
+    """Return the share of the run that is done (0..1); the current round counts by its answers."""
     part = state.underway.done / max(1, state.underway.sampled) if state.underway else 0.0
     return min(1.0, (state.round + part) / state.rounds) if state.rounds else 0.0

@@ -1,11 +1,11 @@
-"""The rounds of a history added up as they come, so that a long run costs no more to watch than a short one."""
+"""Sums over a history's rounds, updated with each round, so that a long run costs no more to watch than a short one."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RECENT = 20  # rounds whose mean pace predicts the rest
+RECENT = 20  # rounds whose mean time predicts the rest
 
 Point = tuple[int, float]
 
@@ -14,8 +14,9 @@ Point = tuple[int, float]
 class Share:
     """One store's part in the rounds so far.
 
-    images, loss, seconds: of its last training; accuracy: of its last evaluation
-    trouble: code of its last failure if that came after its last training, else empty
+    images, loss, seconds: of its last training
+    accuracy: of its last evaluation
+    trouble:  code of its last failure if that came after its last training, else empty
     """
 
     rounds: int = 0
@@ -29,14 +30,14 @@ class Share:
 
 @dataclass
 class FailureCounts:
-    """Failures of one kind at one store: the rounds, and the reason given last."""
+    """Failures of one kind at one store: the rounds, and the last reason."""
 
     rounds: list[int] = field(default_factory=list)
     reason: str = ""
 
 
 class RunProgress:
-    """What a history says so far; `add` takes its records in order."""
+    """Sums over a history; `add` takes its records in order."""
 
     def __init__(self) -> None:
         self.round = self.played = 0
@@ -51,7 +52,7 @@ class RunProgress:
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT)  # images, seconds of train and total
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take in one round."""
+        """Add one round."""
         self.round, self.played = record["round"], self.played + 1
         if told := record.get("taken_back"):
             self.taken_back.append((told["round"], told["store"] or "", told["reason"]))
@@ -72,16 +73,16 @@ class RunProgress:
         self._recent.append((images, record["seconds"].get("train", 0.0), record["seconds"].get("total", 0.0)))
 
     def images_per_second(self) -> float | None:
-        """Images of the latest rounds, each counted once a round, per second of training."""
+        """Return the images of the latest rounds, each counted once a round, per second of training."""
         seconds = sum(train for _, train, _ in self._recent)
         return sum(images for images, _, _ in self._recent) / seconds if seconds else None
 
     def seconds_per_round(self) -> float | None:
-        """Mean of the latest rounds."""
+        """Return the mean time (s) of the latest rounds."""
         return sum(total for _, _, total in self._recent) / len(self._recent) if self._recent else None
 
     def failures(self) -> Counter[str]:
-        """How often each kind of failure happened."""
+        """Return the number of failures of each kind."""
         found: Counter[str] = Counter()
         for (_, code), troubles in self.troubles.items():
             found[code] += len(troubles.rounds)

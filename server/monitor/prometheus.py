@@ -1,7 +1,8 @@
 """The state of a run in Prometheus' text format.
 
-Counters and the run's own gauges are there from the start, at zero; accuracy, loss and the expected end are absent
-until they are known. Of each store there are a few series while the run goes on, for `MAX_STORE_SERIES` stores at most.
+Counters and the run's own gauges are there from the start, at zero; accuracy, loss and the
+expected end are absent until they are known. Each store has a few series while the run is going
+on, for at most `MAX_STORE_SERIES` stores.
 """
 
 import platform
@@ -27,8 +28,11 @@ MAX_STORE_SERIES = 1_000  # stores with series of their own; those that need a p
 
 
 def exposition(state: RunState) -> bytes:
-    """All metrics of `state`; labels take values of fixed sets, but for the run's name and `MAX_STORE_SERIES` stores'
-    names."""
+    """Return all metrics of `state`.
+
+    Labels have values of fixed sets, except the run's name and the names of `MAX_STORE_SERIES`
+    stores.
+    """
     registry = CollectorRegistry()
     registry.register(_Run(state))
     registry.register(_Stores(state))
@@ -42,7 +46,7 @@ class _Run(Collector):
         self._state = state
 
     def collect(self) -> Iterable[Metric]:
-        """The families of metrics, in the order in which they are printed."""
+        """Return the families of metrics, in the order in which they are printed."""
         state = self._state
         yield _info("build_info", "What the page that answers is made of.", _build())
         yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
@@ -71,7 +75,7 @@ class _Run(Collector):
 
 
 class _Stores(Collector):
-    """The stores one by one, by their names."""
+    """The metrics of single stores, by their names."""
 
     def __init__(self, state: RunState) -> None:
         self._is_told = state.is_at_work
@@ -80,8 +84,10 @@ class _Stores(Collector):
         self._unlisted = len(shown) - len(self._stores)
 
     def collect(self) -> Iterable[Metric]:
-        """The families of metrics; where a store is, nobody knows while a finished model is delivered
-        and once all is over, nor asks of a revoked one.
+        """Return the families of metrics.
+
+        The presence of stores is unknown while a finished model is delivered and after the end; of
+        a revoked store it is not reported.
         """
         yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
         if self._is_told:
@@ -103,7 +109,7 @@ class _Stores(Collector):
 
 
 def _last_seen(store: StoreState) -> float | None:
-    """Seconds since the epoch; of an absent store since when it is absent, or None if that is not known."""
+    """Return Unix time (s); for an absent store since when it is absent, or None if unknown."""
     return store.since if store.state in ABSENT_STATES else time.time()
 
 
@@ -141,13 +147,13 @@ def _filled(family: "GaugeMetricFamily | CounterMetricFamily", values: float | M
 
 
 def _by_state(state: RunState) -> dict[str, float]:
-    """Each known state with its stores, also where there are none."""
+    """Count the stores in each known state, zeros included."""
     found = Counter(store.state for store in state.stores)
     return {known: found[known] for known in STORE}
 
 
 def _by_code(state: RunState) -> dict[str, float]:
-    """Each known code with its failures; what has no known code counts as "error"."""
+    """Count the failures of each known code; those without a known code count as "error"."""
     unknown = sum(times for code, times in state.failures.items() if code not in FAILURES)
     return {code: state.failures.get(code, 0) + (unknown if code == "error" else 0) for code in FAILURES}
 

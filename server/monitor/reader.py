@@ -1,4 +1,4 @@
-"""Reads the state of a run from its directory, again and again, at little cost."""
+"""Reader of a run's state from its directory, repeatedly and at little cost."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training 
 
 
 class RunReader:
-    """The run in `directory`. It writes nothing there, and what is missing or half-written is no error."""
+    """A reader of the run in `directory`. It writes nothing there; missing or half-written files are no error."""
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._flower = directory, directory / "flower"
@@ -39,7 +39,7 @@ class RunReader:
         self._state: RunState | None = None
 
     def look(self) -> RunState:
-        """The state now; the very same value as before if no file has changed. Raises OSError."""
+        """Return the current state; the very same value as before if no file has changed. Raises OSError."""
         seen = (is_at_work(self._directory), *(_stamp(self._directory / name) for name in FILES))
         if self._state is None or seen != self._seen:
             self._history.look()
@@ -58,7 +58,10 @@ class RunReader:
         self._kept.clear()
 
     def _undone(self) -> RunProgress:
-        """What the rounds that were taken back say; one that is about to be is in the history still, and not here."""
+        """Sum up the rounds that were taken back.
+
+        A round that is about to be taken back is still in the history, and not counted here.
+        """
         undone = RunProgress()
         for record in self._gone:
             with contextlib.suppress(KeyError, TypeError, AttributeError):
@@ -111,10 +114,10 @@ class RunReader:
         )
 
     def _verdict(self, *, at_work: bool) -> tuple[RunStatus, str]:
-        """How the run is, and why. An outcome of an earlier start counts no more once there is a new one."""
+        """Return the run's status and its reason. An earlier start's outcome does not count once there is a new one."""
         flower = self._flower
         outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
-        is_over = self._only_delivers()  # the run; what the last start had to say was of its delivery
+        is_over = self._only_delivers()  # the run; the last start only reported about its delivery
         if at_work and is_over:
             return RunStatus.DELIVERING, "Its model goes to the stores that lack it."
         if outcome.get("error") and not is_over:
@@ -130,7 +133,7 @@ class RunReader:
         return self._at_work(), "It is ending, as asked." if self._is_stop_asked() else ""
 
     def _at_work(self) -> RunStatus:
-        """Return what a run does that is going on; a simulation does not say."""
+        """Return the status of a running run; a simulation does not report it."""
         if self._talk.doing is not None:
             return self._talk.doing.status
         is_deployed = (self._flower / "began.json").exists()
@@ -142,24 +145,24 @@ class RunReader:
         return (self._flower / "stop").exists()
 
     def _only_delivers(self) -> bool:
-        """Return whether the last start trained nothing, and gave a finished model to stores."""
+        """Return whether the last start trained nothing, and delivered a finished model to stores."""
         return (self._flower / "delivering").exists()
 
 
 def _undelivered(summary: dict[str, Any]) -> str:
-    """Say which stores lack the model that a run delivered, and why; empty if none does."""
+    """List the stores that lack the model that a run delivered, and why; empty if none does."""
     missing = (summary.get("delivery") or {}).get("missing") or {}
     lacking = ", ".join(f"{name} ({why})" for name, why in missing.items())
     return f"Not yet delivered: {lacking}." if lacking else ""
 
 
 def is_at_work(directory: Path) -> bool:
-    """Whether a living process trains the run in `directory`."""
+    """Return whether a living process trains the run in `directory`."""
     return any(_is_held(directory / name) for name in LOCKS)
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a living process holds `lock`, asked for a moment's shared hold of it; nothing is written."""
+    """Return whether a living process holds `lock`, by a momentary shared lock; nothing is written."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -171,25 +174,25 @@ def _is_held(lock: Path) -> bool:
 
 
 def _identity(record: dict[str, Any]) -> tuple[object, object]:
-    """Tell a round from the same one played again: no two take the same time."""
+    """Identify a round's record, also if the round was played again: no two take the same time."""
     return record["round"], record["seconds"].get("total")
 
 
 def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Underway | None:
-    """The round being played, with the stores that are at it still."""
+    """Return the current round, with the stores that are still training."""
     if underway is None or underway.done >= underway.sampled:
         return underway
     return replace(underway, out=tuple(store.name for store in stores if store.state == "training"))
 
 
 def _best(progress: RunProgress) -> Point | None:
-    """The first round with the highest accuracy on what the best round is chosen on."""
+    """Return the first round with the highest accuracy on the images that the best round is chosen by."""
     points = progress.accuracy["validation"] or progress.accuracy["test"]
     return max(points, key=lambda point: point[1]) if points else None
 
 
 def _troubles(progress: RunProgress) -> tuple[FailureSummary, ...]:
-    """The most frequent first."""
+    """Summarize the failures, the most frequent first."""
     found = sorted(progress.troubles.items(), key=lambda item: (-len(item[1].rounds), item[0]))
     return tuple(FailureSummary(store, code, told.reason, tuple(told.rounds)) for (store, code), told in found)
 
@@ -206,7 +209,7 @@ def _get(config: dict[str, Any], section: str, key: str, default: Any) -> Any:
 
 
 def _changed(path: Path) -> float | None:
-    """Seconds since the epoch when the file was last written, or None."""
+    """Return the Unix time (s) at which the file was last written, or None."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -1,4 +1,4 @@
-"""The state of a run as its files tell it, in one frozen value."""
+"""The state of a run as its files give it, in one frozen value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.results.run_status import AT_WORK, RunActivity, RunStatus
 
-ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that nothing can be asked of
+ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that cannot be given work
 
 
 @dataclass(frozen=True)
 class Underway:
-    """The round being played: how many of the stores asked have answered; out: those that have not, as far as known."""
+    """The current round: how many of the asked stores have answered.
+
+    out: stores that have not answered, as far as known
+    """
 
     round: int
     done: int
@@ -21,17 +24,18 @@ class Underway:
 
 @dataclass(frozen=True)
 class StoreState:
-    """One store.
+    """The state of one store.
 
-    state:    ready, training, evaluating, away, refused, resting, set-aside or revoked; empty if not known or
-              all is over
-    since:    seconds since the epoch, or None
-    why:      plain words, or empty
+    state:    ready, training, evaluating, away, refused, resting, set-aside or revoked; empty if
+              unknown or after the end of the run
+    since:    Unix time (s), or None
+    why:      reason in plain words, or empty
     images:   training images
-    accuracy: of the model as the store uses it, on its validation images, when it was last asked
+    accuracy: of the model as the store uses it, on its validation images, at its last evaluation
     loss, seconds: of its last training
-    rounds:   in which its update was used; last_round the latest of them, 0 if none
-    failures: rounds in which it gave nothing that could be used
+    rounds:   number of rounds that used its update
+    last_round: the latest of them, 0 if none
+    failures: number of rounds in which it gave no usable answer
     """
 
     name: str
@@ -49,7 +53,7 @@ class StoreState:
 
 @dataclass(frozen=True)
 class FailureSummary:
-    """Failures of one kind at one store, with the reason given last."""
+    """Failures of one kind at one store, with the last reason."""
 
     store: str
     code: str
@@ -59,7 +63,10 @@ class FailureSummary:
 
 @dataclass(frozen=True)
 class TakenBack:
-    """A round that was played again, as its model could not be used. store: it explains that; empty: none does."""
+    """A round that was played again, as its model could not be used.
+
+    store: the store that explains it; empty: none does
+    """
 
     round: int
     store: str
@@ -68,7 +75,7 @@ class TakenBack:
 
 @dataclass(frozen=True)
 class EventNote:
-    """A line of the log; `at` in seconds since the epoch."""
+    """A line of the log; `at` is Unix time (s)."""
 
     at: float
     text: str
@@ -76,27 +83,30 @@ class EventNote:
 
 @dataclass(frozen=True)
 class RunState:
-    """What a run's files say.
+    """The state of a run, from its files.
 
     status:    see `RunStatus`
-    doing:     what the round loop says that it does, or None; since: seconds since the epoch when it began to
+    doing:     activity reported by the round loop, or None
+    since:     Unix time (s) at which the activity began
     reason:    why it ended or is about to, in plain words, or empty
-    round:     rounds completed; rounds: of how many; quorum: stores that a round needs
-    began:     seconds since the epoch when the command started, or None
+    round:     rounds completed
+    rounds:    rounds planned
+    quorum:    stores that a round needs
+    began:     Unix time (s) at which the command started, or None
     accuracy, loss: curves over rounds by "train", "test", "validation"; (round, value)
     best:      round and accuracy of the best round so far, or None
-    failures:  rounds times stores without a usable answer, by code; this and all other sums of work tell of rounds that
-               were taken back, too
+    failures:  number of stores' unusable answers over all rounds, by code; this and all other sums
+               of work include rounds that were taken back
     images:    trained on so far, each counted once an epoch
     images_per_second, seconds_per_round: over the latest rounds, or None before the first
-    ends:      seconds since the epoch when the last round is to be expected, or None
+    ends:      Unix time (s) at which the last round is expected to end, or None
     down, up:  bytes to and from the stores
     seconds:   spent per phase
-    last_round_at: seconds since the epoch when the last round was recorded, or None
+    last_round_at: Unix time (s) at which the last round was recorded, or None
     notes:     the latest lines of the log, oldest first
     taken_back: the rounds of the history that were played again
-    rounds_taken_back: how many rounds were completed, and are in the history no more
-    spoilt_at: the stores that still have a model whose round was taken back, with that round
+    rounds_taken_back: number of rounds that were completed, and are no longer in the history
+    spoilt_at: stores that still have a model whose round was taken back, with that round
     """
 
     name: str
@@ -131,10 +141,10 @@ class RunState:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether there is more to come."""
+        """True while the run goes on."""
         return self.status in AT_WORK
 
     @property
     def present(self) -> int:
-        """Stores that can be asked for something."""
+        """Number of stores that can be asked for work."""
         return sum(bool(store.state) and store.state not in ABSENT_STATES for store in self.stores)

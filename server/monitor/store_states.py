@@ -1,4 +1,4 @@
-"""What is known of each store: from what the server's app says of it, else from the rounds so far."""
+"""States of the stores: as the server's app reports them, else as guessed from the rounds so far."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from fedshelf.server.monitor.progress import RunProgress, Share
 from fedshelf.server.monitor.state import StoreState
 
-# What a store's last failure says of where it is, while the app does not say.
+# State of a store by its last failure, while the app does not report one.
 GUESSED = {"timeout": "away", "unavailable": "away", "refused": "refused", "policy": "refused"}
 
 
@@ -21,13 +21,15 @@ def store_states(
     *,
     over: bool,
 ) -> tuple[StoreState, ...]:
-    """All stores heard of, by name.
+    """Return the states of all known stores, by name.
 
-    told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be empty
+    told:      store -> {"state", "since", "why", "images", "round"}, as the app writes it; may be
+               empty
     partition: {"stores": {store: [images per class]}}; may be empty
     undone:    the rounds that were taken back
-    revoked:   store -> seconds since the epoch when the chain took it out, as the clerk writes it; may be empty
-    over:      whether the run has ended, so that nobody knows the stores' state any more
+    revoked:   store -> Unix time (s) at which the chain revoked it, as the registrar writes it; may
+               be empty
+    over:      whether the run has ended, so that the stores' states are unknown
     """
     table = partition.get("stores")
     held = table if isinstance(table, dict) else {}
@@ -43,9 +45,10 @@ def store_states(
 
 
 def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return what the app says of a store; one that it says nothing of, while it knows others, has not come to it yet.
+    """Return the app's report of a store.
 
-    Of a revoked one the chain knows before the app does.
+    A store that is missing from the report while others are in it has not joined yet. The chain
+    knows of a revoked store before the app does.
     """
     if name in revoked:
         return {**told.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}

@@ -1,4 +1,4 @@
-"""What `flower-server status` prints: for a person, or as JSON for a program."""
+"""Output of `flower-server status`: for a person, or as JSON for a program."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.given_models import spoilt_words
 from fedshelf.server.results.run_status import FAILED_STATES, HELD_UP, WORDS, RunStatus
 
-MAX_STORES_SHOWN = 30  # rows at most; those that need a person come first
+MAX_STORES_SHOWN = 30  # rows at most; stores that need a person come first
 TROUBLES = 10
 NOTES_SHOWN = 8
 NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
@@ -59,7 +59,7 @@ def _colour(status: RunStatus) -> str:
 
 
 def as_json(state: RunState) -> str:
-    """The whole state as one JSON object; times are seconds since the epoch."""
+    """Return the whole state as one JSON object; times are Unix times (s)."""
     return json.dumps(dataclasses.asdict(state), ensure_ascii=False, indent=2)
 
 
@@ -82,7 +82,7 @@ def _progress(state: RunState) -> Padding:
 
 
 def _stores(state: RunState) -> Table:
-    is_told = state.is_at_work  # what stores do; nobody knows once the run is over
+    is_told = state.is_at_work  # the stores' states; unknown once the run is over
     table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
     for store in (shown := wording.in_need_first(state.stores))[:MAX_STORES_SHOWN]:
         why = f" ({printable(store.why)})" if store.why else ""

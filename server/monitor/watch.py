@@ -1,4 +1,4 @@
-"""A run's page, metrics and health for as long as a person wants them, whether a server works on the run or not."""
+"""The page, metrics and health of a run for as long as a person wants them, with or without a running server."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from fedshelf.server.monitor.web import LivePage
 def watch(directory: Path, port: int) -> None:
     """Serve the page of the run in `directory` on that port of this machine, until SIGINT or SIGTERM.
 
-    The directory may be moved away, and another run begin in its place: the page follows the place.
+    The directory may be moved away, and another run begin in its place: the page follows the path.
     Raises NetworkError if the port is taken, KeyboardInterrupt in the end.
     """
     signal.signal(signal.SIGTERM, _end)
@@ -24,7 +24,7 @@ def watch(directory: Path, port: int) -> None:
     if not (directory / "config.toml").is_file():
         print(f"There is no run in {directory} yet; the page shows it once there is one.", flush=True)
     uvicorn.Server(LivePage(directory).server_config()).run(sockets=[listening])
-    raise KeyboardInterrupt  # uvicorn has taken the signal; what it does after that is its own business
+    raise KeyboardInterrupt  # uvicorn handles the signal and returns; then we end as after Ctrl-C
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

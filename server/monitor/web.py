@@ -1,8 +1,8 @@
 """The live page as a web app: it reads a run's files and answers GET on this machine alone.
 
-Other programs of this machine may look, as they may at any port on loopback; pages of other sites
-may not: names other than this machine's are refused (DNS rebinding), nothing is shared across
-origins, and the page itself runs no script and loads nothing but its own.
+Other programs of this machine may read it, as any port on loopback; pages of other sites may not:
+host names other than this machine's are refused (DNS rebinding), no data is shared across origins,
+and the page itself runs no inline script and loads only its own files.
 """
 
 import secrets
@@ -42,7 +42,7 @@ HEADERS = {
 
 
 class LivePage:
-    """Answers for the run in `directory`.
+    """Answers requests for the run in `directory`.
 
     app:   the ASGI app
     asked: when a page last asked for news, on the monotonic clock
@@ -50,7 +50,7 @@ class LivePage:
 
     def __init__(self, directory: Path) -> None:
         self._reader, self._view = RunReader(directory), PageView()
-        self._origin, self._version = secrets.token_hex(4), 0  # a page may have seen those of an earlier server
+        self._origin, self._version = secrets.token_hex(4), 0  # a page may have seen versions of an earlier server
         self._shown: RunState | None = None
         self._parts: dict[str, str] = {}
         self.asked = float("-inf")
@@ -72,11 +72,11 @@ class LivePage:
         )
 
     def server_config(self) -> uvicorn.Config:
-        """Return the settings of uvicorn; its parser h11 bounds what a request may be, unlike its other one."""
+        """Return the settings of uvicorn; its parser h11 bounds the size of a request, unlike its other one."""
         return uvicorn.Config(self.app, http="h11", ws="none", log_level="warning", server_header=False)
 
     def _look(self) -> RunState:
-        """The state now, with its markup made anew if it is another than before."""
+        """Return the current state; render the markup anew if the state has changed."""
         state = self._reader.look()
         if state is not self._shown:
             parts = self._view.parts(state)
@@ -92,7 +92,7 @@ class LivePage:
         return HTMLResponse(self._view.page(state, self._parts, self._seen()))
 
     async def _news(self, request: Request) -> Response:
-        """All parts of the page if they are others than those of `?seen=`, else 204."""
+        """Return all parts of the page if they differ from those of `?seen=`, else 204."""
         self.asked, state = time.monotonic(), self._look()
         if request.query_params.get("seen") == self._seen():
             return Response(status_code=204)
@@ -109,7 +109,7 @@ class LivePage:
         return Response(exposition(self._look()), media_type="text/plain; version=0.0.4")
 
     async def _health(self, _: Request) -> Response:
-        """200 while the run is in order, 503 once it has failed."""
+        """Return 200 while the run is in order, 503 once it has failed."""
         state = self._look()
         return JSONResponse(
             {"status": state.status, "round": state.round}, 503 if state.status in FAILED_STATES else 200
@@ -117,7 +117,7 @@ class LivePage:
 
 
 class _SafeHeaders:
-    """Puts the security headers on every response."""
+    """ASGI middleware that puts the security headers on every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -20,7 +20,7 @@ STORE = {
 
 
 def headline(state: RunState) -> str:
-    """What is going on, or how it ended, in a sentence or two."""
+    """Describe the activity of the run, or how it ended, in a sentence or two."""
     rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
     match state.status:
         case RunStatus.STARTING:
@@ -44,7 +44,7 @@ def _underway(state: RunState) -> str:
 
 
 def held_up(state: RunState) -> list[tuple[str, float]]:
-    """Since when a run is held up, and when it gives up: words, each with the instant (s since the epoch) behind it."""
+    """Return since when a run is held up, and when it gives up: words, each with the Unix time (s) that follows it."""
     if state.status not in HELD_UP or state.doing is None:
         return []
     instants = (("Since", state.since), ("the run gives up at", state.doing.until))
@@ -52,22 +52,22 @@ def held_up(state: RunState) -> list[tuple[str, float]]:
 
 
 def store_state(store: StoreState) -> str:
-    """ "Ready", "Away", ...; empty if it is not known."""
+    """Return "Ready", "Away", ...; empty if unknown."""
     return STORE.get(store.state, printable(store.state))
 
 
 def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
-    """Stores that need a person first, else by name."""
+    """Return the stores that need a person first, else by name."""
     return sorted(stores, key=lambda store: (store.state not in ABSENT_STATES, store.name))
 
 
 def trouble(found: FailureSummary) -> str:
-    """What went wrong at a store."""
+    """Describe a store's failure."""
     return FAILURES.get(found.code, printable(found.code))
 
 
 def latest_accuracy(state: RunState) -> tuple[str, float] | None:
-    """On what, and how much: of validation images at the stores if there are any, else of test images."""
+    """Return the kind and value of the latest accuracy: on the stores' validation images, else on test images."""
     for name in ("validation", "test"):
         if points := state.accuracy[name]:
             return name, points[-1][1]
@@ -75,7 +75,7 @@ def latest_accuracy(state: RunState) -> tuple[str, float] | None:
 
 
 def title(state: RunState) -> str:
-    """What a browser's tab says."""
+    """Return the title of the browser's tab."""
     latest = latest_accuracy(state)
     parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", WORDS[state.status]]
     return " · ".join([part for part in parts if part] + [printable(state.name)])

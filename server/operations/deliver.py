@@ -16,7 +16,7 @@ from fedshelf.server.results.run_directory import RunDirectory
 
 
 def ask_running_server(run: Path) -> bool:
-    """Ask the server that trains in `run` to give its model to the stores; whether there is one.
+    """Ask the server that trains in `run` to deliver its model to the stores; return whether there is such a server.
 
     Raises RunError if there is no run, or its model is being delivered already.
     """
@@ -34,9 +34,10 @@ def ask_running_server(run: Path) -> bool:
 
 
 def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began: float) -> int:
-    """Serve the stores of a run that nobody trains until all have its model; returns the exit code.
+    """Serve the stores of a run that is not being trained, until all have its model; return the exit code.
 
-    wait: seconds to do so for; 0: until told to end
+    wait: seconds to serve; 0: until told to end
+
     Raises RunError if the run has no model, StoresError if stores lack it after `wait` seconds.
     """
     if not (run / WEIGHTS).is_file():

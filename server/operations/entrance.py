@@ -1,4 +1,4 @@
-"""The entrance of stores: flags that the commands share which serve them."""
+"""The address and chain for stores, from flags that all commands with a server share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Command-line options that say where stores come in, alike for each command that serves them."""
+"""Command-line options for the address that stores call, alike for each command that serves them."""
 
 from typing import Annotated
 

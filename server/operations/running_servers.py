@@ -15,20 +15,20 @@ from fedshelf.server.operations.text_table import print_table
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_status import WORDS, RunStatus
 
-ENDED = 10  # runs that have ended, the latest ones
+ENDED = 10  # number of ended runs that are listed, the latest ones
 
 
 @dataclass(frozen=True)
 class ServerRow:
     """One run.
 
-    run:     its directory; empty if it is not to be seen from here
-    status:  see `server.results.run_status.RunStatus`; empty if not known
+    run:     its directory; empty if it is not visible from here
+    status:  see `server.results.run_status.RunStatus`; empty if unknown
     pid:     of its server; 0 if none runs
-    user:    whose it is
-    since:   seconds since the epoch when the server started, or the run was last written to
-    round, rounds: rounds done, of how many
-    address: where stores come in; empty if not known, or over
+    user:    its owner
+    since:   Unix time (s) at which the server started, or the run was last written to
+    round, rounds: rounds done, and planned
+    address: address for stores; empty if unknown, or after the end
     page:    port of the live page on this machine; 0: none
     """
 

@@ -13,15 +13,16 @@ from fedshelf.server.monitor.reader import RunReader, is_at_work
 from fedshelf.server.monitor.run_finder import find
 from fedshelf.server.results.run_status import WORDS
 
-_HEARD = 50  # milliseconds between two looks whether the server has taken a first signal up
+_HEARD = 50  # milliseconds between two checks whether the server has noticed a first signal
 
 
 def stop(name: Path, *, at_once: bool) -> None:
-    """End the server that works in the run, wait until its process is gone, and say how the run is.
+    """End the server that works in the run, wait until its process is gone, and print the run's status.
 
-    It ends after the round under way, or with `at_once` in the midst of it: all rounds but that one are saved.
+    It ends after the current round, or with `at_once` during it: all rounds but that one are
+    saved.
 
-    Raises RunError if nobody works in the run, or only somebody whom this user may not signal.
+    Raises RunError if no server works in the run, or only one that this user may not signal.
     """
     run = find(name)
     process = _open(run)
@@ -37,7 +38,7 @@ def stop(name: Path, *, at_once: bool) -> None:
 
 
 def _open(run: Path) -> int:
-    """Return a handle of the launcher's process, which can be no other process's. Raises RunError."""
+    """Return a pidfd of the launcher's process, which stays valid for this process only. Raises RunError."""
     launcher = running_launchers.launcher_of(run)
     if launcher is None:
         state = RunReader(run).look()
@@ -53,14 +54,14 @@ def _open(run: Path) -> int:
         process = os.pidfd_open(launcher.pid)
     except ProcessLookupError:
         raise RunError(f"The server in {run} has just ended.") from None
-    if running_launchers.launcher_of(run) != launcher:  # its number could be another's since
+    if running_launchers.launcher_of(run) != launcher:  # the process number may have been reused since
         os.close(process)
         raise RunError(f"The server in {run} has just ended.")
     return process
 
 
 def _ask(process: int, desk: RunMailbox, run: Path, *, at_once: bool) -> None:
-    """Signal once, unless somebody has asked before; with `at_once` a second time when the first was heard."""
+    """Signal once, unless somebody has done so before; with `at_once` a second time when the first was noticed."""
     try:
         if not desk.is_stop_asked():
             signal.pidfd_send_signal(process, signal.SIGINT)
@@ -82,7 +83,7 @@ def _not_ours(run: Path) -> RunError:
 
 
 def _has_ended(process: int, milliseconds: int | None) -> bool:
-    """Return whether the process has ended, after waiting for that for so long (None: for ever)."""
+    """Return whether the process has ended, after waiting for at most this long (None: for ever)."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(milliseconds))

@@ -1,4 +1,4 @@
-"""`flower-server stores list`: who may join, and what the running or the last run says of each store."""
+"""`flower-server stores list`: the chain's stores, and their states in the running or the last run."""
 
 import dataclasses
 import json
@@ -28,16 +28,18 @@ from fedshelf.server.results.run_status import WORDS, RunStatus
 
 @dataclass(frozen=True)
 class ListedStore:
-    """One store of the chain. Times are seconds since the epoch.
+    """One store of the chain. Times are Unix times (s).
 
-    state, since: where it stands with the chain, see `EnrolmentState`
+    state, since: its enrolment, see `EnrolmentState`
     kit:       its kit in words
-    presence:  what it does in the run that is going on, see `server.monitor.state.StoreState`; empty: nobody knows
-    last_seen: when the server could last ask it for something; None: never in that run
-    version:   of Fedshelf there, when it joined; empty: not known
-    rounds:    of that run that used an update of its; last_round the latest of them, 0 if none
-    failures:  rounds of that run in which it gave nothing that could be used
-    copied:    when a second process with the store's key was refused last; None: never with this key
+    presence:  its state in the running run, see `server.monitor.state.StoreState`; empty: unknown
+    last_seen: when the server could last ask it for work; None: never in that run
+    version:   its version of Fedshelf when it joined; empty: unknown
+    rounds:    number of that run's rounds that used its update
+    last_round: the latest of them, 0 if none
+    failures:  rounds of that run in which it gave no usable answer
+    copied:    when a second process with the store's key was refused last; None: never with this
+               key
     """
 
     store: str
@@ -55,7 +57,10 @@ class ListedStore:
 
 @dataclass(frozen=True)
 class Listing:
-    """The stores, and the run that the rest is about: None if the chain has had none that is still there."""
+    """The chain's stores in their latest run.
+
+    run: None if the chain has had none that still exists
+    """
 
     chain: str
     run: str | None
@@ -66,7 +71,7 @@ class Listing:
 
 
 def listing(credentials: Path) -> Listing:
-    """Return what is known of a chain's stores. Raises ConfigError."""
+    """Return the listing of a chain's stores. Raises ConfigError."""
     chain = Chain.load(credentials)
     run = last_run(credentials)
     state = RunReader(run).look() if run else None
@@ -121,7 +126,11 @@ def _row(
     over: float | None,
     session: Session | None,
 ) -> ListedStore:
-    """Make a store's row; told: what the app said of it last; over: when the run was, None if it goes on."""
+    """Make a store's row.
+
+    told: the app's last report of the store
+    over: Unix time (s) of the run's end, None if it goes on
+    """
     return ListedStore(
         store=name,
         state=entry.state,
@@ -168,7 +177,7 @@ def _kit_words(entry: StoreEntry) -> str:
 
 
 def _validity(found: Listing) -> list[str]:
-    """Say up to when the chain's certificates are good, and what to do where that ends soon."""
+    """Say until when the chain's certificates are valid, and how to renew those that end soon."""
     server, authority = (
         datetime.fromtimestamp(each, now().tzinfo) for each in (found.server_certificate_until, found.authority_until)
     )

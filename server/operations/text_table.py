@@ -1,13 +1,13 @@
-"""Tables of the commands that list something: as wide as the terminal, or as they need to be for a file or a pipe."""
+"""Tables of the listing commands: as wide as the terminal, or as wide as needed in a file or a pipe."""
 
 import sys
 from collections.abc import Iterable, Sequence
 
-_WIDE = 400  # characters, where nobody's screen is to be fitted: a line of output is a row
+_WIDE = 400  # characters, in a file or a pipe: one line per row
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> None:
-    """Print rows of text under the names of their columns, those in `numbers` to the right."""
+    """Print rows of text under the names of their columns, those in `numbers` aligned to the right."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,6 +1,7 @@
-"""`flower-server try`: a whole federation on this machine, for a look: its chain, its stores and a server.
+"""`flower-server try`: a whole federation on this machine, for a first look: its chain, its stores and a server.
 
-The server may not import what stores or simulations are made of: it starts their commands, as a person would.
+The server may not import the code of stores or simulations: it starts their commands, as a person
+would.
 """
 
 import os
@@ -27,18 +28,20 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 DEFAULT_STORES = 3
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
 _TEST = "test"
-_LOOK = 0.5  # seconds between two looks at the stores' processes
+_LOOK = 0.5  # seconds between two checks of the stores' processes
 
 
 @dataclass(frozen=True)
 class Trial:
     """The command line's request.
 
-    stores:   how many; None: as many as `photos` has folders of stores, else `DEFAULT_STORES`
-    photos:   a folder of stores' folders, or of photos to be dealt; None: the embedded data set `shelf`, dealt
+    stores:   number of stores; None: as many as `photos` has folders of stores, else
+              `DEFAULT_STORES`
+    photos:   a folder of stores' folders, or of photos to be dealt; None: the embedded data set
+              `shelf`, dealt
     out:      run directory; None: a new one below runs/
     settings: flat settings of the run, beside those that follow from the others
-    began:    seconds since the epoch when the process started
+    began:    Unix time (s) at which the process started
     """
 
     stores: int | None
@@ -50,14 +53,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialPhotos:
-    """The folders of the stores by their names, and of the server's test photos."""
+    """The folders of the stores by their names, and the folder of the server's test photos."""
 
     stores: Mapping[str, Path]
     test: Path | None
 
 
 def run_trial(trial: Trial) -> int:
-    """Train over stores that all run here, and end all of them; returns the exit code, as `conduct` does.
+    """Train over stores that all run here, and end all of them; return the exit code, as `conduct` does.
 
     Raises FedshelfError, KeyboardInterrupt.
     """
@@ -93,14 +96,14 @@ def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
     if photos.test:
         own["evaluation.test_data"] = str(photos.test)
     folders = {each.name for path in photos.stores.values() for each in path.iterdir() if each.is_dir()}
-    own["data.confirmed_classes"] = sorted(folders)  # who gives all stores' photos vouches for what only one has
+    own["data.confirmed_classes"] = sorted(folders)  # the giver of all photos confirms classes of one store
     return own | trial.settings
 
 
 def _stores_in(photos: Path) -> dict[str, Path]:
     """Return the stores' folders in `photos` by name, `test` among them; empty if it is a folder of photos to deal.
 
-    Raises DataError if it cannot be told which of the two it is.
+    Raises DataError if it is unclear which of the two it is.
     """
     if not photos.is_dir():
         raise DataError(
@@ -125,7 +128,7 @@ def _without_test(folders: Mapping[str, Path]) -> dict[str, Path]:
 def _deal(photos: Path | None, stores: int, out: Path) -> None:
     """Deal photos, or the embedded data set, to folders of stores in `out`.
 
-    Raises DataError with the words of the command that does it.
+    Raises DataError with the output of the command that does it.
     """
     dataset = str(photos.resolve()) if photos else "shelf"
     command = [installed("flower-simulation"), "split", "--dataset", dataset, "--stores", str(stores)]
@@ -155,7 +158,7 @@ def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["_Watch
 class _Watch:
     """Ends the trial, as one Ctrl-C would, when a store has ended before: the server would wait for it in vain.
 
-    ended: the store's exit code by its name; empty as long as all are there
+    ended: the store's exit code by its name; empty as long as all run
     """
 
     def __init__(self, children: Children, names: list[str]) -> None:

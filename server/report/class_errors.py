@@ -1,4 +1,4 @@
-"""What is taken for what, in words: pairs of classes, and of each class how well it is told from the others."""
+"""Confusions in words: pairs of classes, and for each class how well it is told from the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ from fedshelf.server.formatting import percent
 
 @dataclass(frozen=True)
 class Confused:
-    """A pair of classes and the mistakes between them; `ways` says how many of which were taken for which."""
+    """A pair of classes and the mistakes between them.
+
+    ways: for each direction, how many images of one were taken for the other
+    """
 
     one: str
     other: str
@@ -23,7 +26,8 @@ class Confused:
 class ClassRow:
     """One class; its measures are None without images.
 
-    mistaken: what most of its mistaken images were taken for, with their share of the class
+    mistaken: the class for which most of its mistaken images were taken, with their share of the
+              class
     """
 
     name: str
@@ -35,7 +39,7 @@ class ClassRow:
 
 
 def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:
-    """The pairs with the most mistakes, most first. confusion: counts [C, C], row = true class"""
+    """Return the pairs with the most mistakes, most first. confusion: counts [C, C], row = true class."""
     return [
         Confused(
             printable(pair["ways"][0]["class"]),
@@ -52,7 +56,7 @@ def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list
 
 
 def class_rows(per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
-    """Precision, recall and F1 of each class, the weakest first; classes without any image last."""
+    """Return precision, recall and F1 of each class, the weakest first; classes without any image last."""
     names = list(per_class)
     rows = [
         ClassRow(

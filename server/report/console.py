@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table in a terminal, one line per round elsewhere."""
+"""Console output of a running run: a live table in a terminal, one line per round elsewhere."""
 
 import time
 from collections import deque
@@ -20,15 +20,15 @@ from fedshelf.server.report.naming import outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
 MAX_TABLE_ROWS = 15
-CHROME_ROWS = 8  # lines of the live display that are not rounds: borders, header, progress, room for the prompt
+CHROME_ROWS = 8  # lines of the live display beside the rounds: borders, header, progress, room for the prompt
 REFRESH_SECONDS = 1 / 8
-# Drawing takes some 10 ms; waiting so many times as long until the next keeps it below 1% of the run.
+# Drawing takes some 10 ms; waiting this many times as long until the next keeps it below 1% of the run.
 IDLE_FACTOR = 150
-RECENT_ROUNDS = 20  # whose mean time predicts the rest
+RECENT_ROUNDS = 20  # rounds whose mean time predicts the rest
 
 
 class RoundTable:
-    """Shows the rounds of a run: a context manager that is told of each round once.
+    """Shows the rounds of a run: a context manager that gets each round once.
 
     With a terminal: a live table of the latest rounds above a progress bar. Without one: per round one line
     of key=value pairs, always in the same order, absent where not measured:
@@ -39,7 +39,7 @@ class RoundTable:
     def __init__(self, total_rounds: int, first_round: int = 1, *, console: Console | None = None) -> None:
         self._total = total_rounds
         self._done = first_round - 1
-        self._answered, self._sampled = 0, 0  # of the round under way
+        self._answered, self._sampled = 0, 0  # of the current round
         self._status = RunStatus.STARTING
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
         self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
@@ -77,7 +77,7 @@ class RoundTable:
             self._print(plain_line(record, self._total, self._left()))
 
     def doing(self, doing: RunActivity) -> None:
-        """Show what the run does, beside the progress; without a terminal, nothing: notes say what a run waits for."""
+        """Show the run's activity beside the progress; without a terminal, nothing: notes say what a run waits for."""
         if self._live:
             self._status = doing.status
             self._draw_if_due()
@@ -95,16 +95,16 @@ class RoundTable:
     def _print(self, text: str) -> None:
         if self._live:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:  # a tenth of the cost, and nothing to lay out
+        else:  # a tenth of the cost, and no layout is needed
             print(text, file=self._console.file, flush=True)
 
     def _left(self) -> float:
-        """Seconds until the last round, at the pace of the latest ones."""
+        """Return the seconds until the last round, at the pace of the latest ones."""
         mean = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
         return mean * (self._total - self._completed())
 
     def _completed(self) -> float:
-        """Rounds completed, the one under way as the share of its stores that answered."""
+        """Return the rounds completed; the current one counts as the share of its stores that answered."""
         return self._done + (self._answered / self._sampled if self._sampled else 0.0)
 
     def _draw_if_due(self) -> None:
@@ -157,7 +157,7 @@ class RoundTable:
 
 
 def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
-    """A round as key=value pairs in a fixed order; `left` in seconds."""
+    """Format a round as key=value pairs in a fixed order; `left` in seconds."""
     pairs = [("round", f"{record['round']}/{total}"), ("loss", _number(record["train"]["loss"]))]
     pairs += [(name, _number(record[name]["accuracy"])) for name in ("test", "validation") if record[name]]
     pairs.append(("stores", f"{len(record['stores'])}/{len(record['sampled'])}"))
@@ -180,7 +180,7 @@ def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = 
 
 
 def _judged(record: Mapping[str, Any]) -> float | None:
-    """The accuracy that tells rounds apart: on validation images if there are any, else on test images."""
+    """Return the accuracy that compares rounds: on validation images if there are any, else on test images."""
     found = record["validation"] or record["test"]
     return found["accuracy"] if found else None
 
@@ -190,7 +190,7 @@ def _number(value: float | None) -> str:
 
 
 def _failed(record: Mapping[str, Any], separator: str, most: int = 3) -> str:
-    """ "store-04:timeout" for the first few failures, "+7" for the rest."""
+    """Return "store-04:timeout" for the first few failures, "+7" for the rest."""
     named = [f"{printable(store)}:{failure['code']}" for store, failure in list(record["failed"].items())[:most]]
     more = len(record["failed"]) - len(named)
     return separator.join([*named, f"+{more}"] if more else named)

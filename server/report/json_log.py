@@ -1,4 +1,4 @@
-"""What a program reads of a run while it goes on: one JSON object per line, for a log collector."""
+"""Output of a running run for programs: one JSON object per line, for a log collector."""
 
 import json
 import sys
@@ -15,15 +15,16 @@ from fedshelf.server.results.run_status import HELD_UP, RunActivity, RunStatus
 
 
 class JsonLog:
-    """Writes what `RoundTable` shows. Every line has, in this order:
+    """Writes the events that `RoundTable` shows. Every line has, in this order:
 
     time:  ISO 8601 in UTC, with milliseconds
-    level: info; warning for a round in which a store failed; error for a run that did
-    event: note, round (it is done), or what the run does from here on, or how it ended, in the words of `RunStatus`
+    level: info; warning for a round in which a store failed; error for a run that failed
+    event: note; round (it is done); else the run's new status or outcome, in the words of
+           `RunStatus`
     text:  the same in words
 
-    A round's lines have "round" and "rounds", and when it is done what a line of the table says. Rounds
-    that a run only recalls when it goes on are not told again.
+    A round's lines have "round" and "rounds", and at its end the values of a line of the table.
+    Rounds of earlier starts, which a resumed run only reads, are not written again.
     """
 
     def __init__(self, total_rounds: int, stream: TextIO | None = None) -> None:
@@ -36,16 +37,16 @@ class JsonLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Say what ended the run, if an error did."""
+        """Write the error that ended the run, if there was one."""
         if error is not None:
             self._write("error", "failed", printable(error) or "Stopped at once.")
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Write a message."""
         self._write("info", "note", printable(text))
 
     def doing(self, doing: RunActivity) -> None:
-        """The run does something else; that a round trains is told with how many it asks."""
+        """Write the run's new activity; the begin of a round's training is written with the number of asked stores."""
         if doing.status is RunStatus.TRAINING:
             return
         waiting = {"stores": list(doing.stores), "needed": doing.needed, "until": _iso(doing.until)}
@@ -53,14 +54,14 @@ class JsonLog:
         self._write("info", doing.status, doing.sentence(self._total), round=doing.round, rounds=self._total, **facts)
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """A round has begun; nothing for the answers that come in."""
+        """Write that a round has begun; nothing for the answers that come in."""
         if done == 0:
             self._underway = round
             text = f"Round {round} of {self._total} has begun."
             self._write("info", "training", text, round=round, rounds=self._total, sampled=sampled)
 
     def row(self, record: Mapping[str, Any]) -> None:
-        """A round is done."""
+        """Write that a round is done."""
         number, failed = record["round"], record["failed"]
         if number != self._underway:
             return
@@ -76,7 +77,7 @@ class JsonLog:
         )  # fmt: skip
 
     def closing(self, summary: Mapping[str, Any], out: Path) -> None:
-        """The outcome, and where it lies."""
+        """Write the outcome, and where its files are."""
         status = str(summary.get("status"))
         text = " ".join(printable(line) for line in outcome(summary, out))
         level = "error" if status == "failed" else "info"
@@ -88,7 +89,7 @@ class JsonLog:
 
 
 def _iso(at: float | None) -> str | None:
-    """Seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    """Format Unix time (s) as ISO 8601 in UTC, with milliseconds."""
     if at is None:
         return None
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Classes as people read them: by the names that people gave them, and numbers in their order, in every report."""
+"""Classes as people read them, in every report: by their product names, with numbers in numeric order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,17 +13,17 @@ from fedshelf.server.report.run_data import RunData
 
 
 def name_of(names: ProductNames, label: str) -> str:
-    """A class as it stands in a sentence: by its product's name if it has one, where a number is called a class."""
+    """Return a class as it stands in a sentence: its product's name if it has one; a number is called a class."""
     return class_name(called(names, label))
 
 
 def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
-    """The outcome in sentences, of the run in that directory. Raises ConfigError, DataError for damaged names."""
+    """Describe the outcome of the run in that directory. Raises ConfigError, DataError for damaged names."""
     return formatting.outcome(_told(summary, recorded(directory)))
 
 
 def for_people(run: RunData) -> RunData:
-    """The contents with every class called, and in the place, as people read it."""
+    """Return the contents with the names and the order of classes for people."""
     classes = (run.summary.get("model") or {}).get("classes") or (run.partition or {}).get("classes") or []
     if not classes:
         return run
@@ -36,19 +36,19 @@ def for_people(run: RunData) -> RunData:
 
 
 def in_order(classes: Sequence[str], order: Sequence[int], names: ProductNames) -> list[str]:
-    """The classes as they are called, in that order; in their own if it is that of others."""
+    """Return the classes' names in that order; in their own order if it is that of other classes."""
     if len(classes) != len(order):
         return [name_of(names, label) for label in classes]
     return [name_of(names, classes[place]) for place in order]
 
 
 def square(counts: Sequence[Sequence[int]], order: Sequence[int]) -> list[list[int]]:
-    """A confusion matrix [C, C] with rows and columns in that order."""
+    """Return a confusion matrix [C, C] with rows and columns in that order."""
     return [[counts[row][column] for column in order] for row in order]
 
 
 def _told(summary: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
-    """A summary, its classes as people read them."""
+    """Return a summary with its classes as people read them."""
     result, test, model = dict(summary), summary.get("test") or {}, summary.get("model")
     classes = model["classes"] if model else list(test.get("per_class") or {})
     order = reading_order(classes)
@@ -63,7 +63,7 @@ def _told(summary: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
 
 
 def _judged(found: Mapping[str, Any], order: Sequence[int], names: ProductNames) -> dict[str, Any]:
-    """An evaluation, its classes in that order."""
+    """Return an evaluation with its classes in that order."""
     result = dict(found)
     if per_class := found.get("per_class"):
         labels = list(per_class)

@@ -24,7 +24,7 @@ from fedshelf.server.report.weak_spots import small_maps, weak_spots
 def write_report(run_directory: Path) -> Path:
     """Write `report.html` into a run directory and return its path; it may be written again at any time.
 
-    The page asks nothing of the network. Raises OSError, and ValueError for a file that is damaged.
+    The page loads nothing from the network. Raises OSError, and ValueError for a damaged file.
     """
     path = run_directory / "report.html"
     write_text(path, render(for_people(read(run_directory))))
@@ -32,7 +32,7 @@ def write_report(run_directory: Path) -> Path:
 
 
 def render(run: RunData) -> str:
-    """The page as text. Names and reasons come from stores and are escaped, everywhere."""
+    """Render the page as text. Names and reasons come from stores and are escaped everywhere."""
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
     judged, each = run.evaluation.get("classes", []), run.evaluation.get("stores") or {}
@@ -67,7 +67,7 @@ def render(run: RunData) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    """Make the page's templates; a process that writes many reports compiles them once."""
+    """Build the page's templates; a process that writes many reports compiles them once."""
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -86,7 +86,7 @@ def _environment() -> Environment:
 
 
 def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """The old classes of a run that went on from a finished model, as far as both models could be judged."""
+    """Return the old classes of a run that continued a finished model, as far as both models could be judged."""
     told = [(name, row) for name, row in ((found or {}).get("per_class") or {}).items() if row["before"] is not None]
     ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
     return [(printable(name), row) for name, row in ordered]

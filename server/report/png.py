@@ -1,4 +1,7 @@
-"""PNG pictures of a run for documents and chats; the page draws its own. Import late: matplotlib takes 0.5 s."""
+"""PNG pictures of a run for documents and chats; the page draws its own.
+
+Import it late: matplotlib takes 0.5 s.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,14 +40,14 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.12,
     "legend.frameon": False, "text.parse_math": False,  # a class may be called "$5_shirt$"
 }  # fmt: skip
-MAX_NAMED_ON_AXIS = 24  # up to so many stores are named along an axis
+MAX_NAMED_ON_AXIS = 24  # up to this many stores are named along an axis
 HISTOGRAM_BINS = 30  # of a histogram; a rule that looks at the values may want thousands
 
 
 def write_pictures(run_directory: Path) -> list[Path]:
-    """Draw what the run directory has the numbers for, and return the pictures' paths.
+    """Draw all pictures for which the run directory has numbers, and return their paths.
 
-    Raises OSError, and ValueError for a file that is damaged.
+    Raises OSError, and ValueError for a damaged file.
     """
     run = for_people(read(run_directory))
     test, confidence = run.summary.get("test") or {}, trust(run.evaluation.get("calibration"))
@@ -66,7 +69,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
 
 
 def draw_curves(run: RunData, path: Path) -> None:
-    """Accuracy and loss over rounds, each curve named at its end."""
+    """Draw accuracy and loss over rounds, each curve named at its end."""
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
         left.set_title("Accuracy")
@@ -84,14 +87,14 @@ def draw_curves(run: RunData, path: Path) -> None:
 
 
 def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], path: Path) -> None:
-    """Counts [C, C] as shares of each row (true class); right ones blue, mistakes orange."""
+    """Draw counts [C, C] as shares of each row (true class); right ones blue, mistakes orange."""
     counts = np.asarray(confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(classes), dtype=bool)
     side = float(np.clip(1.5 + 0.42 * len(classes), 4, 14))
     with _figure(path, (side, side)) as figure:
         axes = figure.subplots()
-        # The root lifts the small shares, which are the mistakes one looks for.
+        # The root lifts the small shares: the mistakes, which a reader looks for.
         for kept, colour in ((diagonal, CURVE_COLOURS["test"]), (~diagonal, CURVE_COLOURS["validation"])):
             shown = np.ma.masked_where(~kept, np.sqrt(share))
             axes.imshow(shown, cmap=_fading(colour), vmin=0, vmax=1)
@@ -110,8 +113,9 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
 
 
 def draw_partition(table: Mapping[str, Any], path: Path) -> None:
-    """Stacked columns, one per store, of images per class; of very many stores evenly chosen ones, of many classes
-    those that stores have most of.
+    """Draw stacked columns, one per store, of images per class.
+
+    Of very many stores, evenly chosen ones are drawn; of many classes, those with most images.
 
     table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
     """
@@ -144,7 +148,7 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
+    """Draw accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
     known = sorted((found["accuracy"], name) for name, found in per_store.items() if found.get("accuracy") is not None)
     accuracies = [accuracy for accuracy, _ in known]
     few = len(known) <= MAX_STORES_LISTED
@@ -162,7 +166,7 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 
 def draw_reliability(confidence: Trust, path: Path) -> None:
-    """How often the model is right by how sure it is, with and without its temperature."""
+    """Draw the reliability diagrams, with and without the model's temperature."""
     with _figure(path, (5 * len(confidence.charts), 4)) as figure:
         for axes, chart in zip(
             figure.subplots(1, len(confidence.charts), squeeze=False)[0], confidence.charts, strict=True
@@ -182,7 +186,7 @@ def draw_reliability(confidence: Trust, path: Path) -> None:
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure in the house style that is written to `path` as PNG when the block ends well."""
+    """Yield a figure in the house style; write it to `path` as PNG unless the block raises."""
     with context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font"
@@ -209,7 +213,7 @@ def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
 
 
 def _fading(colour: str) -> ListedColormap:
-    """From the page's white to `colour`."""
+    """Return a colour map from the page's white to `colour`."""
     strong = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
     weights = np.linspace(0, 1, 256)[:, None]
     return ListedColormap(1 - weights * (1 - strong))

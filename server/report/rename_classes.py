@@ -1,4 +1,4 @@
-"""Other names for the classes of a finished run: nothing is trained or judged again for them."""
+"""Renaming of the classes of a finished run, without any training or evaluation."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from fedshelf.server.results.model_export import with_names
 
 
 def rename(directory: Path, names: ProductNames) -> bool:
-    """Put the names into the run's directory, its `model.json`, pictures and report; whether they were others before.
+    """Put the names into the run's directory, its `model.json`, pictures and report; return whether they changed.
 
-    Raises OSError, and ValueError or FedshelfError for a file that is damaged.
+    Raises OSError, and ValueError or FedshelfError for a damaged file.
     """
     from fedshelf.server.report.page import write_report
     from fedshelf.server.report.png import write_pictures  # late: matplotlib

@@ -1,4 +1,4 @@
-"""What a run directory holds, read back: all that a report is made from."""
+"""The contents of a run directory, read back: all that a report is made from."""
 
 import json
 import tomllib
@@ -12,19 +12,20 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.wording import printable
 
 Record = Mapping[str, Any]
-EVALUATION = "evaluation.json"  # of the outcome that names it: an earlier one's may lie there
+EVALUATION = "evaluation.json"  # of the outcome that names it: one of an earlier outcome may lie there
 
 
 @dataclass(frozen=True)
 class RunData:
-    """The files of a run directory as plain values; a file that is not there reads as empty.
+    """The files of a run directory as plain values; a missing file reads as empty.
 
     history:   one record per round, in order
-    summary:   the outcome, with the results of all stores; empty while the run goes on or after it was killed
+    summary:   the outcome, with the results of all stores; empty while the run goes on or after it
+               was killed
     config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
-    evaluation: each store's results in full, and how far the model's confidence can be trusted
+    evaluation: each store's results in full, and the calibration of the model
     partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
-    names:     what people call the classes that are not called like their folders
+    names:     product names of the classes that have one
     """
 
     directory: Path
@@ -50,7 +51,7 @@ class RunData:
 
 
 def read(directory: Path) -> RunData:
-    """Read a run directory. Raises OSError, and ValueError or FedshelfError for a file that is damaged."""
+    """Read a run directory. Raises OSError, and ValueError or FedshelfError for a damaged file."""
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
     if summary.get("per_store_file"):
@@ -69,7 +70,7 @@ def read(directory: Path) -> RunData:
 
 
 def _sections(path: Path) -> dict[str, Any]:
-    """The settings by section, without the note of which of them belong to this run alone."""
+    """Return the settings by section, without the list of settings that belong to this run alone."""
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return {section: values for section, values in found.items() if section in RunConfig.model_fields}
 
@@ -79,7 +80,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a file that a killed run may have left with half a last line, which is passed over."""
+    """Return the records of a file; half a last line, which a killed run may leave, is skipped."""
     if not path.exists():
         return []
     complete, _, _ = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")

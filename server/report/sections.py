@@ -1,4 +1,4 @@
-"""What each section of the page shows, computed from a run directory's contents. No markup here."""
+"""The contents of each section of the page, computed from a run directory's contents. No markup here."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What kept a store from taking part, and when."""
+    """Failures of one kind at one store, with their rounds."""
 
     store: str
     what: str
@@ -57,7 +57,7 @@ class Phase:
 
 
 def tiles(run: RunData) -> list[Tile]:
-    """The numbers on top of the page; what is not known is left out."""
+    """Return the numbers on top of the page; unknown ones are left out."""
     summary = run.summary
     test, best, seconds = summary.get("test"), summary.get("best"), summary.get("seconds") or {}
     found = []
@@ -96,7 +96,7 @@ def tiles(run: RunData) -> list[Tile]:
 
 
 def _accuracy(test: Mapping[str, Any]) -> Tile:
-    """The test accuracy, with its interval and what it has to be better than."""
+    """Return the test accuracy, with its interval and its baseline."""
     remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]
     if found := test.get("interval"):
         remarks.insert(0, f"{100 * found[0]:.1f} to {formatting.percent(found[1])}")
@@ -106,7 +106,7 @@ def _accuracy(test: Mapping[str, Any]) -> Tile:
 
 
 def _delivered(summary: Mapping[str, Any]) -> Tile:
-    """The round whose model is delivered: chosen, or the last one."""
+    """Return the round whose model is delivered: chosen, or the last one."""
     remark = (
         f"best of {summary['rounds']}" if formatting.is_best_delivered(summary) else f"the last of {summary['rounds']}"
     )
@@ -114,14 +114,14 @@ def _delivered(summary: Mapping[str, Any]) -> Tile:
 
 
 def _trust(calibration: Mapping[str, Any]) -> Tile:
-    """By how much the confidence is off that users of the model get."""
+    """Return by how much the confidence is off that users of the model get."""
     told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
     remark = f"temperature {formatting.decimal(temperature, 2)}" if temperature else "as trained"
     return Tile("Confidence off", formatting.percent(told["ece"]), remark)
 
 
 def command(run: RunData) -> str:
-    """The command that runs the same training again; empty without its settings."""
+    """Return the command that runs the same training again; empty without its settings."""
     if not run.config:
         return ""
     tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
@@ -131,13 +131,13 @@ def command(run: RunData) -> str:
 
 
 def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
-    """One curve: (round, value) of every record that has the value."""
+    """Return one curve: (round, value) of every record that has the value."""
     found = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
     return [(number, value) for number, value in found if value is not None]
 
 
 def accuracy_chart(run: RunData) -> LineChart | None:
-    """Accuracy on test and validation images over rounds, the best round marked."""
+    """Draw accuracy on test and validation images over rounds, the best round marked."""
     series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
     mark = (best["round"], f"best: {best['round']}") if best else None
@@ -145,20 +145,20 @@ def accuracy_chart(run: RunData) -> LineChart | None:
 
 
 def loss_chart(run: RunData) -> LineChart | None:
-    """Loss on training, test and validation images over rounds."""
+    """Draw loss on training, test and validation images over rounds."""
     series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
     return line_chart("Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
 
 
 def seconds_chart(run: RunData) -> LineChart | None:
-    """Wall time of the rounds."""
+    """Draw the wall time of the rounds."""
     return line_chart(
         "Time of a round", {"total": points(run.history, "seconds", "total")}, formatting.duration, from_zero=True
     )
 
 
 def attendance_chart(run: RunData) -> LineChart | None:
-    """Stores asked and used in each round; only of interest if some failed."""
+    """Draw the stores asked and used in each round; only if some failed."""
     if not any(record["failed"] for record in run.history):
         return None
     series = {
@@ -175,7 +175,7 @@ def attendance_chart(run: RunData) -> LineChart | None:
 
 
 def troubles(run: RunData) -> list[Trouble]:
-    """Failures of the same kind at the same store as one line, the most frequent first."""
+    """Summarize failures of the same kind at the same store as one line, the most frequent first."""
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for record in run.history:
         for name, failure in record["failed"].items():
@@ -193,7 +193,7 @@ def troubles(run: RunData) -> list[Trouble]:
 
 
 def settings(run: RunData) -> dict[str, list[Setting]]:
-    """The configuration by section, each setting with its meaning from the schema."""
+    """Return the configuration by section, each setting with its meaning from the schema."""
     return {
         section: [_setting(section, key, value) for key, value in values.items()]
         for section, values in run.config.items()
@@ -207,7 +207,7 @@ def _setting(section: str, key: str, value: Any) -> Setting:
 
 
 def _known(section: str) -> dict[str, tuple[Any, str]]:
-    """Default and meaning of each setting of a section; nothing for a section that is not ours."""
+    """Return default and meaning of each setting of a section; nothing for a section that is not ours."""
     if section not in RunConfig.model_fields:
         return {}
     defaults: Section = RunConfig.model_fields[section].default
@@ -222,7 +222,7 @@ def _shown(value: Any) -> str:
 
 
 def phases(run: RunData) -> list[Phase]:
-    """Where the time went; what no phase accounts for is called other."""
+    """Return the time spent in each phase; the rest is called other."""
     seconds = run.summary.get("seconds") or {}
     total = seconds.get("total")
     if not total:

@@ -1,4 +1,4 @@
-"""How the stores fare beside each other: the worst, the best, the spread, and each of them."""
+"""Results of the stores: the worst, the best, the spread, and each of them."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,11 @@ MAX_STORES_LISTED = 40
 
 @dataclass(frozen=True)
 class StoreRow:
-    """One store's result; `share` places its accuracy on a bar (0..1), `part` is its share of the model's steps.
+    """One store's result.
 
-    raw: the accuracy of the model as it is, where stores use it with something added; else None
+    share: its accuracy as a part of a bar (0..1)
+    part:  its share of the model's steps
+    raw:   the accuracy by the model's own scores, where stores use it with an adjustment; else None
     """
 
     name: str
@@ -33,7 +35,7 @@ class StoreRow:
 
 @dataclass(frozen=True)
 class Bin:
-    """Stores within a range of accuracy; `height` is relative to the fullest bin (0..1)."""
+    """A bin of stores by accuracy; `height` is relative to the fullest bin (0..1)."""
 
     range: str
     stores: int
@@ -42,7 +44,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Stores:
-    """Accuracy over the stores: everyone if they are few, else the distribution and the weakest ones.
+    """Accuracy over the stores: all stores if they are few, else the distribution and the weakest ones.
 
     told: the spread in sentences
     """
@@ -57,7 +59,7 @@ class Stores:
 
 
 def stores(run: RunData) -> Stores | None:
-    """Accuracy per store, weakest first."""
+    """Return the accuracy per store, weakest first."""
     known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
     if not known:
         return None
@@ -78,7 +80,7 @@ def _row(name: str, found: Mapping[str, Any], part: float | None, *, is_adjusted
 
 
 def _told(rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None) -> list[str]:
-    """What a person asks first: who is worst off, by how much, and whether that may be chance."""
+    """Describe the spread: the worst store, its distance from the best, and whether that may be chance."""
     if len(rows) < 2:
         return []
     worst, best = rows[0], rows[-1]

@@ -1,4 +1,4 @@
-"""The page's section on stores that something speaks against."""
+"""The page's section on stores under suspicion."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ from fedshelf.server.updates.image_cap import told
 
 @dataclass(frozen=True)
 class Suspect:
-    """A store under suspicion, or set aside. is_aside: it was asked nothing more."""
+    """A store under suspicion, or set aside.
+
+    is_aside: it got no further orders
+    """
 
     store: str
     why: str
@@ -18,7 +21,7 @@ class Suspect:
 
 
 def taken_back(run: RunData) -> list[str]:
-    """Say which rounds were played again, as nobody could use their models, and why."""
+    """Say which rounds were played again because their models could not be used, and why."""
     told = [record["taken_back"] for record in run.history if record.get("taken_back")]
     without = [f", without {printable(each['store'])}" if each["store"] else "" for each in told]
     return [
@@ -28,7 +31,7 @@ def taken_back(run: RunData) -> list[str]:
 
 
 def doubts(run: RunData) -> list[Suspect]:
-    """The doubts in the rounds: stores that were set aside, that are under suspicion, that claim too many images."""
+    """Return the stores that were set aside, that are under suspicion, or that claim too many images."""
     clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}

@@ -1,7 +1,7 @@
 """The history as TensorBoard events, written by TensorBoard's own record writer.
 
-Its import waits for the first round, and takes 0.1 s once torch is loaded, where torch.utils.tensorboard takes
-0.6 s; a round takes 0.2 ms.
+Its import waits for the first round, and takes 0.1 s once torch is loaded, while
+torch.utils.tensorboard takes 0.6 s; a round takes 0.2 ms.
 """
 
 import time
@@ -18,9 +18,9 @@ EVENT_FILE_PREFIX = "events.out.tfevents."
 class EventLog:
     """Appends rounds to a TensorBoard event file in `directory`; the step is the round.
 
-    A file is named by the first round it holds. A run that resumes at round r replaces the files that start
-    at r or later, and opens its own with a session start at step r: by TensorBoard's protocol this takes
-    back what earlier files hold from r on, so no round shows twice.
+    A file is named by the first round it holds. A run that resumes at round r replaces the files
+    that start at r or later, and opens its own with a session start at step r: by TensorBoard's
+    protocol this discards the rounds from r on in earlier files, so no round shows twice.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -61,7 +61,7 @@ class EventLog:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The curves of a history record: ("test/accuracy", 0.83), ...; neither nulls nor what is told per store."""
+    """Yield the curves of a history record: ("test/accuracy", 0.83), ...; no nulls, and no values of single stores."""
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])

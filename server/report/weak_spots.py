@@ -1,4 +1,4 @@
-"""Geometry of two pictures of stores: which classes each mistakes, and small confusion matrices side by side."""
+"""Geometry of two pictures of stores: the classes that each mistakes, and small confusion matrices side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from fedshelf.server.report.charts.confusion_chart import SHADES, HeatMap, heat_
 CELL = 16
 MAX_WEAK_STORES = 24  # stores, the weakest first
 MOST_SMALL = 12  # confusion matrices side by side
-TIPS = 40  # cells of a small matrix that say what they are
+TIPS = 40  # cells of a small matrix that have a tooltip
 
 
 @dataclass(frozen=True)
 class Spot:
-    """A class at a store: column, row, strength of its mistakes (0: none) and what it says."""
+    """A class at a store: column, row, strength of its mistakes (0: none) and tooltip."""
 
     column: int
     row: int
@@ -70,7 +70,7 @@ def weak_spots(classes: Sequence[str], stores: Stores) -> WeakSpots | None:
 
 
 def small_maps(classes: Sequence[str], stores: Stores) -> list[Small]:
-    """The stores' confusion matrices, the weakest store first; those of stores that told their classes."""
+    """Return the stores' confusion matrices, the weakest store first; of stores whose results have counts per class."""
     known = (
         (name, found)
         for name, found in _weakest_first(stores)
@@ -88,7 +88,7 @@ def _weakest_first(stores: Stores) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _counts(found: Mapping[str, Any], label: str) -> tuple[int, float] | None:
-    """Images of a class and its recall, if there are any."""
+    """Return the images of a class and its recall, if there are any."""
     of_class = found["per_class"].get(label)
     return (of_class["images"], of_class["recall"]) if of_class and of_class["images"] else None
 

@@ -1,4 +1,4 @@
-"""Geometry of the reliability pictures: how often a model is right where it says how sure it is."""
+"""Geometry of the reliability diagrams: how often a model is right at each level of its confidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from fedshelf.server.report.charts.line_chart import BOX
 
 @dataclass(frozen=True)
 class Step:
-    """One step of confidence; in box units but for `share`, of the images of the fullest step (0..1).
+    """One bin of confidence, in box units; `share` (0..1) is relative to the images of the fullest bin.
 
-    top, height: the bar of what confidence and accuracy have in common; gap_top, gap: what one has more
-    kind:        "over" if the model was surer than right, else "under"
+    top, height:  the bar of the smaller of confidence and accuracy
+    gap_top, gap: the difference of the two
+    kind:         "over" if the model was surer than right, else "under"
     """
 
     x: int
@@ -31,7 +32,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ReliabilityChart:
-    """The diagram of Guo et al. (2017), Figure 1, with what it comes to in words."""
+    """The diagram of Guo et al. (2017), Figure 1, with its summary in words."""
 
     title: str
     remark: str
@@ -40,14 +41,14 @@ class ReliabilityChart:
 
 @dataclass(frozen=True)
 class Trust:
-    """How far the model's confidence can be trusted: sentences, and pictures with and without its temperature."""
+    """Calibration of the model: sentences, and diagrams with and without its temperature."""
 
     told: list[str]
     charts: list[ReliabilityChart]
 
 
 def trust(calibration: Mapping[str, Any] | None) -> Trust | None:
-    """From `calibration` of `evaluation.json`; None if nothing is known."""
+    """Lay out `calibration` of `evaluation.json`; None if nothing is known."""
     if not calibration or not calibration.get("bins") or calibration["unscaled"]["ece"] is None:
         return None
     plain, scaled = calibration["unscaled"], calibration.get("scaled")
@@ -89,7 +90,7 @@ def _how_scaled(plain: Mapping[str, Any], scaled: Mapping[str, Any] | None, cali
 
 
 def _why_not_scaled(fitted_on: int) -> str:
-    """Why there is no temperature after so many validation images."""
+    """Say why there is no temperature after this number of validation images."""
     if not fitted_on:
         return (
             "No temperature was fitted, as that takes validation images: stores with photos of their own hold some"

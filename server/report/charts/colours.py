@@ -1,4 +1,4 @@
-"""Colours that tell things apart for everyone, in the pictures and on the page."""
+"""Colours that everybody can tell apart, for the pictures and the page."""
 
 import colorsys
 
@@ -8,14 +8,14 @@ TEN = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 
-OTHERS = "#ccd4db"  # of all that has no colour of its own
+OTHERS = "#ccd4db"  # colour of everything that has none of its own
 
 # One colour per curve; the page has its own shades of the same hues for light and dark.
 CURVE_COLOURS = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
 
 
 def class_colours(number: int) -> list[str]:
-    """One colour per class. Beyond ten, hues a golden angle apart, so that neighbours always differ."""
+    """Return one colour per class; beyond ten, hues a golden angle apart, so that neighbours always differ."""
     if number <= len(TEN):
         return list(TEN[:number])
     return [_spread(index) for index in range(number)]

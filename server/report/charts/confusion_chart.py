@@ -1,4 +1,4 @@
-"""Geometry of the confusion matrix: what was taken for what, drawn with few elements up to about 80 classes."""
+"""Geometry of the confusion matrix, drawn with few elements up to about 80 classes."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from fedshelf.server.formatting import percent
 SHADES = 10
 MOST_TIPS = 400
 MOST_LETTERS = 16
-NUMBERED = 12  # up to so many classes, cells have room for a number
+NUMBERED = 12  # up to this many classes, cells have room for a number
 
 
 @dataclass(frozen=True)
 class Shade:
-    """All cells of one colour: "right" (diagonal) or "wrong", how strong (0..1), and their outline."""
+    """All cells of one colour: "right" (diagonal) or "wrong", their strength (0..1), and their outline."""
 
     kind: str
     strength: float
@@ -24,7 +24,7 @@ class Shade:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell worth pointing at: column, row, what it says, and its number if there is room for one."""
+    """A cell with a tooltip: column, row, text, and its number if there is room for one."""
 
     column: int
     row: int
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A confusion matrix [C, C], row = true class, in units of which a cell is `cell` wide."""
+    """A confusion matrix [C, C], row = true class; each cell is `cell` units wide."""
 
     classes: list[str]
     labels: list[str]
@@ -58,7 +58,7 @@ def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]], most_ti
     cell = 36 if len(names) <= NUMBERED else 14
     for row, column, count, total in shown:
         kind = "right" if row == column else "wrong"
-        # The root lifts the small shares, which are the mistakes one looks for.
+        # The root lifts the small shares: the mistakes, which a reader looks for.
         level = math.ceil(SHADES * math.sqrt(count / total))
         outlines.setdefault((kind, level), []).append(f"M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z")
     labels = [shortened(name) for name in names]
@@ -73,7 +73,7 @@ def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]], most_ti
 
 
 def shortened(name: str) -> str:
-    """The name, cut where a label has no room for more."""
+    """Return the name, cut to the length of a label."""
     return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
 
 

@@ -1,7 +1,7 @@
 """Geometry of the page's line charts: plain numbers and SVG path data, no markup.
 
-The drawing area is a box of 1000 x 1000 units that the page stretches to the space there is; labels are
-placed in percent of it, so that their type keeps its size on a phone.
+The drawing area is a box of 1000 x 1000 units that the page stretches to the available space;
+labels are placed in percent of it, so that their type keeps its size on a phone.
 """
 
 import math
@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Hover:
-    """A stretch of rounds that shows its values when pointed at; in box units."""
+    """A range of rounds that shows its values when pointed at; in box units."""
 
     x: float
     width: float
@@ -57,13 +57,13 @@ class LineChart:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps a range of values to 0..BOX."""
+    """A map from a range of values to 0..BOX."""
 
     low: float
     high: float
 
     def __call__(self, value: float) -> float:
-        """Where the value lies in the box."""
+        """Return the place of the value in the box."""
         return BOX * (value - self.low) / (self.high - self.low)
 
 
@@ -78,7 +78,9 @@ def line_chart(
 ) -> LineChart | None:
     """Lay out curves (round, value); None if there is no point at all.
 
-    `show` words a value and `tick` one on the axis; `mark` is a round and what to call it.
+    show: formats a value
+    tick: formats a value on the axis
+    mark: a round and its label
     """
     series = {name: points for name, points in series.items() if points}
     if not series:
@@ -103,7 +105,7 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers that enclose low..high, about so many steps of 1, 2, 2.5 or 5 times a power of ten."""
+    """Return round numbers that enclose low..high, about `about` steps of 1, 2, 2.5 or 5 times a power of ten."""
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # a flat line, as far as an axis can tell
         margin = 0.05 * (abs(high) if abs(high) > 1e-9 else 1)
         low, high = low - margin, high + margin
@@ -115,7 +117,7 @@ def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def round_ticks(first: int, last: int, about: int = 5) -> list[int]:
-    """Whole rounds for the axis: the first one, and multiples of a round step up to the last."""
+    """Return whole rounds for the axis: the first one, and multiples of a round step up to the last."""
     if last - first <= about:
         return list(range(first, last + 1))
     step = max(1, int(nice_ticks(first, last, about)[1] - nice_ticks(first, last, about)[0]))
@@ -123,7 +125,7 @@ def round_ticks(first: int, last: int, about: int = 5) -> list[int]:
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """At most about `most` points with the same silhouette: of each stretch, its lowest and highest stay."""
+    """Return at most about `most` points with the same silhouette: the lowest and highest of each stretch."""
     if len(points) <= most:
         return list(points)
     stretches = most // 2 - 1
@@ -157,7 +159,7 @@ def _labelled(lines: list[Curve]) -> list[Curve]:
 
 
 def _hovers(series: Mapping[str, Sequence[Point]], x: Scale, show: Callable[[float], str]) -> list[Hover]:
-    """Bands around some rounds, evenly chosen, that tell what each curve says there."""
+    """Return bands around evenly chosen rounds, each with the values of all curves there."""
     values = {name: dict(points) for name, points in series.items()}
     numbers = sorted(set().union(*values.values()))
     bands = min(len(numbers), MOST_HOVERS)

@@ -11,7 +11,7 @@ from fedshelf.server.report.charts.shown_classes import ShownClasses, shown_clas
 COLUMN = 10  # units from one column to the next
 MAX_BARS = 12_000  # keeps the page small
 MAX_STORES_DRAWN = 300
-MAX_NAMED_STORES = 12  # up to so many stores, there is room for their names
+MAX_NAMED_STORES = 12  # up to this many stores, there is room for their names
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stacks:
-    """Stacked columns in a box `width` x BOX units; `columns` are the stores shown with what they hold.
+    """Stacked columns in a box `width` x BOX units.
 
-    hidden: classes that share the last layer
+    columns: the stores shown, with their images in words
+    hidden:  number of classes that share the last layer
     """
 
     width: int
@@ -41,7 +42,7 @@ class Stacks:
 
 
 def stacks(partition: Mapping[str, Any]) -> Stacks | None:
-    """Lay out {"classes": [C], "stores": {name: [C counts]}}; of very many stores evenly chosen ones are shown."""
+    """Lay out {"classes": [C], "stores": {name: [C counts]}}; of very many stores, evenly chosen ones are shown."""
     classes: list[str] = [printable(name) for name in partition["classes"]]
     everyone: Mapping[str, Sequence[int]] = partition["stores"]
     layers = shown_classes(partition)
@@ -61,7 +62,7 @@ def stacks(partition: Mapping[str, Any]) -> Stacks | None:
 
 
 def chosen(stores: Sequence[tuple[str, Any]], most: int) -> list[tuple[str, Any]]:
-    """All stores, or `most` of them at even distances."""
+    """Return all stores, or `most` of them at even distances."""
     number = min(len(stores), most)
     return [stores[index * len(stores) // number] for index in range(number)]
 

@@ -1,4 +1,4 @@
-"""The classes shown in the picture of the stores' images: as many as colours can tell apart; the rest is one layer."""
+"""The classes in the picture of the stores' images: as many as colours can tell apart; the rest is one layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from fedshelf.common.wording import printable
 from fedshelf.server.report.charts.colours import OTHERS, TEN, class_colours
 
-MAX_COLOURED_CLASSES = 20  # up to so many classes, each has a colour
+MAX_COLOURED_CLASSES = 20  # up to this many classes, each has a colour
 MOST_OF_MANY = len(TEN)  # of more than that
 
 
@@ -15,7 +15,7 @@ MOST_OF_MANY = len(TEN)  # of more than that
 class ShownClasses:
     """The layers of a picture: their names and colours, and the images of each at every store (name, counts).
 
-    hidden: classes that the last layer stands for; 0 if each has a layer of its own
+    hidden: number of classes in the last layer; 0 if each has a layer of its own
     """
 
     names: list[str]
@@ -25,7 +25,10 @@ class ShownClasses:
 
 
 def shown_classes(partition: Mapping[str, Any]) -> ShownClasses:
-    """The classes of {"classes": [C], "stores": {name: [C counts]}}; of many, those that stores have most images of."""
+    """Return the layers of {"classes": [C], "stores": {name: [C counts]}}.
+
+    Of many classes, those of which stores have most images get layers of their own.
+    """
     classes = [printable(name) for name in partition["classes"]]
     stores: list[tuple[str, Sequence[int]]] = list(partition["stores"].items())
     if len(classes) <= MAX_COLOURED_CLASSES:
@@ -38,13 +41,13 @@ def shown_classes(partition: Mapping[str, Any]) -> ShownClasses:
 
 
 def _layered(counts: Sequence[int], kept: Sequence[int]) -> Sequence[int]:
-    """The images of the classes that are kept, and of all others together."""
+    """Return the images of the classes that are kept, and of all others together."""
     held = [counts[place] for place in kept]
     return [*held, sum(counts) - sum(held)]
 
 
 def _most_frequent(stores: Sequence[Sequence[int]], number: int) -> list[int]:
-    """Places of classes: first those of which some store has more than of any other, then the second ones, and so on.
+    """Return places of classes: first those that are the most frequent at some store, then the second ones, and so on.
 
     Within such a rank, those with the most images at the stores where they have it come first.
     """
