@@ -1,1 +1,1 @@
-"""Many stores on one machine: data sets, partitions, engines, and `flower-simulation`."""
+"""Simulation of many stores on one machine: data sets, partitions, engines, and `flower-simulation`."""

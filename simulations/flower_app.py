@@ -1,7 +1,8 @@
 """The app for Flower's own tools: `flwr run .`, in Flower's simulation (Ray) or against a SuperLink.
 
-In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-simulation` deals them,
-so the same seed gives the same model. Nodes whose configuration names a folder are real stores.
+In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-simulation` deals
+them, so that the same seed gives the same model. Nodes whose configuration names a folder are real
+stores.
 """
 
 import time
@@ -59,7 +60,7 @@ def serve(grid: Grid, context: Context) -> None:
 
 
 def _settled(config: RunConfig) -> tuple[RunConfig, int]:
-    """Image size and classes of the simulated data set, and its channels."""
+    """Return the configuration with image size and classes of the simulated data set, and the data set's channels."""
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     classes = _opened(config.model_dump_json()).classes
@@ -67,27 +68,27 @@ def _settled(config: RunConfig) -> tuple[RunConfig, int]:
 
 
 def _images(plan: Plan) -> Images | None:
-    """The data set's test images, if the data set is simulated and has any."""
+    """Return the data set's test images, if the data set is simulated and has any."""
     return None if plan.config.data.dataset == STORES_OWN else _opened(plan.config.model_dump_json()).test
 
 
 @cache
 def _opened(config: str) -> federation.Federation:
-    """The simulated stores of a settled configuration, given as JSON; opened once a process."""
+    """Return the simulated stores of a settled configuration, given as JSON; opened once a process."""
     settled = RunConfig.model_validate_json(config)
     channels = datasets.find(settled.data).channels
     return federation.build(settled, image_size=settled.data.image_size, channels=channels)
 
 
 class PartitionWorker:
-    """One store of a simulated federation, by its number; all of a process share one resident network."""
+    """One store of a simulated federation, by its number; all stores of a process share one resident network."""
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self.name = f"partition-{number}"  # until an order tells the federation, and so the store's name
+        self.name = f"partition-{number}"  # until an order names the federation, and so the store
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """Images of the partition by class. Raises DataError."""
+        """Count the images of the partition by class. Raises DataError."""
         data = self._data(config)
         classes, row = _opened(config.model_dump_json()).classes, _opened(config.model_dump_json()).table[self.name]
         return StoreInfo(self.name, dict(zip(classes, row, strict=True)), len(data.validation), len(data.test))
@@ -98,7 +99,7 @@ class PartitionWorker:
         return _trainer().train(order, self.name, images)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Judge on what the partition holds out. Raises FedshelfError."""
+        """Evaluate on the images that the partition holds out. Raises FedshelfError."""
         data = self._data(order.plan.config)
         held_out = data.validation if order.split == "validation" else data.test
         own = {self.name: adjustment(data.train, order.plan)}
@@ -113,7 +114,10 @@ class PartitionWorker:
 
 @cache
 def _trainer() -> Trainer:
-    """On a CPU with one thread, as the sequential engine has it: actors share the cores, and sums stay the same."""
+    """Return a trainer; on a CPU with one thread, as in the sequential engine.
+
+    Actors share the cores, and one thread keeps sums the same.
+    """
     device = pick("auto")
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -121,7 +125,7 @@ def _trainer() -> Trainer:
 
 
 def _worker(context: Context) -> Worker:
-    """A real store if the node's configuration names one, else the partition of its number."""
+    """Return a real store's worker if the node's configuration names a store, else that of the partition's number."""
     if "data" in context.node_config:
         return worker_of(context.node_config)
     return PartitionWorker(int(context.node_config["partition-id"]))

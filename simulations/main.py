@@ -1,4 +1,4 @@
-"""`flower-simulation`: many stores on one machine."""
+"""The command line `flower-simulation`: many stores on one machine."""
 
 import time
 from pathlib import Path
@@ -165,5 +165,5 @@ def settings() -> None:
 
 
 def main() -> None:
-    """Entry point of `flower-simulation`."""
+    """Run `flower-simulation`."""
     run_and_leave(app)

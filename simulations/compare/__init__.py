@@ -1,5 +1,5 @@
-"""What joining is worth: stores alone, federated, fine-tuned and pooled, trained on the same images for as long.
+"""Comparison of ways to train: stores alone, federated, fine-tuned and pooled, on the same images for as long.
 
-`command` runs a comparison; `held_out` says what models are judged on, `arms` what is trained, `trainer` trains it,
-`results` counts, `wording` says it and `page` shows it.
+`command` runs a comparison; `held_out` chooses the images to judge on, `arms` plans the trainings,
+`trainer` runs them, `results` counts, `wording` makes sentences and `page` the report.
 """

@@ -41,8 +41,8 @@ class _Comparison:
     """A comparison that can begin, or go on.
 
     config:   with the first of its seeds
-    first:    the stores that this deals
-    names:    what people call the classes
+    first:    the stores that the first seed deals
+    names:    product names of the classes
     channels: of the images
     """
 
@@ -55,7 +55,7 @@ class _Comparison:
     console: Console
 
     def seed(self, seed: int) -> tuple[RunConfig, Federation]:
-        """Its settings for a seed, and the stores that this deals. Raises DataError or ConfigError."""
+        """Return the settings for a seed, and the stores that it deals. Raises DataError or ConfigError."""
         if seed == self.config.run.seed:
             return self.config, self.first
         config = resolve(flatten(self.config), {"run.seed": seed})
@@ -63,7 +63,7 @@ class _Comparison:
 
 
 def compare(request: ComparisonRequest, console: Console) -> bool:
-    """Run or resume a comparison; returns whether it is finished. Raises FedshelfError."""
+    """Run or resume a comparison; return whether it is finished. Raises FedshelfError."""
     path, config = place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
     source = datasets.find(config.data)
@@ -91,7 +91,7 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
 
 
 def _all_seeds(comparison: _Comparison) -> bool:
-    """Train and judge seed after seed, reporting those that are done; whether all are."""
+    """Train and judge seed after seed, reporting those that are done; return whether all are."""
     done: list[SeedOutcome] = []
     told: Mapping[str, object] = {}
     is_dealt = parse(comparison.config.data.partition) is not None
@@ -106,7 +106,7 @@ def _all_seeds(comparison: _Comparison) -> bool:
 
 
 def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> SeedOutcome | None:
-    """Train and judge all parts of a seed; None if that was stopped before its end."""
+    """Train and judge all arms of a seed; return None if that was stopped before its end."""
     config, dealt = comparison.seed(seed)
     stores, held_out = hold_out(dealt, seed)
     path, name = comparison.directory.path, f"seed {seed}"
@@ -125,7 +125,7 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
 
 
 def _report(comparison: _Comparison, found: ComparisonResults) -> Mapping[str, object]:
-    """Write what the seeds that are done say; returns it."""
+    """Write the results of the seeds that are done, and return them."""
     told = verdict(comparison.config, comparison.options, found)
     if contributed := contributions(found):
         told["contributions"] = contributed
@@ -135,7 +135,7 @@ def _report(comparison: _Comparison, found: ComparisonResults) -> Mapping[str, o
 
 
 def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Console) -> None:
-    """What a person should know before it begins."""
+    """Print what a person should know before it begins."""
     console.print(partition_table(dealt, names, console.width))
     if dealt.left_out:
         console.print(dealt.left_out, markup=False)
@@ -144,7 +144,7 @@ def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Co
 
 
 def _check(config: RunConfig, dealt: Federation) -> None:
-    """Raises DataError or ConfigError for what cannot be compared."""
+    """Check that the settings can be compared; raise DataError or ConfigError if not."""
     if len(dealt.stores) < 2:
         raise DataError("A comparison needs at least two stores, got one; give --stores, or another folder of them.")
     check_cohort(config, len(dealt.stores))

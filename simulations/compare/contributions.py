@@ -1,4 +1,4 @@
-"""What each store contributes: as estimated while training, and as found by training without it."""
+"""Each store's contribution: as estimated while training, and as measured by training without it."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -15,11 +15,13 @@ from fedshelf.simulations.compare.trainer import SERVER_TEST
 
 
 def contributions(found: ComparisonResults) -> dict[str, Any] | None:
-    """Each store's estimate (see `server.updates.contribution`) and, where there is a model without it, what it adds.
+    """Return each store's estimate (see `server.updates.contribution`) and, if there is a model without it, its gain.
 
-    left_out: what the federated model gains over the one trained without the store, on the server's test images if
-              there are any, else on all stores' held-out images: points of accuracy, and nats of the mean loss
-    agreement: Spearman's rank correlation of estimate and loss gained, over the stores; the mean over the seeds
+    left_out:  gain of the federated model over the one trained without the store, on the server's
+               test images if there are any, else on all stores' held-out images: points of
+               accuracy, and nats of the mean loss
+    agreement: Spearman's rank correlation of estimate and loss gained, over the stores; the mean
+               over the seeds
     """
     estimates: dict[int, dict[str, float]] = {
         seed.seed: seed.parts[FEDERATED].summary.get("contribution") or {} for seed in found.seeds
@@ -40,7 +42,10 @@ def contributions(found: ComparisonResults) -> dict[str, Any] | None:
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's: the correlation of ranks, equal values sharing theirs. None if all values of one are equal."""
+    """Return Spearman's correlation: that of ranks, equal values sharing theirs.
+
+    None if all values of one side are equal.
+    """
     if len(set(one)) < 2 or len(set(other)) < 2:
         return None
     return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
@@ -62,7 +67,7 @@ def _left_out(row: ResultRow) -> dict[str, Any]:
 
 
 def _loss_without(seed: SeedOutcome, store: str) -> float:
-    """By how much the mean loss is higher without the store."""
+    """Return by how much the mean loss is higher without the store."""
     return _on_all(seed, f"{WITHOUT}/{store}").counts.loss - _on_all(seed, FEDERATED).counts.loss
 
 
@@ -72,7 +77,7 @@ def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
 
 
 def _on_all(seed: SeedOutcome, part: str) -> Judged:
-    """A part's model on the server's test images, else on those of all stores, as these use the federated model."""
+    """Judge an arm's model on the server's test images, else on all stores' held-out ones, as the stores use it."""
     judged = seed.parts[part].judged
     if SERVER_TEST in judged:
         return judged[SERVER_TEST].raw

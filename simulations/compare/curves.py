@@ -7,13 +7,13 @@ from statistics import fmean
 
 from fedshelf.server.results.run_directory import Record
 
-LEAST_EVALUATIONS = 3  # in the last third of the rounds, to tell a rise from none
-LEAST_RISE = 1.0  # points over the last third of the rounds that are called a rise
+LEAST_EVALUATIONS = 3  # in the last third of the rounds, needed to detect a rise
+LEAST_RISE = 1.0  # points over the last third of the rounds, from which it counts as a rise
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model after a round: its accuracy on so many images."""
+    """The accuracy of a model after a round, and the number of images."""
 
     round: int
     accuracy: float
@@ -24,15 +24,16 @@ Curve = Sequence[Evaluated]
 
 
 def curve_of(history: Iterable[Record]) -> Curve:
-    """A run's rounds by its history, but for those in which nothing was evaluated: on the stores' validation images,
-    else on the server's test images.
+    """Return a run's rounds from its history, without rounds that were not evaluated.
+
+    The images are the stores' validation images, else the server's test images.
     """
     found = [(record["round"], record["validation"] or record["test"]) for record in history]
     return tuple(Evaluated(number, told["accuracy"], told["images"]) for number, told in found if told)
 
 
 def together(curves: Sequence[Curve]) -> list[tuple[int, float]]:
-    """Models' curves as one: for each round that all were evaluated after, (round, right of all their images)."""
+    """Merge models' curves: for each round after which all were evaluated, (round, share right of all their images)."""
     rounds: dict[int, list[Evaluated]] = defaultdict(list)
     for curve in curves:
         for point in curve:
@@ -45,8 +46,10 @@ def together(curves: Sequence[Curve]) -> list[tuple[int, float]]:
 
 
 def rise(curve: Sequence[tuple[int, float]]) -> float | None:
-    """By how many points the accuracy rose over the last third of the rounds, by the least-squares line through the
-    evaluations there (LEAST_EVALUATIONS at least); None if there are not as many.
+    """Return by how many points the accuracy rose over the last third of the rounds.
+
+    It is the rise of the least-squares line through the evaluations there (LEAST_EVALUATIONS at
+    least); None if there are fewer.
     """
     first = curve[-1][0] * 2 / 3 if curve else 0.0
     late = [point for point in curve if point[0] >= first]
@@ -61,5 +64,5 @@ def rise(curve: Sequence[tuple[int, float]]) -> float | None:
 
 
 def still_rises(points: float | None) -> bool:
-    """Return whether a rise of so many points counts as one; None does not."""
+    """Return whether a rise of `points` counts as one; None does not."""
     return points is not None and points >= LEAST_RISE

@@ -1,4 +1,4 @@
-"""The outcomes of a comparison, asked for by what they are about."""
+"""The outcomes of a comparison, by arm, store and seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ ARM_KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which t
 
 
 class SeedOutcome:
-    """All that was trained and judged with one seed.
+    """The outcomes of one seed.
 
-    parts: by the name of the part
+    parts: by the name of the arm
     """
 
     def __init__(
@@ -40,35 +40,36 @@ class SeedOutcome:
         self.is_adjusted = cache(self._is_adjusted)
 
     def own(self, kind: str, store: str) -> Judged:
-        """A store's model of a kind, on the store's own images, as the store uses it."""
+        """Return a store's model of a kind, on the store's own images, as the store uses it."""
         return self._outcome(kind, store).judged[store].used(is_adjusted=self.is_adjusted(kind))
 
     def raw(self, kind: str, store: str) -> Judged:
-        """The same by the model's own scores."""
+        """Return the same by the model's own scores."""
         return self._outcome(kind, store).judged[store].raw
 
     def server(self, kind: str, store: str) -> Judged | None:
-        """The same on the server's test set of all classes."""
+        """Return the same on the server's test set of all classes."""
         answers = self._outcome(kind, store).judged.get(SERVER_TEST)
         return None if answers is None else answers.raw
 
     def curve(self, kind: str) -> list[Curve]:
-        """Of the models of a kind, how they learned."""
+        """Return the learning curves of the models of a kind."""
         return [outcome.curve for outcome in self._outcomes(kind)]
 
     def paired(self, store: str, of: str, over: str) -> Paired:
-        """A store's model of one kind against that of another, image by image."""
+        """Compare a store's model of one kind with that of another, image by image."""
         return Paired.of(store, self.numbers[store], self.own(over, store), self.own(of, store))
 
     def accuracy(self, kind: str, *, raw: bool = False) -> float:
-        """The mean over stores of the accuracies on their own images; each store that has some counts the same."""
+        """Return the mean over stores of the accuracies on their own images; each store with images counts the same."""
         judged = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
         return fmean(each.counts.accuracy for each in judged if len(each.right))
 
     def _is_adjusted(self, kind: str) -> bool:
         """Return whether the stores' class shares are added to the scores of all models of a kind.
 
-        They are if that does not raise the loss on the validation images, or if there are none of these.
+        They are if that does not raise the loss on the validation images, or if there are none of
+        these.
         """
         outcomes = self._outcomes(kind)
         validated = list(_adjustable(answers for outcome in outcomes for answers in outcome.validated.values()))
@@ -89,10 +90,10 @@ class SeedOutcome:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A store as a comparison tells of it.
+    """A store's row in the results.
 
-    label: its name, with its seed before it where each seed deals other stores
-    seeds: those in which it was there
+    label: its name, preceded by its seed if each seed deals other stores
+    seeds: those in which it took part
     """
 
     label: str
@@ -100,15 +101,15 @@ class ResultRow:
     seeds: Sequence[SeedOutcome]
 
     def counts(self, kind: str) -> Counts:
-        """Its model of a kind on its own images, in all its seeds."""
+        """Return the counts of its model of a kind on its own images, in all its seeds."""
         return _merged([seed.own(kind, self.store).counts for seed in self.seeds])
 
     def raw_counts(self, kind: str) -> Counts:
-        """The same by the model's own scores."""
+        """Return the same by the model's own scores."""
         return _merged([seed.raw(kind, self.store).counts for seed in self.seeds])
 
     def server(self, kind: str) -> Counts | None:
-        """The same on the server's test set of all classes."""
+        """Return the same on the server's test set of all classes."""
         judged = [each for seed in self.seeds if (each := seed.server(kind, self.store)) is not None]
         return _merged([each.counts for each in judged]) if judged else None
 
@@ -120,8 +121,9 @@ class ResultRow:
 class ComparisonResults:
     """A comparison's seeds, at least one.
 
-    is_dealt:      whether a seed deals a data set to stores, which else are there already
-    is_dealt_anew: whether the stores of one seed are others than those of the next, although their names are the same
+    is_dealt:      whether a seed deals a data set to stores; else the stores exist already
+    is_dealt_anew: whether each seed deals other stores than the next, although their names are the
+                   same
     """
 
     def __init__(self, seeds: Sequence[SeedOutcome], *, is_dealt: bool) -> None:
@@ -141,7 +143,7 @@ class ComparisonResults:
         return found
 
     def everywhere(self, kind: str) -> Counts:
-        """All stores' counts on their own images as one."""
+        """Return all stores' counts on their own images as one."""
         return _merged([row.counts(kind) for row in self.rows])
 
 

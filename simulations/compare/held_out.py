@@ -1,4 +1,4 @@
-"""What the models of a comparison are judged on: each store's own images, and the server's test set."""
+"""Images on which the models of a comparison are judged: each store's own images, and the server's test set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class HeldOut:
 
     own:    store -> its images, possibly none
     server: the server's test set, or None if there is none
-    told:   where `own` is from, for a person
+    told:   the origin of `own`, for a person
     """
 
     own: Mapping[str, Images]
@@ -32,8 +32,10 @@ class HeldOut:
     told: str
 
     def numbers(self) -> dict[str, NDArray[np.int64]]:
-        """Of each store's own images a number [n] that no other image has, and that it has in every seed: its place in
-        the array that all stores share, or in those of all stores one behind the other.
+        """Return a number [n] for each of a store's own images, unique among all images and the same in every seed.
+
+        It is the image's place in the array that all stores share, or in all stores' arrays
+        concatenated.
         """
         first, found = 0, dict[str, NDArray[np.int64]]()
         is_shared = len({images.pixels.data_ptr() for images in self.own.values()}) == 1
@@ -46,11 +48,12 @@ class HeldOut:
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
     """Return the federation, its stores with the held-out images as their test images, and these held-out images.
 
-    The server keeps its own for its rounds only where no store has validation images to draw a curve of.
+    The server keeps its test images for its rounds only if no store has validation images to draw
+    a curve of.
 
-    A store's own images are its test images; where no store has any, the server's test images are dealt to them,
-    and where there are none, the stores' validation images are taken, which then choose nothing.
-    Raises DataError if nothing is held out.
+    A store's own images are its test images; if no store has any, the server's test images are
+    dealt to them, and if there are none, the stores' validation images are taken, which then
+    choose nothing. Raises DataError if nothing is held out.
     """
     stores = dict(federation.stores)
     if any(len(data.test) for data in stores.values()):
@@ -74,7 +77,7 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
 
 
 def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str, StoreData]:
-    """The stores with the server's test images dealt to them: every one goes to one store."""
+    """Return the stores with the server's test images dealt to them: every one goes to one store."""
     trained = [data.train.targets().numpy() for data in stores.values()]
     parts = np.split(np.arange(sum(map(len, trained))), np.cumsum([*map(len, trained)])[:-1])
     rows = follow(parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test"))

@@ -1,4 +1,4 @@
-"""`flower-simulation compare`: its options."""
+"""Command-line options of `flower-simulation compare`."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import typer
 from fedshelf.common.command_line import merge_settings
 from fedshelf.simulations.run import options
 
-STOPPED_EXIT_CODE = 130  # exit code of what a person stopped, as after any SIGINT
+STOPPED_EXIT_CODE = 130  # exit code after a person stopped it, as after any SIGINT
 
 
 def compare(
@@ -78,7 +78,7 @@ def compare(
 
 
 def _numbers(seeds: str | None, seed: int | None) -> tuple[int, ...]:
-    """ "0,1,2" -> (0, 1, 2); nothing -> (). Raises ConfigError."""
+    """Parse "0,1,2" to (0, 1, 2); nothing to (). Raises ConfigError."""
     from fedshelf.common.errors import ConfigError
 
     if seeds is None:

@@ -32,7 +32,10 @@ def write(directory: Path) -> Path:
 
 
 def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames) -> str:
-    """The page as text; names of stores and classes are escaped, everywhere. names: what people call the classes"""
+    """Render the page as text; names of stores and classes are escaped everywhere.
+
+    names: product names of the classes
+    """
     return (
         environment(Path(__file__).parent)
         .get_template("compare.html.j2")
@@ -59,20 +62,20 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
 
 
 def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]], names: ProductNames) -> HeatMap:
-    """A confusion matrix with its classes as people call them, in the order in which they look for them."""
+    """Lay out a confusion matrix with its classes as people name and order them."""
     order = reading_order(classes)
     return heat_map(in_order(classes, order, names), square(confusion, order))
 
 
 def _curves(found: Mapping[str, Any]) -> LineChart | None:
-    """Accuracies over the rounds of the federation, or None if none were measured."""
+    """Draw the accuracies over the rounds of the federation; None if none were measured."""
     series = {kind: list(zip(each["rounds"], each["accuracy"], strict=True)) for kind, each in found.items()}
     return line_chart("Accuracy", series, formatting.percent)
 
 
 @cache
 def environment(folder: Path) -> Environment:
-    """Templates of `folder`, then of comparisons, then of runs' reports. Whatever they show is escaped."""
+    """Return the templates of `folder`, then of comparisons, then of runs' reports. All values are escaped."""
     folders = [folder, Path(__file__).parent, Path(fedshelf.server.report.__file__).parent]
     made = Environment(
         loader=FileSystemLoader(folders),

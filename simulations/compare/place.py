@@ -15,7 +15,7 @@ from fedshelf.simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
-TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate divided by this
+TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate is divided by this
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,13 @@ class ComparisonRequest:
     """The options of the command line.
 
     settings:      flat settings, merged in the order of their precedence
-    seeds:         as in `Options`; empty: those of the comparison to resume, else the one of `settings`. A comparison
-                   to resume keeps those it has, and these come after them
-    tune_epochs:   as in `Options`; None: as the comparison to resume has it, else TUNE_EPOCHS
-    tune_lr:       the same; else the first round's learning rate by TUNE_LR_PART
+    seeds:         as in `Options`; empty: those of the comparison to resume, else the one of
+                   `settings`. A comparison to resume keeps its seeds, and these come after them
+    tune_epochs:   as in `Options`; None: that of the comparison to resume, else TUNE_EPOCHS
+    tune_lr:       the same; else the first round's learning rate divided by TUNE_LR_PART
     leave_one_out: as in `Options`; a comparison to resume may have it already
-    names:         what people call the classes; None: as the comparison to resume has it, else like their folders
+    names:         product names of the classes; None: those of the comparison to resume, else the
+                   folders' names
     """
 
     settings: dict[str, Any]
@@ -46,7 +47,7 @@ def is_comparison(path: Path) -> bool:
 
 
 def place(request: ComparisonRequest) -> tuple[Path, RunConfig]:
-    """The directory and the configuration of a comparison. Raises RunError and ConfigError."""
+    """Return the directory and the configuration of a comparison. Raises RunError and ConfigError."""
     settings = adopt(request.settings)
     config = resolve(settings)
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
@@ -96,7 +97,7 @@ def _resumed(path: Path, settings: Mapping[str, Any]) -> tuple[Path, RunConfig]:
 
 
 def _stored(path: Path) -> Options | None:
-    """The options of the comparison in `path`, if there is one. Raises RunError."""
+    """Return the options of the comparison in `path`, if there is one. Raises RunError."""
     if not is_comparison(path):
         return None
     told = json.loads((path / OPTIONS).read_text(encoding="utf-8"))

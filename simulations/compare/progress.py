@@ -1,4 +1,4 @@
-"""How far the parts of a comparison are, and whether they shall end; both as forked processes see it."""
+"""Progress of a comparison's arms, and the request to stop them; both are shared with forked processes."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from fedshelf.simulations.engines.process_pool import shared
 
 
 class ComparisonProgress:
-    """Rounds done of each part. Also the watcher of the whole, which is told of signals only."""
+    """Rounds done of each arm. Also the observer of the whole comparison, which gets signals only."""
 
     def __init__(self, parts: Sequence[Arm]) -> None:
         self._parts, self._rounds = parts, shared(1, len(parts))[0]
         self.notes: list[str] = []
 
     def of(self, kind: str) -> tuple[float, int]:
-        """Share of the work of all parts of a kind that is done (0..1), and how many parts that are."""
+        """Return the share of the work of all arms of a kind that is done (0..1), and the number of these arms."""
         parts = [(part, done) for part, done in self._done() if part.kind == kind]
         return _share(parts), len(parts)
 
     def share(self) -> float:
-        """Share of all work that is done (0..1)."""
+        """Return the share of all work that is done (0..1)."""
         return _share(self._done())
 
     def told(self) -> str:
@@ -35,39 +35,39 @@ class ComparisonProgress:
         return ", ".join(f"{kind} {_of_kind(parts)}" for kind, parts in kinds.items())
 
     def tell(self, number: int, rounds: int) -> None:
-        """The part with this number has done so many rounds."""
+        """Note that the arm with this number has done `rounds` rounds."""
         self._rounds[number] = rounds
 
     def finish(self, number: int) -> None:
-        """The part with this number needs no more rounds."""
+        """Note that the arm with this number needs no more rounds."""
         self.tell(number, self._parts[number].config.run.rounds)
 
     def row(self, record: Record) -> None:
-        """Nothing: rounds are those of a part."""
+        """Do nothing: rounds are those of an arm."""
 
     def note(self, text: str) -> None:
-        """Keep a line for whoever shows them."""
+        """Keep a line for the one who shows them."""
         self.notes.append(text)
 
     def doing(self, doing: RunActivity) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def _done(self) -> list[tuple[Arm, float]]:
-        """Each part with its rounds done."""
+        """Return each arm with its rounds done."""
         return [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True)]
 
 
 def _share(parts: Sequence[tuple[Arm, float]]) -> float:
-    """Of the work of some parts that is done (0..1)."""
+    """Return the share of the work of some arms that is done (0..1)."""
     done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
     return done / max(1, sum(part.cost for part, _ in parts))
 
 
 def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
-    """Return the progress of the parts of a kind: the rounds of a single one, else the number of finished ones."""
+    """Return the progress of the arms of a kind: the rounds of a single one, else the number of finished ones."""
     if len(parts) == 1 and not parts[0][0].store:
         ((part, done),) = parts
         return f"{done:.0f} of {counted(part.config.run.rounds, 'round')}"
@@ -76,7 +76,7 @@ def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
 
 
 class ArmObserver:
-    """Hears of the rounds of one part."""
+    """An observer of the rounds of one arm."""
 
     def __init__(self, progress: ComparisonProgress, number: int) -> None:
         self._progress, self._number = progress, number
@@ -86,28 +86,28 @@ class ArmObserver:
         self._progress.tell(self._number, record["round"])
 
     def note(self, text: str) -> None:
-        """Nothing: the part's own files have it."""
+        """Do nothing: the arm's own files have it."""
 
     def doing(self, doing: RunActivity) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class SharedStop(StopRequest):
-    """A request to end that processes forked later see, too. If their parent is killed, they end as if asked."""
+    """A request to stop, shared with processes forked later. If their parent is killed, they stop as if asked."""
 
     def __init__(self, watcher: ComparisonProgress) -> None:
         super().__init__(watcher)
         self._flag = shared(1, 1)
 
     def __call__(self) -> bool:
-        """Whether it has been asked."""
+        """Return whether a stop was requested."""
         parent = multiprocessing.parent_process()
         return bool(self._flag.any()) or (parent is not None and not parent.is_alive())
 
     def request(self) -> None:
-        """Ask all parts for an end after their rounds."""
+        """Ask all arms to end after their current rounds."""
         super().request()
         self._flag.fill_(1)

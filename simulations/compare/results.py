@@ -1,4 +1,7 @@
-"""The results of a comparison in numbers: `compare.json`. Sentences, tables and the page are made of these alone."""
+"""The results of a comparison in numbers: `compare.json`.
+
+Sentences, tables and the page are made of these alone.
+"""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -25,7 +28,7 @@ ARMS_WITH_CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many ro
 
 
 def verdict(config: RunConfig, options: Options, found: ComparisonResults) -> dict[str, Any]:
-    """All numbers of a comparison, as JSON has them; sentences are in `words`."""
+    """Return all numbers of a comparison as JSON values; sentences are in `wording`."""
     first = found.seeds[0]
     done = [seed.seed for seed in found.seeds]
     result: dict[str, Any] = {
@@ -74,7 +77,7 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
 
 
 def _stores(found: ComparisonResults) -> dict[str, Any]:
-    """A row for each store; whether its gains are clear is corrected for how many stores there are (Holm)."""
+    """Return a row for each store; whether its gains are clear is corrected for the number of stores (Holm)."""
     rows = {row.label: _store(found, row) for row in found.rows}
     for kind in (FEDERATED, TUNED):
         gains = {
@@ -104,8 +107,9 @@ def _store(found: ComparisonResults, row: ResultRow) -> dict[str, Any]:
 
 
 def _clear(gain: Gain, p: float | None = None) -> dict[str, Any]:
-    """A gain, and whether it is clear: by its own probability, or by one corrected for many. None with one seed, which
-    knows nothing of what another training would give.
+    """Return a gain, and whether it is clear: by its own probability, or by one corrected for many.
+
+    It is None with one seed, which says nothing about another training.
     """
     if gain.training is None:
         return gain.told() | {"p": None, "clear": None}
@@ -114,8 +118,12 @@ def _clear(gain: Gain, p: float | None = None) -> dict[str, Any]:
 
 
 def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
-    """accuracy: the mean over seeds of the mean of the stores'; raw_accuracy: the same by the models' own scores;
-    deviation: the standard deviation over the seeds; all_images: of all stores' images as one set.
+    """Return the averages of a kind over stores and seeds.
+
+    accuracy:     the mean over seeds of the mean of the stores'
+    raw_accuracy: the same by the models' own scores
+    deviation:    the standard deviation over the seeds
+    all_images:   of all stores' images as one set
     """
     accuracies = [seed.accuracy(kind) for seed in found.seeds]
     return {
@@ -129,7 +137,7 @@ def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
 
 
 def _server(found: ComparisonResults, kind: str) -> dict[str, Any]:
-    """On the server's test set; of models that each store has one of, the mean and each store's."""
+    """Return the counts on the server's test set; if each store has a model, the mean and each store's."""
     judged = {row.label: counts for row in found.rows if (counts := row.server(kind)) is not None}
     if kind in OF_ONE_STORE:
         accuracies = {label: counts.accuracy for label, counts in judged.items()}
@@ -138,16 +146,17 @@ def _server(found: ComparisonResults, kind: str) -> dict[str, Any]:
 
 
 def _one_of_each_seed(found: ComparisonResults, kind: str) -> Sequence[Counts]:
-    """A kind's model on the server's test set, of each seed."""
+    """Return the counts of a kind's model on the server's test set, for each seed."""
     judged = [seed.server(kind, seed.stores[0]) for seed in found.seeds]
     return [each.counts for each in judged if each is not None]
 
 
 def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
-    """Of kinds that train for as many rounds as the federation does, or for as long in fewer, their accuracies over the
-    federation's rounds, and by how much they rose at the end.
+    """Return the accuracies over the federation's rounds, and their rise at the end, of kinds with learning curves.
 
-    on: the images; None if nothing was judged in the rounds
+    These train for as many rounds as the federation, or for as long in fewer.
+
+    on: the images; None if no round was evaluated
     """
     stretch = config.run.rounds / lone_rounds(config, len(found.seeds[0].stores))
     told = {}
@@ -166,7 +175,7 @@ def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
 
 
 def _described(counts: Counts) -> dict[str, Any]:
-    """Of no images there is nothing to tell."""
+    """Describe counts; empty without images."""
     told: dict[str, Any] = {"images": counts.num_examples, "confusion": counts.confusion.tolist()}
     return (described(counts) | macros(counts) if counts.num_examples else {}) | told
 

@@ -1,4 +1,4 @@
-"""A comparison in the terminal: how far it is, and what it found."""
+"""A comparison in the terminal: its progress and its results."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,18 +27,19 @@ ARM_TITLES = {
     TUNED: "fine-tuned per store",
     WITHOUT: "federated without one store",
 }
-MAX_STORE_LINES = 40  # that get a line of their own; all are in the report
-WIDTH = 6  # characters of a figure, "100.0%": names give way in a narrow terminal, figures are never cut
-LOOK_SECONDS = 2.0  # between two looks at how far it is, where no terminal shows it ...
-MIN_SHARE_OF_WORK = 0.02  # ... and of the work that is done between two lines
+MAX_STORE_LINES = 40  # stores with a line of their own; all are in the report
+WIDTH = 6  # characters of a figure, "100.0%": in a narrow terminal names are cut, figures never
+LOOK_SECONDS = 2.0  # between two checks of the progress, where no terminal shows it ...
+MIN_SHARE_OF_WORK = 0.02  # ... and least share of the work between two lines
 
 
 def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
-    """Let the crew work to its end, or to the end that a person asks for, showing how far it is: outcomes by number.
+    """Run the trainer to its end, or until a person stops it, and show its progress; return outcomes by number.
 
-    name: of what it works at, "seed 0"
+    crew: the trainer of one seed's arms
+    name: of its work, "seed 0"
 
-    Raises FedshelfError or OSError if a part cannot go on.
+    Raises FedshelfError or OSError if an arm cannot go on.
     """
     lively = console.is_terminal and not console.is_dumb_terminal
     live = Live(get_renderable=lambda: _progress(crew, name), console=console, refresh_per_second=2)
@@ -47,10 +48,10 @@ def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmRes
 
 
 def stopped(crew: ArmTrainer, name: str, finished: Sequence[str], console: Console) -> None:
-    """Say what is done of a comparison that was stopped, as its files have it.
+    """Print the progress of a comparison that was stopped, from its files.
 
-    name:     of what the crew worked at
-    finished: the same of what was done before
+    name:     of the trainer's work
+    finished: names of the work done before
     """
     crew.recount()
     before = f"{listed(finished)} finished; " if finished else ""
@@ -59,13 +60,13 @@ def stopped(crew: ArmTrainer, name: str, finished: Sequence[str], console: Conso
 
 
 def how_to_go_on(path: Path, console: Console) -> None:
-    """Say how a comparison that was stopped goes on."""
+    """Print how a stopped comparison can be resumed."""
     line = f"To go on: flower-simulation compare --resume --out {path}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
-    """The answer, a line per store, and where the report is."""
+    """Print the answer, a line per store, and where the report is."""
     console.print(_table(found))
     for line in headline(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -77,7 +78,7 @@ def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
 
 @contextmanager
 def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
-    """Print a line from time to time while this is open."""
+    """Print a line from time to time while the context is open."""
     ended, began = Event(), time.monotonic()
 
     def tell() -> None:

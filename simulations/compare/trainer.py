@@ -1,7 +1,8 @@
-"""Trains the parts of a comparison side by side: one process a core, each part in one of them.
+"""Trainer of a comparison's arms side by side: one process a core, each arm in one of them.
 
-Parts do not wait for each other but for the federated model, so all cores are busy to the end, which the rounds of
-one federation would not allow: its stores differ in size. On a GPU, parts come one after the other.
+Arms wait only for the federated model, so that all cores are busy to the end. The rounds of one
+federation would not allow that: its stores differ in size. On a GPU, arms come one after the
+other.
 """
 
 import json
@@ -45,11 +46,11 @@ SERVER_TEST = ""  # in place of a store's name: the server's test set
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What came of the part with this number.
+    """The result of the arm with this number.
 
     summary:   of its run; empty if it was not begun
-    judged:    its finished model on the held-out images of each store that it is for, and on the server's
-               (`SERVER_TEST`)
+    judged:    its finished model on the held-out images of each store that it is for, and on the
+               server's (`SERVER_TEST`)
     validated: the same on the validation images of those stores that have any
     curve:     its rounds and their accuracies, see `curves`
     """
@@ -63,15 +64,15 @@ class ArmResult:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the part has been trained to its end."""
+        """True if the arm has been trained to its end."""
         return bool(self.judged)
 
 
 class ArmTrainer:
-    """Trains parts below `root`, on a CPU in `workers` processes, and judges what came of them.
+    """Trains arms below `root`, on a CPU in `workers` processes, and judges the models.
 
-    parts: those of one seed, the federated one first
-    names: what people call the classes
+    parts: the arms of one seed, the federated one first
+    names: product names of the classes
     """
 
     def __init__(self, parts: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
@@ -82,14 +83,14 @@ class ArmTrainer:
         self._pool: ProcessPool[int, ArmResult] | None = ProcessPool(workers, self._work) if workers > 1 else None
 
     def outcomes(self) -> Iterator[ArmResult]:
-        """Of the parts as they end. Raises FedshelfError or OSError if one cannot go on."""
+        """Yield the outcomes of the arms as they end. Raises FedshelfError or OSError if one cannot go on."""
         for outcome in self._ending():
             if outcome.error is not None:
                 raise outcome.error
             yield outcome
 
     def recount(self) -> None:
-        """Take the progress from what is on disk."""
+        """Read the progress from the files."""
         for number, part in enumerate(self._parts):
             if self._finished(part):
                 self.progress.finish(number)
@@ -103,7 +104,7 @@ class ArmTrainer:
             self._pool.close()
 
     def _ending(self) -> Iterator[ArmResult]:
-        """Outcomes as parts end; a part that starts from another's model is begun when that is finished."""
+        """Yield outcomes as arms end; an arm that starts from another's model is begun when that is finished."""
         followers: dict[str, list[int]] = defaultdict(list)
         for number, part in enumerate(self._parts):
             followers[part.after].append(number)
@@ -118,7 +119,7 @@ class ArmTrainer:
                 yield outcome
 
     def _work(self, number: int) -> ArmResult:
-        """Train a part and judge it, in this process or in a worker."""
+        """Train an arm and judge it, in this process or in a worker."""
         if self.stop():
             return ArmResult(number)
         part = self._parts[number]
@@ -136,7 +137,7 @@ class ArmTrainer:
             return ArmResult(number, error=error)
 
     def _finished(self, part: Arm) -> dict[str, Any] | None:
-        """The summary of a part that an earlier process finished."""
+        """Return the summary of an arm that an earlier process finished."""
         path = self._root / part.name
         if not (path / "summary.json").is_file() or not (path / WEIGHTS).is_file():
             return None
@@ -160,9 +161,11 @@ class ArmTrainer:
                 return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
 
     def _judge(self, part: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
-        """Of a part about one store, on its images and the server's, else on all stores'; and on validation images.
+        """Judge an arm on held-out and on validation images.
 
-        Where stores have parts of the model of their own, each judges with these, and nobody on the server's images.
+        An arm about one store is judged on its images and the server's, else on all stores' and
+        the server's. If stores have personal parts of the model, each judges with these, and the
+        server's images are not used.
         """
         names = [part.store] if part.is_of_one_store else list(self._held_out.own)
         network = load(read(self._root / part.name), torch.device(part.config.run.device))
@@ -183,7 +186,7 @@ class ArmTrainer:
         return own, validated
 
     def _of_store(self, part: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
-        """A finished part's model (float32 [P]) as a store has it: with what the strategy leaves there."""
+        """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal parts."""
         places = personalization.spans(layout, strategies.build(part.config.strategy, layout).personal())
         if not places:
             return params

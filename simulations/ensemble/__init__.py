@@ -1,4 +1,5 @@
-"""Finished models that decide together, judged against each by itself.
+"""Ensembles of finished models, judged against each model by itself.
 
-`members` reads models and lets them look at images, `methods` combines what they say, `command` judges that.
+`members` reads models and computes their predictions, `methods` combines these, `command` judges
+the result.
 """

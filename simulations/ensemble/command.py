@@ -30,11 +30,11 @@ from fedshelf.simulations.ensemble.words import headline
 
 ENSEMBLE_FILE = "ensemble.json"
 Rule = Callable[[Tensor], Tensor]
-"""What M members say, [M, N, C], to the scores of the ensemble, [N, C]."""
+"""A function from the predictions of M members, [M, N, C], to the scores of the ensemble, [N, C]."""
 
 
 def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Console) -> dict[str, Any]:
-    """Judge models and their ensembles, and write what came of it. Raises FedshelfError."""
+    """Judge models and their ensembles, and write the results. Raises FedshelfError."""
     config = resolve(settings)
     if len(paths) < 2:
         raise ConfigError(f"An ensemble has at least two models, got {len(paths)}; name more of them.")
@@ -55,7 +55,7 @@ def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Consol
 
 
 def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictions) -> dict[str, Any]:
-    """All numbers, as JSON has them. What is fitted is fitted on `fit` images; gains are over the member best there."""
+    """Return all results as JSON values. Fits use the `fit` images; gains are over the member that is best on them."""
     weights = fit_weights(said.of_fit, said.fit_targets)
     rules: dict[str, Rule] = {
         "mean": mean,
@@ -87,7 +87,7 @@ def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictio
 
 
 def _both(rule: Rule, said: Predictions) -> tuple[Judged, Judged]:
-    """A rule on the images of the fit and on those of the test."""
+    """Judge a rule on the images of the fit and on those of the test."""
     return judged(rule(said.of_fit), said.fit_targets), judged(rule(said.of_test), said.test_targets)
 
 
@@ -98,7 +98,7 @@ def _gain(before: Judged, after: Judged) -> dict[str, float]:
 
 
 def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, Any]:
-    """Scores on both sets; votes are no probabilities and have no loss."""
+    """Return the scores on both sets; votes are no probabilities and have no loss."""
     told = [each.counts.scalars() for each in results]
     for scores in told:
         if not with_loss:
@@ -107,7 +107,7 @@ def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, 
 
 
 def _names(members: Sequence[SavedModel]) -> list[str]:
-    """The directories' names, with as many of those above as it takes to tell them apart."""
+    """Return the directories' names, with as many parent folders as it takes to tell them apart."""
     places = [
         member.path.resolve().parts[:-1] if member.path.name == WEIGHTS else (member.path.stem,) for member in members
     ]

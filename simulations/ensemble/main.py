@@ -1,4 +1,4 @@
-"""`flower-simulation ensemble`: its options."""
+"""Command-line options of `flower-simulation ensemble`."""
 
 from pathlib import Path
 from typing import Annotated, Any

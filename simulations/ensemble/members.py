@@ -1,4 +1,4 @@
-"""The models of an ensemble, and what they say of a data set."""
+"""The models of an ensemble, and their predictions on a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ HALF = "half of the test images, as the data set has no validation images; the o
 
 @dataclass(frozen=True)
 class Splits:
-    """Images to fit on, and others to judge on. told: where the first are from, for a person."""
+    """Images to fit on, and others to judge on.
+
+    told: the origin of the first, for a person
+    """
 
     fit: Images
     test: Images
@@ -35,7 +38,12 @@ class Splits:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What M members say: log-probabilities, float64 [M, N, C], and the classes of the images, int64 [N]."""
+    """Predictions of M members.
+
+    of_fit, of_test: log-probabilities, float64 [M, N, C]
+    fit_targets, test_targets: classes of the images, int64 [N]
+    told: the origin of the images of the fit, for a person
+    """
 
     of_fit: Tensor
     of_test: Tensor
@@ -45,7 +53,7 @@ class Predictions:
 
 
 def read_members(paths: Sequence[Path]) -> list[SavedModel]:
-    """The models at these paths. Raises DataError for a file that is none, and if their classes differ."""
+    """Read the models at these paths. Raises DataError for an invalid file, and if their classes differ."""
     members = [read(path) for path in paths]
     first = members[0]
     for other in members[1:]:
@@ -60,9 +68,10 @@ def read_members(paths: Sequence[Path]) -> list[SavedModel]:
 def listen(
     members: Sequence[SavedModel], data: DataConfig, device: torch.device, batch_size: int, seed: int
 ) -> Predictions:
-    """Let each member look at the images in the size that it needs. Classes are in the first member's order.
+    """Compute each member's predictions on the images, in the size that it needs.
 
-    Raises DataError if the data has classes that the members do not know, or nothing to judge on.
+    Classes are in the first member's order. Raises DataError if the data has classes that the
+    members do not know, or no images to judge on.
     """
     classes = members[0].spec.classes
     of_fit, of_test, splits = [], [], None
@@ -81,7 +90,7 @@ def listen(
 
 
 def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
-    """The images of a data set, or of a folder of stores (all of them together)."""
+    """Return the images of a data set, or of a folder of stores (all of them together)."""
     fit: Images | None
     test: Images | None
     if parse(data.partition) is None:
@@ -102,7 +111,7 @@ def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
 
 
 def _difference(first: ModelSpec, other: ModelSpec) -> str:
-    """Which classes only one of them has."""
+    """Describe the classes that only one of two models has."""
     lacks = sorted(set(first.classes) - set(other.classes))
     more = sorted(set(other.classes) - set(first.classes))
     parts = [f"it lacks {', '.join(lacks[:5])}"] if lacks else []

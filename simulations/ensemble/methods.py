@@ -1,6 +1,6 @@
-"""Ways to combine what M models say of N images: log-probabilities, float64 [M, N, C].
+"""Ways to combine the predictions of M models on N images: log-probabilities, float64 [M, N, C].
 
-What is fitted is fitted on other images than those it is judged on.
+Parameters are fitted on other images than those that they are judged on.
 """
 
 import torch
@@ -12,20 +12,21 @@ EM_TOLERANCE = 1e-10  # largest change of a weight that ends the fit
 
 
 def mean(said: Tensor) -> Tensor:
-    """log of the mean of the probabilities: [N, C]."""
+    """Return the log of the mean of the probabilities: [N, C]."""
     return weighted(said, torch.full((len(said),), 1 / len(said), dtype=said.dtype))
 
 
 def weighted(said: Tensor, weights: Tensor) -> Tensor:
-    """log sum_m w_m p_m, for weights [M] on the simplex: [N, C]."""
+    """Return log sum_m w_m p_m, for weights [M] on the simplex: [N, C]."""
     return (said + weights.log().view(-1, 1, 1)).logsumexp(dim=0)
 
 
 def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
-    """The weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m p_m(y_n); targets [N].
+    """Return the weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m p_m(y_n); targets [N].
 
-    The problem is convex. Steps are those of expectation maximisation for the proportions of a mixture (Dempster,
-    Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n), which never leave the simplex.
+    The problem is convex. Steps are those of expectation maximisation for the proportions of a
+    mixture (Dempster, Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n),
+    which never leave the simplex.
     """
     likelihoods = said.gather(2, targets.view(1, -1, 1).expand(len(said), -1, 1)).squeeze(2)
     likelihoods = (likelihoods - likelihoods.amax(dim=0)).exp()  # of each image up to a factor, which cancels out
@@ -39,7 +40,7 @@ def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
 
 
 def vote(said: Tensor) -> Tensor:
-    """Votes for each class; of classes with equally many, the one with the higher mean probability is ahead: [N, C]."""
+    """Return the votes for each class, [N, C]; of equally many, the class with the higher mean probability is ahead."""
     votes = functional.one_hot(said.argmax(dim=2), said.shape[2]).sum(dim=0)
     return votes + said.exp().mean(dim=0) / 2
 
@@ -72,7 +73,7 @@ class Stacking:
         solver.step(objective)
 
     def __call__(self, said: Tensor) -> Tensor:
-        """Log-probabilities [N, C] of other images."""
+        """Return log-probabilities [N, C] of other images."""
         with torch.no_grad():
             return self._logits(self._scaled(_side_by_side(said))).log_softmax(dim=1)
 
@@ -84,5 +85,5 @@ class Stacking:
 
 
 def _side_by_side(said: Tensor) -> Tensor:
-    """[M, N, C] -> [N, M C]."""
+    """Reshape [M, N, C] to [N, M C]."""
     return said.permute(1, 0, 2).reshape(said.shape[1], -1)

@@ -19,7 +19,7 @@ def write(directory: Path) -> Path:
 
 
 def render(name: str, found: dict[str, Any]) -> str:
-    """The page as text; names are escaped, everywhere."""
+    """Render the page as text; names are escaped everywhere."""
     names = dict(zip(found["classes"], found["class_names"], strict=True))
     return (
         environment(Path(__file__).parent)

@@ -1,4 +1,4 @@
-"""What an ensemble brings, in sentences."""
+"""The results of an ensemble, in sentences."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,10 @@ from fedshelf.simulations.compare.wording.gains import points
 
 
 def headline(found: Mapping[str, Any]) -> list[str]:
-    """The answer first: does deciding together pay? The ensemble named is the one best on the images of the fit,
-    fitted ones left out, which have seen these.
+    """Return the outcome in sentences, the answer first: does the ensemble pay?
+
+    The ensemble named is the one best on the images of the fit, among those without fitted
+    parameters: fitted ones have seen these images.
     """
     member = found["members"][found["best_member"]]
     alone = percent(member["test"]["accuracy"])

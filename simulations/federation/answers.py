@@ -1,4 +1,4 @@
-"""Answers of simulated stores: what a real one would send, its failure included.
+"""Answers of simulated stores: those that a real store would send, its failures included.
 
 A fault in the program stays an exception.
 """
@@ -16,12 +16,12 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
 
-# What may happen to a single store, and must end nobody else's round.
+# Errors that may happen at a single store, and must not end the others' round.
 _EXPECTED = (FedshelfError, OSError, torch.OutOfMemoryError)
 
 
 def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Update | Failure:
-    """Let a store train on its `images`."""
+    """Train a store on its `images`."""
     try:
         return trainer.train(order, store, images)
     except _EXPECTED as error:
@@ -31,7 +31,7 @@ def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Up
 def evaluate(
     trainer: Trainer, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None]
 ) -> list[Evaluation | Failure]:
-    """Let stores judge on their images, in the order of `sets`; where one fails, each is asked alone.
+    """Evaluate stores on their images, in the order of `sets`; where one fails, each is evaluated alone.
 
     adjustments: of each store, see `common.strategies.shared.class_skew`
     """
@@ -45,7 +45,7 @@ def evaluate(
 
 
 def load_state(states: States, run_id: str, store: str, round: int) -> Tensors | Failure:
-    """Read what a store remembers before `round`, where another process trains it."""
+    """Read a store's state before `round`, where another process trains it."""
     try:
         return states.load(run_id, store, round)
     except _EXPECTED as error:
@@ -53,7 +53,7 @@ def load_state(states: States, run_id: str, store: str, round: int) -> Tensors |
 
 
 def save_state(states: States, order: TrainOrder, store: str, state: Tensors) -> Failure | None:
-    """Keep what a store remembers after an order that another process carried out."""
+    """Keep a store's state after an order that another process carried out."""
     try:
         states.save(order, store, state)
     except _EXPECTED as error:

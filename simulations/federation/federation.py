@@ -1,4 +1,4 @@
-"""A data set dealt to stores: what a simulation trains on."""
+"""A data set dealt to stores, for a simulation to train on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from fedshelf.simulations.partitions.matching_split import follow
 
 @dataclass(frozen=True)
 class Federation:
-    """Stores and the server's test set; nothing is copied, a store is a selection of rows and made when asked for.
+    """Stores and the server's test set. Nothing is copied: a store is a selection of rows, made when asked for.
 
     classes:  ordered names, the same for all stores
     stores:   name -> images, in order of the names
     test:     the server's test set, or None if the data has none
     table:    name -> training images of each class, in the order of `classes`
-    left_out: what was not used and why, for a person; empty if all was used
+    left_out: images that are not used and why, for a person; empty if all are used
     """
 
     classes: tuple[str, ...]
@@ -41,19 +41,21 @@ class Federation:
     left_out: str
 
     def infos(self) -> "Infos":
-        """What each store has, as a real one would say it."""
+        """Return each store's info, as a real one would send it."""
         return Infos(self)
 
 
 def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     """Open the data set of `config.data` in one pixel format and deal it to stores.
 
-    The partition "folder" takes the stores as they are. Any other deals the training images, and the
-    data set's validation images in the same proportions; where it has none, each store keeps the share
-    `data.holdout` of its training images for validation. Its test images become the server's.
+    The partition "folder" takes the stores as they are. Any other deals the training images, and
+    the data set's validation images in the same proportions; if it has none, each store keeps the
+    share `data.holdout` of its training images for validation. Its test images become the
+    server's.
 
-    Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`. There must be images of at
-    least two classes to train on: of a single one, a model that knows nothing is always right.
+    Raises DataError or ConfigError; see `simulations.datasets` and `simulations.partitions`. There
+    must be training images of at least two classes: with a single one, a model without any
+    knowledge is always right.
     """
     federation = _build(config, PixelFormat(image_size, channels, config.data.denoise))
     counts = [sum(of_class) for of_class in zip(*federation.table.values(), strict=True)]
@@ -68,7 +70,7 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
 
 
 def _build(config: RunConfig, form: PixelFormat) -> Federation:
-    """`build` of whatever there is."""
+    """Build the federation as `build` does, without its checks."""
     turns = config.train.objective == "turns"
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
     if parse(config.data.partition) is None:
@@ -94,7 +96,7 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
-    """Return the text on what was left out, followed by the classes of which no store has training images."""
+    """Return `left_out` with the list of classes of which no store has training images."""
     totals = [sum(column) for column in zip(*table.values(), strict=True)]
     untrained = [classes[place] for place in reading_order(classes) if not totals[place]]
     told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
@@ -102,13 +104,13 @@ def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, l
 
 
 def store_names(count: int) -> list[str]:
-    """store-0, store-1, ... padded with zeros to equal width."""
+    """Return store-0, store-1, ... padded with zeros to equal width."""
     width = len(str(count - 1))
     return [f"store-{number:0{width}}" for number in range(count)]
 
 
 def _deal(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
-    """The stores of a partition by label or size."""
+    """Return the stores of a partition by label or size."""
     names = store_names(data.stores)
     labels = dataset.train.targets().numpy()
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
@@ -120,7 +122,7 @@ def _deal(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
 
 
 class Infos(Mapping[str, StoreInfo]):
-    """Each store's description, made when it is first asked for; of all stores but those left out."""
+    """Each store's info, made when it is first asked for; stores that are left out are missing."""
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
@@ -128,7 +130,7 @@ class Infos(Mapping[str, StoreInfo]):
         self._left_out: set[str] = set()
 
     def leave_out(self, name: str) -> None:
-        """From now on this store is not there."""
+        """Leave this store out from now on."""
         self._left_out.add(name)
 
     def __getitem__(self, name: str) -> StoreInfo:

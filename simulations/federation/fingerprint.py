@@ -1,4 +1,4 @@
-"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run notices other images."""
+"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run detects other images."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.federation.federation import Federation
 
 DATA_FILE = "data.json"
-REMARK = "changed_data"  # in the history, of the first round with other images
+REMARK = "changed_data"  # key in the history, of the first round with other images
 SERVER_IN_WORDS = "the server"
-DIGEST_BYTES = 8  # two images in 10^8 are taken for each other with a probability of 10^-4
+DIGEST_BYTES = 8  # 10^8 images have a hash collision with a probability of 10^-4
 MAX_DIFFERENCES_NAMED = 5  # differences that a sentence names
 
 Fingerprint = dict[str, Any]
@@ -26,10 +26,12 @@ Fingerprint = dict[str, Any]
 
 
 def of(federation: Federation) -> Fingerprint:
-    """The content of all stores: of each split and class the number of images and a hash over their sorted hashes, and
-    of each split a hash over all in order, in which they are trained on.
+    """Return the fingerprint of all stores: hashes per split and class, and per split.
 
-    An image's hash is that of its pixels as the model gets them: names of files and how they are packed are no matter.
+    It has the number of images of each split and class with a hash over their sorted hashes, and
+    for each split a hash over all images in the order in which they are trained on. An image's
+    hash is that of its pixels as the model gets them: names of files and their compression do not
+    matter.
     """
     hashes = _Hashes()
     found = {
@@ -46,7 +48,7 @@ def of(federation: Federation) -> Fingerprint:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Differences between two fingerprints in words, store by store; empty if there are none."""
+    """Return the differences between two fingerprints in words, store by store; empty if there are none."""
     names = [*before, *(name for name in now if name not in before)]
     found = []
     for name in names:
@@ -56,9 +58,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[str]:
-    """Keep the fingerprint of a run that begins; of one that goes on, what differs from what it kept.
+    """Keep the fingerprint of a new run; compare that of a resumed run with the kept one. Return the differences.
 
-    Raises DataError for a difference, with `advice` on what else can be done; without advice, it is returned.
+    Raises DataError for a difference if there is `advice` on what else can be done; without
+    advice, it is returned.
     """
     path = directory.path / DATA_FILE
     if not path.exists():
@@ -78,7 +81,7 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
 
 
 def keep(directory: RunDirectory, now: Fingerprint, changed: list[str]) -> None:
-    """Take `now` for what the run holds, once its history says what changed."""
+    """Replace the kept fingerprint, once the history says what changed."""
     if changed and any(record.get(REMARK) == changed for record in directory.history()):
         directory.write(DATA_FILE, now)
 
@@ -90,7 +93,7 @@ class _Hashes:
         self._known: dict[int, NDArray[np.uint64]] = {}
 
     def __call__(self, images: Images) -> NDArray[np.uint64]:
-        """Of the images of a set, uint64 [N]."""
+        """Return the hashes of a set's images, uint64 [N]."""
         place = images.pixels.data_ptr()
         if place not in self._known:
             rows = images.pixels.numpy().reshape(len(images.pixels), -1)
@@ -101,7 +104,7 @@ class _Hashes:
 
 
 def _of(hashes: _Hashes, images: Images, classes: tuple[str, ...]) -> dict[str, Any]:
-    """The fingerprint of one set."""
+    """Return the fingerprint of one set."""
     each, labels = hashes(images), images.targets().numpy()
     order = np.lexsort((each, labels))
     found, starts = np.unique(labels[order], return_index=True)
@@ -140,5 +143,5 @@ def _of_class(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def _total(found: Mapping[str, Any]) -> int:
-    """Images of all stores and the server."""
+    """Count the images of all stores and the server."""
     return sum(count for store in found.values() for split in store.values() for count, _ in split["classes"].values())

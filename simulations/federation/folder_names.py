@@ -1,4 +1,4 @@
-"""Names of folders for classes: what every file system takes and every reader of folders takes for a class."""
+"""Folder names for classes: valid on every file system, and read as classes by every reader of folders."""
 
 import itertools
 import re
@@ -8,15 +8,16 @@ from fedshelf.common.classes.spelling import normal
 from fedshelf.common.images.folder.scan import is_unlabelled
 from fedshelf.common.images.listing.split_names import split_named
 
-_LONGEST = 120  # characters: with a file name behind it, well within what Windows takes for a path
+_LONGEST = 120  # characters: with a file name after it, well within Windows' limit of a path
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:
-    """Class -> folder, all different on disks that know no case, too.
+    """Return class -> folder, all different on case-insensitive disks, too.
 
-    Characters that a file system refuses become dashes; where that makes one name of two, the second gets a number.
+    Characters that a file system refuses become dashes; where that makes two names equal, the
+    second gets a number.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()

@@ -1,4 +1,4 @@
-"""Stores that are selections of one shared array: described when asked for, so that thousands of them cost little."""
+"""Stores that are selections of one shared array, described when asked for, so that thousands of them cost little."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from fedshelf.simulations.partitions.types import Rows
 class PartitionedImages:
     """Images dealt to S stores: store i has rows[ends[i]:ends[i + 1]].
 
-    images: where pixels and labels are
+    images: the shared pixels and labels
     rows:   int64 [N], rows of `images.pixels`, store after store
     ends:   int64 [S + 1], from 0 to N
     """
@@ -28,16 +28,16 @@ class PartitionedImages:
 
     @classmethod
     def of(cls, images: Images, parts: Sequence[Rows]) -> "PartitionedImages":
-        """The images at these positions (int64, counted within `images`), a part for each store."""
+        """Return the images at these positions (int64, counted within `images`), a part for each store."""
         sizes = [len(part) for part in parts]
         return cls(images, images.rows[torch.from_numpy(np.concatenate(parts))], np.cumsum([0, *sizes]))
 
     def __getitem__(self, store: int) -> Images:
-        """The images of the store with this number."""
+        """Return the images of the store with this number."""
         return Images(self.images.pixels, self.images.labels, self.rows[self.ends[store] : self.ends[store + 1]])
 
     def table(self, classes: int) -> list[list[int]]:
-        """Images of each store and class: S lists of `classes` counts."""
+        """Count the images of each store and class: S lists of `classes` counts."""
         stores, labels = len(self.ends) - 1, self.images.labels[self.rows].numpy()
         owners = np.repeat(np.arange(stores), np.diff(self.ends))
         counts = np.bincount(owners * classes + labels, minlength=stores * classes).reshape(stores, classes)
@@ -63,7 +63,7 @@ class PartitionedImages:
 
 
 class PartitionedStores(Mapping[str, StoreData]):
-    """Name -> images of the stores that a data set was dealt to; none has test images of its own."""
+    """The images of the stores that a data set was dealt to, by name; none has test images of its own."""
 
     def __init__(self, names: Sequence[str], train: PartitionedImages, validation: PartitionedImages) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
@@ -81,11 +81,11 @@ class PartitionedStores(Mapping[str, StoreData]):
         return len(self._numbers)
 
     def changed(self, change: Callable[[Images], Images]) -> "PartitionedStores":
-        """The same stores, whose images are changed in what they share."""
+        """Return the same stores after a change of the shared images."""
         return PartitionedStores(
             list(self), *(replace(parts, images=change(parts.images)) for parts in (self._train, self._validation))
         )
 
     def table(self, classes: int) -> dict[str, list[int]]:
-        """Name -> training images of each class."""
+        """Count the training images of each class, by store name."""
         return dict(zip(self._numbers, self._train.table(classes), strict=True))

@@ -1,4 +1,4 @@
-"""Write a data set out as one folder of image files per store, ready for real stores.
+"""Export of a data set as one folder of image files per store, ready for real stores.
 
     OUT/store-0/shirt/1.jpg     what `flower-client join --data OUT/store-0` takes
     OUT/test/shirt/9.jpg        with `test`: what `flower-server start --test-data OUT/test` takes
@@ -120,14 +120,14 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
 
 
 def _forget(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
-    """The items, of which only the share `labelled` keep their class; the others are for the folder `unlabelled`."""
+    """Return the items; only the share `labelled` keeps its class, the others are for the folder `unlabelled`."""
     kept = max(1, round(labelled * len(items)))
     forgotten = set(generator.permutation(len(items))[kept:].tolist())
     return [replace(item, label="") if row in forgotten else item for row, item in enumerate(items)]
 
 
 def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
-    """The usable photos of a folder: those to deal, those to test on, and what is not used, in words."""
+    """Return the usable photos of a folder: those to deal, those to test on, and the unused ones in words."""
     found = scan(root, data.classes)
     usable, digests, unusable = sort_out(found.photos, list(in_order(_digest, found.photos)))
     left_out = [*found.left_out, *unusable, *((photo.name, "without a class") for photo in found.unlabelled)]
@@ -149,14 +149,14 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
 
 
 def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
-    """The one spelling of each class. Raises DataError for several that are not to be merged."""
+    """Return the one spelling of each class. Raises DataError for several that are not to be merged."""
     counts = Counter(photo.label for photo in photos)
     chosen = spellings({"": counts}, merge=merge)
     return {label: chosen[normal(label)] for label in counts}
 
 
 def _digest(photo: Photo) -> bytes | NotUsableError:
-    """The hash of a photo's content, or the reason why it cannot be decoded."""
+    """Return the hash of a photo's content, or the reason why it cannot be decoded."""
     try:
         content = read_photo(photo.path)
         decode(content, PixelFormat(8))
@@ -166,7 +166,7 @@ def _digest(photo: Photo) -> bytes | NotUsableError:
 
 
 def _pictures(source: datasets.DatasetSource, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
-    """The images of a data set that has no files of its own: those to deal, those to test on, and what is not used."""
+    """Return the images of a data set without image files: those to deal, those to test on, and the unused ones."""
     size = data.image_size or source.native_size
     if not size:
         raise ConfigError(f"Images of {source.name} differ in size; choose one with data.image_size, for example 224.")
@@ -217,14 +217,14 @@ def _write(folders: dict[str, list[Item]], names: dict[str, str], about: dict[st
 
 
 def _table(names: dict[str, str]) -> str:
-    """CSV of FOLDER,CLASS, sorted by folder."""
+    """Return CSV of FOLDER,CLASS, sorted by folder."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("folder", "class"), *sorted((f, c) for c, f in names.items())])
     return text.getvalue()
 
 
 def _targets(items: Sequence[Item], names: dict[str, str], folder: Path) -> list[tuple[Item, Path]]:
-    """Where each image goes; a file name that a class has already, in any case, is numbered."""
+    """Return the path of each image; a file name that a class already has, in any case, gets a number."""
     taken: set[str] = set()
     targets = []
     for item in items:

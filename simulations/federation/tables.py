@@ -1,4 +1,4 @@
-"""The partition table: who has how many images of what."""
+"""The partition table: the number of images of each class at each store."""
 
 from statistics import median
 
@@ -17,9 +17,9 @@ MAX_STORES = 20
 
 
 def partition_table(federation: Federation, names: ProductNames, width: int) -> Table:
-    """Training images per store and class, or a summary where that would not fit `width` characters.
+    """Return the training images per store and class, or a summary if that would not fit `width` characters.
 
-    names: what people call the classes
+    names: product names of the classes
     """
     if len(federation.table) > MAX_STORES:
         return _summary(federation)
@@ -35,7 +35,7 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
 
 
 def _by_store(federation: Federation, classes: list[str]) -> Table:
-    """One line a store where there are too many classes for columns."""
+    """Return one line per store, if there are too many classes for columns."""
     table = _table("Training images", "store", "images", "classes", "largest class", "its images")
     for name, counts in federation.table.items():
         largest = max(range(len(counts)), key=counts.__getitem__)
@@ -45,7 +45,7 @@ def _by_store(federation: Federation, classes: list[str]) -> Table:
 
 
 def _summary(federation: Federation) -> Table:
-    """Least, median and most over the stores."""
+    """Return least, median and most over the stores."""
     rows = list(federation.table.values())
     measures = {
         "images": [sum(counts) for counts in rows],
@@ -59,7 +59,7 @@ def _summary(federation: Federation) -> Table:
 
 
 def _table(title: str, first: str, *others: str) -> Table:
-    """An empty table whose first column is never cut, the others being numbers."""
+    """Return an empty table whose first column is never cut, the others being numbers."""
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, no_wrap=True, min_width=len(first))
     for name in others:

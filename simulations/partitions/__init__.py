@@ -1,7 +1,7 @@
-"""How a simulation splits a data set over stores: a registry of published ways, chosen by a short text.
+"""Partitions: published ways to split a data set over stores, in a registry, chosen by a short text.
 
-A partition is one file with a function `deal(task, ...)` that returns the store of each image, and one
-line in `FAMILIES`.
+A partition is one file with a function `deal(task, ...)` that returns the store of each image, and
+one line in `FAMILIES`.
 """
 
 import math
@@ -25,14 +25,17 @@ FOLDER_PARTITION = "folder"
 
 @dataclass(frozen=True)
 class Family:
-    """A way to split; `deal` takes the task and one parameter, named and exemplified here, or none."""
+    """A way to split.
+
+    deal: takes the task and the parameter, if there is one
+    """
 
     deal: Callable[..., Owners]
     parameter: str = ""
     example: float | int = 0
 
     def form(self, name: str) -> str:
-        """How it is written: "dirichlet:ALPHA"."""
+        """Return its form as text: "dirichlet:ALPHA"."""
         return f"{name}:{self.parameter.upper()}" if self.parameter else name
 
 
@@ -46,9 +49,10 @@ FAMILIES = {
 
 
 def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
-    """The function that `spec` ("dirichlet:0.5") names, or None for "folder", where the folders decide.
+    """Return the function that `spec` ("dirichlet:0.5") names, or None for "folder", where the folders decide.
 
-    Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of range.
+    Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of
+    range.
     """
     name, _, text = spec.partition(":")
     if spec == FOLDER_PARTITION:
@@ -66,7 +70,7 @@ def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
 
 
 def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed: int) -> list[Rows]:
-    """Split images by their labels (int64 [N]): for each store the ascending rows that it gets (int64).
+    """Split images by their labels (int64 [N]); return for each store its ascending rows (int64).
 
     Every row goes to exactly one store; the same arguments give the same split. Raises ConfigError
     for a bad `spec`, or if a store would get fewer than `minimum` images.

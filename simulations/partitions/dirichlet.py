@@ -14,7 +14,7 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask, alpha: float) -> Owners:
-    """The store of each image: int64 [N]; `alpha` near 0 gives a store few classes, a large one all."""
+    """Return the store of each image: int64 [N]; `alpha` near 0 gives a store few classes, a large one all."""
     return redraw(task, lambda: _draw(task, alpha))
 
 

@@ -1,4 +1,4 @@
-"""What the partitions that draw proportions share: whole images, and no store without its minimum."""
+"""Shared steps of the partitions that draw proportions: whole images, and the minimum for every store."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ DRAWS = 20
 
 
 def portions(images: int, alpha: float, takers: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
-    """How many of `images` each store gets (int64 [stores]), in proportions ~ Dir(alpha) among the takers."""
+    """Return how many of `images` each store gets (int64 [stores]), in proportions ~ Dir(alpha) among the takers."""
     shares = random.dirichlet(np.full(len(takers), alpha)) * takers
     if not shares.sum() > 0:  # in the limit of a tiny alpha all goes to one store, which may not be a taker
         shares = np.zeros(len(takers))
@@ -22,10 +22,10 @@ def portions(images: int, alpha: float, takers: NDArray[np.bool_], random: np.ra
 
 
 def redraw(task: PartitionTask, draw: Callable[[], Owners]) -> Owners:
-    """The first of `DRAWS` draws that gives every store `task.minimum` images, else the last one topped up.
+    """Return the first of `DRAWS` draws that gives every store `task.minimum` images, else the last one topped up.
 
     Published code draws until the minimum is met. With hundreds of stores, or a small alpha, that
-    never happens; so the last draw is mended, changing as few images as possible. There must be
+    never happens; so the last draw is repaired, changing as few images as possible. There must be
     `task.stores * task.minimum` images.
     """
     for _ in range(DRAWS):

@@ -1,4 +1,4 @@
-"""The stores are there already: each sub-folder of a folder is a store's folder of photos.
+"""Existing stores: each sub-folder of a folder is a store's folder of photos.
 
     chain/
       paris/shirt/1.jpg     a store, as `flower-client` takes it: classes, or splits with classes
@@ -45,12 +45,13 @@ class StoreFolders:
 def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> StoreFolders:
     """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
 
-    The classes are `data.classes`, or all that the stores have, sorted.
+    The classes are `data.classes`, or all classes of the stores, sorted.
 
-    turns: whether their turns are to be told, of photos without a class, too
+    turns: whether the task is to recognise turns, which uses photos without a class, too
 
-    Raises DataError if there are no sub-folders, if they are classes or the splits of one data set, or if a store has
-    no usable photo, fewer than `data.min_images` for training or an unknown class; ConfigError for an unusable name.
+    Raises DataError if there are no sub-folders, if they are classes or the splits of one data
+    set, or if a store has no usable photo, fewer than `data.min_images` for training or an unknown
+    class; ConfigError for an unusable name.
     """
     classes = TURNS if turns else data.classes
     names = _names_in_table(path) if is_table(path) else _names_of_folders(path)
@@ -70,7 +71,7 @@ def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool 
 
 
 def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[str, ...]:
-    """All classes, sorted; the images of the folder `test` do not count for how one is spelt.
+    """Return all classes, sorted; the images of the folder `test` do not count for the choice of a spelling.
 
     Raises DataError for spellings that are not to be merged.
     """
@@ -88,7 +89,7 @@ def _names_of_folders(path: Path) -> list[str]:
 
 
 def _names_in_table(path: Path) -> list[str]:
-    """The stores that a CSV file names. Raises DataError if a photo has none."""
+    """Return the stores that a CSV file names. Raises DataError if a photo has none."""
     photos = scan(path).photos
     without = [photo.name for photo in photos if not photo.store]
     if without:
@@ -98,7 +99,7 @@ def _names_in_table(path: Path) -> list[str]:
 
 
 def _check_names(path: Path, names: list[str]) -> str:
-    """The name of the server's test folder, empty if there is none. Raises DataError for what can be no stores."""
+    """Return the name of the server's test folder, empty if there is none. Raises DataError if any is no store."""
     splits = [name for name in names if split_named(name)]
     if len(splits) == len(names):
         got = f"only {', '.join(names)}, which are the splits of one data set" if names else "no sub-folder"
@@ -114,7 +115,7 @@ def _check_names(path: Path, names: list[str]) -> str:
 
 
 def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) -> None:
-    """Raises DataError if folders that should be stores hold photos as a class does."""
+    """Check that no folder that should be a store holds photos as a class does; raise DataError if one does."""
     inside = look_inside(ListedEntry(name, path / name, is_folder=True) for name in names)
     flat = [each.name for each in inside if each.has_photos and not each.folders]
     if not flat:
@@ -159,7 +160,7 @@ def _store(name: str, folder: Folder, classes: tuple[str, ...], config: DataConf
 
 
 def _whole(folder: Folder, classes: tuple[str, ...], *, merge: bool) -> Images:
-    """All photos of a folder as one set, whatever its splits."""
+    """Return all photos of a folder as one set, whatever its splits."""
     parts = list(folder.splits.values())
     rows = torch.cat([images.rows for images in parts]).sort().values
     images = Images(parts[0].pixels, parts[0].labels, rows)

@@ -10,5 +10,5 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask) -> Owners:
-    """The store of each image: int64 [N]; sizes differ by one image at most."""
+    """Return the store of each image: int64 [N]; sizes differ by one image at most."""
     return task.random.permutation(np.arange(len(task.labels)) % task.stores)

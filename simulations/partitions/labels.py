@@ -1,9 +1,9 @@
-"""Each store sells K classes.
+"""Label skew by number of classes: each store sells K classes.
 
-NIID-Bench (Li et al. 2022, arXiv:2102.02079, "quantity-based label imbalance", #C=k): store i holds
-class i modulo the number of classes and k - 1 others at random; the images of a class are dealt in
-equal parts to the stores that hold it. With fewer stores than classes, the classes that nobody starts
-with are among the others first, so that no image is left over.
+NIID-Bench (Li et al. 2022, arXiv:2102.02079, "quantity-based label imbalance", #C=k): store i
+holds class i modulo the number of classes and k - 1 others at random; the images of a class are
+dealt in equal parts to the stores that hold it. With fewer stores than classes, the classes that
+no store starts with are among the others first, so that no image is left over.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask, k: int) -> Owners:
-    """The store of each image: int64 [N]; every store has images of exactly `k` classes.
+    """Return the store of each image: int64 [N]; every store has images of exactly `k` classes.
 
     Raises ConfigError if there are fewer than `k` classes, if `k` classes a store cannot hold all
     classes, or if a class has fewer images than stores that hold it.
@@ -42,7 +42,7 @@ def deal(task: PartitionTask, k: int) -> Owners:
 
 
 def _assortments(task: PartitionTask, k: int, classes: int) -> NDArray[np.bool_]:
-    """Which store holds which class: bool [stores, classes], `k` true values a row, no column without one."""
+    """Return which store holds which class: bool [stores, classes], `k` true values a row, no column without one."""
     stores = np.arange(task.stores)
     urgency = task.random.random((task.stores, classes))
     if task.stores < classes:

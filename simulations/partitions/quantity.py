@@ -11,7 +11,7 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask, alpha: float) -> Owners:
-    """The store of each image: int64 [N]; `alpha` near 0 gives a few large stores, a large one equal sizes."""
+    """Return the store of each image: int64 [N]; `alpha` near 0 gives a few large stores, a large one equal sizes."""
     return redraw(task, lambda: _draw(task, alpha))
 
 

@@ -10,7 +10,7 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask, k: int) -> Owners:
-    """The store of each image: int64 [N]. Raises ConfigError if there are fewer images than shards."""
+    """Return the store of each image: int64 [N]. Raises ConfigError if there are fewer images than shards."""
     images, shards = len(task.labels), task.stores * k
     if images < shards:
         raise ConfigError(

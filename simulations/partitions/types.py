@@ -1,4 +1,4 @@
-"""What a partition is asked, and what it answers."""
+"""The task of a partition and the types of its answer."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """Deal images to stores.
+    """Images to be dealt to stores.
 
     labels:  int64 [N], the class of each image
-    stores:  how many stores there are; an answer holds numbers 0..stores-1
+    stores:  number of stores; an answer holds numbers 0..stores-1
     minimum: images, the least a store should get
     random:  the generator to draw from
     """

@@ -1,4 +1,7 @@
-"""Options that commands of `flower-simulation` share. Nothing heavy is imported here: --help must be quick."""
+"""Options that commands of `flower-simulation` share.
+
+Only light modules are imported here: --help must be quick.
+"""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""One simulated training, from settings to a run directory."""
+"""The run of one simulated training, from settings to a run directory."""
 
 import time
 from contextlib import closing
@@ -38,12 +38,13 @@ CHANGED_DATA_ADVICE = "begin a new run, or go on with what there is now: --chang
 
 @dataclass(frozen=True)
 class SimulationRequest:
-    """What the command line asks for.
+    """The request of the command line.
 
     settings:     flat settings, merged in the order of their precedence
     began:        time.perf_counter() when the process started
     changed_data: whether to resume with other images than the run began with
-    names:        what people call the classes; None: as the run to resume has it, else like their folders
+    names:        product names of the classes; None: those of the resumed run, else the folders'
+                  names
     """
 
     settings: dict[str, Any]
@@ -54,7 +55,7 @@ class SimulationRequest:
 
 
 def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
-    """Run or resume one simulation; returns the summary. Raises FedshelfError."""
+    """Run or resume one simulation; return the summary. Raises FedshelfError."""
     path, config = _place(request)
     config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
     source = datasets.find(config.data)
@@ -98,7 +99,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
 
 
 def _check_judges(start: InitialState, stores: federation.Federation) -> None:
-    """Raises ConfigError if stores have parts of the model of their own, and no images to judge it on."""
+    """Check that stores with personal parts of the model have images to judge it on; raise ConfigError if not."""
     config, infos = start.plan.config, stores.infos()
     if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
         raise ConfigError(
@@ -116,7 +117,7 @@ def _gate(start: InitialState, images: ServerImages) -> Gate:
 
 
 def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:
-    """Where the run lives, and its configuration: a new one, or that of the run to resume."""
+    """Return the run's directory and configuration: a new run, or the one to resume."""
     settings = adopt(request.settings)
     config = resolve(settings)
     if request.resume:

@@ -1,4 +1,4 @@
-"""What a comparison trains: runs of their own, each with its directory below the comparison's."""
+"""The arms of a comparison: its trainings, each with its directory below the comparison's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,20 +20,21 @@ from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.pooled import pooled
 
 ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
-LONGER = "alone-longer"  # alone, and then as many epochs more as fine-tuning takes: the same work, from another start
-WITHOUT = "without"  # federated without one store, to see what it contributes
+LONGER = "alone-longer"  # alone, then as many further epochs as fine-tuning takes: the same work, from another start
+WITHOUT = "without"  # federated without one store, to measure its contribution
 EVERYONE = "pooled"  # the name of the one store that holds all images
 OF_ONE_STORE = (ALONE, LONGER, TUNED)  # kinds whose models are for one store only
-AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}  # what a kind is compared with: as much local work
+AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}  # the baseline of each kind: as much local work
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a comparison is told beside the settings of its runs.
+    """The options of a comparison beside the settings of its runs.
 
     seeds:         each deals the data set, and trains and judges every model
-    tune_epochs:   passes over a store's own images with which it adapts the federated model; 0: no store does
-    tune_lr:       learning rate of these
+    tune_epochs:   passes over a store's own images to fine-tune the federated model; 0: no fine-
+                   tuning
+    tune_lr:       learning rate of the fine-tuning
     leave_one_out: whether to train once more without each store
     """
 
@@ -47,8 +48,8 @@ class Options:
 class Arm:
     """One training.
 
-    store: whom it is about, or "" if it is about all
-    after: the part whose finished model it starts from, or ""
+    store: the store it is about, or "" if it is about all
+    after: the arm from whose finished model it starts, or ""
     """
 
     kind: str
@@ -64,7 +65,7 @@ class Arm:
 
     @property
     def is_of_one_store(self) -> bool:
-        """Whether its model is for one store only."""
+        """True if its model is for one store only."""
         return self.kind in OF_ONE_STORE
 
     @property
@@ -75,11 +76,13 @@ class Arm:
 
 
 def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
-    """All parts of one seed, the federated one first, and those that start from another's model at the end; else those
-    that cost most come first.
+    """Return all arms of one seed.
+
+    The federated one is first, those that start from another's model are at the end; the others
+    come in between, those that cost most first.
     """
     if config.evaluation.patience:
-        federation = replace(federation, test=None)  # nobody shall stop by the images that judge in the end
+        federation = replace(federation, test=None)  # no arm shall stop early by the images that judge in the end
     stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     by_itself = _with_own_mix(config)
     whole = Arm(FEDERATED, "", _single_process(config), federation)
@@ -100,7 +103,7 @@ def plan(config: RunConfig, federation: Federation, options: Options, root: Path
 
 
 def lone_rounds(config: RunConfig, stores: int) -> int:
-    """Rounds after which a model that sees its images in each round has seen them as often as a store's on average.
+    """Return the rounds of a model that sees its images in each round, for as many passes as a store's on average.
 
     rounds * cohort / stores: with all stores in every round, as many rounds.
     """
@@ -113,18 +116,21 @@ def _costly_first(parts: list[Arm]) -> list[Arm]:
 
 
 def _with_own_mix(config: RunConfig) -> RunConfig:
-    """For a store by itself, which learns its mix of classes like all else: taking it out of the scores and adding it
-    again would cost it about a point (docs/results.md), and the comparison would favour the others by that.
+    """Keep the class shares of a store in its scores, for training by itself.
+
+    Such a store learns its class shares like everything else: to remove them from the scores and
+    add them again would cost it about a point (docs/results.md), which would favour the other
+    arms.
     """
     strategy = config.strategy.model_copy(update={"absent_classes": "full"})
     return config.model_copy(update={"strategy": strategy})
 
 
 def _lone(config: RunConfig, rounds: int) -> RunConfig:
-    """Local training of one store: the same model and local settings, and no federated algorithm.
+    """Configure local training of one store: the same model and local settings, and no federated algorithm.
 
-    What absent classes count stays, as it belongs to the loss, and so does the mean of the last rounds' models, by
-    which a model gains with or without others.
+    The treatment of absent classes stays, as it belongs to the loss, and so does the mean of the
+    last rounds' models, by which a model gains with or without others.
     """
     kept = ("absent_classes", "average", "average_decay", "average_rounds")
     strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept})
@@ -136,7 +142,7 @@ def _lone(config: RunConfig, rounds: int) -> RunConfig:
 
 
 def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
-    """Further training at one store, from the model of the finished part in the directory `start`."""
+    """Configure further training at one store, from the model of the finished arm in the directory `start`."""
     changed = {
         "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
         "train.schedule": "constant", "strategy.average": "none", "evaluation.patience": 0,
@@ -145,13 +151,13 @@ def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
 
 
 def _smaller(config: RunConfig, stores: int) -> RunConfig:
-    """The same federation with fewer stores."""
+    """Configure the same federation with fewer stores."""
     quorum = min(config.cohort.min_stores, stores)
     return _single_process(resolve(flatten(config), {"cohort.min_stores": quorum}))
 
 
 def _single_process(config: RunConfig) -> RunConfig:
-    """Parts run side by side on a CPU, each in one process."""
+    """Configure a single process: arms run side by side on a CPU, each in one process."""
     return resolve(flatten(config), {"run.workers": 1})
 
 
@@ -161,7 +167,7 @@ def _only(federation: Federation, names: list[str]) -> Federation:
 
 
 def _everyone(federation: Federation) -> Federation:
-    """One store that holds what all stores hold."""
+    """Return one store that holds the images of all stores."""
     held = list(federation.stores.values())
     store = StoreData(
         pooled([data.train for data in held]),

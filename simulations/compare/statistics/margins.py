@@ -34,7 +34,7 @@ from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
 from fedshelf.simulations.compare.statistics.students_t import cumulative, quantile
 
 LEVEL = 0.05  # probability of a difference beyond its margin where there is none
-LEAST_LEVEL = 1e-9  # p-values below this are told as this
+LEAST_LEVEL = 1e-9  # smaller p-values are reported as this
 HALVINGS = 50  # of the interval that holds a p-value
 
 
@@ -44,7 +44,8 @@ class Paired:
 
     store:   its name
     numbers: int64 [n], the same for the same image in every seed
-    wins:    int64 [n], 1 where only the second model is right, -1 where only the first one is, else 0
+    wins:    int64 [n], 1 where only the second model is right, -1 where only the first one is, else
+             0
     """
 
     store: str
@@ -53,7 +54,7 @@ class Paired:
 
     @classmethod
     def of(cls, store: str, numbers: NDArray[np.int64], before: Judged, after: Judged) -> "Paired":
-        """The second model against the first one."""
+        """Pair the second model with the first one."""
         return cls(store, numbers, after.right.astype(np.int64) - before.right)
 
 
@@ -62,8 +63,8 @@ class Gain:
     """The difference between the accuracies of two kinds of models, in percentage points.
 
     seeds:    in each seed
-    images:   standard error that comes of the choice of test images
-    training: standard error that comes of everything a seed decides; None with one seed
+    images:   standard error that comes from the choice of test images
+    training: standard error that comes from everything a seed decides; None with one seed
     """
 
     seeds: tuple[float, ...]
@@ -76,7 +77,7 @@ class Gain:
         return fmean(self.seeds)
 
     def margin(self, level: float = LEVEL) -> float:
-        """Half the width of the interval that the true difference is outside of with probability `level`."""
+        """Return half the width of the interval that the true difference is outside of with probability `level`."""
         images = NormalDist().inv_cdf(1 - level / 2) * self.images
         if self.training is None:
             return images
@@ -84,7 +85,10 @@ class Gain:
 
     @cached_property
     def p(self) -> float:
-        """The level at which the margin is as large as the difference; LEAST_LEVEL if it is smaller even there."""
+        """The level at which the margin is as large as the difference.
+
+        LEAST_LEVEL if the margin is smaller even there.
+        """
         if not self.training:
             return max(LEAST_LEVEL, 2 - 2 * NormalDist().cdf(abs(self.points) / self.images))
         low, high = 0.0, abs(self.points) / self.training  # between which Student's t of that level is
@@ -96,11 +100,11 @@ class Gain:
         return self._level(low)
 
     def _level(self, t: float) -> float:
-        """The probability that Student's t is beyond this, either way."""
+        """Return the probability that Student's t is beyond this, in either direction."""
         return max(LEAST_LEVEL, 2 - 2 * cumulative(t, len(self.seeds) - 1))
 
     def told(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the gain as JSON values."""
         errors = {"images": self.images, "training": self.training}
         return {"points": self.points, "margin": self.margin(), "seeds": list(self.seeds), "standard_errors": errors}
 
@@ -125,11 +129,13 @@ def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
 
 
 def holm(levels: Sequence[float]) -> list[float]:
-    """p-values of several questions at once, each corrected for all: with those up to LEVEL called clear, the
-    probability of a single false one among them is LEVEL at most.
+    """Return p-values of several questions, each corrected for all (Holm 1979).
 
-    Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest of m counts m - k + 1 times,
-    and none less than a smaller one.
+    With those up to LEVEL called clear, the probability of a single false one among them is LEVEL
+    at most.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest
+    of m counts m - k + 1 times, and none less than a smaller one.
     """
     ordered = sorted(range(len(levels)), key=levels.__getitem__)
     corrected, largest = [0.0] * len(levels), 0.0
@@ -140,10 +146,11 @@ def holm(levels: Sequence[float]) -> list[float]:
 
 
 def _image_variance(seeds: Sequence[Sequence[Paired]]) -> float:
-    """The variance of the mean over seeds of the mean over stores, from the parts that each image has in it.
+    """Return the variance of the mean over seeds of the mean over stores, from each image's part in it.
 
-    Image j has the part sum over seeds of (w_j - m) / ((n + 2) stores seeds), m the mean at its store; the variance is
-    the sum of the squares. The two images added to each store are the same in all seeds.
+    Image j has the part sum over seeds of (w_j - m) / ((n + 2) stores seeds), m the mean at its
+    store; the variance is the sum of the squares. The two images added to each store are the same
+    in all seeds.
     """
     parts, added = list[NDArray[np.float64]](), defaultdict[tuple[str, int], float](float)
     for stores in seeds:

@@ -1,4 +1,4 @@
-"""Whether models are right about held-out images, image by image."""
+"""Correctness of models on held-out images, image by image."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,10 @@ from fedshelf.common.training.predict import log_probabilities
 
 @dataclass(frozen=True)
 class Judged:
-    """A model on one set of images. right: bool [n], in the order of the images."""
+    """A model's results on one set of images.
+
+    right: bool [n], in the order of the images
+    """
 
     right: NDArray[np.bool_]
     counts: Counts
@@ -23,30 +26,33 @@ class Judged:
 
 @dataclass(frozen=True)
 class Answers:
-    """A model on one set of images, by its own scores and by those that a store uses.
+    """A model's results on one set of images, by its own scores and by those that a store uses.
 
     raw:      by the model's scores alone
-    adjusted: with the logarithm of the store's shares of the classes added
-              (`common.strategies.shared.class_skew.adjustment`); None where there is nothing to add
+    adjusted: with the logarithm of the store's class shares added
+              (`common.strategies.shared.class_skew.adjustment`); None if there is nothing to add
     """
 
     raw: Judged
     adjusted: Judged | None = None
 
     def used(self, *, is_adjusted: bool) -> Judged:
-        """Those that count."""
+        """Return the results that count."""
         return self.adjusted if is_adjusted and self.adjusted is not None else self.raw
 
 
 def judge(network: Network, images: Images, adjustment: Tensor | None, batch_size: int) -> Answers:
-    """The network's present weights on images. adjustment: float32 [C], added to the scores, or None."""
+    """Judge the network's present weights on images.
+
+    adjustment: float32 [C], added to the scores, or None
+    """
     said, targets = log_probabilities(network, images, batch_size), images.targets().cpu()
     raw = judged(said, targets)
     return Answers(raw, None if adjustment is None else judged((said + adjustment).log_softmax(dim=1), targets))
 
 
 def judged(log_probabilities: Tensor, targets: Tensor) -> Judged:
-    """What a model said (float32 [N, C]) of images whose classes are `targets` (int64 [N])."""
+    """Judge log-probabilities (float32 [N, C]) of images whose classes are `targets` (int64 [N])."""
     classes, guesses = log_probabilities.shape[1], log_probabilities.argmax(dim=1)
     cells = torch.bincount(targets * classes + guesses, minlength=classes**2)
     losses = -log_probabilities.gather(1, targets.view(-1, 1)).double().sum()

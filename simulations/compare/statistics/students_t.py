@@ -7,11 +7,12 @@ HALVINGS = 80  # of the interval that holds a quantile: down to the last digit o
 
 
 def cumulative(t: float, degrees: int) -> float:
-    """P(T <= t), by the finite sums for whole degrees of freedom.
+    """Return P(T <= t), by the finite sums for whole degrees of freedom.
 
-    Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.3 and 26.7.4. With a = atan(t / sqrt(n)),
-    P(|T| <= t) is sin a (1 + 1/2 cos^2 a + (1 3)/(2 4) cos^4 a + ... to cos^(n - 2) a) for n even, and
-    2/pi (a + sin a (cos a + 2/3 cos^3 a + (2 4)/(3 5) cos^5 a + ... to cos^(n - 2) a)) for n odd.
+    Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.3 and 26.7.4. With a =
+    atan(t / sqrt(n)), P(|T| <= t) is sin a (1 + 1/2 cos^2 a + (1 3)/(2 4) cos^4 a + ... to cos^(n
+    - 2) a) for n even, and 2/pi (a + sin a (cos a + 2/3 cos^3 a + (2 4)/(3 5) cos^5 a + ... to
+    cos^(n - 2) a)) for n odd.
     """
     assert degrees >= 1, degrees
     angle = math.atan2(t, math.sqrt(degrees))
@@ -27,7 +28,7 @@ def cumulative(t: float, degrees: int) -> float:
 
 @lru_cache(maxsize=1024)
 def quantile(probability: float, degrees: int) -> float:
-    """The t that T stays below with this probability (0.5 <= probability < 1)."""
+    """Return the t that T stays below with this probability (0.5 <= probability < 1)."""
     assert 0.5 <= probability < 1, probability
     low, high = 0.0, 1.0
     while cumulative(high, degrees) < probability:
@@ -39,7 +40,7 @@ def quantile(probability: float, degrees: int) -> float:
 
 
 def _sum(first: float, ratios: list[float]) -> float:
-    """A sum of terms of which each is the one before times a ratio."""
+    """Return a sum of terms, each of which is the one before times a ratio."""
     total = term = first
     for ratio in ratios:
         term *= ratio

@@ -1,6 +1,7 @@
-"""The results of a comparison in sentences for decision makers: made of `compare.json`, for terminal and page.
+"""The results of a comparison in sentences for decision makers, made of `compare.json`, for terminal and page.
 
-With several seeds a difference can be called clear; with one it is told as what this run gave.
+With several seeds a difference can be called clear; with one it is reported as the result of this
+run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ TITLES = {
 
 
 def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> str:
-    """Say what joining brought a store, with the federated model as it is and with its own fine-tuned one."""
+    """Describe a store's gain by joining, with the federated model as it is and with its own fine-tuned one."""
     gain, models = store["gain"][FEDERATED], store["models"]
     if gain is None:
         return f"{printable(label)} has no held-out images, so there is nothing to judge it by."
@@ -41,7 +42,7 @@ def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> st
 
 
 def headline(found: Verdict) -> list[str]:
-    """The outcome in a few sentences, the answer first; an unexpected order of the models is said plainly."""
+    """Return the outcome in a few sentences, the answer first; an unexpected order of the models is said plainly."""
     lines = [
         *_joining(found),
         _stores(found),
@@ -56,7 +57,7 @@ def headline(found: Verdict) -> list[str]:
 
 
 def of_contributions(told: Mapping[str, Any]) -> str:
-    """How well the estimate agrees with leaving stores out; empty if none was left out."""
+    """Say how well the estimate agrees with leaving stores out; empty if none was left out."""
     if not told["has_left_out"] or told["agreement"] is None:
         return ""
     stores = counted(len(told["stores"]), "store")
@@ -67,7 +68,7 @@ def of_contributions(told: Mapping[str, Any]) -> str:
 
 
 def _joining(found: Verdict) -> list[str]:
-    """The answer, and what was found of the other way to join."""
+    """Return the answer, and the result of the other way to join."""
     federated, tuned = found["gains"][FEDERATED][ALONE], found["gains"].get(TUNED, {}).get(LONGER)
     by_itself, fine_tuned = _federated(found), _tuning(found) if tuned else ""
     several = federated["clear"] is not None
@@ -107,7 +108,7 @@ def _tuning(found: Verdict) -> str:
 
 
 def _stores(found: Verdict) -> str:
-    """Say how many stores gain and lose, and how many clearly, where that is known."""
+    """Say how many stores gain and lose, and how many clearly, if that is known."""
     rows, seeds = found["stores"].values(), len(found["seeds"]["done"])
     kinds = [kind for kind in (FEDERATED, TUNED) if kind in found["average"]]
     gains = {kind: [row["gain"][kind] for row in rows if row["gain"][kind]] for kind in kinds}
@@ -150,7 +151,7 @@ def _pooling(found: Verdict) -> str:
 
 
 def _scores(found: Verdict) -> str:
-    """The accuracies by raw scores, where stores' shares of the classes were added."""
+    """State the accuracies by raw scores, if stores' class shares were added."""
     average = found["average"]
     if not any("adjusted" in each["scores"] for each in average.values()):
         return ""
@@ -174,7 +175,7 @@ def _spread(found: Verdict) -> str:
 
 
 def _rise(found: Verdict) -> str:
-    """A warning, where more rounds might change the answer."""
+    """Return a warning if more rounds might change the answer."""
     curve = found["curves"]["models"].get(FEDERATED)
     if curve is None:
         return (

@@ -1,6 +1,7 @@
 """A difference between two kinds of models in words.
 
-A gain, as JSON has it, is `clear` or not; None with one seed, which cannot know: it is told as what that run gave.
+A gain in JSON is `clear` or not; None with one seed, which cannot tell: it is reported as the
+result of that run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,11 @@ from typing import Any
 from fedshelf.common.wording import listed
 
 NamedGain = Mapping[str, Any]
-MOST_SEEDS = 6  # whose gains are told one by one
+MOST_SEEDS = 6  # whose gains are listed one by one
 
 
 def points(value: float) -> str:
-    """12.3 -> "12 points", 1.04 -> "1 point", 0.52 -> "0.5 points"."""
+    """Format 12.3 as "12 points", 1.04 as "1 point", 0.52 as "0.5 points"."""
     rounded = round(abs(value)) if abs(value) >= 1.95 else round(abs(value), 1)
     return f"{rounded:g} {'point' if rounded == 1 else 'points'}"
 
@@ -34,7 +35,7 @@ def change(gain: NamedGain) -> str:
 
 
 def chance(gain: NamedGain) -> str:
-    """A remark for a difference that may be none."""
+    """Return a remark on a difference that may be none."""
     if gain["clear"] is None:
         return "" if is_sure(gain) or _is_nothing(gain) else " (within the margin of its test images)"
     return "" if gain["clear"] else " (which may be chance)"
@@ -48,7 +49,7 @@ def difference(gain: NamedGain) -> str:
 
 
 def each_seed(gains: Sequence[float]) -> str:
-    """Points of each seed, or, of many, the least and the largest."""
+    """Return the points of each seed or, of many, the least and the largest."""
     if len(gains) > MOST_SEEDS:
         return f"from {min(gains):+.1f} to {max(gains):+.1f}"
     return listed([f"{gain:+.1f}" for gain in gains])
