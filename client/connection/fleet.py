@@ -99,7 +99,7 @@ class FleetConnection:
 
     @property
     def is_held(self) -> bool:
-        """Return whether the server holds `receive` until there is a message, so that pausing before it is needless."""
+        """True if the server holds `receive` until there is a message, so that pausing before it is needless."""
         return self._polls.is_held
 
     def __enter__(self) -> Self:

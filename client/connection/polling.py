@@ -16,7 +16,7 @@ class PollInterval:
 
     @property
     def is_held(self) -> bool:
-        """Return whether the server holds these requests until there is a message, as its last answer said."""
+        """True if the server holds these requests until there is a message, as its last answer said."""
         return self._held_for > 0
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:

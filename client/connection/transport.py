@@ -108,7 +108,7 @@ class ServerTransport(httpx.BaseTransport):
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
-        """Return how the server's certificate is verified."""
+        """The TLS context or flag that verifies the server's certificate."""
         if self._addresses.authority is None:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -59,7 +59,7 @@ class OrderQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Return whether an order is being worked on, or waits."""
+        """True if an order is being worked on, or waits."""
         return bool(self._held)
 
     def finish(self, seconds: float) -> None:

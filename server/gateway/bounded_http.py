@@ -94,7 +94,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _is_unread(self) -> bool:
-        """Return whether the current request was answered before all of its body came."""
+        """True if the current request was answered before all of its body came."""
         return not self._is_in_head and self.cycle is not None and self.cycle.response_complete
 
     def _slow_down(self, count: int, received: int) -> None:

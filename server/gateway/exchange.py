@@ -91,7 +91,7 @@ class Exchange:
 
     @property
     def is_open(self) -> bool:
-        """Return whether an app is running that exchanges its messages here."""
+        """True if an app is running that exchanges its messages here."""
         return self._path.exists()
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from fedshelf.server.results.run_status import HELD_UP, RunActivity, RunStatus
 
 
 class JsonLog:
-    """Writes the events that `RoundTable` shows. Every line has, in this order:
+    """Writes the events that `RoundTable` shows, each as a line with these fields in this order.
 
     time:  ISO 8601 in UTC, with milliseconds
     level: info; warning for a round in which a store failed; error for a run that failed

@@ -51,7 +51,7 @@ def find(config: DataConfig) -> DatasetSource:
 
 
 def load(config: DataConfig, form: PixelFormat) -> Dataset:
-    """Find and decode `data.dataset`, its labels counted in `data.classes` if these are given. Raises DataError."""
+    """Find and decode `data.dataset`; labels are indices into `data.classes` if these are given. Raises DataError."""
     dataset = find(config).load(form)
     merge, classes = config.merge_spellings, config.classes or _spelt_once(dataset, merge=config.merge_spellings)
     if classes == dataset.classes:
@@ -65,7 +65,7 @@ def load(config: DataConfig, form: PixelFormat) -> Dataset:
 
 
 def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
-    """The classes of a data set in order, each once. Raises DataError for spellings that are not to be merged."""
+    """Return the classes of a data set in order, each once. Raises DataError for spellings that must not be merged."""
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
     chosen = spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
     return tuple(name for name in dataset.classes if chosen[normal(name)] == name)

@@ -1,4 +1,4 @@
-"""Data sets that come as plain arrays of pixels rather than as encoded images."""
+"""Data sets that come as plain arrays of pixels, not as encoded images."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -20,7 +20,7 @@ Arrays = Mapping[str, Chunk]
 
 
 def load(name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat) -> Dataset:
-    """The data set that `read` reads, in the pixel format wanted, through the cache under `key`."""
+    """Return the data set that `read` reads, in the pixel format wanted, through the cache under `key`."""
 
     def parts() -> dict[str, CachedPart]:
         return {split: CachedPart(len(chunk[1]), _chunks(chunk, form)) for split, chunk in read().items()}

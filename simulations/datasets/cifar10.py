@@ -1,8 +1,9 @@
 """CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 32x32 RGB, 10 classes.
 
-Read from parquet files, or from the two versions at https://www.cs.toronto.edu/~kriz/cifar.html, of rows of
-3 x 32 x 32 bytes, channel by channel: the "binary version", whose records are a label byte and such a row, and the
-"Python version", which torchvision fetches. That one is pickled; its values are read, and nothing of it is run.
+It is read from parquet files, or from the two versions at
+https://www.cs.toronto.edu/~kriz/cifar.html, of rows of 3 x 32 x 32 bytes, channel by channel: the
+"binary version", whose records are a label byte and such a row, and the "Python version", which
+torchvision downloads. That one is a pickle; its values are read without running any of it.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def source(name: str) -> DatasetSource:
-    """CIFAR-10 from the first place that has it. Raises DataError saying where to put which files."""
+    """Return CIFAR-10 from the first place that has it. Raises DataError saying where to put which files."""
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
@@ -43,7 +44,7 @@ def source(name: str) -> DatasetSource:
 
 
 def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> DatasetSource:
-    """The data set in files data_batch_1 to data_batch_5 and test_batch. Raises DataError."""
+    """Return the data set in files data_batch_1 to data_batch_5 and test_batch. Raises DataError."""
     train, test = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)], folder / f"test_batch{suffix}"
     if missing := [path.name for path in train if not path.is_file()]:
         raise DataError(f"{folder} has {test.name}, but no {', '.join(missing)}; add what is missing.")
@@ -69,7 +70,7 @@ def _binary(path: Path) -> Rows:
 
 
 def _pickled(path: Path) -> Rows:
-    """The entries `data`, a NumPy array of bytes, and `labels`, a list, of the dictionary that is pickled."""
+    """Return the pickled dictionary's entries `data`, a NumPy array of bytes, and `labels`, a list."""
     found = inert_pickle.read(path)
     try:
         _, shape, kind, is_fortran, content = found["data"].state

@@ -1,4 +1,4 @@
-"""Draws products on a shelf, many pictures at once, with the same pixels on every machine.
+"""Drawing of products on a shelf, many pictures at once, with the same pixels on every machine.
 
 A shape is a signed distance, negative inside, from which its edge is smoothed over one pixel; see
 I. Quilez, "2D distance functions", iquilezles.org/articles/distfunctions2d. Only operations that
@@ -27,15 +27,15 @@ class Dice:
     random: np.random.Generator
 
     def between(self, low: float, high: float) -> Array:
-        """One number a picture: [n, 1, 1]."""
+        """Draw one number a picture: [n, 1, 1]."""
         return self.random.random((self.n, 1, 1), dtype=np.float32) * (high - low) + low
 
     def chance(self, probability: float) -> Array:
-        """1 with this probability, else 0: [n, 1, 1]."""
+        """Draw 1 with this probability, else 0: [n, 1, 1]."""
         return (self.between(0, 1) < probability).astype(np.float32)
 
     def colour(self, saturation: tuple[float, float], value: tuple[float, float]) -> Array:
-        """One colour a picture of any hue: [n, 1, 1, 3]."""
+        """Draw one colour a picture of any hue: [n, 1, 1, 3]."""
         hue, s, v = self.between(0, 6), self.between(*saturation), self.between(*value)
         channels = []
         for offset in (5, 3, 1):  # the HSV cone, one channel at a time
@@ -45,7 +45,7 @@ class Dice:
 
 
 def draw(name: str, n: int, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """`n` pictures of one product on shelves: uint8 [n, size, size, 3]."""
+    """Draw `n` pictures of one product on shelves: uint8 [n, size, size, 3]."""
     dice = Dice(n, random)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = np.broadcast_arrays(axis[None, None, :], 1 - axis[None, :, None])  # y runs upwards from the foot
@@ -63,28 +63,28 @@ def _mix(under: Array, over: Array, share: Array) -> Array:
 
 
 def _fill(distance: Array, pixel: Array | float) -> Array:
-    """How much of each pixel a shape covers, 0..1, from its signed distance."""
+    """Return the share (0..1) of each pixel that a shape covers, from its signed distance."""
     return np.clip(0.5 - distance / pixel, 0, 1)
 
 
 def _slab(value: Array, low: Array | float, high: Array | float) -> Array:
-    """Signed distance to the strip between two values."""
+    """Return the signed distance to the strip between two values."""
     return np.maximum(low - value, value - high)
 
 
 def _ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
-    """Signed distance, roughly, to an ellipse about the origin with half-axes a and b."""
+    """Return the approximate signed distance to an ellipse about the origin with half-axes a and b."""
     distance: Array = (np.sqrt((x / a) ** 2 + (y / b) ** 2) - 1) * np.minimum(a, b)
     return distance
 
 
 def _dashes(along: Array, period: Array, duty: Array) -> Array:
-    """1 on dashes of a line, 0 in the gaps."""
+    """Return 1 on dashes of a line, 0 in the gaps."""
     return ((along / period) % 1 < duty).astype(np.float32)
 
 
 def _shelf(x: Array, y: Array, board: Array, dice: Dice) -> Array:
-    """Back wall, blurred goods behind, and the board on which the product stands."""
+    """Draw the back wall, blurred goods behind, and the board on which the product stands."""
     pixel = 1 / x.shape[-1]
     wall = dice.colour((0.0, 0.2), (0.75, 1.0)) * (0.8 + 0.2 * y)[..., None]
     picture = wall
@@ -124,7 +124,7 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
 
 
 def _half_width(v: Array, product: Product, dice: Dice) -> Array:
-    """Half-width of the outline at each height, every corner of it a little different in each picture."""
+    """Return the half-width of the outline at each height; each corner varies a little between pictures."""
     heights, widths = zip(*product.outline, strict=True)
     corners = [width * dice.between(0.93, 1.07) for width in widths]
     half: Array = corners[0] + np.zeros_like(v)
@@ -137,7 +137,7 @@ def _half_width(v: Array, product: Product, dice: Dice) -> Array:
 
 
 def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice: Dice) -> Array:
-    """Colours of the body: base, stripes, label with marks like print, cap, and the light on its form."""
+    """Return the colours of the body: base, stripes, label with marks like print, cap, and the light on its form."""
     fill = partial(_fill, pixel=pixel)
     base, second = dice.colour((0.5, 1.0), (0.25, 0.8)), dice.colour((0.3, 1.0), (0.15, 0.9))
     slope = dice.between(-1.2, 1.2) * dice.chance(0.5)
@@ -171,7 +171,7 @@ def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice
 def _close(
     body: Array, inside: Array, product: Product, u: Array, v: Array, pixel: Array, dice: Dice
 ) -> tuple[Array, Array]:
-    """Add the ellipse at the top, seen from a little above: a metal lid, or an opening. Returns body and distance."""
+    """Add the ellipse at the top, seen from a little above: a metal lid, or an opening. Return body and distance."""
     across = product.outline[-1][1] * dice.between(0.95, 1.05)
     depth = product.rim * dice.between(0.6, 1.3) * product.height
     rise = (v - 1) * product.height
@@ -183,7 +183,7 @@ def _close(
 
 
 def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
-    """What stands in the way: a neighbour at the side, a price tag on the board's edge."""
+    """Draw the obstacles: a neighbour at the side, a price tag on the board's edge."""
     pixel = 1 / x.shape[-1]
     side, width = dice.chance(0.5), dice.between(0.08, 0.3)
     near = np.where(side > 0, 1 - x, x)
@@ -197,7 +197,7 @@ def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
 
 
 def _photograph(picture: Array, x: Array, y: Array, dice: Dice) -> NDArray[np.uint8]:
-    """A phone's camera: uneven light, a colour cast, noise."""
+    """Apply the effects of a phone's camera: uneven light, a colour cast, noise."""
     light = dice.between(0.75, 1.1) + dice.between(-0.25, 0.25) * (x - 0.5) + dice.between(-0.25, 0.25) * (y - 0.5)
     cast = np.stack([dice.between(0.88, 1.08), dice.between(0.94, 1.04), dice.between(0.85, 1.08)], axis=-1)
     picture = picture * light[..., None] * cast

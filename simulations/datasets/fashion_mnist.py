@@ -1,7 +1,8 @@
 """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): 28x28 grey photos of clothing, 10 classes.
 
-Read from parquet files, or from its original files (https://github.com/zalandoresearch/fashion-mnist) in
-the IDX format of http://yann.lecun.com/exdb/mnist, compressed or not.
+It is read from parquet files, or from its original files
+(https://github.com/zalandoresearch/fashion-mnist) in the IDX format of
+http://yann.lecun.com/exdb/mnist, compressed or not.
 """
 
 import gzip
@@ -25,7 +26,7 @@ SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def source(name: str) -> DatasetSource:
-    """Fashion-MNIST from the first place that has it. Raises DataError saying where to put which files."""
+    """Return Fashion-MNIST from the first place that has it. Raises DataError saying where to put which files."""
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
@@ -38,7 +39,7 @@ def source(name: str) -> DatasetSource:
 
 
 def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Split -> files of images and labels; empty unless all four are there."""
+    """Return split -> files of images and labels; empty unless all four are there."""
     found = {}
     for split, prefix in SPLIT_PREFIXES.items():
         pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
@@ -56,7 +57,11 @@ def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An array of bytes: two zeros, type 8, dimensions, the size of each (big-endian), data. Raises DataError."""
+    """Read an array of bytes in IDX format. Raises DataError.
+
+    The file has two zeros, type 8, the number of dimensions, the size of each (big-endian), then
+    the data.
+    """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:

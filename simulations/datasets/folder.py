@@ -1,4 +1,4 @@
-"""A folder of photos, or a CSV file, as a person's disk has it; see `common.images`."""
+"""The data set in a person's folder of photos or CSV file; see `common.images`."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from fedshelf.simulations.partitions import FOLDER_PARTITION
 
 
 def source(path: Path, config: DataConfig) -> DatasetSource:
-    """Photos of any size, read in colour. Raises DataError if they seem to be those of several stores."""
+    """Return the data set of photos of any size, in colour. Raises DataError if they seem to be of several stores."""
     if path.is_dir() and config.partition != FOLDER_PARTITION:
         _check_depth(path, config.classes)
     return DatasetSource(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
@@ -43,9 +43,11 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
 
 
 def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
-    """Raises DataError if all photos lie one folder deeper than those of classes do, as a folder of stores has them.
+    """Check that the photos do not all lie one folder deeper than classes, as in a folder of stores.
 
     classes: names that are known to be classes, whose photos may lie at any depth
+
+    Raises DataError if they do.
     """
     folders = [entry for entry in entries(path, path.name, []) if entry.is_folder and not is_unlabelled(entry.name)]
     inside = look_inside(folders)

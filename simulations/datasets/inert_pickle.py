@@ -1,8 +1,8 @@
-"""The plain values of a pickle, read without running any of it.
+"""Reader of the plain values of a pickle, which runs none of it.
 
-A pickle is a program that can call whatever is installed. Here its opcodes (those of Python's `pickletools`) are read
-as data: dictionaries, lists, tuples, text, bytes and numbers become themselves, and what it would import or call
-becomes an `Inert` note of that.
+A pickle is a program that can call any installed function. Here its opcodes (those of Python's
+`pickletools`) are read as data: dictionaries, lists, tuples, text, bytes and numbers become
+themselves; an object that it would import or create becomes an `Inert` note.
 """
 
 import pickletools
@@ -22,8 +22,8 @@ class Inert:
     """A note of an object that the pickle would import or create.
 
     name:      `module name`, as in the pickle
-    arguments: the arguments that it would be called with
-    state:     the state that it would be given
+    arguments: the arguments of the call
+    state:     the state that the object would get
     """
 
     name: str
@@ -32,7 +32,7 @@ class Inert:
 
 
 def read(path: Path) -> Any:
-    """The value in a file of pickle protocol 2 or less, as Python 2 wrote them. Raises DataError."""
+    """Return the value in a file of pickle protocol 2 or less, as Python 2 wrote them. Raises DataError."""
     stack: Stack = []
     memory: dict[Any, Any] = {}
     try:
@@ -52,7 +52,7 @@ def read(path: Path) -> Any:
 
 
 def _marked(stack: Stack) -> Stack:
-    """Take what lies above the last mark off the stack."""
+    """Take the values above the last mark off the stack."""
     place = len(stack) - 1 - next(back for back, value in enumerate(reversed(stack)) if value is _MARK)
     found = stack[place + 1 :]
     del stack[place:]

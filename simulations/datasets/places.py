@@ -1,4 +1,4 @@
-"""Where a data set that is known by name is looked for, and fetched to."""
+"""Folders in which a data set with a known name is searched, and its download."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from fedshelf.common.system.files import cache_directory
 
 
 def candidates(name: str) -> list[Path]:
-    """Folders to look in: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the cache directory."""
+    """Return the folders to search: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the cache directory."""
     roots = [Path(os.environ["FEDSHELF_DATA"])] if os.environ.get("FEDSHELF_DATA") else []
     return [root / name for root in (*roots, Path("data").absolute(), cache_directory() / "data")]
 
@@ -18,7 +18,7 @@ def fetch(repository: str, name: str) -> Path | None:
 
     Raises DataError if it cannot be fetched.
     """
-    os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))  # nothing is written elsewhere
+    os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))  # keeps all of its files in our cache
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import snapshot_download
@@ -34,7 +34,7 @@ def fetch(repository: str, name: str) -> Path | None:
 
 
 def not_here(name: str, repository: str, files: str = "") -> str:
-    """The sentence that says where to put which files."""
+    """Return the sentence that says where to put which files."""
     looked = ", ".join(str(folder) for folder in candidates(name))
     return (
         f"Data set {name} is not on this machine (looked in {looked}). Put its parquet files "

@@ -14,7 +14,8 @@ class Product:
     outline: (height, half-width) from foot to top; straight lines in between, or curves if `soft`
     height:  of the product, as a share of the largest one's
     soft:    whether the outline bends smoothly
-    turned:  round like a can, shaded from side to side; otherwise it has a front and a darker side face
+    turned:  round like a can, shaded from side to side; otherwise it has a front and a darker side
+             face
     cap:     heights between which the second colour shows, or none
     label:   heights between which a printed label may sit
     rim:     half-height of the ellipse that closes the top, 0 for none

@@ -1,7 +1,7 @@
-"""`shelf`: ten kinds of products on shelves, drawn by the program itself; needs no download.
+"""The data set `shelf`: ten kinds of products on shelves, drawn by the program itself; needs no download.
 
-The pictures are part of Fedshelf: 4,000 for training and 1,000 for testing, the same on every machine.
-They are drawn at the size that the model wants, 32x32 by default.
+The pictures are part of Fedshelf: 4,000 for training and 1,000 for testing, the same on every
+machine. They are drawn at the size that the model wants, 32x32 by default.
 """
 
 from functools import partial
@@ -25,12 +25,12 @@ IMAGES_PER_TASK = 50  # pictures drawn at once: few enough for their planes to s
 
 
 def source(name: str) -> DatasetSource:
-    """The embedded data set."""
+    """Return the embedded data set."""
     return DatasetSource(name, NATIVE_SIZE, 3, partial(_load, name))
 
 
 def _load(name: str, form: PixelFormat) -> Dataset:
-    # What is drawn depends on these files alone; their content is the data set's key.
+    # The pictures depend on these files alone; the files' content is the data set's key.
     key = key_of(Path(path) for path in (__file__, drawing.__file__, products.__file__))
     return assemble(name, CLASSES, decoded(key, form, lambda: {split: _part(split, form) for split in PER_CLASS}))
 

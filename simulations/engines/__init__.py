@@ -1,4 +1,7 @@
-"""What executes the stores of a simulation, by name. Adding one: a file, and a line in ENGINES."""
+"""The engines, which execute the stores of a simulation, by name.
+
+To add one, write a file, and a line in ENGINES.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,16 +23,16 @@ class Engine(Runtime, Protocol):
     """A runtime whose stores are simulated."""
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts of a model on the federation's test set; with `temperatures`, how sure it is at them."""
+        """Count a model's results on the federation's test set; with `temperatures`, also its calibration at each."""
 
     def close(self) -> None:
-        """Let go of processes and devices."""
+        """Release processes and devices."""
 
 
 Builder = Callable[[Federation, InitialState, Path], Engine]
 """Makes an engine of stores, what they start from, and a directory for what they remember."""
 
-# name -> where its builder is; a run imports its own engine only
+# name -> place of its builder; a run imports its own engine only
 ENGINES: Mapping[str, str] = {
     "sequential": "fedshelf.simulations.engines.sequential:SequentialEngine",
     "batched": "fedshelf.simulations.engines.batched.engine:BatchedEngine",
@@ -38,7 +41,7 @@ ENGINES: Mapping[str, str] = {
 
 
 def find(name: str) -> Builder:
-    """The engine `name`. Raises ConfigError for an unknown one."""
+    """Return the builder of the engine `name`. Raises ConfigError for an unknown one."""
     if name not in ENGINES:
         raise ConfigError(f"Setting run.engine got {name!r}; allowed: auto, {', '.join(ENGINES)}.")
     module, _, builder = ENGINES[name].partition(":")
@@ -47,7 +50,7 @@ def find(name: str) -> Builder:
 
 
 def choose(start: InitialState) -> str:
-    """The engine that a run's settings name; for "auto", the fastest one that can run it."""
+    """Return the engine that a run's settings name; for "auto", the fastest one that can run it."""
     run = start.plan.config.run
     if run.engine != "auto":
         return run.engine
@@ -57,7 +60,7 @@ def choose(start: InitialState) -> str:
 
 
 def advice(start: InitialState) -> str:
-    """A sentence for whoever would gain from another setting on the device that trains; empty: nobody would."""
+    """Return a sentence on a setting that would train faster on this device; empty if there is none."""
     run = start.plan.config.run
     if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
         return ""
@@ -73,7 +76,7 @@ def advice(start: InitialState) -> str:
 
 
 def _gains_from_batching(start: InitialState) -> bool:
-    """Whether a round has several stores, and all can train at once."""
+    """Return whether a round has several stores, and all can train at once."""
     from fedshelf.simulations.engines.batched.network import is_stackable
 
     return _may_batch(start) and is_stackable(start.plan.spec)

@@ -1,7 +1,7 @@
-"""Resident worker processes that share memory with this one: nothing large is ever sent.
+"""Resident worker processes that share memory with this one: no large data is ever sent.
 
-Workers are forked, so they have the data set, the plan and torch from the start. Parameters go
-down and up through shared arrays; tasks and small answers go through pipes.
+Workers are forked, so they have the data set, the plan and torch from the start. Parameters pass
+in both directions through shared arrays; jobs and small answers go through pipes.
 """
 
 import mmap
@@ -24,7 +24,7 @@ from torch import Tensor
 from fedshelf.common.errors import RunError
 from fedshelf.server.grid.phase_overlap import Span
 
-# A job that a busy worker's pipe may not hold goes to an idle one: both would wait for the other to read.
+# A job that may not fit into a busy worker's pipe goes to an idle one: both would wait for the other to read.
 LARGE_JOB = 32_768  # bytes
 
 Job = TypeVar("Job")
@@ -32,16 +32,17 @@ Result = TypeVar("Result")
 
 
 def shared(rows: int, columns: int) -> Tensor:
-    """Zeros, float32 [rows, columns], in memory that processes forked later share with this one.
+    """Return zeros, float32 [rows, columns], in memory that processes forked later share with this one.
 
-    Anonymous memory: no file in /dev/shm, which is small in many containers, and nothing left after a kill.
+    It is anonymous memory: no file in /dev/shm, which is small in many containers, and nothing
+    left after a kill.
     """
     return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(rows, columns)
 
 
 @dataclass
 class _WorkerHandle:
-    """A worker, the numbers of the jobs it has, in the order in which it does them, and since when it is at the first.
+    """A worker, the numbers of its jobs in the order in which it does them, and the begin of the first one.
 
     Times are values of time.perf_counter().
     """
@@ -73,7 +74,7 @@ class ProcessPool(Generic[Job, Result]):
             self._hands.append(_WorkerHandle(process, here))
 
     def submit(self, jobs: Sequence[Job]) -> range:
-        """Queue jobs behind those there are; workers take them up while any `results` are awaited."""
+        """Queue jobs behind the present ones; workers take them while any `results` are awaited."""
         numbers = range(self._next, self._next + len(jobs))
         self._next = numbers.stop
         self._wanted.update(numbers)
@@ -81,7 +82,7 @@ class ProcessPool(Generic[Job, Result]):
         return numbers
 
     def results(self, numbers: range) -> Iterator[Result]:
-        """Results of submitted jobs as they come.
+        """Yield results of submitted jobs as they come.
 
         Raises RunError if a worker dies, for example killed for want of memory.
         """
@@ -96,13 +97,13 @@ class ProcessPool(Generic[Job, Result]):
                 self._receive()
 
     def first(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Results of new jobs that go before all that wait."""
+        """Yield results of new jobs that go before all waiting ones."""
         numbers = self.submit(jobs)
         self._waiting.rotate(len(jobs))
         return self.results(numbers)
 
     def forget(self, numbers: range) -> None:
-        """Drop jobs that nobody wants any more; returns when those under way are done, for nothing."""
+        """Drop jobs that are no longer wanted; wait for those that have begun, and discard their results."""
         self._wanted.difference_update(numbers)
         self._waiting = deque((number, job) for number, job in self._waiting if number in self._wanted)
         while any(number in numbers for hand in self._hands for number in hand.has):
@@ -111,11 +112,11 @@ class ProcessPool(Generic[Job, Result]):
             self._results.pop(number, None)
 
     def watch(self) -> None:
-        """Forget when jobs were done up to now."""
+        """Start to record the times of jobs; forget earlier ones."""
         self._done.clear()
 
     def spans(self, ahead: range) -> list[Span]:
-        """When jobs were done since `watch`, those under way included, as this process saw it.
+        """Return the times of jobs since `watch`, running ones included, as this process saw them.
 
         ahead: the jobs that are for the next phase
         """
@@ -132,8 +133,10 @@ class ProcessPool(Generic[Job, Result]):
             hand.process.join()
 
     def _hand_out(self) -> None:
-        """Give waiting jobs to the workers that have fewest: one each; and, so that they do not wait for us, a second
-        one while more wait than there are workers. Towards the end a job goes to whoever is free first.
+        """Give waiting jobs to the workers that have fewest.
+
+        Each gets one; and, so that they do not wait for us, a second one while more jobs wait than
+        there are workers. Towards the end a job goes to the first idle worker.
         """
         while self._waiting:
             hand = min(self._hands, key=lambda hand: len(hand.has))
@@ -151,7 +154,7 @@ class ProcessPool(Generic[Job, Result]):
             hand.has.append(number)
 
     def _receive(self) -> None:
-        """Wait for answers, and keep those that are wanted."""
+        """Wait for answers, and keep the wanted ones."""
         busy = {hand.pipe: hand for hand in self._hands if hand.has}
         for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
             if isinstance(ready, Connection):
@@ -186,9 +189,9 @@ def _died(hand: _WorkerHandle) -> RunError:
 
 
 def _serve(pipe: Connection, parents_end: Connection, work: Callable[[Job], Result]) -> None:
-    """A worker's life: until the parent closes the pipe or dies."""
+    """Do jobs in a worker until the parent closes the pipe or dies."""
     parents_end.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()

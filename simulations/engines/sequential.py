@@ -1,8 +1,8 @@
 """The engine that runs stores one after another: in this process, or in a few resident ones.
 
-Each process works with one thread and a resident network, and parameters pass through shared memory:
-no message, no serialisation. On a CPU one process a core is faster than one process with all threads
-(measured in docs/log.md), and the result does not depend on how many there are.
+Each process works with one thread and a resident network, and parameters pass through shared
+memory: no message, no serialisation. On a CPU one process a core is faster than one process with
+all threads (measured in docs/log.md), and the result does not depend on their number.
 """
 
 import os
@@ -38,12 +38,12 @@ from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
 
 IMAGES_PER_JUDGING = 1024  # images that one process judges at a time
-HERE = ("plan", "params")  # of an order: worker processes have the plan, and share the parameters' memory
+HERE = ("plan", "params")  # parts of an order that worker processes have: the plan, and the shared parameters
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train `store` from the shared parameters, leaving the result in shared slot `slot`."""
+    """A job: train `store` from the shared parameters, and put the result into the shared slot `slot`."""
 
     store: str
     slot: int
@@ -52,7 +52,7 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Judge the shared parameters on what some stores hold out."""
+    """A job: evaluate the shared parameters on the images that some stores hold out."""
 
     stores: tuple[str, ...]
     order: DetachedOrder[EvaluateOrder]
@@ -60,7 +60,7 @@ class EvaluateJob:
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """Judge the shared parameters on the server's test images [start, start + IMAGES_PER_JUDGING)."""
+    """A job: judge the shared parameters on the server's test images [start, start + IMAGES_PER_JUDGING)."""
 
     start: int
     order: DetachedOrder[EvaluateOrder]
@@ -73,7 +73,7 @@ Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 class SequentialEngine:
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
 
-    states: where strategies keep what stores remember
+    states: storage of the stores' states of strategies
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
@@ -92,15 +92,15 @@ class SequentialEngine:
         self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, but those set aside."""
+        """Return all stores, except those set aside."""
         return self._infos
 
     def resting(self) -> float:
-        """0: simulated stores never rest."""
+        """Return 0: simulated stores never rest."""
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
-        """None: simulated stores are never busy otherwise."""
+        """Return none: simulated stores are never busy otherwise."""
         return {}
 
     def set_aside(self, store: str, why: str) -> None:
@@ -108,7 +108,7 @@ class SequentialEngine:
         self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
-        """Let workers that an evaluation leaves idle begin what will be asked next."""
+        """Let workers that are idle during an evaluation begin the expected training."""
         if self._pool is None:
             return None
         self._params.copy_(order.params)
@@ -119,14 +119,14 @@ class SequentialEngine:
         return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(numbers))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Largest stores first, so that no process is left with a large one at the end."""
+        """Train the largest stores first, so that no process is left with a large one at the end."""
         slots = {store: slot for slot, store in enumerate(stores)}
         for answer in self._begun(order, stores) or self._run(self._train_jobs(order, stores), order.params):
             assert isinstance(answer, Update | Failure)
             yield replace(answer, params=self._slots[slots[answer.store]]) if isinstance(answer, Update) else answer
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
-        """Many small stores make one job."""
+        """Evaluate stores; many small ones make one job."""
         self._judged.copy_(order.params)
         sizes = [getattr(self._infos[store], order.split) for store in stores]
         detached = DetachedOrder.of(order, *HERE)
@@ -136,7 +136,7 @@ class SequentialEngine:
             yield from answer
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts on the federation's test set, summed in the order of its images."""
+        """Count results on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
         self._judged.copy_(params)
         order = DetachedOrder.of(EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE)
@@ -156,7 +156,7 @@ class SequentialEngine:
         return [TrainJob(store, slots[store], detached) for store in largest_first]
 
     def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
-        """The answers that were expected, if this is what was."""
+        """Return the answers of the expected training, if it is the one that is asked for."""
         if self._pool is None or self._expected is None:
             return None
         (expected, expected_stores, numbers), self._expected = self._expected, None
@@ -219,8 +219,9 @@ def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[
 def workers_of(config: RunConfig) -> int:
     """Return the number of worker processes: `run.workers`; if that is 0, it depends on the device.
 
-    One per core on a CPU of Linux, where processes can be forked; else one.
-    Raises ConfigError for several on another device: CUDA does not survive a fork, and they would share its memory.
+    It is one per core on a CPU of Linux, where processes can be forked; else one. Raises
+    ConfigError for several on another device: CUDA does not survive a fork, and they would share
+    its memory.
     """
     run, is_cpu = config.run, config.run.device == "cpu"
     if run.workers > 1 and not is_cpu:

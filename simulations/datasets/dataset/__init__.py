@@ -1,1 +1,1 @@
-"""The data set itself: found, decoded, and kept on disk."""
+"""The steps to a data set: found, decoded, and kept on disk."""

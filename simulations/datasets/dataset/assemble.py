@@ -1,4 +1,4 @@
-"""From decoded splits to a data set: what every source ends with."""
+"""Assembly of a data set from decoded splits: the last step of every source."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,9 +11,9 @@ from fedshelf.simulations.datasets.dataset.types import Dataset
 
 
 def assemble(name: str, classes: Sequence[str], splits: Mapping[str, Images], left_out: str = "") -> Dataset:
-    """A data set of these splits, those without images left away.
+    """Return a data set of these splits, without those that have no images.
 
-    Raises DataError if nothing is left to train on.
+    Raises DataError if there is no image to train on.
     """
     usable = {split: images for split, images in splits.items() if len(images)}
     if "train" not in usable:
@@ -22,7 +22,7 @@ def assemble(name: str, classes: Sequence[str], splits: Mapping[str, Images], le
 
 
 def unlabelled(splits: Mapping[str, Images]) -> str:
-    """How many rows no split selects, for a person; empty if none."""
+    """Say how many rows no split selects; empty if none."""
     total = sum(len(images.labels) for images in splits.values())
     lost = total - sum(map(len, splits.values()))
     return f"{lost} of {total} images are left out: broken, or without a label." if lost else ""
@@ -31,7 +31,7 @@ def unlabelled(splits: Mapping[str, Images]) -> str:
 def relabel(
     images: Images, classes: Sequence[str], wanted: Sequence[str], owner: str, *, merge: bool = False
 ) -> Images:
-    """The same images with labels counted in `wanted` instead of `classes`.
+    """Return the same images with labels that are indices into `wanted` instead of `classes`.
 
     merge: whether a class may be spelt otherwise there; see `common.classes.spelling`
 

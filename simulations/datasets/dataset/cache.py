@@ -1,7 +1,8 @@
-"""Data sets decoded once: arrays on disk, memory-mapped, named after the content that they come from.
+"""Cache of decoded data sets: arrays on disk, memory-mapped, named by the hash of the source files.
 
 `datasets/KEY.json` describes a data set whose files hash to KEY; `datasets/KEY-FORMAT/` holds its
-pixels and labels in one pixel format. Both are written aside and renamed, so they are whole or absent.
+pixels and labels in one pixel format. Both are written under another name and renamed, so they are
+whole or absent.
 """
 
 import contextlib
@@ -31,9 +32,9 @@ Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class CachedPart:
-    """One split on its way to the cache.
+    """One split to be written to the cache.
 
-    count:  rows in all
+    count:  number of rows
     chunks: pixels (uint8 [n, S, S, C]) and labels (int64 [n]) in order; label -1: not usable
     """
 
@@ -42,7 +43,7 @@ class CachedPart:
 
 
 def key_of(files: Iterable[Path]) -> str:
-    """A hash of what the files hold, in order. Unchanged files are not read again. Raises DataError."""
+    """Return a hash of the files' contents, in order. Unchanged files are not read again. Raises DataError."""
     files = [file.resolve() for file in files]
     memory = cache_directory() / "datasets" / "files.json"
     try:
@@ -60,7 +61,7 @@ def key_of(files: Iterable[Path]) -> str:
 
 
 def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `describe` says (JSON values) about the data set, asked once. Raises DataError."""
+    """Return the result of `describe` (JSON values) for the data set, computed once. Raises DataError."""
     path = cache_directory() / "datasets" / f"{key}.json"
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
@@ -72,7 +73,7 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
 
 
 def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, CachedPart]]) -> dict[str, Images]:
-    """The splits of a data set in one pixel format, written by `parts` unless they are there. Raises DataError."""
+    """Return the splits of a data set in one pixel format, written by `parts` if they are missing. Raises DataError."""
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"
     if not folder.is_dir():

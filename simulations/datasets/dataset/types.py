@@ -1,4 +1,4 @@
-"""A data set: found first, so that the model can choose an image size, and decoded to that size then."""
+"""A data set in two steps: found first, so that the model can choose an image size, then decoded to that size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Dataset:
     train:      never empty
     validation: None if the data set has no such split of its own
     test:       None if the data set has no test split
-    left_out:   what was not used and why, one line for a person; empty if all was used
+    left_out:   images that are not used and why, one line for a person; empty if all are used
     """
 
     classes: tuple[str, ...]
@@ -31,9 +31,9 @@ class DatasetSource:
     """A data set that was found; nothing is decoded before `load`.
 
     name:        for reports
-    native_size: pixels, side of its images where all are squares of one size, else None
+    native_size: pixels, side of its images if all are squares of one size, else None
     channels:    1 (grey) or 3 (RGB)
-    load:        decodes to a pixel format, or maps what was decoded before; raises DataError
+    load:        decodes to a pixel format, or maps an earlier result; raises DataError
     photos:      the folder or CSV file of its original files, if there is one
     """
 

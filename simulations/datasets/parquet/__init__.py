@@ -1,7 +1,7 @@
 """Data sets in the Hugging Face layout: parquet files with a column of encoded images and one of labels.
 
-`layout` tells which file is for training, validation or testing, `columns` which columns hold images and labels,
-`labels` which classes there are; `rows` decodes.
+`layout` assigns files to training, validation or testing, `columns` finds the columns of images
+and labels, `labels` lists the classes, and `rows` decodes.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _VERSION = 2  # raise it when a change here changes labels: every cache is then 
 
 
 def source(folder: Path, name: str) -> DatasetSource:
-    """The data set in `folder` (or in one parquet file), which has a `layout`.
+    """Return the data set in `folder` (or in one parquet file), which has a `layout`.
 
     Raises DataError if it has no files for training, or columns that cannot be used.
     """
@@ -42,13 +42,13 @@ def source(folder: Path, name: str) -> DatasetSource:
 
 
 def _key(splits: Files) -> str:
-    """A hash of what the files hold and of the split that each belongs to."""
+    """Return a hash of the files' contents and of the split of each."""
     sizes = [(split, len(splits[split])) for split in sorted(splits)]
     return _hash(_VERSION, sizes, key_of(path for split, _ in sizes for path in splits[split]))
 
 
 def _describe(splits: Files) -> dict[str, Any]:
-    """Classes, how to read each file's labels, image size and channels, as JSON values."""
+    """Return the classes, the mapping of each file's labels, image size and channels, as JSON values."""
     labels = read_labels(splits)
     everything = [pair for split, paths in splits.items() for pair in zip(paths, labels.files[split], strict=True)]
     return {
@@ -75,7 +75,7 @@ def _parts(splits: Mapping[Split, Labelled], form: PixelFormat) -> dict[str, Cac
 
 
 def _key_with_paths(key: str, splits: Mapping[Split, Labelled]) -> str:
-    """A hash of the same, and of the images that lie in files of their own."""
+    """Return a hash of the same, and of the images that lie in files of their own."""
     paths = [path for split in sorted(splits) for path in paths_in(splits[split])]
     return _hash(key, key_of(filter(Path.is_file, paths)), [str(path) for path in paths if not path.is_file()])
 

@@ -1,8 +1,8 @@
 """Detection of the columns of a parquet file that hold its images and its labels.
 
-Hugging Face features in the schema metadata tell (`Image`, `ClassLabel`;
-https://huggingface.co/docs/datasets/about_dataset_features); without them the usual names do. Nothing else is guessed:
-an `image_id` is no class, and a `mask` is no picture.
+Hugging Face features in the schema metadata name them (`Image`, `ClassLabel`;
+https://huggingface.co/docs/datasets/about_dataset_features); without these the usual column names
+do. Nothing else is guessed: an `image_id` is no class, and a `mask` is no picture.
 """
 
 import json
@@ -43,7 +43,7 @@ def find_columns(path: Path, schema: Any) -> ParquetColumns:
 
 
 def same_columns(path: Path, schema: Any, first: Path, wanted: ParquetColumns) -> ParquetColumns:
-    """The columns of a further file, which must be those `wanted`, of the `first`; class names are its own.
+    """Check that a further file has the columns `wanted`, of the file `first`; return them with its own class names.
 
     Raises DataError, which lists the columns, if it has others.
     """
@@ -84,7 +84,7 @@ def _choose(
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """The Hugging Face features, by column; empty if there are none, or none that can be read."""
+    """Return the Hugging Face features, by column; empty if there are none, or they cannot be read."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):

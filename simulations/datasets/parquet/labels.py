@@ -1,6 +1,7 @@
 """The classes of a data set in parquet files: those of the labels that occur, one list for all files.
 
-A label counts by its class name, never by its number: each file's own names are mapped to the list.
+A label counts by its class name, never by its number: each file's own names are mapped to the
+list.
 """
 
 import math
@@ -34,7 +35,7 @@ class FileLabels:
 
     image, label: its columns
     values:       all labels that occur in it
-    numbers:      for each of them, its place in the data set's classes; -1: it stands for no class
+    numbers:      for each of them, its index in the data set's classes; -1: no class
     """
 
     image: str
@@ -43,7 +44,7 @@ class FileLabels:
     numbers: tuple[int, ...]
 
     def read(self, column: Any) -> NDArray[np.int64]:
-        """Labels (int64 [N]) of a pyarrow array; -1 where there is none."""
+        """Map a pyarrow array to labels (int64 [N]); -1 where there is none."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -59,8 +60,8 @@ class Labels:
     """The labels of a data set.
 
     classes:   names, in the order of the first file's own names, else sorted
-    files:     split -> how to read each of its files, in order
-    untrained: classes with labels in other splits than train alone
+    files:     split -> label mapping of each of its files, in order
+    untrained: classes with labels in other splits, but not in train
     """
 
     classes: tuple[str, ...]
@@ -68,7 +69,7 @@ class Labels:
     untrained: tuple[str, ...]
 
     def untrained_in_words(self) -> str:
-        """The sentence on classes that cannot be learnt; empty if there are none."""
+        """Return the sentence on classes that cannot be learnt; empty if there are none."""
         if not self.untrained:
             return ""
         return f"No training image has the class {', '.join(self.untrained[:10])}, which other splits have."
@@ -79,7 +80,7 @@ class _Found:
     """The labels of one file.
 
     classes:     the class name of each label; "": none
-    is_numbered: the labels are numbers without names
+    is_numbered: whether the labels are numbers without names
     """
 
     path: Path
@@ -125,13 +126,13 @@ def _read(path: Path, first: Path, wanted: ParquetColumns) -> _Found:
 
 
 def _values(column: Any) -> Iterable[Value]:
-    """The labels that occur in a pyarrow array, those that are missing left out."""
+    """Return the labels that occur in a pyarrow array, without missing ones."""
     values = _plain(column).unique().to_pylist()
     return (value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value)))
 
 
 def _plain(column: Any) -> Any:
-    """A pyarrow array without dictionary, its type one that pyarrow can look values up in."""
+    """Return a pyarrow array without dictionary, of a type in which pyarrow can look values up."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -142,7 +143,7 @@ def _plain(column: Any) -> Any:
 
 
 def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
-    """The name of a label's class; empty if it stands for none, as -1 does on the Hugging Face hub."""
+    """Return the name of a label's class; empty if it means none, as -1 does on the Hugging Face hub."""
     where = f"The column {columns.label!r} of {path}"
     if isinstance(value, str):
         return "" if is_missing(value) else unicodedata.normalize("NFC", value.strip())
@@ -158,7 +159,10 @@ def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
 
 
 def _check_alike(files: Sequence[_Found]) -> None:
-    """Raises DataError if some files give numbers and others names: nobody can tell which number is which name."""
+    """Check that either all files give numbers or all give names; raise DataError if not.
+
+    Otherwise nobody could tell which number is which name.
+    """
     numbered = [file.path for file in files if file.is_numbered]
     named = [file.path for file in files if file.classes and not file.is_numbered]
     if numbered and named:
@@ -169,7 +173,7 @@ def _check_alike(files: Sequence[_Found]) -> None:
 
 
 def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
-    """The names in the order of the first file's own; the others after them, numbers by size."""
+    """Return the names in the order of the first file's own; the others after them, numbers by size."""
     own = list(dict.fromkeys(name for name in first.columns.names if name in names))
     others = sorted(names - set(own), key=int if first.is_numbered else str)
     return (*own, *others)

@@ -1,7 +1,7 @@
 """Assignment of the parquet files of a folder to training, validation and testing.
 
-File names (`train-00000-of-00001.parquet`) or folders (`train/0000.parquet`), at any depth, tell. Where no file names a
-split, all are for training, as the Hugging Face hub has it
+The names of files (`train-00000-of-00001.parquet`) or folders (`train/0000.parquet`), at any
+depth, decide. If no file names a split, all are for training, as on the Hugging Face hub
 (https://huggingface.co/docs/datasets/repository_structure).
 """
 
@@ -22,7 +22,7 @@ EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.p
 Files = Mapping[Split, Sequence[Path]]
 """Split -> its parquet files, sorted."""
 
-# The hub calls what it converted only in part `partial-train`.
+# The hub uses `partial-train` for a data set that it converted only in part.
 _NAMED = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.IGNORECASE)
 
 
@@ -30,19 +30,19 @@ _NAMED = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.I
 class ParquetLayout:
     """The parquet files of one data set.
 
-    splits: those of each split; no split is empty
-    unused: those whose names name no split, although others' do
+    splits: the files of each split; no split is empty
+    unused: the files whose names name no split, although others' do
     """
 
     splits: Files
     unused: tuple[Path, ...] = ()
 
     def files(self) -> list[Path]:
-        """All files, sorted."""
+        """Return all files, sorted."""
         return sorted([path for paths in self.splits.values() for path in paths] + [*self.unused])
 
     def unused_in_words(self) -> str:
-        """The sentence on files that belong to no split; empty if there are none. Raises DataError."""
+        """Return the sentence on files that belong to no split; empty if there are none. Raises DataError."""
         if not self.unused:
             return ""
         named = ", ".join(f"{path.name} ({rows_of(path)} rows)" for path in self.unused)
@@ -50,10 +50,11 @@ class ParquetLayout:
 
 
 def layout(folder: Path) -> ParquetLayout | None:
-    """The parquet files of `folder` (or the one that it is) by split.
+    """Return the parquet files of `folder` (or the one that it is) by split.
 
-    None if it holds none; or if none is said to be for training, and photos lie beside them: then it is a folder of
-    photos. Raises DataError if several sub-folders hold such files: they are different data sets.
+    None if it holds none; or if none is named as training, and photos lie beside them: then it is
+    a folder of photos. Raises DataError if several sub-folders hold such files: they are different
+    data sets.
     """
     if folder.is_file():
         return ParquetLayout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
@@ -73,14 +74,14 @@ def layout(folder: Path) -> ParquetLayout | None:
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
-    """All parquet files below `folder` but hidden ones, such as those of a download that goes on."""
+    """Yield all parquet files below `folder` except hidden ones, such as those of an unfinished download."""
     for path in folder.rglob("*.parquet"):
         if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
             yield path
 
 
 def _check_one_name(folder: Path, names: set[str]) -> None:
-    """Raises DataError for two names of one split: is the second a copy, or more of the same?"""
+    """Check that each split has one name; raise DataError for two: the second could be a copy, or further images."""
     for split in SPLITS:
         alike = sorted(name for name in names if split_named(name) == split)
         if len(alike) > 1:
@@ -91,7 +92,7 @@ def _check_one_name(folder: Path, names: set[str]) -> None:
 
 
 def _told_by_name(path: Path, folder: Path) -> tuple[str, Path]:
-    """The name of a split in the file's name, or else in that of a folder above it; and where the data set lies.
+    """Return the name of a split in the file's name, or else in that of a folder above it; and the data set's folder.
 
     The name is empty if there is none.
     """

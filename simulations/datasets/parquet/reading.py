@@ -1,4 +1,4 @@
-"""Parquet files, read batch by batch."""
+"""Reading of parquet files, batch by batch."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from fedshelf.common.errors import DataError
 
 
 def schema_of(path: Path) -> Any:
-    """The pyarrow schema of a file. Raises DataError."""
+    """Return the pyarrow schema of a file. Raises DataError."""
     import pyarrow.parquet as pq
 
     with _reading(path):
@@ -25,7 +25,7 @@ def rows_of(path: Path) -> int:
 
 
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[Any]:
-    """Record batches of some columns, `size` rows at most. Raises DataError."""
+    """Yield record batches of some columns, of at most `size` rows. Raises DataError."""
     import pyarrow.parquet as pq
 
     with _reading(path):

@@ -1,4 +1,4 @@
-"""The images of parquet files: what they look like by their headers, and their pixels."""
+"""The images of parquet files: their formats, from the headers, and their pixels."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -27,11 +27,12 @@ Cell = bytes | Path
 
 
 class Shapes(NamedTuple):
-    """The images of a data set.
+    """The formats of a data set's images.
 
-    native_size: pixels, side of the squares that all images are, or None
+    native_size: pixels, side of the images if all are squares of one size, or None
     channels:    1 if all images are grey, else 3
-    has_paths:   some are in files of their own, of which the parquet files hold the paths only
+    has_paths:   whether some are in files of their own, of which the parquet files hold the paths
+                 only
     """
 
     native_size: int | None
@@ -40,7 +41,7 @@ class Shapes(NamedTuple):
 
 
 class _ImageHeaders(NamedTuple):
-    """Sizes and Pillow's modes of some images, those that have a readable header."""
+    """Sizes and Pillow's modes of those images that have a readable header."""
 
     sizes: set[tuple[int, int]]
     modes: set[str]
@@ -48,7 +49,7 @@ class _ImageHeaders(NamedTuple):
 
 
 def read_shapes(files: Labelled) -> Shapes:
-    """Look at the headers of all images. Raises DataError if there is no image in any cell."""
+    """Read the headers of all images. Raises DataError if there is no image in any cell."""
     sizes: set[tuple[int, int]] = set()
     modes: set[str] = set()
     has_paths = False
@@ -63,18 +64,18 @@ def read_shapes(files: Labelled) -> Shapes:
 
 
 def part(files: Labelled, form: PixelFormat) -> CachedPart:
-    """One split on its way to the cache: its images decoded, its labels counted in the data set's classes."""
+    """Return one split for the cache: its images decoded, its labels as indices into the data set's classes."""
     count = sum(rows_of(path) for path, _ in files)
     return CachedPart(count, in_order(partial(_decode, form=form), _cells(files)))
 
 
 def paths_in(files: Labelled) -> list[Path]:
-    """The files of their own that hold images, in order."""
+    """Return the image files to which cells refer, in order."""
     return [cell for cells, _ in _cells(files) for cell in cells if isinstance(cell, Path)]
 
 
 def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
-    """Images and labels (int64; -1 where there is none), `IMAGES_PER_TASK` at a time."""
+    """Yield images and labels (int64; -1 where there is none), `IMAGES_PER_TASK` at a time."""
     for path, labels in files:
         for batch in batches(path, [labels.image, labels.label], IMAGES_PER_TASK):
             cells = [_cell(value, path.parent) for value in batch.column(labels.image).to_pylist()]
@@ -82,7 +83,7 @@ def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
 
 
 def _cell(value: Any, home: Path) -> Cell:
-    """One entry of an image column; no bytes if it is empty. Paths are relative to the parquet file's folder."""
+    """Return one entry of an image column; no bytes if it is empty. Paths are relative to the parquet file's folder."""
     if not isinstance(value, dict):
         return value if isinstance(value, bytes) else b""
     if isinstance(value.get("bytes"), bytes):
@@ -107,7 +108,7 @@ def _look_at(cells: Sequence[Cell]) -> _ImageHeaders:
 
 
 def _decode(chunk: tuple[list[Cell], NDArray[np.int64]], form: PixelFormat) -> Chunk:
-    """Pixels and labels; the label of an image that is broken or has no class becomes -1."""
+    """Return pixels and labels; the label of an image that is broken or has no class becomes -1."""
     cells, labels = chunk
     pixels = np.zeros((len(cells), *form.shape), np.uint8)
     for row, cell in enumerate(cells):

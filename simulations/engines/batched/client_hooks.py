@@ -10,23 +10,23 @@ from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 
 
 class StackedClientHooks:
-    """What `begin` answered for each store of a group, and the hooks that need it.
+    """The result of `begin` for each store of a group, and the hooks that need it.
 
-    If no store remembers anything, `begin` gives the same for all and is asked once. Otherwise each tensor
-    that it gives becomes [S, ...]. Tensors stay at one place in memory from round to round, for steps that
-    were recorded.
+    If no store has any state, `begin` gives the same for all and is called once. Otherwise each
+    tensor that it gives becomes [S, ...]. Tensors stay at one place in memory from round to round,
+    for steps that were recorded.
 
-    room: stores that a group has at most
+    room: most stores of a group
     """
 
     def __init__(self, strategy: Strategy, room: int) -> None:
         self._strategy, self._room = strategy, room
         self._local: dict[str, Tensor] = {}
-        self._shapes: dict[str, torch.Size] = {}  # of one store's
+        self._shapes: dict[str, torch.Size] = {}  # of one store's tensors
         self._own = False  # whether each store has its own
 
     def begin(self, start: Tensor, extras: Tensors, states: Sequence[Tensors]) -> bool:
-        """Begin local trainings from `start` [T]; whether all tensors are where they were in the last one."""
+        """Begin local trainings from `start` [T]; return whether all tensors are where they were in the last one."""
         self._own = any(states)
         if not self._own:
             return self._keep(self._strategy.begin(start, extras, {}))
@@ -40,13 +40,13 @@ class StackedClientHooks:
         return self._keep(stacked)
 
     def correct(self, gradient: Tensor, weights: Tensor) -> None:
-        """The hook `correct` on the first S stores: [S, T] each."""
+        """Apply the hook `correct` to the first S stores: [S, T] each."""
         stores = slice(len(gradient))
         own = {name: tensor[stores] for name, tensor in self._local.items()} if self._own else self._local
         self._strategy.correct(gradient, weights, own)
 
     def end(self, place: int, run: LocalTrainingSummary, state: Tensors) -> tuple[Tensors, Tensors]:
-        """The hook `end` for the store at `place` of the group."""
+        """Apply the hook `end` to the store at `place` of the group."""
         local: Tensors = self._local
         if self._own:
             local = {name: tensor[place].view(self._shapes[name]) for name, tensor in self._local.items()}

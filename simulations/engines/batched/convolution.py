@@ -1,4 +1,4 @@
-"""The convolution of many stores at once, in three forms that agree, and which one when."""
+"""The convolution of many stores at once, in three equivalent forms, and the choice of the fastest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class ConvolutionGeometry:
-    """How a convolution moves over an image: (vertical, horizontal) each; groups of one store's channels."""
+    """The geometry of a convolution: (vertical, horizontal) each.
+
+    groups: of one store's channels
+    """
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -19,7 +22,7 @@ class ConvolutionGeometry:
 
     @classmethod
     def of(cls, layer: nn.Conv2d) -> "ConvolutionGeometry":
-        """That of `layer`, whose padding is given in pixels."""
+        """Return the geometry of `layer`, whose padding is given in pixels."""
         assert not isinstance(layer.padding, str), layer.padding
         return cls(_pair(layer.stride), _pair(layer.padding), _pair(layer.dilation), layer.groups)
 
@@ -29,14 +32,14 @@ Form = Callable[[Tensor, Tensor, Tensor | None, ConvolutionGeometry], Tensor]
 
 
 def form_for(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
-    """The quickest form for where the pixels are (measured on a CPU only; docs/log.md)."""
+    """Return the fastest form for the device of the pixels (measured on a CPU only; docs/log.md)."""
     if not pixels.is_cuda:
         return one_by_one
     return columns if geometry.groups == 1 and geometry.dilation == (1, 1) else merged
 
 
 def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
-    """One convolution a store: the least work where starting an operation costs nothing."""
+    """Compute one convolution a store: the least work where starting an operation costs nothing."""
     images = pixels.split(len(pixels) // len(weight))
     biases = bias.unbind() if bias is not None else [None] * len(weight)
     g = geometry
@@ -49,7 +52,7 @@ def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Co
 
 
 def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
-    """One convolution whose groups of channels are the stores."""
+    """Compute one convolution whose groups of channels are the stores."""
     stores, outputs = weight.shape[:2]
     batch = pixels.unflatten(0, (stores, -1)).transpose(0, 1).flatten(1, 2)  # [B, S * C, H, W]
     bias = bias.flatten() if bias is not None else None
@@ -60,10 +63,10 @@ def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Convol
 
 
 def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
-    """Windows as rows of a matrix, then one batched matrix product; the result is in channels-last order.
+    """Compute one batched matrix product of windows as rows; the result is in channels-last order.
 
-    For one group and dilation 1. Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural
-    Networks for Document Processing".
+    For one group and dilation 1. Chellapilla, Puri and Simard 2006, "High Performance
+    Convolutional Neural Networks for Document Processing".
     """
     stores, outputs, _, height, width = weight.shape
     (down, across), (top, left) = geometry.stride, geometry.padding

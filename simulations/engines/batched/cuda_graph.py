@@ -1,7 +1,7 @@
-"""One step on memory that stays, so that a CUDA device can record it and play it again.
+"""One step on memory at fixed places, so that a CUDA device can record and replay it.
 
-A step of a small network is some hundred short operations, and starting each takes the processor longer than
-the device needs for it. A recorded step starts with a single call.
+A step of a small network is some hundred short operations, and starting each takes the processor
+longer than the device needs for it. A recorded step starts with a single call.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,17 @@ from fedshelf.simulations.engines.batched.schedule import Inputs
 
 
 class StepGraph:
-    """`step` on inputs of one shape. Everything else that the step reads or writes must stay where it is."""
+    """A recorded `step` for inputs of one shape; all other memory that the step reads or writes must stay in place."""
 
     def __init__(self, step: Callable[[Inputs], None], inputs: Inputs) -> None:
         self._step, self._inputs = step, Inputs(*(tensor.clone() for tensor in inputs))
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def record(self, pool: Any) -> None:
-        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be.
+        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be recorded.
 
-        pool: memory (torch.cuda.graph_pool_handle()) that recorded steps share: each is done before the next begins
+        pool: memory (torch.cuda.graph_pool_handle()) that recorded steps share: each is done before
+              the next begins
         """
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads drive other devices
@@ -30,7 +31,7 @@ class StepGraph:
         self._graph = graph
 
     def __call__(self, inputs: Inputs) -> None:
-        """Take the step on a copy of `inputs`."""
+        """Run the step on a copy of `inputs`."""
         for kept, given in zip(self._inputs, inputs, strict=True):
             kept.copy_(given, non_blocking=True)
         if self._graph is not None:

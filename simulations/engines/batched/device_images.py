@@ -1,4 +1,4 @@
-"""Whole arrays of images on a device, each moved once."""
+"""Arrays of images on a device, each moved once as a whole."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from fedshelf.common.images.types import Images
 
 
 class DeviceImages:
-    """The arrays that stores' images lie in, on `device`."""
+    """The arrays that hold stores' images, on `device`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._arrays: dict[int, tuple[Tensor, Images]] = {}  # address -> what lies there, the same on the device
-        self._parts: list[Images] = []  # of what is joined
-        self._starts: dict[int, int] = {}  # address -> where a part begins
+        self._arrays: dict[int, tuple[Tensor, Images]] = {}  # address -> the array there, the same on the device
+        self._parts: list[Images] = []  # the parts of the joined array
+        self._starts: dict[int, int] = {}  # address -> start of a part in the joined array
         self._all: Images | None = None
 
     def whole(self, images: Images) -> Images:
-        """The array of `images` on the device, with no rows selected."""
+        """Return the array of `images` on the device, with no rows selected."""
         address = images.pixels.data_ptr()
         if address not in self._arrays:
             nothing = images.rows[:0]
@@ -28,14 +28,15 @@ class DeviceImages:
         return self._arrays[address][1]
 
     def selected(self, images: Images) -> Images:
-        """`images` with their array on the device; their rows stay where they are."""
+        """Return `images` with their array on the device; their rows stay on their device."""
         array = self.whole(images)
         return Images(array.pixels, array.labels, images.rows)
 
     def joined(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
-        """One array that has all of `sets`, and where the array of each begins in it; that never changes.
+        """Return one array that has all of `sets`, and the start of each one's array in it; it never changes.
 
-        Sets of one data set share an array, which is not copied then. A folder per store has an array each.
+        Sets of one data set share an array, which is not copied then. A folder per store has an
+        array each.
         """
         known = len(self._starts)
         for images in sets:

@@ -1,4 +1,4 @@
-"""What one device does for a run: train its part of a cohort in groups that fit, and judge models."""
+"""The worker of one device: it trains its part of a cohort in groups that fit, and judges models."""
 
 import time
 from collections import deque
@@ -36,7 +36,10 @@ Store = tuple[str, Images]
 
 @dataclass(frozen=True)
 class GroupWork:
-    """An order with its tensors on the device. home: where updates are kept until they are aggregated"""
+    """An order with its tensors on the device.
+
+    home: device on which updates are kept until they are aggregated
+    """
 
     order: TrainOrder
     start: Tensor
@@ -47,7 +50,7 @@ class GroupWork:
 class DeviceWorker:
     """One device, with a resident network, the images, and room for as many stores as fit.
 
-    states: where strategies keep what stores remember
+    states: storage of the stores' states of strategies
 
     Raises ConfigError if many stores cannot train the network at once.
     """
@@ -61,14 +64,15 @@ class DeviceWorker:
         self._gallery = DeviceImages(device)
         self._codec = compression.build(plan.config.messages)
         self._training: StackedTraining | None = None
-        self._fits = (0, 0)  # in batches of so many images, so many stores fit; (0, 0): not measured yet
+        self._fits = (0, 0)  # (batch size, stores that fit in memory at that batch size); (0, 0): not measured yet
         self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
         self._planned: tuple[int, list[str], BatchSchedule] | None = None
 
     def train(self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]) -> Iterator[Update | Failure]:
         """Train `stores`, largest first, each with images.
 
-        ahead: who will probably train in the next round; their schedule is made while the device works
+        ahead: stores that will probably train in the next round; their schedule is made while the
+               device works
         """
         waiting = deque(stores)
         if not waiting:
@@ -119,7 +123,7 @@ class DeviceWorker:
                 self._judged_at_once //= 2
 
     def _make_room(self, wanted: int, width: int) -> None:
-        """Measure how many stores fit, if not known for batches of `width`; forget a stack that is too small."""
+        """Measure how many stores fit, if unknown for batches of `width`; drop a stack that is too small."""
         if width > self._fits[0]:
             self._training = None
             with self._current():
@@ -136,7 +140,7 @@ class DeviceWorker:
     ) -> list[Update | Failure]:
         """Train stores that fit.
 
-        kept:      what each of them remembers
+        kept:      state of each of them
         following: round and stores of the group after this one
         """
         order = work.order
@@ -172,7 +176,7 @@ class DeviceWorker:
         return answers
 
     def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
-        """What each store adds to its scores, [S, C] on the device; None: all of them nothing, as is settled."""
+        """Return the offsets of each store's scores, [S, C] on the device; None: all are zero by configuration."""
         classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent
         if mode == "full":
             return None
@@ -189,7 +193,7 @@ class DeviceWorker:
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
     def _schedule(self, round: int, group: Sequence[Store]) -> BatchSchedule:
-        """That of a group: made before, or now."""
+        """Return the schedule of a group: prepared before, or made now."""
         planned, self._planned = self._planned, None
         if planned is not None and planned[:2] == (round, [name for name, _ in group]):
             return planned[2]

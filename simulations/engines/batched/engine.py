@@ -1,7 +1,8 @@
-"""The engine that trains many stores at once on a device: see `simulations.engines.batched`.
+"""The engine that trains many stores at once on a device; see `simulations.engines.batched`.
 
-It pays where one small network's step leaves a device idle, as on any GPU. With several GPUs each takes a
-part of the cohort, driven by a thread of its own: operations run without the interpreter's lock.
+It pays where one small network's step leaves a device idle, as on any GPU. With several GPUs each
+takes a part of the cohort, driven by a thread of its own: operations run without the interpreter's
+lock.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +34,8 @@ Result = TypeVar("Result")
 class BatchedEngine:
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
 
-    states:  where strategies keep what stores remember
-    devices: by default the run's device, and for plain "cuda" all there are
+    states:  storage of the stores' states of strategies
+    devices: by default the run's device, and for plain "cuda" all CUDA devices
 
     Raises ConfigError if many stores cannot train at once.
     """
@@ -56,15 +57,15 @@ class BatchedEngine:
         self._infos = federation.infos()
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, but those set aside."""
+        """Return all stores, except those set aside."""
         return self._infos
 
     def resting(self) -> float:
-        """0: simulated stores never rest."""
+        """Return 0: simulated stores never rest."""
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
-        """None: simulated stores are never busy otherwise."""
+        """Return none: simulated stores are never busy otherwise."""
         return {}
 
     def set_aside(self, store: str, why: str) -> None:
@@ -72,10 +73,10 @@ class BatchedEngine:
         self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """Nothing: a device that evaluates is not idle, and `train` has planned this while the last round ran."""
+        """Do nothing: an evaluating device is not idle, and `train` has planned this during the last round."""
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Update.params are on the first device, and stay valid."""
+        """Train stores. Update.params are on the first device, and stay valid."""
         config, following = self._plan.config, order.round + 1
         ahead = client_sampling.sample(self._infos, config.cohort, config.run.seed, following)
         parts, parts_ahead = self._shares(stores), self._shares(ahead if following <= config.run.rounds else [])
@@ -94,14 +95,14 @@ class BatchedEngine:
                 yield replace(answer, params=answer.params.to(self._first)) if isinstance(answer, Update) else answer
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
-        """All stores in one pass over their images: they judge the same model."""
+        """Evaluate all stores in one pass over their images: they judge the same model."""
         sets = [self._held_out(store, order) for store in stores]
         own = [adjustment(self._federation.stores[store].train, self._plan) for store in stores]
         for store, pair in zip(stores, self._counted(order.params, sets, own, order.temperatures), strict=True):
             yield Evaluation(store, order.round, *pair)
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts on the federation's test set; with `temperatures`, how sure the model is at them."""
+        """Count results on the federation's test set; with `temperatures`, also the model's calibration at each."""
         test = self._federation.test
         assert test is not None
         parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
@@ -119,7 +120,10 @@ class BatchedEngine:
     def _counted(
         self, params: Tensor, sets: Sequence[Images], own: Sequence[Tensor | None], temperatures: Sequence[float]
     ) -> list[Pair]:
-        """Counts of each set, dealt to the devices in turn. own: each set's adjustment"""
+        """Count the results of each set; the sets are dealt to the devices in turn.
+
+        own: each set's adjustment
+        """
         count = len(self._shards)
         found: list[Pair | None] = [None] * len(sets)
 
@@ -131,13 +135,13 @@ class BatchedEngine:
         return [pair for pair in found if pair is not None]
 
     def _shares(self, stores: Sequence[str]) -> list[list[Store]]:
-        """The stores that have images, largest first, dealt to the devices in turn."""
+        """Return the stores that have images, largest first, dealt to the devices in turn."""
         opened = [(store, self._federation.stores[store].train) for store in stores]
         ordered = sorted((item for item in opened if len(item[1])), key=lambda item: -len(item[1]))
         return [ordered[place :: len(self._shards)] for place in range(len(self._shards))]
 
     def _on_all(self, work: Callable[[int], Result]) -> Iterator[Result]:
-        """Results of `work` for each device, as they come."""
+        """Yield results of `work` for each device, as they come."""
         if len(self._shards) == 1:
             yield work(0)
             return
@@ -146,7 +150,7 @@ class BatchedEngine:
 
 
 def _check(start: InitialState) -> None:
-    """Raises ConfigError for what stores cannot have each for itself if they take their steps together."""
+    """Check that the settings allow stores to take their steps together; raise ConfigError if not."""
     config, advice = start.plan.config, "use --engine sequential."
     if config.train.seconds:
         raise ConfigError(
@@ -161,7 +165,7 @@ def _check(start: InitialState) -> None:
 
 
 def _devices(chosen: torch.device) -> list[torch.device]:
-    """All CUDA devices for "cuda" without a number, else the one chosen."""
+    """Return all CUDA devices for "cuda" without a number, else the one chosen."""
     if chosen.type == "cuda" and chosen.index is None:
         return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
     return [chosen]

@@ -10,7 +10,10 @@ from fedshelf.simulations.engines.batched.convolution import ConvolutionGeometry
 
 
 class Stacked(nn.Module):
-    """Stands in for a layer. weight, bias: [S, ...], set by the network that it is part of."""
+    """The replacement of a layer.
+
+    weight, bias: [S, ...], set by the network that it is part of
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -18,13 +21,13 @@ class Stacked(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.bias = None
-        for name, child in layer.named_children():  # dropout before the layer, and what calls it
+        for name, child in layer.named_children():  # dropout before the layer, and its caller
             self.add_module(name, child)
         self._forward_pre_hooks.update(layer._forward_pre_hooks)
         self.train(layer.training)
 
     def affine(self, values: Tensor) -> Tensor:
-        """Each store's own scale and shift of `values` [S * B, ..., *shape], where weights are [S, *shape]."""
+        """Apply each store's own scale and shift, [S, *shape], to `values` [S * B, ..., *shape]."""
         stores, *shape = self.weight.shape
         own = (stores, *(1 for _ in range(values.ndim - len(shape))), *shape)
         rows, scale = values.unflatten(0, (stores, -1)), self.weight.view(own)
@@ -33,22 +36,22 @@ class Stacked(nn.Module):
 
 
 class StackedConv2d(Stacked):
-    """See `simulations.engines.batched.convolution`."""
+    """A convolution per store; see `simulations.engines.batched.convolution`."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__(layer)
         self._geometry = ConvolutionGeometry.of(layer)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[S * B, C, H, W] -> [S * B, O, H', W']."""
+        """Convolve [S * B, C, H, W] -> [S * B, O, H', W']."""
         return form_for(pixels, self._geometry)(pixels, self.weight, self.bias, self._geometry)
 
 
 class StackedLinear(Stacked):
-    """One batched matrix product."""
+    """A linear layer per store: one batched matrix product."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """[S * B, ..., I] -> [S * B, ..., O]."""
+        """Map [S * B, ..., I] -> [S * B, ..., O]."""
         rows = features.reshape(len(self.weight), -1, features.shape[-1])
         matrix = self.weight.transpose(1, 2)
         out = torch.bmm(rows, matrix) if self.bias is None else torch.baddbmm(self.bias[:, None], rows, matrix)
@@ -56,27 +59,27 @@ class StackedLinear(Stacked):
 
 
 class StackedGroupNorm(Stacked):
-    """Group norm, which knows nothing of other images, then each store's own scale and shift."""
+    """Group norm, which is independent of other images, then each store's own scale and shift."""
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__(layer)
         self._groups, self._eps = layer.num_groups, layer.eps
 
     def forward(self, features: Tensor) -> Tensor:
-        """[S * B, C, ...], the same shape."""
+        """Normalise [S * B, C, ...], same shape."""
         normal = functional.group_norm(features, self._groups, eps=self._eps)
         return self.affine(normal.movedim(1, -1)).movedim(-1, 1)
 
 
 class StackedLayerNorm(Stacked):
-    """Layer norm likewise."""
+    """Layer norm, then each store's own scale and shift."""
 
     def __init__(self, layer: nn.LayerNorm) -> None:
         super().__init__(layer)
         self._shape, self._eps = list(layer.normalized_shape), layer.eps
 
     def forward(self, features: Tensor) -> Tensor:
-        """[S * B, ..., *normalized_shape], the same shape."""
+        """Normalise [S * B, ..., *normalized_shape], same shape."""
         return self.affine(functional.layer_norm(features, self._shape, eps=self._eps))
 
 

@@ -1,4 +1,4 @@
-"""How many stores fit on a device at once."""
+"""Memory limits: the number of stores that fit on a device at once."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,18 @@ from torch import Tensor
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.network import StackedNetwork
 
-USABLE_SHARE = 0.8  # of the free memory of a CUDA device: the allocator's pieces do not fit without gaps
-CPU_BUDGET = 1 << 30  # bytes of activations and gradients on a CPU, where a larger group is no quicker
-VECTORS = 8  # a store's float32 vectors: weights, gradient, its pieces, two moments, the result, a strategy's two
+USABLE_SHARE = 0.8  # of the free memory of a CUDA device: the allocator's blocks do not fit without gaps
+CPU_BUDGET = 1 << 30  # bytes of activations and gradients on a CPU, where a larger group is no faster
+VECTORS = 8  # float32 vectors per store: weights, gradient, its pieces, two moments, the result, a strategy's two
 MAX_SHARE_FOR_UPDATES = 0.3  # of the free memory of a CUDA device: updates that take more are kept on the host
-SMALL_UPDATES_BYTES = 1 << 30  # bytes of updates for which nobody looks how much is free
+SMALL_UPDATES_BYTES = 1 << 30  # bytes of updates up to which the free memory is not checked
 
 
 def stores_that_fit(network: Network, width: int) -> int:
-    """How many stores, at least 1, can step together in batches of `width` images."""
+    """Return how many stores, at least 1, can step together in batches of `width` images."""
     if network.device.type == "cuda":
         try:
-            _probe(network, width, 1)  # cuBLAS and cuDNN take workspaces at first use, which are no store's own
+            _probe(network, width, 1)  # cuBLAS and cuDNN take workspaces at first use, which belong to no store
             one, two = (_peak(network, width, stores) for stores in (1, 2))
         except torch.OutOfMemoryError:
             return 1
@@ -30,7 +30,7 @@ def stores_that_fit(network: Network, width: int) -> int:
 
 
 def home_of_updates(network: Network, stores: int) -> torch.device:
-    """Where the updates of `stores` are kept until they are aggregated: on the device if there is room."""
+    """Return the device that keeps the updates of `stores` until aggregation: the network's if there is room."""
     size = stores * network.vector.numel() * network.vector.element_size()
     if (
         network.device.type == "cuda"
@@ -42,13 +42,13 @@ def home_of_updates(network: Network, stores: int) -> torch.device:
 
 
 def _free(device: torch.device) -> int:
-    """Bytes that the device has left, with what torch's allocator holds but does not use."""
+    """Return the free bytes of the device, with those that torch's allocator holds but does not use."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def _peak(network: Network, width: int, stores: int) -> int:
-    """Bytes that a CUDA device needs for one step beyond what it holds already."""
+    """Return the bytes that a CUDA device needs for one step beyond those in use."""
     before = torch.cuda.memory_allocated(network.device)
     torch.cuda.reset_peak_memory_stats(network.device)
     _probe(network, width, stores)
@@ -56,7 +56,7 @@ def _peak(network: Network, width: int, stores: int) -> int:
 
 
 def _saved(network: Network, width: int) -> int:
-    """Bytes of what one store's forward pass keeps for the backward pass, and as much again for gradients."""
+    """Return the bytes that one store's forward pass saves for the backward pass, and as many again for gradients."""
     sizes: dict[int, int] = {}
 
     def weigh(tensor: Tensor) -> Tensor:

@@ -16,19 +16,19 @@ from fedshelf.simulations.engines.batched.layers import STACKED, Stacked
 
 
 def is_stackable(spec: ModelSpec) -> bool:
-    """Whether many stores can train this network at once."""
+    """Return whether many stores can train this network at once."""
     return not spec.tells_turns and fault_of(spec) is None
 
 
 def fault_of(spec: ModelSpec) -> str | None:
-    """The kind of layer for which many stores cannot train this network at once, or None if they can."""
+    """Return the kind of layer for which many stores cannot train this network at once, or None if they can."""
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
     return fault(module, Layout.of(module))
 
 
 def fault(module: nn.Module, layout: Layout) -> str | None:
-    """The kind of layer for which many stores cannot train `module` at once, or None if they can."""
+    """Return the kind of layer for which many stores cannot train `module` at once, or None if they can."""
     models.set_training(module, mode=True)
     for prefix, layer in module.named_modules():
         own = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
@@ -41,7 +41,7 @@ def fault(module: nn.Module, layout: Layout) -> str | None:
 
 
 def check(network: Network) -> None:
-    """Raises ConfigError if many stores cannot train `network` at once."""
+    """Check that many stores can train `network` at once; raise ConfigError if not."""
     if network.spec.tells_turns:
         raise ConfigError("The engine batched cannot train for train.objective=turns; use --engine sequential.")
     if kind := fault(network.module, network.layout):
@@ -53,7 +53,7 @@ def check(network: Network) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a stacked layer's tensor lies in a store's vector."""
+    """The place of a stacked layer's tensor in a store's vector."""
 
     layer: Stacked
     name: str
@@ -61,16 +61,16 @@ class _Place:
     shape: torch.Size
 
     def of(self, vectors: Tensor) -> Tensor:
-        """Its view of `vectors` [S, P], for autograd a leaf: [S, *shape]."""
+        """Return its view of `vectors` [S, P], for autograd a leaf: [S, *shape]."""
         piece = vectors[:, self.start : self.start + self.shape.numel()]
         return piece.view(len(vectors), *self.shape).detach().requires_grad_()
 
 
 class StackedNetwork:
-    """`network` with weights for up to `stores` stores.
+    """A copy of `network` with weights for up to `stores` stores.
 
     weights: float32 [stores, P], one row a store; write to it to load
-    stores:  S, how many of them take part at present: the first rows
+    stores:  S, number of stores that take part at present: the first rows
 
     The network must be stackable: see `check`.
     """
@@ -90,7 +90,7 @@ class StackedNetwork:
         self.narrow(stores)
 
     def narrow(self, stores: int) -> None:
-        """Let only the first `stores` rows take part, until told otherwise."""
+        """Let only the first `stores` rows take part, until the next call."""
         self.stores = stores
         self._leaves = [place.of(self.weights[:stores]) for place in self._places]
         for place, leaf in zip(self._places, self._leaves, strict=True):
@@ -99,23 +99,26 @@ class StackedNetwork:
 
     def address(self, seeds: list[int]) -> None:
         """Start local trainings whose dropout has these seeds, one per store (at most as many as there are rows)."""
-        padded = seeds + [0] * (len(self.weights) - len(seeds))  # one shape, so that the keys stay where they are
+        padded = seeds + [0] * (len(self.weights) - len(seeds))  # one shape, so that the keys stay in place
         dropout.address(self.module, padded, self.weights.device)
         self.narrow(len(seeds))
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Class scores [S * B, C] of normalised images [S * B, channels, H, W], store by store."""
+        """Return class scores [S * B, C] of normalised images [S * B, channels, H, W], store by store."""
         scores: Tensor = self.module(pixels)
         return scores
 
     def gradient(self, loss: Tensor) -> Tensor:
-        """dloss/dweights [S, P]: each store's own if `loss` is a sum over stores; overwritten by the next call."""
+        """Return dloss/dweights [S, P], overwritten by the next call.
+
+        It is each store's own gradient if `loss` is a sum over stores.
+        """
         pieces = torch.autograd.grad(loss, self._leaves)
         return torch.cat([piece.flatten(1) for piece in pieces], dim=1, out=self._gradient[: self.stores])
 
 
 def _stack(module: nn.Module, travelling: set[str], prefix: str) -> dict[str, Stacked]:
-    """Replace, in place, the layers below `module` whose tensors travel; the new ones by their names."""
+    """Replace, in place, the layers below `module` whose tensors are sent; return the new ones by their names."""
     layers: dict[str, Stacked] = {}
     for name, child in module.named_children():
         path = f"{prefix}{name}.".removeprefix("network.")
@@ -129,12 +132,12 @@ def _stack(module: nn.Module, travelling: set[str], prefix: str) -> dict[str, St
 
 
 def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
-    """A layer's own parameters and floating-point buffers."""
+    """Return a layer's own parameters and floating-point buffers."""
     buffers = [(name, buffer) for name, buffer in layer.named_buffers(recurse=False) if buffer.is_floating_point()]
     return [*layer.named_parameters(recurse=False), *buffers]
 
 
 def _draws(layer: nn.Module) -> bool:
-    """Whether a layer draws from torch's generator, which knows nothing of stores."""
+    """Return whether a layer draws from torch's generator, which is not separate for each store."""
     kinds = (nn.Dropout1d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
     return (isinstance(layer, kinds) or type(layer).__name__ == "StochasticDepth") and getattr(layer, "p", 0) > 0

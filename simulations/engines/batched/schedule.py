@@ -1,7 +1,8 @@
-"""What a group of stores does in a round, step by step, settled before it begins.
+"""The schedule of a group of stores in a round: all its steps, fixed before the round begins.
 
-Each store goes through its images in the order that `common.training.fit.fit` would take, from the same
-addresses. Stores come in order of falling size: those still at work at any step are the first ones.
+Each store goes through its images in the order of `common.training.fit.fit`, from the same
+addresses of random numbers. Stores come in order of falling size: those still training at any step
+are the first ones.
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,10 @@ from fedshelf.common.training.loss import batches
 
 
 class Inputs(NamedTuple):
-    """What one step works on.
+    """The inputs of one step.
 
-    rows:   int64 [S, B], the images; places that are not needed hold any image
-    shares: float32 [S, B], of an image in its store's mean loss: 1 / images, or 0 if it is not needed
+    rows:   int64 [S, B], the images; unused places hold any image
+    shares: float32 [S, B], of an image in its store's mean loss: 1 / images, or 0 if unused
     counts: float32 [S], images that count for the loss reported: those of the last epoch
     draws:  float64 [S, B, D], numbers for augmentation; see `common.images.augment.Stream`
     """
@@ -36,10 +37,10 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSchedule:
-    """All steps of a group: `Inputs` with a leading dimension K, and how much of each step is needed.
+    """All steps of a group: `Inputs` with a leading dimension K, and the used part of each step.
 
-    steps:  of each store
-    stores: at each step, stores that are still at work
+    steps:  number of steps of each store
+    stores: at each step, number of stores that are still training
     widths: at each step, images in the largest batch
     """
 
@@ -49,13 +50,13 @@ class BatchSchedule:
     widths: list[int]
 
     def at(self, step: int) -> Inputs:
-        """Views of what `step` needs."""
+        """Return views of the inputs that `step` uses."""
         stores, width = self.stores[step], self.widths[step]
         rows, shares, counts, draws = (tensor[step, :stores] for tensor in self.inputs)
         return Inputs(rows[:, :width], shares[:, :width], counts, draws[:, :width])
 
     def to(self, device: torch.device) -> "BatchSchedule":
-        """The same on `device`; the copy to a CUDA device does not wait for what is under way there."""
+        """Return the same on `device`; the copy to a CUDA device does not wait for earlier operations there."""
         if device.type != "cuda":
             return BatchSchedule(Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths)
         moved = Inputs(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self.inputs))
@@ -65,7 +66,7 @@ class BatchSchedule:
 def plan(
     config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool
 ) -> BatchSchedule:
-    """The schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
+    """Return the schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
 
     keep_pairs: see `common.training.loss.batches`
     """

@@ -34,9 +34,9 @@ LOG = logging.getLogger("fedshelf.batched")
 class Group:
     """Stores that train together, in the order of the schedule.
 
-    array:    images that the schedule's rows count in
+    array:    images that the schedule's rows select from
     schedule: on the device, as `array`
-    states:   what the strategy's client half kept of each store, on the device
+    states:   state of the strategy's client half of each store, on the device
     offsets:  float32 [S, C], added to each store's scores; None: nothing
     """
 
@@ -48,7 +48,7 @@ class Group:
 
 
 class StackedTraining:
-    """Trains up to `stores` stores at once, in memory that stays.
+    """Training of up to `stores` stores at once, in memory that stays in place.
 
     mixed: bfloat16 arithmetic in the network
     """
@@ -69,13 +69,13 @@ class StackedTraining:
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
     def run(self, group: Group, round: int, start: Tensor, extras: Tensors) -> tuple[Tensor, Tensor]:
-        """Train from `start` [P]: the weights [S, P] and the last epoch's loss sums [S], overwritten by the next group.
+        """Train from `start` [P]; return the weights [S, P] and the last epoch's loss sums [S].
 
-        Nothing waits for the device.
+        Both are overwritten by the next group. Nothing waits for the device.
         """
         stores, config = len(group.names), self._config
         if not self.halves.begin(start, extras, group.states):
-            self._graphs.clear()  # they read the tensors of before
+            self._graphs.clear()  # they read the earlier tensors
             self._seen.clear()
         self._lr = learning_rate(config.train, round, config.run.rounds)
         self._lr_there.fill_(self._lr)
@@ -92,7 +92,7 @@ class StackedTraining:
         return self.network.weights[:stores], self._loss_sums[:stores]
 
     def _take(self, array: Images, inputs: Inputs) -> None:
-        """One step, recorded if it came often enough."""
+        """Take one step, recorded if it came often enough."""
 
         def step(given: Inputs) -> None:
             self._step(array, given)
@@ -132,18 +132,18 @@ class StackedTraining:
 def _images_of(
     array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and what is mixed in, of a step."""
+    """Return augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and the blend of a step."""
     rows = inputs.rows.flatten()
     pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
     pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
     pixels = normalise(pixels, spec.mean, spec.std)
-    # An image whose scores overflow would make NaN of a share of 0, in the loss or on the way back.
+    # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward pass.
     unneeded = (inputs.shares == 0).view(-1, 1, 1, 1)
     return pixels.masked_fill_(unneeded, 0), targets, blend
 
 
 def _batches(inputs: Inputs) -> Batches:
-    """The stores' batches in [S * B]; places that are not needed count to none, and mix with any."""
+    """Return the stores' batches in [S * B]; unused places count for none, and mix with any."""
     stores, width = inputs.rows.shape
     first = torch.arange(stores, device=inputs.rows.device) * width
     sizes = (inputs.shares > 0).sum(dim=1).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The engine `ray`: connects to a cluster, and only then imports what needs Ray."""
+"""The engine `ray`: it connects to a cluster, and only then imports the modules that need Ray."""
 
 import logging
 import os
@@ -13,22 +13,22 @@ from fedshelf.simulations.federation.federation import Federation
 if TYPE_CHECKING:
     from fedshelf.simulations.engines.ray.engine import RayEngine
 
-# Ray reads these when it is imported: nothing is reported home, `uv run` is not repeated on the nodes, and no
-# warning of what other versions do.
+# Ray reads these when it is imported: no usage is reported, `uv run` is not repeated on the nodes, and no
+# warning of other versions' behaviour is shown.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# The one setting that makes Ray stay on the loopback interface. Without it, it puts the machine's address in the
-# place of 127.0.0.1 and listens on all interfaces, where whoever reaches its ports can run code.
+# The one setting that makes Ray stay on the loopback interface. Without it, Ray replaces 127.0.0.1 by the
+# machine's address and listens on all interfaces, where anybody who reaches its ports can run code.
 STAY_HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 CONNECT_TIMEOUT_SECONDS = 5.0  # seconds in which a cluster must answer
 
 
 def build(federation: Federation, start: InitialState, states: Path) -> "RayEngine":
-    """The engine, on the cluster that the settings name. Raises what `connect` raises, RunError."""
+    """Return the engine, on the cluster that the settings name. Raises what `connect` raises, RunError."""
     connect(start.plan.config.run.ray_address)
     from fedshelf.simulations.engines.ray.engine import RayEngine
 
@@ -36,7 +36,7 @@ def build(federation: Federation, start: InitialState, states: Path) -> "RayEngi
 
 
 def connect(address: str) -> None:
-    """Join the Ray cluster at HOST:PORT, or the one that runs on this machine ("auto"), or start one here ("").
+    """Connect to the Ray cluster at HOST:PORT, or the one that runs on this machine ("auto"), or start one here ("").
 
     Raises ConfigError for an address of another form, NetworkError if there is no cluster to be had.
     """
@@ -58,7 +58,10 @@ def connect(address: str) -> None:
 
 
 def _check_answers(address: str) -> str:
-    """Ask first, for Ray tries for more than a minute and then ends the process; returns the host."""
+    """Check that a Ray head answers at the address; return its host.
+
+    Ray itself tries for more than a minute and then ends the process.
+    """
     host, _, digits = address.rpartition(":")
     host, port = host.strip("[]"), int(digits) if digits.isdigit() else 0
     if not host or not 0 < port < 65536:

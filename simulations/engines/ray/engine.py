@@ -52,7 +52,9 @@ LOST_REASON = "its worker died again and again; perhaps the node has too little 
 class RayEngine:
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
 
-    Ray must be connected. states: where strategies keep what stores remember; it stays on this machine
+    Ray must be connected.
+
+    states: storage of the stores' states of strategies; it stays on this machine
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
@@ -66,15 +68,15 @@ class RayEngine:
         self._crew = RayWorkers(Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share)
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """All of them, but those set aside."""
+        """Return all stores, except those set aside."""
         return self._infos
 
     def resting(self) -> float:
-        """0: simulated stores never rest."""
+        """Return 0: simulated stores never rest."""
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
-        """None: simulated stores are never busy otherwise."""
+        """Return none: simulated stores are never busy otherwise."""
         return {}
 
     def set_aside(self, store: str, why: str) -> None:
@@ -82,10 +84,10 @@ class RayEngine:
         self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """Nothing: an evaluation is cut into jobs for all workers, and is short beside a round."""
+        """Do nothing: an evaluation is cut into jobs for all workers, and is short beside a round."""
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
+        """Train the largest stores first, so that no worker is left with a large one at the end. Raises RunError."""
         largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
 
         detached = DetachedOrder.of(order, "plan", "params", "extras")
@@ -104,7 +106,7 @@ class RayEngine:
                 yield answer or Failure(largest_first[number], "unavailable", LOST_REASON)
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
-        """Many small stores make one job. Raises RunError."""
+        """Evaluate stores; many small ones make one job. Raises RunError."""
         parts = list(
             parcels(stores, [getattr(self._infos[store], order.split) for store in stores], IMAGES_PER_JUDGING)
         )
@@ -121,7 +123,7 @@ class RayEngine:
             yield from answer or [Failure(store, "unavailable", LOST_REASON) for store in parts[number]]
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts on the federation's test set, summed in the order of its images. Raises RunError."""
+        """Count results on the federation's test set, summed in the order of its images. Raises RunError."""
         test = self._federation.test
         assert test is not None
         parts = torch.arange(len(test)).split(IMAGES_PER_JUDGING)
@@ -140,12 +142,12 @@ class RayEngine:
         return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
 
     def close(self) -> None:
-        """End the workers; a cluster that was there before stays."""
+        """End the workers; a cluster that existed before stays."""
         self._crew.close()
         ray.shutdown()
 
     def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays | Failure]:
-        """What stores remember after the order's round, if parts of the model are their own."""
+        """Return stores' states after the order's round, if the strategy keeps personal parts of the model."""
         return {store: self._kept(store, order.round + 1) for store in stores} if self._personal else {}
 
     def _kept(self, store: str, round: int) -> Arrays | Failure:
@@ -154,19 +156,19 @@ class RayEngine:
         return state if isinstance(state, Failure) else arrays(state)
 
     def _adjustments(self, stores: Sequence[str]) -> Arrays:
-        """Those of the stores that have one."""
+        """Return the adjustments of the stores that have one."""
         found = {store: adjustment(self._federation.stores[store].train, self._plan) for store in stores}
         return arrays({store: added for store, added in found.items() if added is not None})
 
     def _select(self, images: Images) -> Selection:
-        """The images for a job, their array put into the object store when it is first seen."""
+        """Return the images for a job; their array is put into the object store when it is first seen."""
         key = images.pixels.data_ptr(), images.labels.data_ptr()
-        if key not in self._placed:  # keeping the images, so that their addresses stay their own
+        if key not in self._placed:  # keeping the images, so that their addresses are not reused
             self._placed[key] = (images, (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())))
         return Selection(self._placed[key][1], images.rows.numpy())
 
     def _received(self, answer: RayTrained, order: TrainOrder) -> Update | Failure:
-        """The update with its arrays, after keeping what the store remembers."""
+        """Return the update with its arrays, after keeping the store's state."""
         if answer.state and (failed := save_state(self._states, order, answer.update.store, tensors(answer.state))):
             return failed
         return replace(answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras))

@@ -1,4 +1,4 @@
-"""Who does what on a cluster that changes: decisions of the engine `ray`, as arithmetic."""
+"""Assignment of jobs to the workers of a changing cluster: decisions of the engine `ray`, as arithmetic."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +8,10 @@ DEATHS = 3  # workers that may die over one job before it counts as the cause
 
 
 def places(nodes: Iterable[Mapping[str, Any]], share: float) -> dict[str, int]:
-    """Workers that fit on each living node: one a CPU, and no more than have `share` of a GPU (0: need none).
+    """Return the number of workers that fit on each living node: one a CPU, at most one per `share` of a GPU.
 
     nodes: as `ray.nodes()` lists them
+    share: of a GPU for each worker; 0: workers need none
     """
     fitting: dict[str, int] = {}
     for node in nodes:
@@ -23,10 +24,12 @@ def places(nodes: Iterable[Mapping[str, Any]], share: float) -> dict[str, int]:
 
 
 def deal(waiting: int, loads: Sequence[int]) -> list[int]:
-    """Which workers get the next of `waiting` jobs, given how many each one has: positions in `loads`, in turn.
+    """Return the workers that get the next of `waiting` jobs: positions in `loads`, in turn.
 
-    One each; and a second one, so that nobody waits for us, while more jobs are left than there are
-    workers: towards the end a job goes to whoever is free first.
+    loads: number of jobs of each worker
+
+    Each worker gets one; and a second one, so that no worker waits for us, while more jobs are
+    left than there are workers: towards the end a job goes to the first idle worker.
     """
     loads, chosen = list(loads), []
     while loads and waiting:
@@ -40,7 +43,7 @@ def deal(waiting: int, loads: Sequence[int]) -> list[int]:
 
 
 class Work:
-    """Jobs 0, 1, ... `count` - 1, done in this order as far as workers live; each is answered once."""
+    """Jobs 0, 1, ... `count` - 1, done in this order unless workers die; each is answered once."""
 
     def __init__(self, count: int) -> None:
         self._waiting = list(reversed(range(count)))
@@ -49,19 +52,19 @@ class Work:
 
     @property
     def waiting(self) -> int:
-        """Jobs that nobody has."""
+        """Number of jobs that no worker has."""
         return len(self._waiting)
 
     def take(self) -> int:
-        """The next job."""
+        """Take the next job."""
         return self._waiting.pop()
 
     def answered(self) -> None:
-        """One job is done with."""
+        """Count one job as done."""
         self.unanswered -= 1
 
     def lost(self, jobs: Sequence[int]) -> int | None:
-        """A worker died that had `jobs` and was at the first: others get them, before what waits.
+        """Put the jobs of a dead worker before all waiting ones; it was at the first of `jobs`.
 
         Returns the first if DEATHS workers have died over it: it is not tried again.
         """

@@ -1,6 +1,6 @@
-"""What the engine `ray` runs on a cluster's nodes: a resident network that works on one job at a time.
+"""The workers of the engine `ray` on a cluster's nodes: a resident network that does one job at a time.
 
-Everything large is a numpy array, which Ray passes through shared memory: the workers of one node
+All large data are numpy arrays, which Ray passes through shared memory: the workers of one node
 read the same copy.
 """
 
@@ -35,17 +35,17 @@ from fedshelf.simulations.federation import answers
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
-# Arrays in Ray's shared memory are read-only, and torch has no such tensors: nothing here writes to them.
+# Arrays in Ray's shared memory are read-only, and torch has no such tensors: no code here writes to them.
 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker is told once.
+    """The setup that a worker gets once.
 
     plan:   without its frozen parameters
     frozen: those, float32 [F], or None
-    device: what computes
+    device: the device that computes
     """
 
     plan: Plan
@@ -55,7 +55,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Model:
-    """The part of an order that is sent apart: the global model, float32 [P], and the tensors of the strategy."""
+    """The part of an order that is sent apart: the global model, float32 [P], and the strategy's tensors."""
 
     params: NDArray[np.float32]
     extras: Arrays
@@ -74,7 +74,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class RayTrainJob:
-    """Train `store`, which remembers `state`, or fails because that cannot be read."""
+    """A job: train `store`, which has `state`, or fails because that cannot be read."""
 
     store: str
     order: DetachedOrder[TrainOrder]
@@ -84,9 +84,9 @@ class RayTrainJob:
 
 @dataclass(frozen=True)
 class RayEvaluateJob:
-    """Judge the model on the images of each of `stores`, or on a part of the server's ("").
+    """A job: evaluate the model on the images of each of `stores`, or on a part of the server's ("").
 
-    states:      what stores remember, or why that cannot be read, where parts of the model are their own
+    states:      the stores' states, or the failure to read them, if parts of the model are personal
     adjustments: float32 [C] of each store that has one, see `common.strategies.shared.class_skew`
     """
 
@@ -99,7 +99,7 @@ class RayEvaluateJob:
 
 @dataclass(frozen=True)
 class RayTrained:
-    """An update; its parameters (float32 [P]), its extras and what the store remembers now lie beside it."""
+    """An update; its parameters (float32 [P]), its extras and the store's state are separate fields."""
 
     update: Update
     params: NDArray[np.float32]
@@ -113,23 +113,23 @@ Answer = RayTrained | Failure | Judged
 
 
 class Carried:
-    """The states of a job's stores, which came with it and go back with the answer (see
+    """The states of a job's stores, which come with it and go back with the answer (see `client.worker.state_store`).
     `client.worker.state_store`)."""
 
     def __init__(self) -> None:
         self.of: dict[str, Tensors] = {}
 
     def load(self, run_id: str, store: str, round: int) -> Tensors:
-        """What came."""
+        """Return the state that came with the job."""
         return self.of.get(store, {})
 
     def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
-        """What goes back."""
+        """Keep the state for the answer."""
         self.of[store] = state
 
 
 class RayWorker:
-    """A process of its own on some node, with one thread and one network."""
+    """A process on some node, with one thread and one network."""
 
     def __init__(self, setup: Setup) -> None:
         torch.set_num_threads(1)  # the same sums on any number of cores
@@ -166,7 +166,7 @@ class RayWorker:
         return [*failed.values(), *answers.evaluate(self._trainer, order, sets, tensors(job.adjustments))]
 
     def _images(self, selection: Selection) -> Images:
-        """Images whose array is held from the first use on: a device copy of it stays valid."""
+        """Return images whose array is kept from the first use on, so that a device copy of it stays valid."""
         if selection.array not in self._arrays:
             pixels, labels = ray.get(list(selection.array))
             self._arrays[selection.array] = (torch.from_numpy(pixels), torch.from_numpy(labels))
@@ -174,17 +174,17 @@ class RayWorker:
 
 
 def arrays(tensors: Tensors) -> Arrays:
-    """As Ray passes them on without a copy."""
+    """Return tensors as arrays, which Ray passes on without a copy."""
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
 def tensors(arrays: Arrays) -> Tensors:
-    """Inverse of `arrays`."""
+    """Return arrays as tensors; inverse of `arrays`."""
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def installed() -> str:
-    """What decides a worker's results, in words: the version and the code of Fedshelf, and torch."""
+    """Return the versions that determine a worker's results, in words: version and code of Fedshelf, and torch."""
     digest = hashlib.sha256()
     for package in (common, client):
         root = Path(package.__path__[0])

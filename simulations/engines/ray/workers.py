@@ -18,8 +18,8 @@ from fedshelf.simulations.engines.ray.schedule import DEATHS, Work, deal, places
 from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
 
 LOG = logging.getLogger("fedshelf.ray")
-CLUSTER_POLL_SECONDS = 1.0  # seconds without an answer after which the cluster is looked at again
-NODE_TIMEOUT_SECONDS = 30.0  # seconds to wait for nodes when there is none that a worker fits on
+CLUSTER_POLL_SECONDS = 1.0  # seconds without an answer after which the cluster is checked again
+NODE_TIMEOUT_SECONDS = 30.0  # seconds to wait for nodes when no worker fits on any
 FIRST_WORKER_TIMEOUT_SECONDS = (
     180.0  # seconds to wait for the first worker to come up: the first import of torch on a node is slow
 )
@@ -27,7 +27,11 @@ FIRST_WORKER_TIMEOUT_SECONDS = (
 
 @dataclass(eq=False)
 class WorkerHandle:
-    """A worker: `coming` until it has said what it has installed; then its jobs, the present one first."""
+    """A worker.
+
+    It is `coming` until it has told its installed versions; then it has its jobs, the present one
+    first.
+    """
 
     actor: Any
     node: str
@@ -36,7 +40,7 @@ class WorkerHandle:
 
     @property
     def expected(self) -> Any:
-        """The reference that says something next, or None."""
+        """The reference that will resolve next, or None."""
         if self.coming is not None:
             return self.coming
         return self.jobs[0][0] if self.jobs else None
@@ -49,14 +53,15 @@ class RayWorkers:
         self._setup, self._share, self._installed = ray.put(setup), share, installed()
         self._shell: Any = ray.remote(_shell())
         self._hands: list[WorkerHandle] = []
-        self._failed: Counter[str] = Counter()  # node -> workers in a row that died while they came up
+        self._failed: Counter[str] = Counter()  # node -> workers in a row that died at their start
         self._founders = frozenset(places(ray.nodes(), share))
         self._reconcile()
 
     def run(self, count: int, prepare: Callable[[int], Job], model: Model) -> Iterator[tuple[int, Answer | None]]:
-        """Jobs 0 to `count` - 1 and their answers, as they come; None if workers died over a job again and again.
+        """Yield jobs 0 to `count` - 1 with their answers, as they come; None if workers died over a job repeatedly.
 
-        Raises RunError if no worker is left, or a node of the beginning has something else installed.
+        Raises RunError if no worker is left, or a node of the beginning has other versions
+        installed.
         """
         work, shared, manned = Work(count), ray.put(model), time.monotonic()
         self._reconcile()
@@ -80,7 +85,7 @@ class RayWorkers:
         self._hands = []
 
     def _reconcile(self) -> None:
-        """Call workers to where they are missing; forget idle ones of nodes that left (busy ones report it)."""
+        """Start missing workers; forget idle ones of nodes that left (busy ones report it)."""
         fitting = places(ray.nodes(), self._share)
         self._hands = [hand for hand in self._hands if hand.node in fitting or hand.expected is not None]
         present = Counter(hand.node for hand in self._hands)
@@ -95,7 +100,7 @@ class RayWorkers:
         return WorkerHandle(actor, node, actor.begin.remote(self._installed, [self._setup]))
 
     def _next(self, work: Work) -> Iterator[tuple[int, Answer | None]]:
-        """What is heard next from anyone, if it brings an answer."""
+        """Wait for the next message of any worker; yield it if it is an answer."""
         expected = {hand.expected: hand for hand in self._hands if hand.expected is not None}
         if not expected:
             time.sleep(CLUSTER_POLL_SECONDS)
@@ -118,7 +123,7 @@ class RayWorkers:
                 self._welcome(hand, *said)
 
     def _bury(self, hand: WorkerHandle, work: Work) -> int | None:
-        """Drop a dead worker, give its jobs back and call another; returns the job that is beyond hope, if any."""
+        """Drop a dead worker, requeue its jobs and start another; return the job to be given up, if any."""
         ray.kill(hand.actor)
         self._hands.remove(hand)
         if hand.coming is not None:
@@ -128,7 +133,7 @@ class RayWorkers:
         return hopeless
 
     def _welcome(self, hand: WorkerHandle, host: str, found: str) -> None:
-        """Let a new worker begin, or leave its node out if it has something else installed."""
+        """Let a new worker begin, or leave its node out if it has other versions installed."""
         hand.coming = None
         self._failed[hand.node] = 0
         if found == self._installed:
@@ -156,11 +161,14 @@ class RayWorkers:
 
 
 def _shell() -> type:
-    """The class of the workers' actors. A local class travels as code: a node without Fedshelf can say so."""
+    """Return the class of the workers' actors.
+
+    A local class is sent as code: so a node without Fedshelf can say that it lacks it.
+    """
 
     class Shell:
         def begin(self, expected: str, setup: list[Any]) -> tuple[str, str]:
-            """Make the worker if this node has what is expected; returns the node's name and what it has."""
+            """Make the worker if this node has the expected versions; return the node's name and its versions."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
             try:
                 from fedshelf.simulations.engines.ray.worker import RayWorker, installed
@@ -172,7 +180,7 @@ def _shell() -> type:
             return socket.gethostname(), found
 
         def work(self, job: Any, model: Any) -> Any:
-            """See `RayWorker.work`."""
+            """Do one job; see `RayWorker.work`."""
             return self.worker.work(job, model)
 
     return Shell
