@@ -1,1 +1,1 @@
-"""The training: the loop over rounds, from the first model to the final evaluation."""
+"""Training: the loop over rounds, from the first model to the final evaluation."""

@@ -1,4 +1,7 @@
-"""Classes that a person has to confirm before they become a model's: each one costs every store a row, for good."""
+"""Check for classes that a person must confirm before training begins.
+
+Each class of a model costs every store a row of the head, for good.
+"""
 
 import re
 import shlex
@@ -18,13 +21,15 @@ if TYPE_CHECKING:
 UNCONFIRMED_CLASSES_FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
 MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
 _LISTED = ".txt"
-_NAMED = 5  # classes that the sentence names before it only counts them
+_NAMED = 5  # classes that the message names; it only counts the rest
 
 
 def given(asked: str) -> list[str]:
-    """The classes that a person confirms: names with commas between them, or a .txt file with one a line.
+    """Return the classes that a person confirms.
 
-    Raises ConfigError for a file that cannot be read or has a line that is no name of a class.
+    asked: names with commas between them, or the name of a .txt file with one class a line
+
+    Raises ConfigError for a file that cannot be read or that has a line which is no class name.
     """
     if not asked.endswith(_LISTED):
         return [name for part in asked.split(",") if (name := part.strip())]
@@ -47,13 +52,14 @@ def given(asked: str) -> list[str]:
 def unconfirmed(
     config: RunConfig, classes: Sequence[str], known: Sequence[str], stores: Mapping[str, "StoreInfo"]
 ) -> dict[str, list[str]]:
-    """Return the classes that need a person's word, with the stores that have them.
+    """Return the classes that a person must confirm, each with the stores that have it.
 
-    Two stores that have a class vouch for it, up to MOST_UNASKED classes in all. Where classes are given, where a
-    run begins with one store only, and in a simulation there is nothing to confirm.
+    A class that two stores have is accepted without that, as long as the model has at most
+    MOST_UNASKED classes. Nothing needs to be confirmed if the settings give the classes, if the run
+    begins with one store only, or in a simulation.
 
-    classes: those that a run would have
-    known:   those of the model that it goes on from
+    classes: those that the run would have
+    known:   those of the model that the run goes on from
     """
     if config.data.classes or config.data.dataset != STORES_OWN or config.train.objective == "turns":
         return {}
@@ -69,9 +75,11 @@ def unconfirmed(
 
 
 def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
-    """Raises DataError if there are unconfirmed classes, after writing them down in the run directory; or OSError.
+    """Check that no class is unconfirmed; else write the list to the run directory and raise DataError.
 
-    found: class -> the stores that have it, see `unconfirmed`
+    found: class -> the stores that have it, from `unconfirmed`
+
+    Raises OSError if the file cannot be written.
     """
     file = directory / UNCONFIRMED_CLASSES_FILE
     if not found:

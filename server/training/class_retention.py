@@ -1,4 +1,4 @@
-"""What a run that goes on from a finished model does to the classes that this knew: accuracy before and after."""
+"""Accuracy on the old classes, before and after a run that goes on from a finished model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,9 @@ Confusions = Mapping[str, NDArray[np.int64]]
 
 
 def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> Confusions | None:
-    """What the finished model makes of the test images; judged once, before round 1. None: there is none to judge.
+    """Return the confusion matrices of the finished model on the test images; None if there is no model.
+
+    The model is judged once, before round 1; later calls read the result from the run directory.
 
     Raises OSError.
     """
@@ -35,7 +37,10 @@ def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> 
 
 
 def confusions(scores: Scores) -> Confusions:
-    """The server's, or else the stores', of the models as they are: of the one before, no store has an adjustment."""
+    """Return the server's confusion matrix if it has test images, else the stores' raw ones.
+
+    The raw ones are of the model without class offsets: for the earlier model no store has an adjustment.
+    """
     if scores.test is not None:
         return {"": scores.test.confusion}
     return {name: counts.confusion for name, counts in scores.raw.items()}
@@ -44,9 +49,10 @@ def confusions(scores: Scores) -> Confusions:
 def in_summary(
     old: Sequence[str], classes: Sequence[str], before: Confusions | None, after: Confusions
 ) -> dict[str, Any]:
-    """How well the old classes are told before and after a run, on the same images: those of whoever judged both.
+    """Return the accuracy on old and new classes before and after a run, both on the same images.
 
-    An old model can take an image for an old class only; the new one for any.
+    Only the images of those (server or stores) that judged both models count. The old model can
+    choose only among the old classes, the new one among all.
     """
     is_old = np.array([name in old for name in classes])
     both = sorted(after.keys() if before is None else before.keys() & after.keys())
@@ -74,6 +80,9 @@ def in_summary(
 
 
 def _accuracy(confusion: NDArray[np.int64], rows: NDArray[np.bool_]) -> float | None:
-    """Of the images of these classes; None if there are none."""
+    """Return the accuracy on the images of the classes `rows` (bool [C]); None if there are no images.
+
+    confusion: int64 [C, C]
+    """
     images = int(confusion[rows].sum())
     return float(confusion.diagonal()[rows].sum() / images) if images else None

@@ -1,4 +1,4 @@
-"""Which stores take part in a round."""
+"""Selection of the stores that take part in a round."""
 
 import math
 import time
@@ -15,16 +15,19 @@ from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.runtime import Runtime
 
 POLL_SECONDS = 0.2
-CLOCK_SECONDS = 2  # by which the end of the wait, told in whole seconds, may seem to move
+CLOCK_SECONDS = 2  # the end of the wait is told in whole seconds; a smaller difference is no news
 
 
 def assemble(
     runtime: Runtime, round: int, quorum: int, wait: float, watcher: RunObserver, stop: Callable[[], bool]
 ) -> Mapping[str, StoreInfo]:
-    """The stores present once there are `quorum` for `round`; until then the watcher is told what that waits for.
+    """Wait until `quorum` stores are present for `round`, and return all stores that are present.
 
-    Raises StoppedError once `stop` says so before that; StoresError after `wait` seconds without a quorum in which no
-    store rests: some work at night only.
+    While it waits, the watcher is told what the run waits for.
+
+    Raises StoppedError if `stop` returns True before the quorum is reached. Raises StoresError after
+    `wait` seconds without a quorum. Time in which a store rests does not count: some stores work at
+    night only.
     """
     deadline, told, noted = time.monotonic() + wait, None, -1
     while len(present := runtime.stores()) < quorum:
@@ -52,7 +55,10 @@ def assemble(
 
 
 def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
-    """Return what a run does that waits for stores: it is blocked if there would be enough, could all of them train."""
+    """Return the activity of a run that waits for stores.
+
+    It is BLOCKED if the stores that cannot train (`held_back`) would complete the quorum.
+    """
     if len(waiting.stores) + len(held_back) < waiting.needed:
         return waiting
     why = "; ".join(f"{store}: {reason}" for store, reason in sorted(held_back.items()))
@@ -60,16 +66,16 @@ def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
 
 
 def _differs(now: RunActivity, told: RunActivity) -> bool:
-    """Return whether there is something new to say: not that the clock was read a moment later."""
+    """Return whether `now` differs from `told` by more than a clock that was read a moment later."""
     assert now.until is not None
     assert told.until is not None
     return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS
 
 
 def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0) -> list[str]:
-    """The cohort of `round`, in store order: `fraction` of those present, at least the quorum.
+    """Return the cohort of `round`, in store order: `fraction` of the stores present, at least the quorum.
 
-    Depends on the names present, the seed, the round and the attempt alone.
+    The result depends only on the names present, the seed, the round and the attempt.
     """
     names = sorted(present)
     chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[: size(len(names), config)]
@@ -77,7 +83,7 @@ def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, 
 
 
 def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
-    """The error of a round that too few stores took part in."""
+    """Return the error for a round in which too few stores took part."""
     return StoresError(
         f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
         f" round {number - 1}; mend the stores and go on with --resume."
@@ -85,12 +91,12 @@ def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresErr
 
 
 def size(present: int, config: CohortConfig) -> int:
-    """Stores in a cohort, of so many present."""
+    """Return the number of stores in a cohort if `present` stores are present."""
     return min(present, max(config.min_stores, round_half_up(config.fraction * present), 1))
 
 
 def round_half_up(value: float) -> int:
-    """2.5 becomes 3, where Python's round gives 2."""
+    """Round half up: 2.5 becomes 3, while Python's `round` gives 2."""
     return int(value + 0.5)
 
 

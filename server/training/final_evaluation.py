@@ -1,6 +1,6 @@
-"""What the end of a run says of its model: per class, per store, how fair, how sure of itself.
+"""The final evaluation of a run's model: per class, per store, fairness and calibration.
 
-The summary has what a person asks for first; `evaluation.json` has the rest, each store's confusion matrix included.
+The summary has the headline metrics; `evaluation.json` has the rest, with each store's confusion matrix.
 """
 
 from collections.abc import Mapping
@@ -20,18 +20,19 @@ from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_loop import RoundLoop
 
-MOST_CELLS = 2**21  # of the stores' confusion matrices in the file; about 4 MB
+MOST_CELLS = 2**21  # cells of all stores' confusion matrices in the file; about 4 MB
 
 
 @dataclass(frozen=True)
 class FinalEvaluation:
-    """A model judged by what the server and the stores hold out.
+    """The metrics of a model on the images that the server and the stores hold out.
 
-    scores:      on test images; with temperatures, how sure the model is with and without them
-    validation:  on validation images, how sure at each temperature of `GRID` included
-    temperature: at which the validation images are likeliest by the model's own scores; None without any
-    own_temperature: so, by the adjusted scores; None where no store has an adjustment
-    is_adjustable: whether training added something to the scores that stores add when they use the model, too
+    scores:          on test images; its reliability has the model's own confidence and, if there is a
+                     temperature, the scaled one
+    validation:      on validation images, with reliability at each temperature of `GRID`
+    temperature:     the one that makes the validation images likeliest by the raw scores; None: no images
+    own_temperature: the same for the adjusted scores; None if no store has an adjustment
+    is_adjustable:   True if training added class offsets to the scores, which stores add when they use the model
     """
 
     classes: tuple[str, ...]
@@ -43,7 +44,10 @@ class FinalEvaluation:
 
     @cached_property
     def told(self) -> tuple[str, Counts] | None:
-        """Source and counts of the run's test result: the server's images, else the stores', as they use the model."""
+        """Source and counts of the run's test result: on the server's images, else on the stores'.
+
+        The stores' counts are of the model as they use it. None if nobody has test images.
+        """
         if self.scores.test is not None:
             return "server", self.scores.test
         together = self.scores.together()
@@ -51,18 +55,23 @@ class FinalEvaluation:
 
     @cached_property
     def reliability(self) -> Reliability | None:
-        """The confidence of the model, by its own scores, on the same images; None if it was not measured."""
+        """Reliability of the raw scores on the same test images; None if it was not measured."""
         raw = self.scores.test or self.scores.ways().get("raw")
         return raw.reliability if raw is not None else None
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """The confidence on validation images at each temperature of `GRID`; None if it was not measured."""
+        """Reliability on validation images at each temperature of `GRID`; None if it was not measured."""
         raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
 
     def in_summary(self, directory: RunDirectory, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-        """The summary's part; writes what is too large for it beside it. stores: all that there are. Raises OSError."""
+        """Return the summary's part on the evaluation, and write the larger part to `evaluation.json`.
+
+        stores: all stores of the run
+
+        Raises OSError.
+        """
         test = None
         if self.told is not None:
             on, counts = self.told
@@ -79,7 +88,10 @@ class FinalEvaluation:
         }
 
     def _adjustment(self) -> dict[str, Any] | None:
-        """By which scores stores use the model, what that was chosen on, and what all their images say of both."""
+        """Return which scores (raw or adjusted) stores use, the split that decided it, and the results of both.
+
+        None if no class offsets are in use.
+        """
         if not self.is_adjustable:
             return None
         found = {on: _described(scores) for on, scores in (("validation", self.validation), ("test", self.scores))}
@@ -91,7 +103,7 @@ class FinalEvaluation:
         }
 
     def _calibration(self) -> dict[str, Any] | None:
-        """How sure the model is of test images, and how often rightly, with and without its temperature."""
+        """Return the calibration on test images, with and without the temperature; None without images."""
         fitted_on, reliability = self.fitted_on, self.reliability
         if reliability is None or not reliability.num_examples:
             return None
@@ -107,7 +119,7 @@ class FinalEvaluation:
         }  # fmt: skip
 
     def _in_file(self) -> dict[str, Any]:
-        """Each store's results, and what they add up to."""
+        """Return each store's results, and the results on all of their images together."""
         source, scores = ("test", self.scores) if self.scores.stores else ("validation", self.validation)
         stores, raw, calibration = scores.stores, scores.raw, self._calibration()
         if calibration and self.reliability:
@@ -136,14 +148,20 @@ class FinalEvaluation:
         return {name: None if each is None else reliability.temperatures.index(each) for name, each in at.items()}
 
     def _losses(self) -> dict[str, Any] | None:
-        """The mean loss of the validation images at each temperature: what the one chosen is the lowest of."""
+        """Return the mean loss of the validation images at each temperature of `GRID`; the lowest one is chosen."""
         if (fitted_on := self.fitted_on) is None:
             return None
         losses = [fitted_on.loss(place) for place in range(len(GRID))]
         return {"images": fitted_on.num_examples, "temperatures": list(GRID), "loss": losses}
 
     def _told_fully(self, counts: Counts, stores: int = 1) -> dict[str, Any]:
-        """A store's results. untold: images whose classes it keeps to itself, which count for accuracy and loss only"""
+        """Return the results of one store, or of all stores together.
+
+        Its entry `untold` counts images whose classes the store keeps to itself: they count only for
+        accuracy and loss.
+
+        stores: number of stores in the file; decides whether there is room for the confusion matrix
+        """
         reliability = counts.reliability
         sure = _sureness(reliability, reliability.temperatures.index(1.0)) if reliability else None
         has_room = stores * len(self.classes) ** 2 <= MOST_CELLS
@@ -151,7 +169,7 @@ class FinalEvaluation:
         return self._told(counts, with_matrix=has_room) | further
 
     def _baseline(self, counts: Counts) -> dict[str, Any] | None:
-        """The accuracy of always naming the commonest class of these images; None if nobody tells their classes."""
+        """Return the accuracy of always naming the most frequent class; None if no classes are known."""
         images = counts.confusion.sum(axis=1)
         if not images.any():
             return None
@@ -164,13 +182,15 @@ class FinalEvaluation:
 
 
 def _interval(counts: Counts) -> list[float] | None:
-    """The 95% interval of the accuracy; None without images."""
+    """Return the 95% interval of the accuracy; None without images."""
     return list(wilson(counts.accuracy, counts.num_examples)) if counts.num_examples else None
 
 
 def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
-    """Judge a state's model: its temperatures and by which scores stores use it on their validation images, then all
-    on test images.
+    """Judge a state's model for the end of the run.
+
+    The validation images decide the temperatures and whether stores use raw or adjusted scores. Then
+    the model is judged on all test images.
     """
     validation = rounds.validated(state)
     ways = validation.ways()
@@ -194,7 +214,13 @@ def _described(scores: Scores) -> dict[str, Any] | None:
 
 
 def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
-    """ece: by how much confidence and accuracy differ; confidence, accuracy, loss: means over the images"""
+    """Return the calibration figures at one temperature.
+
+    ece:                        expected calibration error: the gap between confidence and accuracy
+    confidence, accuracy, loss: means over the images
+
+    place: index of the temperature
+    """
     right = int(reliability.right[place].sum())
     return {
         "ece": reliability.ece(place),
@@ -205,7 +231,7 @@ def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
 
 
 def _bins(reliability: Reliability, place: int) -> list[dict[str, Any]]:
-    """The reliability picture: of each step of confidence the images, how many were right, how sure the model was."""
+    """Return the reliability diagram: per bin of confidence the images, the hits and the mean confidence."""
     rows = zip(reliability.images[place], reliability.right[place], reliability.sure[place], strict=True)
     return [
         {

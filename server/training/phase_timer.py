@@ -1,4 +1,4 @@
-"""Where the time of a round goes."""
+"""Time per phase of a round."""
 
 import time
 from collections.abc import Iterator
@@ -22,5 +22,5 @@ class PhaseTimer:
             self.add(phase, time.perf_counter() - began)
 
     def add(self, phase: str, seconds: float) -> None:
-        """Add time to a phase, as one that was spent on it elsewhere; a negative one takes it away."""
+        """Add seconds to a phase, for work that was measured elsewhere; a negative number takes time away."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

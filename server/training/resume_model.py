@@ -1,4 +1,4 @@
-"""A run that goes on from a finished model, with more classes: what it takes over."""
+"""Continuation of a run from a finished model, with more classes."""
 
 import hashlib
 import json
@@ -26,7 +26,8 @@ _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "imag
 class Origin:
     """The finished model that a run goes on from.
 
-    params: float32 [P], the run's first model choosing among the old classes only; None: its head has no bias
+    params: float32 [P], the run's first model, with the new classes' biases set so that it chooses among
+            the old classes only; None: its head has no bias
     """
 
     saved: SavedModel
@@ -34,11 +35,12 @@ class Origin:
 
 
 def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat settings, with the network of the model in `model.resume_from` and its run's `data.split` if that is set.
+    """Return the flat settings, with those that the model in `model.resume_from` decides.
 
+    These are the settings of its network, and its run's `data.split` if that is not set.
     `model.resume_from` may also name a round of a run, finished or not: RUN@best, RUN@last or RUN@N.
 
-    Raises ConfigError for a setting that contradicts the model, DataError or RunError if there is none.
+    Raises ConfigError for a setting that contradicts the model; DataError or RunError if there is no model.
     """
     if not settings.get("model.resume_from"):
         return dict(settings)
@@ -60,15 +62,15 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(settings: Mapping[str, Any]) -> Path:
-    """Return the model file or finished run that is meant; the model of a round is written into its run first."""
+    """Return the path of the model file or finished run; a model of a round is first written into its run."""
     path, begun = Path(str(settings["model.resume_from"])), Path(str(settings.get("run.out") or ""))
     if path.exists():
         _check_finished(path)
         return path
     run, is_round, which = str(path).rpartition("@")
     if not (is_round and RunDirectory.is_run(Path(run))):
-        return path  # which `read` refuses, with what it expects
-    if RunDirectory.is_run(begun):  # it goes on with the round that was the best, or the last, when it began
+        return path  # `read` refuses it and says what it expects
+    if RunDirectory.is_run(begun):  # a resumed run keeps the round that was the best, or the last, when it began
         taken = RunDirectory.stored(begun, {}).model.resume_from
         if taken and Path(taken).is_relative_to(Path(run).resolve()):
             return Path(taken)
@@ -76,7 +78,10 @@ def _origin(settings: Mapping[str, Any]) -> Path:
 
 
 def _check_finished(path: Path) -> None:
-    """Raises DataError, with how to name a round, for a run without a model and for a checkpoint."""
+    """Check that `path` is no run without a model and no checkpoint; raise DataError if it is.
+
+    The message tells how to name a round.
+    """
     run = path.parent.parent if path.parent.name == "checkpoints" else path
     if RunDirectory.is_run(run) and not (run / WEIGHTS).is_file():
         raise DataError(
@@ -100,7 +105,7 @@ def _check(config: RunConfig, saved: SavedModel) -> None:
 
 
 def take_over(network: Network, saved: SavedModel) -> Origin:
-    """Copy a finished model into a run's first one, whose new classes' rows stay as they were drawn."""
+    """Copy a finished model into a run's first one; the new classes' rows stay as they were drawn."""
     classes, layout = network.spec.classes, network.layout
     grow(network.module, saved, classes)
     if (bias := f"{layout.head}.bias") not in layout.names:
@@ -111,7 +116,7 @@ def take_over(network: Network, saved: SavedModel) -> Origin:
 
 
 def provenance(saved: SavedModel) -> dict[str, Any]:
-    """Which model it was: its file's SHA-256, and what the model.json beside it says of the run that made it."""
+    """Return the origin of a model: its file's SHA-256, and the run that made it as its model.json says."""
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = dict(json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"])

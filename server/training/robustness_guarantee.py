@@ -10,9 +10,10 @@ from fedshelf.server.training import client_sampling
 
 
 class Guarantee:
-    """Tells when a round has too few updates, once for each reason until one has enough.
+    """Tells a person when a round has too few updates for the strategy's guarantee.
 
-    Such a round counts all the same: how many updates it must have is for `cohort.min_stores` to say.
+    It tells each reason once, until a round has enough again. Such a round counts all the same: the
+    setting `cohort.min_stores` decides how many updates a round must have.
     """
 
     def __init__(self, strategy: Strategy, note: Callable[[str], None]) -> None:
@@ -20,7 +21,7 @@ class Guarantee:
         self._told: str | None = None
 
     def look(self, round: int, updates: int) -> str | None:
-        """Why so many updates are too few, or None."""
+        """Return the reason why `updates` updates are too few, or None; tell it if it is new."""
         reason = self._strategy.shortfall(updates)
         if reason and reason != self._told:
             self._note(
@@ -31,7 +32,10 @@ class Guarantee:
 
 
 def check_cohort(config: RunConfig, stores: int) -> None:
-    """Raises ConfigError if cohorts of so many stores, where none can join, never withstand `strategy.malicious`."""
+    """Check that cohorts of `stores` stores, where none can join, can withstand `strategy.malicious`.
+
+    Raises ConfigError if they never can.
+    """
     size = client_sampling.size(stores, config.cohort)
     if not config.strategy.malicious or (reason := strategies.build(config.strategy).shortfall(size)) is None:
         return

@@ -1,9 +1,9 @@
-"""A round whose model cannot be used is taken back, and played without the store whose update explains it.
+"""Rollback of a round whose model cannot be used; it is played again without the store that explains it.
 
-Honest training that diverges, because the learning rate is too large, is no store's fault: a store is named only if its
-update stands far out from the others', and the model is usable without that update. Where none does, and nobody finds
-the model usable, the round is taken back, too, and played again with another cohort; nobody is named. If the model
-cannot be used then either, the run ends, and says that the learning rate is too large or that a store does harm.
+If honest training diverges because the learning rate is too large, no store is at fault. A store is named only if its
+update stands far out from the others' and the model is usable without it. If no update explains the fault and nobody
+finds the model usable, the round is also taken back and played again with another cohort; nobody is named. If that
+model cannot be used either, the run ends, and says that the learning rate is too large or that a store does harm.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,13 +28,14 @@ from fedshelf.server.updates.screening import DIVERGED
 from fedshelf.server.updates.standing import Standing
 
 OUTSTANDING = 10.0  # times the usual norm of the others' updates
-EXPLODED = 10.0  # times the loss before, or that of a model that knows nothing
+EXPLODED = 10.0  # times the loss before, or the loss log C of a model that knows nothing
 
 
 class EverybodyDivergedError(Exception):
-    """All stores' training from the last round's model diverged, but that of the store whose update stood out in it.
+    """The training of all stores from the last round's model diverged.
 
-    store: that one; None: none stood out, and nobody has judged that model
+    store: the store whose update stood out in that model, and whose own training may not have diverged;
+           None: no update stood out, and nobody has judged that model
     """
 
     def __init__(self, store: str | None) -> None:
@@ -43,7 +44,10 @@ class EverybodyDivergedError(Exception):
 
 
 class UnusableModelError(Exception):
-    """A round's model cannot be used, and no store's update explains it. fault: in words."""
+    """The model of a round cannot be used, and no store's update explains it.
+
+    fault: the reason in words
+    """
 
     def __init__(self, round: int, fault: str) -> None:
         super().__init__(fault)
@@ -51,7 +55,7 @@ class UnusableModelError(Exception):
 
 
 class Rollback:
-    """Judges the new models of one run.
+    """Checks the new models of one run, and takes a round back if its model cannot be used.
 
     held:    the updates of the round
     before:  the state that the last round began with, as long as this process remembers it
@@ -60,14 +64,17 @@ class Rollback:
     def __init__(self, plan: Plan, held: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]) -> None:
         self._plan, self._held, self._reputation, self._note = plan, held, reputation, note
         self.before: TrainingState | None = None
-        self._unexplained = 0  # the last round that was taken back and that no store's update explains
+        self._unexplained = 0  # the last round that was taken back without a store's update to explain it
 
     def checked(self, state: TrainingState, made: NextModel, make: Callable[[RoundOutcome], NextModel]) -> NextModel:
         """Return a round's model, or if it cannot be used the one without the update that stands out.
 
-        That one is taken only if it is usable. make: makes a model of the round's updates
+        The second one is taken only if it is usable.
 
-        Raises UnusableModelError if it is not, and the model is not finite or all who judged it find it unusable.
+        make: makes a model of the round's updates
+
+        Raises UnusableModelError if neither is usable and the model is not finite, or all who judged it
+        find it unusable.
         """
         if (fault := self._fault(made, state)) is None:
             return made
@@ -86,9 +93,9 @@ class Rollback:
         raise UnusableModelError(number, fault)
 
     def again(self, state: TrainingState, found: UnusableModelError) -> dict[str, Any]:
-        """Take back a round that no store's update explains, to be played once more; what the history says of it.
+        """Take back a round that no store's update explains, and return its entry for the history.
 
-        Raises StoresError the second time.
+        The round is then played once more. Raises StoresError the second time.
         """
         if self.is_redrawn(found.round):
             raise StoresError(
@@ -111,10 +118,12 @@ class Rollback:
     def to_before(
         self, state: TrainingState, store: str | None, earlier: Callable[[int], TrainingState | None]
     ) -> tuple[TrainingState, Standing, dict[str, Any]]:
-        """Return the state before the round in which `store` spoilt the model, the stores' standing there without it,
-        and what the history says of it. store: None: nobody knows which
+        """Go back to the state before the round in which `store` spoilt the model.
 
-        earlier: gives the last saved state before that of a round, if there is one
+        Returns that state, the stores' standing there without the store, and the entry for the history.
+
+        store:   None: nobody knows which one it was
+        earlier: returns the last saved state before that of a round, or None
 
         Raises StoresError if that state is gone, or if the same happened before and no store explains it.
         """
@@ -138,14 +147,14 @@ class Rollback:
         return before, Standing.of(before.record).with_aside(store, why), told
 
     def _fault(self, made: NextModel, state: TrainingState) -> str | None:
-        """Why a new model cannot be used, or None."""
+        """Return the reason why a new model cannot be used, or None."""
         if not is_finite(made.after):
             return "its weights are not finite"
         return exploded(made.scores, state.record, len(self._plan.spec.classes))
 
 
 def diverged(number: int, lr: float) -> StoresError:
-    """The error of a round in which everybody's training diverged through no store's fault."""
+    """Return the error for a round in which the training of all stores diverged through no store's fault."""
     return StoresError(
         f"Round {number}: all stores' training diverges (their weights are not finite), and no store's update explains"
         f" it: train.lr {lr:g} is too large for this model. Start a new run with a lower one, or with train.clip_norm;"
@@ -154,7 +163,10 @@ def diverged(number: int, lr: float) -> StoresError:
 
 
 def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
-    """Return the store whose update's norm is far beyond the others', or of one store alone beyond earlier rounds'."""
+    """Return the store whose update's norm is far beyond the others'; None if there is none.
+
+    The norm of one store alone is compared with those of earlier rounds.
+    """
     if not norms:
         return None
     store = max(norms, key=lambda name: norms[name])
@@ -165,9 +177,10 @@ def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
 
 
 def divergence(number: int, last: Mapping[str, Any] | None, lr: float) -> StoresError | EverybodyDivergedError:
-    """The error of a round in which everybody's training diverged, and no store's update in the last round explains it.
+    """Return the error for a round in which all training diverged and no update of the last round explains it.
 
-    last: the last round's line of the history. If somebody has judged that model, or there is none, it is not at fault.
+    last: the last round's line of the history; if somebody has judged that model, or if there is no last
+          round, the model is not at fault
     """
     return diverged(number, lr) if last is None or _losses(last) else EverybodyDivergedError(None)
 
@@ -179,7 +192,7 @@ def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
 
 
 def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
-    """Return the store whose update in the last round explains why everybody else's training diverged in this one.
+    """Return the store whose update in the last round explains why all other training diverged in this one.
 
     last: the last round's line of the history
     """
@@ -193,7 +206,7 @@ def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
 
 
 def is_divergence(failed: Mapping[str, Failure]) -> bool:
-    """Return whether all that failed did so because their training diverged."""
+    """Return whether there were failures, and all of them because training diverged."""
     return bool(failed) and all(failure.reason == DIVERGED for failure in failed.values())
 
 
@@ -205,9 +218,10 @@ def is_finite(state: TrainingState) -> bool:
 
 
 def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> bool:
-    """Return whether the server on its own images, or else each store that has judged it, finds a loss that explodes.
+    """Return whether all who judged a model find that its loss explodes.
 
-    A run is ended for that, so that one store whose images the model suits is enough to go on.
+    These are the server with its own images, or else each store that has judged it. The run ends for
+    that, so one store whose images the model suits is enough to go on.
     """
     if scores is None or exploded(scores, last, classes) is None:
         return False
@@ -217,10 +231,10 @@ def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, cl
 
 
 def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> str | None:
-    """Say how far a new model's loss is beyond the last round's; None: it is not, or nobody has judged it.
+    """Return the words for a loss that is far beyond the last round's; None if it is not, or nobody judged it.
 
-    The loss is that on the server's own images, else that of the middle one of the stores (of an even number the
-    better), so that no store alone can make a good model look bad.
+    The loss is the one on the server's own images, else the median of the stores' (the lower middle one
+    of an even number), so that no store alone can make a good model look bad.
     """
     if scores is None or (loss := _loss(scores)) is None:
         return None

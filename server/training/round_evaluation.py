@@ -1,4 +1,4 @@
-"""Judging a model on all that is held out, at the stores and at the server."""
+"""Evaluation of a model on all held-out images, at the stores and at the server."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -15,11 +15,11 @@ from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 
 
 class RoundEvaluator:
-    """Judges the models of one run.
+    """Evaluates the models of one run.
 
-    judge:      on the server's own test images, or None
-    validation: on images that the server holds out to choose rounds by, or None
-    cap:        how many images a store may count for
+    judge:      evaluates on the server's own test images, or None
+    validation: evaluates on images that the server holds out to choose rounds by, or None
+    cap:        the number of images that a store may count for
     """
 
     def __init__(
@@ -37,18 +37,19 @@ class RoundEvaluator:
     def after_round(self, state: TrainingState, *, may_be_last: bool) -> Scores:
         """Judge a round's model on validation images and on the server's test images.
 
-        may_be_last: it may be delivered for being the last one, which takes a temperature: so it is judged once.
+        may_be_last: the model may be delivered as the last one, which needs a temperature; judging with
+                     temperatures now saves a second evaluation
         """
-        self._remembered = None  # may be of this round, and of a model that was taken back
+        self._remembered = None  # it may belong to this round's first model, which was taken back
         scores = self._validate(state, GRID if may_be_last else ())
         return replace(scores, test=self._judge(state.model) if self._judge else None)
 
     def on_validation(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
+        """Judge a state's model on validation images, with its confidence at each temperature of `GRID`."""
         return self._validate(state, GRID)
 
     def on_test(self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool) -> Scores:
-        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
+        """Judge a state's model on the server's and the stores' test images, with its confidence at `temperatures`.
 
         is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
         """
@@ -73,9 +74,11 @@ class RoundEvaluator:
         temperatures: tuple[float, ...],
         lost: set[str],
     ) -> Mapping[str, Evaluation]:
-        """Evaluations by store, in store order, on what stores hold out as `split`; none if they are not asked.
+        """Return evaluations by store, in store order, on the images that stores hold out as `split`.
 
-        lost: takes the stores that found no finite loss
+        Empty if the settings do not ask stores to evaluate.
+
+        lost: the names of stores that found no finite loss are added to it
         """
         if not self._plan.config.evaluation.stores:
             return {}
@@ -86,7 +89,7 @@ class RoundEvaluator:
 
 
 def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:
-    """Pass answers on; `lost` takes the stores whose loss is not finite, or beyond what any chart shows."""
+    """Pass answers on, and add to `lost` the stores whose loss is not finite or is beyond MAX_REPORTED."""
     for answer in answers:
         if isinstance(answer, Evaluation) and not answer.counts.loss <= MAX_REPORTED:
             lost.add(answer.store)

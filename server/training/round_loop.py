@@ -42,8 +42,8 @@ from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import Screening
 from fedshelf.server.updates.standing import Standing
 
-MAX_COHORTS_PER_ROUND = 3  # how often a round is tried with a new cohort before a missing quorum ends the run ...
-ABSENCE_CODES = frozenset({"unavailable", "timeout"})  # ... where stores said why; those that are away are waited for
+MAX_COHORTS_PER_ROUND = 3  # cohorts that a round is tried with before a missing quorum ends the run ...
+ABSENCE_CODES = frozenset({"unavailable", "timeout"})  # ... if stores gave a reason; absent ones are waited for
 
 Answer = TypeVar("Answer")
 
@@ -51,12 +51,12 @@ Answer = TypeVar("Answer")
 class RoundLoop:
     """Plays rounds of one plan over a runtime.
 
-    layout:    what lies where in the P parameters, of which T train
-    judge:     evaluates parameters on the server's own test set, or None
-    stop:      says whether the run has been asked to end
-    gate:      what updates pass before they count
+    layout:  the places of the tensors in the P parameters, of which T train
+    judge:   evaluates parameters on the server's own test set, or None
+    stop:    returns whether the run has been asked to end
+    gate:    buffer for a round's updates, and evaluators of the server
 
-    Its attribute `earlier` gives the last saved state before that of a round, if there is one.
+    Its attribute `earlier` returns the last saved state before that of a round, or None.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RoundLoop:
     ) -> None:
         self.plan, self.config, self.runtime = plan, plan.config, runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
-        self.personal = self.strategy.personal()  # where stores have parts of their own, nobody else can judge a model
+        self.personal = self.strategy.personal()  # if stores have layers of their own, only they can judge a model
         self._layout, self._watcher, self._stop = layout, watcher, stop
         self._gate = gate or Gate()
         self.earlier: Callable[[int], TrainingState | None] = lambda _: None
@@ -79,7 +79,7 @@ class RoundLoop:
         shown = None if self.personal else judge
         self._evaluator = RoundEvaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
         self._guarantee = Guarantee(self.strategy, watcher.note)
-        self._ahead: Callable[[], float] | None = None  # tells what of an evaluation was training, while it goes on
+        self._ahead: Callable[[], float] | None = None  # returns the seconds of an evaluation that were training
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
         detector = AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
@@ -87,18 +87,22 @@ class RoundLoop:
         self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
 
     def begin(self, params: Tensor) -> TrainingState:
-        """The state before round 1."""
+        """Return the state before round 1.
+
+        params: float32 [P]
+        """
         return TrainingState(0, params, self.strategy.initial(params, self._layout.trainable))
 
     def play(self, state: TrainingState) -> tuple[TrainingState, Record]:
-        """One round: sample, train, screen, aggregate, look for suspects, evaluate.
+        """Play one round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        Where everybody's training from `state` diverges because of the round before, that one is played again, without
-        the store whose update explains it if there is one, and its new state and record are what is returned.
+        If all training from `state` diverges because of the round before, that round is played again,
+        without the store whose update explains it if there is one. Then its new state and record are
+        returned.
 
-        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or if training diverges
-        and no store
-        explains it, StoppedError if the run was asked to end before a quorum, OSError if updates cannot be held.
+        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or if
+        training diverges and no store explains it. Raises StoppedError if the run was asked to end before
+        a quorum, OSError if updates cannot be held.
         """
         standing, told = Standing.of(state.record), None
         while True:
@@ -136,7 +140,7 @@ class RoundLoop:
         return add_round(made.after, totals, best=best, stale=stale), record
 
     def _made(self, state: TrainingState, standing: Standing, clock: PhaseTimer, trained: RoundOutcome) -> NextModel:
-        """Return what a round's updates make of the model: aggregate, look for suspects, evaluate."""
+        """Return the model of a round's updates: aggregate, look for suspects, evaluate."""
         with clock("aggregate"):
             params, memory = self.strategy.aggregate(
                 state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
@@ -155,7 +159,7 @@ class RoundLoop:
         return NextModel(trained, after, standing, found, contributed, scores)
 
     def _settle(self, clock: PhaseTimer) -> None:
-        """Count work for the phase that it is for: that of an evaluation which was training goes to the next round."""
+        """Move the seconds of an evaluation that were already training to the next round's training."""
         before, self._begun_ahead = self._begun_ahead, self._ahead() if self._ahead else 0.0
         self._ahead = None
         clock.add("evaluate", -self._begun_ahead)
@@ -163,22 +167,22 @@ class RoundLoop:
         clock.add("total", before - self._begun_ahead)
 
     def _evaluate(self, state: TrainingState) -> Scores:
-        """Judge the new model, while what is idle may begin the next round if that does not depend on the result."""
+        """Judge the new model; idle stores may begin the next round if that does not depend on the result."""
         if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
             order = self._order(state)
             self._ahead = self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
     def _may_be_delivered_last(self, state: TrainingState) -> bool:
-        """Return whether a round may be the run's last, so that its model may be delivered for that."""
+        """Return whether this round may be the run's last, so that its model may be delivered."""
         patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
         return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
 
     def _order(self, state: TrainingState) -> TrainOrder:
-        """What the round after `state` asks for."""
+        """Return the training order for the round after `state`."""
         extras = self.strategy.extras(state.strategy)
         best = state.best.round if state.best else 0
-        # one round less than is saved: that one may be taken back
+        # one round less than is saved: the saved one may be taken back
         return TrainOrder(self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best)
 
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
@@ -226,7 +230,7 @@ class RoundLoop:
     def _screened(
         self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms
     ) -> RoundOutcome:
-        """Let stores train, and keep of their answers what is good."""
+        """Send the order to the cohort, and return the updates that pass screening and the failures."""
         self._gate.held.clear()
         asked = {store: present[store] for store in sampled}
         lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
@@ -249,7 +253,7 @@ class RoundLoop:
         return RoundOutcome(order, asked, screened.updates, screened.failed, counted, screened.norms)
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Pass answers on, telling the watcher how many there are."""
+        """Pass answers on, and tell the watcher how many there are."""
         self._watcher.training(number, 0, sampled)
         for done, answer in enumerate(answers, start=1):
             self._watcher.training(number, min(done, sampled), sampled)

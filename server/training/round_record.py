@@ -1,4 +1,4 @@
-"""The round's line in the history, and its part of the run's sums."""
+"""A round's line in the history, and its part of the run's totals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ BYTES_PER_FLOAT = 4
 
 @dataclass(frozen=True)
 class NextModel:
-    """A new model, and what else a round's updates say.
+    """A new model, and the findings on a round's updates.
 
     standing:    of the stores after the round
-    found:       what speaks against stores
-    contributed: of each update (see contribution)
-    taken_back:  which update was, if one was, for the history
+    found:       store -> reason why its update looks suspicious
+    contributed: of each update (see `server.updates.contribution`)
+    taken_back:  the history's entry on the update that was taken back, if one was
     """
 
     trained: RoundOutcome
@@ -39,7 +39,7 @@ class NextModel:
 
 
 def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
-    """Images trained on, bytes of parameters down and up, seconds per phase."""
+    """Return the images trained on, the bytes of parameters down and up, and the seconds per phase."""
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
     images = sum(_images(u, config.train) for u in trained.updates)
@@ -48,7 +48,7 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
 
 
 def _images(update: Update, train: TrainConfig) -> int:
-    """Images that a store's training took in, each as often as it did; to within a batch if time ended it."""
+    """Return the images that a store trained on, each counted once a pass; to within a batch if time ended it."""
     whole = update.num_examples * train.passes
     return min(whole, update.steps * train.batch) if train.seconds else whole
 
@@ -56,7 +56,10 @@ def _images(update: Update, train: TrainConfig) -> int:
 def line(
     trained: RoundOutcome, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
 ) -> Record:
-    """The round's line in the history, but for the stores' standing. contributed: of each update (see contribution)."""
+    """Return the round's line in the history, without the stores' standing.
+
+    contributed: of each update (see `server.updates.contribution`)
+    """
     number, updates, failed = trained.order.round, trained.updates, trained.failed
     shares, squared_step = in_round(contributed)
     stores = {
@@ -95,6 +98,6 @@ def line(
 
 
 def _raw(scores: Scores) -> Counts | None:
-    """The stores' counts of the model as it is, where it is not as they use it."""
+    """Return the stores' counts of the raw model; None if they use it without adjustments."""
     ways = scores.ways()
     return ways["raw"] if "adjusted" in ways else None

@@ -34,22 +34,22 @@ from fedshelf.server.updates.standing import Standing
 
 
 class StopRequest:
-    """Whether the run has been asked to end: by SIGINT or SIGTERM, or by `request`."""
+    """A request to end the run: by SIGINT or SIGTERM, or by `request`."""
 
     def __init__(self, watcher: RunObserver) -> None:
         self._asked, self._watcher = False, watcher
 
     def __call__(self) -> bool:
-        """Whether it has been asked."""
+        """Return whether the run has been asked to end."""
         return self._asked
 
     def request(self) -> None:
-        """Ask for an end after this round."""
+        """Ask the run to end after this round."""
         self._asked = True
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """The first signal asks for an end after this round, the second one ends at once."""
+        """Handle signals: the first one asks for an end after this round, the second one ends at once."""
         previous = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -65,13 +65,13 @@ class StopRequest:
 
 
 class BetweenRounds(Protocol):
-    """Something that is done after a round if there is reason to, such as that somebody has asked for it."""
+    """A task that is done after a round if it is due, for example if somebody has asked for it."""
 
     def is_due(self, state: TrainingState) -> bool:
-        """Return whether it is to be done after the round with this state."""
+        """Return whether the task is due after the round with this state."""
 
     def do(self, state: TrainingState) -> None:
-        """Do it, after the round whose state has a checkpoint. Raises nothing that should end the run."""
+        """Do the task, after the round whose state has a checkpoint. Raise nothing that should end the run."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Training:
     """All that one training needs.
 
     startup_seconds: from the start of the process to the first round
-    remark:          what the first round to come says beside the round in the history
-    between:         what else may be asked for between two rounds, or None
+    remark:          added to the first coming round's line in the history
+    between:         a task that may be due between two rounds, or None
     """
 
     start: InitialState
@@ -94,7 +94,7 @@ class Training:
     between: BetweenRounds | None = None
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
-        """Train to the end and write all of the run directory; returns the summary.
+        """Train to the end, write all of the run directory, and return the summary.
 
         Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
         """
@@ -141,7 +141,7 @@ class Training:
         return self._finish(rounds, checkpoints, state)
 
     def _keep(self, state: TrainingState, checkpoints: Checkpoints, done: int) -> TrainingState:
-        """Take a round on record: in a checkpoint if one is due or this is the best round, and in the history.
+        """Record a round in the history, and in a checkpoint if one is due or this is the best round.
 
         done: the round that the history ends with; if it is not an earlier one, it was taken back
         """
@@ -156,7 +156,7 @@ class Training:
         return state
 
     def _commit(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
-        """Make everything up to this state durable: first the rounds before it, then itself."""
+        """Make everything up to this state durable: first the rounds before it, then the state itself."""
         if state.committed == state.round:
             return state
         self.directory.sync_history()
@@ -167,7 +167,7 @@ class Training:
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
     def _recall(self, state: TrainingState, events: EventLog) -> list[Record]:
-        """Bring history and curves in line with the checkpoint, and show what is on record; returns that."""
+        """Bring history and curves in line with the checkpoint, show the recorded rounds and return them."""
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
             self.watcher.row(record)
@@ -176,7 +176,7 @@ class Training:
         return recorded
 
     def _remark(self, recorded: list[Record]) -> dict[str, Any]:
-        """Return what the first round to come says in the history; new settings are told to the watcher, too."""
+        """Return the remark for the first coming round's history line; tell the watcher of new settings."""
         settings = operator_settings.remark(recorded, self.start.plan.config)
         if told := operator_settings.told(settings):
             self.watcher.note(told)
@@ -204,7 +204,7 @@ class Training:
         return summary
 
     def _resumed(self, rounds: RoundLoop, scores: Scores) -> dict[str, Any]:
-        """The summary's part on the finished model that the run went on from: which one, and its classes."""
+        """Return the summary's part on the finished model that the run went on from, and on its classes."""
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}
         before, after = class_retention.judge(origin, rounds, self.directory), class_retention.confusions(scores)
@@ -216,7 +216,7 @@ class Training:
         return provenance(self.start.origin.saved) if self.start.origin else None
 
     def _report(self) -> None:
-        """Draw pictures and page. What a person looks at must never cost the run that it is about."""
+        """Draw the pictures and the page. A fault in them must never end the run."""
         from fedshelf.server.report.page import write_report
         from fedshelf.server.report.png import write_pictures
 
@@ -235,7 +235,7 @@ class Training:
         self.directory.write("summary.json", self._summary(state, status, reason) | nothing)
 
     def _summary(self, state: TrainingState, status: str, reason: str | None) -> dict[str, Any]:
-        """What is known of a run's outcome without judging its model."""
+        """Return the part of the summary that needs no evaluation of the model."""
         totals, standing = state.totals, Standing.of(state.record)
         seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
         return {

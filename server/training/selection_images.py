@@ -1,7 +1,7 @@
-"""The part of the server's test images that rounds are chosen on where no store holds out validation images.
+"""The part of the server's test images that chooses rounds if no store holds out validation images.
 
-A round that is chosen on the images of which its figures are told has better figures than the model is. So whoever asks
-for early stopping, or for the best round, gives up a fifth of these images, and the figures are of the others.
+A round that is chosen on the same images as its reported figures has better figures than the model deserves. So early
+stopping, or the choice of the best round, costs a fifth of these images, and the figures are of the others.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.training.setup import InitialState
 
-SELECTION_ONE_IN = 5  # one in so many images of a class is held out to choose by
+SELECTION_ONE_IN = 5  # one in this many images of a class is held out to choose rounds by
 
 
 @dataclass(frozen=True)
 class ServerImages:
     """The server's images for evaluation.
 
-    test:       images that the reported figures are of
-    validation: images that rounds are chosen on; None where they are not needed
+    test:       images for the reported figures
+    validation: images for the choice of rounds; None if they are not needed
     """
 
     test: Images | None
@@ -45,7 +45,7 @@ class ServerImages:
 
 
 def divide(start: InitialState, stores: Mapping[str, StoreInfo], images: Images | None) -> ServerImages:
-    """Hold some of the server's images out if rounds are to be chosen and no store's images can do it.
+    """Hold out some of the server's images if rounds are to be chosen and no store's images can do it.
 
     Raises ConfigError if there are none that can.
     """
@@ -77,8 +77,10 @@ def nothing_to_choose_on(config: RunConfig) -> str:
 
 
 def split(images: Images) -> ServerImages:
-    """Hold out a fifth of each class, by a hash of the pixels: the same ones in whatever order they are, and of equal
-    images all or none. With fewer than five images of each class, none.
+    """Hold out a fifth of each class, chosen by a hash of the pixels.
+
+    The choice does not depend on the order of the images, and takes all of equal images or none. It
+    takes none if each class has fewer than five images.
     """
     of_class: dict[int, dict[bytes, list[int]]] = {}
     pixels, labels = images.pixels.cpu(), images.targets().tolist()

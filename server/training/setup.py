@@ -1,4 +1,4 @@
-"""What a run starts from: the agreed plan and the initial global model."""
+"""The initial state of a run: the agreed plan and the first global model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +22,19 @@ from fedshelf.server.training.resume_model import Origin, take_over
 
 # A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
 PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
-# Stores sell different products in different shares, so scores count by them (measured there, too).
+# Stores sell different products in different shares, so class offsets use the shares (measured there, too).
 UNLIKE = {"strategy.absent_classes": "weigh"}
 NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes": "auto"}
 
 
 @dataclass(frozen=True)
 class InitialState:
-    """A plan, the initial model (float32 [P]), what lies where in it, and the finished model that it goes on from."""
+    """The start of a run.
+
+    params: float32 [P], the initial model
+    layout: the places of the tensors in `params`
+    origin: the finished model that the run goes on from, or None
+    """
 
     plan: Plan
     params: Tensor
@@ -37,15 +42,15 @@ class InitialState:
     origin: Origin | None = None
 
     def identified(self, run_id: str) -> "InitialState":
-        """The same start, as that of the run `run_id`."""
+        """Return the same start, with the plan's run id set to `run_id`."""
         return replace(self, plan=replace(self.plan, run_id=run_id))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The ordered classes of a run, and those among them that a person has to confirm, with the stores that have them.
+    """The ordered classes of a run, and those of them that a person has to confirm.
 
-    See `server.training.class_confirmation`.
+    unconfirmed: class -> the stores that have it (see `server.training.class_confirmation`)
     """
 
     classes: tuple[str, ...]
@@ -53,8 +58,10 @@ class Agreement:
 
 
 def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agreement:
-    """The ordered classes of a run: as given, else those of the model that it goes on from, then all other ones that
-    the stores have, sorted.
+    """Return the ordered classes of a run.
+
+    These are the given ones, else those of the model that the run goes on from, followed by all other
+    classes that the stores have, sorted.
 
     Raises DataError if there are fewer than two, or if stores spell one in several ways (see
     `common.classes.spelling`).
@@ -73,14 +80,16 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
 
 
 def _joined(known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool) -> tuple[str, ...]:
-    """The classes of a model, and behind them, sorted, what else the stores have."""
+    """Return the classes of a model, followed by the stores' other classes, sorted."""
     owners = {name: info.counts for name, info in sorted(stores.items())}
     return (*known, *sorted(set(spellings(owners, known, merge=merge).values()) - set(known)))
 
 
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
-    """The configuration with what its data decides settled: `data.image_size`, for its model,
-    `train.epochs`, `train.batch_size` and `strategy.absent_classes`.
+    """Return the configuration with the settings that depend on the data.
+
+    These are `data.image_size` (for its model), `train.epochs`, `train.batch_size` and
+    `strategy.absent_classes`.
 
     native_size: pixels, side of the data set's images; None: photos, which have no common size
 
@@ -102,7 +111,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> InitialState:
     """Build the initial model of a settled configuration, for a run that has no identity yet.
 
-    Raises ConfigError, DataError: whatever is wrong with model, weights or strategy shows here.
+    Raises ConfigError or DataError if anything is wrong with model, weights or strategy.
     """
     strategies.check(config)
     strategies.check_compression(config)
@@ -122,7 +131,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
 
 
 def _check_origin(config: RunConfig) -> None:
-    """Raises ConfigError for a frozen part that never learned, and a rate that moves nothing."""
+    """Check that a frozen part has learned before and that a rate has something to train; raise ConfigError."""
     model, rate = config.model, config.train.backbone_lr
     if model.freeze != "none" and model.weights == "none" and not model.resume_from:
         raise ConfigError(
@@ -137,7 +146,7 @@ def _check_origin(config: RunConfig) -> None:
 
 
 def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
-    """Raises ConfigError if nobody is left to judge a model of which stores have parts of their own."""
+    """Check that a model with personal layers can be judged at the stores; raise ConfigError if not."""
     if names and not config.evaluation.stores:
         raise ConfigError(
             f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps {names[0]} and"
@@ -146,7 +155,7 @@ def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
 
 
 def _check_objective(config: RunConfig) -> None:
-    """Raises ConfigError for a setting that does not go with `train.objective`."""
+    """Check that all settings go with `train.objective`; raise ConfigError for one that does not."""
     if config.train.objective == "classes":
         return
     data = config.data

@@ -15,9 +15,9 @@ from fedshelf.server.results.checkpoints import TrainingState
 
 
 def averaged(state: TrainingState, config: RunConfig) -> TrainingState:
-    """The state after a round, with the mean that this round's model joins.
+    """Return the state after a round, with this round's model added to the mean.
 
-    A run that is resumed with more rounds while its last ones are averaged keeps what the mean has.
+    A resumed run with more rounds, whose last rounds were already averaged, keeps what the mean has.
     """
     kind = config.strategy.average
     if kind == "none" or (kind == "swa" and state.round <= config.run.rounds - config.strategy.average_rounds):
