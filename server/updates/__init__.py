@@ -1,1 +1,1 @@
-"""What an update passes before it counts: screening, detection of anomalies, reputation of stores."""
+"""Checks that an update passes before it counts: screening, anomaly detection, reputation of stores."""

@@ -1,13 +1,14 @@
-"""Which stores' updates look poisoned or trained on wrong labels, said in words; nothing here excludes anybody.
+"""Detection of updates that look poisoned or trained on wrong labels; it names stores and excludes none.
 
-Four signs. The first two need updates alone, the others the server's test set:
+There are four signs. The first two need the updates alone, the others the server's test set:
 
-large:     the norm of what training changed, beside that of stores that took as many steps (`norm_regression`)
-direction: its cosine with what the others' updates predict for a store with its mix of classes (`directions`)
-exchange:  its images of class a look like the test set's of b, and those of b like a (`mislabelling`)
-labels:    its classes' images look like others
+large:     the norm of the change by training, compared with stores that took as many steps (`norm_regression`)
+direction: the cosine of that change with the one that the others' updates predict for a store with its mix of classes
+           (`directions`)
+exchange:  the store's images of class a look like the test set's images of b, and those of b like a (`mislabelling`)
+labels:    the images of the store's classes look like other classes (`mislabelling`)
 
-A suspicion is a reason to look, and no proof: docs/log.md has how often it errs.
+A suspicion is a reason to look, not a proof: docs/log.md has the rate of false alarms.
 """
 
 from collections.abc import Mapping
@@ -31,12 +32,15 @@ SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
 
 
 def is_on(config: RunConfig) -> bool:
-    """Whether stores are looked at: as set, or else with real stores."""
+    """Return whether stores are examined: as the setting says; by default only real stores are."""
     return config.screening.detect == "on" or (config.screening.detect == "auto" and config.data.dataset == STORES_OWN)
 
 
 def sample_of(judge: UpdateEvaluator | None, config: RunConfig) -> Sample | None:
-    """What tells the features of test images, made of what judges the global model; None if nobody will ask it."""
+    """Return a sample of the server's test images, from the evaluator of the global model.
+
+    None if there is no evaluator or the detection does not use test images.
+    """
     if judge is None or not is_on(config) or not config.screening.test_images:
         return None
     assert isinstance(judge, ServerEvaluator)
@@ -44,9 +48,9 @@ def sample_of(judge: UpdateEvaluator | None, config: RunConfig) -> Sample | None
 
 
 class AnomalyDetector:
-    """Looks at each round's updates.
+    """Examines each round's updates.
 
-    sample: tells the features of some of the server's test images, or None
+    sample: returns the features of some of the server's test images, or None
     """
 
     def __init__(self, plan: Plan, sample: Sample | None, layout: Layout) -> None:
@@ -55,7 +59,9 @@ class AnomalyDetector:
     def look(
         self, trained: RoundOutcome, evidence: Mapping[str, Mapping[str, Any]]
     ) -> tuple[dict[str, str], dict[str, Mapping[str, Any]]]:
-        """What speaks against stores in a round, by store, empty for most rounds; and the evidence after it.
+        """Return the suspicions of a round, {store: reason}, and the evidence after it.
+
+        Most rounds have no suspicions: {}.
 
         evidence: of earlier rounds, by store
         """
@@ -94,7 +100,10 @@ class AnomalyDetector:
     def _looked_at(
         self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, LabelEvidence]:
-        """The evidence after a look at the head of each update in which it was trained."""
+        """Return the evidence after this round, of each store whose update trained the head.
+
+        counts: [n, C], training images by class of the n updates' stores
+        """
         after = dict[str, LabelEvidence]()
         looks = None if self._sample is None else Looks.of(self._sample(trained.order.params), self._sample.targets)
         if looks is None:
@@ -117,6 +126,6 @@ class AnomalyDetector:
         return None
 
     def _counts(self, info: StoreInfo) -> Floats:
-        """[C], as told; a store that tells nothing is taken to have all classes alike."""
+        """Return a store's images by class, [C]; equal shares if it tells nothing."""
         told = np.array([info.counts.get(label, 0) for label in self._plan.spec.classes], dtype=np.float64)
         return told if told.any() else np.full(len(told), max(1, info.num_examples) / len(told))

@@ -1,7 +1,7 @@
-"""Where updates wait until their round has all of them: as they came, or on disk, in constant memory.
+"""Buffer for a round's updates until all are there: in memory as they came, or on disk in constant memory.
 
-An update on disk is read anew at each access, as memory that the system pages in and forgets again. Whoever looks at
-updates one after the other, or at `common.parameters.aggregation.blocks` of all, never has them all in memory.
+An update on disk is read again at each access, as memory pages that the system loads and drops. Iterate one update at
+a time, or use `common.parameters.aggregation.blocks`: then at most one update, or one block of all, is in memory.
 """
 
 import shutil
@@ -20,45 +20,45 @@ class UpdateBuffer(Protocol):
     """Updates of one round, by store."""
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Drop all updates."""
 
     def put(self, update: Update) -> None:
         """Hold an update. Raises OSError."""
 
     def drop(self, store: str) -> None:
-        """Forget the update of a store that has one."""
+        """Drop the update of a store that has one."""
 
     def updates(self) -> Sequence[Update]:
-        """Those held, in store order."""
+        """Return the updates, in store order."""
 
 
 class InMemoryBuffer:
-    """Updates that stay where they are: a simulation's are in memory that its engine owns."""
+    """Updates that stay in memory: those of a simulation are in memory that its engine owns."""
 
     def __init__(self) -> None:
         self._updates: dict[str, Update] = {}
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Drop all updates."""
         self._updates = {}
 
     def put(self, update: Update) -> None:
-        """Hold it as it is."""
+        """Hold the update as it is."""
         self._updates[update.store] = update
 
     def drop(self, store: str) -> None:
-        """Forget it."""
+        """Drop the update of a store."""
         del self._updates[store]
 
     def updates(self) -> list[Update]:
-        """In store order."""
+        """Return the updates, in store order."""
         return [self._updates[store] for store in sorted(self._updates)]
 
 
 class DiskBuffer:
-    """Updates in files below `directory`, which is emptied before each round and removed with `clear`.
+    """Updates in files below `directory`, which is removed by `clear` before each round.
 
-    Files are named by numbers, so that nothing of what a store sends becomes a name.
+    Files are named by numbers, so that nothing that a store sends becomes a file name.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -67,7 +67,7 @@ class DiskBuffer:
         self._files = 0
 
     def clear(self) -> None:
-        """Forget all of them, and remove what an earlier process left. Raises OSError."""
+        """Drop all updates, and remove the files that an earlier process left. Raises OSError."""
         self._kept, self._files = {}, 0
         if self._directory.exists():
             shutil.rmtree(self._directory)
@@ -80,13 +80,13 @@ class DiskBuffer:
         self._kept[update.store] = _Kept(told, self._write(update.params), extras)
 
     def drop(self, store: str) -> None:
-        """Forget it and remove its files."""
+        """Drop the update of a store, and remove its files."""
         kept = self._kept.pop(store)
         for file in (kept.params, *kept.extras.values()):
             file.path.unlink()
 
     def updates(self) -> "Spooled":
-        """In store order, each read at every access."""
+        """Return the updates in store order, each read at every access."""
         return Spooled([self._kept[store] for store in sorted(self._kept)])
 
     def _write(self, tensor: Tensor) -> "_VectorFile":
@@ -99,23 +99,23 @@ class DiskBuffer:
 
 @dataclass(frozen=True)
 class _VectorFile:
-    """One tensor's bytes, in this machine's order: who wrote them reads them."""
+    """A file with one tensor's bytes, in this machine's byte order: the same process reads them."""
 
     path: Path
     dtype: torch.dtype
     shape: torch.Size
 
     def read(self) -> Tensor:
-        """The tensor, as pages of the file that are let go with it; writing to it changes nothing on disk.
+        """Return the tensor as pages of the file, which are released with it; writing to it changes nothing on disk.
 
-        The system decides how many pages around those looked at it shows as this process's: up to 2 MiB.
+        The system decides how many pages around an accessed one count as this process's memory: up to 2 MiB.
         """
         if not self.shape.numel():
             return torch.empty(self.shape, dtype=self.dtype)
         return torch.from_file(str(self.path), shared=False, size=self.shape.numel(), dtype=self.dtype).view(self.shape)
 
     def piece(self, begin: int, end: int) -> Tensor:
-        """Elements [begin, end) of a vector, in memory of their own."""
+        """Return the elements [begin, end) of a vector, in memory of their own."""
         count = max(0, min(end, self.shape.numel()) - begin)
         piece = torch.empty(count, dtype=self.dtype)
         with self.path.open("rb", buffering=0) as file:
@@ -139,7 +139,10 @@ class _OnDisk(Update):
 
 @dataclass(frozen=True)
 class _Kept:
-    """told: the update without its tensors"""
+    """An update on disk.
+
+    told: the update without its tensors
+    """
 
     told: Update
     params: _VectorFile

@@ -1,4 +1,4 @@
-"""Updates of stores under suspicion are made no longer than is usual, where `screening.suspects` is clip."""
+"""Clipping of updates of suspicious stores to the usual norm, if `screening.suspects` is clip."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,11 +10,13 @@ from fedshelf.server.updates.norm_bound import usual
 
 
 def clip(held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]) -> dict[str, float]:
-    """Scale what training changed at some `stores` to the usual norm of the cohort, where it is larger.
+    """Scale the change by training at some `stores` to the usual norm of the cohort, where it is larger.
 
-    held: the updates of the round; start: float32 [P], where their training began; norms: of what it changed, by store
+    held:  the updates of the round
+    start: float32 [P], the parameters that their training started from
+    norms: L2 norm of the change by training, by store
 
-    Returns the factor of each update that was scaled. Raises OSError if it cannot be held.
+    Returns the factor of each update that was scaled. Raises OSError if an update cannot be held.
     """
     most = usual(norms) if norms else 0.0
     factors = {store: most / norms[store] for store in stores if norms.get(store, 0.0) > most}

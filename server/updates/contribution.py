@@ -1,4 +1,4 @@
-"""What each store contributes to the steps that the global model takes: an estimate that looks at no image."""
+"""Estimate of each store's contribution to the steps of the global model; it looks at no image."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,23 +20,24 @@ def contributions(
     weights: Sequence[float],
     rank_shares: Callable[[Tensor], Tensor | None] = lambda _: None,
 ) -> list[float]:
-    """Each update's part in the step of their weighted mean, in store order.
+    """Return each update's part in the step of their weighted mean, in store order.
 
-    With d_i [T] what training changed at store i, w_i its share of the weights and D = sum_i w_i d_i the step:
+    With d_i [T] the change by training at store i, w_i its share of the weights and D = sum_i w_i d_i the step:
 
         c_i = w_i <d_i, D>,   so that sum_i c_i = |D|^2
 
-    c_i is the Shapley value of the game in which stores S are worth <sum_{i in S} w_i d_i, D>: how far their step
-    leads where all together go. It follows Xu et al. 2021 ("Gradient Driven Rewards to Guarantee Fairness
-    in Collaborative Machine Learning"), with inner products in place of their cosines, as a store with
-    more images takes part with more weight. A store that pulls against the others has a negative one.
+    c_i is the Shapley value of the game in which a set S of stores is worth <sum_{i in S} w_i d_i, D>: how
+    far their step leads in the direction of all together. It follows Xu et al. 2021 ("Gradient Driven Rewards
+    to Guarantee Fairness in Collaborative Machine Learning"), with inner products in place of their cosines,
+    because a store with more images has more weight. A store that pulls against the others has a negative
+    c_i. For rules that average some middle values of each coordinate (median, trimmed mean), w_i has its own
+    value in each coordinate.
 
-    Where each coordinate is a mean of some middle values (median, trimmed mean), w_i d_i has its own w_i in each.
+    start:       float32 [P], the global model that the updates started from
+    weights:     of the updates; 0 for one that was not used (Krum)
+    rank_shares: returns the w_i [n, b] of some coordinates' values [n, b], see `Strategy.rank_shares`
 
-    weights: 0 for an update that was not used (Krum)
-    rank_shares: the w_i [n, b] of some coordinates' values [n, b], see `Strategy.rank_shares`
-    start: float32 [P], the global model that they started from. Of long vectors, every k-th block is looked at and
-    counted k times.
+    Of long vectors only every k-th block is used, and counts k times.
     """
     shares = torch.tensor(weights, dtype=torch.float32, device=updates[0].params.device) / sum(weights)
     stride = max(1, -(-trainable * len(updates) // MAX_COORDINATES)) * BLOCK
@@ -52,19 +53,22 @@ def contributions(
 
 
 def in_round(contributed: Sequence[float]) -> tuple[list[float | None], float]:
-    """Each update's share of its round's step, which add up to 1, and the step's squared length |D|^2.
+    """Return each update's share of its round's step, and the step's squared length |D|^2.
 
-    contributed: the c_i. No update has a share of no step: None.
+    The shares add up to 1. They are None if the step has no length.
+
+    contributed: the c_i
     """
     squared_step = sum(contributed)
     return [part / squared_step if squared_step > 0 else None for part in contributed], squared_step
 
 
 def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Store -> its share of all steps of a run: its c_i over all rounds, by those of all stores; they add up to 1.
+    """Return {store: its share of all steps of a run}; the shares add up to 1.
 
-    None for more stores than `per_store.MAX_STORES_ONE_BY_ONE`, or if the model took no step: the history has what
-    there is. Rounds of earlier versions tell the c_i themselves.
+    A share is the sum of the store's c_i over all rounds, divided by that sum of all stores. None if
+    there are more stores than `per_store.MAX_STORES_ONE_BY_ONE`, or if the model took no step; the
+    history then has all that is known. Rounds of earlier versions have the c_i themselves.
     """
     sums: dict[str, float] = {}
     for record in history:

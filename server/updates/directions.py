@@ -1,7 +1,8 @@
-"""Find the updates that point elsewhere than what their stores' classes explain.
+"""Updates whose direction differs from the one that their stores' classes explain.
 
-Honest stores that sell different classes teach different things, so that no common direction is usual. But those with
-like mixes of classes go like ways: a regression over the mixes predicts each update's direction from the others'.
+Honest stores that sell different classes teach different things, so there is no usual direction for all. But stores
+with similar mixes of classes have similar directions: a regression over the mixes predicts each update's direction
+from the others'.
 """
 
 from collections.abc import Mapping
@@ -15,45 +16,55 @@ from torch import Tensor
 from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 
 MAX_COORDINATES = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
-MIX_RIDGE = 0.3  # of the regression; 1 is how much an update says of a store with the very same mix
-OWN_WAY = 0.1  # cosine with its prediction below which an update points elsewhere ...
-SURE, SLOPE = 0.6, 2.0  # ... if the prediction is as long as this; for shorter ones so many times the difference lower
+MIX_RIDGE = 0.3  # ridge of the regression, where k_ij of two stores with the very same mix is 1
+OWN_WAY = 0.1  # an update points elsewhere if its cosine with the prediction is below this ...
+# ... and the prediction has at least the length SURE; else the limit is lower by SLOPE times the missing length.
+SURE, SLOPE = 0.6, 2.0
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Stray:
-    """An update that points elsewhere. cosine: with what the others predict"""
+    """An update whose direction differs from its prediction.
+
+    cosine: with the direction that the others predict
+    usual:  median cosine of the updates
+    """
 
     cosine: float
     usual: float
 
 
 def gram(start: Tensor, vectors: VectorSequence) -> Floats:
-    """Inner products [n, n] of the differences v_i - start of n vectors [P]; of long ones, of every k-th block."""
+    """Return the inner products [n, n] of the differences v_i - start of n vectors [P].
+
+    Of long vectors only every k-th block is used. start: float32 [P]
+    """
     stride = max(1, -(-len(start) * len(vectors) // MAX_COORDINATES)) * BLOCK
     device = vectors[0].device
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     for begin in range(0, len(start), stride):
         end = min(begin + BLOCK, len(start))
         block = torch.stack([vectors.piece(number, begin, end) for number in range(len(vectors))]).double()
-        block = block - start[begin:end].to(device)  # the square of a float32 of 1e20 is none any more
+        block = block - start[begin:end].to(device)  # after .double(): the square of 1e20 overflows float32
         products += block @ block.T
     found: Floats = products.cpu().numpy()
     return found
 
 
 def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
-    """Cosine of each update with its prediction from the others, and the length of that, each [n].
+    """Return the cosine of each update with its prediction from the others, and that one's length, each [n].
 
-    With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt m_i, sqrt m_j>, ridge
-    regression predicts u_i from the others (Rasmussen and Williams 2006, equation 5.12):
+    With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt m_i, sqrt
+    m_j>, ridge regression predicts u_i from the others (Rasmussen and Williams 2006, equation 5.12):
 
         A = (K + MIX_RIDGE I)^-1,   p_i = -sum_{j != i} A_ij u_j / A_ii
 
-    |p_i| is near 1 where many stores with such a mix agree, and near 0 where there are none, or they do not.
-    products: [n, n] of the updates; mixes: [n, C]
+    |p_i| is near 1 if many stores with such a mix agree, and near 0 if there are none or they disagree.
+
+    products: [n, n], inner products of the updates
+    mixes:    [n, C], shares of the classes
     """
     roots = np.sqrt(mixes)
     inverse = np.linalg.inv(roots @ roots.T + MIX_RIDGE * np.eye(len(roots)))
@@ -66,10 +77,13 @@ def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
 
 
 def strays(products: Floats, mixes: Floats, fewest: int) -> Mapping[int, Stray]:
-    """Updates that point elsewhere, by place.
+    """Return the updates whose direction differs from their prediction, by place.
 
-    The one that does most is left out and the others are looked at anew, as it has a part in their predictions; until
-    none does, or fewer than `fewest` are left. Those that changed nothing have no direction.
+    The update that differs most is left out, because it has a part in the others' predictions, and the
+    rest is examined again, until none differs or fewer than `fewest` are left. Updates that changed
+    nothing have no direction.
+
+    products: [n, n]; mixes: [n, C]
     """
     found: dict[int, Stray] = {}
     left = np.flatnonzero(np.diag(products) > 0)

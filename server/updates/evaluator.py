@@ -1,4 +1,4 @@
-"""The server's own test set."""
+"""Evaluation on the server's own test set."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,10 @@ class ServerEvaluator:
         self._images, self._batch_size = images.to(device), plan.config.evaluation.batch_size
 
     def sample(self, count: int, seed: int) -> "ServerSample":
-        """A look at `count` of the images at most, of every class as many if there are; it shares the network."""
+        """Return a sample of at most `count` images, with equally many of every class if there are enough.
+
+        The sample shares the network.
+        """
         chosen, labels = rng(seed, "sample").permutation(len(self._images)), self._images.targets().cpu().numpy()
         places = [np.flatnonzero(labels[chosen] == label) for label in range(len(self._network.spec.classes))]
         rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
@@ -37,14 +40,17 @@ class ServerEvaluator:
         return ServerSample(self._network, few, self._batch_size)
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
+        """Return the counts of the model `params` (float32 [P]), with its confidence at `temperatures` if given."""
         self._network.load(params)
         (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
         return counts
 
 
 class ServerSample:
-    """Some of the server's images. targets: int64 [N], their classes"""
+    """Some of the server's images.
+
+    targets: int64 [N], their classes
+    """
 
     def __init__(self, network: Network, images: Images, batch_size: int) -> None:
         self._network, self._images, self._batch_size = network, images, batch_size

@@ -13,14 +13,17 @@ from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 
 
 class UpdateEvaluator(Protocol):
-    """What judges models on the server's own test set."""
+    """Evaluator of models on the server's own test set."""
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Counts of the model `params` (float32 [P]); with `temperatures`, how sure it is at them."""
+        """Return the counts of the model `params` (float32 [P]), with its confidence at `temperatures` if given."""
 
 
 class Sample(Protocol):
-    """Tells the features of some of the server's test images. targets: int64 [N], their classes"""
+    """Returns the features of some of the server's test images.
+
+    targets: int64 [N], their classes
+    """
 
     targets: NDArray[np.int64]
 
@@ -33,9 +36,9 @@ class Gate:
     """The buffer and the evaluators of the server.
 
     held:       buffer for updates until their round has all of them
-    sample:     the features of test images, to look at single updates by; None: it has none
-    validation: evaluates them on images that the server holds out to choose rounds by; None: stores do, or rounds are
-                not compared
+    sample:     features of test images, to examine single updates; None: there is none
+    validation: evaluates models on images that the server holds out to choose rounds by; None: the stores do that, or
+                rounds are not compared
     """
 
     held: UpdateBuffer = field(default_factory=InMemoryBuffer)

@@ -1,4 +1,7 @@
-"""The cap on the images that a store counts for: what it says of itself decides its weight, and nobody can check it."""
+"""The cap on the number of images that a store counts for.
+
+A store's own claim decides its weight, and nobody can check the claim.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -6,7 +9,7 @@ from dataclasses import replace
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.protocol.messages import Evaluation, StoreInfo
 
-DEFAULT_IMAGES_FACTOR = 10.0  # with real stores, where nobody has chosen
+DEFAULT_IMAGES_FACTOR = 10.0  # with real stores, if screening.images_factor is not set
 
 
 def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | None:
@@ -17,9 +20,9 @@ def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | Non
 def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
     """Return how many of the images that stores have `claimed` one counts for at most; None: for as many as it has.
 
-    That is `screening.images_factor` times the median of all stores that are there, of an even number the lower of the
-    middle ones: of two stores the smaller one, of three the middle one. So fewer than half of the stores cannot raise
-    it by claiming more, and one store alone is its own median and never capped.
+    The cap is `screening.images_factor` times the median of all stores that are there (the lower middle one
+    of an even number). So fewer than half of the stores cannot raise it by claiming more. One store alone is
+    its own median and is never capped.
     """
     factor = config.screening.images_factor or (DEFAULT_IMAGES_FACTOR if config.data.dataset == STORES_OWN else 0.0)
     images = sorted(claimed)
@@ -29,7 +32,7 @@ def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
 
 
 def capped(info: StoreInfo, most: int | None) -> StoreInfo:
-    """Return what a store holds as it counts: at most `most` training images, in the proportions of its classes."""
+    """Return a store's images as they count: at most `most` for training, in the proportions of its classes."""
     images = info.num_examples
     if most is None or images <= most:
         return info
@@ -38,7 +41,7 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
 
 
 def told(claimed: int, counted: int, kind: str = "training") -> str:
-    """Say of a store that it is capped, and what to do if it is honest: the factor is fixed for the life of a run."""
+    """Return the sentence that a store is capped, and the remedy if it is honest: a factor is fixed for a run."""
     return (
         f"it says it has {claimed} {kind} images and counts for {counted}; if it really has so many more than others,"
         " raise screening.images_factor in a new run"
@@ -46,14 +49,14 @@ def told(claimed: int, counted: int, kind: str = "training") -> str:
 
 
 class ImageCap:
-    """Applies the cap to the stores of a run, and names each that it touches once for each kind of images."""
+    """Applies the cap to the stores of a run, and names each capped store once per kind of images."""
 
     def __init__(self, config: RunConfig, note: Callable[[str], None]) -> None:
         self._config, self._note = config, note
         self._named: set[tuple[str, str]] = set()
 
     def applied(self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]) -> dict[str, StoreInfo]:
-        """Return all stores that are there as they count; those `asked` to train are named if they are capped."""
+        """Return all present stores with their counted images; name those `asked` to train that are capped."""
         most = most_images(self._config, present)
         counted = {store: capped(info, most) for store, info in present.items()}
         for store, info in asked.items():
@@ -61,9 +64,10 @@ class ImageCap:
         return counted
 
     def judged(self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str) -> dict[str, Evaluation]:
-        """Return stores' evaluations as they count, in the same order, and name the stores that are capped.
+        """Return the stores' evaluations with their counted images, in the same order; name the capped stores.
 
-        claimed: images of this kind ("validation", "test") that each store has said to hold out, of those that have any
+        claimed: images of this kind ("validation", "test") that each store has said to hold out, of the
+                 stores that have any
         """
         most = most_of(self._config, claimed.values())
         if most is None:

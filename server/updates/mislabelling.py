@@ -1,13 +1,13 @@
-"""Whether a store's labels mean what they mean on the server's test images, as its training of the head shows.
+"""Evidence on the correctness of a store's labels, from its training of the head and the server's test images.
 
 Gradient descent moves the head's row of label l, over images with features h and probabilities p, by a multiple of
 
     sum over images labelled l of (1 - p_l) h  -  sum over all other images of p_l h
 
-so that the difference of two labels' rows points from the mean features of the images with one label towards those of
-the images with the other. What classes' mean features are, and how features scatter, the test images tell; so each
-label's images can be said to look like this class or that. All of a store's images have a part in it, so that it shows
-while the model still knows little. It is averaged over rounds all the same.
+so the difference of two labels' rows points from the mean features of the images with one label towards those of the
+images with the other. The test images show the mean features of the classes, and how features scatter; so we can say
+which class each label's images look like. All of a store's images contribute, so this works while the model still
+knows little. It is averaged over rounds all the same.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-OWNED, FEW = 0.5, 10  # a store has a class with this share of what an even mix would have, and at least so many images
+# A store has a class if it has at least OWNED times an even mix's images of it, and at least FEW.
+OWNED, FEW = 0.5, 10
 MIN_SHARE_OF_ONE_CLASS = 0.5  # share of its images from which one class alone is enough to look at a store
-MAX_CLASSES_OF_STORE = 10  # of a store's, its most frequent ones
-SHOWN = 20  # test images from which it is known what a class looks like
-FEATURE_RIDGE = 3.0  # added to the variance of features in each direction: so many times its mean over all directions
-MAX_FOLLOWED_CLASSES = 5  # other classes that a label is followed for from round to round
-MEAN_ROUNDS = 10  # rounds of a mean
-EXCHANGED_SCORE, WRONG_SCORE = -0.3, -0.26  # scores below which two classes look exchanged, and labels wrong
+MAX_CLASSES_OF_STORE = 10  # the store's most frequent ones
+SHOWN = 20  # test images that are enough to know the mean features of a class
+FEATURE_RIDGE = 3.0  # added to the features' variance in each direction, in units of its mean over directions
+MAX_FOLLOWED_CLASSES = 5  # other classes whose likeness to a label is kept from round to round
+MEAN_ROUNDS = 10  # rounds that a mean covers
+EXCHANGED_SCORE, WRONG_SCORE = -0.3, -0.26  # below these scores, two classes look exchanged, and labels wrong
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -34,11 +35,11 @@ Likeness = Mapping[int, Mapping[int, float]]  # of a label's images -> to a clas
 
 @dataclass(frozen=True)
 class Looks:
-    """What the classes look like to a model, d features.
+    """The appearance of the classes to a model, in d features.
 
-    whiten:     [d, d], makes features scatter alike in all directions within classes, but for the ridge
+    whiten:     [d, d], makes features scatter alike in all directions within classes, except for the ridge
     common:     [d], unit vector along the mean of the classes' whitened means
-    directions: class -> [d], unit vector along its whitened mean less `common`'s part
+    directions: class -> [d], unit vector along its whitened mean without the part along `common`
     """
 
     whiten: Floats
@@ -47,8 +48,9 @@ class Looks:
 
     @classmethod
     def of(cls, features: Floats, targets: NDArray[np.int64]) -> "Looks | None":
-        """By the features [N, d] of N images of known classes [N]; None if fewer than two have SHOWN images, or
-        a feature is not finite.
+        """Build it from the features [N, d] of N images of known classes, targets int64 [N].
+
+        Returns None if fewer than two classes have SHOWN images, or if a feature is not finite.
         """
         labels = [int(label) for label, images in enumerate(np.bincount(targets)) if images >= SHOWN]
         if len(labels) < 2 or not np.isfinite(features).all():
@@ -64,9 +66,11 @@ class Looks:
         return cls(whiten, common, dict(zip(labels, directions, strict=True)))
 
     def likeness(self, change: Floats, counts: Floats) -> Likeness:
-        """Of each label that a store has, how much its images look like each class: from -1 to 1.
+        """Return how much the images of each label of a store look like each class: cosines from -1 to 1.
 
-        change: [C, d], by which training changed the head; where it changed nothing, nothing is said
+        Labels whose rows training did not change are left out.
+
+        change: [C, d], change of the head by training
         counts: [C], training images of each class that the store says it has
         """
         own = [label for label in classes_of(counts) if label in self.directions]
@@ -82,9 +86,11 @@ class Looks:
 
 
 def classes_of(counts: Floats) -> list[int]:
-    """The classes of which a store has a fair number of images; one alone only if it has fewer of all others.
+    """Return the classes of which a store has a fair number of images.
 
-    counts: [C]
+    One class alone is returned only if the store has fewer images of all the others together.
+
+    counts: [C], the store's training images
     """
     fair = np.maximum(FEW, OWNED * counts.sum() / len(counts))
     most = np.argsort(-counts, kind="stable")[:MAX_CLASSES_OF_STORE]
@@ -94,10 +100,11 @@ def classes_of(counts: Floats) -> list[int]:
 
 @dataclass(frozen=True)
 class LabelEvidence:
-    """What a store's images look like, averaged over its last rounds.
+    """The classes that a store's images look like, averaged over its last rounds.
 
-    rounds:   how many count, at most MEAN_ROUNDS: older ones fade
-    likeness: of each of its labels, to the class of that name and the KEPT others that it is most like
+    rounds:   number of rounds that count, at most MEAN_ROUNDS; older ones fade
+    likeness: label -> class -> mean cosine: for the class of that name, and for the MAX_FOLLOWED_CLASSES
+              others that its images look most like
     """
 
     rounds: int = 0
@@ -105,13 +112,13 @@ class LabelEvidence:
 
     @classmethod
     def of(cls, told: Mapping[str, Any] | None) -> "LabelEvidence":
-        """As a line of the history has it; one of an earlier version says nothing."""
+        """Read the evidence from a line of the history; a line of an earlier version has none."""
         if not told or "likeness" not in told:
             return cls()
         return cls(told["rounds"], {label: dict(likes) for label, likes in told["likeness"]})
 
     def in_record(self) -> dict[str, Any]:
-        """For a line of the history."""
+        """Return the evidence for a line of the history."""
         likeness = [
             [label, [[like, round(score, 4)] for like, score in sorted(likes.items())]]
             for label, likes in sorted(self.likeness.items())
@@ -119,7 +126,7 @@ class LabelEvidence:
         return {"rounds": self.rounds, "likeness": likeness}
 
     def after(self, seen: Likeness) -> "LabelEvidence":
-        """The same after one more update. What was not followed counts 0 in earlier rounds."""
+        """Return the evidence after one more update. A class that was not followed counts 0 in earlier rounds."""
         if not seen:
             return self
         rounds = min(self.rounds + 1, MEAN_ROUNDS)
@@ -132,7 +139,10 @@ class LabelEvidence:
         return LabelEvidence(rounds, means)
 
     def exchanged(self) -> Pair | None:
-        """The two classes that look exchanged: both look more like the other, in the mean by EXCHANGED."""
+        """Return the two classes that look exchanged, or None.
+
+        The images of both look more like the other class, on average by more than -EXCHANGED_SCORE.
+        """
         scores = {}
         for a, b in combinations(sorted(self.likeness), 2):
             if b in self.likeness[a] and a in self.likeness[b]:
@@ -142,8 +152,12 @@ class LabelEvidence:
         return min(scores, key=lambda pair: scores[pair], default=None)
 
     def is_wrong(self, counts: Floats) -> bool:
-        """Whether labels look wrong: by how much their images look more like the class of that name than like any
-        other, in the mean over images. counts: as `Looks.likeness` takes them
+        """Return whether the labels look wrong.
+
+        They do if the images look more like another class than like the class of their label, on average
+        over the images by more than -WRONG_SCORE.
+
+        counts: [C], as in `Looks.likeness`
         """
         labels = list(self.likeness)
         if not labels or not counts[labels].sum():
@@ -156,14 +170,14 @@ class LabelEvidence:
 
 
 def _unit(vector: Floats) -> Floats:
-    """The same direction with length 1; 0 stays 0."""
+    """Return the vector [d] scaled to length 1; 0 stays 0."""
     length = float(np.linalg.norm(vector))
     unit: Floats = vector / length if length else vector
     return unit
 
 
 def _without(vectors: Floats, unit: Floats) -> Floats:
-    """What is left of vectors [..., d] across from a unit vector [d]."""
+    """Return the vectors [..., d] without their part along a unit vector [d]."""
     left: Floats = vectors - (vectors @ unit)[..., None] * unit
     return left
 

@@ -1,6 +1,6 @@
-"""The largest norm of an update: by the others of its round, by earlier rounds, and by the order that it answers.
+"""The largest allowed norm of an update: from the others of its round, from earlier rounds, and from its order.
 
-A norm is that of what training changed, ||params - order's params||_2.
+A norm is that of the change by training, ||params - order's params||_2.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.strategies.shared.base import reach
 
-MIN_UPDATES_FOR_MEDIAN = 4  # updates: with fewer, one store's norm weighs too much in what is usual ...
-LENIENT = 5.0  # ... so that as many times more is allowed
-OF_ORDER = 1000.0  # times what gradients of 1 in every coordinate would change, and the model that training began with
-NORM_ROUNDS = 10  # rounds, with that of the largest norm
+MIN_UPDATES_FOR_MEDIAN = 4  # updates: with fewer, one store's norm has too much weight in the median ...
+LENIENT = 5.0  # ... so the limit is this many times larger
+OF_ORDER = 1000.0  # times the change by gradients of 1 in every coordinate plus the norm of the order's parameters
+NORM_ROUNDS = 10  # rounds that are kept, with that of the largest norm
 BEFORE = "was usual in the rounds before"
 
 
@@ -23,19 +23,19 @@ BEFORE = "was usual in the rounds before"
 class UsualNorms:
     """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so of checkpoints.
 
-    The largest one of all rounds is never dropped: a store that comes once the others have learned all of theirs, and
-    hardly move any more, moves as they did in the beginning.
+    The largest one of all rounds is never dropped. A store may come late, when the others have learned all of
+    theirs and hardly move any more; its update is then as large as theirs were in the beginning.
     """
 
     recent: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "UsualNorms":
-        """Return what a line of the history says; lines of earlier versions say nothing."""
+        """Read the norms from a line of the history; lines of earlier versions have none."""
         return cls(tuple(record.get("usual_norms", ()))) if record else cls()
 
     def after(self, norms: Mapping[str, float]) -> "UsualNorms":
-        """The same after a round whose good updates have these norms."""
+        """Return the usual norms after a round whose good updates have these norms."""
         if not norms:
             return self
         known = (*self.recent, usual(norms))
@@ -46,24 +46,24 @@ class UsualNorms:
 
     @property
     def most(self) -> float:
-        """The largest of them; 0: nothing is known. A learning rate never rises, so later norms need no more."""
+        """The largest of them; 0: none is known. A learning rate never rises, so later norms need no more."""
         return max(self.recent, default=0.0)
 
 
 def usual(norms: Mapping[str, float]) -> float:
-    """The middle one of at least three norms (of an even number the lower), and the larger one of two.
+    """Return the median of at least three norms (the lower middle one of an even number), or the larger of two.
 
-    A tiny update beside one other must not make that one look large.
+    With two, a tiny update must not make the other one look large.
     """
     ordered = sorted(norms.values())
     return ordered[(len(ordered) - 1) // 2] if len(ordered) > 2 else ordered[-1]
 
 
 def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: float) -> dict[str, float]:
-    """Stores whose update is more than `limit` times as large as is usual, with how many times.
+    """Return the stores whose update is more than `limit` times as large as usual, with that factor.
 
-    Usual is the cohort's median, and for a store with more images than the median as many times more: each image
-    is a step, or part of one, away from the global model. Stores with fewer images are not measured by less.
+    Usual is the cohort's median. A store with more images than the median is allowed as many times more, because each
+    image is a step, or part of one, away from the global model. Stores with fewer images have the same limit.
     """
     if not limit or len(norms) < MIN_UPDATES_FOR_MEDIAN:
         return {}
@@ -76,7 +76,7 @@ def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: floa
 
 @dataclass(frozen=True)
 class NormBound:
-    """Judges the norms of one round's updates.
+    """Checks the norms of one round's updates.
 
     earlier: the usual norms of the rounds before
     size:    coordinates of a vector
@@ -92,15 +92,17 @@ class NormBound:
 
     @classmethod
     def of_round(cls, config: RunConfig, number: int, earlier: UsualNorms, size: int, start: float) -> "NormBound":
-        """The bound for round `number`."""
+        """Return the bound for round `number`."""
         return cls(config, earlier, size, start, learning_rate(config.train, number, config.run.rounds))
 
     def faults(
         self, norms: Mapping[str, float], extras: Mapping[str, float], images: Mapping[str, int]
     ) -> dict[str, str]:
-        """Return the updates that are too large, in words.
+        """Return {store: fault in words} for the updates that are too large.
 
-        extras: norm of the largest tensor that came beside the parameters; images: as they count. All by store.
+        norms:  of the change by training, by store
+        extras: norm of the largest tensor beside the parameters, by store
+        images: those that each store counts for
         """
         if not self.config.screening.norm_factor:
             return {}
@@ -115,9 +117,10 @@ class NormBound:
         return found | self._beside_others(rest, images)
 
     def of_order(self, images: int, least: float = 0.0) -> float:
-        """The norm beyond which nothing that so many images teach can lie: generous, as gradients have no bound.
+        """Return a norm that no training on this many images can exceed: generous, as gradients have no bound.
 
-        least: distance in each coordinate that steps count for at least; 1: what is like a gradient, not like a change
+        least: distance in each coordinate that steps count for at least; 1 for tensors that are like a
+               gradient, not like a change of parameters
         """
         train = self.config.train
         steps = -(-images // train.batch) * train.passes
@@ -125,12 +128,12 @@ class NormBound:
         return OF_ORDER * (self.start + max(carried, least) * sqrt(self.size))
 
     def _beside_others(self, norms: Mapping[str, float], images: Mapping[str, int]) -> dict[str, str]:
-        """Updates that are too large for their cohort, or where that is too small, for the rounds before."""
+        """Return the updates that are too large for their cohort, or in a small cohort for the rounds before."""
         limit, where = self.config.screening.norm_factor, "is usual in its cohort"
         if self.config.data.dataset != STORES_OWN and len(norms) >= MIN_UPDATES_FOR_MEDIAN:
-            times = too_large(norms, images, limit)  # numbers of images are true here
+            times = too_large(norms, images, limit)  # a simulation's numbers of images are true
         else:
-            at_hand = usual(norms) if len(norms) > 2 else 0.0  # of two, nobody knows which
+            at_hand = usual(norms) if len(norms) > 2 else 0.0  # of two, nobody knows which one is usual
             usually = max(at_hand, self.earlier.most)
             if len(norms) < MIN_UPDATES_FOR_MEDIAN:
                 limit *= LENIENT

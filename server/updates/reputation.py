@@ -1,4 +1,4 @@
-"""Carries what is held against stores from round to round, tells a person of it, and sets stores aside."""
+"""The reputation of stores from round to round: it names suspects to a person, and sets stores aside."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,7 +17,7 @@ CLIPPED = " From now on its updates are made no larger than is usual in their co
 class Reputation:
     """The standing of one run's stores.
 
-    detector: looks for suspects in each round; None: nobody does
+    detector: looks for suspects in each round; None: detection is off
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Reputation:
         self._from_now_on = CLIPPED if config.suspects == "clip" else ""
 
     def judge(self, standing: Standing, trained: RoundOutcome) -> tuple[dict[str, str], Standing]:
-        """Return what speaks against stores in this round, and their standing after it; new suspects are named."""
+        """Return the round's suspicions, {store: reason}, and the standing after it; name new suspects."""
         found = dict[str, str]()
         if self._detector is not None:
             found, evidence = self._detector.look(trained, standing.evidence)
@@ -42,9 +42,11 @@ class Reputation:
         return found, after
 
     def clipped(self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer) -> RoundOutcome:
-        """The same round, the updates of stores under suspicion clipped if that is asked for. Raises OSError.
+        """Return the round with the updates of suspicious stores clipped, if the settings ask for that.
 
         held: the updates of the round
+
+        Raises OSError.
         """
         if self._config.suspects != "clip" or not standing.suspects:
             return trained
@@ -52,7 +54,10 @@ class Reputation:
         return replace(trained, updates=held.updates(), clipped=factors)
 
     def leave_out(self, set_aside: Mapping[str, str]) -> None:
-        """Set stores aside that are not yet; after a resume, those that were before. set_aside: why, by store."""
+        """Set stores aside that are not yet; after a resume, those that were set aside before.
+
+        set_aside: store -> reason
+        """
         for store in sorted(set_aside.keys() - self._left_out):
             self._left_out.add(store)
             self._note(f"{store} is set aside: {set_aside[store]}.")

@@ -1,4 +1,4 @@
-"""Every answer is checked before it counts; a bad one becomes a failure with its reason in plain words."""
+"""Screening of every answer before it counts; a bad one becomes a failure with its reason in plain words."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,8 +19,8 @@ from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 DIVERGED = (
     "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"
 )
-REPORT_TOLERANCE = 1e-4  # by which a confidence may leave its range, and a sum of losses, relative
-MOST_GROWTH = 2  # times as many images as a store has declared, before it is asked anew what it holds
+REPORT_TOLERANCE = 1e-4  # relative excess that a confidence, or a sum of losses, may have over its range
+MOST_GROWTH = 2  # factor by which a store's images may exceed its last declaration
 MAX_REPORTED = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
 LONGEST_REASON = 300  # characters, which go into the history
 COORDINATES_AT_ONCE = 2**18  # coordinates whose difference is taken at a time
@@ -30,12 +30,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Screened:
-    """What came of an order.
+    """The result of an order after screening.
 
     updates: the good ones, in store order
-    failed:  by store: told, bad or missing
-    ignored: sentences on answers that count for nothing
-    norms:   of what training changed, of the good ones
+    failed:  by store: reported, bad or missing
+    ignored: sentences on answers that do not count
+    norms:   of the change by training, of the good updates
     """
 
     updates: Sequence[Update]
@@ -46,14 +46,16 @@ class Screened:
 
 @dataclass
 class Screening:
-    """Takes in the answers to an order, one by one.
+    """Takes the answers to an order, one by one.
 
-    asked:  the stores that got the order, and what they have declared
-    extras: what an update of the run's strategy has beside its parameters, all float32
-    held:   takes the updates; nothing else here keeps one
-    fault:  what the strategy finds wrong with that, in words, or None
-    earlier: the usual norms of the rounds before
-    most_images: that an update counts for, see `server.updates.image_cap`; None: as many as its store has declared
+    asked:       the stores that got the order, and the images that they have declared
+    extras:      shapes of the tensors that an update of the run's strategy has beside its parameters, all
+                 float32
+    held:        takes the updates; nothing else here keeps one
+    fault:       returns the strategy's objection to an update in words, or None
+    earlier:     the usual norms of the rounds before
+    most_images: the most that an update counts for, see `server.updates.image_cap`; None: as many as its
+                 store declared
     """
 
     order: TrainOrder
@@ -69,7 +71,7 @@ class Screening:
     _images: dict[str, int] = field(default_factory=dict)
 
     def take(self, answer: Update | Failure) -> None:
-        """Look at one answer and hold it if it is good. Raises OSError."""
+        """Check one answer, and hold it if it is good. Raises OSError."""
         store = answer.store
         if store not in self.asked:
             self._ignored.append(f"{store} answered without being asked.")
@@ -87,7 +89,7 @@ class Screening:
             self.held.put(self._reckoned(counted))
 
     def result(self) -> Screened:
-        """What counts, once there are no more answers."""
+        """Return the answers that count, once there are no more."""
         norms, extras = self._finite_norms()
         for store, reason in self._bound().faults(norms, extras, self._images).items():
             self._drop(store, reason)
@@ -102,7 +104,7 @@ class Screening:
         return NormBound.of_round(self.order.plan.config, self.order.round, self.earlier, params.numel(), start)
 
     def _fault(self, update: Update) -> str | None:
-        """What is wrong with an update, or None; its values are looked at later."""
+        """Return the fault of an update, or None; its values are checked later."""
         if update.round != self.order.round:
             return f"answers round {update.round}, not round {self.order.round}"
         declared = self.asked[update.store].num_examples
@@ -110,7 +112,7 @@ class Screening:
         return self._misfit(update) or _false_claim(update, declared, train) or self.fault(update)
 
     def _misfit(self, update: Update) -> str | None:
-        """Which tensor is not as ordered, or None."""
+        """Return a sentence on the first tensor that is not as ordered, or None."""
         if update.params.dtype != torch.float32 or update.params.shape != self.order.params.shape:
             return _mismatch("weights", update.params, tuple(self.order.params.shape))
         if update.extras.keys() != self.extras.keys():
@@ -122,23 +124,24 @@ class Screening:
         return None
 
     def _reckoned(self, update: Update) -> Update:
-        """The update with the images by class that its store has declared, if rows of the head are averaged by them."""
+        """Return the update with its store's declared images by class, if head rows are averaged by them."""
         if self.order.plan.config.strategy.absent == "full":
             return update
         classes, info = self.order.plan.spec.classes, self.asked[update.store]
         return replace(update, by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
-        """[norm of what training changed, norms of the extras, loss]: not waited for, as the device may be at work."""
+        """Return [norm of the change by training, norms of the extras, loss], without a wait for the device."""
         norm = distance(update.params, self.order.params)
         extras = [torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()]
         return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
 
     def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Norms of the updates whose values are all finite, and of the largest of their extras; others are dropped.
+        """Return the norms of the updates whose values are all finite, and of the largest of their extras.
 
-        One wait for the device that trained. A norm tells for a fraction of the time what is not finite; only where it
-        overflows it does not tell.
+        Other updates are dropped. This waits once for the device. A norm shows values that are not finite
+        in a fraction of the time of a full check; only where the norm itself overflows, all values are
+        checked.
         """
         rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
         signs = dict(zip(self._signs, rows, strict=True))
@@ -159,12 +162,12 @@ class Screening:
         self._refuse(store, reason)
 
     def _refuse(self, store: str, reason: str) -> None:
-        """Name the store with the reason, which may quote it: names of its own choice, as many as it liked."""
+        """Record a failure with its reason, which may quote names that the store chose, of any number."""
         self._failed[store] = Failure(store, "invalid", plain(reason, LONGEST_REASON))
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; takes little memory."""
+    """Return ||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; needs little memory."""
     pieces = zip(one.split(COORDINATES_AT_ONCE), other.to(one.device).split(COORDINATES_AT_ONCE), strict=True)
     norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
     norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
@@ -174,7 +177,10 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 def screen_evaluations(
     answers: Iterable[Evaluation | Failure], order: EvaluateOrder, asked: Mapping[str, int]
 ) -> dict[str, Evaluation]:
-    """The evaluations that can be counted, by store in store order. asked: images that a store holds out."""
+    """Return the evaluations that pass the checks, by store in store order.
+
+    asked: store -> images that it holds out
+    """
     classes = len(order.plan.spec.classes)
     good = {
         answer.store: answer
@@ -213,12 +219,15 @@ def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bo
 
 
 def _most_change(raw: Counts) -> float:
-    """By how much a store's adjustment can have changed the sum of losses: else one store could turn what all use."""
+    """Return the most by which an adjustment can change the sum of losses.
+
+    Without this limit, one store could decide which scores all stores use.
+    """
     return most_loss(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (raw.num_examples + raw.loss_sum)
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
-    """Whether what is said of the model's confidence can be: of the same images and hits, or nothing at all."""
+    """Return whether the reliability is absent, or agrees with the images and hits of the counts."""
     if (told := counts.reliability) is None:
         return True
     right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
@@ -232,9 +241,11 @@ def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
 
 
 def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
-    """Which number beside its tensors cannot be, or None; a loss that is not finite comes with such weights.
+    """Return a sentence on the first claimed number that cannot be true, or None.
 
-    Photos may have been added since the store was asked: up to twice as many are taken, and count as those declared.
+    A loss that is not finite is no false claim: it comes with weights that are not finite. Photos may
+    have been added since the store was asked: up to MOST_GROWTH times as many are accepted, and count
+    as those declared.
     """
     if not 1 <= update.num_examples <= MOST_GROWTH * declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"

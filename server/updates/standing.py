@@ -1,4 +1,4 @@
-"""What is held against stores, carried from round to round in the history's lines, and so in every checkpoint."""
+"""The standing of stores: findings against them, carried in the history's lines and so in every checkpoint."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -7,18 +7,20 @@ from typing import Any
 from fedshelf.common.config import ScreeningConfig
 from fedshelf.common.protocol.messages import Failure
 
-STANDING_ROUNDS = 10  # rounds of a store for which suspicion counts
+STANDING_ROUNDS = 10  # last rounds of a store in which suspicion counts
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The standing of the stores after a round; who is not named has nothing against it.
+    """The standing of the stores after a round; nothing is held against a store that is not named.
 
-    invalid:   rounds in a row with an answer that failed screening
-    recent:    the last rounds a store took part in, oldest first: 1 under suspicion, 0 not; from the first 1 on
-    suspects:  why, of stores that were under suspicion for long enough to tell a person, at any time of the run
-    set_aside: why, of stores that are not asked any more
-    evidence:  what the images of stores' labels look like, see `server.updates.mislabelling`
+    invalid:   number of consecutive rounds with an answer that failed screening
+    recent:    e.g. "1011": for each of the last <= STANDING_ROUNDS rounds of this store, "1" if suspicious;
+               rounds before the first "1" are left out
+    suspects:  store -> reason, of stores that were suspicious in enough rounds to tell a person, at any time
+               of the run
+    set_aside: store -> reason, of stores that are not asked any more
+    evidence:  the classes that the images of stores' labels look like, see `server.updates.mislabelling`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)
@@ -29,15 +31,15 @@ class Standing:
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "Standing":
-        """What a line of the history says."""
+        """Read the standing from a line of the history."""
         return cls(**record.get("standing", {})) if record else cls()
 
     def in_record(self) -> dict[str, Any]:
-        """For a line of the history."""
+        """Return the standing for a line of the history."""
         return asdict(self)
 
     def with_aside(self, store: str, why: str) -> "Standing":
-        """The same with one more store that is not asked any more."""
+        """Return the standing with one more store set aside."""
         return replace(self, set_aside={**self.set_aside, store: why})
 
     def after(
@@ -47,7 +49,7 @@ class Standing:
         suspicion: Mapping[str, str],
         config: ScreeningConfig,
     ) -> "Standing":
-        """The standing after a round with good updates of some stores, failures and suspicions of others."""
+        """Return the standing after a round with good updates, failures and suspicions."""
         good = set(good)
         invalid = {store: count for store, count in self.invalid.items() if store not in good}
         for store, failure in failed.items():
