@@ -18,12 +18,18 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.system.files import write_atomic
 
 RISK_SECONDS = 5.0
-_STATE, _SHA256 = "state", "sha256"  # in a file's metadata
+_STATE, _SHA256 = "state", "sha256"  # keys of a file's metadata
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation so far: its round, the value of `evaluation.metric`, the accuracy, and on what."""
+    """The best evaluation so far.
+
+    round:    of that evaluation
+    value:    of the metric `evaluation.metric`
+    accuracy: of the same evaluation
+    on:       the images it was made on, see `server.results.delivered_round.IMAGES`
+    """
 
     round: int
     value: float
@@ -33,7 +39,12 @@ class Best:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the rounds so far. seconds: per phase; bytes: of parameters, down to and up from stores."""
+    """Sums over the rounds so far.
+
+    images:               images trained on
+    bytes_down, bytes_up: bytes of parameters, to and from the stores
+    seconds:              per phase
+    """
 
     images: int = 0
     bytes_down: int = 0
@@ -43,15 +54,15 @@ class Totals:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A run between two rounds.
+    """The state of a run between two rounds.
 
-    round:    rounds completed
-    params:   float32 [P], the global model
-    strategy: the server half's state
-    stale:    evaluations since the best one
-    record:   the last round's line of the history, so that one file is the only point of commit
+    round:     rounds completed
+    params:    float32 [P], the global model
+    strategy:  the state of the strategy's server half
+    stale:     evaluations since the best one
+    record:    the last round's line of the history, so that one file is the only point of commit
     committed: the last round that is on disk
-    average:  float32 [P], a mean of `averaged` rounds' models (see `server.training.weight_averaging`), or None
+    average:   float32 [P], a mean of `averaged` rounds' models (see `server.training.weight_averaging`), or None
     """
 
     round: int
@@ -67,11 +78,11 @@ class TrainingState:
 
     @property
     def model(self) -> Tensor:
-        """What is judged and delivered: float32 [P]."""
+        """The model that is judged and delivered, float32 [P]."""
         return self.params if self.average is None else self.average
 
     def to(self, device: torch.device) -> "TrainingState":
-        """The same with all vectors on `device`; single numbers stay where they are, as the host looks at them."""
+        """Return the state with all vectors on `device`; scalars stay where they are, as the CPU reads them."""
         strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
         average = None if self.average is None else self.average.to(device)
         return replace(self, params=self.params.to(device), strategy=strategy, average=average)
@@ -85,13 +96,18 @@ class Checkpoints:
         self._saved = self._cost = 0.0  # monotonic seconds of the last save, and what it took
 
     def is_due(self) -> bool:
-        """Whether what was done since the last checkpoint is worth one: it then costs at most a twentieth of the
-        time, or saves from losing more than RISK_SECONDS of it.
+        """Return whether the work since the last checkpoint is worth a new one.
+
+        It is if the checkpoint costs at most a twentieth of that time, or if more than RISK_SECONDS of
+        work could be lost.
         """
         return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
 
     def save(self, state: TrainingState) -> TrainingState:
-        """Write the state atomically, then drop what is no longer needed; returns it as committed. Raises OSError."""
+        """Write the state atomically, delete what is no longer needed, and return the state as committed.
+
+        Raises OSError.
+        """
         began = time.monotonic()
         tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
         tensors |= {} if state.average is None else {"average": state.average}
@@ -115,13 +131,15 @@ class Checkpoints:
         return replace(state, committed=state.round)
 
     def rounds(self) -> list[int]:
-        """Rounds that have a checkpoint, ascending."""
+        """Return the rounds that have a checkpoint, ascending."""
         return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
 
     def latest(self) -> TrainingState | None:
-        """The newest state whose model is finite, or None. Raises RunError if it cannot be read, or if none is finite.
+        """Return the newest state whose model is finite; None if there are no checkpoints.
 
-        Earlier versions wrote such that were not.
+        Earlier versions also wrote models that are not finite.
+
+        Raises RunError if a checkpoint cannot be read, or if none is finite.
         """
         rounds = self.rounds()
         if rounds and (state := self._newest(rounds)) is None:
@@ -131,13 +149,19 @@ class Checkpoints:
         return state if rounds else None
 
     def before(self, round: int) -> TrainingState | None:
-        """The newest state of an earlier round whose model is finite, or None. Raises RunError if it cannot be read."""
+        """Return the newest state of an earlier round whose model is finite, or None.
+
+        Raises RunError if it cannot be read.
+        """
         return self._newest([number for number in self.rounds() if number < round])
 
     def put_back(self, state: TrainingState) -> TrainingState:
-        """Save a state in place of those of its round and of later ones, which are taken back. Raises OSError."""
+        """Save a state in place of the ones of its round and of later rounds, which are taken back.
+
+        Raises OSError.
+        """
         for number in reversed(self.rounds()):
-            if number > state.round:  # its own is replaced: at no moment is there none
+            if number > state.round:  # the round's own file is replaced, so that there is always one
                 self._path(number).unlink(missing_ok=True)
         return self.save(state)
 
@@ -146,9 +170,9 @@ class Checkpoints:
         return next((state for state in states if bool(torch.isfinite(state.model).all())), None)
 
     def load(self, round: int) -> TrainingState:
-        """The state after `round`. Raises RunError if it is missing, damaged or that of another round.
+        """Return the state after `round`. Files of earlier versions have no checksum.
 
-        Files of earlier versions have no checksum.
+        Raises RunError if the file is missing, damaged or the one of another round.
         """
         path = self._path(round)
         try:
@@ -176,7 +200,10 @@ class Checkpoints:
 
 
 def _checksum(text: str, tensors: Tensors) -> str:
-    """SHA-256 in hex of a state's text and, sorted by name, its tensors on the CPU with their types and shapes."""
+    """Return the SHA-256 in hex of a state's text and of its tensors on the CPU, with their types and shapes.
+
+    The tensors are taken in the order of their names.
+    """
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -185,7 +212,7 @@ def _checksum(text: str, tensors: Tensors) -> str:
 
 
 def add_round(state: TrainingState, totals: Totals, **changes: object) -> TrainingState:
-    """The state with one more round's sums added."""
+    """Return the state with one more round's totals added, and with `changes` applied."""
     old = state.totals
     phases = {*old.seconds, *totals.seconds}
     summed = Totals(

@@ -9,7 +9,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 
-# What rounds are judged on, by `Best.on`; those that come first count for more.
+# The images that rounds are judged on, by `Best.on`; earlier entries have priority.
 IMAGES = {
     "validation": "the stores' validation images",
     "server-validation": "those of the server's images that are held out to choose by",
@@ -51,10 +51,13 @@ def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) ->
 def best_round(
     state: TrainingState, number: int, deciding: tuple[str, Counts] | None, metric: str
 ) -> tuple[Best | None, int]:
-    """The best round up to round `number`, and the evaluations since. deciding: on what it was judged, and the counts.
+    """Return the best round up to round `number`, and the number of evaluations since.
 
-    Rounds judged on other images are not compared: with better images for it the choice begins anew, and a round of
-    which nobody told anything on them counts for nothing.
+    Rounds judged on different images are not compared. If a round is judged on images of higher
+    priority (see IMAGES), the choice begins anew; a round without results on images of the priority
+    reached so far does not count.
+
+    deciding: the images on which the round was judged, and the counts; None: it was not judged
     """
     before, rank = state.best, list(IMAGES)
     if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):

@@ -1,4 +1,4 @@
-"""Keep which models of a run its stores have, so that one whose round was taken back is called back from them."""
+"""Record of the models that the stores of a run have, so that a model whose round was taken back can be recalled."""
 
 import hashlib
 import json
@@ -10,21 +10,21 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 if TYPE_CHECKING:
     from fedshelf.server.results.run_directory import (
-        RunDirectory,  # loads pydantic, which who only looks at a run can do without
+        RunDirectory,  # loads pydantic, which a command that only shows a run does not need
     )
 
 GIVEN_FILE = "given.json"
-MAX_REMEMBERED_MODELS = 20  # models: the latest ones
+MAX_REMEMBERED_MODELS = 20  # the latest models that are kept on record
 
 
 @dataclass(frozen=True)
 class GivenModel:
     """A model that stores were given.
 
-    sha256: of its file
-    round:  whose model it is
-    line:   SHA-256 of that round's line in the history, as it was then
-    stores: that have it, as far as they have said, by name
+    sha256:        SHA-256 of its file
+    round:         the round that made it
+    line:          SHA-256 of that round's line in the history, as it was then
+    stores:        names of the stores that have it, as far as they have said
     is_taken_back: whether its round was taken back since
     """
 
@@ -42,7 +42,7 @@ class GivenModels:
         self._directory = directory
 
     def note(self, sha256: str, round: int, stores: Collection[str]) -> None:
-        """Write down that `stores` have a model now, in place of those of this run that they had. Raises OSError."""
+        """Record that `stores` have a model now, in place of their earlier models of this run. Raises OSError."""
         lines = {record["round"]: _digest(record) for record in self._directory.history()}
         before = [given for given in self._known() if given.sha256 != sha256]
         others = [replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before]
@@ -51,7 +51,7 @@ class GivenModels:
         )
 
     def taken_back(self) -> list[GivenModel]:
-        """Return the models whose rounds were taken back, and write down that they were. Raises OSError."""
+        """Return the models whose rounds were taken back, and record that they were. Raises OSError."""
         known = self._known()
         if any(not given.is_taken_back for given in known) and (gone := self._directory.taken_back()):
             lines = {_digest(record) for record in gone} - {_digest(record) for record in self._directory.history()}
@@ -70,18 +70,18 @@ class GivenModels:
 
 
 def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
-    """Return the stores that still have one of these models, in order, with the round that it is of."""
+    """Return {store: round of the model} for the stores that still have one of these models, in order."""
     return dict(sorted((store, given.round) for given in models for store in given.stores))
 
 
 def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return the same of what `GIVEN_FILE` says, for those who look at a run."""
+    """Return {store: round} for the recalled models of a `GIVEN_FILE`, for commands that only show a run."""
     gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
     return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
 
 
 def spoilt_words(spoilt: Mapping[str, int]) -> str:
-    """Say which stores have a model that was taken back, and what gives them another one; empty if none has."""
+    """Return a sentence on the stores that have a recalled model, with the remedy; empty if none has."""
     if not spoilt:
         return ""
     told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())

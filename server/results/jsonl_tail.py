@@ -1,21 +1,22 @@
-"""Reads what is new in a file of JSON lines that another process writes."""
+"""Reader for the new lines of a JSON lines file that another process writes."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TAKEN_BACK = "taken-back.jsonl"  # lines that a run's history had, of rounds whose models could not be used
+TAKEN_BACK = "taken-back.jsonl"  # former lines of a run's history, of rounds whose models could not be used
 
 
 class JsonlTail:
-    """The file at `path`, read once: each look takes what was added since.
+    """The file at `path`, read once: each call of `look` takes the lines added since the last one.
 
-    A line still being written is left for the next look; one that is damaged is passed over. A file
-    that was replaced (a resumed run mends its history) is noticed by the line that ought to be there.
+    A line that is still being written is left for the next call; a damaged one is skipped. If the file
+    was replaced (a resumed run mends its history), the last line read is no longer at its place, which
+    shows it.
 
-    take:   is given each new line's JSON object
-    forget: is called when the file is another than before, so that what was taken counts no more
+    take:   called with each new line's JSON object
+    forget: called when the file was replaced, so that everything taken before is void
     """
 
     def __init__(self, path: Path, take: Callable[[dict[str, Any]], None], forget: Callable[[], None]) -> None:
@@ -23,7 +24,7 @@ class JsonlTail:
         self._read, self._last = 0, b""
 
     def look(self) -> None:
-        """Take what is new. Raises OSError if the file is there and cannot be read."""
+        """Take the new lines. Raises OSError if the file is there and cannot be read."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read - len(self._last))
@@ -47,7 +48,7 @@ class JsonlTail:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON file; empty if it is not there, or not whole."""
+    """Return the content of a small JSON file; {} if it is missing or incomplete."""
     try:
         return _parsed(path.read_bytes()) or {}
     except OSError:

@@ -1,4 +1,4 @@
-"""The model as people use it: `model.safetensors` and `model.json`."""
+"""The model for use: `model.safetensors` and `model.json`."""
 
 import hashlib
 import importlib.metadata
@@ -25,15 +25,16 @@ from fedshelf.server.results.run_directory import finite
 
 
 def write_model(directory: Path, plan: Plan, state: TrainingState, summary: dict[str, Any], names: ProductNames) -> str:
-    """Write the global model of `state` and all that is needed to use it, atomically; return the SHA-256 of its file.
-    Raises OSError.
+    """Write the global model of `state` and all that is needed to use it, atomically; return its SHA-256.
 
-    model.safetensors: the whole state dict by torch names, and the spec in its metadata
-    model.json:        architecture, classes, image size, normalisation; provenance and test result; the temperature by
-                       which scores are divided before the softmax, so that its confidences can be trusted (1: as is),
-                       both of the model as it is; how stores use it is in `adjustment` (see
-                       `server.training.final_evaluation`);
-                       what people call the classes, in their order, if there are `names`; the SHA-256 of the file
+    model.safetensors: the whole state dict by torch names, with the spec in the metadata
+    model.json:        architecture, classes, image size, normalisation; provenance and test result of the raw model;
+                       `temperature`: scores are divided by it before the softmax, so that confidences can be trusted
+                       (1: unchanged), also of the raw model; `adjustment`: which scores stores use (see
+                       `server.training.final_evaluation`); `class_names` in the order of the classes, if there are
+                       `names`; the SHA-256 of the other file
+
+    Raises OSError.
     """
     network = Network(plan.spec, torch.device("cpu"))
     if plan.frozen is not None:
@@ -56,7 +57,10 @@ def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, A
 
 
 def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
-    """Return the model in `folder`, of the run in the directory `run`, as it is sent. Raises RunError."""
+    """Return the delivery order for the model in `folder`, made by the run in the directory `run`.
+
+    Raises RunError.
+    """
     try:
         content, told = (folder / WEIGHTS).read_bytes(), json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         network, run_id = told["name"], told["provenance"]["run_id"]
@@ -73,7 +77,7 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
 
 
 def weights_sha256(plan: Plan, state: TrainingState) -> str:
-    """SHA-256 of the frozen and the travelling parameters' bytes (float32, little-endian)."""
+    """Return the SHA-256 of the bytes of the frozen and the travelling parameters (float32, little-endian)."""
     frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()
     for vector in (frozen, state.model):

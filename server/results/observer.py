@@ -1,4 +1,4 @@
-"""Listeners that are told how a training goes."""
+"""Interface of the observers of a training run."""
 
 from typing import Protocol
 
@@ -7,16 +7,16 @@ from fedshelf.server.results.run_status import RunActivity
 
 
 class RunObserver(Protocol):
-    """Listeners that are told how a training goes."""
+    """Observer of a training run."""
 
     def row(self, record: Record) -> None:
-        """A round is done."""
+        """Take the history line of a round that is done."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Take a message worth a line."""
 
     def doing(self, doing: RunActivity) -> None:
-        """The run does something else from now on."""
+        """Take the activity that the run has begun."""
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """Within a round: `done` of `sampled` stores have answered."""
+        """Take the progress of a round: `done` of `sampled` stores have answered."""

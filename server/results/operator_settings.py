@@ -1,4 +1,4 @@
-"""The operator's settings over the life of a run: the history says which held, and in which round they changed."""
+"""The operator's settings over the life of a run: the history has their values and the rounds of their changes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from fedshelf.common.config import RunConfig
 from fedshelf.common.config.kinds import of_operator
 
-SETTINGS = "settings"  # of a run's first line: all of the operator's settings
-SETTINGS_CHANGED = "settings_changed"  # of the first line after a change: key -> [before, from this round on]
+SETTINGS = "settings"  # in a run's first line: all of the operator's settings
+SETTINGS_CHANGED = "settings_changed"  # in the first line after a change: key -> [before, from this round on]
 
 
 def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str, Any]:
-    """Return what the next line of the history says of the operator's settings; nothing if none has changed.
+    """Return the next history line's part on the operator's settings; {} if none has changed.
 
     A history of an earlier version, which has no settings, gets all of them.
     """
@@ -30,7 +30,7 @@ def told(remark: Mapping[str, Any]) -> str:
 
 
 def _in_force(history: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings that held in the last round on record; empty if no line says."""
+    """Return the settings of the last recorded round; {} if no line has any."""
     found: dict[str, Any] = {}
     for record in history:
         found |= record.get(SETTINGS, {})

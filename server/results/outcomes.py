@@ -8,13 +8,13 @@ from fedshelf.common.protocol.messages import Failure, StoreInfo, TrainOrder, Up
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """An order, and what came of it.
+    """An order, and the answers to it.
 
     asked:   the cohort, in store order
     updates: the good ones, in store order
-    present: all stores that could have been asked, with as many images as they count for
-    norms:   of what training changed, by store that has a good update, as it came
-    clipped: by which factor updates were made smaller, by store
+    present: all stores that could have been asked, with the number of images that they count for
+    norms:   norm of the change by training as it arrived, by store that has a good update
+    clipped: factor by which an update was made smaller, by store
     """
 
     order: TrainOrder
@@ -26,7 +26,10 @@ class RoundOutcome:
     clipped: Mapping[str, float] = field(default_factory=dict)
 
     def without(self, store: str, why: str, updates: Sequence[Update]) -> "RoundOutcome":
-        """The same without the update of one store. updates: the others"""
+        """Return the outcome without the update of one store.
+
+        updates: those of the other stores
+        """
         failed = {**self.failed, store: Failure(store, "invalid", why)}
         norms = {name: norm for name, norm in self.norms.items() if name != store}
         return replace(self, updates=updates, failed=dict(sorted(failed.items())), norms=norms)

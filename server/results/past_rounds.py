@@ -1,4 +1,4 @@
-"""A usable model of any round that has a checkpoint, beside the one that the run delivers."""
+"""Export of a usable model of any round that has a checkpoint, not only of the delivered one."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from fedshelf.server.results.run_directory import RunDirectory
 class ExportedRound:
     """A model that was written.
 
-    rounds:        those that the run had done
+    rounds:        number of rounds that the run had done
     test:          its accuracy on test images, if known
     is_calibrated: whether a temperature was fitted to it
     """
@@ -38,12 +38,14 @@ class ExportedRound:
 
 
 def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
-    """Write `model.safetensors` and `model.json` of a round into a new folder; the run may be unfinished, or go on.
+    """Write `model.safetensors` and `model.json` of a round into a new folder.
+
+    The run may be unfinished, or still at work.
 
     which: the number of a round, "best" or "last"
-    out:   where to; None: `round-N` in the run's directory
+    out:   the folder; None: `round-N` in the run's directory
 
-    Raises RunError for a round or a run that is not there, ConfigError for anything else that cannot be, OSError.
+    Raises RunError for a round or a run that is not there, ConfigError for any other fault, OSError.
     """
     config, checkpoints = _opened(run)
     rounds = checkpoints.rounds()
@@ -67,9 +69,9 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
 
 
 def model_of_round(run: Path, which: str) -> Path:
-    """Return the model file of a round, `round-N` in the run's directory, written now unless it is there.
+    """Return the model file of a round in `round-N` of the run's directory; write it if it is not there.
 
-    Raises as `export_round`, and ConfigError if there is another model in that folder.
+    Raises the errors of `export_round`, and ConfigError if there is another model in that folder.
     """
     config, checkpoints = _opened(run)
     number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
@@ -84,7 +86,7 @@ def model_of_round(run: Path, which: str) -> Path:
 
 
 def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
-    """The configuration and the checkpoints of a run that has any. Raises RunError."""
+    """Return the configuration and the checkpoints of a run. Raises RunError if there are none."""
     if not RunDirectory.is_run(run):
         inside = run / "federated"
         hint = f"it holds a comparison: name one of its runs, such as {inside}" if inside.is_dir() else "no config.toml"
@@ -96,7 +98,7 @@ def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
 
 
 def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, str]:
-    """The round that is meant, and why it is that one."""
+    """Return the number of the round that `which` names, and the reason for the choice in words."""
     if which == "last":
         return latest.round, "the last that was saved"
     if which == "best":
@@ -110,9 +112,10 @@ def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, 
 
 
 def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]:
-    """The tensors that stay at the stores.
+    """Return the names of the tensors that stay at the stores.
 
-    Raises RunError for a round of which stores keep none: they do so for the best round and the last one.
+    Raises RunError for a round whose personal tensors no store has: stores keep those of the best and
+    of the last round only.
     """
     network = Network(saved.plan.spec, torch.device("cpu"))
     names = list(strategies.build(saved.plan.config.strategy, network.layout).personal())
@@ -128,8 +131,8 @@ def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]
 def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]:
     """Return the known results of a round's model.
 
-    All of the run's `summary.json` if it is the model delivered, else the round's figures on the server's test images,
-    if there are any.
+    For the delivered model these are all of the run's `summary.json`, else the round's metrics on the
+    server's test images, if there are any.
     """
     sha, path = weights_sha256(saved.plan, state), run / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -147,8 +150,10 @@ def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]
 
 
 def _adjustment(config: RunConfig, state: TrainingState) -> dict[str, Any] | None:
-    """By which scores stores use the round's model, as far as its round found out (see
-    `server.training.final_evaluation`)."""
+    """Return which scores stores use with the round's model, as far as its round found out.
+
+    See `server.training.final_evaluation` for the fields. None if no class offsets are in use.
+    """
     if config.strategy.absent == "full":
         return None
     found = (state.record or {}).get("adjustment")

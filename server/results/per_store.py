@@ -1,6 +1,6 @@
-"""How each store fares: one by one while they are few, as a spread and a table in a file of its own when they are many.
+"""Results per store: one by one for few stores, as a spread and a table in its own file for many.
 
-History and summary stay readable and small that way: with 10,000 stores, a line for each of them in
+This keeps history and summary readable and small: with 10,000 stores, a line for each of them in
 every evaluated round would come to a megabyte a round.
 """
 
@@ -18,36 +18,40 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.system.files import write_text
 from fedshelf.server.results.scores import Scores
 
-MAX_STORES_ONE_BY_ONE = 200  # stores that history and summary tell one by one
+MAX_STORES_ONE_BY_ONE = 200  # up to this many stores, history and summary list each one
 PER_STORE_FILE = "per-store.csv"
 COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "raw_accuracy", "images")
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
 Rows = Mapping[str, Mapping[str, Any]]
-"""Store -> what `described` says of it."""
+"""Store -> its metrics as `described` returns them, with macro averages."""
 
 
 def described(counts: Counts) -> dict[str, Any]:
-    """The numbers of an evaluation that go into the history."""
+    """Return the numbers of an evaluation that go into the history."""
     return counts.scalars() | {"images": counts.num_examples}
 
 
 def macros(counts: Counts) -> dict[str, float]:
-    """What the end of a run tells beside `described`."""
+    """Return the macro averages that the end of a run reports beside `described`."""
     return {"macro_precision": counts.macro_precision, "macro_recall": counts.macro_recall}
 
 
 def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
-    """A round's evaluations at the stores: "stores", each one's, or of more than `MAX_STORES_ONE_BY_ONE` their
-    "spread"."""
+    """Return a round's evaluations at the stores.
+
+    "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread" instead.
+    """
     if len(found) <= MAX_STORES_ONE_BY_ONE:
         return {"stores": {name: described(counts) for name, counts in found.items()}}
     return {"spread": spread(counts.accuracy for counts in found.values())}
 
 
 def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
-    """How many stores have an accuracy; its worst, quartiles and best, the gap between best and worst, and its
-    standard deviation over the stores.
+    """Return the spread of accuracies over the stores.
+
+    It has the number of stores with an accuracy, the worst, quartiles and best, the gap between best
+    and worst, and the standard deviation over the stores.
     """
     known = [accuracy for accuracy in accuracies if accuracy is not None]
     values = np.quantile(known, list(QUANTILES.values())).tolist() if known else [None] * len(QUANTILES)
@@ -57,11 +61,12 @@ def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
 
 
 def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
-    """The spread, which stores are worst and best, and what chance alone makes of as few images as stores hold out.
+    """Return the spread, the worst and the best store, and the deviation to expect by chance alone.
 
-    by_chance: the standard deviation over these S stores to expect if the model were right equally often everywhere,
-    with the probability p of all images together: sqrt((S - 1) / S * mean over stores of p (1 - p) / images), as the
-    deviation is from the stores' own mean; None for what was not measured.
+    by_chance is the standard deviation over these S stores to expect if the model were right equally often
+    everywhere, with the probability p of all images together: sqrt((S - 1) / S * mean over stores of p (1 -
+    p) / images), as the deviation is taken from the stores' own mean. It is left out if the accuracies were
+    not measured.
     """
     known = {name: row for name, row in rows.items() if row["accuracy"] is not None and row["images"]}
     ranked = sorted(known, key=lambda name: (known[name]["accuracy"], name))
@@ -83,8 +88,9 @@ def results(
 ) -> tuple[str, Rows | None]:
     """Return the source of the stores' results, and the results.
 
-    They are from the stores' test images, else from their validation images, as each store uses the model; else they
-    are expectations from each store's mix of classes and the server's test images.
+    They come from the stores' test images, else from their validation images, as each store uses the model.
+    Else they are expectations from each store's mix of classes and the server's test images; None without
+    those.
     """
     for source, scores in (("test", test), ("validation", validation)):
         if found := scores.stores:
@@ -94,27 +100,35 @@ def results(
 
 
 def _measured(used: Counts, raw: Counts) -> dict[str, Any]:
-    """The row of one store. used: by the scores that it uses; raw: by those of the model as it is"""
+    """Return the row of one store.
+
+    used: by the scores that the store uses
+    raw:  by the raw scores
+    """
     return described(used) | macros(used) | {"raw_accuracy": raw.accuracy}
 
 
 def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-    """What to expect at stores that hold nothing out, from the shares of each class taken for each on the test set.
+    """Return the results to expect at stores that hold out no images.
 
-    Accuracy: sum_c (share of class c at the store) recall_c. Precision, recall and F1 of the counts to expect,
-    sum_c (images of class c) (share of c taken for each class), in the mean over the classes that the store has.
-    Exact in expectation if stores differ in how much they have of each class and in nothing else. Of a class without
-    test images nothing can be expected: a store's images of it are left out.
+    They follow from the rates at which the model takes class c for class k on the server's test set.
+
+    accuracy:              sum_c (share of class c at the store) recall_c
+    precision, recall, F1: from the expected counts sum_c (images of class c) (rate of c taken for k),
+                           averaged over the classes that the store has
+
+    The expectation is exact if stores differ only in how much they have of each class. For a class without
+    test images there is none: a store's images of it are left out.
     """
     return {
         name: _expected(classes, test, info)
         for name, info in sorted(stores.items())
-        if info.num_examples and not info.untold  # whoever keeps its mix to itself can be told nothing
+        if info.num_examples and not info.untold  # a store that keeps its mix private has no expectation
     }
 
 
 def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[str, Any]:
-    """The row of one store."""
+    """Return the row of one store."""
     held = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
     own = (held > 0) & test.judged
     images, rates = held[own], test.confusion[own] / test.confusion[own].sum(axis=1, keepdims=True)
@@ -135,8 +149,9 @@ def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[s
 
 
 def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any]:
-    """The summary's part: how they spread, and each store's result, or, of more than `MAX_STORES_ONE_BY_ONE`, all of
-    them in `PER_STORE_FILE`.
+    """Return the summary's part: the spread over stores, and each store's result.
+
+    More than `MAX_STORES_ONE_BY_ONE` results are written to `PER_STORE_FILE` instead.
 
     Raises OSError.
     """
@@ -149,7 +164,7 @@ def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """The table that `in_summary` wrote. Raises OSError, and ValueError for a file that is damaged."""
+    """Read the table that `in_summary` wrote. Raises OSError; ValueError for a damaged file."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
     if header != ["store", *COLUMNS] or any(len(line) != len(header) for line in lines):

@@ -21,15 +21,18 @@ _FROZEN = "frozen"
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """A run's plan, and the finished model that the run went on from, as `server.training.resume_model.provenance`
-    tells of it."""
+    """A run's plan and origin.
+
+    resumed_from: the finished model that the run went on from, as `server.training.resume_model.provenance`
+                  describes it; None: there is none
+    """
 
     plan: Plan
     resumed_from: Mapping[str, Any] | None
 
 
 def write(directory: Path, saved: SavedPlan) -> None:
-    """Write it beside the checkpoints, atomically. Raises OSError."""
+    """Write the plan beside the checkpoints, atomically. Raises OSError."""
     plan = saved.plan
     told = {"spec": plan.spec.to_json(), "run_id": plan.run_id, "resumed_from": json.dumps(saved.resumed_from)}
     tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
@@ -38,7 +41,7 @@ def write(directory: Path, saved: SavedPlan) -> None:
 
 
 def read(directory: Path, config: RunConfig) -> SavedPlan:
-    """Inverse of `write`, for a run of this configuration. Raises RunError if there is none that can be read."""
+    """Read what `write` wrote, for a run of this configuration. Raises RunError if it cannot be read."""
     path = directory / PLAN_FILE
     if not path.is_file():
         raise RunError(

@@ -1,4 +1,4 @@
-"""The run directory: what a training leaves behind, and what it resumes from."""
+"""The run directory: all files that a training leaves behind, and that it resumes from."""
 
 import itertools
 import json
@@ -20,12 +20,12 @@ from fedshelf.server.results.jsonl_tail import TAKEN_BACK
 
 Record = dict[str, Any]
 
-RUNS_OWN_SETTINGS = frozenset({"run.name", "run.out"})  # which no other run can use
+RUNS_OWN_SETTINGS = frozenset({"run.name", "run.out"})  # no other run can use these
 DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
-# What a run does whose config.toml does not say, because an earlier version wrote it.
+# The settings of a run whose config.toml lacks them, because an earlier version wrote it.
 EARLIER: Record = {"data.split": "hash"}
 EXCLUDE_SUSPECTS = "screening.exclude_suspects"  # true or false; now a word, `screening.suspects`
 
@@ -41,24 +41,26 @@ class RunDirectory:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Raises RunError if `path` exists and is not an empty folder."""
+        """Check that `path` is free or an empty folder; raise RunError if not."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
 
     @staticmethod
     def is_run(path: Path) -> bool:
-        """Whether there is a run in `path`, begun or finished."""
+        """Return whether there is a run in `path`, begun or finished."""
         return (path / "config.toml").is_file()
 
     @staticmethod
     def rounds_done(path: Path) -> int:
-        """The rounds on record in `path`, without a look at what they say."""
+        """Return the number of rounds recorded in `path`, without parsing them."""
         history = path / "history.jsonl"
         return history.read_bytes().count(b"\n") if history.exists() else 0
 
     @staticmethod
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
-        """The configuration of the run in `path`, with overrides of what may change (see `common.config.kinds`).
+        """Return the configuration of the run in `path`, with overrides of settings that may change.
+
+        See `common.config.kinds` for these.
 
         Raises RunError if there is no run, ConfigError if an override would change what the run computes.
         """
@@ -78,9 +80,11 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> "RunDirectory":
-        """The directory at `path`, made if need be, locked, with `config` written. Raises RunError.
+        """Open the directory at `path`: create it if need be, lock it, and write `config`.
 
-        asked: the flat settings that somebody gave; see `settle`
+        asked: the flat settings that the user gave; see `settle`
+
+        Raises RunError.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -92,9 +96,9 @@ class RunDirectory:
         return directory
 
     def settle(self, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> None:
-        """Write `config`, of which the settings that nobody `asked` for were derived. Raises OSError.
+        """Write `config`, and mark the settings that were derived because nobody `asked` for them.
 
-        What was derived when the run began stays so when it is resumed.
+        Settings that were derived when the run began stay derived when it is resumed. Raises OSError.
         """
         path, given, defaults = self.path / "config.toml", flatten(resolve(asked)), known_keys()
         known = own_settings(path).keys() if path.exists() else DERIVED
@@ -102,16 +106,16 @@ class RunDirectory:
         write_text(path, to_toml(config, RUNS_OWN_SETTINGS | derived))
 
     def history(self) -> list[Record]:
-        """The rounds on record; an unfinished last line (from a kill) is not one."""
+        """Return the recorded rounds; an unfinished last line (from a kill) is no record."""
         if not self._history.exists():
             return []
         lines = self._history.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1] if line]
 
     def mend_history(self, last: Mapping[str, Any] | None) -> list[Record]:
-        """Make the history end with `last`, the record that the checkpoint carries; returns what it holds then.
+        """Make the history end with `last`, the record in the checkpoint, and return the history.
 
-        A kill between checkpoint and history, or within a line, leaves it one round short.
+        A kill between checkpoint and history, or within a line, leaves the history one round short.
         """
         kept = [record for record in self.history() if last is not None and record["round"] < last["round"]]
         kept += [dict(last)] if last is not None else []
@@ -119,9 +123,9 @@ class RunDirectory:
         return kept
 
     def take_back(self, first: int) -> None:
-        """Keep the rounds on record from `first` on beside the history, which is about to lose them. Raises OSError.
+        """Copy the recorded rounds from `first` on to a second file, before the history loses them.
 
-        Those that are kept already, by a process that was killed before the history lost them, are kept once.
+        A killed process may have copied them already; each record is kept once. Raises OSError.
         """
         known = self.taken_back()
         gone = [record for record in self.history() if record["round"] >= first]
@@ -129,7 +133,7 @@ class RunDirectory:
         write_text(self._taken_back, "".join(map(_line, [*known, *new])))
 
     def taken_back(self) -> list[Record]:
-        """The rounds that were taken back, as the history had them."""
+        """Return the rounds that were taken back, as the history had them."""
         if not self._taken_back.exists():
             return []
         return [json.loads(line) for line in self._taken_back.read_text(encoding="utf-8").splitlines()]
@@ -145,7 +149,7 @@ class RunDirectory:
             os.fsync(file.fileno())
 
     def run_id(self) -> str:
-        """The identity of the run, made with it and kept through every resume."""
+        """Return the identity of the run, made with it and kept through every resume."""
         path = self.path / "run-id"
         if not path.exists():
             write_text(path, uuid.uuid4().hex)
@@ -156,7 +160,7 @@ class RunDirectory:
         write_json(self.path / name, finite(value))
 
     def close(self) -> None:
-        """Let others use the directory."""
+        """Release the lock, so that other processes can use the directory."""
         self._lock.release()
 
     @property
@@ -175,7 +179,7 @@ class RunDirectory:
 
 
 def free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, ... that does not exist."""
+    """Return `path`, or the first of path-2, path-3, ... that does not exist."""
     names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
     return next(name for name in names if not name.exists())
 
@@ -185,7 +189,7 @@ def _line(record: Record) -> str:
 
 
 def finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: a loss that is not finite becomes null."""
+    """Return a JSON value with null for each number that is not finite, as JSON has neither NaN nor infinity."""
     if isinstance(value, Mapping):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The states of a run, at work and at its end: one set with one set of words, for page, terminal, files and log."""
+"""The states of a run, at work and at its end, with one set of words for page, terminal, files and log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,17 +7,17 @@ from typing import Any
 
 from fedshelf.common.wording import counted, first_of, printable
 
-MAX_STORES_IN_SENTENCE = 5  # stores that a sentence names; of the others it says how many they are
+MAX_STORES_IN_SENTENCE = 5  # stores that a sentence names; it only counts the others
 
 
 class RunStatus(StrEnum):
     """The state of a run.
 
     STARTING:   the processes start, or the app starts again
-    WAITING:    fewer stores are there than a round needs
-    BLOCKED:    enough stores are there, but some of them may not be asked now
+    WAITING:    fewer stores are connected than a round needs
+    BLOCKED:    enough stores are connected, but some of them may not be asked now
     TRAINING:   the stores of a round train
-    JUDGING:    they have answered; their updates are combined, and the new model is judged
+    JUDGING:    all have answered; their updates are combined, and the new model is judged
     FINISHING:  all rounds are done; the model that is delivered is judged and written
     DELIVERING: the model goes to the stores
     DEAD:       the run is not over, and no process is at work on it
@@ -75,13 +75,13 @@ _OUTSIDE_ROUNDS: Mapping[RunStatus, str] = {
 
 @dataclass(frozen=True)
 class RunActivity:
-    """The present work of a run, as the round loop says it.
+    """The present work of a run, as the round loop reports it.
 
     round:  the one that is played or waited for; 0: none
-    stores: those that are there, while the run waits; those that were asked, while it trains
+    stores: the connected ones, while the run waits; the ones asked, while it trains
     needed: stores that a round needs, while the run waits
-    until:  seconds since the epoch when the run gives up, while it waits
-    why:    what keeps stores that are there from taking part, in plain words
+    until:  Unix time (s) at which the run gives up, while it waits
+    why:    what keeps connected stores from taking part, in plain words
     """
 
     status: RunStatus
@@ -92,7 +92,7 @@ class RunActivity:
     why: str = ""
 
     def sentence(self, rounds: int) -> str:
-        """Return what is going on in a run of so many rounds."""
+        """Return a sentence on the present work of a run of `rounds` rounds."""
         number = f"{self.round:,} of {rounds:,}"
         match self.status:
             case RunStatus.WAITING:
@@ -111,12 +111,12 @@ class RunActivity:
                 return _OUTSIDE_ROUNDS[self.status]
 
     def in_event(self) -> dict[str, Any]:
-        """Return it for a file, as `of_event` reads it."""
+        """Return the activity as a dict for a file, from which `of_event` reads it."""
         return asdict(self)
 
     @classmethod
     def of_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
-        """Return what a file says, or None if that is nothing of ours."""
+        """Read an activity from a file's dict; None if it is no activity."""
         try:
             return cls(**{**told, "status": RunStatus(told["status"]), "stores": tuple(map(str, told["stores"]))})
         except (KeyError, TypeError, ValueError):

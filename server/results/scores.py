@@ -1,4 +1,4 @@
-"""Results of the evaluation of one model at the server and at the stores, by its own and by adjusted scores."""
+"""Results of the evaluation of one model at the server and at the stores, by raw and by adjusted scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Scores:
     """Counts of one model.
 
     test:        on the server's images, by the model's own ("raw") scores
-    raw:         of each store, on the images that it holds out, by the same scores
-    adjusted:    on the same images, of the stores that have an adjustment (`common.strategies.shared.class_skew`), with
-                 it added
-    is_adjusted: whether the stores use the model so
-    diverged:    stores that found its loss on their images to be no finite number
-    held_out:    on those of the server's images that rounds are chosen on where no store can
+    raw:         of each store, on the images that it holds out, by raw scores
+    adjusted:    on the same images, with the adjustment added (`common.strategies.shared.class_skew`), of the
+                 stores that have one
+    is_adjusted: whether the stores use the model with their adjustments
+    diverged:    stores whose images gave a loss that is not finite
+    held_out:    on the server's images that choose rounds if no store's can
                  (`server.training.selection_images`), raw
     """
 
@@ -32,7 +32,10 @@ class Scores:
     def of(
         cls, test: Counts | None, evaluations: Mapping[str, Evaluation], is_adjusted: bool | None = None
     ) -> "Scores":
-        """is_adjusted: as it was chosen on other images; None: chosen on these, for the lower sum of losses."""
+        """Return the scores of a model from the server's counts and the stores' evaluations.
+
+        is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum of losses
+        """
         raw = {name: found.counts for name, found in evaluations.items()}
         adjusted = {name: found.adjusted for name, found in evaluations.items() if found.adjusted is not None}
         if is_adjusted is None:
@@ -41,24 +44,24 @@ class Scores:
 
     @property
     def stores(self) -> Mapping[str, Counts]:
-        """Of each store, as it uses the model."""
+        """Counts of each store, as it uses the model."""
         return {**self.raw, **self.adjusted} if self.is_adjusted else self.raw
 
     def together(self) -> Counts | None:
-        """All stores' counts merged, as they use the model; None without any."""
+        """Return all stores' counts merged, as they use the model; None without any."""
         return _merged(self.stores)
 
     def deciding(self) -> tuple[str, Counts] | None:
-        """Return the counts that the best round is chosen by, and their name in
-        `server.results.delivered_round.IMAGES`.
+        """Return the counts that the best round is chosen by, and their key in `delivered_round.IMAGES`.
 
-        Those on the stores' validation images, else on the server's, else on its test images; None without any.
+        These are the counts on the stores' validation images, else on the server's, else on its test
+        images; None without any.
         """
         found = {"validation": self.together(), "server-validation": self.held_out, "test": self.test}
         return next(((on, counts) for on, counts in found.items() if counts is not None), None)
 
     def ways(self) -> dict[str, Counts]:
-        """All stores' counts merged, "raw" and, if any store has an adjustment, "adjusted"; empty without counts."""
+        """Return all stores' counts merged: "raw" and, if any store has an adjustment, "adjusted"; or {}."""
         ways = {"raw": self.raw} | ({"adjusted": {**self.raw, **self.adjusted}} if self.adjusted else {})
         merged = {way: _merged(found) for way, found in ways.items()}
         return {way: counts for way, counts in merged.items() if counts is not None}
