@@ -1,1 +1,1 @@
-"""The runtime over Flower's grid: stores reached by messages. Nothing else knows the grid."""
+"""The runtime over Flower's grid, which reaches stores by messages. No other package knows the grid."""

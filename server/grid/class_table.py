@@ -1,4 +1,4 @@
-"""The classes of each store, shown before round 1, so that a misplaced folder is seen before it is trained on."""
+"""The classes of each store, shown before round 1, so that a misplaced folder is noticed before training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from fedshelf.common.classes.spelling import places, reading_order
 from fedshelf.common.config import RunConfig
 from fedshelf.common.protocol.messages import StoreInfo
 
-_NAMED = 5  # stores or classes that a line names before it only counts them
+_NAMED = 5  # stores or classes that a line names; it only counts the rest
 
 
 def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
@@ -24,12 +24,13 @@ def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
 
 
 def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo], names: ProductNames) -> list[str]:
-    """The classes with who brings them; then what a person should look at.
+    """Return the lines for a person: the classes with their stores, then what needs attention.
 
-    That is a class that only one of several stores has, one that nobody can train on, and, where classes were given,
-    what a store has beside them. There, folders are meant, and named.
+    Attention is needed for a class that only one of several stores has, and for one that no store can train
+    on. If the settings give the classes, it is also needed for other classes of a store. These lines name the
+    folders.
 
-    names: what people call the classes
+    names: the display names of the classes
     """
     if config.train.objective == "turns":
         return []
@@ -57,7 +58,7 @@ def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreI
 
 
 def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
-    """Classes of the same stores together: "hat, shirt (all 3 stores)"."""
+    """Return the classes of the same stores together: "hat, shirt (all 3 stores)"."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for label, names in owners.items():
         groups.setdefault(tuple(names), []).append(label)
@@ -69,7 +70,7 @@ def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
 
 
 def _folder(names: ProductNames, label: str) -> str:
-    """A class by its folder, and by its name if it has another: "'10' = Chair"."""
+    """Return a class by its folder, with its display name if that differs: "'10' = Chair"."""
     name = called(names, label)
     return repr(label) if name == label else f"{label!r} = {name}"
 

@@ -1,4 +1,4 @@
-"""Reach stores from the server's app and read what comes back: by Flower's grid, or files for the door before it."""
+"""The app's connection to stores: over Flower's grid, or through files of the gateway in front of it."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,11 +20,11 @@ from fedshelf.server.ipc.traffic import Flow, TrafficReader
 from fedshelf.server.ipc.upload_log import UploadLogReader
 from fedshelf.server.ipc.withdrawals import Withdrawals
 
-MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20  # bytes of answers taken in together: many small ones, or one large one
-LISTED_EVERY = 30.0  # seconds between two looks at the SuperLink's list of nodes, if the door tells of no change
-_LONGEST_REASON = 300  # characters of why a message cannot be read, which go into the history
+MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20  # bytes of answers pulled together: many small ones, or one large one
+LISTED_EVERY = 30.0  # seconds between two requests for the SuperLink's list of nodes, if the gateway sees no change
+_LONGEST_REASON = 300  # characters of the reason why a message cannot be read; it goes into the history
 # flwr.common.constant.ErrorCode, which is private
-LOST_ERROR_CODES = frozenset({3, 4})  # the SuperLink has not, or no longer, the message or its answer
+LOST_ERROR_CODES = frozenset({3, 4})  # the SuperLink does not have the message or its answer, or has it no longer
 _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
     3: ("timeout", "no answer in time"),
     4: ("timeout", "its answer was lost on the way"),
@@ -34,11 +34,11 @@ _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
 
 
 class GridConnection:
-    """A grid, and how many answers to take in together.
+    """A connection over Flower's grid, with or without a gateway.
 
     ttl:     seconds that a question stays of interest
-    told_in: the file in which the door tells whose answers are complete; None: there is no door
-    carried: the directory through which the door carries messages; None: Flower's SuperLink does
+    told_in: the file in which the gateway records finished uploads; None: there is no gateway
+    carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
     """
 
     def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None) -> None:
@@ -53,15 +53,20 @@ class GridConnection:
         self._here: set[int] = set()
 
     def nodes(self) -> set[int]:
-        """The nodes that are connected: those whose heartbeats come, and those that were and whose answers come."""
+        """Return the connected nodes.
+
+        These are the nodes whose heartbeats arrive, and known ones that are sending an answer just now.
+        """
         online = self._listed()
         self._known |= online
         self._here = online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
         return set(self._here)
 
     def _listed(self) -> set[int]:
-        """Those whose heartbeats come. The SuperLink's list costs it more the more there are: as long as the door hears
-        of no change, an earlier one holds.
+        """Return the nodes whose heartbeats arrive.
+
+        The SuperLink's list costs it more the more nodes there are. As long as the gateway sees no change,
+        an earlier list is used.
         """
         if self._presence is None:
             return set(self._grid.get_node_ids())
@@ -70,18 +75,18 @@ class GridConnection:
         return self._presence.of(self._online)
 
     def flows(self) -> Mapping[int, Flow]:
-        """The long transfers that go on just now, by node."""
+        """Return the long transfers in progress, by node."""
         return self._traffic.flows()
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
-        """The answers to these messages will not be used: stores that ask before they go on sending are told so."""
+        """Withdraw messages whose answers will not be used; stores that ask before they send more are told so."""
         orders = list(message_ids)
         self._withdrawals.add(orders)
         if self._mailbox:
             self._mailbox.forget(orders)
 
     def ask(self, node_id: int, order: Query | Notice) -> str | None:
-        """Send a small message; its id, or None if it could not be sent."""
+        """Send a small message and return its id, or None if it could not be sent."""
         return self.send(encode_order(order), MessageType.QUERY, {node_id: self.ttl})[0]
 
     def probe(self, node_id: int, message_id: str) -> str | None:
@@ -89,11 +94,13 @@ class GridConnection:
         return self.send(probe(message_id), PROBE, {node_id: self.ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what was not
-        stored: Flower 1.41 says "" of a message to a node that is gone, where its interface promises None.
+        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the messages.
 
-        A node that confirms a message before its parts are there makes Flower drop them, and fail for all nodes. Then
-        each gets a message of its own, and that one's is not stored.
+        An id is None for a message that was not stored. Flower 1.41 returns "" for a message to a node that
+        is gone, where its interface promises None.
+
+        If a node confirms a message before its parts are there, Flower drops the parts and fails for all
+        nodes. Then each node gets a message of its own, and only that node's is not stored.
         """
         if self._mailbox:
             return self._mailbox.send(content, kind, nodes)
@@ -112,15 +119,15 @@ class GridConnection:
         return sent + [None] * (len(messages) - len(sent))
 
     def complete(self, message_ids: Collection[str]) -> set[str]:
-        """Those whose answers have come with all pieces since this was asked before, or are being taken in."""
+        """Return the messages whose answers are complete since the last call, or are being pulled."""
         return self._answered.complete(message_ids) | self._pulls.underway().intersection(message_ids)
 
     def begun(self, message_ids: Collection[str]) -> set[str]:
-        """Those whose answers are on their way, not all pieces of them there."""
+        """Return the messages whose answers are on their way, but not complete."""
         return self._answered.begun(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
-        """The answers that are there, of about `size` bytes each; never many large ones in memory at the same time."""
+        """Yield the available answers, of about `size` bytes each; never many large ones in memory at once."""
         asked = list(message_ids)
         begun = self.begun(asked)
         if self._mailbox is None:
@@ -136,7 +143,7 @@ class GridConnection:
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
-    """What a reply says; errors of Flower's, and results that cannot be read, become failures of `store`."""
+    """Return the result in a reply; an error of Flower's, or an unreadable result, becomes a Failure of `store`."""
     if reply.has_error():
         unknown: tuple[FailureCode, str] = ("error", f"could not run the order (Flower's error {reply.error.code})")
         return Failure(store, *_FLOWER_ERRORS.get(reply.error.code, unknown))
@@ -152,7 +159,10 @@ def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = 
 
 
 def says_no(reply: Message) -> bool:
-    """Whether the answer to a probe is that the message is not there. A node that cannot tell has not said so."""
+    """Return whether the answer to a probe is that the message is not there.
+
+    It is False if the node could not tell.
+    """
     try:
         return not reply.has_error() and not is_present(reply.content)
     except MessageError:

@@ -1,4 +1,4 @@
-"""One order on its way to stores and back, whatever is lost in between."""
+"""Dispatch of one order to stores and collection of the answers, even if messages get lost."""
 
 import time
 from collections import Counter
@@ -16,22 +16,22 @@ from fedshelf.server.grid.store_registry import StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-MIN_REPLIES_POLL_SECONDS = 0.05  # seconds between two looks for all answers, growing to a tenth of the time waited ...
+MIN_REPLIES_POLL_SECONDS = 0.05  # seconds between two polls for all answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this
-TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same where the door tells whose answers are complete
+TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same if the gateway records which answers are complete
 MIN_GATEWAY_POLL_SECONDS = (
-    0.01  # seconds between two looks at what the door tells, growing to a hundredth of the time waited ...
+    0.01  # seconds between two polls of the gateway's record, growing to a hundredth of the time waited ...
 )
 SLOWEST_LOOK = 0.1  # ... and to no more than this
-GRACE = 10.0  # seconds, at least, for which a store may be away in the middle of its answer: as long as it was at it
-PRESENCE_CHECK_SECONDS = 2.0  # seconds between two looks at who is there
+GRACE = 10.0  # least seconds that a store may be away in the middle of its answer; else as long as it has taken so far
+PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected stores
 BYTES_PER_FLOAT = 4
-MOST_SENDINGS = 20  # times that one store is sent an order which it then does not have: something is wrong there
-MOST_FROZEN = 3  # times that one store is sent frozen parameters with an order: they may get lost, but not often
+MOST_SENDINGS = 20  # times that an order is sent to a store that loses it each time: then something is wrong there
+MOST_FROZEN = 3  # times that frozen parameters are sent to one store with an order: they rarely get lost
 
 
 class OrderDispatch:
-    """An order that some stores still have to answer; a store that is found not to have it gets it again."""
+    """An order that some stores still have to answer; a store that turns out not to have it gets it again."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class OrderDispatch:
     ) -> None:
         self.order, self._ttl = order, ttl
         self._link, self._roster, self._board = link, roster, board
-        self._out = Outbox[str](link)  # about each message: the store
+        self._out = Outbox[str](link)  # a message's `about` is its store
         self._pending = self._out.waiting
-        self._silent: dict[str, float] = {}  # since when stores have been away in the middle of an answer, by message
+        self._silent: dict[str, float] = {}  # message -> time at which its store went away in mid-answer
         self._unreached: list[Failure] = []
         self._attached, self._sendings = Counter[str](), Counter[str]()
         self._looked, self._all_at, self.is_posted = time.monotonic(), 0.0, False
@@ -68,7 +68,10 @@ class OrderDispatch:
             self._post_elsewhere({store: reached[store] for store in gone}, attach_frozen=attach_frozen)
 
     def _post_elsewhere(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
-        """Send the order to stores that went (store -> node) since the last look and have come back as other nodes."""
+        """Send the order to stores that came back as other nodes since the last check.
+
+        gone: store -> the node that it was
+        """
         self._roster.look()
         moved = [store for store, node_id in gone.items() if self._roster.node(store) not in (None, node_id)]
         self._unreached += [Failure(name, "unavailable", "not connected") for name in gone if name not in moved]
@@ -76,15 +79,15 @@ class OrderDispatch:
             self.post(moved, attach_frozen=attach_frozen)
 
     def limit_to(self, stores: Collection[str]) -> None:
-        """Expect answers of exactly these stores: forget the others, ask those that were not asked."""
+        """Expect answers of exactly these stores: drop the others, send the order to those that lack it."""
         self._out.drop([identity for identity, sent in self._pending.items() if sent.about not in stores])
         self._unreached.clear()
         self.post(set(stores) - {sent.about for sent in self._pending.values()})
 
     def answers(self, patience: Patience) -> Iterator[Result]:
-        """One answer per store, as they arrive; a Failure for each that gave none while there was patience.
+        """Yield one answer per store as they arrive, and a Failure for each store that gave none in time.
 
-        Raises StoppedError if a request to stop ends the wait for updates: half a round is none.
+        Raises StoppedError if a request to stop ends the wait for updates: half a round is of no use.
         """
         self._all_at = patience.began + TOLD_POLL if self._link.is_told else patience.began
         while self._pending or self._unreached:
@@ -100,7 +103,7 @@ class OrderDispatch:
                 time.sleep(min(max(0.01 * patience.waited(), MIN_GATEWAY_POLL_SECONDS), SLOWEST_LOOK))
 
     def _give_up(self, patience: Patience) -> Iterator[Failure]:
-        """Let go of all that have not answered. Raises StoppedError."""
+        """Yield a Failure for each store that has not answered, and withdraw their orders. Raises StoppedError."""
         why = patience.told()
         self._link.withdraw(self._pending)
         if patience.is_cut() and isinstance(self.order, TrainOrder):
@@ -109,9 +112,10 @@ class OrderDispatch:
         yield from (Failure(sent.about, "timeout", why) for sent in self._pending.values())
 
     def _worth_asking(self, waited: float) -> Collection[str]:
-        """The orders whose answers to look for: complete ones, and now and then all.
+        """Return the messages whose answers to poll for: complete ones, and now and then all.
 
-        An answer may be there of which nobody told; so all are looked for, too, before an order is sent again.
+        An answer may be there without a record of the gateway. So all are also polled before an order is
+        sent again.
         """
         now = time.monotonic()
         if now < self._all_at and not self._out.has_missing():
@@ -125,10 +129,10 @@ class OrderDispatch:
             yield self._unreached.pop()
 
     def _take(self, sent: Sent[str], reply: Message) -> Iterator[Result]:
-        """What a reply means: an answer, or that the order has to be sent once more."""
+        """Yield the result of a reply, or send the order again if it got lost or the store lacks the frozen weights."""
         store = sent.about
         is_gone = reply.has_error() and reply.error.code == GONE
-        if is_gone and self._roster.node(store) not in (None, sent.node_id):  # it has come back as another node
+        if is_gone and self._roster.node(store) not in (None, sent.node_id):  # the store has come back as another node
             self.post([store])
             return
         result = read(reply, store, self.order)
@@ -145,7 +149,7 @@ class OrderDispatch:
         yield result
 
     def _look_after(self) -> None:
-        """Find orders that are not where they should be."""
+        """Detect orders that a store has lost, and mark them for resending."""
         now = time.monotonic()
         if now - self._looked < PRESENCE_CHECK_SECONDS:
             return
@@ -159,7 +163,10 @@ class OrderDispatch:
         self._out.look_after()
 
     def _give_up_halves(self, now: float) -> None:
-        """A store that dies in the middle of its answer is lost; Flower says so only of one that sent nothing of it."""
+        """Give up stores that died in the middle of their answer.
+
+        Flower reports a lost connection only for a store that has sent nothing of its answer.
+        """
         for identity in self._link.begun(self._pending):
             sent = self._pending[identity]
             if self._roster.node(sent.about) is not None:
@@ -169,7 +176,7 @@ class OrderDispatch:
                 self._unreached.append(Failure(sent.about, "unavailable", "lost the connection"))
 
     def _show_transfers(self) -> None:
-        """Show how far long transfers are. The size of a compressed update is not known."""
+        """Show the progress of long transfers. The size of a compressed update is not known."""
         flows, is_packed = self._link.flows(), self.order.plan.config.messages.compression != "none"
         for sent in self._pending.values():
             if (flow := flows.get(sent.node_id)) is None:
@@ -179,7 +186,7 @@ class OrderDispatch:
             self._board.explain(sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
 
     def _post_missing(self) -> None:
-        """Send again what is missing, so many times."""
+        """Send missing orders again, at most MOST_SENDINGS times for each store."""
         missing = [sent.about for sent in self._out.take_missing()]
         self._sendings.update(missing)
         lost = [store for store in missing if self._sendings[store] == MOST_SENDINGS]

@@ -1,9 +1,9 @@
-"""Messages between the server's app and its stores, in files: the app's side of it; the door's is
-`server.gateway.exchange`.
+"""Messages between the server's app and its stores, in files: the app's side.
 
-Flower's SuperLink needs a dozen requests, of about 10 ms of processor time each, for a message and its answer: with
-hundreds of stores it takes minutes a round. So where the door stands between stores and SuperLink, it carries them
-itself: the app writes an order's parts once for all stores, and a line for each store that is to have it.
+The gateway's side is `server.gateway.exchange`. Flower's SuperLink needs a dozen requests, of about 10 ms of
+processor time each, for a message and its answer: with hundreds of stores that takes minutes a round. So if a
+gateway stands between stores and SuperLink, it carries the messages itself: the app writes an order's parts
+once for all stores, and one line for each store that is to have it.
 """
 
 import base64
@@ -34,12 +34,16 @@ from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 
 GONE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE, which is private
-MAX_ORDER_LIST_BYTES = 16 * 2**20  # bytes of the list of orders: then it begins anew, with those that are not answered
+MAX_ORDER_LIST_BYTES = 16 * 2**20  # bytes of the list of orders; then it is rewritten with the unanswered ones
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """An order that is not answered. line: of the list; over: when nobody waits any more, in time.monotonic()."""
+    """An order that is not answered.
+
+    line: its line of the list
+    over: value of time.monotonic() after which nobody waits for the answer
+    """
 
     node_id: int
     line: str
@@ -48,7 +52,7 @@ class _Sent:
 
 
 class Mailbox:
-    """Orders and answers in `directory`, which the door looks at, too; what an earlier app left there is dropped."""
+    """Orders and answers in `directory`, which the gateway also uses; files of an earlier app are removed."""
 
     def __init__(self, directory: Path) -> None:
         self._orders, self._parts, self._answers = (
@@ -57,16 +61,17 @@ class Mailbox:
             directory / ANSWERS_FOLDER,
         )
         self._pending = dict[str, _Sent]()
-        self._uses = Counter[str]()  # orders that are not answered, by their parts
-        self._is_torn = False  # the list may end in the middle of a line
+        self._uses = Counter[str]()  # part -> number of unanswered orders that use it
+        self._is_torn = False  # True: the list may end in the middle of a line
         for folder in (self._parts, self._answers):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700, parents=True)
         self._begin_list()
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest); the ids of the messages, None for what could
-        not be written.
+        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the messages.
+
+        All ids are None if the messages could not be written.
         """
         self._forget_late()
         sent = list[str]()
@@ -82,7 +87,10 @@ class Mailbox:
         return list(sent)
 
     def take(self, order: str) -> Message | None:
-        """The answer to an order, which is then taken away; an error if it is none; None if it is not complete."""
+        """Return the answer to an order and remove it; None if it is not complete.
+
+        An unreadable answer is returned as an error message.
+        """
         if order not in self._pending:
             return None
         try:
@@ -100,7 +108,10 @@ class Mailbox:
         return message
 
     def lost(self, order: str, online: Collection[int]) -> Message | None:
-        """What stands for the answer of a node that is not `online` any more, as Flower has it; None if it is."""
+        """Return an error message in place of the answer of a node that is not `online` any more, as Flower does.
+
+        None if the node is online or the order is not known.
+        """
         if (sent := self._pending.get(order)) is None or sent.node_id in online:
             return None
         question = Message(RecordDict(), sent.node_id, "query")
@@ -109,7 +120,7 @@ class Mailbox:
         return Message(Error(GONE, "not connected"), reply_to=question)
 
     def forget(self, orders: Iterable[str]) -> None:
-        """Nobody waits for the answers to these orders any more."""
+        """Drop orders whose answers nobody waits for any more."""
         done = [order for order in orders if order in self._pending]
         for order in done:
             if sent := self._pending.pop(order, None):
@@ -131,7 +142,7 @@ class Mailbox:
                 fresh.replace(path)
 
     def _order(self, content: RecordDict, kind: str, node_id: int, ttl: float) -> str:
-        """Make the order to one node; its identity."""
+        """Create the order for one node and return its identity."""
         message = Message(content, node_id, kind, ttl=ttl, group_id=announcement(content))
         identity = message.metadata.__dict__["_message_id"] = message.object_id
         tree = get_object_tree(message)

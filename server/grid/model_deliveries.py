@@ -1,7 +1,7 @@
-"""When the server's app gives a run's model to the stores: at its end, on request between two rounds, or for itself.
+"""Deliveries of a run's model to the stores: at its end, on request between two rounds, or by an app of their own.
 
-A model that was given and whose round was taken back since is called back: the stores that have it get another one in
-its place, at once or when they come, and each such order says so.
+A delivered model whose round was taken back since is recalled: the stores that have it get another one in its place,
+at once or when they connect, and each such order says so.
 """
 
 import json
@@ -33,15 +33,15 @@ from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunStatus
 
-IN_SUMMARY = "delivery"  # the summary's part on who has the model
-OFFER_LIFETIME_SECONDS = 3600.0  # seconds for which an offer stays of interest
-WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all have it or somebody asks for an end
+IN_SUMMARY = "delivery"  # key of the summary's part on the stores that have the model
+OFFER_LIFETIME_SECONDS = 3600.0  # seconds that an offer stays of interest
+WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all have it or the user stops it
 
 
 class ModelDeliveries:
     """Gives the model of the run in `directory` to the stores of `runtime`; a `server.training.run.BetweenRounds`.
 
-    requests: where somebody may ask for the model as it is between two rounds
+    requests: the run mailbox, where a person may ask for the current model between two rounds
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class ModelDeliveries:
         self._config, self._directory, self._runtime = config, directory, runtime
         self._watcher, self._stop, self._requests = watcher, stop, requests
         self._given = GivenModels(directory)
-        self._spoilt: Mapping[str, int] | None = None  # by store that has one, the round of a model taken back
-        self._tried = set[str]()  # stores that were given another one in its place since, whatever came of it
+        self._spoilt: Mapping[str, int] | None = None  # store -> round of the recalled model that it has
+        self._tried = set[str]()  # stores that were sent another one since, with or without success
 
     def is_due(self, state: TrainingState) -> bool:
-        """Return whether somebody has asked for it, or a store that is there has a model that was taken back."""
+        """Return whether a delivery was requested, or a connected store has a recalled model."""
         if self._spoilt is None or (state.record or {}).get("taken_back"):
             self._spoilt = still_there(self._given.taken_back())
             self._tried.clear()
@@ -68,8 +68,9 @@ class ModelDeliveries:
         return is_asked or bool(lacking and lacking & self._runtime.stores().keys())
 
     def do(self, state: TrainingState) -> None:
-        """Give the model that the run would deliver if it ended now. What goes wrong does not end the run: a request
-        stands if the SuperLink was away, or the disk was full.
+        """Give the stores the model that the run would deliver if it ended now.
+
+        A failure does not end the run: a request stands if the SuperLink was away or the disk was full.
         """
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
@@ -81,7 +82,7 @@ class ModelDeliveries:
             self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, {why}.")
             self._give(folder, model.round)
             self._requests.end_asked_delivery()
-        except (OSError, httpx.HTTPError) as error:  # the last: the SuperLink restarts
+        except (OSError, httpx.HTTPError) as error:  # HTTPError: the SuperLink restarts
             self._watcher.note(f"The model could not be given to the stores, and is after the next round: {error}")
         except FedshelfError as error:
             self._watcher.note(f"The model could not be given to the stores: {error}")
@@ -90,9 +91,11 @@ class ModelDeliveries:
             shutil.rmtree(folder, ignore_errors=True)
 
     def at_end(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the model of a finished run to those who are there; the summary with who has it, as it is written.
+        """Give the model of a finished run to the connected stores; return the summary with those that have it.
 
-        A stopped run gives nothing: it goes on, and may have been stopped for a minute. Raises OSError.
+        The summary is also written. A stopped run gives nothing: it may go on, even after a minute.
+
+        Raises OSError.
         """
         if summary["status"] != "finished":
             return dict(summary)
@@ -120,10 +123,13 @@ def deliver_only(
     watcher: RunObserver,
     until: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Give a run's model to its stores as they come, until all have it or `until` holds; who has it, as it is written.
+    """Give a run's model to its stores as they connect, until all have it or `until` returns True.
 
-    Those of a chain are all that are enrolled; of a run without keys, all that took part. Raises RunError without a
-    model, or for one whose round was taken back, OSError.
+    With a certificate chain, all enrolled stores are waited for; without keys, all that took part.
+
+    Returns the summary's part on the stores that have the model, which is also written.
+
+    Raises RunError if there is no model, or if its round was taken back; OSError.
     """
     given = GivenModels(directory)
     order = _calling_back(model_order(directory.path, config, directory.path), given)
@@ -148,7 +154,10 @@ def deliver_only(
 
 
 def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
-    """Return the order with the models that it takes the place of. Raises RunError for one that is such itself."""
+    """Return the order with the recalled models that it replaces.
+
+    Raises RunError if its own model is a recalled one.
+    """
     recalled = tuple(each.sha256 for each in given.taken_back())
     if order.sha256 in recalled:
         raise RunError(
@@ -159,7 +168,7 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
 
 
 def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: RunObserver) -> Mapping[str, int]:
-    """Write down and tell who has the model; return who still has one that was taken back, and of which round."""
+    """Record and tell which stores have the model; return {store: round} of recalled models still in use."""
     watcher.note(distributed.told())
     given.note(distributed.sha256, round, distributed.delivered)
     if spoilt := still_there(given.taken_back()):
@@ -168,19 +177,22 @@ def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: Ru
 
 
 def _in_place(spoilt: Mapping[str, int]) -> str:
-    """Say in place of which models one is given."""
+    """Return the words that name the models that a delivery replaces."""
     rounds = ", ".join(map(str, sorted(set(spoilt.values()))))
     return f"in place of that of round {rounds}, which was taken back and which {', '.join(spoilt)} got"
 
 
 def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:
-    """Return the stores that have this very model already, as far as the summary knows."""
+    """Return the stores that have this very model already, as far as the summary says."""
     told = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
     return frozenset(told.get("delivered", [])) if told.get("sha256") == order.sha256 else frozenset()
 
 
 def _write(directory: RunDirectory, distributed: Distributed) -> None:
-    """Put into the summary who has the model. A run that has none was never ended: nothing tells of it then."""
+    """Write to the summary which stores have the model.
+
+    A run without a summary has not ended; then nothing is written.
+    """
     path = directory.path / "summary.json"
     if path.exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -188,6 +200,6 @@ def _write(directory: RunDirectory, distributed: Distributed) -> None:
 
 
 def wait_or_stop(stop: Callable[[], bool], seconds: float) -> Callable[[], bool]:
-    """Return what says that `seconds` are over, if they are not 0, or that somebody asked for an end."""
+    """Return a function that returns True once `seconds` are over (0: never), or once `stop` does."""
     deadline = time.monotonic() + (seconds or float("inf"))
     return lambda: stop() or time.monotonic() > deadline

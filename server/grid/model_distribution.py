@@ -1,4 +1,4 @@
-"""The model that a run delivers, given to the stores; a large one is offered, and sent to those that want it."""
+"""Distribution of the delivered model to the stores; a large one is offered, and sent to stores that want it."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,23 +15,24 @@ from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.grid.outbox import Outbox
 from fedshelf.server.ipc.store_status import State, StoreStatusFile
 
-REPLIES_POLL_SECONDS = 0.2  # seconds between two looks for answers
-PRESENCE_CHECK_SECONDS = 2.0  # seconds between two looks at who is there
+REPLIES_POLL_SECONDS = 0.2  # seconds between two polls for answers
+PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected nodes
 MAX_UNOFFERED_BYTES = (
     2**20
-)  # bytes of a model that is sent at once: an offer would only cost another turn of all stores
+)  # bytes of a model that is sent without an offer, which would only cost another exchange with all stores
 OFFER_RETRY_SECONDS = 60.0  # seconds until a store that could not keep the model is offered it again
-MAX_STORES_IN_LINE = 20  # stores that a line names one by one; the summary has all
+MAX_STORES_IN_LINE = 20  # stores that a line names; the summary has all
 AWAY = "not connected"
 NO_ANSWER = "no answer yet"
 
 
 @dataclass(frozen=True)
 class Distributed:
-    """The stores that have a model.
+    """The stores that have a model, and those that do not.
 
-    delivered: those that do
-    refused, missing: why not, by store; a store that refused keeps to that
+    delivered: the stores that have it
+    refused:   store -> reason; a store that refused does not change its mind
+    missing:   store -> reason, of all others
     """
 
     sha256: str
@@ -45,7 +46,7 @@ class Distributed:
         return told | {"refused": dict(sorted(self.refused.items())), "missing": dict(sorted(self.missing.items()))}
 
     def told(self) -> str:
-        """Say it in a sentence or two."""
+        """Return the outcome in a sentence or two."""
         stores = "store has" if len(self.delivered) == 1 else "stores have"
         told = [f"{len(self.delivered)} {stores} the model"]
         for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
@@ -58,7 +59,12 @@ class Distributed:
 
 @dataclass
 class _Known:
-    """A node. settled: nothing more is to be sent; why: it does not have the model; offer_at: not before this."""
+    """The state of a node.
+
+    settled:  nothing more is to be sent
+    why:      the reason why it does not have the model
+    offer_at: value of time.monotonic() before which it gets no offer
+    """
 
     store: str = ""
     settled: bool = False
@@ -70,10 +76,10 @@ class _Known:
 class ModelDistribution:
     """Gives a model to the stores behind `link`.
 
-    names: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
-    note:  takes lines for the person who watches the server
-    before: stores that have it already
-    board: takes which stores are here, where nobody else writes that; None: it is not written
+    names:  returns the names of enrolled stores by node id, called at every check; None: each store names itself
+    note:   takes lines for the person who watches the server
+    before: stores that have the model already
+    board:  the store status file, if no other part of the app writes it; None: it is not written
     """
 
     def __init__(
@@ -88,7 +94,7 @@ class ModelDistribution:
         self._order, self._link, self._names, self._note = order, link, names, note
         self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
         self._nodes: dict[int, _Known] = {}
-        self._out = Outbox[bool](link)  # about each message: whether it is an offer, without the model's bytes
+        self._out = Outbox[bool](link)  # a message's `about`: True for an offer, without the model's bytes
         self._online: frozenset[int] = frozenset()
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
@@ -97,10 +103,10 @@ class ModelDistribution:
     def give(
         self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None
     ) -> Distributed:
-        """Give it until all have it, or `until` holds.
+        """Give the model until all have it, or `until` returns True.
 
-        awaited: the names of the stores to wait for, present or not, as far as they are known: it answers None before
-                 that; None: those that are present
+        awaited: returns the names of the stores to wait for, connected or not, or None while they are not known yet;
+                 None: the connected stores are waited for
         """
         while True:
             self._look()
@@ -125,7 +131,7 @@ class ModelDistribution:
         return stores is not None and set(stores) <= self._delivered | refused
 
     def _distributed(self, awaited: Collection[str]) -> Distributed:
-        """Return the outcome; stores that are enrolled, or `awaited`, and were not there miss the model."""
+        """Return the outcome; enrolled or `awaited` stores that were not connected are missing."""
         enrolled = set(self._names().values()) if self._names else set[str]()
         known = {node.store: node for node in self._nodes.values() if node.store}
         missing, refused = dict.fromkeys(enrolled | set(awaited), AWAY), dict[str, str]()
@@ -139,7 +145,7 @@ class ModelDistribution:
         return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
 
     def _look(self) -> None:
-        """Offer the model to those who are there and have not been asked."""
+        """Offer the model to connected nodes that have not been asked."""
         now = time.monotonic()
         if now - self._looked < PRESENCE_CHECK_SECONDS:
             return
@@ -167,7 +173,7 @@ class ModelDistribution:
         self._out.send(content, MessageType.QUERY, {node_id: is_offer}, self._link.ttl)
 
     def _news(self) -> Iterator[str]:
-        """Take in what stores answered; the names of those that have the model now."""
+        """Take the stores' answers, and yield the names of those that have the model now."""
         for sent, reply in self._out.pull():
             node = self._nodes[sent.node_id]
             match result := read(reply, node.store):
@@ -184,7 +190,7 @@ class ModelDistribution:
                     self._failed(node, Failure(node.store, "invalid", "answered something else than was asked"))
 
     def _failed(self, node: _Known, failure: Failure) -> None:
-        """Note why a store does not have the model; it is offered again later unless nothing changes that."""
+        """Record why a store does not have the model; it is offered again later unless the store refused for good."""
         node.store = node.store or failure.store
         node.settled, node.why = True, failure.reason
         node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST

@@ -1,7 +1,7 @@
-"""Messages on their way to stores, whatever is lost in between.
+"""Messages on their way to stores, sent again if they get lost.
 
-Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer is lost, then the
-store is found not to have the message, and its sender sends it again; stores do nothing twice.
+Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer is lost, a probe
+finds that the store does not have the message, and the sender sends it again. Stores do nothing twice.
 """
 
 import time
@@ -13,9 +13,10 @@ from flwr.app import Message, RecordDict
 
 from fedshelf.server.grid.connection import LOST_ERROR_CODES, GridConnection, says_no
 
-DOUBT = 5.0  # seconds without an answer until a store is asked whether it has a message; then a tenth of the time,
-# and where it has not answered that either, as long again as it has been waited for
-SLOWEST_DOUBT = 60.0  # seconds between two such questions, at most
+# Seconds without an answer until a store is asked whether it has a message. Later probes follow after a tenth of the
+# time waited so far; if the last probe is not answered either, after as long again as that time.
+DOUBT = 5.0
+SLOWEST_DOUBT = 60.0  # most seconds between two such probes
 
 About = TypeVar("About")
 
@@ -24,10 +25,10 @@ About = TypeVar("About")
 class Sent(Generic[About]):
     """A message at a node. Times are values of time.monotonic().
 
-    about:      its sender's word on it, such as the store behind the node
-    doubt_at:   when to ask the node whether it has the message
-    probe:      that question's message
-    is_missing: the node does not have it
+    about:      the sender's note on it, such as the store behind the node
+    doubt_at:   time to ask the node whether it has the message
+    probe:      id of that question
+    is_missing: the node does not have the message
     """
 
     about: About
@@ -39,14 +40,22 @@ class Sent(Generic[About]):
 
 
 class Outbox(Generic[About]):
-    """Sends messages over `link`. Its attribute `waiting` has those that are not answered, by the messages' ids."""
+    """Sends messages over `link`.
+
+    Its attribute `waiting` has the unanswered ones, by the messages' ids.
+    """
 
     def __init__(self, link: GridConnection) -> None:
         self._link = link
         self.waiting: dict[str, Sent[About]] = {}
 
     def send(self, content: RecordDict, kind: str, nodes: Mapping[int, About], ttl: float) -> list[About]:
-        """Send the same records to nodes, to be answered within `ttl` seconds; those that it was not stored for."""
+        """Send the same records to nodes, to be answered within `ttl` seconds.
+
+        nodes: node id -> note on the message
+
+        Returns the notes of the messages that were not stored.
+        """
         now, gone = time.monotonic(), list[About]()
         identities = self._link.send(content, kind, dict.fromkeys(nodes, ttl))
         for (node_id, about), identity in zip(nodes.items(), identities, strict=True):
@@ -57,9 +66,12 @@ class Outbox(Generic[About]):
         return gone
 
     def pull(self, asked: Collection[str] | None = None, size: int = 0) -> Iterator[tuple[Sent[About], Message]]:
-        """Take in answers that are there, of about `size` bytes each. asked: to which messages; None: to all.
+        """Yield the available answers, of about `size` bytes each.
 
-        An error that says that the message, or its answer, got lost is none: the node will be found not to have it.
+        An error that says that the message, or its answer, got lost is no answer: a probe will find that
+        the node does not have the message.
+
+        asked: ids of the messages; None: all
         """
         for reply in self._link.pull(self.waiting if asked is None else asked, size):
             identity = reply.metadata.reply_to_message_id  # the sender's id is the link's if a node died
@@ -68,25 +80,27 @@ class Outbox(Generic[About]):
                 yield sent, reply
 
     def look_after(self) -> None:
-        """Hear whether nodes have what they were asked about, and ask about what is not answered for long."""
+        """Take the answers to probes, and probe nodes that have not answered for long."""
         now, probes = time.monotonic(), {sent.probe: sent for sent in self.waiting.values() if sent.probe}
         for reply in self._link.pull(probes):
             sent = probes[reply.metadata.reply_to_message_id]
             sent.probe, sent.is_missing = None, says_no(reply)
         for identity, sent in self.waiting.items():
             if not sent.is_missing and now >= sent.doubt_at:
-                # Flower's own SuperNode does one thing after another: more questions would only keep it from its order.
+                # Flower's own SuperNode handles one message at a time: more probes would only keep it from its order.
                 share = 0.1 if sent.probe is None else 1.0
                 sent.probe = self._link.probe(sent.node_id, identity)
                 sent.doubt_at = now + min(max(share * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
 
     def has_missing(self) -> bool:
-        """Return whether there is something to send again."""
+        """Return whether there are messages to send again."""
         return any(sent.is_missing for sent in self.waiting.values())
 
     def take_missing(self) -> list[Sent[About]]:
-        """Take out what is to be sent again. To be called when all answers have been pulled since `look_after`: one
-        that came before its store said that it had nothing to do is then no longer waited for.
+        """Return the messages to send again, and stop waiting for their answers.
+
+        Call it when all answers have been pulled since `look_after`. Otherwise an answer that came before
+        its store said that it does not have the message would be lost.
         """
         missing = {identity: sent for identity, sent in self.waiting.items() if sent.is_missing}
         for identity in missing:
@@ -94,7 +108,7 @@ class Outbox(Generic[About]):
         return list(missing.values())
 
     def drop(self, identities: Iterable[str]) -> None:
-        """Wait for these answers no more; stores that ask before they go on sending are told so."""
+        """Stop waiting for these answers; stores that ask before they send more are told so."""
         dropped = list(identities)
         self._link.withdraw(dropped)
         for identity in dropped:

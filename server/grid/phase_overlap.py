@@ -1,4 +1,4 @@
-"""Time that two phases shared: work for the next phase that was done while the present one went on."""
+"""Overlap of two phases: work for the next phase that was done during the present one."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """One worker's work on one job. began, ended: seconds of one clock; is_ahead: whether it is for the next phase."""
+    """One worker's work on one job.
+
+    began, ended: seconds of one clock
+    is_ahead:     whether it is for the next phase
+    """
 
     began: float
     ended: float
@@ -15,9 +19,10 @@ class Span:
 
 
 def seconds_ahead(begin: float, end: float, spans: Iterable[Span]) -> float:
-    """Return how much of the time from `begin` to `end` goes to the next phase: as much of it as of the workers' time.
+    """Return the seconds between `begin` and `end` that count for the next phase.
 
-    So both phases' seconds still add up to the time that passed, whatever the number of workers. Without work: 0.
+    Their share of that time is the next phase's share of the workers' time, so both phases' seconds still add
+    up to the time that passed, for any number of workers. Without work the result is 0.
     """
     spent = {True: 0.0, False: 0.0}
     for span in spans:
@@ -33,12 +38,13 @@ def spans_of_stores(
     training: Collection[str],
     usual: Mapping[str, float],
 ) -> list[Span]:
-    """The work of real stores and their server from `begin` to `end` of an evaluation, as the server can tell it.
+    """Return the work of real stores and their server during an evaluation, as far as the server can tell.
 
-    judging:  the stores asked to judge, with the time at which the answer was there; None: not yet
-    training: the stores that train the next round as soon as they have judged
-    usual:    seconds for which a store trained in its last round, after which it is idle; of a store without any, all
-              the time counts
+    begin, end: start and end of the evaluation
+    judging:    the stores asked to judge, with the time at which the answer was there; None: not yet
+    training:   the stores that train the next round as soon as they have judged
+    usual:      seconds that a store trained in its last round, after which it is idle; a store without any
+                counts until the end
 
     Once all stores have judged, the server judges on its own images.
     """

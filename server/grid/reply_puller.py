@@ -1,9 +1,9 @@
-"""Taking in answers, so that a store which sends nonsense, or half an answer, harms no one else's.
+"""Pull of answers in threads, so that a store that sends nonsense, or half an answer, harms no other store's.
 
-Flower takes in many answers at once: it fails for all of them if one cannot be put together, and waits (up to two
-hours) for the pieces of one that were announced and do not come. So answers are taken in by threads, and one by one
-for a while after one was bad: then it is known whose it is. A store whose link was cut announces its answer anew, and
-Flower then waits for the pieces of the former one still: what is waited for too long is asked for again beside that.
+Flower pulls many answers at once. It fails for all of them if one cannot be put together, and waits up to two hours
+for announced pieces that do not come. So threads pull the answers, and for a while after a bad one they pull one by
+one, which shows whose answer is bad. A store whose connection was cut announces its answer again, but Flower then
+still waits for the pieces of the former one: an answer that takes too long is asked for again in parallel.
 """
 
 import time
@@ -16,34 +16,37 @@ import httpx
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-UNREADABLE = 1000  # the code of an error in place of an answer that is none; Flower's own are below 100
-THREADS = 4  # answers that may be slow to come, at the same time, before all wait for them
+UNREADABLE = 1000  # error code in place of an unreadable answer; Flower's own codes are below 100
+THREADS = 4  # slow pulls at the same time, before all others wait for them
 SLOW_REPLY_SECONDS = 2.0  # seconds until an answer counts as slow ...
-EACH = 0.2  # ... and so many more for each that is read with it: ten times what Flower needs for a small one
-CAREFUL = 60.0  # seconds for which answers are taken in one by one after a bad one
-STUCK = 30.0  # seconds after which what is still on its way holds up nothing else, and may come another way
-MAX_KEPT_REPLIES = 64  # of them, and of those that nobody has asked for since, at most
+EACH = 0.2  # ... plus this for each answer pulled with it: ten times what Flower needs for a small one
+CAREFUL = 60.0  # seconds after a bad answer in which answers are pulled one by one
+STUCK = 30.0  # seconds after which a pull in progress holds up nothing else, and its answers may be pulled again
+MAX_KEPT_REPLIES = 64  # most pulls that are kept: in progress, or done with answers that nobody asked for since
 
 
 @dataclass(eq=False)
 class _Pull:
-    """Answers to some messages on their way. began: a value of time.monotonic()."""
+    """A pull of the answers to some messages, in progress.
+
+    began: value of time.monotonic()
+    """
 
     messages: frozenset[str]
     began: float
     coming: Future[list[Message]]
 
     def is_stuck(self) -> bool:
-        """Whether it has been on its way for so long that it may never come."""
+        """Return whether it has been in progress for so long that it may never end."""
         return not self.coming.done() and time.monotonic() - self.began > STUCK
 
     def is_busy(self) -> bool:
-        """Whether it is worth waiting for."""
+        """Return whether it is worth waiting for."""
         return not self.coming.done() and not self.is_stuck()
 
 
 class ReplyPuller:
-    """What has been asked of `grid`, and is still on its way."""
+    """The pulls of answers from `grid` that are in progress."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid, self._threads = grid, ThreadPoolExecutor(MAX_KEPT_REPLIES, "pull")
@@ -51,7 +54,7 @@ class ReplyPuller:
         self._careful_until = 0.0
 
     def pull(self, message_ids: Collection[str], together: int) -> Iterator[Message]:
-        """The answers to these messages that are there, read `together` at a time; errors for unreadable ones."""
+        """Yield the available answers to these messages, pulled `together` at a time; errors for unreadable ones."""
         asked = set(message_ids)
         for pull in [each for each in self._underway if each.messages & asked and each.coming.done()]:
             yield from self._taken(pull, asked)
@@ -69,14 +72,14 @@ class ReplyPuller:
                 self._careful_until = time.monotonic() + CAREFUL
 
     def underway(self) -> frozenset[str]:
-        """The messages whose answers are being taken in, or have been and are not handed out yet."""
+        """Return the messages whose answers are being pulled, or were pulled and are not handed out yet."""
         return frozenset().union(*(each.messages for each in self._underway if not each.is_stuck()))
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))
 
     def _has_room(self) -> bool:
-        """Whether a thread is free, perhaps after a while; answers that nobody asks for any more are let go."""
+        """Return whether a thread is free, perhaps after a wait; drop answers that nobody asks for any more."""
         if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
             wait(busy, SLOW_REPLY_SECONDS, FIRST_COMPLETED)
         for pull in [each for each in self._underway if each.coming.done()][
@@ -86,7 +89,7 @@ class ReplyPuller:
         return sum(each.is_busy() for each in self._underway) < THREADS and len(self._underway) < MAX_KEPT_REPLIES
 
     def _taken(self, pull: _Pull, asked: Collection[str]) -> Iterator[Message]:
-        """What came of a pull. A reply says itself what it answers; what was not asked counts for nothing."""
+        """Yield the answers of a finished pull. A reply names its message; one that was not asked for is dropped."""
         some = pull.messages
         self._underway.remove(pull)
         try:
@@ -109,7 +112,7 @@ def answers(reply: Message, asked: Collection[str]) -> bool:
 
 
 def unreadable(message_id: str) -> Message:
-    """What stands for an answer to the message that is none."""
+    """Return an error message in place of an unreadable answer to the message."""
     question = Message(RecordDict(), 1, "query")
     question.metadata.__dict__["_message_id"] = message_id
     return Message(Error(UNREADABLE, "unreadable"), reply_to=question)

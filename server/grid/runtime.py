@@ -1,7 +1,7 @@
 """The runtime over Flower: stores reached through a Grid, by its public methods alone.
 
-The same code serves the deployment (SuperLink and stores) and Flower's own simulation. Whatever a
-store or the network does becomes a Failure; nothing here raises because of a store.
+The same code serves the deployment (SuperLink and stores) and Flower's own simulation. Any fault of a
+store or of the network becomes a Failure; nothing here raises because of a store.
 """
 
 import time
@@ -27,22 +27,22 @@ from fedshelf.server.grid.store_registry import GHOST, StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-PRESENCE_FRESH_SECONDS = 0.5  # seconds for which a look at who is there holds: a round asks several times
+PRESENCE_FRESH_SECONDS = 0.5  # seconds that a list of the connected stores is used: a round asks several times
 
 Answer = TypeVar("Answer", Update, Evaluation)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a runtime over a grid knows of the place where it runs.
+    """The environment of a runtime over a grid.
 
     note:     takes lines for the person who watches the server
-    board:    the file in which the stores' states are shown; None: not shown
-    answered: the file in which the door tells whose answers are complete; None: there is no door
-    carried:  the directory through which the door carries messages; None: Flower's SuperLink does
-    enrolled: the names of enrolled stores by node id, asked at every turn; None: a store is who it says it is
-    ghost:    seconds for which a second store of one name may be the first one come back
-    stop:     says whether the run has been asked to end
+    board:    the store status file; None: it is not written
+    answered: the file in which the gateway records finished uploads; None: there is no gateway
+    carried:  the directory through which the gateway carries messages; None: Flower's SuperLink does
+    enrolled: returns the names of enrolled stores by node id, called at every check; None: each store names itself
+    ghost:    grace period (s): a second node with a known store name may be the old store reconnecting
+    stop:     returns whether the run has been asked to end
     """
 
     note: Callable[[str], None]
@@ -57,7 +57,7 @@ class Surroundings:
 class GridRuntime:
     """A `server.runtime.Runtime` over `grid`.
 
-    config: what stores are asked about, and how long answers may take (`cohort.timeout`)
+    config: for the question to the stores, and for the time limit of answers (`cohort.timeout`)
     """
 
     def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
@@ -73,28 +73,28 @@ class GridRuntime:
         self._is_merging = config.data.merge_spellings
         self._expected: OrderDispatch | None = None
         self._expected_of: Sequence[str] = ()
-        self._judging: dict[str, float | None] = {}  # of the present evaluation: when answers came
+        self._judging: dict[str, float | None] = {}  # store -> time of its answer to the present evaluation
         self._trained: dict[str, float] = {}  # seconds of each store's last training
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """The stores that may be asked now, by name. New ones appear once they have said what they hold."""
+        """Return the stores that may be asked now, by name. A new one appears once it has described its data."""
         self._roster.look(PRESENCE_FRESH_SECONDS)
         return {name: recounted(info, self._classes) for name, info in self._roster.present().items()}
 
     def agree(self, classes: Sequence[str]) -> None:
-        """From now on, counts of classes that stores spell otherwise are told by these names, if so configured."""
+        """Map classes that stores spell otherwise to these names from now on, if the settings say so."""
         self._classes = tuple(classes) if self._is_merging else ()
 
     def resting(self) -> float:
-        """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
+        """Return the seconds until all stores that asked for a rest may be asked again; 0: none did."""
         return self._roster.resting()
 
     def held_back(self) -> Mapping[str, str]:
-        """Why stores that are connected may not be asked now, by name, in plain words."""
+        """Return {store: reason in plain words} for connected stores that may not be asked now."""
         return self._roster.held_back()
 
     def set_aside(self, store: str, why: str) -> None:
-        """Ask a store nothing more in this run, and tell it why."""
+        """Send a store no more orders in this run, and tell it the reason."""
         self._roster.set_aside(store, why)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
@@ -110,7 +110,7 @@ class GridRuntime:
         return seconds
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds.
+        """Yield one answer per store as they arrive, and a Failure for each without one in `cohort.timeout` seconds.
 
         Raises StoppedError if the run is asked to end and a store goes on for long.
         """
@@ -123,7 +123,7 @@ class GridRuntime:
         return self._training_timed(self._results(errand, Update, patience.ROUND))
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
-        """One answer per store, as they arrive; a Failure for each that gave none in `cohort.timeout` seconds."""
+        """Yield one answer per store as they arrive, and a Failure for each without one in `cohort.timeout` seconds."""
         errand = self._errand(order, max(self._timeout, 1.0))
         errand.post(stores)
         if self._expected and not self._expected.is_posted:
@@ -132,15 +132,16 @@ class GridRuntime:
         return self._judging_timed(self._results(errand, Evaluation, patience.JUDGING))
 
     def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
-        """Give a model to all stores that are connected, taking part or not; waits for none that is not, and for the
-        others at most `cohort.timeout` seconds or until `stop` holds.
+        """Give a model to all connected stores, whether they take part or not.
+
+        It waits at most `cohort.timeout` seconds, or until `stop` returns True.
         """
         deadline = time.monotonic() + self._timeout
         distribution = ModelDistribution(order, self._link, self._enrolled, self._note)
         return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
-        """Show `text` to the people who run the stores; waits at most `wait` seconds until they have it."""
+        """Show `text` to the people who run the stores; wait at most `wait` seconds until the stores have it."""
         sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {None}
         deadline = time.monotonic() + wait
         while sent and time.monotonic() < deadline:
@@ -150,7 +151,7 @@ class GridRuntime:
         self._board.flush(at_once=True)
 
     def _training_timed(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
-        """Note for how long each store trained, and on how many images."""
+        """Pass answers on; record how long each store trained, and on how many images."""
         for answer in answers:
             if isinstance(answer, Update):
                 self._trained[answer.store] = answer.seconds
@@ -158,7 +159,7 @@ class GridRuntime:
             yield answer
 
     def _judging_timed(self, answers: Iterable[Evaluation | Failure]) -> Iterator[Evaluation | Failure]:
-        """Note when each store was done with judging."""
+        """Pass answers on, and record when each store was done with judging."""
         for answer in answers:
             self._judging[answer.store] = time.perf_counter()
             yield answer
@@ -177,11 +178,11 @@ class GridRuntime:
 
 
 def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
-    """Whether a store would train the same."""
+    """Return whether both orders make a store train the same."""
     return one.round == other.round and torch.equal(one.params, other.params)
 
 
 def for_stores(config: RunConfig) -> RunConfig:
-    """The configuration without what is the server's own business: its files, and what a person has confirmed."""
+    """Return the configuration without the server's own settings: its files, and the confirmed classes."""
     own = {"run.out": "", "evaluation.test_data": "", "model.weights": "none", "data.confirmed_classes": ""}
     return resolve(flatten(config), own)

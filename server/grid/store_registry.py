@@ -1,4 +1,4 @@
-"""Who is there: the stores behind a grid's nodes, what they hold, and which of them may be asked."""
+"""Registry of the stores behind a grid's nodes: the data they hold, and which of them may be asked."""
 
 import time
 from collections import deque
@@ -12,18 +12,18 @@ from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.ipc.store_status import StoreStatusFile
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
-QUERY_TIMEOUT_SECONDS = 10.0  # seconds without an answer to what a store holds; the question may be lost
-MOST_QUERIES = 12  # to a store that may still be answered: a store that is silent for weeks is asked every 10 s
+QUERY_TIMEOUT_SECONDS = 10.0  # seconds until a store is asked again for its data; the question may be lost
+MOST_QUERIES = 12  # queries to a store that may still be answered: one that is silent for weeks is asked every 10 s
 STORE_RETRY_SECONDS = 60.0  # seconds until a store that cannot take part is asked once more
 
 
 @dataclass
 class _Node:
-    """A registration and what is known of the store behind it. Times are values of time.monotonic().
+    """A registration, and the facts about the store behind it. Times are values of time.monotonic().
 
-    queries: what it was asked last and has not answered; a slow one answers when it has been asked again already
-    is_outdated: what it holds is not what it has said any more
-    failure: why it cannot take part, as it answered last
+    queries:     ids of the last unanswered queries; a slow store answers when it has been asked again already
+    is_outdated: its data differs from `info`
+    failure:     the reason why it cannot take part, from its last answer
     """
 
     seen: float
@@ -38,8 +38,10 @@ class _Node:
 class StoreRegistry:
     """The stores of one run.
 
-    enrolled: the names of enrolled stores by node id, looked up at every turn; None: a store is who it says it is
-    ghost:    seconds for which a second store of one name may be the first one come back
+    enrolled: returns the names of enrolled stores by node id, called at every check; None: each store names
+              itself
+    ghost:    grace period (s): a second node with a known store name is treated as the old store
+              reconnecting; after it, it is refused as a duplicate
     """
 
     def __init__(
@@ -55,14 +57,17 @@ class StoreRegistry:
         self._enrolled, self._ghost = enrolled, ghost
         self._nodes: dict[int, _Node] = {}
         self._resting: dict[str, float] = {}
-        self._rests: dict[str, str] = {}  # why, of those that rest or did
+        self._rests: dict[str, str] = {}  # store -> reason of its present or last rest
         self._coming_back: dict[str, float] = {}
         self._aside: set[str] = set()
         self._told: set[str] = set()
         self._looked = float("-inf")
 
     def look(self, fresh: float = 0.0) -> None:
-        """Take in who came, who went, and what new ones answered, if the last look is more than `fresh` seconds old."""
+        """Update the registry: nodes that came, that left, and new answers.
+
+        It does nothing if the last update is at most `fresh` seconds old.
+        """
         if time.monotonic() - self._looked < fresh:
             return
         self._looked = time.monotonic()
@@ -83,31 +88,31 @@ class StoreRegistry:
         self._board.flush()
 
     def present(self) -> dict[str, StoreInfo]:
-        """The stores that may be asked, by name."""
+        """Return the stores that may be asked, by name."""
         now = time.monotonic()
         infos = {node.info.name: node.info for node in self._accepted().values() if node.info}
         return {name: info for name, info in infos.items() if self._resting.get(name, now) <= now}
 
     def node(self, store: str) -> int | None:
-        """The node that stands for a store now."""
+        """Return the node that stands for a store now, or None."""
         return self.nodes().get(store)
 
     def nodes(self) -> dict[str, int]:
-        """Return the node that stands for each store now, by the store's name; for who asks of many at once."""
+        """Return {store: the node that stands for it now}, for callers that ask for many at once."""
         return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
 
     def compare(self, store: str, num_examples: int) -> None:
-        """Ask a store anew what it holds, if it trained on another number of images than it has told."""
+        """Mark a store to be asked again for its data, if it trained on another number of images than it told."""
         for node in self._accepted().values():
             if node.info and node.info.name == store and node.info.num_examples != num_examples:
                 node.is_outdated, node.ask_at = True, 0.0
 
     def everyone(self) -> list[int]:
-        """All nodes that are known."""
+        """Return all known nodes."""
         return list(self._nodes)
 
     def rest(self, failure: Failure) -> None:
-        """Leave a store alone for as long as it asked to be."""
+        """Leave a store alone for as long as it asked."""
         self._resting[failure.store] = time.monotonic() + failure.rest
         if failure.rest < LONGEST_REST:
             self._coming_back[failure.store] = self._resting[failure.store]
@@ -117,11 +122,14 @@ class StoreRegistry:
         self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
 
     def resting(self) -> float:
-        """Seconds until all that rest may be asked again, but for those whom no waiting changes; 0: none rests."""
+        """Return the seconds until all resting stores may be asked again; 0: none rests.
+
+        Stores that no waiting brings back do not count.
+        """
         return max([until - time.monotonic() for until in self._coming_back.values()] + [0.0])
 
     def held_back(self) -> dict[str, str]:
-        """Why stores that are connected may not be asked now, by name."""
+        """Return {store: reason} for connected stores that may not be asked now."""
         now, found = time.monotonic(), dict[str, str]()
         for node in self._nodes.values():
             name = node.info.name if node.info else node.failure.store if node.failure else ""
@@ -134,7 +142,7 @@ class StoreRegistry:
         return found
 
     def set_aside(self, store: str, why: str) -> None:
-        """Ask a store nothing more in this run, and tell it so."""
+        """Send a store no more orders in this run, and tell it so."""
         node_id = self.node(store)
         self._aside.add(store)
         self._board.put(store, "set-aside", why)
@@ -149,7 +157,7 @@ class StoreRegistry:
             query = reply.metadata.reply_to_message_id
             node_id = asked[query]
             node = self._nodes[node_id]
-            if query in node.queries:  # else another answer of this turn has settled it
+            if query in node.queries:  # else another answer of this call has settled it
                 node.queries.remove(query)
             if reply.has_error() or (node.info and not node.is_outdated):  # asked again in a while; or answered before
                 continue
@@ -167,7 +175,7 @@ class StoreRegistry:
                     self._refuse(node, "A store answered something else than what it holds.")
 
     def _cannot(self, node: _Node, failure: Failure) -> None:
-        """A store that cannot take part now may be able to later."""
+        """Record that a store cannot take part now; it is asked again later."""
         node.ask_at, node.failure = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS), failure
         if failure.store:
             self._board.put(failure.store, "refused", failure.reason)
@@ -178,7 +186,7 @@ class StoreRegistry:
             self._board.put(node.info.name, "away", "not connected")
 
     def _settle_names(self) -> None:
-        """Refuse the later one of two equal names once it is no ghost's."""
+        """Refuse the later of two nodes with the same name, once the grace period is over."""
         holders = {node.info.name: node for node in self._accepted().values() if node.info}
         for node_id, node in self._nodes.items():
             if node.info is None or node.refused or holders.get(node.info.name) in (node, None):
@@ -193,13 +201,13 @@ class StoreRegistry:
         self._say(why)
 
     def _say(self, text: str) -> None:
-        """Once each."""
+        """Note a text, once only."""
         if text not in self._told:
             self._told.add(text)
             self._note(text)
 
     def _accepted(self) -> dict[int, _Node]:
-        """The nodes that stand for a store: of each name the one that was seen first."""
+        """Return the nodes that stand for a store: of each name the one that was seen first."""
         firsts: dict[str, int] = {}
         for node_id, node in self._nodes.items():
             if node.info is not None and not node.refused and node.info.name not in self._aside:
