@@ -1,7 +1,7 @@
 """The server as a Flower ServerApp: the same rounds as everywhere, over stores reached by Flower.
 
 `flower-server` submits it with a run directory that it has prepared; the app takes all settings from
-there. Whoever submits it by other means (`flwr run`) gives settings as Flower's run config.
+there. If it is submitted by other means (`flwr run`), the settings come as Flower's run config.
 """
 
 import os
@@ -38,21 +38,21 @@ from fedshelf.server.updates.buffer import DiskBuffer
 from fedshelf.server.updates.evaluator import judge_of
 from fedshelf.server.updates.gate import Gate
 
-TASK = "run.task"  # in the app's config: "deliver", where it does nothing else
-LAUNCHER_POLL_SECONDS = 1.0  # seconds between two looks whether the launcher is alive
+TASK = "run.task"  # in the app's config: "deliver" if it does nothing else
+LAUNCHER_POLL_SECONDS = 1.0  # seconds between two checks that the launcher is alive
 
 app = ServerApp()
 
 
 class DeskStop(StopRequest):
-    """A stop request that also looks at the desk."""
+    """A stop request that also checks the run mailbox."""
 
     def __init__(self, watcher: RunObserver, desk: RunMailbox) -> None:
         super().__init__(watcher)
         self._desk = desk
 
     def __call__(self) -> bool:
-        """Whether a signal or the desk asks for an end."""
+        """Return whether a signal or the run mailbox asks for an end."""
         return super().__call__() or self._desk.is_stop_asked()
 
 
@@ -90,26 +90,30 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _end_with_launcher(desk: RunMailbox) -> None:
-    """Without the launcher there is no SuperLink, and Flower's grid would look for it for ever."""
+    """End the process once the launcher is gone.
+
+    Without the launcher there is no SuperLink, and Flower's grid would try to reach it for ever.
+    """
     while desk.is_launcher_at_work():
         time.sleep(LAUNCHER_POLL_SECONDS)
-    os._exit(1)  # at any moment: what counts is saved as with any other kill
+    os._exit(1)  # this may come at any moment, like any other kill: checkpoints are never half-written
 
 
 @dataclass(frozen=True)
 class GridTraining:
-    """A training over whatever Flower's grid reaches.
+    """A training over all stores that Flower's grid reaches.
 
-    images_for: opens the server's own test images for the agreed plan; it may answer None
-    began:     seconds since the epoch when the start-up began
-    expected:  stores to wait for before round 1
-    channels:  of the stores' images
-    board:     the file in which the stores' states are shown
-    answered:  the file in which the door tells whose answers are complete
-    carried:   the directory through which the door carries messages; None: Flower's SuperLink does
-    enrolled:  the names of enrolled stores by node id; None: a store is who it says it is
-    tell_classes: lets stores that ask know the classes
-    requests:  where somebody may ask to give the model to the stores between two rounds; None: stores keep no models
+    images_for:   opens the server's own test images for the agreed plan; it may return None
+    began:        Unix time (s) at which the start-up began
+    expected:     number of stores to wait for before round 1
+    channels:     of the stores' images
+    board:        the store status file
+    answered:     the file in which the gateway records finished uploads
+    carried:      the directory through which the gateway carries messages; None: Flower's SuperLink does
+    enrolled:     returns the names of enrolled stores by node id; None: each store names itself
+    tell_classes: publishes the classes for stores that ask
+    requests:     the run mailbox, where a person may ask for a delivery between two rounds; None: stores keep
+                  no models
     """
 
     config: RunConfig
@@ -127,7 +131,7 @@ class GridTraining:
     requests: RunMailbox | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
-        """Wait for the quorum, agree on the classes, train to the end; returns the summary.
+        """Wait for the quorum, agree on the classes, train to the end, and return the summary.
 
         Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
         """
@@ -168,7 +172,7 @@ class GridTraining:
         return deliveries.at_end(summary) if deliveries else summary
 
     def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
-        """The stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
+        """Return the stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
         done = RunDirectory.rounds_done(self.directory.path)
         try:
             return client_sampling.assemble(
@@ -180,7 +184,7 @@ class GridTraining:
 
 
 def folder_images(agreed: Plan) -> Images | None:
-    """The photos in `evaluation.test_data`, if that is set. Raises DataError."""
+    """Return the photos in `evaluation.test_data`; None if that is not set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
     from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel

@@ -206,5 +206,5 @@ def delete(names: Names, credentials: Credentials) -> None:
 
 
 def main() -> None:
-    """Entry point of `flower-server`."""
+    """Run `flower-server`."""
     run_command_line(app)

@@ -1,4 +1,4 @@
-"""The runtime: all that the round loop knows of where and how stores work."""
+"""The runtime: the interface through which the round loop reaches stores."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -7,32 +7,34 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 
 
 class Runtime(Protocol):
-    """Stores that can be asked to train and to evaluate, whatever carries the orders to them."""
+    """Stores that can be asked to train and to evaluate, by any means of carrying orders."""
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """The stores present now, by name."""
+        """Return the stores present now, by name."""
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
-        """`train` will be asked for this next, unless the run ends: what is idle until then may begin.
+        """Announce that `order` will most likely be the next call of `train`; idle workers may start it early.
 
-        Returns what tells, at the end of the evaluation that follows, how many of the seconds since then went into
-        what was expected; None: nothing is begun, or nobody can tell.
+        Results must equal those of a run without the announcement.
+
+        Returns a function for the end of the evaluation that follows. It returns how many of the seconds
+        since this call went into the announced training. None: nothing is started, or it cannot be measured.
         """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """One answer per store asked, in any order; bounded by `cohort.timeout`.
+        """Return one answer per store asked, in any order; bounded by `cohort.timeout`.
 
-        Raises StoppedError if the run has been asked to end, and too few answers are in sight.
+        Raises StoppedError if the run has been asked to end and too few answers are in sight.
         """
 
     def resting(self) -> float:
-        """Seconds until all stores that asked to be left alone for a while may be asked again; 0: none did."""
+        """Return the seconds until all stores that asked for a rest may be asked again; 0: none did."""
 
     def held_back(self) -> Mapping[str, str]:
-        """Why stores that are connected may not be asked now, by name, in plain words."""
+        """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
     def set_aside(self, store: str, why: str) -> None:
-        """Leave a store out of `stores` from now on, whether it is present or not, and tell it why."""
+        """Leave a store out of `stores` from now on, whether it is present or not, and tell it the reason."""
 
     def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
-        """One answer per store asked, in any order; bounded by `cohort.timeout`."""
+        """Return one answer per store asked, in any order; bounded by `cohort.timeout`."""

@@ -1,1 +1,1 @@
-"""Files through which the server's processes talk."""
+"""Files through which the server's processes communicate."""

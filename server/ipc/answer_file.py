@@ -1,6 +1,6 @@
-"""One answer in a file: the pieces in which a store sends it, as the door writes them and the server's app reads them.
+"""One answer in a file: the pieces that a store sends, written by the gateway and read by the server's app.
 
-The file begins with the identity of the message; then each piece follows: its identity, its length, its bytes.
+The file begins with the identity of the message. Then each piece follows: its identity, its length, its bytes.
 """
 
 import hashlib
@@ -8,13 +8,13 @@ import os
 import re
 from pathlib import Path
 
-LENGTH = 8  # bytes of a piece's length, big end first
-DIGITS = 64  # of an identity: SHA-256 in hexadecimal
+LENGTH = 8  # bytes of a piece's length, big-endian
+DIGITS = 64  # hexadecimal digits of an identity, a SHA-256
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
 def is_identity(text: str) -> bool:
-    """Return whether this can name a message or a piece of one, and so a file."""
+    """Return whether `text` can be the identity of a message or of a piece, and so a file name."""
     return _IDENTITY.fullmatch(text) is not None
 
 
@@ -24,7 +24,10 @@ def begin(path: Path, message_id: str) -> None:
 
 
 def add(path: Path, piece: str, content: bytes) -> bool:
-    """Add a piece; return whether it is what its identity says. Raises OSError if the file has less of it than that."""
+    """Add a piece, and return whether its content matches its identity.
+
+    Raises OSError if the file could not take all of it.
+    """
     if hashlib.sha256(content).hexdigest() != piece:
         return False
     data = piece.encode("ascii") + len(content).to_bytes(LENGTH, "big") + content
@@ -38,7 +41,7 @@ def add(path: Path, piece: str, content: bytes) -> bool:
 
 
 def read(path: Path) -> tuple[str, dict[str, bytes]]:
-    """Return the message's identity and the contents of its pieces. Raises OSError."""
+    """Return the message's identity and the contents of its pieces, by identity. Raises OSError."""
     data = path.read_bytes()
     message_id, at, pieces = data[:DIGITS].decode("ascii"), DIGITS, dict[str, bytes]()
     while at < len(data):

@@ -1,7 +1,7 @@
-"""What the server's app has to say, passed to the launcher that a person watches, through a file.
+"""Events of the server's app for the launcher that a person watches, through a file.
 
 The app runs in a process of Flower's, whose output Flower keeps; so it appends one JSON line per
-event, and the launcher plays them to its own watcher.
+event, and the launcher replays the lines to its own watcher.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from fedshelf.server.results.jsonl_tail import JsonlTail
 from fedshelf.server.results.run_status import RunActivity
 
-if TYPE_CHECKING:  # they load torch, which the launcher does well without
+if TYPE_CHECKING:  # these load torch, which the launcher does not need
     from fedshelf.server.results.observer import RunObserver
     from fedshelf.server.results.run_directory import Record
 
 
 class EventWriter:
-    """A watcher that writes what it is told to `path`, after what is there."""
+    """A run observer that appends its events to the file at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -27,19 +27,19 @@ class EventWriter:
                 file.write("\n")  # ends the line within which an earlier writer may have been killed
 
     def row(self, record: "Record") -> None:
-        """A round is done."""
+        """Write the history line of a round that is done."""
         self._write(row=record)
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Write a message worth a line."""
         self._write(note=text)
 
     def doing(self, doing: RunActivity) -> None:
-        """The run does something else from now on."""
+        """Write the activity that the run has begun."""
         self._write(doing=doing.in_event())
 
     def training(self, round: int, done: int, sampled: int) -> None:
-        """Within a round: `done` of `sampled` stores have answered."""
+        """Write the progress of a round: `done` of `sampled` stores have answered."""
         self._write(training=[round, done, sampled])
 
     def _write(self, **event: Any) -> None:
@@ -48,13 +48,13 @@ class EventWriter:
 
 
 class EventReader:
-    """Plays what was written to `path` since the last look; a line still being written is left for the next."""
+    """Replays the events written to `path` since the last call; a line still being written is left for the next."""
 
     def __init__(self, path: Path, watcher: "RunObserver") -> None:
         self._watcher, self._tail = watcher, JsonlTail(path, self._tell, lambda: None)
 
     def play(self) -> None:
-        """Tell the watcher all that is new. Nothing happens while there is no file."""
+        """Replay all new events to the watcher. Do nothing while there is no file."""
         self._tail.look()
 
     def _tell(self, event: dict[str, Any]) -> None:

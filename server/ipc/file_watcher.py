@@ -1,16 +1,16 @@
-"""A file that other processes replace now and then."""
+"""Watcher for a file that other processes replace now and then."""
 
 from pathlib import Path
 
 
 class WatchedFile:
-    """Tells when the file at `path`, which is only ever replaced as a whole, is another one than at the last look."""
+    """Tells whether the file at `path`, which is only ever replaced as a whole, has changed since the last check."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._seen = path, _mark(path)
 
     def has_changed(self) -> bool:
-        """Whether it was replaced, appeared or vanished since the last look."""
+        """Return whether the file was replaced, appeared or vanished since the last call."""
         before, self._seen = self._seen, _mark(self._path)
         return self._seen != before
 

@@ -1,7 +1,7 @@
-"""Which stores are there: the door hears of each every few seconds, and tells the SuperLink and the app what they need.
+"""Presence of stores: the gateway hears from each every few seconds, and informs the SuperLink and the app as needed.
 
-A heartbeat costs Flower's SuperLink 10 to 30 ms of processor time. So the door passes on one now and then, good for a
-longer time, and names in a file, which the server's app reads, who is there and who is not.
+A heartbeat costs Flower's SuperLink 10 to 30 ms of processor time. So the gateway forwards only a few, each
+good for a longer time, and lists present and absent nodes in a file that the server's app reads.
 """
 
 import json
@@ -14,18 +14,23 @@ from pathlib import Path
 
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
-INTERVAL = 300.0  # seconds that are told to the SuperLink: it takes a node to be there for twice as long
-PASSED_EVERY = 400.0  # seconds between two heartbeats of a node that are passed on ...
-TRIED_EVERY = 20.0  # ... or between two attempts, of which one gets through before the SuperLink gives the node up
-SILENT_SECONDS = {True: 20.0, False: 60.0}  # seconds after which a store is gone, by whether it is ours or Flower's
-FORGOTTEN = 600.0  # seconds after which nothing is known any more of a silent node
-SETTLED = 120.0  # seconds from the door's start until all stores that are there have been heard: others are gone then
-PRESENCE_POLL_SECONDS = 0.5  # seconds between two looks at who is there
+INTERVAL = 300.0  # heartbeat interval (s) announced to the SuperLink: it gives a node up after twice as long
+PASSED_EVERY = 400.0  # seconds between two forwarded heartbeats of a node ...
+TRIED_EVERY = 20.0  # ... or between two attempts; one of them gets through before the SuperLink gives the node up
+SILENT_SECONDS = {True: 20.0, False: 60.0}  # seconds until a silent store is gone; True: our client
+FORGOTTEN = 600.0  # seconds after which a silent node is dropped from the record
+SETTLED = 120.0  # seconds after the gateway's start; a node that has not been heard by then is gone
+PRESENCE_POLL_SECONDS = 0.5  # seconds between two updates of the file
 
 
 @dataclass(eq=False)
 class _SeenNode:
-    """When it was heard of last and its last heartbeat passed on; requests that wait for messages just now."""
+    """A node that has proven who it is. Times are those of `Presence`'s clock.
+
+    heard:   time of its last request
+    passed:  time of its last forwarded heartbeat
+    waiting: number of its requests that are held back now, until there are messages
+    """
 
     heard: float
     passed: float
@@ -34,7 +39,10 @@ class _SeenNode:
 
 
 class Presence:
-    """Of all nodes that have proven who they are. path: of the file."""
+    """Record of all nodes that have proven who they are, for the gateway.
+
+    path: the file that the app reads
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock, self._began = path, clock, clock()
@@ -49,11 +57,11 @@ class Presence:
             await sleep(PRESENCE_POLL_SECONDS)
 
     def node_of(self, key: str) -> int:
-        """Return the node that a key stands for, as far as the SuperLink has said; else 0."""
+        """Return the node of a key, as far as the SuperLink has said; else 0."""
         return self._keys.get(key, 0)
 
     def proven(self, key: str, node_id: int, *, is_ours: bool) -> None:
-        """The SuperLink has said that a node has this key."""
+        """Record that the SuperLink has confirmed that a node has this key."""
         self._keys[key] = node_id
         self._nodes[node_id] = _SeenNode(self._clock(), self._clock(), is_ours)
 
@@ -62,15 +70,18 @@ class Presence:
         return node_id in self._nodes
 
     def left(self, key: str) -> None:
-        """The node has taken leave, or comes anew."""
+        """Record that the node of a key has unregistered, or registers again."""
         self._nodes.pop(self._keys.pop(key, 0), None)
 
     def disproven(self, node_id: int) -> None:
-        """The SuperLink does not know the node any more."""
+        """Record that the SuperLink does not know the node any more."""
         self._nodes.pop(node_id, None)
 
     def begin_passing(self, node_id: int) -> bool:
-        """Return whether the SuperLink should hear of a known node now; nobody else is told so then for a while."""
+        """Return whether a known node's heartbeat should be forwarded now.
+
+        After True, other callers get False for a while.
+        """
         node = self._nodes[node_id]
         if self._clock() - node.passed <= PASSED_EVERY:
             return False
@@ -78,18 +89,18 @@ class Presence:
         return True
 
     def passed(self, node_id: int) -> None:
-        """The SuperLink has heard of a node."""
+        """Record that the SuperLink has a node's heartbeat."""
         if node := self._nodes.get(node_id):
             node.passed = self._clock()
 
     def heard(self, node_id: int) -> None:
-        """A request of a node has come."""
+        """Record that a request of a node has arrived."""
         if node := self._nodes.get(node_id):
             node.heard = self._clock()
 
     @contextmanager
     def waiting(self, node_id: int) -> Iterator[None]:
-        """Take a node to be there as long as its request is held back."""
+        """Count a node as present as long as its request is held back."""
         if (node := self._nodes.get(node_id)) is None:
             yield
             return
@@ -105,12 +116,12 @@ class Presence:
         return node is not None and node.waiting > 0
 
     def is_silent(self, node_id: int) -> bool:
-        """Return whether a node has not been heard of for so long that it is gone."""
+        """Return whether a node has been silent for so long that it is gone."""
         node = self._nodes.get(node_id)
         return node is not None and not node.waiting and self._clock() - node.heard > SILENT_SECONDS[node.is_ours]
 
     def write(self) -> None:
-        """Write who is there, if that has changed. A full disk is no error: the SuperLink notices later."""
+        """Write the present nodes, if they have changed. A full disk is no error: the SuperLink notices later."""
         now = self._clock()
         silent = set(filter(self.is_silent, self._nodes))
         for node_id in [each for each in silent if now - self._nodes[each].heard > FORGOTTEN]:
@@ -127,7 +138,7 @@ class Presence:
 
 
 class PresenceReader:
-    """Reads, for the app, what the door has written to the file at `path`."""
+    """Reads, for the app, the file at `path` that the gateway writes."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._watched = path, WatchedFile(path)
@@ -135,14 +146,14 @@ class PresenceReader:
         self._read()
 
     def has_changed(self) -> bool:
-        """Take in what is new; return whether something is."""
+        """Read the file if it has changed, and return whether it has."""
         if not self._watched.has_changed():
             return False
         self._read()
         return True
 
     def of(self, online: Set[int]) -> set[int]:
-        """Return the nodes that are there, of those that the SuperLink takes to be `online`."""
+        """Return the present nodes, out of those that the SuperLink considers `online`."""
         return set(online & self._here if self._is_settled else online - self._gone)
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""Files through which `flower-server` and the app that Flower runs for it talk, in `<run>/flower/`."""
+"""Files in `<run>/flower/` through which `flower-server` and the app that Flower runs for it communicate."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,28 +13,28 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError, RunError
 from fedshelf.common.system.files import write_json
 
-ANSWERED = "answered.jsonl"  # beside the talk: what the door tells the app
+ANSWERED = "answered.jsonl"  # the gateway's record of finished uploads, for the app
 PROCESSES = "processes.json"
-TRAFFIC = "traffic.json"  # likewise, of long transfers
-REGISTRATIONS = "registrations.json"  # what the SuperLink knows of enrolled stores, see `server.credentials.registrar`
-REGISTERED = "registered"  # there while the SuperLink knows all enrolled stores, see `server.credentials.registrar`
-WITHDRAWN = "withdrawn.jsonl"  # what the app tells the door of answers that nobody waits for
-ORDERS = "orders.jsonl"  # what the app gives the door to hand out, while it is at work; see `server.grid.mailbox`
+TRAFFIC = "traffic.json"  # the gateway's record of long transfers, for the app
+REGISTRATIONS = "registrations.json"  # enrolled stores that the SuperLink knows, see `server.credentials.registrar`
+REGISTERED = "registered"  # exists while the SuperLink knows all enrolled stores, see `server.credentials.registrar`
+WITHDRAWN = "withdrawn.jsonl"  # the app's record, for the gateway, of answers that nobody waits for
+ORDERS = "orders.jsonl"  # orders of an app at work for the gateway to hand out; see `server.grid.mailbox`
 PARTS_FOLDER, ANSWERS_FOLDER = (
     "parts",
     "answers",
 )  # folders: the parts of orders, by identity; complete answers, by their orders
-PRESENCE = "presence.json"  # which stores are there, as the door hears it; see `server.ipc.presence`
-CLASSES_FILE = "classes.json"  # what the app lets the door tell stores that ask
+PRESENCE = "presence.json"  # the gateway's list of present stores; see `server.ipc.presence`
+CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 LAUNCHER_LOCK_TIMEOUT_SECONDS = (
-    1.0  # seconds for a launcher's lock: who only looks whether it is held holds it for a moment
+    1.0  # seconds to wait for a launcher's lock: a mere check whether it is held holds it for a moment
 )
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How an app's work ended: with a run's summary, or with an error's sentence and exit code."""
+    """The outcome of an app's work: a run's summary, or an error's sentence and exit code."""
 
     summary: Mapping[str, Any] | None
     error: str = ""
@@ -42,13 +42,13 @@ class RunOutcome:
 
 
 class RunMailbox:
-    """The talk about the run in `run_directory`.
+    """The mailbox of the run in `run_directory`.
 
-    events: what the app has to say, see `server.ipc.events`
-    board:  what the app knows of each store, see `server.ipc.store_status`
-    answered: whose answers are complete, see `server.ipc.upload_log`
+    events:    the app's events, see `server.ipc.events`
+    board:     the app's record of each store's state, see `server.ipc.store_status`
+    answered:  the gateway's record of finished uploads, see `server.ipc.upload_log`
     processes: the launcher's processes and ports, while they run, see `server.launcher.flower_server`
-    began:  seconds since the epoch at which the person's command started
+    began:     Unix time (s) at which the launcher's command started
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -69,12 +69,12 @@ class RunMailbox:
 
     @contextmanager
     def open(self, began: float, *, only_delivers: bool = False) -> Iterator[None]:
-        """For a launcher that started at `began`: take the desk over, and forget what was said at it before.
+        """Take the mailbox over, for a launcher that started at `began`, and remove earlier messages.
 
-        A request to give the run's model to stores stands until it is done. A launcher that does nothing else leaves
-        what is known of the stores there.
+        A request to give the run's model to stores stays until it is done. A launcher that only delivers
+        keeps the stores' states.
 
-        Raises RunError if another launcher has it.
+        Raises RunError if another launcher holds the mailbox.
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -95,24 +95,24 @@ class RunMailbox:
 
     @property
     def began(self) -> float:
-        """See above."""
+        """Unix time (s) at which the launcher's command started."""
         return float(json.loads(self._began.read_text(encoding="utf-8")))
 
     def are_enrolled(self) -> bool:
-        """Whether only enrolled stores may take part."""
+        """Return whether only enrolled stores may take part."""
         return self._nodes.exists()
 
     def enrolled(self) -> dict[int, str]:
-        """The names of the enrolled stores by the number of their Flower node."""
+        """Return the names of the enrolled stores by the id of their Flower node."""
         return {int(node_id): name for node_id, name in json.loads(self._nodes.read_text(encoding="utf-8")).items()}
 
     def are_all_registered(self) -> bool:
-        """Return whether `enrolled` names all of them: not while stores are being registered, as at the start."""
+        """Return whether `enrolled` has all of them: not while stores are being registered, as at the start."""
         return (self.directory / REGISTERED).exists()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """For the app: hold the desk, and leave the outcome there if it is one that trying again cannot change."""
+        """Hold the mailbox for the app; write an error as the outcome if a retry cannot help."""
         with FileLock(self._lock):
             try:
                 yield
@@ -121,25 +121,25 @@ class RunMailbox:
                 raise
 
     def is_app_at_work(self) -> bool:
-        """Whether a living app holds the desk."""
+        """Return whether a living app holds the mailbox."""
         return _is_held(self._lock)
 
     def is_launcher_at_work(self) -> bool:
-        """Whether a living launcher holds the desk."""
+        """Return whether a living launcher holds the mailbox."""
         return _is_held(self._launcher_lock)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """For the app: the run has this summary."""
+        """Write the run's summary as the outcome, for the app."""
         write_json(self._outcome, {"summary": summary, "error": "", "exit_code": 0})
 
     def outcome(self) -> RunOutcome | None:
-        """How it ended, or None if it has not, or the app died."""
+        """Return the outcome; None if the run has not ended, or the app died."""
         if not self._outcome.exists():
             return None
         return RunOutcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
 
     def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
-        """Let the door tell stores that ask which classes the run has; nothing where none are product classes."""
+        """Write the run's classes for stores that ask the gateway; nothing if they are not product classes."""
         if classes and config.train.objective == "classes":
             told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}
             write_json(self.directory / CLASSES_FILE, told)
@@ -149,33 +149,33 @@ class RunMailbox:
         self._stop.touch()
 
     def ask_to_deliver(self) -> None:
-        """Ask the app to give the run's model, as it is after the round under way, to the stores."""
+        """Ask the app to give the run's model to the stores, after the round in progress."""
         self._delivery.touch()
 
     def begin_asked_delivery(self) -> bool:
-        """For the app: whether it has been asked to, and has not done so yet, as after a death of the app in between.
+        """Return, for the app, whether a delivery was requested and is not done.
 
-        What is asked after this was asked is another request.
+        This is also True if the app died during the delivery. A request made after this call is another one.
         """
         with suppress(FileNotFoundError):
             self._delivery.rename(self._delivery_begun)
         return self._delivery_begun.exists()
 
     def end_asked_delivery(self) -> None:
-        """For the app: what was asked for when it began is done."""
+        """Record, for the app, that the delivery is done that was requested when it began."""
         self._delivery_begun.unlink(missing_ok=True)
 
     def is_delivering(self) -> bool:
-        """Return whether the launcher at work does nothing but give a model to stores."""
+        """Return whether the launcher at work only gives a model to stores."""
         return self._delivering.exists()
 
     def is_stop_asked(self) -> bool:
-        """Whether the app has been asked to end."""
+        """Return whether the app has been asked to end."""
         return self._stop.exists()
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a living process holds `lock`; the system takes it from a dead one."""
+    """Return whether a living process holds `lock`; the system releases a dead process's lock."""
     try:
         with FileLock(lock, blocking=False):
             return False

@@ -1,4 +1,4 @@
-"""What the server's app knows of each store just now, in a file for those who watch: `stores.json`."""
+"""The present state of each store as the server's app knows it, in the file `stores.json` for viewers."""
 
 import time
 from pathlib import Path
@@ -9,11 +9,11 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 State = Literal["ready", "training", "evaluating", "away", "refused", "resting", "set-aside"]
 _HERE = frozenset({"ready", "training", "evaluating", "resting"})
-MIN_WRITE_INTERVAL_SECONDS = 0.5  # seconds between two writings, so that a thousand stores that answer at once are one
+MIN_WRITE_INTERVAL_SECONDS = 0.5  # least seconds between two writes: a thousand answers at once take one
 
 
 class StoreStatusFile:
-    """The stores' states by name, written to `path` as they change; nothing is written if that is None."""
+    """The stores' states by name, written to `path` as they change; None: nothing is written."""
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._stores = path, dict[str, dict[str, Any]]()
@@ -21,14 +21,20 @@ class StoreStatusFile:
 
     @classmethod
     def of_earlier_run(cls, path: Path) -> "StoreStatusFile":
-        """Return the board at `path` with the stores that a run knew, none of them here since that was written."""
+        """Return the store status file at `path` with the stores of an earlier run.
+
+        Connected stores become "away" since the file was last written.
+        """
         board, known = cls(path), read_json(path)
         gone = {"state": "away", "why": "not connected", "since": path.stat().st_mtime} if known else {}
         board._stores = {store: told | gone if told["state"] in _HERE else told for store, told in known.items()}
         return board
 
     def put(self, store: str, state: State, why: str = "", **facts: int | str) -> None:
-        """A store is in this state. facts: images, round, version; what is not given stays as it was."""
+        """Set the state of a store.
+
+        facts: images, round, version; a fact that is not given stays as it was
+        """
         before = self._stores.get(store, {"images": 0, "round": 0, "version": ""})
         if (before.get("state"), before.get("why")) != (state, why) or any(before[key] != facts[key] for key in facts):
             self._stores[store] = before | {"state": state, "since": time.time(), "why": why, **facts}
@@ -36,15 +42,16 @@ class StoreStatusFile:
         self.flush()
 
     def explain(self, store: str, why: str) -> None:
-        """Say more of the state that a store is in; it is in it since when it was."""
+        """Change the words about a store's state; the time since which it is in that state stays."""
         if (known := self._stores.get(store)) is not None and known["why"] != why:
             self._stores[store] = known | {"why": why}
             self._is_new = True
         self.flush()
 
     def flush(self, *, at_once: bool = False) -> None:
-        """Write what is new, if the last writing was a while ago. What people look at must not stop a run: a full
-        disk is no error here.
+        """Write the new states, if the last write was long enough ago.
+
+        This file is only for viewers and must not stop a run: a full disk is no error here.
         """
         if (
             self._path is None

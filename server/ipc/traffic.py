@@ -1,7 +1,7 @@
-"""Long transfers between stores and server: the door counts their bytes, the server's app reads them from a file.
+"""Long transfers between stores and server: the gateway counts their bytes in a file that the server's app reads.
 
-Heartbeats of a store may come late while an update fills its slow link, but then its bytes come: it is there. And who
-watches sees how far it is. Nothing is told of quick transfers.
+Heartbeats of a store may be late while an update fills its slow link, but its bytes arrive, so the store is present.
+A viewer also sees the progress. Quick transfers are not listed.
 """
 
 import json
@@ -17,17 +17,19 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, Push
 from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter, ValidationError
 
-LONG = 5.0  # seconds after which a transfer is told of ...
-FLOWS_WRITE_INTERVAL_SECONDS = 2.0  # ... and between two writings
-ALIVE = 15.0  # seconds after its last byte for which a store that was sending counts as there
+LONG = 5.0  # seconds after which a transfer is listed ...
+FLOWS_WRITE_INTERVAL_SECONDS = 2.0  # ... and between two writes
+ALIVE = 15.0  # seconds after its last byte that a sending store counts as present
 MAX_FLOWS = 4096  # stores that are followed at the same time
 
 
 @dataclass
 class Flow:
-    """A transfer to a node ("down") or from it ("up"), and how much of it has passed so far.
+    """A transfer to a node ("down") or from it ("up").
 
-    since, last: its begin and its last byte, in seconds since the epoch
+    bytes: number that has passed so far
+    since: Unix time (s) of its begin
+    last:  Unix time (s) of its last byte
     """
 
     way: Literal["up", "down"]
@@ -40,7 +42,10 @@ _FLOWS = TypeAdapter(dict[int, Flow])
 
 
 class TrafficRecorder:
-    """Counts for the door, and writes the file at `path`; stores are told apart by the keys that they sign with."""
+    """Counts transfers for the gateway, and writes them to the file at `path`.
+
+    A store is identified by the key that it signs with.
+    """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self._path, self._now, self._written = path, now, 0.0
@@ -48,18 +53,18 @@ class TrafficRecorder:
         self._path.unlink(missing_ok=True)
 
     def handed_out(self, key: str, request: bytes, reply: bytes) -> None:
-        """The SuperLink has answered a request for messages: if there is one, its pieces go down next."""
+        """Record that the SuperLink has answered a request for messages; a message's pieces go down next."""
         with suppress(DecodeError):
             if PullMessagesResponse.FromString(reply).messages_list:
                 self._begin(key, PullMessagesRequest.FromString(request).node.node_id, "down")
 
     def announced(self, key: str, request: bytes) -> None:
-        """The SuperLink has taken the announcement of an answer: its pieces come up next."""
+        """Record that the SuperLink has taken the announcement of an answer; its pieces come up next."""
         with suppress(DecodeError):
             self._begin(key, PushMessagesRequest.FromString(request).node.node_id, "up")
 
     def count(self, key: str, way: Literal["up", "down"], size: int) -> None:
-        """So many bytes of a piece have passed."""
+        """Count `size` bytes of a piece that have passed."""
         _, flow = self._flows.get(key, (0, None))
         if flow is None or flow.way != way:
             return
@@ -75,7 +80,7 @@ class TrafficRecorder:
             self._flows.popitem(last=False)
 
     def _write(self) -> None:
-        """Write those that take long and go on. A full disk is no error: people see less."""
+        """Write the long transfers in progress. A full disk is no error: only the view of them is lost."""
         now = self._written = self._now()
         told = {node: asdict(flow) for node, flow in self._flows.values() if now - flow.last < ALIVE}
         fresh = self._path.with_suffix(".new")
@@ -85,13 +90,13 @@ class TrafficRecorder:
 
 
 class TrafficReader:
-    """Reads, for the app, what the door has written to the file at `path`; nothing if that is None."""
+    """Reads, for the app, the file at `path` that the gateway writes; None: there is nothing to read."""
 
     def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:
         self._path, self._now = path, now
 
     def flows(self) -> Mapping[int, Flow]:
-        """Return the long transfers that go on, by node."""
+        """Return the long transfers in progress, by node."""
         if self._path is None:
             return {}
         try:

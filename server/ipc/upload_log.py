@@ -1,8 +1,8 @@
-"""Whose answers have begun to come, and whose are complete: the door sees it and tells the server's app.
+"""Record of answers that are on their way or complete: the gateway writes it for the server's app.
 
-Flower's grid takes in an answer as soon as it is announced. While pieces of it are still on their way, it waits for
-them in steps of a second and more, for up to two hours if the store died half-way, and whatever else it was asked for
-waits, too. The door sees the first piece and the last come, so the app asks for complete answers alone.
+Flower's grid starts to pull an answer as soon as it is announced. While pieces of it are still on their way, it waits
+for them in steps of a second or more, for up to two hours if the store died half-way, and all other pulls wait, too.
+The gateway sees the first and the last piece arrive, so the app pulls only complete answers.
 """
 
 import json
@@ -21,17 +21,17 @@ from fedshelf.server.results.jsonl_tail import JsonlTail
 
 MAX_UPLOAD_LOG_BYTES = (
     2**20
-)  # bytes of the file: then it begins anew, whoever has not read it by then looks for all answers
-MOST_UNDERWAY = 4096  # answers that are followed at the same time; stores that break off leave theirs behind
-MAX_REMEMBERED_UPLOADS = 2**14  # answers begun, and complete ones until somebody asks for them
+)  # max size (bytes); then the file is truncated. A reader that missed lines falls back to polling all answers.
+MOST_UNDERWAY = 4096  # answers that are tracked at the same time; stores that break off leave entries behind
+MAX_REMEMBERED_UPLOADS = 2**14  # begun answers, and complete ones until the app asks for them
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadLogWriter:
-    """Follows answers on their way in. A line of the file at `path` names the order whose answer begins to come, and
-    another the one whose answer is complete.
+    """Tracks incoming answers, and writes one line when an answer begins to arrive and one when it is complete.
 
-    What is not told (the door died meanwhile, the disk is full) the app finds by its looks for all answers.
+    Each line of the file at `path` names the order. If lines are missing (the gateway died meanwhile, or the disk is
+    full), the app finds the answers when it polls for all.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,10 @@ class UploadLogWriter:
         self._path.unlink(missing_ok=True)
 
     def announced(self, request: bytes, reply: bytes) -> None:
-        """The SuperLink has taken the announcement `request` of one answer, and said what of it is to be sent."""
+        """Record that the SuperLink has taken the announcement `request` of one answer.
+
+        reply: the SuperLink's, which lists the pieces to send
+        """
         with suppress(DecodeError):
             about, granted = PushMessagesRequest.FromString(request), PushMessagesResponse.FromString(reply)
             order = about.messages_list[0].metadata.reply_to_message_id
@@ -51,7 +54,7 @@ class UploadLogWriter:
                 self._tell({"begun": order})
 
     def arrived(self, request: bytes, reply: bytes) -> None:
-        """The SuperLink has answered so to `request`, a piece of an answer."""
+        """Record the SuperLink's reply to `request`, a piece of an answer."""
         with suppress(DecodeError):
             if PushObjectResponse.FromString(reply).stored:
                 piece = PushObjectRequest.FromString(request)
@@ -59,7 +62,7 @@ class UploadLogWriter:
                 self._settle(piece.session_id)
 
     def _settle(self, session: str) -> bool:
-        """Tell of the answer if it is complete; whether it is."""
+        """Write the line of the answer if it is complete, and return whether it is."""
         order, missing = self._missing.get(session, ("", {session}))
         if missing:
             return False
@@ -79,7 +82,7 @@ class UploadLogWriter:
             self._written += written
         except OSError:
             written = 0
-        if written < len(line):  # what has begun and cannot be told to be complete must not be waited for
+        if written < len(line):  # an answer whose end cannot be recorded must not be waited for
             self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -89,14 +92,14 @@ class UploadLogWriter:
 
 
 class UploadLogReader:
-    """What the door has told in the file at `path`; nothing if that is None."""
+    """Reads the file at `path` that the gateway writes; None: there is nothing to read."""
 
     def __init__(self, path: Path | None) -> None:
         self._complete, self._begun = OrderedDict[str, None](), OrderedDict[str, None]()
         self._tail = JsonlTail(path, self._take, self._begun.clear) if path else None
 
     def complete(self, orders: Container[str]) -> set[str]:
-        """Those of the orders whose answers have become complete since this was asked before."""
+        """Return those of the orders whose answers have become complete since the last call."""
         self._look()
         found = {order for order in self._complete if order in orders}
         for order in found:
@@ -104,7 +107,7 @@ class UploadLogReader:
         return found
 
     def begun(self, orders: Container[str]) -> set[str]:
-        """Those of the orders whose answers have begun to come and are not complete, as far as the door knows."""
+        """Return those of the orders whose answers have begun to arrive and are not complete, as far as recorded."""
         self._look()
         return {order for order in self._begun if order in orders}
 

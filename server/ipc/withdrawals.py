@@ -1,4 +1,4 @@
-"""Orders whose answers nobody waits for any more: the server's app writes them down, the door tells stores that ask."""
+"""Orders whose answers nobody waits for any more: the server's app records them, the gateway tells stores that ask."""
 
 import json
 import re
@@ -13,19 +13,22 @@ from google.protobuf.message import DecodeError
 
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-MAX_WITHDRAWALS_BYTES = 2**20  # bytes of the file: then it begins anew; a store then sends an answer in vain
+MAX_WITHDRAWALS_BYTES = 2**20  # max size (bytes); then the file starts anew, and a store may send an answer in vain
 MAX_REMEMBERED_WITHDRAWALS = 2**14  # orders
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
 class Withdrawals:
-    """Writes for the app, to the file at `path`; nothing if that is None."""
+    """Writes withdrawn orders for the app to the file at `path`; None: nothing is written."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def add(self, orders: Iterable[str]) -> None:
-        """The answers to these orders will not be used. A full disk is no error: stores send them in vain."""
+        """Record that the answers to these orders will not be used.
+
+        A full disk is no error: the stores then send them in vain.
+        """
         lines = "".join(json.dumps({"order": order}) + "\n" for order in orders)
         if self._path is None or not lines:
             return
@@ -37,14 +40,17 @@ class Withdrawals:
 
 
 class Withdrawn:
-    """Knows, for the door, what the app has written to the file at `path`."""
+    """Reads, for the gateway, the withdrawn orders in the file at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._orders = OrderedDict[str, None]()
         self._tail = JsonlTail(path, self._take, lambda: None)
 
     def has(self, question: bytes) -> bool:
-        """Return whether the order is one of them that a store asks about, in the form of a confirmation."""
+        """Return whether the order that a store asks about is withdrawn.
+
+        question: bytes of a ConfirmMessageReceivedRequest
+        """
         with suppress(OSError):
             self._tail.look()
         try:
