@@ -99,8 +99,8 @@ class Outbox(Generic[About]):
     def take_missing(self) -> list[Sent[About]]:
         """Return the messages to send again, and stop waiting for their answers.
 
-        Call it when all answers have been pulled since `look_after`. Otherwise an answer that came before
-        its store said that it does not have the message would be lost.
+        Call it when all answers have been pulled since `look_after`. Then a message whose answer came
+        before its store said that it does not have the message is not sent again.
         """
         missing = {identity: sent for identity, sent in self.waiting.items() if sent.is_missing}
         for identity in missing:

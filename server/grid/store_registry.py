@@ -149,7 +149,7 @@ class StoreRegistry:
         if node_id is not None:
             self._link.ask(node_id, Notice(f"The server leaves this store out of the rest of the run: {why}"))
 
-    # ------------------------------------------------------------------ what nodes answered
+    # ------------------------------------------------------------------ answers of nodes
 
     def _hear(self, names: Mapping[int, str] | None) -> None:
         asked = {query: node_id for node_id, node in self._nodes.items() for query in node.queries}

@@ -93,7 +93,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, keep: int) -> None:
         self._directory, self._keep = directory, keep
-        self._saved = self._cost = 0.0  # monotonic seconds of the last save, and what it took
+        self._saved = self._cost = 0.0  # time.monotonic() of the last save, and its duration (s)
 
     def is_due(self) -> bool:
         """Return whether the work since the last checkpoint is worth a new one.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 # A store has a class if it has at least OWNED times an even mix's images of it, and at least FEW.
 OWNED, FEW = 0.5, 10
-MIN_SHARE_OF_ONE_CLASS = 0.5  # share of its images from which one class alone is enough to look at a store
+MIN_SHARE_OF_ONE_CLASS = 0.5  # a store with one class only is examined if this share of its images is of it
 MAX_CLASSES_OF_STORE = 10  # the store's most frequent ones
 SHOWN = 20  # test images that are enough to know the mean features of a class
 FEATURE_RIDGE = 3.0  # added to the features' variance in each direction, in units of its mean over directions

@@ -140,8 +140,8 @@ class Screening:
         """Return the norms of the updates whose values are all finite, and of the largest of their extras.
 
         Other updates are dropped. This waits once for the device. A norm shows values that are not finite
-        in a fraction of the time of a full check; only where the norm itself overflows, all values are
-        checked.
+        in a fraction of the time of a full check. Only if a norm is not finite are all values checked, as
+        the norm itself may overflow.
         """
         rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
         signs = dict(zip(self._signs, rows, strict=True))
