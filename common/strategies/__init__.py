@@ -1,4 +1,4 @@
-"""The federated algorithms by name. Adding one: a file in `algorithms`, and a line in STRATEGIES."""
+"""The federated algorithms by name. To add one, write a file in `algorithms` and a line in STRATEGIES."""
 
 from collections.abc import Mapping
 
@@ -49,10 +49,12 @@ AVERAGES = {
 
 
 def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
-    """The strategy that `config` names, for the vectors of `layout`; without one, where no named tensor matters.
+    """Return the strategy that `config` names, for vectors of the given `layout`.
 
-    Raises ConfigError for an unknown name, and for a setting that differs from its default but that
-    this strategy does not use: a run must never ignore what it was told.
+    layout: None is enough if no tensor has to be found by its name
+
+    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its default but
+    that this strategy does not use: a run must never ignore what it was told.
     """
     if config.name not in STRATEGIES:
         hint = did_you_mean(config.name, STRATEGIES)
@@ -65,7 +67,7 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
 
 
 def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None:
-    """Raises ConfigError for a setting without effect."""
+    """Raise ConfigError if the setting `key` has no effect on the chosen strategy."""
     got = f"Setting strategy.{key} got {getattr(config, key)!r}, but"
     if key in AVERAGES:
         if config.average != AVERAGES[key]:
@@ -76,13 +78,13 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
 
 
 def check(config: RunConfig) -> None:
-    """Raises ConfigError if the strategy cannot be built, or does not go with the local training."""
+    """Raise ConfigError if the strategy cannot be built, or does not go with the local training."""
     if reason := build(config.strategy).unfit(config):
         raise ConfigError(f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of them.")
 
 
 def check_compression(config: RunConfig) -> None:
-    """Raises ConfigError if the compression cannot be built, or does not go with the strategy."""
+    """Raise ConfigError if the compression cannot be built, or does not go with the strategy."""
     codec, strategy = compression.build(config.messages), STRATEGIES.get(config.strategy.name)
     if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
         raise ConfigError(

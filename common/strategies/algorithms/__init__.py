@@ -1,1 +1,1 @@
-"""The federated algorithms: one file for each, with its equations and where they are from."""
+"""The federated algorithms: one file for each, with its equations and their sources."""

@@ -16,9 +16,9 @@ class FedAdagrad(FedOpt):
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "tau"})
 
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """The difference itself."""
+        """Return the difference d itself, [T]."""
         return delta
 
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """v + d^2."""
+        """Return v + d^2, [T]."""
         return moment + delta.square()

@@ -12,10 +12,10 @@ class FedAdam(FedOpt):
     """Adam at the server."""
 
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """beta2 v + (1 - beta2) d^2."""
+        """Return beta2 v + (1 - beta2) d^2, [T]."""
         return self.config.beta2 * moment + (1 - self.config.beta2) * delta.square()
 
     def rate(self, steps: int) -> float:
-        """eta_t, exponents as Flower has them."""
+        """Return eta_t, with the exponents that Flower uses."""
         beta1, beta2, exponent = self.config.beta1, self.config.beta2, steps + 1
         return float(super().rate(steps) * (1 - beta2**exponent) ** 0.5 / (1 - beta1**exponent))

@@ -1,5 +1,7 @@
-"""FedAvgM. Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated
-Visual Classification. 2019, Section 4.3.
+"""FedAvgM: FedAvg with momentum at the server.
+
+Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification.
+2019, Section 4.3.
 
     d = w_t - mean_k w_t^k;   v <- beta v + d  (v = d in the first round);   w_{t+1} = w_t - eta v
 """
@@ -19,11 +21,11 @@ class FedAvgM(Strategy):
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "server_momentum"})
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
-        """No velocity yet."""
+        """Return a velocity of zero, [T]."""
         return {"velocity": params.new_zeros(trainable)}
 
     def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
-        """One momentum step of the trainable part; buffers are taken from the mean."""
+        """Take one momentum step of the trainable part; buffers are taken from the mean."""
         velocity = state["velocity"] * self.config.server_momentum + (params[:trainable] - combined[:trainable])
         moved = params[:trainable] - (self.config.server_lr or 1.0) * velocity
         return torch.cat([moved, combined[trainable:]]), {"velocity": self.centred(velocity)}

@@ -1,9 +1,12 @@
-"""FedBN. Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch
-Normalization. ICLR 2021, Algorithm 1.
+"""FedBN: federated averaging with normalisation layers that stay at the stores.
+
+Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch Normalization. ICLR 2021,
+Algorithm 1.
 
     w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i           v_i: parameters and statistics of normalisation layers
 
-For stores whose photos look different: lighting, background, camera. Of batch, group and layer normalisation alike.
+It is for stores whose photos look different: lighting, background, camera. Batch, group and layer normalisation
+are all kept.
 """
 
 from typing import ClassVar
@@ -13,13 +16,13 @@ from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedBN(Strategy):
-    """FedAvg, but for normalisation layers, which are each store's own."""
+    """FedAvg with normalisation layers that are each store's own."""
 
     one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
     def personal(self) -> tuple[str, ...]:
-        """All tensors of normalisation layers. Raises ConfigError if there are none."""
+        """Return all tensors of normalisation layers. Raises ConfigError if there are none."""
         if self.layout is None:
             return ()
         if not self.layout.norms:

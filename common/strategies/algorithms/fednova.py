@@ -1,12 +1,14 @@
-"""FedNova. Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous
-Federated Optimization. NeurIPS 2020, Equations 5 to 8 with tau_eff = sum_i p_i |a_i|.
+"""FedNova: averaging of normalised local changes.
+
+Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization.
+NeurIPS 2020, Equations 5 to 8 with tau_eff = sum_i p_i |a_i|.
 
     y_i = x - eta sum_k a_ik g_ik:    d_i = (x - y_i) / (eta |a_i|)             |a_i| = sum_k a_ik
-    server:  x <- x - (sum_j p_j eta |a_j|) sum_i p_i d_i                 p_i: as FedAvg weighs
+    server:  x <- x - (sum_j p_j eta |a_j|) sum_i p_i d_i                 p_i: the weights of FedAvg
 
 |a_i| is the number K of steps for plain SGD, and sum_k (1 - beta^k) / (1 - beta), k = 1 .. K, with momentum beta.
-A store that takes more steps (more images, more time) moves the model by its mean gradient, weighed as its images are,
-and not by the number of its steps on top. If all stores do the same work, this is FedAvg.
+A store that takes more steps (more images, more time) moves the model by its mean gradient, weighted by its images;
+the number of its steps adds no further weight. If all stores do the same work, this is FedAvg.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,7 @@ from fedshelf.common.strategies.shared.normalized_steps import REACH, Normalized
 
 
 class FedNova(NormalizedSteps):
-    """The mean of what the stores would have become if each had done the same work."""
+    """The mean of the models that the stores would have if each had done the same work."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
@@ -33,7 +35,7 @@ class FedNova(NormalizedSteps):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """x of the next round; buffers are taken from the mean."""
+        """Return x of the next round, and the state; buffers are taken from the mean."""
         reaches = [float(update.extras[REACH]) for update in updates]
         parts = [self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)]
         effective = sum(parts) / self.total(updates)
@@ -42,7 +44,7 @@ class FedNova(NormalizedSteps):
 
 
 class _Scaled(Vectors):
-    """x + factor_i (y_i - x) in the trainable part, float32 [P]."""
+    """The vectors float32 [P] with x + factor_i (y_i - x) in the trainable part."""
 
     def __init__(self, updates: Sequence[Update], start: Tensor, factors: Sequence[float]) -> None:
         super().__init__(updates)

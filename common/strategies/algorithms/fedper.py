@@ -1,9 +1,11 @@
-"""FedPer. Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers.
-2019, Algorithm 1 and 2.
+"""FedPer: federated averaging with personal layers.
+
+Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers. 2019, Algorithms 1 and 2.
 
     w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i           v_i: the layers of `personal`, by default the head
 
-For stores that name or sort products each in its own way: they share how to see, and each decides for itself.
+It is for stores that name or sort products each in its own way: they share the features, and each store decides
+for itself.
 """
 
 from typing import ClassVar
@@ -13,13 +15,16 @@ from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedPer(Strategy):
-    """FedAvg, but for named layers, which are each store's own."""
+    """FedAvg with named layers that are each store's own."""
 
     one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes", "personal"})
 
     def personal(self) -> tuple[str, ...]:
-        """All tensors of the layers named. Raises ConfigError for a name that none has, and if nothing is left."""
+        """Return all tensors of the named layers.
+
+        Raises ConfigError if no layer has a given name, or if nothing is left to share.
+        """
         if (layout := self.layout) is None:
             return ()
         given = self.config.personal or (layout.head,)
@@ -36,5 +41,5 @@ class FedPer(Strategy):
 
 
 def _belongs(name: str, layer: str) -> bool:
-    """Whether a tensor belongs to a layer, or to one inside it."""
+    """Return whether a tensor belongs to a layer, or to one inside it."""
     return name == layer or name.startswith(f"{layer}.")

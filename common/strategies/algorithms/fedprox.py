@@ -1,5 +1,7 @@
-"""FedProx. Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous
-Networks. MLSys 2020, Equation 2.
+"""FedProx: FedAvg with a proximal term in the local loss.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks. MLSys 2020,
+Equation 2.
 
     client:  min_w  F_k(w) + (mu / 2) ||w - w_t||^2,   gradient  dF_k(w) + mu (w - w_t)
     server:  as FedAvg
@@ -19,9 +21,9 @@ class FedProx(Strategy):
     uses: ClassVar = frozenset({"weighting", "absent_classes", "mu"})
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
-        """Remember the global model w_t."""
+        """Return a copy of the global model's weights w_t, [T]."""
         return {"anchor": start.clone()}
 
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """g <- g + mu (w - w_t)."""
+        """Add mu (w - w_t) to the gradient, in place."""
         gradient.add_(weights, alpha=self.config.mu).sub_(local["anchor"], alpha=self.config.mu)

@@ -12,6 +12,6 @@ class FedYogi(FedOpt):
     """Yogi at the server: the second moment moves by no more than d^2 a round."""
 
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """v - (1 - beta2) d^2 sign(v - d^2)."""
+        """Return v - (1 - beta2) d^2 sign(v - d^2), [T]."""
         square = delta.square()
         return moment - (1 - self.config.beta2) * square * (moment - square).sign()

@@ -1,5 +1,7 @@
-"""Krum. Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant
-Gradient Descent. NeurIPS 2017, Section 4.
+"""Krum: the one update that lies closest to its neighbours.
+
+Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent.
+NeurIPS 2017, Section 4.
 
     score(i) = sum of ||w_i - w_j||^2 over the n - f - 2 nearest j != i;   the lowest score wins
 
@@ -23,16 +25,16 @@ class Krum(Strategy):
     uses: ClassVar = frozenset({"malicious"})
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """A copy of the best update's vector [P]: an engine uses its memory again."""
+        """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's memory."""
         return updates[self.ranking(updates)[0]].params.clone()
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """1 for the best update, and 0 for all others."""
+        """Return 1 for the best update, and 0 for all others."""
         best = self.ranking(updates)[0]
         return [float(place == best) for place in range(len(updates))]
 
     def shortfall(self, updates: int) -> str | None:
-        """2 f + 3 updates are the least."""
+        """Return a reason if there are fewer than 2 f + 3 updates."""
         malicious = self.config.malicious
         if updates > 2 * malicious + 2:
             return None
@@ -42,17 +44,18 @@ class Krum(Strategy):
         return f"{name} with {updates} updates needs {least} to withstand strategy.malicious={malicious}"
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
-        """Positions of the updates, best score first; ties go to the first store."""
+        """Return the positions of the updates, best score first; ties go to the first store."""
         distances = squared_distances(Vectors(updates))
         neighbours = min(max(1, len(updates) - self.config.malicious - 2), len(updates) - 1)
-        nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]  # the first is its own, zero
+        nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]  # column 0 is the distance to itself, zero
         return nearest.sum(dim=1).argsort(stable=True).tolist()
 
 
 def squared_distances(vectors: VectorSequence) -> Tensor:
-    """||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
+    """Return ||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
 
-    From products of what the vectors differ by from the first: without that, what they share would drown it.
+    It is computed from products of the differences to the first vector: otherwise the part that all vectors
+    have in common would drown their distances in rounding errors.
     """
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
     for pieces in blocks(vectors):

@@ -1,5 +1,7 @@
-"""Coordinate-wise median. Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning:
-Towards Optimal Statistical Rates. ICML 2018, Definition 1.
+"""Coordinate-wise median.
+
+Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates.
+ICML 2018, Definition 1.
 """
 
 from collections.abc import Sequence
@@ -19,16 +21,16 @@ class Median(Strategy):
     by_rank: ClassVar = True
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """Per coordinate, whatever the stores' sizes."""
+        """Return the median [P] of each coordinate; the stores' sizes do not count."""
         return by_blocks(Vectors(updates), _median)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """1 for the middle value, or a half for each of the two."""
+        """Return 1 for the middle value of a column, or a half for each of the two, and 0 for all others."""
         count = len(block)
         return rank_shares(block, (count - 1) // 2, count // 2 + 1)
 
     def shortfall(self, updates: int) -> str | None:
-        """Three values are the least that have a middle one."""
+        """Return a reason if there are fewer than three values, as these have no middle one."""
         return None if updates > 2 else f"median with {updates} updates is their mean, and needs 3"
 
 

@@ -1,5 +1,7 @@
-"""Multi-Krum. Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine
-Tolerant Gradient Descent. NeurIPS 2017, Section 4 (see `krum` for the score).
+"""Multi-Krum: the mean of the updates with the best Krum scores.
+
+Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent.
+NeurIPS 2017, Section 4 (see `krum` for the score).
 """
 
 from collections.abc import Sequence
@@ -17,22 +19,22 @@ class MultiKrum(Krum):
     uses: ClassVar = frozenset({"weighting", "malicious", "keep"})
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """Mean over the chosen updates, added in store order."""
+        """Return the mean [P] of the chosen updates, added in store order."""
         return self.mean(updates, self._chosen(updates))
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """0 for those that are not chosen."""
+        """Return the weight of each update: 0 for those that are not chosen."""
         chosen = set(self._chosen(updates))
         return [self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)]
 
     def shortfall(self, updates: int) -> str | None:
-        """As Krum; and of more than n - f updates one at least is malicious."""
+        """Return Krum's reason, or that more than n - f updates are kept, so that one at least may be malicious."""
         keep, malicious = self.config.keep, self.config.malicious
         if malicious and keep > updates - malicious:
             return f"multi-krum with {updates} updates averages {keep} of them, where strategy.malicious={malicious}"
         return super().shortfall(updates)
 
     def _chosen(self, updates: Sequence[Update]) -> list[int]:
-        """Their places, in store order."""
+        """Return the places of the chosen updates, in store order."""
         keep = self.config.keep or max(1, len(updates) - self.config.malicious)
         return sorted(self.ranking(updates)[:keep])

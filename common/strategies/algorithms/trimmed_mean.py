@@ -1,5 +1,7 @@
-"""Coordinate-wise trimmed mean. Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed
-Learning: Towards Optimal Statistical Rates. ICML 2018, Definition 2.
+"""Coordinate-wise trimmed mean.
+
+Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates.
+ICML 2018, Definition 2.
 """
 
 import math
@@ -21,7 +23,7 @@ class TrimmedMean(Strategy):
     by_rank: ClassVar = True
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """Per coordinate, whatever the stores' sizes."""
+        """Return the trimmed mean [P] of each coordinate; the stores' sizes do not count."""
         cut = self._cut(len(updates))
 
         def trimmed(block: Tensor) -> Tensor:
@@ -31,17 +33,17 @@ class TrimmedMean(Strategy):
         return by_blocks(Vectors(updates), trimmed)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """The same for all values that are not cut off."""
+        """Return the same share for all values that are not cut off."""
         cut = self._cut(len(block))
         return rank_shares(block, cut, len(block) - cut)
 
     def shortfall(self, updates: int) -> str | None:
-        """One value at each end is the least that can be cut off; who sets `trim` to 0 asks for nothing else."""
+        """Return a reason if no value is cut off, although `trim` is above 0; with `trim` 0 nothing is promised."""
         if not self.config.trim or self._cut(updates):
             return None
         trim = self.config.trim
         return f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs {math.ceil(1 / trim)}"
 
     def _cut(self, updates: int) -> int:
-        """Values cut off at each end."""
+        """Return the number of values cut off at each end."""
         return int(self.config.trim * updates)

@@ -1,9 +1,9 @@
-"""Stores sell different classes: what of the head a store trains, and by whom each class's row is averaged.
+"""Corrections for stores that sell different classes: in a store's loss, and in the mean of the head's rows.
 
-A store whose photos show some of the run's classes only can teach little of the others. Trained on the scores of all
-classes alike it would push theirs down all the same, and each round would undo what the stores that have them have
-learned. Where it never hears of them at all, nobody learns to tell its products from those that it does not sell. So
-they count, but little.
+A store whose photos show only some of the run's classes can teach little about the others. Trained on the scores
+of all classes alike, it would still push the others down, and each round would undo what the stores that have
+these classes have learned. If a store never hears of the others at all, nobody learns to tell its products from
+those that it does not sell. So absent classes count, but little.
 """
 
 import unicodedata
@@ -18,11 +18,13 @@ from fedshelf.common.parameters.aggregation import RowShares
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 
-LEAST_SHARE = 0.03  # what a class counts at least, of an even share of all classes (measured in docs/results.md)
+LEAST_SHARE = 0.03  # least weight of a class, as a part of an even share of all classes (measured in docs/results.md)
 
 
 def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
-    """What a store with these training images adds to its scores: float32 [C] on the CPU; None: nothing.
+    """Return the offsets that a store with these training images adds to its scores; None: no offsets.
+
+    They are float32 [C] on the CPU: log max(share_c, LEAST_SHARE / C).
 
     mode: `StrategyConfig.absent`
     """
@@ -34,30 +36,33 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
 
 
 def adjustment(train: Images, plan: Plan) -> Tensor | None:
-    """Return what a store with these training images adds to the scores of a plan's model when it uses it.
+    """Return the offsets that a store with these training images adds to the scores when it uses a plan's model.
 
-    float32 [C] on the CPU: the logarithms of its shares of the classes, as its training added them; None: nothing.
+    They are float32 [C] on the CPU: the logarithms of its shares of the classes, as its training added them;
+    None: no offsets.
 
     A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding a store's own
-    makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment", ICLR 2021).
+    mix makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment",
+    ICLR 2021).
     """
     return offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
 
 
 def most_loss(classes: int) -> float:
-    """By how much an adjustment changes the loss of an image at most: log(classes / LEAST_SHARE).
+    """Return the largest change that an adjustment makes to the loss of an image: log(classes / LEAST_SHARE).
 
-    The change is log(sum_c p_c e^a_c) - a_y with the model's p, so no larger than the largest a less the smallest; they
-    lie between log(LEAST_SHARE / classes) and 0.
+    The change is log(sum_c p_c e^a_c) - a_y, where p are the model's probabilities and a the adjustment. So it is
+    at most the largest a minus the smallest, and all a lie between log(LEAST_SHARE / classes) and 0.
     """
     return log(classes / LEAST_SHARE)
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:
-    """How many images of each class an update stands for that was trained on `num_examples`: float64 [C].
+    """Return the images of each class that an update represents, if it was trained on `num_examples`: float64 [C].
 
-    As the store has told, in proportion: no store's row weighs more than its update does. Images whose class it keeps
-    to itself are spread evenly, over the classes that it names without a number, else over all those it does not name.
+    The store's own counts are scaled to sum to `num_examples`: no store's row weighs more than its update does.
+    Images whose class the store keeps to itself are spread evenly: over the classes that it names without a number,
+    or, if there are none, over all classes that it does not name.
     """
     told = {_normal(name): count for name, count in info.counts.items()}
     counts = torch.tensor([told.get(_normal(name), 0) for name in classes], dtype=torch.float64)
@@ -69,9 +74,11 @@ def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) 
 
 
 def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool) -> RowShares | None:
-    """Each update's share in each class's row of the head: its images of the class, or the same for all that have it.
+    """Return each update's share in each class's row of the head; None if the classes of an update are unknown.
 
-    by_class: of each update, see `common.protocol.messages.Update`; None, if it is not known of all of them
+    A share is in proportion to the update's images of the class; with `uniform`, all updates that have it share evenly.
+
+    by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or None if unknown
     """
     if (images := _stacked(by_class)) is None:
         return None
@@ -80,10 +87,12 @@ def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bo
 
 
 def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout) -> Tensor:
-    """The model `after` a round (float32 [P]), but for the rows of classes that no store of the cohort has: they stay
-    as they were `before`. Else momentum, decay and corrections would move what nobody has looked at.
+    """Return the model `after` a round (float32 [P]), with the rows of absent classes as they were `before`.
 
-    They stay beside the others' new rows; `centred` then moves all alike.
+    Absent classes are those that no store of the cohort has. Momentum, decay and corrections would otherwise move
+    rows that no image has taught.
+
+    These rows stay beside the others' new rows; `centred` then moves all alike.
     """
     images = _stacked(by_class)
     if images is None or bool((images > 0).any(dim=0).all()):
@@ -96,12 +105,12 @@ def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], 
 
 
 def centred(vector: Tensor, layout: Layout) -> Tensor:
-    """`vector` (float32 [P] or [T]), the head's rows less their mean over the classes.
+    """Return `vector` (float32 [P] or [T]) with the mean over the classes subtracted from the head's rows.
 
-    A softmax does not see what all scores have in common, so the model stays the same, and no gradient pulls that part
-    back. Where each row is a mean over the stores that have its class, which raise it, all rows rise together in
-    each round; a server's momentum adds the rounds up. A network with an activation behind its head does see it: it
-    is left alone.
+    A softmax does not see what all scores have in common, so the model stays the same, and no gradient pulls that
+    part back. Each row is a mean over the stores that have its class, and these stores raise it. So all rows rise
+    together in each round, and a server's momentum adds the rounds up. A network with an activation behind its head
+    does see the common part: its vector is returned unchanged.
     """
     if not layout.ends_in_head:
         return vector
@@ -113,11 +122,11 @@ def centred(vector: Tensor, layout: Layout) -> Tensor:
 
 
 def _stacked(by_class: Sequence[Tensor | None]) -> Tensor | None:
-    """[n, C], or None if it is not known of all."""
+    """Return the counts as one tensor [n, C]; None if those of an update are unknown."""
     known = [images for images in by_class if images is not None]
     return torch.stack(known) if known and len(known) == len(by_class) else None
 
 
 def _normal(name: str) -> str:
-    """As `common.images.folder.photo_folder.relabel` compares names."""
+    """Return `name` in the form in which `common.images.folder.photo_folder.relabel` compares names (NFC)."""
     return unicodedata.normalize("NFC", name)

@@ -1,5 +1,7 @@
-"""The shared half of the adaptive server optimizers. Reddi, Charles, Zaheer, Garrett, Rush, Konečný,
-Kumar, McMahan: Adaptive Federated Optimization. ICLR 2021, Algorithm 2.
+"""The shared half of the adaptive server optimizers.
+
+Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan: Adaptive Federated Optimization. ICLR 2021,
+Algorithm 2.
 
     d = mean_k w_t^k - w_t;   m <- beta1 m + (1 - beta1) d;   v <- (each its own);
     w_{t+1} = w_t + eta m / (sqrt(v) + tau)
@@ -23,12 +25,12 @@ class FedOpt(Strategy, ABC):
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"})
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
-        """Both moments at zero, no step taken."""
+        """Return both moments at zero, and no steps taken."""
         zeros = params.new_zeros(trainable)
         return {"first": zeros, "second": zeros.clone(), "steps": torch.zeros((), dtype=torch.int64)}
 
     def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
-        """One step along the first moment, scaled by the second."""
+        """Take one step along the first moment, scaled by the second."""
         delta = combined[:trainable] - params[:trainable]
         steps = state["steps"] + 1
         first = self.first(state["first"], delta)
@@ -41,13 +43,13 @@ class FedOpt(Strategy, ABC):
         }
 
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """beta1 m + (1 - beta1) d."""
+        """Return the new first moment [T]: beta1 m + (1 - beta1) d."""
         return self.config.beta1 * moment + (1 - self.config.beta1) * delta
 
     @abstractmethod
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """The algorithm's own second moment."""
+        """Return the new second moment [T], by the algorithm's own rule."""
 
     def rate(self, steps: int) -> float:
-        """Learning rate of the server at its `steps`-th step (from 1)."""
+        """Return the server's learning rate at its `steps`-th step (from 1)."""
         return self.config.server_lr or 0.1

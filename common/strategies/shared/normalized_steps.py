@@ -12,14 +12,17 @@ from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, reach
 
 REACH = "reach"
-ROUNDING = 1e-4  # of a float32 that travelled, relative; far below one step of ten thousand
+ROUNDING = 1e-4  # relative rounding error of a float32 that travelled; far below one step of ten thousand
 
 
 class NormalizedSteps(Strategy):
-    """Each update brings its `LocalTrainingSummary.reach`, float32 [1]; the server checks it, as it divides by it."""
+    """The base of strategies whose updates bring their `LocalTrainingSummary.reach`, float32 [1].
+
+    The server divides by it, so it checks it first.
+    """
 
     def unfit(self, config: RunConfig) -> str | None:
-        """For other optimizers no such number exists, and for steps of no length it is 0."""
+        """Return why a run has no usable reach: it is undefined for other optimizers, and 0 for steps of length 0."""
         if config.train.optimizer != "sgd":
             return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
         if round := standstill(config):
@@ -28,15 +31,18 @@ class NormalizedSteps(Strategy):
         return None
 
     def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Tell the reach."""
+        """Return the reach, and the state unchanged."""
         return {REACH: torch.tensor([run.reach])}, state
 
     def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
-        """One number."""
+        """Return the shape of the reach: one number."""
         return {REACH: (1,)}
 
     def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """A reach that no local training of so many images has: whoever claims too little moves the model too far."""
+        """Return a complaint about a reach that no local training on so many images has; None if it is possible.
+
+        A store that claims too small a reach would move the model too far.
+        """
         images, claimed = update.num_examples, float(update.extras[REACH])
         least = 1 if train.seconds else max(1, images // train.batch) * train.passes
         most = math.ceil(images / train.batch) * train.passes

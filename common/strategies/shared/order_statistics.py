@@ -1,11 +1,11 @@
-"""Choice of the stores' values by rank, for strategies such as the median and the trimmed mean."""
+"""Shares of the stores' values by rank, for strategies such as the median and the trimmed mean."""
 
 import torch
 from torch import Tensor
 
 
 def rank_shares(block: Tensor, begin: int, end: int) -> Tensor:
-    """Each value's share in the mean of those of ranks [begin, end) in its column of `block` [n, b]: [n, b].
+    """Return each value's share in the mean of ranks [begin, end) of its column: [n, b], for `block` [n, b].
 
     Of equal values, the first has the lowest rank.
     """

@@ -1,7 +1,7 @@
-"""Parts of the model that stay at a store: there its own values take the place of what the server sends.
+"""Personal parts of the model: at a store, its own values replace the values that the server sends.
 
-The vectors that travel keep their length: in the place of what stays, a store sends back what it got. So the change of
-an update is zero there, whatever combines, screens or compresses it.
+The vectors that travel keep their length: in place of its personal values, a store sends back the values it
+got. So the change of an update is zero there, however it is combined, screened or compressed.
 """
 
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from torch import Tensor
 from fedshelf.common.errors import DataError
 from fedshelf.common.parameters.layout import Layout, Tensors
 
-_OWN = "personal.own"  # a store's own values, among what it keeps between rounds
+_OWN = "personal.own"  # key of a store's own values in the state that it keeps between rounds
 
 
 def spans(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
-    """Where the tensors of these names lie in the vector."""
+    """Return the places of the named tensors in the vector."""
     return tuple(layout.span(name) for name in names)
 
 
 def own_model(sent: Tensor, kept: Tensors, places: tuple[slice, ...]) -> Tensor:
-    """The model (float32 [P]) that a store works with: what the server `sent`, with its own values if it has any."""
+    """Return the model (float32 [P]) that a store works with: the `sent` one, with its own values if it has any."""
     if not places or _OWN not in kept:
         return sent
     model, values = sent.clone(), kept[_OWN].to(sent.device)
@@ -31,7 +31,7 @@ def own_model(sent: Tensor, kept: Tensors, places: tuple[slice, ...]) -> Tensor:
 
 
 def withhold(trained: Tensor, sent: Tensor, places: tuple[slice, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-    """What travels of a `trained` model (float32 [P]), and what the store keeps of it."""
+    """Return the vector to send for a `trained` model (both float32 [P]), and the state to keep at the store."""
     if not places:
         return trained, {}
     values, travelling = torch.cat([trained[place] for place in places]), trained.clone()
@@ -41,9 +41,9 @@ def withhold(trained: Tensor, sent: Tensor, places: tuple[slice, ...]) -> tuple[
 
 
 def own_tensors(kept: Tensors, shared: Tensors) -> dict[str, Tensor]:
-    """A store's own tensors in the place of the `shared` ones that do not travel, in that order; none: it has none.
+    """Return a store's own tensors for the `shared` ones that do not travel, in that order; {} if it has none.
 
-    Raises DataError if they are not of those sizes.
+    Raises DataError if their sizes differ.
     """
     if _OWN not in kept:
         return {}
