@@ -1,4 +1,4 @@
-"""Arithmetic on the vectors of a cohort, which strategies share: weighted means, and rules for blocks of values."""
+"""Arithmetic on the vectors of a cohort, shared by strategies: weighted means, and rules for blocks of values."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ SPANS = 2**22  # coordinates of all vectors together that are read from disk at 
 
 
 class VectorSequence:
-    """Vectors [P] of one length, looked at one after the other or piece by piece: those of a list.
+    """Vectors [P] of one length, read one after the other or piece by piece. Here they are those of a list.
 
-    Others may lie on disk: whoever lets one go before asking for the next has one of them in memory.
+    Subclasses may read from disk on each access: drop a vector before you ask for the next one, and only one of
+    them is in memory.
     """
 
     def __init__(self, vectors: Sequence[Tensor]) -> None:
@@ -26,7 +27,7 @@ class VectorSequence:
         return self._vectors[number]
 
     def piece(self, number: int, begin: int, end: int) -> Tensor:
-        """Coordinates [begin, end) of one vector; fewer at its end."""
+        """Return the coordinates [begin, end) of one vector; fewer at its end."""
         return self[number][begin:end]
 
 
@@ -34,8 +35,9 @@ class VectorSequence:
 class RowShares:
     """Parts of n vectors that are averaged by shares of their own.
 
-    spans:  each is C rows of equal length
-    shares: float64 [n, C], of each vector in each row; a row in which none has a share is averaged as all else
+    spans:  each consists of C rows of equal length
+    shares: float64 [n, C], the share of each vector in each row; a row in which no vector has a share is averaged
+            like all else
     """
 
     spans: tuple[slice, ...]
@@ -43,7 +45,7 @@ class RowShares:
 
 
 def weighted_mean(vectors: VectorSequence, weights: Sequence[float], rows: RowShares | None = None) -> Tensor:
-    """sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each asked for once."""
+    """Return sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each read once."""
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
     by_row = _RowSums(rows, [weight / total for weight in weights]) if rows else None
@@ -60,7 +62,10 @@ def weighted_mean(vectors: VectorSequence, weights: Sequence[float], rows: RowSh
 
 
 class _RowSums:
-    """Sums of the rows that have shares of their own. usual: the vectors' shares in all else"""
+    """Sums of the rows that have shares of their own.
+
+    usual: the vectors' shares in all other coordinates
+    """
 
     def __init__(self, rows: RowShares, usual: Sequence[float]) -> None:
         self._spans = rows.spans
@@ -75,13 +80,13 @@ class _RowSums:
         self._sums = [one + other for one, other in zip(self._sums, parts, strict=True)] if self._sums else parts
 
     def write(self, vector: Tensor) -> None:
-        """Put the sums where they belong."""
+        """Write the sums into their places in `vector` (float32 [P])."""
         for span, total in zip(self._spans, self._sums, strict=True):
             vector[span] = total.flatten()
 
 
 def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
-    """`rule` applied to all coordinates, some at a time: it maps [n, b] to [b], and may change what it gets.
+    """Apply `rule` to all coordinates, some at a time: it maps [n, b] to [b], and may change its argument.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
@@ -95,11 +100,11 @@ def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tens
 
 
 def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
-    """The same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
+    """Yield the same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
-    On a CPU b is BLOCK, which its cache holds. On other devices, where each operation costs its start, and for vectors
-    on disk, which are read a span at a time, all pieces together are SPANS coordinates at most (or a BLOCK each),
-    however many vectors there are.
+    On a CPU b is BLOCK, which fits its cache. On other devices each operation has a starting cost, and vectors on
+    disk are read a span at a time. There all pieces together are at most SPANS coordinates (or a BLOCK each), however
+    many vectors there are.
     """
     span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
     for begin in range(0, len(vectors[0]), span):
@@ -112,9 +117,9 @@ def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
 def sort_rows(block: Tensor) -> None:
     """Sort each column of `block` [n, b] in place.
 
-    On a CPU by comparisons of whole rows, which are many times as fast as sorting column by column (Batcher's merge
-    exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2 operations. On other devices, where
-    starting them would take longer than all their work, by one.
+    On a CPU it compares whole rows, which is many times as fast as sorting column by column (Batcher's merge
+    exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2 operations. On other devices it is
+    one sort, as starting so many operations would take longer than their work.
     """
     if block.device.type != "cpu":
         block.copy_(block.sort(dim=0).values)

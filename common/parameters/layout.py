@@ -1,8 +1,8 @@
-"""Parameters as one flat vector, and the arithmetic that strategies share.
+"""A model's parameters as one flat vector.
 
-A network's trainable parameters and floating-point buffers are views of one float32 vector, so an
+A network's trainable parameters and floating-point buffers are views of one float32 vector. So an
 optimizer step, an update and an aggregate are each one operation on it, and a message carries one
-array. Integer buffers (counters) stay where they are: a mean of them has no meaning.
+array. Integer buffers (counters) are not part of it: a mean of them has no meaning.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,14 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each named tensor lies in the vector: the trainable ones first, then the buffers.
+    """The place of each named tensor in the vector: the trainable ones first, then the buffers.
 
-    names, shapes: of the module's state dict, in vector order
-    trainable:     floats that an optimizer moves; the rest, up to `size`, are buffers
+    names, shapes: as in the module's state dict, in vector order
+    trainable:     number of floats that an optimizer moves; the rest, up to `size`, are buffers
+    size:          number of floats in the vector, P
     head:          the last layer with weights: `head`.weight has a row for each class
-    ends_in_head:  its outputs are the scores, or means of them: no activation follows
     norms:         names of the tensors that belong to normalisation layers
+    ends_in_head:  its outputs are the scores, or means of them: no activation follows
     """
 
     names: tuple[str, ...]
@@ -39,7 +40,10 @@ class Layout:
 
     @classmethod
     def of(cls, module: nn.Module) -> "Layout":
-        """The layout of what travels of `module`: no frozen parameter, no buffer of a frozen layer."""
+        """Return the layout of the tensors of `module` that travel.
+
+        These are all but frozen parameters and the buffers of frozen layers.
+        """
         weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
         tensors = weights | _moving_buffers(module)
         return cls(
@@ -53,30 +57,30 @@ class Layout:
         )
 
     def span(self, name: str) -> slice:
-        """Where in the vector the tensor `name` lies."""
+        """Return the place of the tensor `name` in the vector."""
         place = self.names.index(name)
         begin = sum(shape.numel() for shape in self.shapes[:place])
         return slice(begin, begin + self.shapes[place].numel())
 
     def rows(self) -> tuple[slice, ...]:
-        """Where the head lies: spans that consist of a row (or a number) for each class."""
+        """Return the places of the head's weight and bias; each consists of a row (or a number) for each class."""
         names = (f"{self.head}.weight", f"{self.head}.bias")
         return tuple(self.span(name) for name in names if name in self.names)
 
     @property
     def classes(self) -> int:
-        """Rows of the head."""
+        """The number of rows of the head."""
         return self.shapes[self.names.index(f"{self.head}.weight")][0]
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """Name -> view of `vector` (float32 [P]) in the tensor's own shape."""
+        """Return, by name, views of `vector` (float32 [P]) in each tensor's own shape."""
         assert vector.shape == (self.size,), (vector.shape, self.size)
         pieces = vector.split([shape.numel() for shape in self.shapes])
         return {name: piece.view(shape) for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)}
 
 
 def bind(module: nn.Module, layout: Layout) -> Tensor:
-    """Move what `layout` names into one new float32 vector [P] and make `module` use views of it."""
+    """Move the tensors that `layout` names into one new float32 vector [P] and make `module` use views of it."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
     for name, view in layout.views(vector).items():
@@ -89,13 +93,13 @@ def bind(module: nn.Module, layout: Layout) -> Tensor:
 
 
 def frozen_vector(module: nn.Module, layout: Layout) -> Tensor | None:
-    """A copy of all floats that `layout` leaves out: float32 [F], or None if there are none."""
+    """Return a copy of all floats that `layout` leaves out: float32 [F], or None if there are none."""
     pieces = [tensor.detach().reshape(-1).float() for tensor in _left_out(module, layout)]
     return torch.cat(pieces) if pieces else None
 
 
 def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
-    """Inverse of `frozen_vector`."""
+    """Write `frozen` (float32 [F], from `frozen_vector`) into the tensors of `module` that `layout` leaves out."""
     targets = _left_out(module, layout)
     with torch.no_grad():
         for target, piece in zip(targets, frozen.split([t.numel() for t in targets]), strict=True):
@@ -103,12 +107,15 @@ def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
 
 
 def _layer(name: str) -> str:
-    """The layer that the tensor `name` belongs to."""
+    """Return the layer that the tensor `name` belongs to."""
     return name.rpartition(".")[0]
 
 
 def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Floating-point buffers of layers that train (of all layers without parameters if nothing is frozen)."""
+    """Return the floating-point buffers of layers that train.
+
+    If nothing is frozen, these include the buffers of layers without parameters.
+    """
     whole = all(p.requires_grad for p in module.parameters())
     buffers = {}
     for prefix, layer in module.named_modules():
