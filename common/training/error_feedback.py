@@ -1,9 +1,9 @@
-"""A store's update as it travels, and back at the server: the change of its weights, with error feedback.
+"""Compression of a store's update with error feedback: the change of its weights travels, not the weights.
 
     sent_t  = C(change_t + error_t),    error_{t+1} = change_t + error_t - sent_t
 
-(Karimireddy et al. 2019, Algorithm 2.) Floating-point buffers, as batch norm has, travel as they are, in
-float32: they are no sum of changes, an error in a variance would be no small one, and they are few.
+(Karimireddy et al. 2019, Algorithm 2.) Floating-point buffers, such as batch norm's, travel uncompressed in float32.
+They are no sums of changes, an error in a variance would do much harm, and they are few.
 """
 
 from dataclasses import replace
@@ -16,22 +16,22 @@ from fedshelf.common.compression.packed import BUFFERS, rebuild
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
 
-_ERROR = "compression.error"  # what a store has not sent yet, among what it keeps between rounds
+_ERROR = "compression.error"  # key of the part not sent yet, in the state that a store keeps between rounds
 
 
 def split(kept: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the strategy keeps at a store, and what earlier messages left out (float32 [T]), if anything."""
+    """Return the strategy's state at a store, and the error of earlier messages (float32 [T]), or None."""
     return {name: tensor for name, tensor in kept.items() if name != _ERROR}, kept.get(_ERROR)
 
 
 def compress(
     update: Update, start: Tensor, trainable: int, error: Tensor | None, codec: Codec | None
 ) -> tuple[Update, dict[str, Tensor]]:
-    """The update as the server will have it, with what travels, and what to keep for the next one.
+    """Return the update as the server will have it, with its packed tensors, and the state to keep for the next one.
 
-    start:     float32 [P], what the store trained from
+    start:     float32 [P], the vector that the store trained from
     trainable: T, how many of the P parameters train
-    error:     float32 [T], what earlier messages left out, or None
+    error:     float32 [T], the part that earlier messages left out, or None
     codec:     None: nothing is changed, and nothing kept
 
     A change that is not finite is sent as such, and leaves the error as it was: a store can recover from it.

@@ -1,4 +1,4 @@
-"""Judging a model on images: one pass over as many sets of them as there are, and a single wait for the device."""
+"""Evaluation of a model on images: one pass over any number of image sets, and a single wait for the device."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,10 +24,12 @@ Pair = tuple[Counts, Counts | None]
 def evaluate(
     network: Network, sets: Sequence[Images], batch_size: int, temperatures: Sequence[float] = ()
 ) -> list[Counts]:
-    """Judge the network's present weights on sets whose arrays are on its device: confusion matrices and losses.
+    """Evaluate the network's present weights on sets whose arrays are on its device: confusion matrices and losses.
 
-    The loss of an image is float32; a set's are summed in float64 in the order of its images, so that they do not
-    depend on which sets were judged together. With `temperatures`, how sure it was at each of them, too.
+    The loss of an image is float32. The losses of a set are summed in float64 in the order of its images, so the sum
+    does not depend on the other sets of the pass.
+
+    temperatures: if given, the confidence at each of them is counted, too
     """
     return [raw for raw, _ in evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures)]
 
@@ -39,7 +41,10 @@ def evaluate_adjusted(
     batch_size: int,
     temperatures: Sequence[float] = (),
 ) -> list[Pair]:
-    """Judge as `evaluate` does, and in the same pass with each set's adjustment (float32 [C]) added to the scores."""
+    """Evaluate as `evaluate` does, and in the same pass with each set's adjustment added to the scores.
+
+    adjustments: float32 [C] for each set; None: no adjustment
+    """
     models.set_training(network.module, mode=False)
     nothing = Counts.zero(len(network.spec.classes))
     found: list[Pair] = [(nothing, None if added is None else nothing) for added in adjustments]
@@ -56,8 +61,10 @@ def evaluate_adjusted(
 
 
 def features(network: Network, images: Images, batch_size: int) -> Tensor:
-    """By the network's present weights, what its head gets of each image on its device, in the mean over places if that
-    is a map: float32 [N, d].
+    """Return the input of the network's head for each image: float32 [N, d] on the device.
+
+    It is computed with the network's present weights. If the input has several places, as a map has, its mean over them
+    is returned.
     """
     models.set_training(network.module, mode=False)
     found: list[Tensor] = []
@@ -93,7 +100,7 @@ class _Tally:
         self._cells = torch.empty(images, dtype=torch.int64, device=network.device)
 
     def note(self, place: slice, logits: Tensor, targets: Tensor) -> None:
-        """Note the images at `place`. logits: float32 [B, C]; targets: int64 [B]."""
+        """Note the results of the images at `place`. logits: float32 [B, C]; targets: int64 [B]."""
         self._losses[place] = functional.cross_entropy(logits, targets, reduction="none")
         self._cells[place] = targets * self._classes + logits.argmax(dim=1)
         for number, temperature in enumerate(self._temperatures):
@@ -102,7 +109,7 @@ class _Tally:
             self._sure[number, place] = likelihoods.amax(dim=1).exp()
 
     def counts(self, lengths: Sequence[int]) -> list[Counts]:
-        """Counts of consecutive parts of the images; waits for the device."""
+        """Return the counts of consecutive parts of the images; wait for the device."""
         stops = np.cumsum(lengths)[:-1]
         noted = self._cells, self._losses, self._nll, self._sure
         parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in noted]
@@ -116,7 +123,7 @@ def _of_array(
     batch_size: int,
     temperatures: Sequence[float],
 ) -> list[Pair]:
-    """Counts of sets that lie in one array, which is on the device."""
+    """Return the counts of sets that lie in one array, which is on the device."""
     array, lengths = sets[0], [len(images) for images in sets]
     rows = torch.cat([images.rows for images in sets]).to(network.device, non_blocking=True)
     raw = _Tally(network, len(rows), temperatures)
@@ -153,7 +160,12 @@ def _counts(
     nll: NDArray[np.float32],
     sure: NDArray[np.float32],
 ) -> Counts:
-    """Counts of N images. cells, losses: [N], of each its place in the confusion matrix; nll, sure: [K, N]."""
+    """Return the counts of N images.
+
+    cells:     int64 [N], each image's place in the flattened confusion matrix
+    losses:    float32 [N]
+    nll, sure: float32 [K, N], at each of K temperatures
+    """
     confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
     loss_sum = float(losses.sum(dtype=np.float64))
     if not temperatures:

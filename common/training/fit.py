@@ -32,7 +32,8 @@ from fedshelf.common.training.rotation_task import Pose, posing
 class Network:
     """A module on a device whose travelling tensors are views of one vector.
 
-    vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
+    vector:  float32 [P], parameters that train, then floating-point buffers; write to it to load
+    weights: float32 [T], the part of `vector` that trains
     """
 
     def __init__(self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0) -> None:
@@ -45,7 +46,7 @@ class Network:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
-        self.at_once: int | None = None  # images whose gradient the device's memory holds; None: any so far
+        self.at_once: int | None = None  # images per piece that fit in memory; None: all batches fitted so far
         self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
 
     def load(self, params: Tensor) -> None:
@@ -54,37 +55,37 @@ class Network:
         self.vector.copy_(params)
 
     def frozen(self) -> Tensor | None:
-        """What does not travel: float32 [F], or None."""
+        """Return the floats that do not travel: float32 [F], or None if there are none."""
         return frozen_vector(self.module, self.layout)
 
     def load_frozen(self, frozen: Tensor) -> None:
-        """Inverse of `frozen`."""
+        """Write `frozen` (float32 [F], from the method `frozen`) into the network."""
         load_frozen(self.module, self.layout, frozen)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Class scores [B, C] of normalised images [B, channels, H, W]."""
+        """Return class scores [B, C] of normalised images [B, channels, H, W]."""
         scores: Tensor = self._forward(pixels)
         return scores
 
     def _fused(self) -> nn.Module:
-        """The module, or what computes the same in less time on a CPU."""
+        """Return the module, or on a CPU a faster one that computes the same."""
         if self.device.type != "cpu":
             return self.module
         return fuse(self.module, torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size))
 
     def gradient(self, loss: Tensor) -> Tensor:
-        """dloss/dweights as one vector [T]; the same storage is used again at the next call."""
+        """Return dloss/dweights as one vector [T]; the next call overwrites it."""
         pieces = torch.autograd.grad(loss, self._parameters)
         return torch.cat([piece.reshape(-1) for piece in pieces], out=self._gradient)
 
 
 @dataclass(frozen=True)
 class LocalTrainingTask:
-    """One store's local training: what is asked, by which rules, under which address.
+    """The input of one store's local training: settings, strategy, and the address (round, store) of its random draws.
 
     start:  float32 [P], the global model
-    extras: what the strategy's server half sent along
-    state:  what the strategy's client half kept from the store's earlier rounds
+    extras: the tensors that the strategy's server half sent along
+    state:  the tensors that the strategy's client half kept from the store's earlier rounds
     """
 
     config: RunConfig
@@ -98,11 +99,13 @@ class LocalTrainingTask:
 
 @dataclass(frozen=True)
 class LocalTrainingResult:
-    """What came out of a local training.
+    """The outcome of a local training.
 
     params: float32 [P] on the CPU, a copy
     loss:   mean training loss per image over the last epoch, as far as it went
     steps:  optimizer steps taken
+    extras: tensors that travel to the server beside the weights
+    state:  tensors that the strategy's client half keeps for later rounds
     """
 
     params: Tensor
@@ -114,11 +117,11 @@ class LocalTrainingResult:
 
 
 def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrainingResult:
-    """Train `network` on a store's `images` from `task.start` and return what it became.
+    """Train `network` on a store's `images` from `task.start` and return the result.
 
-    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
-    smaller than the others; with batch norm it is never a single image, unless all are. On a single image batch norm
-    uses its running statistics.
+    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be smaller than the
+    others; with batch norm it is never a single image, unless all are. On a single image batch norm uses its running
+    statistics.
     """
     assert len(images) > 0, "a store without training images is left out before"
     config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
@@ -156,16 +159,17 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
 def _batches(
     network: Network, images: int, config: TrainConfig, order: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """Positions of a batch's images, and whether an epoch begins with it: all epochs, or what `seconds` are enough for.
+    """Yield the positions of each batch's images (int64 [B]), and True if an epoch begins with it.
 
-    Which batch is the last one then depends on the machine, and on what else it does.
+    It yields all epochs, or as many batches as fit into `seconds`. In that case the last batch depends on the machine
+    and its load.
     """
     began, pairs = time.monotonic(), network.has_batch_norm
     for _ in range(config.passes):
         for number, positions in enumerate(batches(order.permutation(images), config.batch, pairs)):
             yield positions, number == 0
             if config.seconds and network.device.type == "cuda":
-                torch.cuda.synchronize(network.device)  # what was begun may be far from done
+                torch.cuda.synchronize(network.device)  # the device may be far behind
             if 0 < config.seconds <= time.monotonic() - began:
                 return
 
@@ -175,7 +179,10 @@ def _on(device: torch.device, tensors: Tensors) -> Tensors:
 
 
 def _seed_torch(seed: int, device: torch.device) -> None:
-    """Seed what torchvision's layers draw from; `torch.manual_seed` without CUDA remembers each of its calls."""
+    """Seed the generators that torchvision's layers draw from.
+
+    `torch.manual_seed` is not used: without CUDA it remembers each of its calls.
+    """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -185,7 +192,10 @@ def _seed_torch(seed: int, device: torch.device) -> None:
 
 
 def _training_mode(network: Network, *, alone: bool) -> None:
-    """Training mode; batch norm has no statistics to take from images that come `alone`, so it then uses its own."""
+    """Set the network to training mode; with images that come `alone`, batch norm stays in evaluation mode.
+
+    A single image gives batch norm no statistics, so it then uses its running ones.
+    """
     models.set_training(network.module, mode=True)
     if alone and network.has_batch_norm:
         for layer in network.module.modules():
@@ -201,7 +211,7 @@ def _inputs(
     draws: Stream,
     pose: Pose,
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Normalised pixels [B, channels, H, W], targets [B] and what is mixed in, on the network's device."""
+    """Return normalised pixels [B, channels, H, W], targets [B] and the blend, on the network's device."""
     pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
     pixels, targets = pixels.to(network.device), targets.to(network.device)
     numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)

@@ -1,4 +1,4 @@
-"""The loss of a batch and its gradient, in pieces where a device's memory does not hold the whole."""
+"""The loss of a batch and its gradient, in pieces if the device's memory does not hold the whole batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ from fedshelf.common.models.dropout import layers
 
 
 class Descending(Protocol):
-    """What of a `common.training.fit.Network` is needed here; see there."""
+    """The part of a `common.training.fit.Network` that `Descent` needs."""
 
     module: nn.Module
     device: torch.device
@@ -23,19 +23,19 @@ class Descending(Protocol):
     has_batch_norm: bool
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Class scores."""
+        """Return class scores [B, C]."""
 
     def gradient(self, loss: Tensor) -> Tensor:
-        """dloss/dweights."""
+        """Return dloss/dweights, [T]."""
 
 
 class Descent:
-    """The loss and the gradient of batches, in as many pieces as the device's memory asks for.
+    """The loss and the gradient of batches, in as many pieces as the device's memory requires.
 
-    Memory that is too small is told by torch.OutOfMemoryError; then the batch is done again in pieces of half the
-    size, and again down to single images. `network.at_once` remembers what fitted. The result is that of the whole
-    batch but for rounding: a mean over images is added up, and dropout's masks are those of the images' places in
-    the batch. It differs for layers that look at a batch as a whole (batch norm takes its statistics from a piece,
+    If the memory is too small, torch raises torch.OutOfMemoryError. Then the batch is done again in pieces of half the
+    size, and again down to single images. `network.at_once` remembers the size that fitted. The result is that of the
+    whole batch except for rounding: a mean over images is added up, and dropout's masks are those of the images' places
+    in the batch. It differs for layers that look at a batch as a whole (batch norm takes its statistics from a piece,
     and keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's stochastic
     depth).
 
@@ -47,7 +47,12 @@ class Descent:
         self._dropouts = layers(network.module)
 
     def __call__(self, pixels: Tensor, targets: Tensor, blend: Blend | None = None) -> tuple[Tensor, Tensor]:
-        """Loss (a scalar, detached) and gradient [T], overwritten by the next call. Raises torch.OutOfMemoryError."""
+        """Return the loss (a scalar, detached) and the gradient [T], which the next call overwrites.
+
+        pixels: [B, channels, H, W]; targets: int64 [B]
+
+        Raises torch.OutOfMemoryError if not even the smallest pieces fit.
+        """
         network, before = self._network, [dropout.calls() for dropout in self._dropouts]
         while True:
             size = min(len(targets), network.at_once or len(targets))
@@ -95,13 +100,16 @@ def objective(
     blend: Blend | None = None,
     offsets: Tensor | None = None,
 ) -> Tensor:
-    """The loss of a batch (a scalar): cross-entropy, or the mean over images and classes of
-    (softmax(logits) - target)^2; `label_smoothing` spreads its share of the target over all classes (see
-    `soft_targets`).
+    """Return the loss of a batch (a scalar).
 
-    logits [B, C], targets int64 [B]; with a `blend` a term is share L(target) + (1 - share) L(other).
-    offsets: float32, [C] or [B, C], added to the logits. The logarithms of a store's shares of the classes make it the
-    re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
+    It is the cross-entropy, or the mean over images and classes of (softmax(logits) - target)^2. `label_smoothing`
+    spreads its share of the target over all classes (see `soft_targets`).
+
+    logits:  [B, C]
+    targets: int64 [B]
+    blend:   if given, a term is share L(target) + (1 - share) L(other)
+    offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's shares of the classes, the
+             loss is the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
     """
     if blend is not None or (offsets is not None and config.label_smoothing):
         return image_losses(logits, targets, config, blend, offsets).mean()
@@ -121,7 +129,7 @@ def image_losses(
     blend: Blend | None = None,
     offsets: Tensor | None = None,
 ) -> Tensor:
-    """The terms [B] whose mean is `objective`; shapes as there."""
+    """Return the terms [B] whose mean is `objective`; shapes as there."""
     if blend is not None:
         own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
         return torch.lerp(other, own, blend.shares)
@@ -138,10 +146,10 @@ def image_losses(
 
 
 def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
-    """(1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
+    """Return (1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
 
-    A network that tells the classes apart by nothing has even logits, so its softmax is that of the offsets. Smoothing
-    towards this asks for logits that are less sure. Towards an even spread it would ask a store to raise the
+    A network that cannot tell the classes apart has equal logits, so its softmax is that of the offsets. Smoothing
+    towards this asks for logits that are less sure. Smoothing towards an even spread would ask a store to raise the
     classes that it lacks: at 3% of an even share each, an even spread gives them 33 times what the offsets do.
     """
     shares = offsets.softmax(dim=-1).expand(len(targets), -1)
@@ -149,7 +157,7 @@ def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
 
 
 def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
-    """The terms [B] of targets that are shares of the classes, [B, C]."""
+    """Return the terms [B] for targets that are shares of the classes, [B, C]."""
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, soft, reduction="none")
     return functional.mse_loss(logits.softmax(dim=1), soft, reduction="none").mean(dim=1)
@@ -158,7 +166,7 @@ def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
     """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it.
 
-    Not where all batches are of one image, as was asked for.
+    If `size` is 1, it stays alone.
     """
     stops = list(range(size, len(order), size))
     if keep_pairs and size > 1 and stops and len(order) - stops[-1] == 1:
@@ -167,7 +175,7 @@ def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarr
 
 
 def arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """bfloat16 where asked for and where it pays, float32 elsewhere."""
+    """Return a context that computes in bfloat16 if asked for and on CUDA, and in float32 elsewhere."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
 
 

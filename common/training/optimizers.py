@@ -1,7 +1,7 @@
 """Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and term.
 
-They work in place on vectors of any leading shape, and importing them costs nothing, where the
-first torch.optim optimizer imports the compiler. Coordinates may move at a share of the learning rate: see `shares`.
+They work in place on vectors of any leading shape. Importing them costs nothing, while the first torch.optim
+optimizer imports the compiler. Coordinates may move at a share of the learning rate: see `shares`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,21 +16,21 @@ from fedshelf.common.parameters.layout import Layout
 
 
 class Optimizer(Protocol):
-    """Moves weights against a gradient; made anew, or restarted, for every local training.
+    """An optimizer that moves weights against a gradient; made anew, or restarted, for every local training.
 
-    Many stores that step together have a leading dimension: [S, T]; S may fall from step to step, and
-    what is kept of the stores beyond is not used again.
+    Many stores that step together have a leading dimension: [S, T]. S may fall from step to step; the buffers of the
+    stores beyond S are not used again.
     """
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """Change `weights` [T] in place; may use `gradient` [T] as scratch space.
 
-        lr: the learning rate; a tensor (float32, of one number, on the device of the weights) is read when the step
-            runs, so that a recorded step follows it, where a float would be recorded as it was
+        lr: the learning rate. A tensor (float32, one number, on the device of the weights) is read when the step
+            runs, so a recorded step follows its value; a float would be recorded with its present value.
         """
 
     def restart(self, weights: Tensor) -> None:
-        """Forget the past; what is kept has room for `weights`, and stays where it is in memory if it had before."""
+        """Forget all past steps; buffers of the shape of `weights` keep their place in memory."""
 
 
 class SGD:
@@ -41,7 +41,7 @@ class SGD:
         self._buffer: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
-        """See `Optimizer.step`."""
+        """Take one step, as `Optimizer.step` describes."""
         if self._decay:
             gradient.add_(weights, alpha=self._decay)
         if self._momentum:
@@ -58,7 +58,7 @@ class SGD:
             weights.addcmul_(gradient, self._shares, value=-lr)
 
     def restart(self, weights: Tensor) -> None:
-        """See `Optimizer.restart`: a buffer of zeros, to which the first step adds its gradient."""
+        """Set the buffer to zeros; the first step adds its gradient to it."""
         if self._momentum:
             self._buffer = _zeros(self._buffer, weights)
 
@@ -78,10 +78,10 @@ class Adam:
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
-        self._steps_there: Tensor | None = None  # where the steps are recorded: counted by the device, float64 [1]
+        self._steps_there: Tensor | None = None  # for recorded steps: their number, counted by the device, float64 [1]
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
-        """See `Optimizer.step`."""
+        """Take one step, as `Optimizer.step` describes."""
         if self._decoupled:
             weights.mul_(1 - lr * self._decay * (1 if self._shares is None else self._shares))
         elif self._decay:
@@ -102,14 +102,14 @@ class Adam:
             weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
 
     def restart(self, weights: Tensor) -> None:
-        """See `Optimizer.restart`."""
+        """Set both moments and the number of steps to zero."""
         self._steps = 0
         if self._steps_there is not None:
             self._steps_there.zero_()
         self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
 
     def _counted_there(self, device: torch.device) -> Tensor:
-        """The number of steps, this one included."""
+        """Count this step on the device and return the number of steps, this one included: float64 [1]."""
         if self._steps_there is None:
             self._steps_there = torch.zeros(1, dtype=torch.float64, device=device)
         return self._steps_there.add_(1)
@@ -120,9 +120,9 @@ def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
 
 
 def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
-    """What share of the learning rate each coordinate takes, float32 [T]: 1 in the head, else `backbone_lr`.
+    """Return each coordinate's share of the learning rate, float32 [T]: 1 in the head, else `backbone_lr`.
 
-    None: all take all of it.
+    None: all shares are 1.
     """
     if config.backbone_lr == 1:
         return None

@@ -1,4 +1,4 @@
-"""What finished models say of images."""
+"""Predictions of finished models."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from fedshelf.common.training.fit import Network
 
 
 def load(saved: SavedModel, device: torch.device) -> Network:
-    """A network with the weights of a saved model. Raises DataError if they are not those of its architecture."""
+    """Return a network with the weights of a saved model. Raises DataError if they do not fit its architecture."""
     network = Network(saved.spec, device)
     try:
         network.module.load_state_dict(saved.tensors)
@@ -25,7 +25,10 @@ def load(saved: SavedModel, device: torch.device) -> Network:
 
 
 def log_probabilities(network: Network, images: Images, batch_size: int) -> Tensor:
-    """log p(class | image) of the network's present weights: float32 [N, C] on the CPU, in the order of the images."""
+    """Return log p(class | image) of the network's present weights: float32 [N, C] on the CPU.
+
+    The rows are in the order of the images.
+    """
     models.set_training(network.module, mode=False)
     found = torch.empty(len(images), len(network.spec.classes))
     with torch.inference_mode():

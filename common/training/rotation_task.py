@@ -1,10 +1,10 @@
-"""Photos without a class teach, too: a network learns to tell by how many quarter turns a photo was turned.
+"""A task for photos without a class: a network learns to tell by how many quarter turns a photo was turned.
 
 Gidaris, Singh and Komodakis 2018, "Unsupervised Representation Learning by Predicting Image Rotations", Equations 2
-and 3: with R(x, y) the photo x after y quarter turns, y uniform in {0, 1, 2, 3}, minimise -log p(y | R(x, y)). To tell
-that, a network must see what is on a photo and how it stands. It takes no pairs and no large batches (SimCLR's
-negatives), so a store with few photos can do it, and it is a classification like any other: whatever trains, travels,
-judges and reports classes does the same with turns.
+and 3: with R(x, y) the photo x after y quarter turns, y uniform in {0, 1, 2, 3}, minimise -log p(y | R(x, y)). For
+this, a network must see the object on a photo and its orientation. The task needs no pairs and no large batches
+(SimCLR's negatives), so a store with few photos can do it. It is a classification like any other: all code that
+trains, sends, evaluates and reports classes does the same with turns.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import TURNS, ModelSpec
 
 Pose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What a batch becomes before it is normalised: (pixels, targets) to (pixels, targets)."""
+"""A change of a batch before it is normalised: (pixels, targets) to (pixels, targets)."""
 
 
 def turn(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Photos [B, S, S, C], each after its number of quarter turns anticlockwise (int64 [B], 0 to 3)."""
+    """Return photos [B, S, S, C], each after its number of quarter turns anticlockwise (int64 [B], 0 to 3)."""
     turned = pixels.clone()
     for number in range(1, len(TURNS)):
         places = (turns == number).nonzero().flatten()
@@ -32,7 +32,10 @@ def turn(pixels: Tensor, turns: Tensor) -> Tensor:
 
 
 def posing(spec: ModelSpec, generator: np.random.Generator) -> Pose:
-    """How a network is trained: on photos as they are, or, if it is to tell turns, after turns drawn anew each time."""
+    """Return the pose for training: it leaves photos as they are, or turns them if the network is to tell turns.
+
+    The turns are drawn anew for each batch.
+    """
 
     def pose(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         drawn = torch.from_numpy(generator.integers(len(TURNS), size=len(targets))).to(targets.device)
@@ -42,17 +45,20 @@ def posing(spec: ModelSpec, generator: np.random.Generator) -> Pose:
 
 
 def as_labelled(spec: ModelSpec, pixels: Tensor, targets: Tensor) -> Tensor:
-    """How a network is judged: on photos as they are, or, if it is to tell turns, turned as their labels say."""
+    """Return the pixels for evaluation: photos as they are, or turned by their labels if the network is to tell turns.
+
+    pixels: [B, S, S, C]; targets: int64 [B]
+    """
     return turn(pixels, targets) if spec.tells_turns else pixels
 
 
 def assign(images: Images) -> Images:
-    """The same photos, whose label is a turn: which, depends on nothing but a photo's row."""
+    """Return the same photos with turns as labels; a photo's turn depends on nothing but its row."""
     return replace(images, labels=torch.arange(len(images.pixels), device=images.labels.device) % len(TURNS))
 
 
 def to_turns(folder: Folder) -> Folder:
-    """All photos of a folder, with and without a class, to be told by their turns."""
+    """Return all photos of a folder, with and without a class, labelled by turns."""
     merged = {}
     for split, images in folder.splits.items():
         rows = torch.cat([images.rows, folder.unlabelled[split].rows]).sort().values
