@@ -1,1 +1,1 @@
-"""Messages between the server and its stores: orders, results, kits, and what each field may hold."""
+"""Messages between the server and its stores: orders, results, kits, and the allowed values of each field."""

@@ -1,4 +1,4 @@
-"""The chain's signed list of its server's addresses: how a store learns, from the server it knows, where it moves."""
+"""The chain's signed list of its server's addresses: from it, a store learns of a new address before a move."""
 
 import base64
 from typing import Annotated
@@ -9,7 +9,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.protocol.kit import chain_id
 
-ADDRESSES_HEADER = "fedshelf-addresses"  # of the door's answers to enrolled stores, once the chain has moved
+ADDRESSES_HEADER = "fedshelf-addresses"  # in the gateway's answers to enrolled stores, once the chain has moved
 MOST_ADDRESSES = 8
 
 

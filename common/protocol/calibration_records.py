@@ -1,4 +1,4 @@
-"""How sure a model was, as tensors of a message and back; see `common.metrics.calibration`."""
+"""Counts of a model's confidence as tensors of a message, and back; see `common.metrics.calibration`."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,16 @@ from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.protocol.records import RecordReader
 
 _TEMPERATURES = "temperatures"
-_MOST_IMAGES = 2**31  # of one confidence: sums of such counts do not overflow
+_MOST_IMAGES = 2**31  # limit of the images in one bin of confidence: sums of such counts do not overflow
 
 
 def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
-    """The tensors of an order that asks for the temperatures `at`."""
+    """Return the tensors of an order that asks for the temperatures `at`."""
     return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
 
 
 def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
-    """Inverse of `asked`. Raises MessageError for what no honest server asks for."""
+    """Read back the temperatures of `asked`. Raises MessageError for values that no honest server asks for."""
     if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
         return ()
     at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
@@ -33,7 +33,7 @@ def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
 
 
 def told(reliability: Reliability | None) -> dict[str, Tensor]:
-    """The tensors of an answer, whose names its sender may give a prefix; none for None."""
+    """Return the tensors of an answer, or {} for None; the sender may give their names a prefix."""
     if reliability is None:
         return {}
     counts = {"bin_images": reliability.images, "bin_right": reliability.right, "bin_sure": reliability.sure}
@@ -42,7 +42,7 @@ def told(reliability: Reliability | None) -> dict[str, Tensor]:
 
 
 def read(reader: RecordReader, prefix: str) -> Reliability | None:
-    """Inverse of `told`. Raises MessageError for what are no such counts."""
+    """Read back the counts of `told`. Raises MessageError for tensors that are not such counts."""
     if not (at := temperatures(reader, prefix)):
         return None
     nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)

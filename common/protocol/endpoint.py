@@ -37,7 +37,7 @@ class Endpoint:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Return whether the host is a loopback address or its name."""
+        """True if the host is a loopback address or "localhost"."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -45,7 +45,7 @@ class Endpoint:
 
 
 def check_host(host: str, what: str) -> None:
-    """Raise ConfigError, which calls the host `what`, unless stores can reach a machine by it."""
+    """Check that stores can reach a machine by `host`; raise ConfigError, which calls it `what`, if they cannot."""
     try:
         number = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the door of a server and its stores say to each other beside Flower's Fleet API."""
+"""Requests and answers between a server's gateway and its stores beside Flower's Fleet API."""
 
 import base64
 import math
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
-PROCESS_HEADER = "fedshelf-process"  # of a store's calls: see `process_words`
-WANTED_PATH = "/fedshelf/wanted"  # a store asks whether the answer to an order is still waited for; 410: no
-HELD_HEADER = "fedshelf-held"  # of an answer to a poll: seconds that the server keeps one with no message; ask at once
-REASON_HEADER = "fedshelf-reason"  # of an answer that refuses, next to its status
+PROCESS_HEADER = "fedshelf-process"  # in a store's calls: see `process_words`
+WANTED_PATH = "/fedshelf/wanted"  # here a store asks if the answer to an order is still awaited; 410: no
+HELD_HEADER = "fedshelf-held"  # in an answer to a poll: seconds that the server holds an idle poll; ask again at once
+REASON_HEADER = "fedshelf-reason"  # in an answer that refuses, next to its status
 
 
 class Reason(StrEnum):
-    """Why the door does not let a store in."""
+    """A reason for which the gateway does not let a store in."""
 
     REVOKED = "revoked"  # the chain has taken the store out
     UNKNOWN_KEY = "unknown-key"  # no store that is enrolled has this key
@@ -27,21 +27,23 @@ class Reason(StrEnum):
 
 
 def process_words(process: str, seconds: float) -> str:
-    """Return what a store's process tells of itself: 32 hexadecimal digits, and how long it is silent at most."""
+    """Return a store process's description of itself: 32 hexadecimal digits, and the longest time (s) it is silent."""
     return f"{process} {math.ceil(seconds)}"
 
 
 def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> bytes:
-    """What a store signs with its new key when it enrols: whoever can, has the key, and means this chain and code.
+    """Return the bytes that a store signs with its new key when it enrols.
 
-    public_key: in OpenSSH's text form.
+    The signature proves that the signer has the key, and means this chain and code.
+
+    public_key: in OpenSSH's text form
     """
     parts = (part.encode() for part in (chain, store, code, public_key))
     return b"fedshelf-enrolment-1\n" + b"\n".join(base64.b64encode(part) for part in parts)
 
 
 def classes_statement(chain: str, store: str, moment: str) -> bytes:
-    """Return the bytes that a store whose kit has a key signs to be told the run's classes.
+    """Return the bytes that a store signs to ask for the run's classes, if its kit has a key.
 
     moment: the time in UTC, ISO 8601
     """

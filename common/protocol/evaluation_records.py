@@ -9,12 +9,12 @@ from fedshelf.common.protocol import calibration_records
 from fedshelf.common.protocol.messages import Evaluation
 from fedshelf.common.protocol.records import RecordReader, Value
 
-_ADJUSTED = "adjusted."  # before the names of what the adjusted scores gave
-_MOST_IMAGES = 2**31  # of one class taken for one class: sums of such counts do not overflow
+_ADJUSTED = "adjusted."  # prefix of the names of counts by the adjusted scores
+_MOST_IMAGES = 2**31  # limit of one cell of a confusion matrix: sums of such counts do not overflow
 
 
 def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
-    """The fields and the tensors of an evaluation."""
+    """Return the fields and the tensors of an evaluation."""
     fields, tensors = _told(evaluation.counts, "")
     if evaluation.adjusted is not None:
         further, matrices = _told(evaluation.adjusted, _ADJUSTED)
@@ -23,7 +23,7 @@ def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
 
 
 def read(store: str, reader: RecordReader) -> Evaluation:
-    """Inverse of `told`, for an evaluation of `store`. Raises MessageError for what are no such counts."""
+    """Read back an evaluation of `store` from `told`. Raises MessageError for values that are not such counts."""
     adjusted = _read(reader, _ADJUSTED) if reader.has_tensor(f"{_ADJUSTED}confusion") else None
     return Evaluation(store, reader.count("round"), _read(reader, ""), adjusted)
 

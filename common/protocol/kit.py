@@ -12,7 +12,7 @@ from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.system.files import check_private, write_private
 
-MAX_KIT_BYTES = 64 * 1024  # bytes; a kit has about three thousand
+MAX_KIT_BYTES = 64 * 1024  # a kit has about three thousand bytes
 
 
 def _check_address(address: str) -> str:
@@ -20,13 +20,13 @@ def _check_address(address: str) -> str:
 
 
 class Kit(BaseModel):
-    """What the chain gives to one store.
+    """The chain's credentials and addresses for one store.
 
-    chain:       which chain this is: `chain_id` of the authority
+    chain:       `chain_id` of the authority
     server:      HOST:PORT
-    others:      more such addresses of the same server, tried in this order where `server` cannot be reached
+    others:      more such addresses of the same server, tried in this order if `server` cannot be reached
     authority:   PEM of the certificate that vouches for the server
-    code, until: what enrols the store's own key, once, and the time up to which it does
+    code, until: a code that enrols the store's own key, once, and the time up to which it is valid
     private_key: PEM of the store's key, instead of a code
     """
 
@@ -57,16 +57,16 @@ class Kit(BaseModel):
 
     @property
     def invitation(self) -> str:
-        """Tells this kit from every other of this store, without telling its code or key."""
+        """An identifier that differs for every kit of this store, and does not reveal its code or key."""
         return hashlib.sha256(f"invitation {self.code or self.private_key}".encode()).hexdigest()[:32]
 
     def write(self, path: Path) -> None:
-        """Write it to `path`, for this user only. Raises OSError."""
+        """Write the kit to `path`, readable by this user only. Raises OSError."""
         write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Kit":
-        """The kit in `path`. Raises ConfigError if it is none, is damaged, or could be read by others."""
+        """Return the kit in `path`. Raises ConfigError if it is none, is damaged, or could be read by others."""
         if not path.is_file():
             raise ConfigError(f"There is no kit {path}; expected the file NAME.kit that the chain made for this store.")
         check_private(path)
@@ -82,5 +82,5 @@ class Kit(BaseModel):
 
 
 def chain_id(authority: str) -> str:
-    """What a chain is called: the beginning of the SHA-256 of its authority's certificate, a PEM text."""
+    """Return a chain's identifier: the first 16 digits of the SHA-256 of its authority's certificate, a PEM text."""
     return hashlib.sha256(authority.encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""What a server asks of stores and what they answer, free of any transport.
+"""Orders of the server and answers of the stores, independent of any transport.
 
-A parameter vector is float32 [P]: all that trains, then the floating-point buffers, in the fixed
+A parameter vector is float32 [P]: all parameters that train, then the floating-point buffers, in the fixed
 order of `common.parameters.layout.Layout`. Integer buffers and frozen parameters are not part of it.
 """
 
@@ -18,9 +18,9 @@ from fedshelf.common.protocol.failures import Failure, FailureCode
 
 @dataclass(frozen=True)
 class Plan:
-    """What stays the same during a run, at the server and at every store.
+    """The constants of a run, the same at the server and at every store.
 
-    frozen: float32 [F], parameters that do not train, or None; sent to a store once.
+    frozen: float32 [F], parameters that do not train, or None; sent to a store once
     """
 
     run_id: str
@@ -31,11 +31,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """Train locally from `params` (float32 [P]).
+    """An order to train locally from `params` (float32 [P]).
 
-    extras:    what the strategy's server half adds
-    committed: the last round that the server cannot lose; a store must still know what it knew then
-    best:      the round whose model is the best so far; a store must still know what it knew then, too
+    extras:    tensors that the strategy's server half adds
+    committed: last checkpointed round. A store must still have the client state from which it trains the round
+               after it, so that this round can be repeated.
+    best:      the round whose model is the best so far; a store must still have its client state, too
     """
 
     plan: Plan
@@ -48,10 +49,10 @@ class TrainOrder:
 
 @dataclass(frozen=True)
 class EvaluateOrder:
-    """Judge `params` (float32 [P]) on the images a store holds out.
+    """An order to evaluate `params` (float32 [P]) on images that a store holds out.
 
-    temperatures: at which to count how sure the model is, and how often rightly (`common.metrics.calibration`); empty:
-                  not
+    temperatures: temperatures at which to count confidence and right answers (`common.metrics.calibration`);
+                  empty: no such counts
     """
 
     plan: Plan
@@ -68,12 +69,12 @@ OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
 class DetachedOrder(Generic[OrderT]):
     """An order on its way inside one machine, without the fields that reach the receiver apart from it.
 
-    Large fields lie in shared memory, and a resident process has the plan. All others travel here, whichever there
-    are: taking an order apart by hand, and making another one, is how a field gets lost.
+    Large fields lie in shared memory, and a resident process has the plan. All other fields travel here. The code lists
+    none of them by name: taking an order apart by hand, and making another one, is how a field gets lost.
 
     kind:   the class of the order
     others: the fields that travel here
-    apart:  the names of those that do not
+    apart:  the names of the fields that do not
     """
 
     kind: type[OrderT]
@@ -82,32 +83,32 @@ class DetachedOrder(Generic[OrderT]):
 
     @classmethod
     def of(cls, order: OrderT, *apart: str) -> "DetachedOrder[OrderT]":
-        """Detach an order from its fields `apart`."""
+        """Return an order without its fields `apart`."""
         held = {each.name: getattr(order, each.name) for each in fields(order)}
         for name in apart:
             del held[name]
         return cls(type(order), held, frozenset(apart))
 
     def attach(self, **apart: Any) -> OrderT:
-        """Make the order again, with exactly the fields that it was detached from."""
+        """Return the order again, with exactly the fields that it was detached from."""
         assert apart.keys() == self.apart, f"got {sorted(apart)}, expected {sorted(self.apart)}"
         return self.kind(**self.others, **apart)
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a store returns from training.
+    """A store's result of training.
 
     params:       float32 [P], the locally trained vector itself, not a difference, as the server has it
     num_examples: images trained on (of the store's training split, not times epochs)
     loss:         mean training loss per image over the last local epoch
     seconds:      wall time of the local training
-    extras:       what the strategy's client half adds
-    packed:       what travels in place of `params` if updates are compressed; dropped on arrival
-    packed_bytes: its size; 0: not compressed
+    extras:       tensors that the strategy's client half adds
+    packed:       the tensors that travel in place of `params` if updates are compressed; dropped on arrival
+    packed_bytes: their size; 0: not compressed
     steps:        optimizer steps taken
-    by_class:     float64 [C], images of each class that it stands for as the server reckons them on arrival; None: as
-                  nobody needs them
+    by_class:     float64 [C], images of each class that this update represents, filled in by the server on arrival;
+                  None if they are not needed
     """
 
     store: str
@@ -123,12 +124,12 @@ class Update:
     by_class: Tensor | None = None
 
     def piece(self, begin: int, end: int) -> Tensor:
-        """Coordinates [begin, end) of `params`, read alone where they lie on disk."""
+        """Return the coordinates [begin, end) of `params`; if they lie on disk, only these are read."""
         return self.params[begin:end]
 
     @property
     def bytes(self) -> int:
-        """Size of its tensors on the wire."""
+        """The size of its tensors on the wire."""
         return (self.packed_bytes or self.params.nbytes) + sum(tensor.nbytes for tensor in self.extras.values())
 
 
@@ -136,9 +137,9 @@ class Update:
 class Evaluation:
     """A store's result of an evaluation.
 
-    counts:   by the model's own scores
-    adjusted: of the same images, with the store's adjustment (`common.strategies.shared.class_skew`) added to the
-              scores; None: without
+    counts:   counts by the model's own scores
+    adjusted: counts of the same images, with the store's adjustment (`common.strategies.shared.class_skew`) added to
+              the scores; None: no adjustment
     """
 
     store: str
@@ -149,12 +150,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store says of itself when it joins.
+    """A store's description of itself when it joins.
 
-    counts: training images per class name of the store's own folders
+    counts:           training images per class name of the store's own folders
     validation, test: images held out
-    untold: training images whose class the store keeps to itself
-    version: of Fedshelf at the store; empty: not told. Two that hold the same are equal all the same
+    untold:           training images whose class the store keeps to itself
+    version:          version of Fedshelf at the store; empty: unknown. It does not count when two are compared.
     """
 
     name: str
@@ -166,7 +167,7 @@ class StoreInfo:
 
     @property
     def num_examples(self) -> int:
-        """Training images."""
+        """The number of training images."""
         return sum(self.counts.values()) + self.untold
 
 

@@ -1,6 +1,6 @@
-"""The model that a run delivers on its way to a store, and the store's answer; as fields and tensors of messages.
+"""The order that delivers a run's model to a store, and the store's answer, as fields and tensors of messages.
 
-A large model is offered first, without its bytes: only a store that takes it and lacks it is sent them.
+A large model is offered first, without its bytes. They are sent only to a store that accepts the model and lacks it.
 """
 
 import re
@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class DeliverOrder:
-    """Keep the model that a run delivers.
+    """An order to keep the model that a run delivers.
 
     run_id:      the identity of the run
     run:         its name, by which the store calls the model; `common.names.is_run_name` holds
@@ -31,8 +31,8 @@ class DeliverOrder:
     description: the bytes of its `model.json`
     sha256:      SHA-256 of the bytes of its `model.safetensors`, in hexadecimal
     size:        number of these bytes
-    content:     these bytes; None: this is an offer, to which the store answers whether it wants them
-    recalled:    SHA-256 of models of this run that were given before, and whose rounds were taken back since
+    content:     these bytes; None: this is an offer, and the store answers if it wants them
+    recalled:    SHA-256 of models of this run that were delivered before, and whose rounds were taken back since
     """
 
     run_id: str
@@ -47,7 +47,10 @@ class DeliverOrder:
 
 @dataclass(frozen=True)
 class ModelReceipt:
-    """A store's answer to a model or its offer. is_kept: the model is at the store, whole; else it has to be sent."""
+    """A store's answer to a model or its offer.
+
+    is_kept: True if the whole model is at the store; False if it has to be sent
+    """
 
     store: str
     run_id: str
@@ -64,7 +67,7 @@ def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tenso
 
 
 def read_order(reader: RecordReader) -> DeliverOrder:
-    """Inverse of `order_fields`. Raises MessageError."""
+    """Read back an order from its `order_fields`. Raises MessageError."""
     run_id, run = reader.parsed("run_id", check_run_id), reader.text("run")
     if not is_run_name(run):
         raise MessageError("Field 'run' is not the name of a run; a folder at the store would be called so.")
@@ -84,7 +87,10 @@ def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
 
 
 def read_receipt(store: str, reader: RecordReader) -> ModelReceipt:
-    """Inverse of `receipt_fields`, whose store has been read. Raises MessageError."""
+    """Read back an answer of `store` from its `receipt_fields`. Raises MessageError.
+
+    The caller has taken the field "store" already.
+    """
     run_id, sha256 = reader.parsed("run_id", check_run_id), reader.parsed("sha256", _sha256)
     return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
 

@@ -1,8 +1,8 @@
-"""What can be said of messages without PyTorch: the process that holds a store's line to the server has none.
+"""Messages that do without PyTorch, such as probes: a store's network process does not import it.
 
-Probes ask a store whether it has the message that it should be working on: Flower hands each message out
-once, and where the connection breaks at that moment, nobody has it and nobody knows. So the server asks, and
-sends again what a store does not have.
+Probes ask a store whether it has the message that it should be working on. Flower hands each message out
+once; if the connection breaks at that moment, the message is lost and nobody knows. So the server asks, and
+sends a message again if the store does not have it.
 """
 
 from typing import TypeVar
@@ -11,20 +11,20 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, Recor
 
 from fedshelf.common.errors import MessageError
 
-RECALLED = "recalled"  # the field of an order to keep a model that names those which were taken back
+RECALLED = "recalled"  # field of an order that delivers a model; it names the models that were taken back
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
 _BYTES = "bytes="
 _DIGITS = 15
-_NUMBER = 16  # bytes of a number in a record, at most, with its tag
-_PIECE = 5 * 2**20  # bytes: Flower's own pieces of an array
-_PIECES, _AROUND = 8, 512  # other pieces of a message, and the bytes around each
+_NUMBER = 16  # most bytes of a number in a record, with its tag
+_PIECE = 5 * 2**20  # bytes of Flower's own pieces of an array
+_PIECES, _AROUND = 8, 512  # number of other pieces of a message, and the bytes around each piece
 HEADER = "header"  # the record of plain values that each of our messages has
 Value = TypeVar("Value", str, bool)
 
 
 def header(content: RecordDict) -> dict[str, str | int]:
-    """The short plain fields of a message, such as kind, run_id and round; none of a message that is not ours."""
+    """Return the short plain fields of a message, such as kind, run_id and round; {} for a message that is not ours."""
     if (asked := content.get(_RECORD)) is not None:
         return {"kind": "presence" if "has" in asked else "probe"}
     record = content.get(HEADER)
@@ -35,16 +35,16 @@ def header(content: RecordDict) -> dict[str, str | int]:
 
 
 def is_calling_back(content: RecordDict) -> bool:
-    """Return whether a message with a model names others of its run that were taken back."""
+    """Return whether a message that delivers a model names others of its run that were taken back."""
     record = content.get(HEADER)
     return isinstance(record, ConfigRecord) and bool(record.get(RECALLED))
 
 
 def announcement(content: RecordDict) -> str:
-    """Return the bytes that a message of these records has at most, with all that carries it, for its group id.
+    """Return a group id that announces a message's size: "bytes=" and the most bytes that it takes on the wire.
 
-    It is the one free field that comes to a store before any piece of the message does: so a store that may not
-    receive as much today can say so, and fetch nothing.
+    The group id is the one free field that reaches a store before any piece of the message. So a store that may not
+    receive as much today can tell the server, and fetch nothing.
     """
     sizes = [_bytes_of(record) for record in content.values()]
     pieces = _PIECES + sum(size // _PIECE for size in sizes)
@@ -52,33 +52,33 @@ def announcement(content: RecordDict) -> str:
 
 
 def announced(group_id: str) -> int:
-    """Return the bytes that a message was announced with; 0 if none were."""
+    """Return the bytes that a group id announces; 0 if it announces none."""
     size = group_id.removeprefix(_BYTES)
     return int(size) if size != group_id and size.isdecimal() and len(size) <= _DIGITS else 0
 
 
 def probe(message_id: str) -> RecordDict:
-    """Asks whether the receiver has the message `message_id`, or has answered it."""
+    """Return a probe: it asks if the receiver has the message `message_id`, or has answered it."""
     return RecordDict({_RECORD: ConfigRecord({"message": message_id})})
 
 
 def probed(content: RecordDict) -> str:
-    """The message that a probe asks about. Raises MessageError."""
+    """Return the id of the message that a probe asks about. Raises MessageError."""
     return _field(content, "message", str)
 
 
 def presence(*, has: bool) -> RecordDict:
-    """The answer to a probe. has: the message is there, and its answer will come or has been sent."""
+    """Return the answer to a probe. has: the message is there, and its answer will come or has been sent."""
     return RecordDict({_RECORD: ConfigRecord({"has": has})})
 
 
 def is_present(content: RecordDict) -> bool:
-    """What an answer to a probe says. Raises MessageError."""
+    """Return `has` of an answer to a probe. Raises MessageError."""
     return _field(content, "has", bool)
 
 
 def _bytes_of(record: ArrayRecord | ConfigRecord | MetricRecord) -> int:
-    """Return the bytes of a record's keys and values, at most."""
+    """Return an upper bound of the bytes of a record's keys and values."""
     if isinstance(record, ArrayRecord):
         return sum(len(key) + len(array.data) for key, array in record.items())
     return sum(len(key) + _AROUND // 8 + _length(value) for key, value in record.items())

@@ -22,7 +22,7 @@ from fedshelf.common.protocol.probe import HEADER
 
 ARRAYS, TENSORS = "arrays", "tensors"
 INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
-_FORMAT = "safetensors"  # Flower's field for how an array's bytes are to be read
+_FORMAT = "safetensors"  # the value of Flower's field that names the format of an array's bytes
 
 Value = bool | int | float | str | list[int] | list[str]
 Parsed = TypeVar("Parsed")
@@ -30,7 +30,7 @@ Choice = TypeVar("Choice", bound=str)
 
 
 def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDict:
-    """Records of these values and tensors; one copy of each tensor."""
+    """Return records of these values and tensors; each tensor is copied once."""
     if not tensors:
         return RecordDict({HEADER: ConfigRecord(dict(header))})
     blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -41,7 +41,7 @@ def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDi
 
 
 class RecordReader:
-    """The fields and tensors of one message, each taken once and checked; `close` refuses what is left."""
+    """The fields and tensors of one message, each taken once and checked; `close` refuses a message with any left."""
 
     def __init__(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._header = header
@@ -49,7 +49,7 @@ class RecordReader:
 
     @classmethod
     def open(cls, content: RecordDict) -> Self:
-        """Raises MessageError if the records are not those that `pack` makes."""
+        """Return a reader of these records. Raises MessageError if `pack` does not make such records."""
         header, arrays = content.get(HEADER), content.get(ARRAYS, ArrayRecord())
         known = set(content) <= {HEADER, ARRAYS}
         if not known or not isinstance(header, ConfigRecord) or not isinstance(arrays, ArrayRecord):
@@ -59,22 +59,22 @@ class RecordReader:
         return cls(values, _unpack(values.pop(TENSORS, None), dict(arrays)))
 
     def text(self, key: str) -> str:
-        """A text field."""
+        """Take a text field."""
         return cast(str, self._take(key, str))
 
     def number(self, key: str) -> float:
-        """A float field."""
+        """Take a float field."""
         return cast(float, self._take(key, float))
 
     def count(self, key: str) -> int:
-        """An integer field of zero or more."""
+        """Take an integer field of zero or more."""
         value = cast(int, self._take(key, int))
         if value < 0:
             raise MessageError(f"Field {key!r} got {value}; expected zero or more.")
         return value
 
     def choice(self, key: str, allowed: tuple[Choice, ...]) -> Choice:
-        """A text field with one of the `allowed` values."""
+        """Take a text field with one of the `allowed` values."""
         value = self.text(key)
         for candidate in allowed:
             if candidate == value:
@@ -82,14 +82,14 @@ class RecordReader:
         raise MessageError(f"Field {key!r} got {value[:80]!r}; expected one of {', '.join(allowed)}.")
 
     def parsed(self, key: str, parse: Callable[[str], Parsed]) -> Parsed:
-        """A text field that `parse` understands (it may raise ValueError, TypeError or KeyError)."""
+        """Take a text field and return it parsed by `parse` (which may raise ValueError, TypeError or KeyError)."""
         try:
             return parse(self.text(key))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise MessageError(f"Field {key!r} cannot be used: {(str(error).splitlines() or ['?'])[0]}.") from error
 
     def table(self, names: str, counts: str) -> dict[str, int]:
-        """Two list fields of one length as a mapping from text to integers of zero or more."""
+        """Take two list fields of one length as a mapping from class names to integers of zero or more."""
         keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
         good = len(keys) <= MAX_CLASSES and all(map(is_class, keys))
         good = good and all(type(value) is int and value >= 0 for value in values)
@@ -106,7 +106,7 @@ class RecordReader:
         return dict(zip(keys, values, strict=True))
 
     def tensor(self, key: str, dtype: torch.dtype, ndim: int) -> Tensor:
-        """The tensor `key`, which must have this type and number of dimensions."""
+        """Take the tensor `key`, which must have this type and number of dimensions."""
         if key not in self._tensors:
             raise MessageError(f"The message lacks the tensor {key!r}.")
         tensor = self._tensors.pop(key)
@@ -117,16 +117,16 @@ class RecordReader:
         return tensor
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """All tensors whose names begin with `prefix`, by the rest of their names."""
+        """Take all tensors whose names begin with `prefix`; return them by the rest of their names."""
         names = [name for name in self._tensors if name.startswith(prefix)]
         return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
 
     def has_tensor(self, key: str) -> bool:
-        """Whether the tensor `key` is there."""
+        """Return whether the tensor `key` is there."""
         return key in self._tensors
 
     def close(self) -> None:
-        """Raises MessageError if a field or a tensor was not taken."""
+        """Raise MessageError if a field or a tensor was not taken."""
         if left := sorted(self._header) + sorted(self._tensors):
             raise MessageError(f"The message has unknown fields: {', '.join(left)}.")
 
@@ -140,12 +140,12 @@ class RecordReader:
 
 
 def _size(text: str) -> int:
-    """Bytes of a text on the wire."""
+    """Return the bytes of a text on the wire."""
     return len(text.encode())
 
 
 def _unpack(inline: object, arrays: dict[str, Array]) -> dict[str, Tensor]:
-    """The tensors of a message, from its header or its one array."""
+    """Return the tensors of a message, from its header or its one array."""
     if inline is None and not arrays:
         return {}
     array = arrays.pop(TENSORS, None)

@@ -48,7 +48,7 @@ _VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
 class FrozenMissingError(MessageError):
-    """The order names frozen parameters that are neither attached nor kept; `sha256` says which."""
+    """The order names frozen parameters that are neither attached nor kept; `sha256` identifies them."""
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"The frozen parameters {sha256[:12]} are not here; the server has to send them.")
@@ -57,7 +57,7 @@ class FrozenMissingError(MessageError):
 
 @dataclass(frozen=True)
 class Query:
-    """Asks a store what it holds under this configuration."""
+    """A question to a store: which images does it hold under this configuration?"""
 
     run_id: str
     config: RunConfig
@@ -83,22 +83,22 @@ Result = Update | Evaluation | Failure | StoreInfo | FrozenWeightsMissing | Mode
 
 
 class FrozenStore(Protocol):
-    """Where a store keeps frozen parameters, by the SHA-256 of their bytes."""
+    """A store's memory of frozen parameters, by the SHA-256 of their bytes."""
 
     def get(self, sha256: str) -> Tensor | None:
-        """The vector (float32 [F]), or None if it is not kept."""
+        """Return the vector (float32 [F]), or None if it is not kept."""
 
     def put(self, sha256: str, vector: Tensor) -> None:
-        """Keep the vector."""
+        """Keep the vector (float32 [F])."""
 
 
 def frozen_sha256(vector: Tensor) -> str:
-    """SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
+    """Return the SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
     return hashlib.sha256(vector.cpu().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
 
 
 def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
-    """The order as records, with its frozen parameters only if `attach_frozen`."""
+    """Return the order as records, with its frozen parameters only if `attach_frozen`."""
     if isinstance(order, Notice):
         return _pack("notice", {"text": order.text})
     if isinstance(order, Query):
@@ -123,7 +123,9 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
 
 
 def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
-    """Inverse of `encode_order`; frozen parameters come from the message or from `kept`, and go there.
+    """Read back an order from the records of `encode_order`.
+
+    Frozen parameters come from the message or from `kept`; those from the message are put into `kept`.
 
     Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
     """
@@ -149,7 +151,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
 
 
 def encode_result(result: Result) -> RecordDict:
-    """The result as records."""
+    """Return the result as records."""
     match result:
         case Update():
             header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
@@ -173,9 +175,11 @@ def encode_result(result: Result) -> RecordDict:
 
 
 def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None = None) -> Result:
-    """Inverse of `encode_result`. Raises MessageError for anything that is not a result of this format.
+    """Read back a result from the records of `encode_result`.
 
-    order: what it answers; a compressed update is a change of the order's parameters
+    order: the order that it answers; a compressed update is a change of the order's parameters
+
+    Raises MessageError for anything that is not a result of this format.
     """
     reader = _open(content)
     kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt"))
@@ -223,7 +227,7 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _common(reader: RecordReader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
-    """What orders to train and to evaluate have in common: plan, round, parameters."""
+    """Return the fields that orders to train and to evaluate have in common: plan, round, parameters (float32 [P])."""
     run_id, config = _run(reader)
     spec, number = reader.parsed("spec", received_spec), reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)

@@ -1,4 +1,4 @@
-"""Progress of a message that takes long to come or go, told to people; of a quick one, nothing."""
+"""Progress lines for a message that takes long to send or receive; a quick one gets none."""
 
 import threading
 import time
@@ -12,10 +12,10 @@ LINE_INTERVAL_SECONDS = 10.0  # seconds until the first line, and between two li
 class Transfer:
     """One message under way. Its pieces may be counted by several threads.
 
-    what:  begins each line: "Sending the answer"
-    total: bytes of the whole message; 0: not known, as the server does not say
-    tell:  shows a line
-    now:   seconds, from any time on
+    what:  the beginning of each line: "Sending the answer"
+    total: bytes of the whole message; 0: unknown, as the server does not tell
+    tell:  a function that shows a line
+    now:   a clock in seconds, with any origin
     """
 
     def __init__(
@@ -37,7 +37,10 @@ class Transfer:
 
 
 def progress(done: int, total: int, seconds: float) -> str:
-    """Say how far a transfer is after so many seconds: "21 of 45 MB, 1.05 MB/s, 23 s left". total: 0 if not known."""
+    """Return how far a transfer is after so many seconds: "21 of 45 MB, 1.05 MB/s, 23 s left".
+
+    done, total: bytes; total is 0 if unknown
+    """
     rate = done / seconds if seconds > 0 else 0.0
     parts = [f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB", f"{rate / 1e6:.3g} MB/s"]
     if rate and total > done:
