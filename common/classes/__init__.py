@@ -1,1 +1,1 @@
-"""The classes of products: one spelling for each, and names of them for people."""
+"""The classes of products: one spelling for each, and display names for people."""

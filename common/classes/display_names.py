@@ -1,6 +1,6 @@
-"""Names of products for people, where classes are called otherwise: folders by number, say.
+"""Display names of products, for classes with other names: folders by number, for example.
 
-The classes stay what they are wherever programs meet: in models, messages and files of results.
+The classes keep their own names wherever programs meet: in models, messages and files of results.
 """
 
 import csv
@@ -19,11 +19,11 @@ CSV_COLUMNS = ("folder", "name")
 _NAMED = 5  # classes that a sentence names before it only counts them
 
 ProductNames = Mapping[str, str]
-"""Class (the name of its folder) -> what people call it; a class that is not in it is called like its folder."""
+"""Class (the name of its folder) -> its display name; a class that is not in it has its folder's name."""
 
 
 def read(path: Path) -> dict[str, str]:
-    """The names in a CSV file of folder,name, with or without that first line.
+    """Return the names in a CSV file of folder,name, with or without that first line.
 
     Raises ConfigError if there is no such file, or for a line that is no pair, a folder that is named twice and two
     folders of one name; DataError if the file cannot be read.
@@ -53,7 +53,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def record(directory: Path, names: ProductNames) -> None:
-    """Keep the names in a run's directory, for its reports and for when it goes on; no file if there are none.
+    """Write the names into a run's directory, for its reports and for when it goes on; no file if there are none.
 
     Raises OSError.
     """
@@ -66,13 +66,13 @@ def record(directory: Path, names: ProductNames) -> None:
 
 
 def recorded(directory: Path) -> dict[str, str]:
-    """The names that a run's directory has; none if nobody gave any. Raises ConfigError, DataError."""
+    """Return the names in a run's directory; {} if nobody gave any. Raises ConfigError, DataError."""
     path = directory / CLASS_NAMES_FILE
     return read(path) if path.exists() else {}
 
 
 def settle(directory: Path, names: ProductNames | None) -> ProductNames:
-    """The names that hold from now on in a run's directory: those given, which it keeps, or None for those it has.
+    """Return the names that a run's directory has from now on: `names`, which are written to it, or its own if None.
 
     Raises ConfigError, DataError, OSError.
     """
@@ -83,9 +83,9 @@ def settle(directory: Path, names: ProductNames | None) -> ProductNames:
 
 
 def check(names: ProductNames, classes: Sequence[str]) -> str:
-    """The sentence that tells which names are of no class of the run; empty if all are.
+    """Return a sentence that lists the names that belong to no class of the run; empty if there are none.
 
-    Raises ConfigError if a class would be called like another one, which has no line.
+    Raises ConfigError if a name is that of another class of the run, which has no line of its own.
     """
     unnamed = {normal(label): label for label in classes if _composed(label) not in names}
     for folder, name in names.items():
@@ -102,12 +102,12 @@ def check(names: ProductNames, classes: Sequence[str]) -> str:
 
 
 def called(names: ProductNames, label: str) -> str:
-    """Return the name that people use for a class; without one, the folder's name."""
+    """Return the display name of a class; without one, the folder's name."""
     return names.get(_composed(label), label)
 
 
 def _pairs(path: Path) -> list[TextLine]:
-    """Its lines of two cells, without the first one if that only names the columns. Raises ConfigError, DataError."""
+    """Return the file's lines of two cells, without a first line of column names. Raises ConfigError, DataError."""
     lines, _ = read_lines(path)
     for number, cells in lines:
         if len(cells) < 2 or not all(cells[:2]) or any(cells[2:]):
@@ -119,5 +119,5 @@ def _pairs(path: Path) -> list[TextLine]:
 
 
 def _composed(label: str) -> str:
-    """A folder's name in the form in which spreadsheets write it: some file systems take letters apart."""
+    """Return a folder's name in the form that spreadsheets write (NFC); some file systems decompose letters."""
     return unicodedata.normalize("NFC", label)

@@ -11,16 +11,19 @@ Owners = Mapping[str, Mapping[str, int]]
 
 
 def normal(name: str) -> str:
-    """The form in which spellings of one name are equal: without case, Unicode form and differences of white space."""
+    """Return the form in which all spellings of one name are equal.
+
+    It ignores case, Unicode form and differences of white space.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join(folded.split())
 
 
 def reading_order(names: Sequence[str]) -> list[int]:
-    """Places of the names in the order in which people look for them: numbers, and those within names, by size.
+    """Return the places of the names in the order in which people look for them: numbers sort by size.
 
-    Names in an order that somebody chose stay as they are, unless all are numbers. A model keeps its own order, in
-    which text sorts: "10" before "2", and "box 10" before "box 9".
+    This includes numbers within names. Names in an order that somebody chose stay as they are, unless all are numbers.
+    A model keeps its own order, in which text sorts: "10" before "2", and "box 10" before "box 9".
     """
     places = list(range(len(names)))
     is_chosen = list(names) != sorted(names) and not all(map(str.isdecimal, names))
@@ -28,13 +31,13 @@ def reading_order(names: Sequence[str]) -> list[int]:
 
 
 def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:
-    """The one spelling of each class, by its normal form.
+    """Return the one spelling of each class, by its normal form.
 
     known: spellings that count before all others
 
-    Of several spellings the one with the most images is taken, or of as many the first in order.
+    Of several spellings, the one with the most images is taken; if several have as many, the first in order.
 
-    Raises DataError, which names stores and spellings, if there are several and they are not to be merged.
+    Raises DataError, which names stores and spellings, if there are several and `merge` is False.
     """
     images: dict[str, dict[str, int]] = {}
     for counts in owners.values():
@@ -52,7 +55,7 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
 def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
     """Return the index in `wanted` of each of the names; names that are not there are left out.
 
-    merge: whether a name that is spelt otherwise there stands for the same class
+    merge: if True, a name that is spelt differently there stands for the same class
     """
     exact = {unicodedata.normalize("NFC", name): place for place, name in enumerate(wanted)}
     alike = {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
