@@ -1,6 +1,6 @@
-"""Updates in fewer bytes, by name. Adding a codec: a file beside this one, and a line in CODECS.
+"""Codecs that send updates in fewer bytes, by name. To add one, write a file beside this one and a line in CODECS.
 
-What travels is a store's change of the weights, and what a message leaves out is added to the store's
+A store's change of the weights travels. The part that a message leaves out is added to the store's
 next one (error feedback): Seide et al.: 1-Bit Stochastic Gradient Descent. Interspeech 2014; Karimireddy
 et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
 """
@@ -25,7 +25,7 @@ CODECS: Mapping[str, type[Codec]] = {
 
 
 def build(config: MessagesConfig) -> Codec | None:
-    """The codec that `config` names, or None for none.
+    """Return the codec that `config` names, or None for none.
 
     Raises ConfigError for an unknown name, and for a setting that the codec does not use.
     """

@@ -1,4 +1,4 @@
-"""What a codec is: it makes a vector of changes small, and may lose something."""
+"""The base class of codecs: a codec makes a vector of changes small, and may lose something."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from fedshelf.common.parameters.layout import Tensors
 class Codec:
     """One way to send a vector in fewer bytes. It keeps no state, so a vector has one packed form.
 
-    What is not finite must come out not finite: whoever screens updates has to see it.
+    Values that are not finite must come out not finite: the screening of updates has to see them.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of MessagesConfig that change the outcome
@@ -24,19 +24,19 @@ class Codec:
         self.config = config
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
-        """`vector` (float32 [T]) as the tensors that travel."""
+        """Return `vector` (float32 [T]) as the tensors that travel."""
         raise NotImplementedError
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """What `pack` left of `size` values: float32 [size].
+        """Return the vector of `size` values from its packed form: float32 [size], with the losses of `pack`.
 
-        Raises MessageError unless `packed` is what `pack` may make of so many: it comes from a network.
+        Raises MessageError unless `pack` could make `packed` from so many values: it comes from a network.
         """
         raise NotImplementedError
 
 
 def take(packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None) -> Tensor:
-    """The vector `name`, checked to be of one of `dtypes` and of `size` elements. Raises MessageError."""
+    """Return the vector `name`, checked to be of one of `dtypes` and of `size` elements. Raises MessageError."""
     tensor = packed[name]
     if tensor.dtype not in dtypes or tensor.ndim != 1 or (size is not None and len(tensor) != size):
         expected = f"{' or '.join(map(str, dtypes))} [{'any' if size is None else size}]"

@@ -10,14 +10,14 @@ from fedshelf.common.parameters.layout import Tensors
 
 
 class HalfPrecision(Codec):
-    """Each value rounded to the nearest half-precision number; what is too large for one becomes infinite."""
+    """Each value rounded to the nearest half-precision number; a value that is too large becomes infinite."""
 
     parts: ClassVar = frozenset({"values"})
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
-        """values: float16 [T]."""
+        """Return the packed `vector` (float32 [T]): values, float16 [T]."""
         return {"values": vector.half()}
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """float32 [size]. Raises MessageError."""
+        """Return the vector, float32 [size]. Raises MessageError."""
         return take(packed, "values", torch.float16, size=size).float()

@@ -1,6 +1,7 @@
-"""8-bit integers with one scale per block. Dettmers: 8-Bit Approximations for Parallelism in Deep
-Learning. ICLR 2016 (linear quantisation); block-wise as in Dettmers et al.: 8-bit Optimizers via
-Block-wise Quantization. ICLR 2022, Section 2.1.
+"""8-bit integers with one scale per block.
+
+Dettmers: 8-Bit Approximations for Parallelism in Deep Learning. ICLR 2016 (linear quantisation); block-wise as in
+Dettmers et al.: 8-bit Optimizers via Block-wise Quantization. ICLR 2022, Section 2.1.
 """
 
 from typing import ClassVar
@@ -17,20 +18,29 @@ MAX_INT8 = 127
 
 
 class Int8(Codec):
-    """Per block v -> round(127 v / max |v|), to the nearest: error feedback needs small errors, not unbiased ones."""
+    """A codec that maps v in each block to round(127 v / max |v|).
+
+    It rounds to the nearest number: error feedback needs small errors, not unbiased ones.
+    """
 
     parts: ClassVar = frozenset({"codes", "scales"})
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
-        """codes: int8 [T]; scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite where a value of the block is
-        not."""
+        """Return the packed `vector` (float32 [T]).
+
+        codes:  int8 [T]
+        scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite if a value of the block is not finite
+        """
         blocks = functional.pad(vector, (0, -len(vector) % VALUES_PER_SCALE)).view(-1, VALUES_PER_SCALE)
         scales = blocks.abs().amax(dim=1) / MAX_INT8
         steps = (blocks / scales[:, None]).round().nan_to_num(0).clamp(-MAX_INT8, MAX_INT8)
         return {"codes": steps.to(torch.int8).flatten()[: len(vector)], "scales": scales}
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """float32 [size]; nothing in a block is finite if its scale is not. Raises MessageError."""
+        """Return the vector, float32 [size]. Raises MessageError.
+
+        No value of a block is finite if its scale is not.
+        """
         codes = take(packed, "codes", torch.int8, size=size)
         scales = take(packed, "scales", torch.float32, size=-(-size // VALUES_PER_SCALE))
         scales = torch.where(scales.isfinite(), scales, torch.nan)

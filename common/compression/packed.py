@@ -1,4 +1,4 @@
-"""The parameters that a packed update makes of those that it started from."""
+"""Reconstruction of the parameters from a packed update and the parameters that it started from."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,15 @@ from fedshelf.common.compression.base import Codec
 from fedshelf.common.errors import MessageError
 from fedshelf.common.parameters.layout import Tensors
 
-BUFFERS = "buffers"  # the part with floating-point buffers, which travel as they are
+BUFFERS = "buffers"  # the part with floating-point buffers, which travel uncompressed
 
 
 def rebuild(start: Tensor, packed: Tensors, codec: Codec) -> Tensor:
-    """The parameters (float32 [P]) that `packed` makes of `start`. Raises MessageError for what `compress` never makes.
+    """Return the parameters (float32 [P]) of an update that started at `start` (float32 [P]).
 
-    A store says by its buffers where the weights end: at worst it harms its own update.
+    Raises MessageError for a `packed` that `compress` never makes.
+
+    The length of a store's buffers tells where its weights end: with a wrong one it only harms its own update.
     """
     if set(packed) != codec.parts | {BUFFERS}:
         expected = f"{codec.config.compression} makes {', '.join(sorted(codec.parts | {BUFFERS}))}"
