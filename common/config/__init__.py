@@ -1,4 +1,4 @@
-"""The typed run configuration; see `schema` for the settings and `sources` for where they come from."""
+"""The typed run configuration: `schema` has the settings, `sources` reads them."""
 
 from fedshelf.common.config.data import DataConfig
 from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig

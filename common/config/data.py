@@ -16,11 +16,11 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ClassNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
-"""Classes of a classifier in their order."""
+"""The classes of a classifier, in order."""
 
 
 class DataConfig(Section):
-    """The images: where they are, how they are split over stores, cleaned and augmented."""
+    """The images: their source, their split over stores, their cleaning and augmentation."""
 
     dataset: str = Field("shelf", description="name of a data set, or a folder of images or parquet files")
     stores: Count = Field(10, description="stores to split the data set over (simulation)")

@@ -1,4 +1,4 @@
-"""Settings of a round: who takes part, how updates travel and are screened, how the model is judged."""
+"""Settings of a round: the cohort, the messages, the screening of updates, and the evaluation of the model."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from fedshelf.common.config.field_types import Count, NonNegative, Positive, Sec
 
 
 class CohortConfig(Section):
-    """Which stores take part in a round, and how long the server waits for them."""
+    """The choice of a round's stores, and how long the server waits for them."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="share of the stores sampled for a round")
     min_stores: Count = Field(1, description="quorum: a round counts only with at least this many updates")
@@ -17,7 +17,7 @@ class CohortConfig(Section):
 
 
 class MessagesConfig(Section):
-    """How updates travel from the stores to the server."""
+    """The form in which updates travel from the stores to the server."""
 
     compression: str = Field(
         "none",
@@ -30,7 +30,7 @@ class MessagesConfig(Section):
 
 
 class ScreeningConfig(Section):
-    """What an update must be like to count, and how stores are found whose updates do harm."""
+    """The conditions under which an update counts, and the search for stores whose updates do harm."""
 
     norm_factor: NonNegative = Field(
         6.0,
@@ -65,7 +65,7 @@ class ScreeningConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When and where the global model is judged."""
+    """The time and place of the global model's evaluations."""
 
     every: Count = Field(1, description="rounds between two evaluations; the last round is always evaluated")
     stores: bool = Field(True, description="also evaluate at the stores, on images they hold out")

@@ -1,4 +1,4 @@
-"""What all sections of the configuration are made of."""
+"""The base class and the common field types of all sections of the configuration."""
 
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -19,10 +19,10 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _native(cls, value: Any, info: ValidationInfo) -> Any:
-        """A value as pydantic reads it in the sense of its field, where that reads less, or more, than is meant.
+        """Return a value in the native type of its field, where pydantic reads less, or more, than is meant.
 
         One of several numbers may be given as text (a command line has nothing else), and a name as a whole number
-        (so may TOML and Flower, unlike a command line, tell 7 from "7"). True and false are no numbers.
+        (TOML and Flower, unlike a command line, tell 7 from "7"). True and false are no numbers.
         """
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:
@@ -37,5 +37,5 @@ class Section(BaseModel):
 
 
 def _named(value: Any) -> Any:
-    """A whole number as the name that it is."""
+    """Return a whole number as text, as it is a name; all other values unchanged."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""The three kinds of settings: what may change when a run goes on, and what that means for its results."""
+"""The three kinds of settings: they tell which may change when a run goes on, and what that means for its results."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,9 +11,9 @@ from fedshelf.common.config.sources import flatten, known_keys
 class Kind(StrEnum):
     """The subject of a setting.
 
-    MATHEMATICS: what is trained, on what, and how it is judged; fixed for the life of a run
-    OPERATOR:    how the run is conducted; may change at each restart, and the history says in which round
-    MACHINE:     where and on what it runs; may change at each restart, and changes nothing of the results but the last
+    MATHEMATICS: the model, the data, and how they are evaluated; fixed for the life of a run
+    OPERATOR:    how the run is conducted; may change at each restart, and the history tells in which round
+    MACHINE:     the hardware and the place; may change at each restart, and changes nothing in the results but the last
                  digits
     """
 
@@ -42,7 +42,7 @@ MATHEMATICS_KEYS = frozenset(
         "screening.images_factor",
     }
 )  # fmt: skip
-MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # but for the above
+MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # except the keys above
 
 SETTING_KINDS: Mapping[str, Kind] = {
     **{key: Kind.MATHEMATICS for key in known_keys() if key.partition(".")[0] in MATHEMATICS_SECTIONS},
@@ -58,7 +58,7 @@ def is_fixed(key: str) -> bool:
 
 
 def of_operator(config: RunConfig) -> dict[str, Any]:
-    """Return the operator's settings in their flat form, as JSON has them."""
+    """Return the operator's settings in their flat form, with values as JSON has them."""
     flat = flatten(config)
     return {
         key: list(flat[key]) if isinstance(flat[key], tuple) else flat[key]

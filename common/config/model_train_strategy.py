@@ -1,4 +1,4 @@
-"""Settings of what learns: the network, its local training, the federated algorithm."""
+"""Settings of the network, its local training, and the federated algorithm."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ def _frozen_part(value: Any) -> Any:
 
 
 Freeze = Annotated[str, BeforeValidator(_frozen_part)]
-"""Which part of a network does not train; see `ModelConfig.freeze`."""
+"""The part of a network that does not train, as `ModelConfig.freeze` describes it."""
 
 
 class ModelConfig(Section):
@@ -96,13 +96,15 @@ class TrainConfig(Section):
 
     @property
     def passes(self) -> int:
-        """`epochs`, and 1 where nobody has chosen: runs settle it (`server.training.setup.settle`) before they
-        begin."""
+        """The number of epochs: `epochs`, or 1 if it is not chosen yet.
+
+        Runs choose it (`server.training.setup.settle`) before they begin.
+        """
         return self.epochs or 1
 
     @property
     def batch(self) -> int:
-        """`batch_size`, and 32 where nobody has chosen, as with `passes`."""
+        """The batch size: `batch_size`, or 32 if it is not chosen yet, as with `passes`."""
         return self.batch_size or 32
 
 
@@ -158,5 +160,5 @@ class StrategyConfig(Section):
 
     @property
     def absent(self) -> Literal["full", "mask", "weigh"]:
-        """`absent_classes`, and full where nobody has chosen, as with `TrainConfig.passes`."""
+        """The mode for absent classes: `absent_classes`, or full if it is not chosen yet."""
         return "full" if self.absent_classes == "auto" else self.absent_classes

@@ -6,11 +6,11 @@ import torch
 
 from fedshelf.common.config import RunConfig, TrainConfig
 
-LEAST = torch.finfo(torch.float32).tiny  # below it float32 loses digits, and then the number
+LEAST = torch.finfo(torch.float32).tiny  # smaller numbers lose digits in float32, and then become 0
 
 
 def learning_rate(config: TrainConfig, round: int, rounds: int) -> float:
-    """Learning rate of `round` (from 1) of `rounds`; it never rises.
+    """Return the learning rate of `round` (from 1) of `rounds`; it never rises.
 
     step:   lr factor^floor((round - 1) / step_rounds)
     cosine: from lr in the first round to final_lr * lr in the last (Loshchilov and Hutter 2017, Equation 5)
@@ -24,7 +24,7 @@ def learning_rate(config: TrainConfig, round: int, rounds: int) -> float:
 
 
 def standstill(config: RunConfig) -> int | None:
-    """The first round of a run in which the learning rate is nothing in float32; None: there is none."""
+    """Return the first round of a run in which the learning rate is 0 in float32; None: there is none."""
     rounds = config.run.rounds
     if learning_rate(config.train, rounds, rounds) >= LEAST:
         return None

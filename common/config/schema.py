@@ -12,7 +12,7 @@ from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, Me
 from fedshelf.common.config.field_types import Count, Fraction, Section
 from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 
-STORES_OWN = "stores"  # the data set of a deployment: what each store holds, which no server opens
+STORES_OWN = "stores"  # the data set of a deployment: the stores' own images, which no server opens
 
 
 class RunSection(Section):
@@ -45,7 +45,7 @@ class RunSection(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides a run."""
+    """All settings of a run."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

@@ -1,4 +1,4 @@
-"""Where a configuration comes from: TOML, flags, `--set`, Flower's flat run config. One meaning for all.
+"""The sources of a configuration: TOML, flags, `--set`, Flower's flat run config. All mean the same.
 
 The common form is flat: {"train.lr": 0.05}. Every source is turned into it; later sources win;
 one function validates.
@@ -30,26 +30,26 @@ EXPECTED_KINDS = {
 
 
 def known_keys() -> dict[str, Any]:
-    """All keys with their default values, in the order of the schema: {"data.dataset": "shelf", ...}."""
+    """Return all keys with their default values, in the order of the schema: {"data.dataset": "shelf", ...}."""
     return flatten(RunConfig())
 
 
 def flatten(config: RunConfig) -> Flat:
-    """The flat form with native values (class lists are tuples)."""
+    """Return the flat form with native values (class lists are tuples)."""
     return {
         f"{section}.{key}": value for section, values in config.model_dump().items() for key, value in values.items()
     }
 
 
 def to_flower(config: RunConfig) -> dict[str, Scalar]:
-    """Flower's flat run config: bool, int, float and str only; lists are text that `resolve` reads back."""
+    """Return Flower's flat run config: bool, int, float and str only; lists are text that `resolve` reads back."""
     return {key: _as_text(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
 
 
 def to_toml(config: RunConfig, own: Iterable[str] = ()) -> str:
-    """The fully resolved configuration as TOML; `from_toml` reads it back unchanged.
+    """Return the fully resolved configuration as TOML; `from_toml` reads it back unchanged.
 
-    own: keys whose values mean this one run and no other, which `for_another_run` leaves out
+    own: keys whose values belong to this run and no other; `for_another_run` leaves them out
     """
     text, flat = tomli_w.dumps(config.model_dump(mode="json")), flatten(config)
     mine = {key: flat[key] for key in sorted(own)}
@@ -62,16 +62,18 @@ def from_toml(path: Path) -> Flat:
 
 
 def for_another_run(path: Path) -> Flat:
-    """The settings in a TOML file but those that belong to the run that wrote it, unless a person changed them since.
+    """Return the settings in a TOML file, except those that belong to the run that wrote it.
 
-    Raises ConfigError if it is missing or not TOML.
+    A setting of that run is kept if a person has changed it since.
+
+    Raises ConfigError if the file is missing or not TOML.
     """
     mine = own_settings(path)
     return {key: value for key, value in from_toml(path).items() if key not in mine or value != mine[key]}
 
 
 def own_settings(path: Path) -> Flat:
-    """Return the settings that belong to the run that wrote the TOML file; empty for a file that a person wrote.
+    """Return the settings that belong to the run that wrote the TOML file; {} for a file that a person wrote.
 
     Raises ConfigError if it is missing or not TOML.
     """
@@ -114,8 +116,8 @@ def from_assignments(assignments: Iterable[str]) -> Flat:
 def resolve(*sources: Mapping[str, Any]) -> RunConfig:
     """Merge flat sources, later ones winning, into one validated configuration.
 
-    Raises ConfigError naming the key, what was got, what is allowed and, for an unknown key, the
-    nearest valid one.
+    Raises ConfigError naming the key, the value, the allowed values and, for an unknown key, the nearest
+    valid one.
     """
     merged = {key: value for source in sources for key, value in source.items()}
     defaults = known_keys()
@@ -132,7 +134,7 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
 
 
 def _listed(key: str, value: Any) -> Any:
-    """Text becomes a list: a JSON one if it is in brackets, else split at commas. Other values are left."""
+    """Return text as a list: a JSON one if it is in brackets, else split at commas. Return other values unchanged."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -148,7 +150,7 @@ def _listed(key: str, value: Any) -> Any:
 
 
 def _as_text(names: tuple[str, ...]) -> str:
-    """Inverse of `_listed`: commas, or JSON where a name would not survive them."""
+    """Return a list as text that `_listed` reads back: with commas, or as JSON if a name would not survive them."""
     plain = ",".join(names)
     survive = all(name and name == name.strip() and "," not in name for name in names) and not plain.startswith("[")
     return plain if survive else json.dumps(names, ensure_ascii=False)
@@ -161,7 +163,7 @@ def _unknown(key: str, keys: list[str]) -> str:
 
 
 def _invalid(error: ValidationError) -> str:
-    """One sentence for the first problem: key, got, allowed, meaning."""
+    """Return one sentence for the first problem: key, value, allowed values, meaning."""
     problem = error.errors()[0]
     section, name = str(problem["loc"][0]), str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
     model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
