@@ -1,4 +1,4 @@
-"""Counts in the proportions of larger ones, which add up to a given number."""
+"""Apportionment: counts in the proportions of larger ones that add up to a given number."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 def apportioned(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     """Return counts [N] that add up to `total`, each within one of its share, by the largest remainders.
 
-    Of equal remainders the first ones are rounded up. counts: [N], not negative, not all 0, of a sum that may not be
-    more than 2**53 where shares are to be exact.
+    Of equal remainders the first ones are rounded up.
+
+    counts: int64 [N], not negative, not all 0; their sum must be at most 2**53 for exact shares
     """
     shares = counts * (total / counts.sum())
     found: NDArray[np.int64] = np.floor(shares).astype(np.int64)

@@ -1,8 +1,8 @@
-"""How far a model's confidence can be trusted: mergeable counts by how sure it was, and temperature scaling.
+"""Calibration of a model's confidence: mergeable counts by confidence, and temperature scaling.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). The confidence of an image
-is max_c softmax(z / T)_c of its scores z; T > 1 makes a model less sure, T < 1 surer, and no T changes what it takes
-an image for. What is counted is summed over images, so that no score of an image leaves the place where it is judged.
+is max_c softmax(z / T)_c of its scores z. T > 1 makes a model less sure, T < 1 surer, and no T changes the class
+that it predicts. All counts are sums over images, so no score of an image leaves the place of the evaluation.
 """
 
 import math
@@ -15,26 +15,24 @@ from numpy.typing import NDArray
 from fedshelf.common.metrics.apportion import apportioned
 
 BINS = 15  # of equal width, as in Table 1 of the paper
-# 1/4 to 54 in quarter octaves; the best lies between two of them, within 1% of where a fine search finds it.
+# 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a fine search.
 GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
-COOLEST, HOTTEST, MAX_TEMPERATURES = 1 / 64, 64.0, 32  # what may be asked for
-MIN_CALIBRATION_IMAGES = (
-    50  # images that a temperature is fitted to: of 20, all right by chance, any model looks too unsure
-)
-PRIOR = math.log(2)  # standard deviation of log T before any image was seen: most models want 1/2 to 2
+COOLEST, HOTTEST, MAX_TEMPERATURES = 1 / 64, 64.0, 32  # limits of an order
+MIN_CALIBRATION_IMAGES = 50  # for a fit: with 20 images, all right by chance, any model looks too unsure
+PRIOR = math.log(2)  # standard deviation of the prior of log T: most models need 1/2 to 2
 _QUANTILE = 1.96  # of the normal distribution, for 95%
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How sure a model was of images at K temperatures, and how often rightly; a commutative monoid under `+`.
+    """Counts of a model's confidence and right answers at K temperatures; a commutative monoid under `+`.
 
     Bin b of BINS holds the images whose confidence is in (b / BINS, (b + 1) / BINS].
 
     temperatures: K of them
     nll:    float64 [K], sum over images of the negative log-likelihood of the true class
     images: int64 [K, BINS]
-    right:  int64 [K, BINS], those taken for what they are
+    right:  int64 [K, BINS], images classified rightly
     sure:   float64 [K, BINS], sum of their confidences
     """
 
@@ -52,7 +50,11 @@ class Reliability:
         sure: NDArray[np.float32],
         is_right: NDArray[np.bool_],
     ) -> "Reliability":
-        """Count N images. nll, sure: [K, N], each image's at each temperature; is_right: [N]."""
+        """Return the counts of N images.
+
+        nll, sure: float32 [K, N], each image's negative log-likelihood and confidence at each temperature
+        is_right:  bool [N]
+        """
         shape = (len(temperatures), BINS)
         bins = np.clip(np.ceil(np.nan_to_num(sure.astype(np.float64)) * BINS).astype(np.int64) - 1, 0, BINS - 1)
         cells = (bins + BINS * np.arange(len(temperatures))[:, None]).ravel()
@@ -67,7 +69,7 @@ class Reliability:
         )
 
     def __add__(self, other: "Reliability") -> "Reliability":
-        """Raises ValueError for counts at other temperatures."""
+        """Add counts of other images. Raises ValueError for counts at other temperatures."""
         if self.temperatures != other.temperatures:
             raise ValueError(f"Counts at {len(self.temperatures)} temperatures and at {len(other.temperatures)} others")
         return Reliability(
@@ -89,22 +91,22 @@ class Reliability:
 
     @property
     def num_examples(self) -> int:
-        """Images counted."""
+        """The number of images counted."""
         return int(self.images[0].sum()) if len(self.images) else 0
 
     def ece(self, place: int) -> float:
-        """Expected calibration error at temperature `place` (Equation 3): sum_b |right_b - sure_b| / N.
+        """Return the expected calibration error at temperature `place` (Equation 3): sum_b |right_b - sure_b| / N.
 
-        By how much confidence and accuracy differ in the mean; nan without images.
+        It is the mean difference of confidence and accuracy; nan without images.
         """
         return self._mean(np.abs(self.right[place] - self.sure[place]).sum())
 
     def confidence(self, place: int) -> float:
-        """Mean confidence at temperature `place`; nan without images."""
+        """Return the mean confidence at temperature `place`; nan without images."""
         return self._mean(self.sure[place].sum())
 
     def loss(self, place: int) -> float:
-        """Mean negative log-likelihood at temperature `place`; nan without images."""
+        """Return the mean negative log-likelihood at temperature `place`; nan without images."""
         return self._mean(self.nll[place])
 
     def _mean(self, total: float) -> float:
@@ -121,16 +123,16 @@ class FittedTemperature:
 
 
 def fit(counted: Reliability) -> FittedTemperature | None:
-    """The likeliest temperature after images counted over GRID, with a normal prior on its logarithm:
+    """Return the likeliest temperature after images counted over GRID, with a normal prior on its logarithm.
 
         argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
 
-    Many images outweigh the prior; few and easy ones, which any smaller T makes likelier, do not. The minimum is the
+    Many images outweigh the prior. Few and easy ones, which any smaller T makes likelier, do not. The minimum is the
     vertex of the parabola in log T through the best of the grid and its neighbours, and the interval follows from its
     curvature (Laplace's approximation: 1.96 / sqrt(second derivative) on either side).
 
-    None for fewer than MIN_CALIBRATION_IMAGES images, where a likelihood is not finite, and where the best is an end of
-    the grid, beyond which nobody has looked.
+    None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and if the best is an end
+    of the grid, as there are no counts beyond it.
     """
     assert counted.temperatures == GRID
     if counted.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counted.nll).all():

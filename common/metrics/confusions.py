@@ -1,4 +1,4 @@
-"""Which classes are taken for each other."""
+"""Pairs of classes that a model takes for each other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,12 @@ MAX_CONFUSIONS = 10
 
 
 def most_confused(classes: Sequence[str], confusion: ArrayLike, most: int = MAX_CONFUSIONS) -> list[dict[str, Any]]:
-    """The pairs of classes with the most mistakes between them, most first; pairs without any are left out.
+    """Return the pairs of classes with the most mistakes between them, most first; pairs without any are left out.
 
-    confusion: counts [C, C], row = true class. Of each pair {"images": mistakes both ways, "ways": [{"class",
-    "taken_for", "images", "of", "share"}, the other way round]}, the way with more mistakes first.
+    confusion: counts [C, C], row = true class
+
+    Each pair is {"images": mistakes both ways, "ways": [{"class", "taken_for", "images", "of", "share"}, the other way
+    round]}, the way with more mistakes first.
     """
     counts = np.asarray(confusion, dtype=np.int64).reshape(len(classes), len(classes))
     between = np.triu(counts + counts.T, 1)

@@ -13,13 +13,13 @@ from fedshelf.common.metrics.calibration import Reliability
 
 @dataclass(frozen=True)
 class Counts:
-    """What an evaluation counted; a commutative monoid under `+`.
+    """The counts of an evaluation; a commutative monoid under `+`.
 
     confusion:    int64 [C, C], row = true class, column = predicted class
     loss_sum:     sum over images of the loss
     right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they count for
                   accuracy and loss, not per class
-    reliability:  how sure the model was and how often rightly, where that was asked for and may be told
+    reliability:  counts of the model's confidence; None if not asked for, or if the store may not send them
     """
 
     confusion: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Counts:
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
-        """Nothing counted yet."""
+        """Return counts of no images."""
         return cls(np.zeros((num_classes, num_classes), dtype=np.int64), 0.0)
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -50,40 +50,40 @@ class Counts:
 
     @property
     def num_examples(self) -> int:
-        """Images counted."""
+        """The number of images counted."""
         return int(self.confusion.sum()) + self.right + self.wrong
 
     @property
     def loss(self) -> float:
-        """Mean loss per image; nan without images."""
+        """The mean loss per image; nan without images."""
         return self.loss_sum / self.num_examples if self.num_examples else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """Share of images classified rightly; nan without images."""
+        """The share of images classified rightly; nan without images."""
         right = int(np.trace(self.confusion)) + self.right
         return right / self.num_examples if self.num_examples else float("nan")
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Per class [C]: right among the images of the class; 0 where the class has none."""
+        """The recall of each class, float64 [C]: right among the images of the class; 0 for a class without images."""
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Per class [C]: right among the images predicted as the class; 0 where there are none."""
+        """The precision of each class, float64 [C]: right among the images predicted as the class; 0 without any."""
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Per class [C]: harmonic mean of precision and recall, 2 TP / (true + predicted)."""
+        """The F1 of each class, float64 [C]: harmonic mean of precision and recall, 2 TP / (true + predicted)."""
         return _ratio(2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1))
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """Per class [C]: whether there are images of it; macro means run over these.
+        """A mask of the classes with images, bool [C]; macro means run over these.
 
-        Recall is not defined for the others, even if the model named them: a store's own images can be taken for a
+        Recall is not defined for the others, even if the model predicted them: a store's own images can be taken for a
         product that it does not sell.
         """
         has_images: NDArray[np.bool_] = self.confusion.sum(axis=1) > 0
@@ -91,25 +91,28 @@ class Counts:
 
     @property
     def macro_f1(self) -> float:
-        """Unweighted mean of F1 over the classes with images; nan without any."""
+        """The unweighted mean of F1 over the classes with images; nan without any."""
         return self._macro(self.f1)
 
     @property
     def macro_precision(self) -> float:
-        """Unweighted mean of precision over the classes with images; nan without any."""
+        """The unweighted mean of precision over the classes with images; nan without any."""
         return self._macro(self.precision)
 
     @property
     def macro_recall(self) -> float:
-        """Unweighted mean of recall over the classes with images; nan without any."""
+        """The unweighted mean of recall over the classes with images; nan without any."""
         return self._macro(self.recall)
 
     def scalars(self) -> dict[str, float]:
-        """The three numbers that history and summary carry: accuracy, macro_f1, loss."""
+        """Return the three numbers that history and summary carry: accuracy, macro_f1, loss."""
         return {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "loss": self.loss}
 
     def per_class(self, classes: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1 and number of images by class name; all three None for a class without images."""
+        """Return precision, recall, F1 and number of images by class name.
+
+        The first three are None for a class without images.
+        """
         images = self.confusion.sum(axis=1)
         return {
             name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
@@ -119,12 +122,12 @@ class Counts:
         }
 
     def _macro(self, values: NDArray[np.float64]) -> float:
-        """Mean of `values` [C] over the classes with images."""
+        """Return the mean of `values` [C] over the classes with images."""
         return float(values[self.judged].mean()) if self.judged.any() else float("nan")
 
 
 def merge(counts: list[Counts], num_classes: int) -> Counts:
-    """Sum in the order given (integers commute exactly; the loss sum is reduced in this order)."""
+    """Sum counts in the order given (integers commute exactly; the loss sum is reduced in this order)."""
     return reduce(Counts.__add__, counts, Counts.zero(num_classes))
 
 

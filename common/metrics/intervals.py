@@ -6,7 +6,7 @@ Z_95 = 1.959964  # the standard normal's quantile of 97.5%
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
-    """The 95% interval of a share of so many images, as a pair within 0..1. Raises nothing; needs one image at least.
+    """Return the 95% interval of a share of so many images, as a pair within 0..1; needs at least one image.
 
     With n images, z = 1.96 and the share p: (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
     (Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927). Unlike the plain
