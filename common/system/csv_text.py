@@ -1,4 +1,4 @@
-"""The characters of a CSV file, and its cells: UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab or bar."""
+"""The encoding and the cells of a CSV file: UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab or bar."""
 
 import csv
 import io
@@ -11,25 +11,25 @@ from fedshelf.common.errors import DataError
 
 MAX_CSV_BYTES = 2**28  # a million photos take a tenth of it
 _DELIMITERS = (",", ";", "\t", "|")
-_LOOKED_AT = 50  # lines that tell the delimiter
+_LOOKED_AT = 50  # first lines that are examined to find the delimiter
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_FALLBACK = "cp1252"  # what Excel writes as "CSV" on a western Windows
+_FALLBACK = "cp1252"  # the encoding of Excel's "CSV" on a western Windows
 
 
 class TextLine(NamedTuple):
-    """A line that holds something; `number` counts from 1, as an editor shows it."""
+    """A line that is not blank; `number` counts from 1, as an editor shows it."""
 
     number: int
     cells: tuple[str, ...]
 
 
 def read_lines(path: Path) -> tuple[list[TextLine], str]:
-    """The lines of a CSV file, without blank ones and the comments above the first; and a note, if one is due.
+    """Return the lines of a CSV file, without blank ones and the comments above the first; and a note, or "".
 
     Raises DataError if it cannot be read.
     """
     text, note = _decoded(path)
-    told = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)  # Excel's own way to name it
+    told = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)  # Excel's own way to name the delimiter
     skipped = len(re.findall(r"\r\n|\r|\n", told[0])) if told else 0
     if told:
         text = text[told.end() :]
@@ -38,7 +38,7 @@ def read_lines(path: Path) -> tuple[list[TextLine], str]:
 
 
 def _decoded(path: Path) -> tuple[str, str]:
-    """The text of a file, and the sentence that its encoding was guessed, if names depend on it."""
+    """Return the text of a file, and a note if its encoding was guessed and names depend on it. Raises DataError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CSV_BYTES + 1)
@@ -72,10 +72,13 @@ def _encoding(data: bytes) -> str:
 
 
 def _delimiter(path: Path, text: str) -> str:
-    """The one that cuts the first lines into the same number of cells, two at least; else into two most often."""
+    """Return the delimiter that cuts the first lines into the same number of cells, at least two.
+
+    If none does, return the one that cuts most of them into at least two.
+    """
     cells = {each: [len(_trimmed(line.cells)) for line in _first(path, text, each)] for each in _DELIMITERS}
     even = [each for each, counts in cells.items() if len(set(counts)) == 1 and counts[0] >= 2]
-    if len(even) > 1:  # one of them stands in names: files tell which
+    if len(even) > 1:  # names contain one of them: the right one gives names of files
         even = [each for each in even if _names_a_file(path, text, each)] or even
     if even:
         return even[0]
@@ -111,7 +114,7 @@ def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> It
 
 
 def _without_comments(lines: Iterator[TextLine]) -> list[TextLine]:
-    """The lines but for those above the first of several cells that begin with a #."""
+    """Return the lines without the comments above the first line of several cells; a comment begins with a #."""
     found: list[TextLine] = []
     for line in lines:
         if found or not (line.cells[0].startswith("#") and len(_trimmed(line.cells)) == 1):
@@ -120,5 +123,5 @@ def _without_comments(lines: Iterator[TextLine]) -> list[TextLine]:
 
 
 def _trimmed(cells: Sequence[str]) -> Sequence[str]:
-    """Cells without the empty ones at the end, which spreadsheets add."""
+    """Return cells without the empty ones at the end, which spreadsheets add."""
     return cells[: max((place + 1 for place, cell in enumerate(cells) if cell), default=0)]

@@ -6,7 +6,7 @@ from fedshelf.common.errors import ConfigError
 
 
 def pick(name: str) -> torch.device:
-    """The device for `name`; "auto" is CUDA, else MPS, else the CPU. Raises ConfigError if it is not there."""
+    """Return the device for `name`; "auto" is CUDA, else MPS, else the CPU. Raises ConfigError if it is not there."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -30,7 +30,7 @@ def pick(name: str) -> torch.device:
 def compute_exactly(device: torch.device) -> None:
     """Let CUDA compute float32 in float32 and in one order, for this whole process; other devices do so anyway.
 
-    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa; of cuDNN's algorithms some add in the
+    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa. Some of cuDNN's algorithms add in the
     order in which threads happen to finish.
     """
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from fedshelf.common.errors import ConfigError
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    A `private` file can be read by this user only (mode 0600), from its first byte on. A reader sees the
+    Only this user can read a `private` file (mode 0600), from its first byte on. A reader sees the
     old file or the new one, also after a power cut. Raises OSError (disk full, permission); the old file
     is then untouched and the temporary one removed.
     """
@@ -25,7 +25,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bo
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        if not private:  # which is how mkstemp made it
+        if not private:  # mkstemp made it private
             Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:
@@ -53,7 +53,7 @@ def private_directory(path: Path) -> Path:
 
 
 def check_private(path: Path) -> None:
-    """Raises ConfigError if others than this user may read or write `path` (on POSIX), OSError if it is not there."""
+    """Raise ConfigError if other users may read or write `path` (on POSIX), OSError if it is not there."""
     mode = path.stat().st_mode & 0o777
     if os.name == "posix" and mode & 0o077:
         needed = "700" if path.is_dir() else "600"
@@ -69,7 +69,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make renames in `directory` durable (POSIX; a no-op where directories cannot be opened)."""
+    """Make renames in `directory` durable (POSIX; a no-op if directories cannot be opened)."""
     if os.name != "posix":
         return
     descriptor = os.open(directory, os.O_RDONLY)
@@ -80,7 +80,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Where Fedshelf keeps what it can make again; it may be deleted at any time.
+    """Return the directory for files that Fedshelf can make again; it may be deleted at any time.
 
     `FEDSHELF_CACHE` if set, else `$XDG_CACHE_HOME/fedshelf`, else `~/.cache/fedshelf`.
     """
@@ -90,7 +90,7 @@ def cache_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Where Fedshelf keeps what must survive (a store's key, policy and audit log), unlike the cache.
+    """Return the directory for files that must survive (a store's key, policy and audit log), unlike the cache.
 
     `FEDSHELF_HOME` if set, else `$XDG_STATE_HOME/fedshelf`, else `~/.local/state/fedshelf`.
     """
@@ -106,7 +106,7 @@ def _umask() -> int:
 
 
 def _laid_out(value: Any, margin: str) -> str:
-    """JSON of a value whose lines begin with `margin`, which begins with a line break."""
+    """Return JSON of a value whose lines begin with `margin`, which begins with a line break."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
         members = [f"{_plain(name)}: {_laid_out(part, inner)}" for name, part in value.items()]
