@@ -19,9 +19,9 @@ from fedshelf.common.seeding import derive
 if TYPE_CHECKING:
     from torch import nn
 
-PHOTO_SIZE = 64  # pixels: what our networks see of photos, which have no common size of their own
+PHOTO_SIZE = 64  # pixels: the side of the input of our networks for photos, which have no common size of their own
 
-# name -> where its builder is, and the smallest image it takes (pixels)
+# name -> the address of its builder, and the smallest image it takes (pixels)
 OURS: dict[str, tuple[str, int]] = {
     "cnn": ("fedshelf.common.models.cnn:build", 8),
     "niid-cnn": ("fedshelf.common.models.niid_cnn:build", 16),
@@ -33,14 +33,14 @@ OURS: dict[str, tuple[str, int]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Our own networks; torchvision's come on top."""
+    """Return the names of our own networks; torchvision's are not among them."""
     return tuple(OURS)
 
 
 def specify(
     config: ModelConfig, classes: tuple[str, ...], *, image_size: int, native_size: int | None, channels: int
 ) -> ModelSpec:
-    """Settle what is left open: image size and normalisation.
+    """Return a network's specification, with image size and normalisation settled.
 
     image_size:  pixels, as asked for; 0: `native_size` if the network takes it, else its usual one
     native_size: pixels, side of the data set's images, or None if they have no common one
@@ -71,7 +71,9 @@ def specify(
 
 
 def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Module":
-    """The network on the CPU: float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
+    """Return the network on the CPU.
+
+    It maps float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
 
     weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see `weights.load_fitting`)
 
@@ -91,7 +93,7 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
 
 
 def check_weights(config: ModelConfig) -> None:
-    """Look at the weights to begin with before anything is built.
+    """Check the initial weights before anything is built.
 
     Raises ConfigError for a kind of file that is never opened, DataError for one that cannot be read or is no model.
     """
@@ -105,7 +107,7 @@ def check_weights(config: ModelConfig) -> None:
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:
-    """Like `module.train(mode)`, but the frozen part of a network stays in evaluation mode."""
+    """Set training mode like `module.train(mode)`, but keep the frozen part of a network in evaluation mode."""
     from fedshelf.common.models import head
 
     head.set_training(module, mode)
@@ -126,7 +128,7 @@ def _find(name: str) -> ModelInfo:
 
 
 def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":
-    """Load the file of a network, and torch with it, no earlier than the network is built."""
+    """Import the file of a network, and torch with it, only when the network is built."""
     module, _, function = address.partition(":")
     built: nn.Module = getattr(import_module(module), function)(classes, image_size, channels)
     return built
@@ -137,7 +139,7 @@ def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
 
 
 def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
-    """Norms, dropout and freezing, in place."""
+    """Apply norms, dropout and freezing to `module`, in place."""
     from fedshelf.common.models.dropout import replace_dropout
     from fedshelf.common.models.head import drop_before_head, freeze
     from fedshelf.common.models.norms import replace_norms
@@ -153,7 +155,7 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
 
 
 def _check_source(name: str, weights: str) -> None:
-    """Raises ConfigError unless the network `name` can have weights from there, whatever these are."""
+    """Raise ConfigError if the network `name` cannot take weights from this source; the weights are not read."""
     from fedshelf.common.models.weights import check_name
 
     if weights != "torchvision":

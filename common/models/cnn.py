@@ -1,7 +1,7 @@
 """Our own small network, for 32 to 64 px on a CPU: 26,266 parameters at 32x32x3 and 10 classes.
 
 Three blocks of 3x3 convolution (16, 32, 64 channels), 2x2 max pooling, group norm (Wu and He 2018,
-"Group Normalization", 8 groups) and ReLU; the mean over a 2x2 grid; one dense layer. Chosen by
+"Group Normalization", 8 groups) and ReLU; the mean over a 2x2 grid; one dense layer. We chose it by
 measurement among some 40 designs (`docs/log.md`). Pooling before the norm quarters the norm's cost. A
 2x2 grid survives federated averaging better than a flattened map, whose large dense layer drifts
 apart between stores, and learns faster than a global mean.
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Float32 [N, channels, image_size, image_size] -> logits [N, classes]; at least 8 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 8 px."""
     side = image_size // 8
     cell = max(1, side // 2)
     return nn.Sequential(
@@ -24,7 +24,7 @@ def build(classes: int, image_size: int, channels: int) -> nn.Module:
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    """A convolution that keeps the side, and a pooling that halves it."""
+    """Return a convolution that keeps the side, a pooling that halves it, group norm and ReLU."""
     return [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.MaxPool2d(2),

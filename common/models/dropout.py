@@ -3,8 +3,8 @@
 Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout: A Simple Way to Prevent Neural
 Networks from Overfitting"; whole channels: Tompson et al. 2015, "Efficient Object Localization Using
 Convolutional Networks". torch's generators differ between CPU and GPU and between batch shapes. Here an
-integer hash of (key, layer, call, row of the batch, element) says what is dropped: a store draws the same
-alone and beside others. Integer arithmetic wraps alike everywhere.
+integer hash of (key, layer, call, row of the batch, element) decides which elements are dropped: a store draws
+the same alone and beside others. Integer arithmetic wraps alike everywhere.
 """
 
 import itertools
@@ -20,22 +20,23 @@ _WORDS = 1 << 16  # each element takes 16 bits of the hash
 
 
 class Dropout(nn.Module):
-    """Zero features (or, `whole_channels`, channels) with `probability` while training; scale up the others.
+    """A layer that, in training, sets features to zero with `probability` and scales up the others.
 
-    Inputs are [S * B, ...], the B rows of S stores one store after the other; see `address`.
+    With `whole_channels` it drops channels. Inputs are [S * B, ...]: B rows of each of S stores, one store after the
+    other; see `address`.
     """
 
     def __init__(self, probability: float, *, whole_channels: bool = False) -> None:
         super().__init__()
         self.probability, self._whole_channels = probability, whole_channels
-        self._keys: Tensor | None = None  # int32 [S, 2], of all stores addressed
-        self._calls: Tensor | None = None  # int32 [], so that a recorded step counts, too
-        self._stores = 1  # how many of them train
-        self.first_row = 0  # of the batch that the next rows are a part of
+        self._keys: Tensor | None = None  # int32 [S, 2], keys of all stores addressed
+        self._calls: Tensor | None = None  # int32 [], a tensor, so that a recorded step counts, too
+        self._stores = 1  # number of them that train
+        self.first_row = 0  # place of the next rows in their batch
         self._places: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
 
     def forward(self, features: Tensor) -> Tensor:
-        """The same shape, [S * B, ...]."""
+        """Return the features [S * B, ...] with some dropped: the same shape."""
         if not self.training or self.probability == 0:
             return features
         shape = features.shape[: 2 if self._whole_channels else None]
@@ -58,21 +59,21 @@ class Dropout(nn.Module):
         self._stores = len(keys)
 
     def calls(self) -> Tensor | None:
-        """A copy of how often it was called since `address`: int32 []."""
+        """Return a copy of the number of calls since `address`: int32 []."""
         return None if self._calls is None else self._calls.clone()
 
     def rewind(self, calls: Tensor | None, first_row: int) -> None:
-        """Be called again as after `calls` calls, with rows that begin at `first_row` of their batch."""
+        """Set the number of calls to `calls`, and the place of the next rows in their batch to `first_row`."""
         if self._calls is not None and calls is not None:
             self._calls.copy_(calls)
         self.first_row = first_row
 
     def narrow(self, stores: int) -> None:
-        """From now on only the first `stores` train."""
+        """Let only the first `stores` train from now on."""
         self._stores = stores
 
     def _words(self, rows: int, elements: int, device: torch.device) -> Tensor:
-        """Hash of every element, uniform: int16 [rows, elements]."""
+        """Return a uniform hash of every element: int16 [rows, elements]."""
         if self._keys is None or self._keys.device != device:
             self.address(torch.zeros(1, 2, dtype=torch.int32, device=device))
         assert self._keys is not None
@@ -92,7 +93,7 @@ class Dropout(nn.Module):
         return mixed.view(torch.int16).flatten(0, 1)[:, :elements]
 
     def _pairs(self, elements: int, device: torch.device) -> Tensor:
-        """Where the hash starts for every two elements of a row: int32 [pairs]."""
+        """Return the start of the hash for every two elements of a row: int32 [pairs]."""
         places = self._places.get(elements)
         if places is None or places.device != device:
             places = torch.arange((elements + 1) // 2, dtype=torch.int32, device=device) * _ELEMENT
@@ -101,7 +102,7 @@ class Dropout(nn.Module):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Turn torch's dropout layers inside `module` into ours, in place; names in the state dict stay."""
+    """Replace torch's dropout layers inside `module` by ours, in place; names in the state dict stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout | nn.Dropout2d):
             setattr(module, name, Dropout(child.p, whole_channels=isinstance(child, nn.Dropout2d)))
@@ -118,11 +119,11 @@ def address(module: nn.Module, seeds: list[int], device: torch.device) -> None:
 
 
 def narrow(module: nn.Module, stores: int) -> None:
-    """From now on only the first `stores` of the stores addressed train."""
+    """Let only the first `stores` of the stores addressed train from now on."""
     for layer in layers(module):
         layer.narrow(stores)
 
 
 def layers(module: nn.Module) -> list[Dropout]:
-    """Our dropout layers, in the module's own order."""
+    """Return our dropout layers, in the module's own order."""
     return [layer for layer in module.modules() if isinstance(layer, Dropout)]

@@ -1,4 +1,7 @@
-"""A finished model with a row of the head for each new class: the old classes keep theirs, wherever they now stand."""
+"""Growth of a finished model: its head gets a row for each new class, and the old classes keep their rows.
+
+The old classes may have new places among all classes.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +12,11 @@ from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import load_fitting, without_head
 
-NEVER = -1e9  # a score whose share of any softmax is exactly 0
+NEVER = -1e9  # a score that gets exactly 0 in any softmax
 
 
 def check(saved: SavedModel, spec: ModelSpec) -> None:
-    """Raises ConfigError unless a network of `spec` can take over all that `saved` knows."""
+    """Raise ConfigError unless a network of `spec` can take over all classes and settings of `saved`."""
     if lost := [name for name in saved.spec.classes if name not in spec.classes]:
         raise ConfigError(
             f"The model {saved.path} knows the class {lost[0]!r}, which is not among this run's classes"
@@ -29,7 +32,7 @@ def check(saved: SavedModel, spec: ModelSpec) -> None:
 
 
 def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None:
-    """Copy `saved` into `module`, in place, whose head has a row for each of `classes`.
+    """Copy `saved` into `module`, in place; the head of `module` has a row for each of `classes`.
 
     Rows of classes that `saved` does not know stay as they are. Raises DataError if the backbones differ.
     """
@@ -41,6 +44,6 @@ def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None
 
 
 def without_new(bias: Tensor, saved: SavedModel, classes: tuple[str, ...]) -> Tensor:
-    """The head's bias [C] with which a grown network chooses among the old classes only, as `saved` does."""
+    """Return the head's bias [C] with which a grown network chooses among the old classes only, as `saved` does."""
     is_old = torch.tensor([name in saved.spec.classes for name in classes], device=bias.device)
     return bias.masked_fill(~is_old, NEVER)

@@ -1,4 +1,4 @@
-"""The head, a network's last layer with weights, which alone is replaced; and which part of the rest trains."""
+"""The head, a network's last layer with weights, which alone is replaced; and the choice of the part that trains."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from fedshelf.common.models.dropout import Dropout
 
 
 def head_name(module: nn.Module) -> str:
-    """Name of the head within `module`: its last dense layer, or, without any, its last convolution."""
+    """Return the name of the head within `module`: its last dense layer, or, without any, its last convolution."""
     dense: list[str] = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     convolutions: list[str] = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)]
     return (dense or convolutions)[-1]
@@ -24,7 +24,9 @@ def ends_in_head(module: nn.Module) -> bool:
 
 
 def freeze(module: nn.Module, part: str) -> None:
-    """Let only a part train: see `ModelSpec.freeze`, and `set_training` for the layers that keep statistics.
+    """Let only a part of `module` train, in place: see `ModelSpec.freeze`.
+
+    `set_training` cares for the layers that keep statistics.
 
     Raises ConfigError if `module` has fewer blocks than shall train.
     """
@@ -42,8 +44,10 @@ def freeze(module: nn.Module, part: str) -> None:
 
 
 def blocks(module: nn.Module) -> list[list[nn.Module]]:
-    """The blocks of the backbone, from input to output: a residual block, an inception block, an encoder layer, or,
-    in a plain network, a convolution or a dense layer. A norm belongs to the block that it follows.
+    """Return the blocks of the backbone, from input to output.
+
+    A block is a residual block, an inception block, an encoder layer, or, in a plain network, a convolution or a dense
+    layer. A norm belongs to the block that it follows.
     """
     found: list[list[nn.Module]] = []
     size = sum(parameter.numel() for parameter in module.parameters())
@@ -57,7 +61,10 @@ def blocks(module: nn.Module) -> list[list[nn.Module]]:
 
 
 def _units(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]:
-    """Parts with weights, in order. Mere lists are gone through, and so is what holds most of a network."""
+    """Yield the parts with weights, in order.
+
+    It goes into mere lists, and into a part that holds most of the network.
+    """
     for child in module.children():
         own = sum(parameter.numel() for parameter in child.parameters())
         if child is head or not own:
@@ -70,10 +77,10 @@ def _units(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]
 
 
 def set_training(module: nn.Module, mode: bool) -> None:
-    """Like `module.train(mode)`, but the frozen part of a network always stays in evaluation mode.
+    """Set training mode like `module.train(mode)`, but always keep the frozen part of a network in evaluation mode.
 
     So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is partly frozen if
-    any of its parameters does not require a gradient; layers without any do as the parameters before them.
+    any of its parameters does not require a gradient. Layers without parameters follow the parameters before them.
     """
     module.train(mode)
     if mode and not all(parameter.requires_grad for parameter in module.parameters()):

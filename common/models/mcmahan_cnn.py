@@ -9,7 +9,7 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Float32 [N, channels, image_size, image_size] -> logits [N, classes]; at least 4 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 4 px."""
     side = image_size // 4
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),

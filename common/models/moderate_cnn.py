@@ -10,7 +10,7 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Float32 [N, channels, image_size, image_size] -> logits [N, classes]; at least 8 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 8 px."""
     side = image_size // 8
     return nn.Sequential(
         *_pair(channels, 32, 64),
@@ -24,7 +24,7 @@ def build(classes: int, image_size: int, channels: int) -> nn.Module:
 
 
 def _pair(inputs: int, middle: int, outputs: int) -> list[nn.Module]:
-    """Two convolutions that keep the side, and a pooling that halves it."""
+    """Return two convolutions that keep the side, and a pooling that halves it."""
     return [
         nn.Conv2d(inputs, middle, 3, padding=1), nn.ReLU(),
         nn.Conv2d(middle, outputs, 3, padding=1), nn.ReLU(),

@@ -15,7 +15,7 @@ from fedshelf.common.models.weights import check_finite
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model file holds.
+    """The content of a model file.
 
     spec:    architecture, classes, image size, normalisation
     tensors: the whole state dict by torch names, on the CPU
@@ -27,10 +27,11 @@ class SavedModel:
 
 
 def read(path: Path) -> SavedModel:
-    """The model in a run directory, or in a `model.safetensors`. Raises DataError if there is none that can be read.
+    """Return the model in a run directory, or in a `model.safetensors`.
 
-    A model that is not finite is none. The file alone is enough: its metadata hold the specification.
-    `common.training.predict.load` makes a network of it.
+    The file alone is enough: its metadata hold the specification. `common.training.predict.load` makes a network of it.
+
+    Raises DataError if there is no model, or if it cannot be read or is not finite.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():

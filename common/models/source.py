@@ -1,4 +1,4 @@
-"""What the registry knows of a network before it is built."""
+"""The facts about a network that the registry knows before it is built."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Where a network comes from, and the images it is made for.
+    """The builder of a network, and the images it is made for.
 
     build:      (classes, image side in pixels, channels) -> module
-    usual_size: pixels, the side to use where the data has none of its own
+    usual_size: pixels, the side to use if the data has none of its own
     least_size: pixels, the smallest side it takes
-    fixed_size: whether `usual_size` is the only side it takes
+    fixed_size: True if `usual_size` is the only side it takes
     mean, std:  red, green and blue, of intensities scaled to 0..1
     """
 
@@ -27,9 +27,9 @@ class ModelInfo:
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
 
     def takes(self, size: int) -> bool:
-        """Whether the network works on square images with this side in pixels."""
+        """Return whether the network works on square images with this side in pixels."""
         return size == self.usual_size if self.fixed_size else size >= self.least_size
 
     def sizes(self) -> str:
-        """What `takes` accepts, in words."""
+        """Return the sizes that `takes` accepts, in words."""
         return f"exactly {self.usual_size} px" if self.fixed_size else f"{self.least_size} px or more"

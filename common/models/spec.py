@@ -1,4 +1,4 @@
-"""What a network is, in plain values: enough to build it anywhere and to feed it images."""
+"""A network's specification in plain values: enough to build it anywhere and to feed it images."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +10,7 @@ from fedshelf.common.config.model_train_strategy import Freeze
 from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-"""The classes of a network that tells by how many quarter turns a photo was turned; see
+"""The classes of a network that tells by how many quarter turns a photo was turned, as in
 `common.training.rotation_task`."""
 
 STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
@@ -26,8 +26,8 @@ class ModelSpec:
     mean, std:  per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
     norm:       "default" (the model's own layers), "batch" or "group"
     dropout:    probability before the last layer
-    freeze:     what neither trains nor travels: "none", "backbone" (all but the head), or "last:K" (all but the head
-                and the last K blocks; see `common.models.head.blocks`)
+    freeze:     the part that neither trains nor travels: "none", "backbone" (all but the head), or "last:K" (all but
+                the head and the last K blocks; see `common.models.head.blocks`)
     """
 
     name: str
@@ -42,21 +42,24 @@ class ModelSpec:
 
     @property
     def tells_turns(self) -> bool:
-        """Whether it is made to learn from photos without a class, not to tell classes."""
+        """True if the network learns turns from photos without a class, and does not tell classes."""
         return self.classes == TURNS
 
     def to_json(self) -> str:
-        """JSON with sorted keys; `from_json` reads it back unchanged."""
+        """Return JSON with sorted keys; `from_json` reads it back unchanged."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Inverse of `to_json`. Raises ValueError (pydantic's) for what is no specification."""
+        """Return the specification in a text of `to_json`. Raises ValueError (pydantic's) for any other text."""
         return TypeAdapter(cls).validate_json(text)
 
 
 def received_spec(text: str) -> ModelSpec:
-    """A specification from JSON: it has all fields, of their types, and consistent. Raises RecursionError, too."""
+    """Return a specification from another machine's JSON, after checks of its fields, types and consistency.
+
+    Raises ValueError (pydantic's, too) or RecursionError.
+    """
     values = json.loads(text)
     if not isinstance(values, dict) or set(values) != {field.name for field in fields(ModelSpec)}:
         raise ValueError("a model's specification has other fields")

@@ -16,22 +16,22 @@ from fedshelf.common.models.source import ModelInfo
 from fedshelf.common.models.weights import modern_name
 from fedshelf.common.system.files import cache_directory
 
-# Attention over a grid of fixed size: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
+# Models with attention over a fixed grid: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
 _FIXED_SIZE = ("vit_", "maxvit_")
 
-# One plain tensor comes out in training, too. Their published weights expect inputs scaled by 0.5, which
-# `transform_input` makes of ImageNet's scaling.
+# They return one plain tensor in training, too. Their published weights expect inputs scaled by 0.5;
+# `transform_input` converts ImageNet's scaling to it.
 _PLAIN_OUTPUT = {"aux_logits": False, "transform_input": True, "init_weights": True}
 _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _PLAIN_OUTPUT, "inception_v3": _PLAIN_OUTPUT}
 
 
 def names() -> list[str]:
-    """All torchvision classification models."""
+    """Return the names of all torchvision classification models."""
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
 def find(name: str) -> ModelInfo:
-    """What torchvision documents of a model in `names()`."""
+    """Return torchvision's documented facts about a model in `names()`."""
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preset = weights.transforms()
     return ModelInfo(
@@ -45,7 +45,7 @@ def find(name: str) -> ModelInfo:
 
 
 def pretrained(name: str) -> dict[str, Tensor]:
-    """State dict of torchvision's default weights, downloaded once into our cache directory.
+    """Return the state dict of torchvision's default weights, downloaded once into our cache directory.
 
     Raises DataError if they cannot be fetched.
     """
@@ -58,7 +58,7 @@ def pretrained(name: str) -> dict[str, Tensor]:
             weights_only=True,  # tensors only: nothing in the file is executed
             map_location="cpu",
         )
-    except Exception as error:  # whatever it is, the weights cannot be had this way
+    except Exception as error:  # with any error, the weights cannot be had this way
         raise DataError(
             f"Cannot fetch torchvision's weights of {name} from {weights.url} ({error}); save their state dict as"
             f" {name}.safetensors where there is a connection, copy it here and pass model.weights={name}.safetensors."
@@ -77,5 +77,5 @@ def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module
 
 
 def _grey_to_rgb(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """[N, 1, H, W] -> [N, 3, H, W], the same three times."""
+    """Repeat the grey channel three times: [N, 1, H, W] -> [N, 3, H, W]."""
     return (inputs[0].expand(-1, 3, -1, -1),)

@@ -16,7 +16,7 @@ from fedshelf.common.models.head import head_name
 from fedshelf.common.models.spec import ModelSpec, received_spec
 from fedshelf.common.text import plain
 
-# What published weights hold beyond the network we build: auxiliary classifiers of Inception, and
+# Tensors of published weights that the network we build does not have: auxiliary classifiers of Inception, and
 # the statistics of batch norms that group norms replaced.
 _SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 _SPARE_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -33,10 +33,10 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """The content of a file with weights.
 
     tensors: name -> tensor
-    spec:    the network that they are of, if the file says so, as ours do
+    spec:    the network that they belong to, if the file names it, as ours do
     """
 
     tensors: Mapping[str, Tensor]
@@ -44,7 +44,7 @@ class Weights:
 
 
 def check_name(weights: str) -> None:
-    """Raises ConfigError unless it names a .safetensors file: a pickle is code, and is never read."""
+    """Raise ConfigError unless it names a .safetensors file: a pickle is code, and is never read."""
     if weights.endswith(".safetensors"):
         return
     if weights.endswith(_PICKLES):
@@ -73,7 +73,7 @@ def read(path: Path) -> Weights:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises DataError if a tensor has a number that is not finite: no training could go on from it."""
+    """Raise DataError if a tensor has a number that is not finite: no training could go on from it."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(
@@ -83,12 +83,12 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def modern_name(key: str) -> str:
-    """The present name of a tensor of published weights."""
+    """Return the present name of a tensor of published weights."""
     return _OLD_NAME.sub(r"\1\2.", key)
 
 
 def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that are not those of the head of `module`."""
+    """Return the tensors that are not those of the head of `module`."""
     head = head_name(module) + "."
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
 
