@@ -1,1 +1,1 @@
-"""Arithmetic that PyTorch has no fused operation for, in C, compiled where it runs."""
+"""Operations in C that PyTorch has no fused form of, compiled on the machine that runs them."""

@@ -1,7 +1,7 @@
-"""C files of ours as shared libraries for this very processor, compiled at first use and kept in the cache.
+"""A compiler of our C files: shared libraries for this processor, compiled at first use and kept in the cache.
 
 Each takes well under a second. Without a compiler, or after it has failed once, there is no library, and callers do
-without. What is loaded is executed, so nobody else may be able to write to where it lies.
+without. A library that is loaded is executed, so no other user may be able to write to its folder.
 """
 
 import ctypes
@@ -24,18 +24,18 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import cache_directory, write_atomic
 from fedshelf.common.text import plain
 
-# Exceptions and errno of floating-point arithmetic are never looked at, so comparisons may be vectors.
+# The code never reads exceptions and errno of floating-point arithmetic, so comparisons may be vectors.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 60
 
 LOG = logging.getLogger("fedshelf.native")
 
-_failures: list[str] = []  # why this process compiles nothing any more: what failed once is not tried for all shapes
+_failures: list[str] = []  # reasons why this process compiles no more: after one failure, no other shape is tried
 
 
 def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
-    """The library of `source` with `constants` defined, or None if it cannot be compiled here; says why, once."""
+    """Return the library of `source` with `constants` defined, or None if it cannot be compiled here; log why, once."""
     compiler = _compiler()
     if compiler is None or _failures:
         return None
@@ -57,25 +57,28 @@ def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
 
 
 def is_available() -> bool:
-    """Whether there is a compiler at all."""
+    """Return whether there is a compiler at all."""
     return _compiler() is not None
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor's memory begins, for a library's function; NULL for None."""
+    """Return the address of a tensor's memory, for a library's function; NULL for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
 
 
 @lru_cache(maxsize=1)
 def _compiler() -> tuple[str, ...] | None:
-    """The command of `$CC` or of the first compiler found."""
+    """Return the command of `$CC` or of the first compiler found; None if there is none."""
     chosen = shlex.split(os.environ.get("CC", ""))
     found = shutil.which(chosen[0]) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
     return (found, *chosen[1:]) if found else None
 
 
 def _compile(command: list[str], path: Path) -> None:
-    """Raises SubprocessError if the compiler fails or hangs, OSError if the cache cannot be written."""
+    """Compile into `path`.
+
+    Raises SubprocessError if the compiler fails or hangs, OSError if the cache cannot be written.
+    """
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / path.name
         run = [*command, "-o", str(built)]
@@ -84,7 +87,7 @@ def _compile(command: list[str], path: Path) -> None:
 
 
 def _check_own(path: Path) -> None:
-    """Raises ConfigError if another user owns `path` or can write to it, OSError if it is not there."""
+    """Raise ConfigError if another user owns `path` or can write to it, OSError if it is not there."""
     found = path.stat()
     if found.st_uid != os.getuid():
         raise ConfigError(f"{path} belongs to another user: what lies there is executed, so remove it.")
@@ -96,7 +99,7 @@ def _check_own(path: Path) -> None:
 
 
 def _told(error: Exception, compiler: str) -> str:
-    """Say in words why there is no library."""
+    """Return why there is no library, in words."""
     match error:
         case subprocess.TimeoutExpired():
             return f"The C compiler {compiler} took longer than {SECONDS} s."
@@ -111,7 +114,7 @@ def _told(error: Exception, compiler: str) -> str:
 
 @lru_cache(maxsize=1)
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """Return a description of the processor: `-march=native` depends on it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         return next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")

@@ -1,6 +1,7 @@
 """Convolution, 2x2 max pooling and ReLU as one operation on a CPU, several times as fast as one after another.
 
-Same numbers as PyTorch's own operations up to the order of sums in the gradient. See `conv_pool.c`.
+Its numbers equal those of PyTorch's own operations up to the order of sums in the gradient. The kernels are in
+`conv_pool.c`.
 """
 
 import ctypes
@@ -20,7 +21,14 @@ SOURCE = Path(__file__).with_name("conv_pool.c")
 
 @dataclass(frozen=True)
 class PoolGeometry:
-    """channels in and out, kernel and zero padding and image side in pixels, and whether ReLU follows."""
+    """The shape of a fused convolution and pooling.
+
+    inputs, outputs: channels
+    kernel:          side of the kernel, pixels
+    padding:         zero padding, pixels
+    side:            side of the images, pixels
+    relu:            True if a ReLU follows
+    """
 
     inputs: int
     outputs: int
@@ -31,14 +39,14 @@ class PoolGeometry:
 
     @property
     def pooled(self) -> int:
-        """Side of the results, pixels."""
+        """The side of the results, pixels."""
         return (self.side + 2 * self.padding - self.kernel + 1) // 2
 
 
 class ConvPool(nn.Module):
-    """What `convolution`, 2x2 max pooling and ReLU do, with the convolution's own parameters.
+    """A layer that computes `convolution`, 2x2 max pooling and ReLU, with the convolution's own parameters.
 
-    float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in channels-last memory order.
+    It maps float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in channels-last memory order.
     """
 
     def __init__(self, convolution: nn.Conv2d, geometry: PoolGeometry, kernels: ctypes.CDLL) -> None:
@@ -46,15 +54,16 @@ class ConvPool(nn.Module):
         self.convolution, self._geometry, self._kernels = convolution, geometry, kernels
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Return the pooled images, float32 [B, outputs, pooled, pooled]."""
         bias = self.convolution.bias
         result: Tensor = _ConvPoolOperation.apply(images, self.convolution.weight, bias, self._geometry, self._kernels)
         return result
 
 
 def conv_pool(convolution: nn.Conv2d, side: int, *, relu: bool) -> ConvPool | None:
-    """`convolution`, 2x2 max pooling and, if `relu`, ReLU on square images of `side` pixels, or None if this
-    convolution is not of stride 1 and zero padding, does not train, or cannot be compiled here.
+    """Return a layer for `convolution`, 2x2 max pooling and, if `relu`, ReLU on square images of `side` pixels.
+
+    None if this convolution is not of stride 1 and zero padding, does not train, or cannot be compiled here.
     """
     if not _is_plain(convolution):
         return None
@@ -90,7 +99,7 @@ def _kernels(geometry: PoolGeometry) -> ctypes.CDLL | None:
 
 
 class _ConvPoolOperation(torch.autograd.Function):
-    """Calls the compiled functions on the tensors' memory."""
+    """An autograd function that calls the compiled functions on the tensors' memory."""
 
     @staticmethod
     def forward(

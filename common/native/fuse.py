@@ -1,4 +1,4 @@
-"""Which layers of a network become compiled operations."""
+"""The choice of the layers of a network that become compiled operations."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,12 @@ from fedshelf.common.native.group_norm import group_norm
 
 
 def fuse(module: nn.Module, example: Tensor) -> nn.Module:
-    """A network that computes what `module` does, with the same parameters, in compiled operations where it can.
+    """Return a network that computes the same as `module`, with the same parameters and faster operations.
 
-    example: float32 [1, C, H, W] on the CPU. Only a top-level `nn.Sequential` is looked into; it, and
-    layers that are not fused, are left as they are and shared.
+    example: float32 [1, C, H, W] on the CPU
+
+    Layers become compiled operations if possible. Only the layers of a top-level `nn.Sequential` are examined. The
+    module itself, and layers that are not fused, stay as they are and are shared.
     """
     if not isinstance(module, nn.Sequential):
         return module
@@ -27,7 +29,7 @@ def fuse(module: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _tried(layer: nn.Module, example: Tensor) -> Tensor:
-    """The layer's result in evaluation mode, in which no statistics move."""
+    """Return the layer's result in evaluation mode, in which no statistics move."""
     mode = layer.training
     result: Tensor = layer.eval()(example)
     layer.train(mode)
@@ -35,7 +37,7 @@ def _tried(layer: nn.Module, example: Tensor) -> Tensor:
 
 
 def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int] | None:
-    """The fused form of the first layers and how many they are, or None."""
+    """Return the fused form of the first layers and how many they are, or None."""
     if example.ndim != 4 or example.shape[2] != example.shape[3]:
         return None
     side = example.shape[2]
@@ -53,7 +55,7 @@ def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int
 
 
 def _kind(layer: nn.Module) -> str:
-    """Of what may follow: "relu", "pool" for a 2x2 max pooling, or empty."""
+    """Return the kind of a layer that may follow: "relu", "pool" for a 2x2 max pooling, or "" for any other."""
     if type(layer) is nn.ReLU:
         return "relu"
     if type(layer) is not nn.MaxPool2d or not {layer.kernel_size, layer.stride} <= {2, (2, 2)}:

@@ -1,4 +1,4 @@
-"""Group norm and ReLU as one operation on a CPU. See `group_norm.c`."""
+"""Group norm and ReLU as one operation on a CPU, with the kernels of `group_norm.c`."""
 
 import ctypes
 from functools import lru_cache
@@ -15,9 +15,9 @@ SOURCE = Path(__file__).with_name("group_norm.c")
 
 
 class GroupNorm(nn.Module):
-    """What `norm` and, if `relu`, ReLU do, with the norm's own parameters.
+    """A layer that computes `norm` and, if `relu`, ReLU, with the norm's own parameters.
 
-    float32 [B, C, side, side] to the same shape, both in channels-last memory order.
+    It maps float32 [B, C, side, side] to the same shape, both in channels-last memory order.
     """
 
     def __init__(self, norm: nn.GroupNorm, kernels: ctypes.CDLL) -> None:
@@ -25,15 +25,16 @@ class GroupNorm(nn.Module):
         self.norm, self._kernels = norm, kernels
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Return the normalised images, float32 [B, C, side, side]."""
         norm = self.norm
         result: Tensor = _GroupNormOperation.apply(images, norm.weight, norm.bias, norm.eps, self._kernels)
         return result
 
 
 def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | None:
-    """`norm` and, if `relu`, ReLU on images of so many pixels; None if it has no weights that train, or
-    cannot be compiled here.
+    """Return a layer for `norm` and, if `relu`, ReLU on images of so many pixels.
+
+    None if the norm has no weights that train, or the layer cannot be compiled here.
     """
     if not norm.affine or not norm.weight.requires_grad:
         return None
@@ -47,7 +48,7 @@ def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL
 
 
 class _GroupNormOperation(torch.autograd.Function):
-    """Calls the compiled functions on the tensors' memory."""
+    """An autograd function that calls the compiled functions on the tensors' memory."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float, kernels: ctypes.CDLL) -> Tensor:
