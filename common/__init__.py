@@ -1,1 +1,1 @@
-"""What stores and server share: configuration, models, images, strategies, local training."""
+"""Code that stores and server share: configuration, models, images, strategies, local training."""

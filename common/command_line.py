@@ -1,4 +1,4 @@
-"""What the three command lines share: settings, and errors as one sentence with an exit code."""
+"""Code that the three command lines share: settings, and errors as one sentence with an exit code."""
 
 import atexit
 import errno
@@ -15,7 +15,7 @@ import typer
 
 from fedshelf.common.errors import FedshelfError
 
-# Nothing that we build on may report home, update itself or install at run time. And threads that wait must sleep:
+# No library that we use may report home, update itself or install at run time. And threads that wait must sleep:
 # OpenMP's default is to spin, which on a shared core made training ten times slower (docs/log.md).
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 
 
 def command_line(help: str) -> typer.Typer:
-    """A typer application in the house's manner: plain errors, no completion commands."""
+    """Return a typer application in the common style: plain errors, no completion commands."""
     app = typer.Typer(help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(lambda: None)  # so that a single command is still a sub-command
     return app
@@ -55,9 +55,9 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run_and_leave(app: typer.Typer) -> NoReturn:
-    """`run` as a whole process, which ends without taking its libraries down: with torch that takes a second.
+    """Call `run` as a whole process, and exit without unloading its libraries: with torch that takes a second.
 
-    For commands that have closed what they opened when they return.
+    It is for commands that have closed all they opened when they return.
     """
     try:
         run(app)
@@ -70,9 +70,10 @@ def run_and_leave(app: typer.Typer) -> NoReturn:
 
 
 def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Flat settings from a TOML file, then flags that were given, then `--set`; later ones win.
+    """Return flat settings from a TOML file, then flags that were given, then `--set`; later ones win.
 
-    Of a run's `config.toml`, what belongs to that run alone is left out: its name, its directory, what was derived.
+    The settings in a run's `config.toml` that belong to that run alone are left out: its name, its directory, and
+    derived values.
 
     Raises ConfigError for a file that cannot be read or an assignment that is none.
     """
@@ -84,12 +85,12 @@ def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: S
 
 
 def _suggested_once(sentence: str) -> str:
-    """The sentence with a single "Did you mean": of a mistyped command, both click and typer ask that."""
+    """Return the sentence with a single "Did you mean": for a mistyped command, both click and typer add one."""
     return re.sub(r"( \(?Did you mean [^?]*\?\)?)(?:\1)+", r"\1", sentence)
 
 
 def _told(error: OSError) -> str:
-    """A sentence for a file that cannot be read or written."""
+    """Return a sentence for a file that cannot be read or written."""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

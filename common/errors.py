@@ -1,4 +1,4 @@
-"""What can go wrong through no fault of the code, as one small tree.
+"""Errors that are no fault of the code, as one small tree.
 
 Every error here is shown to a person as one sentence: what was got, what was expected, what to do.
 The command line turns it into `exit_code`; a programmer's mistake is an assertion instead.
@@ -8,7 +8,7 @@ from fedshelf.common.text import plain
 
 
 class FedshelfError(Exception):
-    """Base of all errors that a user can cause or mend."""
+    """The base of all errors that a user can cause or mend."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class RunError(FedshelfError):
 
 
 class StoppedError(RunError):
-    """A run that was asked to end while it waited for stores; all rounds that are done are kept."""
+    """A run that was asked to end while it waited for stores; all finished rounds are kept."""
 
     exit_code = 130
 
@@ -56,7 +56,7 @@ class RefusedError(NetworkError):
 
 
 class MessageError(NetworkError):
-    """A message that does not say what an order or a result must say; what it quotes of it can steer no terminal."""
+    """A message without the required content of an order or a result; its sentence quotes no control characters."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(plain(sentence))

@@ -1,4 +1,4 @@
-"""The names of the two files that a finished model is."""
+"""The names of the two files of a finished model."""
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -1,4 +1,4 @@
-"""Names of stores, runs and classes, and which are allowed: they go into histories, reports and file names."""
+"""The allowed names of stores, runs and classes: they go into histories, reports and file names."""
 
 import re
 import unicodedata
@@ -6,8 +6,8 @@ import unicodedata
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import is_plain
 
-MAX_CLASS_CHARACTERS, MAX_CLASSES = 200, 10_000  # characters of a class's name, and classes
-MAX_CLASS_NAMES_BYTES = 2**18  # bytes of the names of all classes that one store tells of
+MAX_CLASS_CHARACTERS, MAX_CLASSES = 200, 10_000  # characters of a class's name; number of classes
+MAX_CLASS_NAMES_BYTES = 2**18  # bytes of the names of all classes of one store
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -15,7 +15,7 @@ _UNFIT = re.compile(r"[^\w .-]+")
 
 
 def check_store_name(name: str) -> str:
-    """The name itself. Raises ConfigError unless it is 1 to 63 letters, digits, spaces, dots, - or _."""
+    """Return the name. Raises ConfigError unless it has 1 to 63 letters, digits, spaces, dots, - or _."""
     if not _NAME.fullmatch(name) or name != name.strip():
         raise ConfigError(
             f"Store name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, spaces, dots, - or _, "
@@ -25,7 +25,7 @@ def check_store_name(name: str) -> str:
 
 
 def is_run_name(name: str) -> bool:
-    """Return whether a run may be called so at stores: as a store may be, and no dot at the end."""
+    """Return whether stores may call a run so: a store's name with no dot at the end."""
     return bool(_NAME.fullmatch(name)) and name == name.strip().rstrip(".")
 
 
@@ -36,12 +36,12 @@ def run_name(text: str) -> str:
 
 
 def check_run_id(text: str) -> str:
-    """Return the identity of a run itself: it becomes the name of a folder at stores. Raises ValueError for no such."""
+    """Return the run's identity. Raises ValueError if it cannot be the name of a folder at stores."""
     if not _RUN_ID.fullmatch(text):
         raise ValueError(f"got {text[:80]!r}, expected 1 to 64 letters, digits, - or _")
     return text
 
 
 def is_class(name: object) -> bool:
-    """Whether this may be the name of a class: it is shown to people, and travels to all stores."""
+    """Return whether this may be the name of a class: it is shown to people, and travels to all stores."""
     return isinstance(name, str) and bool(name) and is_plain(name, MAX_CLASS_CHARACTERS)

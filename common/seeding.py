@@ -1,4 +1,4 @@
-"""Randomness is addressed, never consumed.
+"""Random numbers that depend on an address, not on the order in which they are drawn.
 
 Every random choice of a run has an address, such as ("fit", round, store), and its generator is
 derived from the run's seed and that address alone. So a resumed run, another engine or another
@@ -12,11 +12,11 @@ import numpy as np
 
 
 def derive(seed: int, *address: str | int) -> int:
-    """A 63-bit seed for `address` under the run's `seed`: BLAKE2b of both as JSON, which tells 1 from "1"."""
+    """Return a 63-bit seed for `address` under the run's `seed`: BLAKE2b of both as JSON, which tells 1 from "1"."""
     text = json.dumps([seed, *address])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def rng(seed: int, *address: str | int) -> np.random.Generator:
-    """A NumPy generator (Philox) for `address`, for example `rng(seed, "fit", round, store)`."""
+    """Return a NumPy generator (Philox) for `address`, for example `rng(seed, "fit", round, store)`."""
     return np.random.Generator(np.random.Philox(derive(seed, *address)))

@@ -1,20 +1,20 @@
-"""Text that another machine chose, made fit for a terminal, a log and a page."""
+"""Text from other machines, made safe for a terminal, a log and a page."""
 
 import unicodedata
 
 MAX_CHARACTERS = 500  # characters
 _UNFIT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of characters, ends of lines and paragraphs
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they show text in another order
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they change the direction of text
 
 
 def plain(text: str, longest: int = MAX_CHARACTERS) -> str:
-    """The text in one line of at most `longest` characters, with `?` for each that could steer what shows it."""
+    """Return the text in one line of at most `longest` characters, with `?` for each that could control a terminal."""
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
     return "".join(letter if _is_fit(letter) else "?" for letter in cut)
 
 
 def is_plain(text: str, longest: int = MAX_CHARACTERS) -> bool:
-    """Whether `plain` would leave the text as it is."""
+    """Return whether `plain` would leave the text as it is."""
     return len(text) <= longest and all(map(_is_fit, text))
 
 

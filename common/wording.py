@@ -4,24 +4,27 @@ from collections.abc import Sequence
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """(1, "photo") -> "1 photo"; (1500, "photo") -> "1,500 photos"; many: if it is not formed with an s."""
+    """Return a number with its noun: (1, "photo") -> "1 photo"; (1500, "photo") -> "1,500 photos".
+
+    many: the plural, if it is not formed with an s
+    """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def listed(items: Sequence[object]) -> str:
-    """["a", "b", "c"] -> "a, b and c"."""
+    """Return a list in words: ["a", "b", "c"] -> "a, b and c"."""
     texts = list(map(str, items))
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def first_of(items: Sequence[object], most: int) -> str:
-    """Name the first ones: ["a", "b", "c", "d"] -> "a, b and 2 more" with at most 2."""
+    """Return the first items in words: ["a", "b", "c", "d"] -> "a, b and 2 more" with at most 2."""
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more
 
 
 def duration(seconds: float) -> str:
-    """23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days and more in days."""
+    """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days and more in days."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
@@ -32,5 +35,8 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: object) -> str:
-    """Keep what can be printed on one line: names come from disks and stores, and none may steer a terminal."""
+    """Return the text with a replacement for each character that is not printable.
+
+    Names come from disks and stores, and none may control a terminal.
+    """
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
