@@ -24,7 +24,7 @@ class ListedEntry(NamedTuple):
 def entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
     """List the entries of a folder, sorted by name, without hidden files and files that operating systems leave.
 
-    name: of the folder, for `left_out`, which gets it if the folder cannot be read
+    name: name of the folder; if it cannot be read, `left_out` gets this name
     """
     try:
         with os.scandir(folder) as found:
@@ -41,7 +41,7 @@ def is_ignored(name: str) -> bool:
 
 
 def files(folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[str, Path]]:
-    """All files below `folder` with their names, which begin with `name`.
+    """Yield all files below `folder` with their names, which begin with `name`.
 
     No folder is entered twice, nor one whose `identity` is in `seen`, so loops of links end.
     """
@@ -70,18 +70,21 @@ def has_photos(folder: Path) -> bool:
 
 
 def identity(folder: Path) -> tuple[int, int]:
-    """Return (device, inode), the same for a folder by whatever link it is reached. Raises OSError."""
+    """Return (device, inode), the same for a folder whichever link leads to it. Raises OSError."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def shown(name: str) -> str:
-    """A file name as valid text: NFC, and bytes that are not UTF-8 become replacement characters."""
+    """Return a file name as valid text: NFC, and bytes that are not UTF-8 become replacement characters."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Links are followed; one that leads nowhere is a file, and reading it will say why it cannot be used."""
+    """Return whether an entry is a folder, after following links.
+
+    A link that leads nowhere is a file; reading it will give the reason why it cannot be used.
+    """
     try:
         return entry.is_dir()
     except OSError:

@@ -1,8 +1,8 @@
-"""Telling photos that were deleted from those on a disk that cannot be reached for the moment.
+"""The distinction between deleted photos and photos on a disk that cannot be reached for the moment.
 
-A network disk that fails shows errors, a folder that is missing, or, not being mounted, an empty folder in its place. A
-photo counts as deleted only if a folder that can be listed does not have it, and if any other one is still there: of a
-folder that has lost every photo nobody can say which of the two has happened.
+A network disk that fails shows errors, a missing folder, or, if it is not mounted, an empty folder in its place. A
+photo counts as deleted only if a folder that can be listed does not have it, and if any other photo is still there:
+if a folder has lost every photo, nobody can tell which of the two has happened.
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # any other error tells of the disk
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # any other error comes from the disk
 
 
 class UnreachableError(DataError):
@@ -19,10 +19,10 @@ class UnreachableError(DataError):
 
 
 def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
-    """Make sure that files which are no longer found were deleted.
+    """Check that files which are no longer found were deleted.
 
     missing:     files that were there; those which can be found after all do not matter
-    is_any_left: whether other photos of the same folder are there, or it is sure that there are none to find
+    is_any_left: True if other photos of the same folder are there, or it is sure that there are none to find
 
     Raises UnreachableError if they may still exist.
     """
@@ -40,13 +40,13 @@ def _exists(path: Path) -> bool:
         if error.errno not in _NOT_THERE:
             raise UnreachableError(_sentence(f"{path.parent}: {error.strerror}")) from error
         return False
-    except ValueError:  # a name from a CSV file that is none
+    except ValueError:  # a CSV file's cell that cannot be a file name
         return False
     return True
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises UnreachableError unless this folder, or the nearest above it that is left, can be listed."""
+    """Raise UnreachableError unless this folder, or the nearest existing one above it, can be listed."""
     while True:
         try:
             next(folder.iterdir(), None)

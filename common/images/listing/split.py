@@ -6,11 +6,11 @@ A photo's hash is a place in [0, 1). Validation is the tenth below 0.1, test the
     |--------|---------|------------------------------------------------|
     validation   test                    training
 
-By the rule `class` each class of n photos holds out as many as n / 10, rounded down or up, for each of the two: where
-the hashes give one of them too few, its part of this circle grows at the end towards training, where too many, it
-shrinks there. So a photo that is added moves at most one other one across each of these two ends, and none between
-validation and test. By the rule `hash`, that of earlier versions, a photo's hash decides alone: nothing ever moves,
-but a class of ten has no validation photo in 35% of cases.
+By the rule `class`, each class of n photos holds out n / 10, rounded down or up, for each of the two. If the hashes
+give one of them too few, its part of this circle grows at the end towards training; if too many, it shrinks there.
+So an added photo moves at most one other photo across each of these two ends, and none between validation and test.
+By the rule `hash`, that of earlier versions, a photo's hash decides alone: nothing ever moves, but a class of ten has
+no validation photo in 35% of cases.
 """
 
 from collections import Counter
@@ -22,18 +22,19 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HeldOut = Literal["validation", "test"]
 SplitRule = Literal["class", "hash"]
 
-ONE_IN = 10  # photos of a class: one for validation and one for test
+ONE_IN = 10  # of so many photos of a class, one is for validation and one for test
 HELD_OUT_SHARE = 1 / ONE_IN
 
 
 def splits_by_content(
     labels: Sequence[str], digests: Sequence[bytes], held_out: Set[HeldOut], rule: SplitRule = "class"
 ) -> list[Split]:
-    """The split of each photo, by its class and the hash of its content (at least 8 uniformly distributed bytes).
+    """Return the split of each photo, by its class and the hash of its content.
 
+    digests:  at least 8 uniformly distributed bytes for each photo
     held_out: the splits to fill beside training, a tenth each
 
-    Equal photos are on one side, whatever their classes. By the rule `class`, a class trains on at least one photo,
+    Equal photos are in one split, whatever their classes. By the rule `class`, a class trains on at least one photo,
     and with ten or more has all three splits, unless its photos lie in other classes, too.
     """
     if rule == "hash":
@@ -42,13 +43,13 @@ def splits_by_content(
     for label, digest in zip(labels, digests, strict=True):
         contents.setdefault(label, set()).add(digest)
     chosen: dict[bytes, Split] = {}
-    for label in sorted(contents):  # a photo of several classes counts in each, and is decided in the first
+    for label in sorted(contents):  # a photo of several classes counts in each; the first one decides
         chosen |= _of_class(contents[label], held_out, chosen)
     return [chosen[digest] for digest in digests]
 
 
 def _of_class(contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[bytes, Split]) -> dict[bytes, Split]:
-    """The splits of those photos of a class that are not chosen yet."""
+    """Return the splits of those photos of a class that are not chosen yet."""
     before = Counter(chosen[digest] for digest in contents if digest in chosen)
     waiting = sorted(
         (digest for digest in contents if digest not in chosen), key=lambda digest: (_turned(digest), digest)
@@ -66,7 +67,7 @@ def _of_class(contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[byte
 
 
 def _by_hash(digest: bytes, held_out: Set[HeldOut]) -> Split:
-    """The split by a photo's hash alone."""
+    """Return the split by a photo's hash alone."""
     place = _place(digest)
     if "validation" in held_out and place < HELD_OUT_SHARE:
         return "validation"
@@ -74,10 +75,10 @@ def _by_hash(digest: bytes, held_out: Set[HeldOut]) -> Split:
 
 
 def _place(digest: bytes) -> float:
-    """The hash as a number in [0, 1)."""
+    """Return the hash as a number in [0, 1)."""
     return int.from_bytes(digest[:8]) / 2**64
 
 
 def _turned(digest: bytes) -> float:
-    """The place on a circle that begins with test and ends with validation."""
+    """Return the place on a circle that begins with test and ends with validation."""
     return (_place(digest) - HELD_OUT_SHARE) % 1

@@ -18,5 +18,5 @@ SPLIT_NAMES: dict[str, Split] = {
 
 
 def split_named(name: str) -> Split | None:
-    """The split that a folder or file of this name holds, in any case; None if the name means none."""
+    """Return the split that a folder or file of this name holds, in any case; None if the name means none."""
     return SPLIT_NAMES.get(name.casefold())

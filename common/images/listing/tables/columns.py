@@ -9,22 +9,22 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.system.csv_text import TextLine
 
-# As they are compared: lower case, without blanks, dashes and underscores.
+# Names in the form in which they are compared: lower case, without blanks, dashes and underscores.
 _IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",
           "path", "photo", "picture"}  # fmt: skip
 _LABEL = {"label", "labels", "class", "classname", "category", "target", "finelabel", "product"}
 _SPLIT = {"split"}
 _STORE = {"store"}
-_INDEX = {"", "index", "unnamed:0", "id"}  # what pandas writes first
+_INDEX = {"", "index", "unnamed:0", "id"}  # names of pandas' first column
 
 
 @dataclass(frozen=True)
 class TableColumns:
-    """Places of columns, counted from 0; None: there is no such column.
+    """The places of columns, counted from 0; None: there is no such column.
 
-    width:   columns in all
-    has_header: the first line names them
-    others:  names of those that mean nothing here, and their places
+    width:      number of columns
+    has_header: True if the first line names them
+    others:     names of those without a meaning here, and their places
     """
 
     image: int
@@ -37,7 +37,7 @@ class TableColumns:
 
 
 def find_columns(path: Path, first: TextLine) -> TableColumns:
-    """Tell the columns by the first line.
+    """Find the columns by the first line.
 
     Raises DataError if it names them, but not one of images and one of labels.
     """

@@ -1,4 +1,4 @@
-"""The rows of a CSV file of photos: which photo, of which class, in which split, at which store."""
+"""The rows of a CSV file of photos: each row gives a photo, its class, its split and its store."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from fedshelf.common.wording import listed
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _WHOLE = re.compile(r"-?\d+")
-_NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so where some are missing
+_NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so if some are missing
 
 
 class TableRow(NamedTuple):
@@ -79,7 +79,7 @@ def read_table(path: Path) -> Table:
         else:
             raise DataError(_two_classes(path, number, row, *earlier))
     rows = _whole_numbers([row for _, row in seen.values()])
-    if all(_WHOLE.fullmatch(row.label) for row in rows):  # numbers of classes, below 0 where there is none
+    if all(_WHOLE.fullmatch(row.label) for row in rows):  # numbers of classes, below 0 if a photo has none
         left_out += [(row.image, "no label") for row in rows if row.label.startswith("-")]
         rows = tuple(row for row in rows if not row.label.startswith("-"))
     return Table(rows, tuple(left_out), tuple(notes))
@@ -88,7 +88,7 @@ def read_table(path: Path) -> Table:
 def _rows(
     path: Path, lines: Sequence[TextLine], columns: TableColumns, left_out: list[tuple[str, str]]
 ) -> Iterator[tuple[int, TableRow]]:
-    """Line number and row of each line that says all that is needed; the others go to `left_out`."""
+    """Yield line number and row of each complete line; put the others into `left_out`."""
     for number, cells in lines:
         if len(cells) < columns.width or any(cells[columns.width :]):
             raise DataError(_odd_line(path, number, cells, columns))
@@ -108,11 +108,11 @@ def _rows(
 
 
 def _image(path: Path, number: int, cell: str) -> str:
-    """A path as this machine writes it. Raises DataError for one of the web or of Windows."""
+    """Return a path as this machine writes it. Raises DataError for an address of the web or a path of Windows."""
     if _WEB.match(cell):
         raise DataError(f"{path}, line {number} has an address, {cell}; expected a path: download the photos first.")
     if cell.lower().startswith("file://"):
-        with contextlib.suppress(ValueError):  # of an address that is none
+        with contextlib.suppress(ValueError):  # for a malformed address
             cell = url2pathname(urlsplit(cell).path)
     if os.name == "nt" or ("\\" not in cell and not _WINDOWS.match(cell)):
         return cell
@@ -138,7 +138,7 @@ def _split(path: Path, number: int, cell: str) -> Split | None:
 
 
 def _check_splits(path: Path, lines: Sequence[TextLine], columns: TableColumns) -> None:
-    """Raises DataError if a column that means nothing here holds names of splits, and only those."""
+    """Raise DataError if a column without a meaning here holds names of splits, and only those."""
     for name, place in columns.others.items():
         cells = {line.cells[place] for line in lines if len(line.cells) > place}
         if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
@@ -149,7 +149,7 @@ def _check_splits(path: Path, lines: Sequence[TextLine], columns: TableColumns) 
 
 
 def _whole_numbers(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
-    """The rows, with labels 1 for 1.0 if all are such numbers."""
+    """Return the rows, with labels 1 for 1.0 if all are such numbers."""
     told = [_NUMBER.fullmatch(row.label) for row in rows]
     if not all(told):
         return tuple(rows)
@@ -157,7 +157,7 @@ def _whole_numbers(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
 
 
 def _check_order(path: Path, rows: Sequence[TableRow]) -> None:
-    """Raises DataError if photos stand in the column of labels."""
+    """Raise DataError if photos stand in the column of labels."""
     if rows and all(is_photo(row.label) and not is_photo(row.image) for row in rows):
         raise DataError(
             f"{path} has its photos in the second column; expected lines of IMAGE,LABEL: swap the columns, or name "
