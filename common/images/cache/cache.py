@@ -1,10 +1,10 @@
-"""Photos decoded once: a file of pixels on disk, memory-mapped, named after all that decides them.
+"""A cache of decoded photos: a memory-mapped file of pixels on disk, whose name is a hash of all its inputs.
 
 `images/KEY.pixels` is a `pixel_file`. KEY is a hash of the contents of all files in order and of the pixel format, so a
 file can never be stale; class names are not in it. It is written under a temporary name and renamed, so it is whole or
-absent, and two processes that build it at once write the same bytes. `images/ROOT.json` remembers, for one folder, the
+absent, and two processes that build it at once write the same bytes. `images/ROOT.json` keeps, for one folder, the
 hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows. Both are for this user
-only; rows of photos that are gone leave with `common.images.cache.forget`.
+only; `common.images.cache.forget` removes the rows of photos that are gone.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ from fedshelf.common.system.files import private_directory, write_atomic
 
 Progress = Callable[[int, int], None]
 
-_KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever other sizes does not fill the disk ...
-_RESERVE = 2**28  # bytes, and leaves room for what matters more
-_STALE_SECONDS = 24 * 3600  # no build takes a day; what is left from one was interrupted
+_KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever new sizes does not fill the disk ...
+_RESERVE = 2**28  # bytes, and leaves room for more important files
+_STALE_SECONDS = 24 * 3600  # no build takes a day; an older temporary file is from an interrupted one
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Decoded:
 class Remembered:
     """Facts about a folder's files, kept since its photos were last opened.
 
-    known:    of files that had settled; see `content_digests.read`
+    known:    fingerprints and hashes of files that had settled; see `content_digests.read`
     verdicts: content's hash (hex) -> why such a photo cannot be decoded; empty if it can
     """
 
@@ -63,13 +63,17 @@ class Remembered:
     verdicts: Mapping[str, str]
 
     def digest(self, path: Path) -> bytes | None:
-        """The content's hash of a file that has not changed; None if it has, or is not known."""
+        """Return the content's hash of a file that has not changed; None if it has, or is not known."""
         return bytes.fromhex(self.known[str(path)][1]) if content_digests.is_unchanged(path, self.known) else None
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A file to be decoded: its content's hash, and what is known of files that had settled when they were hashed."""
+    """A file to be decoded.
+
+    digest: its content's hash
+    known:  fingerprints of files that had settled when they were hashed
+    """
 
     path: Path
     digest: bytes
@@ -78,11 +82,12 @@ class _Source:
 
 
 def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None) -> Decoded:
-    """The pixels of these files of the folder (or CSV file) `root`, decoding what was not decoded before.
+    """Return the pixels of these files of the folder (or CSV file) `root`; decode those that are not in the cache.
 
-    `progress` gets (done, total) while files are decoded; if none has to be, it is not called.
-    Raises DataError if the cache cannot be written or a file changes while it is read, UnreachableError if photos that
-    it was made of may still exist where they cannot be read.
+    progress: gets (done, total) while files are decoded; if none has to be, it is not called
+
+    Raises DataError if the cache cannot be written or a file changes while it is read, UnreachableError if photos in
+    the cache may still exist where they cannot be read.
     """
     directory = pixel_folder()
     index_path = index_path_of(root)
@@ -112,7 +117,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
         for name in dropped:
             (directory / Path(name).name).unlink(missing_ok=True)
         if earlier_path != pixel_path:
-            earlier_path.unlink(missing_ok=True)  # whoever has it mapped keeps it
+            earlier_path.unlink(missing_ok=True)  # a process that has it mapped keeps it
     except OSError as error:
         raise DataError(
             f"Cannot write the image cache in {directory}: {error.strerror or error}. "
@@ -124,7 +129,7 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
 
 
 def remembered(root: Path) -> Remembered:
-    """What is known of the files of `root` since its photos were last opened; nothing if they never were."""
+    """Return the facts about the files of `root` from when its photos were last opened; empty if they never were."""
     index = read_index(index_path_of(root))
     verdicts: dict[str, str] = {}
     for tag, name in index["pixels"].items():
@@ -134,7 +139,7 @@ def remembered(root: Path) -> Remembered:
 
 
 def _check_room(directory: Path, size: int) -> None:
-    """Raises OSError if a file of so many bytes would fill the disk."""
+    """Raise OSError if a file of so many bytes would fill the disk."""
     private_directory(directory)
     if shutil.disk_usage(directory).free < size + _RESERVE:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
@@ -147,7 +152,7 @@ def _write(
     earlier: Stored | None,
     progress: Progress | None,
 ) -> None:
-    """Rows in order, copied from `earlier` where it has them; then the trailer."""
+    """Write rows in order, copied from `earlier` if it has them; then the trailer."""
     rows = earlier.rows() if earlier else {}
     unusable = dict(earlier.unusable) if earlier else {}
     known = rows.keys() | unusable.keys()
@@ -194,7 +199,7 @@ def _counted(results: Iterator[Any], total: int, progress: Progress | None) -> I
 
 
 def index_path_of(root: Path) -> Path:
-    """Return where the index of a folder's, or a CSV file's, photos is kept."""
+    """Return the path of the index of a folder's, or a CSV file's, photos."""
     return pixel_folder() / f"{_hash(str(root.resolve()))}.json"
 
 
@@ -204,8 +209,10 @@ def pixel_name(tag: str, digests: Sequence[str]) -> str:
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """Return what an index tells: `files`, see `content_digests.Known`, and `pixels`, format -> name; empty if
-    damaged."""
+    """Return an index; empty if it is damaged.
+
+    It has `files`, see `content_digests.Known`, and `pixels`, format -> name of a pixel file.
+    """
     try:
         index = json.loads(path.read_bytes())
         files = {name: (list(fingerprint), str(digest)) for name, (fingerprint, digest) in index["files"].items()}

@@ -1,6 +1,6 @@
-"""Photos that are gone leave the pixel cache, too: their rows, their hashes and their names.
+"""Removal of photos that are gone from the pixel cache: their rows, their hashes and their names.
 
-Those that cannot be reached for the moment stay in it, for a week: see `common.images.listing.reachable`.
+Photos that cannot be reached for the moment stay in it, for a week: see `common.images.listing.reachable`.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.system.files import write_atomic
 
-UNREACHABLE_SECONDS = 7 * 24 * 3600  # for which pixels of photos that cannot be reached are kept
+UNREACHABLE_SECONDS = 7 * 24 * 3600  # time for which pixels of photos that cannot be reached are kept
 UNNAMED_SECONDS = 24 * 3600  # a pixel file that no index names is being built, or was left by a killed process
 
 
 def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = False) -> int:
-    """Take photos that were deleted or changed out of all pixel files of this user; return how many contents went.
+    """Remove photos that were deleted or changed from all pixel files of this user; return the number of contents.
 
-    root, paths: a folder of photos, all files in it and those that were, for those of them that no index tells of yet
-    is_emptied:  whether it is sure that there are none because they were deleted
+    root, paths: a folder of photos, and all present and former files in it, as its index may not list them yet
+    is_emptied:  True if it is sure that there are no photos because they were deleted
 
     Raises OSError (disk full): then some of the files are as they were.
     """
@@ -39,7 +39,7 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
 
 
 def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:
-    """Do so for one folder of photos, whose index this is; paths: files in it that the index need not tell of."""
+    """Remove deleted photos of one folder, whose index this is. paths: files in it that the index may not list."""
     index = read_index(index_path)
     files = sorted({*map(Path, index["files"]), *paths})
     read = content_digests.read(files, index["files"], time.time_ns())
@@ -73,7 +73,7 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
     if gone or read.known.keys() != index["files"].keys():
         _write_index(index_path, {"files": read.known, "pixels": pixels})
     for path in old:
-        path.unlink(missing_ok=True)  # whoever has it mapped keeps it until he lets go
+        path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it lets go
     return len(gone)
 
 

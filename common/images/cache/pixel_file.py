@@ -17,19 +17,24 @@ _MAGIC = b"fedshelf"
 
 @dataclass(frozen=True)
 class Stored:
-    """A pixel file: `unusable` maps the hashes of files without a row to the reason."""
+    """The content of a pixel file.
+
+    pixels:   uint8 [M, S, S, C], a row for each usable file
+    digests:  hashes (hex) of all files, in the order of the rows
+    unusable: hash -> reason, for files without a row
+    """
 
     pixels: NDArray[np.uint8]
     digests: list[str]
     unusable: dict[str, str]
 
     def rows(self) -> dict[str, int]:
-        """Hash -> row."""
+        """Return the row of each hash."""
         return {digest: row for row, digest in enumerate(d for d in self.digests if d not in self.unusable)}
 
 
 def open_stored(path: Path, form: PixelFormat) -> Stored | None:
-    """Map a pixel file, or None if it is absent, cut off or not what its name says."""
+    """Return a memory-mapped pixel file, or None if it is absent, cut off or not of the format `form`."""
     try:
         with path.open("rb") as file:
             trailer, size = _read_trailer(file)
@@ -45,7 +50,7 @@ def open_stored(path: Path, form: PixelFormat) -> Stored | None:
 
 
 def verdicts_of(path: Path) -> dict[str, str]:
-    """Hash -> reason, or nothing, of all photos of a pixel file; empty if it is absent or not whole."""
+    """Return hash -> reason, "" for usable photos, for all photos of a pixel file; {} if it is absent or not whole."""
     try:
         with path.open("rb") as file:
             trailer, _ = _read_trailer(file)
@@ -55,7 +60,7 @@ def verdicts_of(path: Path) -> dict[str, str]:
 
 
 def digests_of(path: Path) -> list[str]:
-    """Return the hashes (hex) of all files of a pixel file, in order; none if it is absent or not whole."""
+    """Return the hashes (hex) of all files of a pixel file, in order; [] if it is absent or not whole."""
     try:
         with path.open("rb") as file:
             return [str(digest) for digest in _read_trailer(file)[0]["digests"]]
@@ -84,7 +89,10 @@ def copy_without(gone: Set[str], source: Path, target: Path) -> None:
 
 
 def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
-    """A pixel file's trailer, and the bytes before it. Raises ValueError for a file that does not end with one."""
+    """Return a pixel file's trailer, and the number of bytes before it.
+
+    Raises ValueError for a file that does not end with one.
+    """
     tail = 8 + len(_MAGIC)
     size = file.seek(0, 2)
     file.seek(max(0, size - tail))
@@ -97,7 +105,7 @@ def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
 
 
 def trailer_of(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
-    """The end of a pixel file.
+    """Return the end of a pixel file.
 
     digests:  hashes (hex) of all files, in the order of the rows
     unusable: hash -> why that file has no row
