@@ -1,9 +1,8 @@
 """Augmentation per image, on whole batches, on the device that trains.
 
-Every number drawn comes from NumPy generators that a `Stream` keeps, so that all devices see the same images; what
-is made of them is computed where the pixels are. Each image takes its numbers in one fixed order whether
-they are used or not: switching one option does not change what the others draw. With all options off, nothing is
-drawn.
+Every number drawn comes from NumPy generators that a `Stream` keeps, so that all devices see the same images; the
+pixels are changed on their own device. Each image takes its numbers in one fixed order, used or not: switching one
+option does not change the numbers of the others. With all options off, nothing is drawn.
 """
 
 import torch
@@ -23,13 +22,13 @@ __all__ = ["Batches", "Blend", "Stream", "augment", "normalise", "transform", "w
 def augment(
     pixels: Tensor, targets: Tensor, config: DataConfig, numbers: Tensor, batches: Batches
 ) -> tuple[Tensor, Blend | None]:
-    """Augment uint8 [B, S, S, C] as `config` says: the same shape, uint8 or float32, values 0 to 255.
+    """Augment uint8 [B, S, S, C] by the options of `config`: the same shape, uint8 or float32, values 0 to 255.
 
     targets: int64 [B]
-    numbers: float64 [B, D], what a `Stream` gave, where the pixels are
-    batches: within which images are mixed
+    numbers: float64 [B, D] of a `Stream`, on the device of the pixels
+    batches: the batches within which images are mixed
 
-    Feed the result to `normalise`. What images were mixed with comes second; None if such options are off.
+    Feed the result to `normalise`. The second result is the blend of mixed images; None if such options are off.
     """
     if numbers.shape[1] == 0:
         return pixels, None
@@ -40,7 +39,7 @@ def augment(
 
 
 def transform(pixels: Tensor, config: DataConfig, numbers: Tensor) -> Tensor:
-    """The part that changes each image alone; shapes as in `augment`.
+    """Apply the options that change each image alone; shapes as in `augment`.
 
     Flip, crop, TrivialAugment and erasing keep uint8; the other options compute in float32.
     """
@@ -64,5 +63,5 @@ def transform(pixels: Tensor, config: DataConfig, numbers: Tensor) -> Tensor:
 
 
 def _around_one(spread: float, position: Tensor) -> Tensor:
-    """Factors within 1 plus or minus `spread`: float32 [B, 1, 1, 1]."""
+    """Return factors within 1 plus or minus `spread`: float32 [B, 1, 1, 1]."""
     return (1 + spread * (2 * position - 1)).to(torch.float32)[:, None, None, None]

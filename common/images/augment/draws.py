@@ -1,4 +1,4 @@
-"""What images draw for their augmentation, and in which order."""
+"""The numbers that images draw for their augmentation, and their order."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from fedshelf.common.seeding import rng
 
 
 class Basic(NamedTuple):
-    """What flip, crop, affine and colour options use; uniform in [0, 1), each float64 [B]."""
+    """The numbers for flip, crop, affine and colour options; uniform in [0, 1), each float64 [B]."""
 
     flip: Tensor
     crop_y: Tensor
@@ -25,7 +25,7 @@ class Basic(NamedTuple):
 
 
 class Further(NamedTuple):
-    """What the options use that change more than a view of the image; uniform in [0, 1), each float64 [B]."""
+    """The numbers for the options that change more than a view of the image; uniform in [0, 1), each float64 [B]."""
 
     operation: Tensor
     level: Tensor
@@ -59,14 +59,14 @@ class Stream:
         self._further = rng(seed, "augment further", round, store)
 
     def take(self, images: int) -> NDArray[np.float64]:
-        """The next images' numbers: float64 [images, width]."""
+        """Return the next images' numbers: float64 [images, width]."""
         if self.width <= BASIC:
             return self._basic.random((images, self.width))
         return np.hstack([self._basic.random((images, BASIC)), self._further.random((images, FURTHER))])
 
 
 def width(config: DataConfig) -> int:
-    """How many numbers an image draws: none if all options are off."""
+    """Return how many numbers an image draws: 0 if all options are off."""
     if config.trivial_augment or config.erasing or config.mixup or config.cutmix:
         return BASIC + FURTHER
     plain = (config.flip, config.crop, config.rotation, config.translate, config.scale)
@@ -74,10 +74,10 @@ def width(config: DataConfig) -> int:
 
 
 def basic(numbers: Tensor) -> Basic:
-    """Of `numbers`, float64 [B, width]."""
+    """Return the basic numbers of `numbers`, float64 [B, width]."""
     return Basic(*numbers[:, :BASIC].unbind(1))
 
 
 def further(numbers: Tensor) -> Further:
-    """Of `numbers`, float64 [B, width]; only where an option asks for them."""
+    """Return the further numbers of `numbers`, float64 [B, width]; they exist only if an option needs them."""
     return Further(*numbers[:, BASIC:].unbind(1))

@@ -1,4 +1,4 @@
-"""Random erasing: a rectangle of the image is greyed out, as if something stood before the product.
+"""Random erasing: a rectangle of the image is greyed out, as if an object stood before the product.
 
 Zhong, Zheng, Kang, Li and Yang 2020, "Random Erasing Data Augmentation", Algorithm 1 with its area (2% to 40%) and
 aspect (0.3 to 1 / 0.3). A side that is longer than the image's is cut, not drawn again; the fill is mid-grey, near the
@@ -18,7 +18,7 @@ GREY = 127
 
 
 def erase(pixels: Tensor, share: float, draws: Further) -> Tensor:
-    """Grey out a rectangle in a `share` of [B, S, S, C]; type and shape stay."""
+    """Grey out a rectangle in a `share` of the images [B, S, S, C]; type and shape stay."""
     side = pixels.shape[1]
     area = side * side * (AREA[0] + (AREA[1] - AREA[0]) * draws.erase_area)
     aspect = torch.exp(math.log(ASPECT) * (1 - 2 * draws.erase_aspect))
@@ -30,6 +30,6 @@ def erase(pixels: Tensor, share: float, draws: Further) -> Tensor:
 
 
 def window(side: int, start: Tensor, stop: Tensor) -> Tensor:
-    """Bool [B, side]: places from `start` up to before `stop`, each [B]."""
+    """Return a mask, bool [B, side], of the places from `start` up to before `stop`, each [B]."""
     places = torch.arange(side, device=start.device)
     return (places >= start[:, None]) & (places < stop[:, None])

@@ -10,7 +10,10 @@ from fedshelf.common.images.augment.draws import Basic
 
 
 def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
-    """Reflect-pad by `crop`, take a random window of the old size, mirror: one gather of whole pixels."""
+    """Reflect-pad by `crop`, take a random window of the old size, and mirror, in one gather of whole pixels.
+
+    pixels: uint8 [B, S, S, C]; the result has the same shape
+    """
     batch, side, _, channels = pixels.shape
     rows = _window(side, config.crop, draws.crop_y)
     columns = _window(side, config.crop, draws.crop_x)
@@ -22,7 +25,10 @@ def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
 
 
 def _window(side: int, pad: int, position: Tensor) -> Tensor:
-    """Int64 [B, side]: which row each row of a window comes from; beyond an edge they run back (edge not repeated)."""
+    """Return the source row of each row of a window: int64 [B, side].
+
+    Beyond an edge the rows run back (edge not repeated).
+    """
     offset = (position * (2 * pad + 1)).floor().to(torch.int64) - pad
     period = max(1, 2 * (side - 1))
     source = (torch.arange(side, device=position.device) + offset[:, None]) % period
@@ -30,7 +36,7 @@ def _window(side: int, pad: int, position: Tensor) -> Tensor:
 
 
 def affine(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
-    """Rotate and zoom about the centre, then shift."""
+    """Rotate and zoom `pixels` [B, S, S, C] about the centre, then shift: float32 of the same shape."""
     angle = math.radians(config.rotation) * (2 * draws.angle - 1)
     zoom = 1 + config.scale * (2 * draws.zoom - 1)
     shift = 2 * config.translate * (2 * torch.stack([draws.shift_x, draws.shift_y], dim=1) - 1)  # the side is 2 long
@@ -40,7 +46,7 @@ def affine(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
 
 
 def warp(pixels: Tensor, theta: Tensor) -> Tensor:
-    """One bilinear sampling, reflecting at the edges: float32, the shape of `pixels` [B, S, S, C].
+    """Sample `pixels` [B, S, S, C] bilinearly, reflecting at the edges: float32 of the same shape.
 
     theta: [B, 2, 3], from places (x, y, 1) of the result to places of `pixels`; an image reaches from -1 to 1
     """

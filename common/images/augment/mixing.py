@@ -1,9 +1,9 @@
-"""Two images of a batch made one: mixup and cutmix.
+"""Mixtures of two images of a batch: mixup and cutmix.
 
 Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization"; Yun, Han, Oh, Chun, Choe and Yoo
 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features". Both papers draw the
-share of the first image from Beta(alpha, alpha); here alpha is 1 (a uniform share, as cutmix has it), and the
-setting is how many images are mixed at all. Each image has a partner and a share of its own.
+share of the first image from Beta(alpha, alpha). Here alpha is 1 (a uniform share, as in cutmix), and the
+setting is the share of the images that are mixed at all. Each image has a partner and a share of its own.
 """
 
 from typing import NamedTuple
@@ -17,10 +17,10 @@ from fedshelf.common.images.augment.erasing import window
 
 
 class Blend(NamedTuple):
-    """What images are mixed with: the loss is share L(own target) + (1 - share) L(other target).
+    """The targets and shares of mixed images: the loss is share L(own target) + (1 - share) L(other target).
 
     others: int64 [B], targets of the partners
-    shares: float32 [B], of the image itself; 1 where nothing was mixed in
+    shares: float32 [B], share of the image itself; 1 if nothing was mixed in
     """
 
     others: Tensor
@@ -28,7 +28,7 @@ class Blend(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """Which of [B] images form a batch, among which each finds its partner: int64 [B] each, or numbers for all.
+    """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers for all.
 
     first: place of the batch's first image
     sizes: images in the batch
@@ -41,9 +41,12 @@ class Batches(NamedTuple):
 def mix(
     pixels: Tensor, targets: Tensor, config: DataConfig, draws: Further, batches: Batches
 ) -> tuple[Tensor, Blend | None]:
-    """Mix a share of [B, S, S, C] with partners of their batch, never with itself unless it is alone.
+    """Mix some of the images [B, S, S, C] with partners of their batch; an image is its own partner only if alone.
 
-    An image that cutmix takes is left alone by mixup.
+    targets: int64 [B]
+
+    Mixup leaves an image alone if cutmix has taken it. The result has the shape of `pixels`; the blend is None if both
+    options are off.
     """
     if not (config.mixup or config.cutmix):
         return pixels, None
@@ -63,7 +66,7 @@ def mix(
 
 
 def _partners(position: Tensor, batches: Batches) -> Tensor:
-    """Int64 [B]: one of the others of the batch, each as likely."""
+    """Return the place of each image's partner, int64 [B]: one of the others of the batch, each as likely."""
     place = torch.arange(len(position), device=position.device) - batches.first
     others = batches.sizes - 1
     step = 1 + (position * others).floor().to(torch.int64)
@@ -71,7 +74,10 @@ def _partners(position: Tensor, batches: Batches) -> Tensor:
 
 
 def _cut(pixels: Tensor, partners: Tensor, cut: Tensor, draws: Further) -> tuple[Tensor, Tensor]:
-    """Put a rectangle of the partner in the place where it was; with it the shares of what is left, float32 [B]."""
+    """Put a rectangle of the partner [B, S, S, C] in its own place into each image that `cut` (bool [B]) selects.
+
+    Return the images, and the share of each that is left, float32 [B].
+    """
     side = pixels.shape[1]
     half = (side * (1 - draws.cutmix_share).sqrt() / 2).floor()
     middle_y, middle_x = (draws.cutmix_y * side).floor(), (draws.cutmix_x * side).floor()

@@ -1,4 +1,4 @@
-"""Pixels as networks take them."""
+"""Conversion of pixels to the inputs of networks."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(x / 255 - mean) / std per channel: [B, H, W, C], uint8 or float32, to float32 [B, C, H, W].
+    """Return (x / 255 - mean) / std per channel: [B, H, W, C], uint8 or float32, to float32 [B, C, H, W].
 
     The result is in channels-last memory order: the input's order, so that nothing is moved.
     """
@@ -19,7 +19,7 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 @cache
 def _constants(mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Scale and shift of every value of a row of pixels: float32 [W * C] each, moved to the device once."""
+    """Return scale and shift of every value of a row of pixels: float32 [W * C] each, moved to the device once."""
     with torch.inference_mode(mode=False):
         pair = torch.tensor([[1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]])
         return pair.repeat(1, width).to(device).unbind(0)

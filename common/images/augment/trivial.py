@@ -1,8 +1,8 @@
 """TrivialAugment: one operation an image, drawn with its strength from wide ranges; there is nothing to tune.
 
 Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", Algorithm 1 with
-the "wide" ranges of Table 7. Two things differ: what is beyond an edge is reflected, not black, and shifts are shares
-of the side (0.45, as AutoAugment's 150 of 331 pixels): the paper's 32 pixels are all of a small image.
+the "wide" ranges of Table 7. Two things differ: places beyond an edge are reflected, not black, and shifts are
+shares of the side (0.45, as AutoAugment's 150 of 331 pixels): the paper's 32 pixels fit a small image only.
 """
 
 import math
@@ -21,7 +21,7 @@ LEVELS = 31  # strengths, from none at all to the strongest
 SHEAR = SPREAD = 0.99
 SHIFT = 0.45  # share of the side
 TURN = math.radians(135)
-BITS = 6  # that posterize may take away
+BITS = 6  # most bits that posterize clears
 NAMES = (
     "identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness", "colour", "contrast",
     "sharpness", "posterize", "solarize", "autocontrast", "equalize",
@@ -29,11 +29,11 @@ NAMES = (
 
 
 class Drawn(NamedTuple):
-    """What some images are to be changed by.
+    """The drawn changes of some images.
 
     operation: int64 [B], a place in NAMES
     level:     float32 [B], strength from 0 to 1
-    signed:    the same, or its negative
+    signed:    float32 [B], the level or its negative
     """
 
     operation: Tensor
@@ -42,7 +42,10 @@ class Drawn(NamedTuple):
 
 
 def trivial_augment(pixels: Tensor, draws: Further) -> Tensor:
-    """One operation on each of [B, S, S, C], uint8 or whole or other numbers from 0 to 255: uint8 of the same shape."""
+    """Apply one operation to each of the images [B, S, S, C]: uint8 of the same shape.
+
+    pixels: uint8, or whole or other numbers from 0 to 255
+    """
     operation = (draws.operation * len(NAMES)).floor().to(torch.int64)
     level = ((draws.level * LEVELS).floor() / (LEVELS - 1)).to(torch.float32)
     drawn = Drawn(operation, level, torch.where(draws.sign < 0.5, -level, level))
@@ -54,12 +57,12 @@ Form = Callable[[Tensor, Drawn], Tensor]
 
 
 def form_for(device: torch.device) -> Form:
-    """On a CPU each image gets its own operation; elsewhere, where to ask which takes longer, all of them."""
+    """Return `by_operation` for a CPU, and `everywhere` for other devices, which would wait for the choice."""
     return by_operation if device.type == "cpu" else everywhere
 
 
 def by_operation(pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Group the images by what they drew."""
+    """Apply to each image its own operation, in groups of images with the same one."""
     result = pixels.clone()
     for first, last, operation in _OPERATIONS:
         chosen = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
@@ -69,7 +72,7 @@ def by_operation(pixels: Tensor, drawn: Drawn) -> Tensor:
 
 
 def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Apply each operation to all images, and keep what was drawn: nothing waits for the device."""
+    """Apply each operation to all images, and select each image's result: nothing waits for the device."""
     result = pixels
     for first, last, operation in _OPERATIONS:
         chosen = (drawn.operation >= first) & (drawn.operation <= last)
@@ -78,7 +81,7 @@ def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
 
 
 def _move(pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Shear, shift or turn."""
+    """Shear, shift or turn the images."""
 
     def where(name: str, factor: float) -> Tensor:
         return torch.where(drawn.operation == NAMES.index(name), factor * drawn.signed, 0.0)
@@ -91,7 +94,7 @@ def _move(pixels: Tensor, drawn: Drawn) -> Tensor:
 
 
 def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Away from `base` of the images or towards it, as Pillow's ImageEnhance does."""
+    """Move the images away from their `base` or towards it, as Pillow's ImageEnhance does."""
     images = pixels.permute(0, 3, 1, 2)
     factor = _per_image(1 + SPREAD * drawn.signed)
     return _whole(torch.lerp(base(images).to(torch.float32), images.to(torch.float32), factor)).permute(0, 2, 3, 1)
@@ -112,7 +115,7 @@ def _mean_grey(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """The mean of 3x3 pixels in which the middle counts five times; the outermost pixels stay."""
+    """Return the mean of 3x3 pixels in which the middle counts five times; the outermost pixels stay."""
     smoothed = images.to(torch.float32)
     inner = smoothed[:, :, 1:-1, 1:-1]
     if inner.numel():
@@ -127,14 +130,14 @@ def _posterize(pixels: Tensor, drawn: Drawn) -> Tensor:
 
 
 def _solarize(pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Invert what is bright."""
+    """Invert bright pixels."""
     return torch.where(pixels >= _per_image(255 * (1 - drawn.level)), 255 - pixels, pixels)
 
 
 def _autocontrast(pixels: Tensor, _: Drawn) -> Tensor:
     """Stretch each channel from 0 to 255."""
     least, most = pixels.amin(dim=(1, 2), keepdim=True), pixels.amax(dim=(1, 2), keepdim=True)
-    stretched = (pixels - least) / ((most - least) * (1 / 255))  # of a channel of one value: not a number
+    stretched = (pixels - least) / ((most - least) * (1 / 255))  # NaN for a channel of one value
     return torch.where(most > least, stretched.to(torch.uint8), pixels)
 
 
@@ -145,7 +148,7 @@ def _equalize(pixels: Tensor, _: Drawn) -> Tensor:
     return equalized
 
 
-# First and last place in NAMES -> what they do.
+# First and last place in NAMES, and their function.
 _OPERATIONS: tuple[tuple[int, int, Form], ...] = (
     (1, 5, _move), (6, 6, partial(_blend, _black)), (7, 7, partial(_blend, _grey)),
     (8, 8, partial(_blend, _mean_grey)), (9, 9, partial(_blend, _smooth)), (10, 10, _posterize),
@@ -158,5 +161,5 @@ def _per_image(values: Tensor) -> Tensor:
 
 
 def _whole(pixels: Tensor) -> Tensor:
-    """The nearest uint8."""
+    """Return the nearest uint8 values."""
     return pixels.round().clamp(0, 255).to(torch.uint8)
