@@ -1,1 +1,1 @@
-"""Image files decoded to pixels, within limits on what a file may cost."""
+"""Decoding of image files to pixels, with limits on the cost of a file."""

@@ -1,7 +1,7 @@
-"""What files hold, as hashes; files that did not change since the last time are not read again.
+"""Hashes of files' contents; files that did not change since the last time are not read again.
 
-A file is taken as unchanged if its size, modification time, change time and inode are those
-remembered. The change time is the kernel's: unlike the modification time nobody can set it back.
+A file is taken as unchanged if its size, modification time, change time and inode are the known
+ones. The change time is the kernel's: unlike the modification time nobody can set it back.
 Like Git with its index ("racy Git", https://git-scm.com/docs/racy-git), we do not trust a file that
 had just changed when it was hashed: a second change within one tick of the clock would not show.
 """
@@ -18,7 +18,7 @@ from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.parallel import in_order
 
 DIGEST_BYTES = 20
-MAX_PHOTO_BYTES = 2**28  # a photo has a few MiB; this is a film that went astray, and decoding needs it in memory
+MAX_PHOTO_BYTES = 2**28  # a photo has a few MiB; a larger file is a stray film, and decoding needs it in memory
 _START_BYTES = 512
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
@@ -29,10 +29,10 @@ Known = Mapping[str, tuple[list[int], str]]
 
 @dataclass(frozen=True)
 class ContentDigests:
-    """What was read.
+    """The hashes of some files.
 
     digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be read
-    known:   path -> (size, modification, change, inode), hash; what `read` wants the next time
+    known:   path -> (size, modification, change, inode), hash; `read` takes it the next time
     """
 
     digests: tuple[bytes | NotUsableError, ...]
@@ -44,12 +44,12 @@ class ContentDigests:
 
 
 def lost(known: Known, now: ContentDigests) -> list[Path]:
-    """Return the files that `known` tells of and that are not, as it tells of them, among those read `now`."""
+    """Return the files of `known` that `now` does not know: missing or unreadable ones, and those that just changed."""
     return [Path(name) for name in known if name not in now.known]
 
 
 def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
-    """Hash files, except those that `known` tells are unchanged. `now_ns`: the time at the start (Unix, ns)."""
+    """Hash files, except those that are unchanged since `known`. `now_ns`: the time at the start (Unix, ns)."""
     paths = list(paths)
     found: dict[Path, bytes | NotUsableError] = {}
     remembered: dict[str, tuple[list[int], str]] = {}
@@ -68,7 +68,7 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
 
 
 def read_photo(path: Path) -> bytes:
-    """The bytes of a file that may be a photo. Raises NotUsableError."""
+    """Return the bytes of a file that may be a photo. Raises NotUsableError."""
     if reason := objection(path):
         raise NotUsableError(reason)
     try:
@@ -78,7 +78,7 @@ def read_photo(path: Path) -> bytes:
 
 
 def objection(path: Path) -> str:
-    """Why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
+    """Return why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
             return "not a file" if path.exists() else _missing(path)
@@ -88,23 +88,23 @@ def objection(path: Path) -> str:
             return formats.objection(file.read(_START_BYTES))
     except OSError as error:
         return f"unreadable: {error.strerror}"
-    except ValueError:  # a name from a CSV file that is none
+    except ValueError:  # a CSV file's cell that cannot be a file name
         return "not a file name"
 
 
 def is_unchanged(path: Path, known: Known) -> bool:
-    """Whether the file is still the one that `known` tells of; False if that tells nothing of it."""
+    """Return whether the file is still the one in `known`; False if it is not in it."""
     entry = known.get(str(path))
     return entry is not None and _fingerprint_now(path) == entry[0]
 
 
 def digest_of(data: bytes) -> bytes:
-    """The hash of a file that holds `data`."""
+    """Return the hash of a file that holds `data`."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
-    """A file's hash and fingerprint; the fingerprint is empty if the file changed meanwhile."""
+    """Return a file's hash and fingerprint; the fingerprint is empty if the file changed meanwhile."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before opening it: a named pipe would wait for ever
             return NotUsableError("not a file"), []

@@ -1,4 +1,4 @@
-"""One photo's bytes to a small square of uint8 pixels."""
+"""Decoding of one photo's bytes to a small square of uint8 pixels."""
 
 import io
 import warnings
@@ -24,7 +24,7 @@ from fedshelf.common.images.decoding.formats import (
 )
 from fedshelf.common.images.decoding.limits import LOCAL, Limits, memory_needed, room
 
-VERSION = 2  # raise it when a change here changes pixels: every cache is then built anew
+VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
 
 # EXIF orientation -> how to turn the stored pixels upright (EXIF 2.32, tag 0x0112).
 _UPRIGHT = {
@@ -48,7 +48,7 @@ class NotUsableError(Exception):
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What photos are decoded to.
+    """The form to which photos are decoded.
 
     image_size: pixels, side of the square
     channels:   1 (grey) or 3 (RGB)
@@ -71,17 +71,17 @@ class PixelFormat:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
+        """The height, width and channels."""
         return self.image_size, self.image_size, self.channels
 
     @property
     def tag(self) -> str:
-        """All that decides the pixels of given bytes; another Pillow may decode and resize differently."""
+        """A text of all that decides the pixels of given bytes; another Pillow may decode and resize differently."""
         return f"{self.image_size} {self.channels} {self.denoise} {decoder_tag()}"
 
 
 def decoder_tag() -> str:
-    """The versions of all that decodes: they decide which photos can be decoded, whatever the format."""
+    """Return the versions of all decoders: they decide which photos can be decoded, whatever the format."""
     return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
@@ -89,8 +89,8 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
     """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
 
     The median filter works at the decoded size: it means the same for every camera's resolution,
-    and it costs next to nothing. Of several frames or pages the first is taken. Within its `limits` it waits for other
-    decodes to end. Raises NotUsableError with the reason.
+    and it costs next to nothing. Of several frames or pages the first is taken. To stay within `limits`, it waits for
+    other decodes to end. Raises NotUsableError with the reason.
     """
     if not data:
         raise NotUsableError("empty file")
@@ -99,7 +99,7 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
         is_costly = is_webp or image.has_transparency_data
         if objection := limits.objection(image.width, image.height, is_costly=is_costly):
             raise NotUsableError(objection)
-        # Decoders of JPEG leave out what would be thrown away; the progressive ones keep all coefficients all the same.
+        # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep all coefficients.
         full = image.width * image.height
         image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
         pixels = full if image.info.get("progressive") else image.width * image.height
@@ -113,7 +113,7 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
 def open_photo(data: bytes) -> Image.Image:
     """Read a photo's header; pixels are decoded later. Raises NotUsableError for a format without a reader here.
 
-    Raises as Pillow does for what is no photo.
+    For a file that is no photo, it raises Pillow's errors.
     """
     formats = formats_of(data)
     if reason := unreadable(formats):

@@ -1,7 +1,7 @@
 """The image formats that can be read, and their detection by a file's first bytes.
 
-AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of what is inside. Pillow reads
-AVIF; HEIC, which iPhones write, takes the package `pi-heif`.
+AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of its content. Pillow reads
+AVIF; HEIC, which iPhones write, needs the package `pi-heif`.
 """
 
 import re
@@ -23,7 +23,7 @@ _DESCRIPTION = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)  # a reference fro
 
 
 def without_metadata(heif: bytes) -> bytes:
-    """Return a HEIC file whose EXIF and XMP belong to no image; it is turned by the container's own properties.
+    """Return a HEIC file whose EXIF and XMP belong to no image; the container's own properties turn it upright.
 
     pi-heif 1.4 ends the process, in C, for a file whose metadata are of a damaged type.
     """
@@ -31,7 +31,7 @@ def without_metadata(heif: bytes) -> bytes:
 
 
 def formats_of(data: bytes) -> tuple[str, ...]:
-    """Pillow's names of the formats that a file which begins with `data` may have; none if no photo begins so."""
+    """Return Pillow's names of the formats that a file which begins with `data` may have; () if no photo begins so."""
     if data[4:8] != b"ftyp":
         return PLAIN
     length = min(int.from_bytes(data[:4]), len(data), 512)
@@ -45,7 +45,10 @@ def formats_of(data: bytes) -> tuple[str, ...]:
 
 
 def objection(start: bytes) -> str:
-    """Why a file that begins with `start` (32 bytes or more, if it has them) is no photo; empty if it may be one."""
+    """Return why a file that begins with `start` is no photo; empty if it may be one.
+
+    start: the first 32 bytes or more, if the file has them
+    """
     if not start:
         return "empty file"
     if start[4:8] == b"ftyp":
@@ -55,7 +58,7 @@ def objection(start: bytes) -> str:
 
 
 def unreadable(formats: tuple[str, ...]) -> str:
-    """Why files of these formats cannot be read on this machine; empty if they can."""
+    """Return why files of these formats cannot be read on this machine; empty if they can."""
     if formats == ("HEIF",) and not heif_version():
         return NEEDS_PI_HEIF
     return NEEDS_AVIF if formats == ("AVIF",) and not features.check("avif") else ""
@@ -63,7 +66,7 @@ def unreadable(formats: tuple[str, ...]) -> str:
 
 @cache
 def heif_version() -> str:
-    """The version of pi-heif, which is made known to Pillow; empty where it is not installed."""
+    """Return the version of pi-heif, after registering it with Pillow; empty if it is not installed."""
     try:
         import pi_heif
     except (ImportError, OSError):  # OSError: its library does not fit this machine

@@ -1,7 +1,7 @@
-"""Messages that libtiff, the library by which Pillow reads TIFF, prints about broken files: turned off here.
+"""Suppression of the messages that libtiff, the library by which Pillow reads TIFF, prints about broken files.
 
-It prints to the process's standard error, past Python, a line or more for each file; the reason why a file is left out
-is told elsewhere.
+It prints to the process's standard error, past Python, a line or more for each file. Fedshelf reports elsewhere why a
+file is left out.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")  # NULL: nothing is
 
 @cache
 def silence() -> bool:
-    """Have libtiff print nothing, in this process alone. Returns whether its library was found."""
+    """Have libtiff print nothing, in this process alone. Return whether its library was found."""
     if not features.check("libtiff"):
         return True
     home = Path(PIL.__file__).parent

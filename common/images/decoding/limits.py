@@ -1,6 +1,6 @@
-"""Limits on the size of photos and on the memory to decode them, for files on the own disk and from strangers.
+"""Limits on the size of photos and on the memory to decode them, for a person's own files and for strangers' files.
 
-A few kilobytes can claim any number of pixels. Bytes of memory that decoding takes per pixel, measured with 24
+A few kilobytes can claim any number of pixels. We measured the bytes of memory that decoding takes per pixel, with 24
 megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its size, but progressive JPEG 6; PNG,
 TIFF, GIF, BMP, AVIF and HEIC 4 to 9, and up to 12 with transparency or with 32 bits; WebP 16, for its decoder keeps two
 canvases.
@@ -20,9 +20,9 @@ class Limits:
     """Limits for decoding photos.
 
     pixels:        most pixels of a photo
-    costly_pixels: the same of a photo with transparency or in WebP
-    memory:        bytes that all decodes under these limits take together, beside the files themselves; what needs
-                   more alone is decoded alone
+    costly_pixels: most pixels of a photo with transparency or in WebP
+    memory:        bytes that all decodes under these limits take together, beside the files themselves; a photo that
+                   needs more is decoded alone
     at_once:       decodes at a time; None: as many as the memory allows
     """
 
@@ -32,7 +32,7 @@ class Limits:
     at_once: int | None = None
 
     def objection(self, width: int, height: int, *, is_costly: bool) -> str:
-        """Why a photo of this size is not decoded; empty if it is."""
+        """Return why a photo of this size is not decoded; empty if it is."""
         most = self.costly_pixels if is_costly else self.pixels
         return f"too large: {width} x {height} pixels" if width * height > most else ""
 
@@ -40,14 +40,14 @@ class Limits:
 _PILLOWS = 89_478_485  # pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
 
 LOCAL = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
-"""For a person's own photos: whatever a camera writes, in 2 GiB at most."""
+"""For a person's own photos: all that cameras write, in 2 GiB at most."""
 
 SERVICE = Limits(pixels=25_000_000, costly_pixels=12_000_000, memory=600_000_000, at_once=2)
-"""For photos of strangers, some of whom want the machine to fall over."""
+"""For photos of strangers, some of whom try to crash the machine."""
 
 
 def memory_needed(pixels: int, *, is_webp: bool) -> int:
-    """Bytes that decoding so many pixels takes, at most."""
+    """Return the most bytes that decoding so many pixels takes."""
     return pixels * (_WEBP_BYTES if is_webp else _BYTES)
 
 
@@ -59,7 +59,7 @@ def room(limits: Limits, needed: int) -> Iterator[None]:
 
 
 class _Ledger:
-    """The decodes under way under one set of limits, in all threads of this process."""
+    """A count of the decodes under way under one set of limits, in all threads of this process."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

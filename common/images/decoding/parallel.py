@@ -1,4 +1,4 @@
-"""Run a function on many files at once, in threads."""
+"""Calls of one function for many files at once, in threads."""
 
 import os
 from collections import deque
@@ -13,9 +13,10 @@ _AHEAD = 4  # results per thread that may wait to be taken
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, a thread per core, and never more than a few of them waiting.
+    """Yield results in the order of the items, with a thread per core and at most a few results waiting.
 
-    Threads, because hashing, decoding and resizing release the interpreter's lock. Raises what `function` raises.
+    It uses threads, because hashing, decoding and resizing release the interpreter's lock. Raises the errors of
+    `function`.
     """
     workers = cores()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
@@ -29,5 +30,5 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
