@@ -1,1 +1,1 @@
-"""A folder of photos, or a CSV file, as a person's disk has it: which photos, of which class, in which split."""
+"""A folder of photos, or a CSV file, as on a person's disk: its photos, their classes and their splits."""

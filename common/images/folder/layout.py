@@ -3,7 +3,8 @@
     hat/1.jpg   shirt/1.jpg                 classes
     train/hat/1.jpg   test/hat/2.jpg        splits, in any case and by any name that `split_names` knows
 
-Whatever could be read in two ways is refused: a class "Training" that nobody sells would spoil every score unseen.
+A layout that could be read in two ways is refused: a class "Training" that nobody sells would spoil every score
+unnoticed.
 """
 
 from collections import Counter
@@ -20,14 +21,14 @@ from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 
 _JUST_IMAGES = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages"}
-_NAMED = 5  # folders that a sentence names before it only counts them
+_NAMED = 5  # a sentence names so many folders; it only counts the rest
 
 
 @dataclass(frozen=True)
 class Inside:
     """A folder of photos, one level deep.
 
-    has_photos: whether photos lie directly in it
+    has_photos: True if photos lie directly in it
     folders:    names of those of its sub-folders that have photos, at any depth
     """
 
@@ -48,7 +49,7 @@ class Inside:
 
 
 def look_inside(folders: Iterable[ListedEntry]) -> list[Inside]:
-    """Those of the folders that have photos, at any depth."""
+    """Return those of the folders that have photos, at any depth."""
     found = []
     for folder in folders:
         inside = entries(folder.path, folder.name, [])
@@ -60,9 +61,9 @@ def look_inside(folders: Iterable[ListedEntry]) -> list[Inside]:
 
 
 def split_folders(root: Path, folders: Sequence[ListedEntry], classes: Collection[str]) -> dict[str, Split]:
-    """Name -> split of those folders directly in `root` that hold the classes of a split; none: they are classes.
+    """Return name -> split of the folders directly in `root` that hold the classes of a split; {}: they are classes.
 
-    classes: names that are known to be classes, also where they could be those of splits
+    classes: names that are known to be classes, even if they could be those of splits
 
     Raises DataError for an arrangement that could be read in two ways.
     """
@@ -100,7 +101,7 @@ def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) 
 
 
 def _check_class_folders(root: Path, split: Inside) -> None:
-    """Raises DataError if what a split holds are no classes, or these hold splits once more."""
+    """Raise DataError if the folders in a split are no classes, or hold splits once more."""
     for each in look_inside(entry for entry in entries(split.path, split.name, []) if entry.is_folder):
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
@@ -119,7 +120,7 @@ def _check_class_folders(root: Path, split: Inside) -> None:
 
 
 def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]) -> None:
-    """Raises DataError if folders beside those of splits may be classes; what is surely none is left out, counted."""
+    """Raise DataError if folders beside those of splits may be classes; others are left out and counted."""
     classes = [{normal(name) for name in each.folders} for each in splits]
     agree = any(one & other for one, other in combinations(classes, 2))
     alike = [each for each in others if any(normal(each.name) in names for names in classes)]
@@ -132,7 +133,7 @@ def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]
 
 
 def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
-    """Raises DataError if folders that are taken for classes hold the splits, or are one folder of all images."""
+    """Raise DataError if folders that are taken for classes hold the splits, or are one folder of all images."""
     for each in inside:
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
@@ -149,7 +150,7 @@ def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
 
 
 def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
-    """The sentence about folders that are called like splits and hold photos without class folders."""
+    """Return the sentence about folders that are called like splits and hold photos without class folders."""
     names = listed([each.name for each in flat])
     if not others:
         return (
@@ -164,7 +165,7 @@ def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names for a sentence: "a, b and c"; of more than a few, the first and how many others."""
+    """Return names for a sentence: "a, b and c"; of more than a few, the first ones and the number of the others."""
     if len(names) > _NAMED:
         return wording.first_of(names, _NAMED)
     return wording.listed(names)

@@ -8,15 +8,15 @@ from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
 from fedshelf.common.images.listing.listing import is_photo
 
-_NAMED = 10  # files and folders that are named before the rest is only counted
+_NAMED = 10  # a sentence names so many files and folders; it only counts the rest
 
 
 def listed(left_out: Sequence[tuple[str, str]]) -> str:
     """Summarize files that are left out, each given as (name, reason).
 
-    Photos that lie where no photo belongs are told by their folder, "8 photos in predict (not in train, validation or
-    test)", those for which a reader has to be installed by their number; of the rest at most ten by name, and how many
-    for which reason.
+    Photos in a place where no photo belongs are counted by folder, "8 photos in predict (not in train, validation
+    or test)". Photos that need another reader are counted together. At most ten of the others are named; the rest
+    is counted by reason.
     """
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     single = []
@@ -36,7 +36,7 @@ def listed(left_out: Sequence[tuple[str, str]]) -> str:
 
 
 def _place(name: str, reason: str) -> str | None:
-    """The words on where a photo lies that is told together with others; None if it is told alone."""
+    """Return the words for the place of a photo that is counted with others; None if it is named alone."""
     if reason in (NEEDS_PI_HEIF, NEEDS_AVIF):
         return ""
     if reason not in (OUTSIDE_CLASSES, OUTSIDE_SPLITS) or not is_photo(name):

@@ -1,4 +1,4 @@
-"""A store's photos, opened: scanned, decoded, split, and told in plain words."""
+"""A store's photos, opened: scanned, decoded, split, and summarized in plain words."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +27,11 @@ class Folder:
 
     classes:    names of the classes that have usable photos, sorted; labels count from 0 in this order
     splits:     train, validation and test, each possibly empty, sharing one memory-mapped array
-    left_out:   (name relative to the folder, reason) of what could not be used, sorted
+    left_out:   (name relative to the folder, reason) of files that could not be used, sorted
     duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
                 unless the folder's own sub-folders separate them)
     unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
-    unopened:   how many photos without a class there are, if they were not asked for
+    unopened:   number of photos without a class, if they were not asked for
     given:      the splits that the folder's own sub-folders name
     notes:      sentences about how a CSV file was read
     """
@@ -46,13 +46,16 @@ class Folder:
     notes: tuple[str, ...] = ()
 
     def untrained(self) -> tuple[str, ...]:
-        """Classes that have images held out, and none to train on, by any spelling: several are merged or refused."""
+        """Return the classes that have images held out, and none to train on under any spelling.
+
+        Several spellings of one class are merged or refused later.
+        """
         trained = {normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())}
         held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
         return tuple(self.classes[label] for label in sorted(held_out) if normal(self.classes[label]) not in trained)
 
     def summary(self) -> str:
-        """One sentence or two for a person."""
+        """Return one sentence or two for a person."""
         sizes = {split: len(images) for split, images in self.splits.items()}
         parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
         text = f"{counted(sum(sizes.values()), 'image')} in {counted(len(self.classes), 'class', 'classes')} ({parts})"
@@ -75,7 +78,7 @@ class Arrangement:
 
     rule:    how photos are held out; see `common.images.listing.split`
     classes: names that are known to be classes; see `scan`
-    store:   of a CSV file with a column of stores, the one whose photos are wanted; None: all
+    store:   for a CSV file with a column of stores, the one whose photos are wanted; None: all
     """
 
     rule: SplitRule = "class"
@@ -101,9 +104,10 @@ def open_folder(
     Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
     `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 of each class by
     content; if there are some but none for validation, a tenth of train becomes validation. The order of images
-    depends on names only. `progress` gets (done, total) while photos are decoded.
+    depends on names only.
 
     unlabelled: open photos without a class, too; without this, they are not even decoded
+    progress:   gets (done, total) while photos are decoded
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
@@ -137,7 +141,7 @@ def open_folder(
 def sort_out(
     photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
 ) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
-    """The photos that can be used, their contents' hashes in the same order, and (name, reason) of the others."""
+    """Return the photos that can be used, their contents' hashes in the same order, and the others as (name, reason)."""
     usable, known, left_out = [], [], []
     for photo, digest in zip(photos, digests, strict=True):
         if isinstance(digest, NotUsableError):
@@ -149,15 +153,15 @@ def sort_out(
 
 
 def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
-    """The images of each split, given the split of each row; None: of none."""
+    """Return the images of each split, given the split of each row; None: the row is in no split."""
     rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
     return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
 
 
 def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Folder:
-    """The same photos with labels that index the run's ordered class list `to`.
+    """Return the same photos with labels that index the run's ordered class list `to`.
 
-    merge: whether a class may be spelt otherwise there; see `common.classes.spelling`
+    merge: True if a class may be spelt differently there; see `common.classes.spelling`
 
     Raises DataError naming the first class of the folder that is not in the list, and the nearest that is.
     """

@@ -1,4 +1,4 @@
-"""The splits of photos: as their own sub-folders name them, and by content where these say nothing."""
+"""The splits of photos: from the names of their own sub-folders, or else by content."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,11 @@ from fedshelf.common.images.listing.split import HeldOut, Split, SplitRule, spli
 
 
 def splits_of(photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class") -> list[Split]:
-    """The split of each photo, whose content hashes to the digest in its place; `rule`: see
-    `common.images.listing.split`."""
+    """Return the split of each photo.
+
+    digests: hashes of the photos' contents, in the same order
+    rule:    see `common.images.listing.split`
+    """
     given = {photo.split for photo in photos} - {None}
     held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
     held_out -= given

@@ -1,4 +1,4 @@
-"""Which files a store's folder, or a CSV file of photos, offers as photos of which class."""
+"""Scan of a store's folder, or a CSV file of photos: files that may be photos, and their classes."""
 
 import os
 from collections.abc import Collection
@@ -39,7 +39,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found, before any file is read.
+    """The result of a scan, before any file is read.
 
     photos:     sorted by name, whatever order the file system has
     labels:     all classes, those without photos too
@@ -113,7 +113,7 @@ def is_unlabelled(name: str) -> bool:
 
 
 def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
-    """The classes of `root`, or of its train, validation and test sub-folders; and what has no class yet."""
+    """Return the classes of `root`, or of its train, validation and test sub-folders, and photos without a class."""
     findings = _Findings()
     top = entries(root, root.name, findings.left_out)
     splits = split_folders(root, [entry for entry in top if entry.is_folder and not is_unlabelled(entry.name)], classes)
@@ -137,7 +137,7 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
 def _scan_classes(
     found: list[ListedEntry], prefix: str, split: Split | None, above: tuple[Path, ...], findings: _Findings
 ) -> None:
-    """Each folder among the entries is a class; all files below it, at any depth, are its photos."""
+    """Add each folder among the entries as a class; all files below it, at any depth, are its photos."""
     for label, path, is_folder in found:
         if not is_folder:
             findings.left_out.append((prefix + label, OUTSIDE_CLASSES))
@@ -151,7 +151,7 @@ def _scan_classes(
 
 
 def _scan_csv(path: Path) -> Scan:
-    """The photos that a CSV file names; see `common.images.listing.tables`."""
+    """Return the photos that a CSV file names; see `common.images.listing.tables`."""
     table, findings = read_table(path), _Findings()
     for image, label, split, store in table.rows:
         findings.labels.add(shown(label))

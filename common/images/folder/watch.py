@@ -1,4 +1,4 @@
-"""Changes to a store's photos, found without reading any of them: by names, sizes and times.
+"""Detection of changes to a store's photos without reading any of them: by names, sizes and times.
 
 A look lists all folders again and asks the file system for each file's size, modification time, change time and inode,
 since a photo that is overwritten leaves its folder's time as it was. It reads no file: 10,000 photos on a local disk
@@ -21,7 +21,7 @@ Fingerprint = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Difference:
-    """Files that are photos by their names, as paths: those that came, those that went, those of another content."""
+    """The paths of photos, by their names, that were added, removed, or changed in content."""
 
     added: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
@@ -34,10 +34,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a store's photos come from, at one moment.
+    """All files that a store's photos come from, at one moment.
 
-    files:      path -> size, modification time, change time, inode; of a folder its inode; of a missing file nothing
-    is_settled: whether a later change to any of them must show: false where one had just been written, since a second
+    files:      path -> size, modification time, change time, inode; for a folder its inode; for a missing file nothing
+    is_settled: True if a later change to any of them must show. False if one had just been written, since a second
                 write within one tick of the clock leaves the same times
     """
 
@@ -68,14 +68,14 @@ class Snapshot:
 
 
 class Watch:
-    """Looks at the photos of a folder or a CSV file, `root`."""
+    """A watch on the photos of a folder or a CSV file, `root`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._table: tuple[Fingerprint, list[Path]] | None = None
 
     def look(self) -> Snapshot:
-        """Return what is there now. Never raises: what cannot be read is told when it is opened."""
+        """Return the files of this moment. Never raises: opening the photos reports a file that cannot be read."""
         began = time.time_ns()
         files = dict(self._named() if is_table(self._root) else _below(str(self._root)))
         newest = max((known[2] for known in files.values() if len(known) > 1), default=0)
@@ -98,7 +98,7 @@ class Watch:
 
 
 def _below(root: str) -> Iterator[tuple[str, Fingerprint]]:
-    """Yield all files and folders below `root`, each folder entered once; hidden ones and litter count for nothing."""
+    """Yield all files and folders below `root`, each folder entered once; hidden files and litter are skipped."""
     waiting, seen = [root], set[Fingerprint]()
     while waiting:
         folder = waiting.pop()
