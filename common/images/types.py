@@ -21,7 +21,7 @@ class Images:
 
     @classmethod
     def whole(cls, pixels: Tensor, labels: Tensor) -> "Images":
-        """All rows of the array."""
+        """Return all rows of the array."""
         assert pixels.dtype == torch.uint8, pixels.dtype
         assert labels.dtype == torch.int64, labels.dtype
         assert pixels.ndim == 4, pixels.shape
@@ -32,20 +32,23 @@ class Images:
         return len(self.rows)
 
     def select(self, positions: Tensor) -> "Images":
-        """The images at these positions (int64 [K], counted within this set)."""
+        """Return the images at these positions (int64 [K], counted within this set)."""
         return Images(self.pixels, self.labels, self.rows[positions])
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Copies of pixels (uint8 [K, H, W, C]) and labels (int64 [K]) at these positions (int64 [K], from 0)."""
+        """Return copies of pixels and labels at these positions (int64 [K], counted within this set).
+
+        They are uint8 [K, height, width, channels] and int64 [K].
+        """
         rows = self.rows.index_select(0, positions)  # copies whole rows; pixels[rows] takes 5 to 20 times as long
         return self.pixels.index_select(0, rows), self.labels.index_select(0, rows)
 
     def targets(self) -> Tensor:
-        """Labels of all images of this set: int64 [N]."""
+        """Return the labels of all images of this set: int64 [N]."""
         return self.labels[self.rows]
 
     def to(self, device: torch.device) -> "Images":
-        """The same set with its whole array on `device`."""
+        """Return the same set with its whole array on `device`."""
         return Images(self.pixels.to(device), self.labels.to(device), self.rows.to(device))
 
 
