@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from fedshelf.common.metrics.apportion import apportioned
 
-BINS = 15  # of equal width, as in Table 1 of the paper
+BINS = 15  # bins of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a fine search.
 GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
 COOLEST, HOTTEST, MAX_TEMPERATURES = 1 / 64, 64.0, 32  # limits of an order
 MIN_CALIBRATION_IMAGES = 50  # for a fit: with 20 images, all right by chance, any model looks too unsure
 PRIOR = math.log(2)  # standard deviation of the prior of log T: most models need 1/2 to 2
-_QUANTILE = 1.96  # of the normal distribution, for 95%
+_QUANTILE = 1.96  # quantile of the normal distribution for 95%
 
 
 @dataclass(frozen=True)

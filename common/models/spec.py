@@ -42,7 +42,7 @@ class ModelSpec:
 
     @property
     def tells_turns(self) -> bool:
-        """True if the network learns turns from photos without a class, and does not tell classes."""
+        """True if the network predicts turns, which it learns from photos without a class, and not classes."""
         return self.classes == TURNS
 
     def to_json(self) -> str:

@@ -2,7 +2,7 @@
 
    Pooling passes a gradient to one of four pixels, and the rectifier to none where it is closed, so
    the gradient of the convolution's output is at least three quarters zeros. The backward pass
-   visits the others only, which a convolution that knows nothing of the pooling cannot do.
+   visits the others only; a convolution that does not know the pooling cannot do that.
 
    Compiled once per geometry, with these constants:
      IC, OC  channels in and out      SIDE  side of the square images, pixels
@@ -19,7 +19,7 @@
 #define RUN (K * IC)                /* neighbours in memory that one row of the kernel covers */
 #define CLOSED 4                    /* in place of 0 to 3: the rectifier let nothing through */
 
-/* Vectors of output channels; GCC and Clang split them into what the processor has. */
+/* Vectors of output channels; GCC and Clang split them into the processor's own. */
 #if OC <= 8
 #define LANES 8
 #else
@@ -30,12 +30,12 @@ typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4)));
 #define SELECT(mask, a, b) ((floats)(((mask) & (ints)(a)) | (~(mask) & (ints)(b))))
 
-/* Vectors along a run; what lies beyond its end is computed and thrown away. */
+/* Vectors along a run; values beyond its end are computed and thrown away. */
 #define WIDTH 16
 #define CHUNKS ((RUN + WIDTH - 1) / WIDTH)
 typedef float wide __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
-/* Pooled pixels side by side that one call of `block` makes: with more, the sums leave the registers. */
+/* Adjacent pooled pixels that one call of `block` makes: with more, the sums leave the registers. */
 #if POOLED % 2 == 0
 #define BLOCK 2
 #elif POOLED % 5 == 0
@@ -53,7 +53,7 @@ typedef float wide __attribute__((vector_size(4 * WIDTH), aligned(4)));
 #define ROWS 1
 #endif
 
-/* The pixels that one image's gradient of one output channel came from: where they begin, and their gradient. */
+/* The source pixels of one image's gradient of one output channel: their places, and their gradient. */
 struct pixels {
   int count, from[POOLED * POOLED];
   float gradient[POOLED * POOLED];
@@ -82,12 +82,12 @@ static void pad(struct scratch *s, const float *image) {
     memcpy(s->padded + (y + PAD) * ROW + PAD * IC, image + y * SIDE * IC, sizeof(float) * SIDE * IC);
 }
 
-/* Whether `next` takes the place of the largest so far: as in torch, a NaN takes it from all, and keeps it. */
+/* True if `next` replaces the largest so far: as in torch, a NaN replaces all, and is never replaced. */
 static inline __attribute__((always_inline)) ints exceeds(floats next, floats largest) {
   return (next > largest) | (next != next);
 }
 
-/* Pool four sums of one pixel into `out`, and write which of them it was into `where`. */
+/* Pool four sums of one pixel into `out`, and write the place of the largest into `where`. */
 static inline __attribute__((always_inline)) void pool(floats a, floats b, floats c, floats d, floats bias, int channels,
                                                        float *out, uint8_t *where) {
   a += bias, b += bias, c += bias, d += bias; /* before comparing: rounding can make ties, and the first one wins */
@@ -104,7 +104,7 @@ static inline __attribute__((always_inline)) void pool(floats a, floats b, float
   for (int o = 0; o < channels; o++) out[o] = a[o], where[o] = (uint8_t)at[o];
 }
 
-/* BLOCK pooled pixels of one group of output channels; `top` is the first input pixel they see. */
+/* Compute BLOCK pooled pixels of one group of output channels; `top` is the first input pixel that they use. */
 static inline __attribute__((always_inline)) void block(const struct scratch *s, const float *top, int group,
                                                         floats bias, int channels, float *out, uint8_t *where) {
   floats sum[2][2 * BLOCK] = {0};
@@ -123,7 +123,7 @@ static inline __attribute__((always_inline)) void block(const struct scratch *s,
          where + p * OC);
 }
 
-/* bias may be NULL. out: pooled results; where: which of the four pixels (0 to 3) each came from, or CLOSED. */
+/* bias may be NULL. out: pooled results; where: the source of each among four pixels (0 to 3), or CLOSED. */
 void forward(struct scratch *s, const float *images, long batch, const float *weight, const float *bias, float *out,
              uint8_t *where) {
   FOR_EACH_WEIGHT s->by_lane[o / LANES][k][l * IC + i][o % LANES] = weight[WEIGHT];
@@ -143,10 +143,10 @@ void forward(struct scratch *s, const float *images, long batch, const float *we
   }
 }
 
-/* Where pixel `at` (0 to 3) of pooled pixel (y, x) begins in a padded image. */
+/* Return the place of pixel `at` (0 to 3) of pooled pixel (y, x) in a padded image. */
 static inline int offset(int y, int x, int at) { return (2 * y + (at >> 1)) * ROW + (2 * x + (at & 1)) * IC; }
 
-/* Find the open pixels of output channel `o`; returns the sum of their gradients. */
+/* Find the open pixels of output channel `o`; return the sum of their gradients. */
 static float find(int o, const float *gradient, const uint8_t *where, struct pixels *open) {
   float total = 0;
   int count = 0;
@@ -178,7 +178,7 @@ static void weigh(struct scratch *s, int o) {
   }
 }
 
-/* Add what output channel `o` sends back to the gradient of the image. */
+/* Add the part of output channel `o` to the gradient of the image. */
 static void spread(struct scratch *s, int o) {
   const struct pixels *open = &s->open;
   for (int first = 0; first < K; first += ROWS) {
@@ -194,7 +194,7 @@ static void spread(struct scratch *s, int o) {
   }
 }
 
-/* gradient: of the pooled results; image_gradient may be NULL; the three gradients are overwritten. */
+/* gradient: gradient of the pooled results; image_gradient may be NULL; the three gradients are overwritten. */
 void backward(struct scratch *s, const float *images, long batch, const float *weight, const float *gradient,
               const uint8_t *where, float *weight_gradient, float *bias_gradient, float *image_gradient) {
   memset(s->by_run, 0, sizeof s->by_run);

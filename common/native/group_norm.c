@@ -19,7 +19,7 @@ static inline void average(float *channel) {
   }
 }
 
-/* mean, scale: [batch][CHANNELS], what `backward` needs: the mean and 1 / sqrt(variance + epsilon) of each group. */
+/* mean, scale: [batch][CHANNELS], for `backward`: the mean and 1 / sqrt(variance + epsilon) of each group. */
 void forward(const float *images, long batch, const float *weight, const float *bias, float epsilon, float *out,
              float *mean, float *scale) {
   for (long n = 0; n < batch; n++, images += PIXELS * CHANNELS, out += PIXELS * CHANNELS, mean += CHANNELS,
@@ -49,7 +49,7 @@ void forward(const float *images, long batch, const float *weight, const float *
   }
 }
 
-/* With h = (x - mean) scale, and d the gradient of what goes into the rectifier:
+/* With h = (x - mean) scale, and d the gradient of the rectifier's input:
      dweight = sum d h,  dbias = sum d,  dx = scale (weight d - mean(weight d) - h mean(weight d h)). */
 void backward(const float *images, long batch, const float *weight, const float *out, const float *gradient,
               const float *mean, const float *scale, float *weight_gradient, float *bias_gradient,

@@ -57,7 +57,7 @@ class FrozenMissingError(MessageError):
 
 @dataclass(frozen=True)
 class Query:
-    """A question to a store: which images does it hold under this configuration?"""
+    """A question to a store about the images that it holds under this configuration."""
 
     run_id: str
     config: RunConfig

@@ -53,8 +53,8 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
 
     layout: None is enough if no tensor has to be found by its name
 
-    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its default but
-    that this strategy does not use: a run must never ignore what it was told.
+    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its default but that
+    this strategy does not use: a run must never ignore a setting that somebody gave.
     """
     if config.name not in STRATEGIES:
         hint = did_you_mean(config.name, STRATEGIES)

@@ -141,7 +141,10 @@ def open_folder(
 def sort_out(
     photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
 ) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
-    """Return the photos that can be used, their contents' hashes in the same order, and the others as (name, reason)."""
+    """Return the photos that can be used, the hashes of their contents in the same order, and the others.
+
+    The others are (name, reason).
+    """
     usable, known, left_out = [], [], []
     for photo, digest in zip(photos, digests, strict=True):
         if isinstance(digest, NotUsableError):

@@ -6,7 +6,8 @@ Algorithm 2.
     d = mean_k w_t^k - w_t;   m <- beta1 m + (1 - beta1) d;   v <- (each its own);
     w_{t+1} = w_t + eta m / (sqrt(v) + tau)
 
-As in Flower, m and v start at zero. Where the head's rows are centred (`Strategy.centred`), so is m after each round.
+As in Flower, m and v start at zero. If the head's rows are centred (`Strategy.centred`), m is centred after each
+round, too.
 """
 
 from abc import ABC, abstractmethod
