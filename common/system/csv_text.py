@@ -78,7 +78,7 @@ def _delimiter(path: Path, text: str) -> str:
     """
     cells = {each: [len(_trimmed(line.cells)) for line in _first(path, text, each)] for each in _DELIMITERS}
     even = [each for each, counts in cells.items() if len(set(counts)) == 1 and counts[0] >= 2]
-    if len(even) > 1:  # names contain one of them: the right one gives names of files
+    if len(even) > 1:  # one of them is a part of names: the right one yields names of files
         even = [each for each in even if _names_a_file(path, text, each)] or even
     if even:
         return even[0]

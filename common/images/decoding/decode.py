@@ -37,7 +37,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter: off a person's screen with them.
+# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter, so nobody needs Pillow's warnings.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 libtiff.silence()
 

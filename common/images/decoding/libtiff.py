@@ -22,7 +22,7 @@ def silence() -> bool:
     if not features.check("libtiff"):
         return True
     home = Path(PIL.__file__).parent
-    # Where the wheels of Linux and macOS have it; a Pillow built on this machine has the system's.
+    # The wheels of Linux and macOS bundle it here; a Pillow built on this machine uses the system's.
     bundled = [*home.parent.glob("pillow.libs/libtiff*"), *home.glob(".dylibs/libtiff*")]
     for path in map(str, bundled) if bundled else filter(None, [ctypes.util.find_library("tiff")]):
         with contextlib.suppress(OSError, AttributeError):

@@ -22,7 +22,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HeldOut = Literal["validation", "test"]
 SplitRule = Literal["class", "hash"]
 
-ONE_IN = 10  # photos of a class of which one is for validation and one for test
+ONE_IN = 10  # one in ten photos of a class is for validation, and one for test
 HELD_OUT_SHARE = 1 / ONE_IN
 
 
