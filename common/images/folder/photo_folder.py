@@ -104,10 +104,9 @@ def open_folder(
     Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
     `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 of each class by
     content; if there are some but none for validation, a tenth of train becomes validation. The order of images
-    depends on names only.
+    depends on names only. `progress` gets (done, total) while photos are decoded.
 
     unlabelled: open photos without a class, too; without this, they are not even decoded
-    progress:   gets (done, total) while photos are decoded
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
