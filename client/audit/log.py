@@ -30,7 +30,7 @@ MOMENT = 1.0  # seconds to wait for the lock: `flower-client status` takes it fo
 class AuditLog:
     """The log at `path`, for one process at a time; a context manager.
 
-    Opening repairs the half line that a killed process left behind, and notes it. Where lines are
+    Opening repairs the half line that a killed process left behind, and notes it. If lines are
     missing or were changed, the log continues from the line that `audit.head` names, so that the
     gap stays visible.
 

@@ -49,7 +49,7 @@ from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink accepts; it gives a node up after two missed ones
+HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink accepts; it gives a node up after two such intervals
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
 TRANSFERS = 4  # pieces of a message in transfer at the same time
 MAX_MESSAGE_PIECES = 1024  # per message: 5 GiB, and memory for no more

@@ -16,7 +16,7 @@ from fedshelf.client.health.evidence.server_probe import Proof, call
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
 
-# The exit code is that of the first kind, in this order, to be mended; a machine is mended like a setting.
+# The exit code is that of the first kind, in this order, with a problem; a machine counts like a setting.
 EXIT_CODES: dict[Kind, int] = {
     "photos": DataError.exit_code,
     "server": NetworkError.exit_code,

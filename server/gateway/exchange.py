@@ -34,7 +34,7 @@ from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-HOLD = 25.0  # longest wait of a request for messages: stores give up after 30 s, and so do many proxies
+HOLD = 25.0  # seconds, the longest wait of a request for messages: stores and many proxies give up after 30 s
 ORDERS_POLL_SECONDS = 0.05  # seconds between two checks for orders
 THREADED_BYTES = 2**18  # size of a part from which it is read or written in a thread
 

@@ -25,7 +25,7 @@ ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
 PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
 PUSH_PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
 CONFIRM = "/v1/fleet/confirm-message-received"
-REGISTERING = 20.0  # longest wait of a store that comes before the SuperLink knows its key
+REGISTERING = 20.0  # seconds, the longest wait of a store that comes before the SuperLink knows its key
 OWN_CALLS: Mapping[str, type[Message]] = {
     HEARTBEAT_PATH: SendNodeHeartbeatRequest,
     PULL: PullMessagesRequest,

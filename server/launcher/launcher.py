@@ -27,7 +27,7 @@ from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.patience import ROUND
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
-APP_STARTUP = 90.0  # for the submitted app to begin its work
+APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
 STOPPING = (

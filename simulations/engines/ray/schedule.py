@@ -24,7 +24,7 @@ def places(nodes: Iterable[Mapping[str, Any]], share: float) -> dict[str, int]:
 
 
 def deal(waiting: int, loads: Sequence[int]) -> list[int]:
-    """Return the workers that get the next of `waiting` jobs: positions in `loads`, in turn.
+    """Return the workers that get the next of `waiting` jobs, in turn, as positions in `loads`.
 
     loads: number of jobs of each worker
 
