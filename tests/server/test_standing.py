@@ -141,7 +141,8 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
                 loud = order.params + 5 * (answer.params - order.params)
                 yield replace(answer, params=loud) if answer.store == "f" else answer
 
-    rounds = rounds_of(Loud(dict.fromkeys("abcdef", 9.6)), notes, screening__detect="on", screening__suspects="clip")
+    settings = {"screening__detect": "on", "screening__suspects": "clip", "train__batch_size": 10}  # as many as images
+    rounds = rounds_of(Loud(dict.fromkeys("abcdef", 9.6)), notes, **settings)
     state = rounds.begin(vector(0.0))
     told = []
     for _ in range(4):
@@ -153,8 +154,8 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
     assert state.params.tolist() == pytest.approx([(before.item() + 9.6) / 2])  # as if it were like the others
     assert record["stores"]["f"]["norm"] == pytest.approx(5 * record["stores"]["a"]["norm"])  # as it came
     assert notes.notes == [
-        "f is under suspicion: its update is 5.0 times as large as is usual. From now on its updates are made no larger"
-        " than is usual in their cohort (screening.suspects=clip)."
+        "f is under suspicion: its update is 5.0 times as large as is usual for so many steps. From now on its updates"
+        " are made no larger than is usual in their cohort (screening.suspects=clip)."
     ]
 
 
