@@ -1,11 +1,13 @@
 """Detection of updates that look poisoned or trained on wrong labels; it names stores and excludes none.
 
-There are four signs. The first two need the updates alone, the others the server's test set:
+There are five signs. The first two need the updates alone, the others the server's test set:
 
 large:     the norm of the change by training, compared with stores that took as many steps (`norm_regression`)
 direction: the cosine of that change with the one that the others' updates predict for a store with its mix of classes
            (`directions`)
 exchange:  the store's images of class a look like the test set's images of b, and those of b like a (`mislabelling`)
+shift:     the update of the layers below the head follows a list of classes that is shifted by one (`label_shift`), and
+           the head shows images unlike their labels, both together by SHIFTED_SCORE
 labels:    the images of the store's classes look like other classes (`mislabelling`)
 
 A suspicion is a reason to look, not a proof: docs/log.md has the rate of false alarms.
@@ -15,20 +17,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.strategies.shared.base import Vectors
 from fedshelf.server.results.outcomes import RoundOutcome
+from fedshelf.server.updates import label_shift
 from fedshelf.server.updates.directions import Floats, gram, strays
 from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.server.updates.gate import Sample, UpdateEvaluator
+from fedshelf.server.updates.label_shift import ShiftEvidence
 from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
 from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
 from fedshelf.server.updates.norm_regression import times_usual
 
 SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
+SHIFTED_SCORE = 0.35  # lead of shifted labels in the layers below the head, less the lead of right ones in the head
 
 
 def is_on(config: RunConfig) -> bool:
@@ -78,11 +84,15 @@ class AnomalyDetector:
             )
             found.setdefault(updates[place].store, []).append(words)
         looked_at = self._looked_at(trained, counts, evidence)
+        shifts = self._shifts(trained, counts, evidence) if looked_at else {}
+        after = dict(evidence)
         for update, own in zip(updates, counts, strict=True):
-            if update.store in looked_at and (doubt := self._of_labels(looked_at[update.store], own)) is not None:
-                found.setdefault(update.store, []).append(doubt)
-        told = {store: "; ".join(sentences) for store, sentences in sorted(found.items())}
-        return told, {**evidence, **{store: after.in_record() for store, after in looked_at.items()}}
+            if update.store in looked_at:
+                seen, shift = looked_at[update.store], shifts.get(update.store, ShiftEvidence())
+                after[update.store] = seen.in_record() | {"shift": shift.in_record()}
+                if (doubt := self._of_labels(seen, shift, own)) is not None:
+                    found.setdefault(update.store, []).append(doubt)
+        return {store: "; ".join(sentences) for store, sentences in sorted(found.items())}, after
 
     def _by_size(self, trained: RoundOutcome) -> dict[str, list[str]]:
         train, updates = self._plan.config.train, trained.updates
@@ -117,10 +127,36 @@ class AnomalyDetector:
                 after[update.store] = LabelEvidence.of(evidence.get(update.store)).after(seen)
         return after
 
-    def _of_labels(self, evidence: LabelEvidence, counts: Floats) -> str | None:
+    def _shifts(
+        self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, ShiftEvidence]:
+        """Return the evidence of shifted labels, by store, after a look at each update of the layers below the head."""
+        assert self._sample is not None
+        order, updates = trained.order, trained.updates
+        needed = label_shift.guesses(self._sample.targets, counts.shape[1])
+        spans = label_shift.spans(self._layout, len(updates) + len(needed))
+        if not spans:
+            return {}
+        start = torch.cat([order.params[span] for span in spans]).cpu()
+        changes = [
+            torch.cat([update.piece(s.start, s.stop) for s in spans]).cpu().double() - start for update in updates
+        ]
+        gradients = {}
+        for of, label in needed:
+            gradient = self._sample.gradient(order.params, of, label, label_shift.GRADIENT_IMAGES, order.round)
+            gradients[of, label] = torch.cat([gradient[span] for span in spans]).cpu().double().numpy()
+        after = {}
+        for update, found in zip(updates, label_shift.gains(np.stack(changes), gradients, counts), strict=True):
+            earlier = ShiftEvidence.of(evidence.get(update.store))
+            after[update.store] = earlier if found is None else earlier.after(*found)
+        return after
+
+    def _of_labels(self, evidence: LabelEvidence, shift: ShiftEvidence, counts: Floats) -> str | None:
         if (pair := evidence.exchanged()) is not None:
             a, b = (self._plan.spec.classes[label] for label in pair)
             return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
+        if shift.lead > 0 and shift.lead - evidence.lead(counts) > SHIFTED_SCORE:
+            return "its updates teach each class's images the name of the next: is its list of classes shifted by one?"
         if evidence.is_wrong(counts):
             return "its updates teach of its classes' images that they are others: are its labels right?"
         return None

@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from fedshelf.common import models
+from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Plan
@@ -14,6 +17,9 @@ from fedshelf.common.seeding import rng
 from fedshelf.common.system.device import pick
 from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.fit import Network
+from fedshelf.common.training.rotation_task import as_labelled
+
+GRADIENT_BATCH = 32  # images whose gradient is taken at once
 
 
 class ServerEvaluator:
@@ -60,6 +66,26 @@ class ServerSample:
         """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
         self._network.load(params)
         return features(self._network, self._images, self._batch_size).double().cpu().numpy()
+
+    def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images of class `of` as if
+        they had this label: at most so many, others at each turn.
+        """
+        places = np.flatnonzero(self.targets == of)
+        chosen = places[(np.arange(min(images, len(places))) + turn * images) % len(places)]
+        network, spec = self._network, self._network.spec
+        network.load(params)
+        models.set_training(network.module, mode=False)
+        total = torch.zeros_like(network.weights)
+        for rows in self._images.select(torch.from_numpy(chosen).to(self._images.rows.device)).rows.split(
+            GRADIENT_BATCH
+        ):
+            pixels = as_labelled(spec, self._images.pixels[rows], self._images.labels[rows])
+            with torch.enable_grad():
+                logits = network.logits(normalise(pixels, spec.mean, spec.std))
+                targets = torch.full_like(rows, label)
+                total += network.gradient(functional.cross_entropy(logits, targets, reduction="sum"))
+        return total / len(chosen)
 
 
 def judge_of(plan: Plan, images: Images | None) -> ServerEvaluator | None:

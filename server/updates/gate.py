@@ -30,6 +30,11 @@ class Sample(Protocol):
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
         """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
 
+    def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images of class `of` as if
+        they had this label: at most so many, others at each turn.
+        """
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -159,11 +159,20 @@ class LabelEvidence:
 
         counts: [C], as in `Looks.likeness`
         """
+        return self.lead(counts) < WRONG_SCORE
+
+    def lead(self, counts: Floats) -> float:
+        """Return the lead of right labels: likeness to the label's class less that to the most like other class.
+
+        It is the mean over the images of the store, and 0 if nothing is known of them.
+
+        counts: [C], as in `Looks.likeness`
+        """
         labels = list(self.likeness)
         if not labels or not counts[labels].sum():
-            return False
+            return 0.0
         leads = [min(self._ahead(label, other) for other in self.likeness[label] if other != label) for label in labels]
-        return float(np.average(leads, weights=counts[labels])) < WRONG_SCORE
+        return float(np.average(leads, weights=counts[labels]))
 
     def _ahead(self, label: int, other: int) -> float:
         return self.likeness[label][label] - self.likeness[label][other]

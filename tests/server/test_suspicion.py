@@ -22,7 +22,7 @@ from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import AnomalyDetector, is_on, sample_of
 from fedshelf.server.updates.evaluator import ServerEvaluator
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.gate import Gate, Sample
 from fedshelf.simulations.federation import federation
 from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes, plan_of, vector
@@ -51,6 +51,9 @@ class Table:
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
         return np.eye(2)[self.targets] + np.tile([[0.1], [-0.1]], (20, 2))
+
+    def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
+        raise AssertionError("nothing trains below this head")
 
 
 def detector(sample: Table | None, **settings: object) -> AnomalyDetector:
@@ -114,6 +117,39 @@ def test_a_store_with_one_class_whose_images_look_like_the_other_is_told() -> No
         found, _ = detector(Table()).look(trained([0.0] * 4, [change] * 6, hats), {})
         words = "its updates teach of its classes' images that they are others: are its labels right?"
         assert found == ({} if name == "right" else {f"s{i}": words for i in range(6)})
+
+
+class Deep:
+    """Twenty images of each of four classes, class k with feature k; each gradient below the head has its own axis. A
+    model has eight weights below the head and its four rows of four.
+    """
+
+    targets = np.repeat(np.arange(4), 20)
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        return np.eye(4)[self.targets] * 6 + 1 + np.tile([[0.1], [-0.1]], (40, 4))
+
+    def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
+        return torch.eye(24)[2 * of + (label != of)]
+
+
+@pytest.mark.parametrize(("below", "at_the_head"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_shifted_list_is_told_if_the_head_and_the_layers_below_both_say_so(below: int, at_the_head: int) -> None:
+    """Of five honest stores and another one, whose changes look right (0) or shifted (1)."""
+    plan = plan_of()
+    layout = Layout(("body", "head.weight"), (torch.Size([8]), torch.Size([4, 4])), 24, 24, "head")
+    looking = AnomalyDetector(
+        replace(plan, spec=replace(plan.spec, classes=("boot", "coat", "hat", "sock"))), Deep(), layout
+    )
+    bodies = [[-1.0, 0.0] * 4, [0.0, -1.0] * 4]
+    images = [np.eye(4), 0.9 * np.eye(4)[[3, 0, 1, 2]] + 0.1 * np.eye(4)]  # of each label
+    heads = [((np.eye(4) - 1 / 4).T @ of_label).ravel().tolist() for of_label in images]
+    vectors = [bodies[0] + heads[0]] * 5 + [bodies[below] + heads[at_the_head]]
+    counts = dict.fromkeys(("boot", "coat", "hat", "sock"), 30)
+    found, evidence = looking.look(trained([0.0] * 24, vectors, counts), {})
+    assert evidence["s5"]["shift"] == {"rounds": 1, "gain": [-1.0, 1.0][below], "gap": 1.0}
+    assert ("shifted by one?" in found.get("s5", "")) is bool(below and at_the_head)
+    assert found.keys() <= {"s5"}
 
 
 def test_without_test_images_labels_are_not_looked_at() -> None:
@@ -239,6 +275,27 @@ def test_the_sample_has_as_many_images_of_each_class() -> None:
     few = whole.sample(50, 0)
     assert np.bincount(few.targets).tolist() == [5] * len(stores.classes)
     assert len(whole.sample(10**6, 0).targets) == len(stores.test)
+
+
+def test_the_gradient_of_a_class_under_a_label_is_that_of_its_images_loss() -> None:
+    start, stores = begun("iid", 1)
+    assert stores.test is not None
+    sample = ServerEvaluator(start.plan, stores.test, CPU).sample(500, 0)
+    found = sample.gradient(start.params, 2, 3, 40, 1)  # of fifty images the last ten and the first thirty
+    everything = sample.gradient(start.params, 2, 3, 50, 0)
+    others = sample.gradient(start.params, 2, 3, 10, 3)  # the thirty-first to the fortieth
+    assert torch.allclose(50 * everything, 40 * found + 10 * others, atol=1e-4)
+    step = 1e-2 * everything / everything.norm()
+    before, after = (loss_of(sample, start, params) for params in (start.params - step, start.params + step))
+    assert after - before == pytest.approx(2e-2 * float(everything.norm()), rel=0.02)
+
+
+def loss_of(sample: Sample, start: InitialState, params: Tensor) -> float:
+    """Mean loss of the images of class 2 as if they had label 3."""
+    head = start.layout.views(params)
+    weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))
+    scores = torch.from_numpy(sample(params)[sample.targets == 2]) @ weight.T.double() + bias
+    return float((scores.logsumexp(dim=1) - scores[:, 3]).mean())
 
 
 def test_the_head_makes_the_models_scores_of_the_features() -> None:
