@@ -18,7 +18,7 @@ class Address(Endpoint):
     """An address at which the server listens for stores."""
 
     def seen_from_here(self) -> "Address":
-        """The same for a client on this machine."""
+        """Return the same for a client on this machine."""
         if self.host == EVERYWHERE_IPV6:
             return Address("::1", self.port)
         return Address(LOOPBACK, self.port) if self.host == EVERYWHERE else self
@@ -34,7 +34,7 @@ def listening_socket(address: Address, backlog: int | None = None) -> socket.soc
 
 
 def check_free(address: Address, patience: float = 0.0) -> None:
-    """Raises NetworkError if nothing can listen there, also not after `patience` seconds."""
+    """Check that somebody can listen there. Raises NetworkError if nobody can, also not after `patience` seconds."""
     until = time.monotonic() + patience
     while (trouble := _trouble(address)) is not None:
         if time.monotonic() > until:
@@ -67,7 +67,7 @@ def _advice(error: OSError) -> str:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

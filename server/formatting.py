@@ -35,39 +35,39 @@ FAILURES = {
 
 
 def class_name(name: str) -> str:
-    """A class as it stands in a sentence, where a number alone would read as a count: "27" -> "class 27"."""
+    """Return a class as it stands in a sentence; a number alone would read as a count: "27" -> "class 27"."""
     return f"class {name}" if name.isdecimal() else name
 
 
 def unbroken(text: str) -> str:
-    """The text with numbers and their units held on one line: no-break spaces in "8 min 20 s" and "12.3 MB"."""
+    """Hold numbers and their units on one line: with no-break spaces in "8 min 20 s" and "12.3 MB"."""
     return _UNITS.sub("\N{NO-BREAK SPACE}", text)
 
 
 def percent(share: float | None) -> str:
-    """0.8342 -> "83.4%"."""
+    """Write a share as a percentage: 0.8342 -> "83.4%"."""
     return UNKNOWN if share is None else f"{100 * share:.1f}%"
 
 
 def points(share: float | None) -> str:
-    """A difference of shares, 0.0342 -> "3.4 points"."""
+    """Write a difference of shares in points: 0.0342 -> "3.4 points"."""
     return UNKNOWN if share is None else f"{100 * share:.1f} points"
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """1.23456 -> "1.235"; large and tiny values in powers of ten."""
+    """Write a number with a few digits: 1.23456 -> "1.235"; large and tiny values in powers of ten."""
     if value is None:
         return UNKNOWN
     return f"{value:.{digits}f}" if value == 0 or 10**-digits <= abs(value) < 10_000 else f"{value:.{digits}g}"
 
 
 def whole(value: float | None) -> str:
-    """12345.6 -> "12,346"."""
+    """Write a number without decimals: 12345.6 -> "12,346"."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def duration(seconds: float | None) -> str:
-    """0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"."""
+    """Write a duration: 0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0.9995:
@@ -78,7 +78,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(number: float | None) -> str:
-    """Bytes in decimal units: 12_345_678 -> "12.3 MB"."""
+    """Write bytes in decimal units: 12_345_678 -> "12.3 MB"."""
     if number is None:
         return UNKNOWN
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -88,7 +88,7 @@ def size(number: float | None) -> str:
 
 
 def rounds(numbers: Iterable[int], most: int = 8) -> str:
-    """[1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only announced."""
+    """Write rounds as stretches: [1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only announced."""
     stretches: list[list[int]] = []
     for number in sorted(set(numbers)):
         if stretches and number == stretches[-1][1] + 1:
@@ -100,7 +100,7 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 
 
 def outcome(summary: Mapping[str, Any]) -> list[str]:
-    """A summary in a few sentences: what happened, how good the model is, how fast it went."""
+    """Tell a summary in a few sentences: what happened, how good the model is, how fast it went."""
     lines = (
         _what_happened(summary), _how_good(summary), _which_round(summary), how_used(summary.get("adjustment")),
         _what_stays(summary), _what_grew(summary), _how_fast(summary),
@@ -145,7 +145,7 @@ def interval(test: Mapping[str, Any]) -> str:
 
 
 def _which_round(summary: Mapping[str, Any]) -> str:
-    """The round whose model is delivered, and why it is that one."""
+    """Tell the round whose model is delivered, and why it is that one."""
     if summary.get("delivered_round") is None:
         return ""
     which = f"round {summary['delivered_round']} of {summary['rounds']}, {printable(summary['delivered_because'])}"
@@ -160,7 +160,7 @@ def is_best_delivered(summary: Mapping[str, Any]) -> bool:
 
 
 def how_used(adjustment: Mapping[str, Any] | None) -> str:
-    """By which scores the stores use the model, and what their images say of both; nothing where there is one way."""
+    """Tell by which scores the stores use the model, and what their images say of both; nothing if there is one way."""
     if not adjustment:
         return ""
     on, validation = "test" if adjustment["test"] else "validation", adjustment["validation"]
@@ -187,7 +187,7 @@ def _losses(found: Mapping[str, Any]) -> str:
 
 
 def _what_stays(summary: Mapping[str, Any]) -> str:
-    """What the model lacks, where stores keep parts of it."""
+    """Tell what the model lacks if stores keep parts of it."""
     if not (names := summary.get("personal")):
         return ""
     count = counted(len(names), "tensor")
@@ -198,7 +198,7 @@ def _what_stays(summary: Mapping[str, Any]) -> str:
 
 
 def _what_grew(summary: Mapping[str, Any]) -> str:
-    """Of a run that went on from a finished model: the old classes before and after, and the new ones."""
+    """Tell of a run that went on from a finished model: the old classes before and after, and the new ones."""
     if not (found := summary.get("old_classes")) or found["after"] is None:
         return ""
     before = "" if found["before"] is None else f"{percent(found['before'])} before this run and "

@@ -1,6 +1,7 @@
 """Imports go one way, between packages and between their folders; and a file stays small enough to read."""
 
 import ast
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -159,6 +160,26 @@ def test_a_file_can_be_read_at_once() -> None:
         if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 45
     ]
     assert long == []
+
+
+def test_no_class_name_stands_twice() -> None:
+    classes = Counter(
+        node.name for path in SOURCES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in classes.items() if count > 1] == []
+
+
+def test_docstrings_name_their_subject() -> None:
+    """A sentence that begins with a relative clause has to be read twice."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    begins = re.compile(r"(What|Who|Whoever|Whether|How|Where|Which)\b")
+    riddles = [
+        (named(path), getattr(node, "name", "module"))
+        for path in SOURCES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, documented) and begins.match(ast.get_docstring(node) or "")
+    ]
+    assert riddles == []
 
 
 def test_nothing_is_unpickled() -> None:
