@@ -12,9 +12,8 @@ from google.protobuf.message import DecodeError
 SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, compared in a test
 MIN_ALLOWED_PIECES = 64  # pieces that any answer may have; Flower's have at most 5 MiB
 LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of everything else
-PIECES_PER_PIECE_OF_ORDER = (
-    2  # in pieces of the largest order: a strategy's additions to an update are no larger than the update
-)
+# Pieces allowed for each piece of the largest order: a strategy's additions to an update are no larger than the update
+PIECES_PER_PIECE_OF_ORDER = 2
 
 
 class PushInspection:

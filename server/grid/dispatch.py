@@ -19,9 +19,8 @@ from fedshelf.server.patience import Patience
 MIN_REPLIES_POLL_SECONDS = 0.05  # seconds between two polls for all answers, growing to a tenth of the time waited ...
 SLOWEST_POLL = 1.0  # ... and to no more than this
 TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same if the gateway records which answers are complete
-MIN_GATEWAY_POLL_SECONDS = (
-    0.01  # seconds between two polls of the gateway's record, growing to a hundredth of the time waited ...
-)
+# Pause between two polls of the gateway's record, growing to a hundredth of the time waited ...
+MIN_GATEWAY_POLL_SECONDS = 0.01
 SLOWEST_LOOK = 0.1  # ... and to no more than this
 GRACE = 10.0  # least seconds that a store may be away in the middle of its answer; else as long as it has taken so far
 PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected stores

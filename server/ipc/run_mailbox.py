@@ -27,9 +27,8 @@ PARTS_FOLDER, ANSWERS_FOLDER = (
 PRESENCE = "presence.json"  # the gateway's list of present stores; see `server.ipc.presence`
 CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
-LAUNCHER_LOCK_TIMEOUT_SECONDS = (
-    1.0  # seconds to wait for a launcher's lock: a mere check whether it is held holds it for a moment
-)
+# Wait for a launcher's lock: a mere check whether it is held holds it for a moment
+LAUNCHER_LOCK_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, i
 LOG = logging.getLogger("fedshelf.ray")
 CLUSTER_POLL_SECONDS = 1.0  # seconds without an answer after which the cluster is checked again
 NODE_TIMEOUT_SECONDS = 30.0  # seconds to wait for nodes when no worker fits on any
-FIRST_WORKER_TIMEOUT_SECONDS = (
-    180.0  # seconds to wait for the first worker to come up: the first import of torch on a node is slow
-)
+# Wait for the first worker to come up: the first import of torch on a node is slow
+FIRST_WORKER_TIMEOUT_SECONDS = 180.0
 
 
 @dataclass(eq=False)
