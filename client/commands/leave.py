@@ -7,12 +7,13 @@ from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
 from fedshelf.client.health import FACTS, PAGE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY, MODELS
-from fedshelf.client.policy.policy import POLICY_FILE as POLICY
+from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.location import forget_all
 from fedshelf.common.wording import listed
 
-STAYS = (POLICY, MODELS)  # kept in a store's home beside the audit log: the person's policy and the delivered models
+# Kept in a store's home beside the audit log: the person's policy and the delivered models.
+STAYS = (POLICY_FILE, MODELS)
 
 
 def forget(home: Path) -> str:

@@ -16,8 +16,7 @@ from fedshelf.client.audit.entry import decode
 from fedshelf.client.audit.files import full_files
 from fedshelf.client.identity.enrolment import membership
 from fedshelf.client.identity.home import MODELS
-from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
-from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
 from fedshelf.common.errors import RunError
@@ -51,7 +50,7 @@ def status_of(home: Path) -> dict[str, Any]:
         "chain": member.chain if member else None,
         "member_since": member.since.astimezone().isoformat(timespec="seconds") if member else None,
         **_latest(home, running=running),
-        "today": asdict(Usage(home / USAGE).today()),
+        "today": asdict(Usage(home / USAGE_FILE).today()),
         "budgets": _budgets(home),
         "work_may_begin_in_seconds": round(seconds_until(policy_of(home).windows, time.time())),
         "models": _models(home / MODELS),
@@ -102,7 +101,7 @@ def _backwards(path: Path) -> Iterator[AuditEntry]:
 
 def _budgets(home: Path) -> list[dict[str, Any]]:
     """Return the policy's limited budgets: how much of each is used today, and how much is left."""
-    policy, spent = policy_of(home), Usage(home / USAGE).today()
+    policy, spent = policy_of(home), Usage(home / USAGE_FILE).today()
     used = {
         "rounds_per_day": spent.trainings,
         "gpu_minutes_per_day": spent.seconds / 60,

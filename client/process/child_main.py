@@ -11,8 +11,7 @@ from flwr.app import RecordDict
 from fedshelf.client.health.run_checks import quick
 from fedshelf.client.identity.home import MODELS, store_home
 from fedshelf.client.policy.enforcement import PolicyWorker
-from fedshelf.client.policy.policy import POLICY_FILE as POLICY
-from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.policy.policy import POLICY_FILE, policy_of
 from fedshelf.client.process.console import log_in_plain_words, say
 from fedshelf.client.process.factory import guard_of, worker_of
 from fedshelf.client.process.handler import answer
@@ -36,7 +35,7 @@ def tell_what_is_wrong(settings: Settings) -> None:
 
     They do not stop the store: it fails by itself if it cannot work.
     """
-    policy = store_home(settings.store) / POLICY
+    policy = store_home(settings.store) / POLICY_FILE
     findings = [each for each in quick(settings.data, policy if policy.exists() else None) if each.severity != "note"]
     for finding in findings[:MOST_TOLD]:
         say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")

@@ -6,8 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from fedshelf.client.identity.home import STATES, store_home
-from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
-from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
@@ -42,7 +41,7 @@ def guard_of(store: str) -> PolicyEnforcer:
     home = store_home(store)
     policy = policy_of(home)
     check_names(policy)
-    return PolicyEnforcer(policy, Usage(home / USAGE))
+    return PolicyEnforcer(policy, Usage(home / USAGE_FILE))
 
 
 @cache

@@ -8,8 +8,7 @@ from flwr.app import RecordDict
 
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote, Event
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
-from fedshelf.client.policy.budgets import USAGE_FILE as USAGE
-from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
 from fedshelf.common.protocol.probe import header, is_calling_back
@@ -45,7 +44,7 @@ class SessionRecorder:
     """
 
     def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
-        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE)), AuditLog(home / AUDIT_FILE, key=key)
+        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE_FILE)), AuditLog(home / AUDIT_FILE, key=key)
         self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:

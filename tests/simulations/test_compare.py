@@ -19,8 +19,7 @@ from fedshelf.simulations.compare.command import compare
 from fedshelf.simulations.compare.place import ComparisonRequest
 from fedshelf.simulations.compare.statistics.margins import Gain, holm
 from fedshelf.simulations.compare.wording.findings import headline, of_store
-from fedshelf.simulations.run.simulate import ComparisonRequest as RunRequest
-from fedshelf.simulations.run.simulate import simulate
+from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.simulations.command import run, start, summary
 from tests.simulations.product_photos import COUNTS, photos
 
@@ -80,7 +79,7 @@ def test_the_federated_part_is_the_run_of_the_same_settings(
     made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     alone = simulate(
-        RunRequest(settings(made[0], tmp_path / "run"), resume=False, began=time.perf_counter()), Console()
+        SimulationRequest(settings(made[0], tmp_path / "run"), resume=False, began=time.perf_counter()), Console()
     )
     assert made[2]["parts"]["seed-3/federated"]["weights_sha256"] == alone["weights_sha256"]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.simulations.compare.command import compare
-from fedshelf.simulations.compare.place import SimulationRequest as ComparisonRequest
+from fedshelf.simulations.compare.place import ComparisonRequest
 from fedshelf.simulations.ensemble.command import ensemble
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.simulations.product_photos import photos
