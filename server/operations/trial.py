@@ -28,6 +28,7 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 DEFAULT_STORES = 3
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
 _TEST = "test"
+_INTERRUPT_AGAIN_SECONDS = 60.0  # longer than an interrupted trial takes to end
 _LOOK = 0.5  # seconds between two checks of the stores' processes
 
 
@@ -179,8 +180,14 @@ class _Watch:
             for name in self._names:
                 if (code := self._children.exited(name)) is not None:
                     self.ended[name] = code
-                    os.kill(os.getpid(), signal.SIGINT)
+                    self._interrupt()
                     return
+
+    def _interrupt(self) -> None:
+        """Interrupt the trial until it ends: an interrupt that comes in the middle of an import can be lost."""
+        os.kill(os.getpid(), signal.SIGINT)
+        while not self._is_over.wait(_INTERRUPT_AGAIN_SECONDS):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _last_line(log: Path) -> str:
