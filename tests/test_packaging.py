@@ -1,4 +1,4 @@
-"""What is installed is one package, `fedshelf`, whatever lies in the folder where a command is called."""
+"""The installed package is `fedshelf` alone, whatever lies in the folder where a command is called."""
 
 import os
 import shutil

@@ -108,7 +108,7 @@ def counted(matrix: list[list[int]], seed: int, temperatures: tuple[float, ...])
 
 
 def judged(directory: Path, config: RunConfig, stores: list[str], classes: list[str], matrix: list[list[int]]) -> Any:
-    """What `server.training.final_evaluation` says of such a run: the summary's part; the rest is written beside it."""
+    """Return the summary of such a run by `server.training.final_evaluation`; the rest is written beside it."""
     each = {
         store: counted(confusion(len(classes), 60, seed=place), place, (1.0, 1.3)) for place, store in enumerate(stores)
     }

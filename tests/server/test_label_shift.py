@@ -1,4 +1,4 @@
-"""Whether updates are explained by a list of classes that is shifted by one: gradients set by hand."""
+"""The sign for a list of classes that is shifted by one, with gradients set by hand."""
 
 import json
 
