@@ -92,7 +92,8 @@ class ShiftEvidence:
 def gains(updates: Floats, gradients: Mapping[Guess, Floats], counts: Floats) -> list[tuple[float, float] | None]:
     """Return gain and gap of each update.
 
-    It is None for an update that changed nothing, and for a store of whose classes too little is known.
+    It is None for an update that changed nothing, for a store of whose classes too little is known, and where the
+    gradients are not finite: evidence that is not a number would stay so for all rounds.
 
     updates: [n, p]; gradients: each [p]; counts: [n, C], training images of each class that the stores say they have
     """
@@ -121,7 +122,7 @@ def _gain(counts: Floats, along: Floats, inner: Floats, places: Mapping[Guess, i
             right[places[honest]] = shifted[places[wrong]] = -counts[label]
             covered += counts[label]
     lengths = np.sqrt([right @ inner @ right, shifted @ inner @ shifted])
-    if covered < MIN_KNOWN_SHARE * counts.sum() or not lengths.all():
+    if covered < MIN_KNOWN_SHARE * counts.sum() or not (np.isfinite(lengths) & (lengths > 0)).all():
         return None
     right, shifted = right / lengths[0], shifted / lengths[1]
     return float(along @ (shifted - right)), float(1 - right @ inner @ shifted)

@@ -56,6 +56,10 @@ def test_nothing_is_said_of_an_update_that_changed_nothing_or_of_classes_that_ar
     assert found is not None
 
 
+def test_gradients_that_are_not_finite_are_no_evidence() -> None:
+    assert gains(RIGHT[None], {**GRADIENTS, (0, 1): np.full(len(GUESSES), np.nan)}, COUNTS) == [None]
+
+
 def test_evidence_is_a_mean_of_rounds_that_survives_a_restart() -> None:
     evidence = ShiftEvidence().after(0.25, 0.125).after(0.0, 0.375)
     assert evidence == ShiftEvidence(2, 0.125, 0.25)
