@@ -28,7 +28,6 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 DEFAULT_STORES = 3
 _PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
 _TEST = "test"
-_INTERRUPT_AGAIN_SECONDS = 60.0  # longer than an interrupted trial takes to end
 _LOOK = 0.5  # seconds between two checks of the stores' processes
 
 
@@ -80,8 +79,8 @@ def run_trial(trial: Trial) -> int:
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
         print(f"Kits, and what each store prints (NAME.log), are in {folder} until the end.", flush=True)
         with _joined(photos, chain, folder) as watch:
-            settings = _settings(trial, photos, out)
             try:
+                settings = _settings(trial, photos, out)
                 code = conduct(LaunchRequest(settings, address, chain, False, trial.began, False, None))
             except (KeyboardInterrupt, FedshelfError):
                 if not watch.ended:
@@ -141,7 +140,7 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
 
 
 @contextmanager
-def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["_Watch"]:
+def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreWatch"]:
     """Run the stores while the context lasts: each makes its own key and joins as soon as the server is up."""
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
     own = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
@@ -150,13 +149,13 @@ def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["_Watch
         for name, path in photos.stores.items():
             kit = chain.write_kit(name)
             children.spawn(name, [installed("flower-client"), "join", "--kit", str(kit), "--data", str(path)])
-        with _Watch(children, list(photos.stores)) as watch:
+        with StoreWatch(children, list(photos.stores)) as watch:
             yield watch
     finally:
         children.stop()
 
 
-class _Watch:
+class StoreWatch:
     """Ends the trial, as one Ctrl-C would, when a store has ended before: the server would wait for it in vain.
 
     ended: the store's exit code by its name; empty as long as all run
@@ -167,27 +166,24 @@ class _Watch:
         self._children, self._names, self._is_over = children, names, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> "_Watch":
+    def __enter__(self) -> "StoreWatch":
+        # A shell starts what it runs in the background with SIGINT ignored: the watch's own would be lost.
+        self._handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self._thread.join()
+        signal.signal(signal.SIGINT, self._handler)
 
     def _look(self) -> None:
         while not self._is_over.wait(_LOOK):
             for name in self._names:
                 if (code := self._children.exited(name)) is not None:
                     self.ended[name] = code
-                    self._interrupt()
+                    os.kill(os.getpid(), signal.SIGINT)
                     return
-
-    def _interrupt(self) -> None:
-        """Interrupt the trial until it ends: an interrupt that comes in the middle of an import can be lost."""
-        os.kill(os.getpid(), signal.SIGINT)
-        while not self._is_over.wait(_INTERRUPT_AGAIN_SECONDS):
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _last_line(log: Path) -> str:

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,28 @@ def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
     assert processes_of(place)
     trial.kill()
     wait_for(lambda: not processes_of(place) and not processes_of(out))
+
+
+WATCHED = """
+import signal, sys
+from pathlib import Path
+from fedshelf.server.launcher.child_processes import Children
+from fedshelf.server.operations.trial import StoreWatch
+children = Children(Path(sys.argv[1]), {})
+children.spawn("lyon", [sys.executable, "-c", "raise SystemExit(3)"])
+try:
+    with StoreWatch(children, ["lyon"]) as watch:
+        signal.pause()
+except KeyboardInterrupt:
+    print(watch.ended)
+"""
+
+
+def test_a_store_that_ends_interrupts_a_trial_in_the_background_too(tmp_path: Path) -> None:
+    """A shell starts what it runs in the background with SIGINT ignored."""
+    command = ["sh", "-c", 'trap \'\' INT; exec "$0" -c "$1" "$2"', sys.executable, WATCHED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout == "{'lyon': 3}\n", done.stderr
 
 
 @pytest.mark.slow
